@@ -1,1 +1,18 @@
-//! See ARCHITECTURE.md.
+//! Plain types of the cloud, shared by every crate: ids, states, specifications, errors and
+//! messages, and the pure functions over them. No I/O, no async, no protocol of any door.
+
+pub mod account;
+pub mod catalogue;
+pub mod error;
+pub mod id;
+pub mod image;
+pub mod instance;
+pub mod message;
+pub mod metadata;
+pub mod network;
+pub mod spec;
+pub mod tag;
+pub mod time;
+
+pub use error::{Error, Result};
+pub use id::Kind;

@@ -1,0 +1,111 @@
+//! The one error of the domain. Fields, not sentences of a protocol: each door has one table from
+//! these variants to its own codes.
+
+use crate::id::Kind;
+
+/// What the domain answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A quota or a fixed limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Limit {
+    Instances,
+    Vcpus,
+    SecurityGroups,
+    RulesPerSecurityGroup,
+    SecurityGroupsPerInterface,
+    Tags,
+    KeyPairs,
+    Images,
+}
+
+/// Why a request was not done. Nothing has changed when one of these is answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("{} {id:?} does not exist", kind.resource_type())]
+    NotFound { kind: Kind, id: String },
+    #[error("invalid id {id:?} (expecting {}-0123456789abcdef0)", kind.prefix())]
+    Malformed { kind: Kind, id: String },
+    #[error("the request must contain the parameter {name}")]
+    MissingParameter { name: String },
+    #[error("value ({value}) for parameter {name} is invalid: {reason}")]
+    InvalidParameter {
+        name: String,
+        value: String,
+        reason: String,
+    },
+    #[error("{reason}")]
+    InvalidCombination { reason: String },
+    #[error("{} {name:?} exists already", kind.resource_type())]
+    Duplicate { kind: Kind, name: String },
+    #[error("a rule for {rule} exists already")]
+    DuplicateRule { rule: String },
+    #[error("the rule {rule} does not exist in this security group")]
+    RuleNotFound { rule: String },
+    #[error("{} {id} is in use by {by}", kind.resource_type())]
+    InUse { kind: Kind, id: String, by: String },
+    #[error("{id} is {state}; this needs it to be {expected}")]
+    IncorrectState {
+        kind: Kind,
+        id: String,
+        state: String,
+        expected: String,
+    },
+    #[error("{id}: {reason}")]
+    Protected { id: String, reason: String },
+    #[error("you are not authorized to perform {action}")]
+    Unauthorized { action: String },
+    #[error("the limit of {max} is reached ({limit:?})")]
+    LimitExceeded { limit: Limit, max: u64 },
+    #[error("{reason}")]
+    InsufficientCapacity { reason: String },
+    #[error("{subnet} has {free} free addresses and {wanted} are wanted")]
+    InsufficientAddresses { subnet: String, free: u64, wanted: u64 },
+    #[error("address {address} is in use")]
+    AddressInUse { address: String },
+    #[error("the client token {token:?} was used with other parameters")]
+    IdempotentParameterMismatch { token: String },
+    #[error("the pagination token is not valid for this request")]
+    InvalidPaginationToken,
+    #[error("{reason}")]
+    MalformedUserData { reason: String },
+    #[error("{reason}")]
+    InvalidKeyFormat { reason: String },
+    #[error("the account has no default VPC")]
+    NoDefaultVpc,
+    #[error("{} {id} is {state}", kind.resource_type())]
+    Unusable { kind: Kind, id: String, state: String },
+    #[error("{what} is not supported")]
+    Unsupported { what: String },
+    /// Try again later. The text is for the log.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// A bug or a broken host. The text is for the log and never shown.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// An internal error with the whole chain of its causes, for the log.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Error::Internal(text)
+    }
+
+    /// An invalid parameter; long values are cut.
+    pub fn invalid(name: &str, value: &str, reason: impl Into<String>) -> Self {
+        Error::InvalidParameter {
+            name: name.into(),
+            value: value.chars().take(128).collect(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What goes over the bus. Messages are data: a command tells a host what shall be, a report tells the
+//! conductor what is. Both may be lost, repeated or reordered; generations make old ones harmless, and
+//! nothing is ever decided from the absence of an answer alone.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{HostId, InstanceId, OperationId, VpcId},
+    metadata::InstanceMetadata,
+    network::VpcPolicy,
+    spec::InstanceSpec,
+    time::Timestamp,
+};
+
+/// A command to one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The operation that waits for the outcome, if one does.
+    pub operation: Option<OperationId>,
+    /// After this the command is dropped unread: whoever sent it has given up.
+    pub deadline: Timestamp,
+    /// What shall be.
+    pub action: Action,
+}
+
+/// What a host is told. Every one is idempotent: done twice is done once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The instance shall run as specified. `policy` is the VPC's policy with this instance in it, so that
+    /// the first packet already meets its security groups.
+    Run {
+        /// The instance.
+        spec: Box<InstanceSpec>,
+        /// Its VPC on this host.
+        policy: Arc<VpcPolicy>,
+    },
+    /// No guest of the instance shall run; its disk stays. First asked (ACPI) unless `force`, then cut.
+    Stop {
+        /// The instance.
+        instance: InstanceId,
+        /// Its generation.
+        generation: u64,
+        /// Cut at once.
+        force: bool,
+    },
+    /// The guest shall be reset: asked first, cut after a while.
+    Reboot {
+        /// The instance.
+        instance: InstanceId,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Nothing of the instance shall be left on the host.
+    Destroy {
+        /// The instance.
+        instance: InstanceId,
+        /// Its generation.
+        generation: u64,
+    },
+    /// The host shall enforce this for the VPC.
+    Network(Arc<VpcPolicy>),
+    /// The instance shall read this from now on.
+    Metadata(Arc<InstanceMetadata>),
+    /// The host shall report all that it has.
+    ReportAll,
+}
+
+impl Action {
+    /// The instance that the action is about, with its generation.
+    pub fn instance(&self) -> Option<(InstanceId, u64)> {
+        match self {
+            Action::Run { spec, .. } => Some((spec.id, spec.generation)),
+            Action::Stop {
+                instance, generation, ..
+            }
+            | Action::Reboot { instance, generation }
+            | Action::Destroy { instance, generation } => Some((*instance, *generation)),
+            Action::Network(_) | Action::Metadata(_) | Action::ReportAll => None,
+        }
+    }
+}
+
+/// What a host sees of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Power {
+    /// Its process runs (also while paused).
+    On,
+    /// It is defined and does not run; its disk is there.
+    Off,
+    /// The host has nothing of it.
+    Absent,
+}
+
+/// Why a guest went off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffReason {
+    /// The guest powered itself off.
+    GuestShutdown,
+    /// The host ended it because a command said so.
+    Commanded,
+    /// The guest's process died or was killed.
+    Crashed,
+}
+
+/// One instance as its host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// The newest generation that the host has seen for it; 0 if it has seen none.
+    pub generation: u64,
+    /// What is.
+    pub power: Power,
+    /// Why it is off, where the host knows.
+    pub off_reason: Option<OffReason>,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The operation that was named in the command.
+    pub operation: OperationId,
+    /// The instance as it is now.
+    pub report: InstanceReport,
+    /// The failure, in words for the operator and the instance's StateReason; `None` is success.
+    pub failure: Option<String>,
+    /// The failure will not go away by trying again here.
+    pub permanent: bool,
+}
+
+/// What a host has to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct HostResources {
+    pub vcpus: u32,
+    pub memory_mib: u64,
+    pub disk_gib: u64,
+}
+
+/// A report of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Who reports.
+    pub host: HostId,
+    /// When it was true.
+    pub at: Timestamp,
+    /// What it says.
+    pub content: ReportContent,
+}
+
+/// What a report says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportContent {
+    /// I am here, with this to give. Sent at start and every few seconds.
+    Heartbeat {
+        /// What the host has in all.
+        resources: HostResources,
+        /// The driver's name: `qemu`, `kvm` or `fake`.
+        hypervisor: String,
+        /// The availability zone that the host is in.
+        availability_zone: String,
+    },
+    /// A guest changed by itself.
+    Changed(InstanceReport),
+    /// A command has been carried out, or has failed.
+    Done(Outcome),
+    /// The policy of this generation is enforced for the VPC.
+    NetworkApplied {
+        /// Which VPC.
+        vpc: VpcId,
+        /// The policy's generation.
+        generation: u64,
+    },
+    /// The snapshot of this revision is served to the instance.
+    MetadataApplied {
+        /// Which instance.
+        instance: InstanceId,
+        /// The snapshot's revision.
+        revision: u64,
+    },
+    /// All instances that the host has, and no others: healing compares it with intent.
+    Full(Vec<InstanceReport>),
+}
+
+/// A read that only the instance's host can answer. Answers decide nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Query {
+    /// The last bytes of the serial console (at most 64 KiB).
+    ConsoleOutput(InstanceId),
+    /// A picture of the screen, as JPEG.
+    Screenshot(InstanceId),
+}
