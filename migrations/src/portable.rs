@@ -1,0 +1,95 @@
+//! The subset of SQL that SQLite, PostgreSQL, MySQL and MariaDB share, as columns. Ids, times and
+//! addresses are BIGINT made in the program; booleans are BIGINT 0 or 1 (no driver differs on that);
+//! JSON is text and never queried; names that are keys are VARCHAR, at most 255.
+
+use sea_orm_migration::prelude::*;
+
+/// A name of a table or a column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name(pub(crate) &'static str);
+
+impl Iden for Name {
+    fn unquoted(&self) -> &str {
+        self.0
+    }
+}
+
+/// A BIGINT that is always there.
+pub(crate) fn big(name: &'static str) -> ColumnDef {
+    ColumnDef::new(Name(name)).big_integer().not_null().take()
+}
+
+/// A BIGINT that may be absent.
+pub(crate) fn big_null(name: &'static str) -> ColumnDef {
+    ColumnDef::new(Name(name)).big_integer().null().take()
+}
+
+/// A short text that is always there: at most 255 characters, usable as a key.
+pub(crate) fn name(name: &'static str) -> ColumnDef {
+    ColumnDef::new(Name(name)).string_len(255).not_null().take()
+}
+
+/// A short text that may be absent.
+pub(crate) fn name_null(name: &'static str) -> ColumnDef {
+    ColumnDef::new(Name(name)).string_len(255).null().take()
+}
+
+/// A text of any length that is always there.
+pub(crate) fn text(name: &'static str) -> ColumnDef {
+    ColumnDef::new(Name(name)).text().not_null().take()
+}
+
+/// A text of any length that may be absent.
+pub(crate) fn text_null(name: &'static str) -> ColumnDef {
+    ColumnDef::new(Name(name)).text().null().take()
+}
+
+/// Creates a table with a primary key.
+pub(crate) async fn table(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    columns: Vec<ColumnDef>,
+    key: &[&'static str],
+) -> Result<(), DbErr> {
+    let mut create = Table::create().table(Name(table)).take();
+    for column in columns {
+        create.col(column);
+    }
+    let mut primary = Index::create();
+    for column in key {
+        primary.col(Name(column));
+    }
+    manager
+        .create_table(create.primary_key(&mut primary).take())
+        .await
+}
+
+/// Creates an index named after its table and columns.
+pub(crate) async fn index(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    columns: &[&'static str],
+    unique: bool,
+) -> Result<(), DbErr> {
+    let mut create = Index::create();
+    create
+        .name(format!("{table}__{}", columns.join("__")))
+        .table(Name(table));
+    for column in columns {
+        create.col(Name(column));
+    }
+    if unique {
+        create.unique();
+    }
+    manager.create_index(create.take()).await
+}
+
+/// Drops tables, newest first.
+pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
+    for table in tables.iter().rev() {
+        manager
+            .drop_table(Table::drop().table(Name(table)).if_exists().take())
+            .await?;
+    }
+    Ok(())
+}
