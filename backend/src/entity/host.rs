@@ -1,0 +1,30 @@
+//! A host: what it has, what is claimed of it, when it was last heard.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "hosts")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub availability_zone: String,
+    pub hypervisor: String,
+    pub enabled: i64,
+    pub vcpus: i64,
+    pub memory_mib: i64,
+    pub disk_gib: i64,
+    pub vcpus_max: i64,
+    pub memory_mib_max: i64,
+    pub disk_gib_max: i64,
+    pub vcpus_used: i64,
+    pub memory_mib_used: i64,
+    pub disk_gib_used: i64,
+    pub last_seen: i64,
+    pub created_at: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,18 @@
+//! An interface's membership of a security group.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "interface_groups")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub interface: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub security_group: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

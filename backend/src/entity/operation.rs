@@ -1,0 +1,32 @@
+//! An operation of the journal.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "operations")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    pub kind: String,
+    pub account: i64,
+    pub instance: i64,
+    pub active_instance: Option<i64>,
+    pub generation: i64,
+    pub status: String,
+    pub step: String,
+    pub state: String,
+    pub attempts: i64,
+    pub next_at: i64,
+    pub deadline: i64,
+    pub lease_owner: Option<String>,
+    pub lease_until: i64,
+    pub error: Option<String>,
+    pub created_at: i64,
+    pub finished_at: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

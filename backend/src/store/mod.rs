@@ -1,0 +1,55 @@
+//! The database: one handle for reads, one writer for transactions, and functions over both, one table
+//! or one question a file.
+
+mod connect;
+mod writer;
+
+use std::sync::Arc;
+
+use cumulet_domain::{Error, Result};
+use futures::future::BoxFuture;
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqlErr};
+
+pub use connect::{Options, connect};
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    reader: DatabaseConnection,
+    writer: Arc<writer::Writer>,
+}
+
+impl Store {
+    /// The connections for reads. What was committed before is seen.
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// Runs `work` in a transaction and commits it durably before it returns. When `work` fails nothing
+    /// of it remains. Transactions that come together may share one commit, so `work` should be short
+    /// and wait for nothing but the database.
+    ///
+    /// # Errors
+    /// What `work` answers, or `Unavailable` when the commit's outcome is not success.
+    pub async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        self.writer.run(work).await
+    }
+}
+
+/// A database error as the domain knows it.
+#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
+pub fn failed(error: DbErr) -> Error {
+    match &error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Error::Unavailable(error.to_string()),
+        _ => Error::internal(&error),
+    }
+}
+
+/// Whether a statement failed because a unique key is taken.
+pub fn is_taken(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+}

@@ -1,0 +1,188 @@
+//! The one writer. Transactions queue here; those that wait together run one after the other, each in a
+//! savepoint, and share one commit, because on SQLite the commit's flush to disk costs far more than the
+//! rows. Nobody hears of success before the commit.
+
+use async_trait::async_trait;
+use cumulet_domain::{Error, Result};
+use futures::future::BoxFuture;
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::failed;
+
+/// Transactions in one commit at the most.
+const GROUP: usize = 128;
+
+/// Transactions that may wait; more make their callers wait for room.
+const QUEUE: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Writer(mpsc::Sender<Box<dyn Work>>);
+
+impl Writer {
+    /// Starts the writer on its own connection. It ends when the last handle is dropped.
+    pub(super) fn start(connection: DatabaseConnection) -> Self {
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            let mut group = Vec::with_capacity(GROUP);
+            while receiver.recv_many(&mut group, GROUP).await > 0 {
+                commit(&connection, std::mem::take(&mut group)).await;
+            }
+        });
+        Writer(sender)
+    }
+
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Task {
+            work: Some(work),
+            result: None,
+            reply,
+        };
+        let gone = || Error::Unavailable("the database's writer has stopped".into());
+        self.0.send(Box::new(task)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Runs a group in one transaction and tells each its result.
+async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>) {
+    let outcome = async {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let transaction = connection.begin_with_options(options).await.map_err(failed)?;
+        for work in &mut group {
+            work.run(&transaction).await?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+    .await;
+    for work in group {
+        work.finish(outcome.clone());
+    }
+}
+
+#[async_trait]
+trait Work: Send {
+    /// Runs in a savepoint; an error of the work itself undoes that savepoint alone. The answer is an
+    /// error only where the whole transaction is lost.
+    async fn run(&mut self, transaction: &DatabaseTransaction) -> Result<()>;
+
+    /// Tells the caller, once the commit has succeeded or failed.
+    fn finish(self: Box<Self>, committed: Result<()>);
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+#[async_trait]
+impl<T, F> Work for Task<T, F>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+{
+    async fn run(&mut self, transaction: &DatabaseTransaction) -> Result<()> {
+        let Some(work) = self.work.take().filter(|_| !self.reply.is_closed()) else {
+            return Ok(());
+        };
+        let savepoint = transaction.begin().await.map_err(failed)?;
+        let result = work(&savepoint).await;
+        match result {
+            Ok(_) => savepoint.commit().await.map_err(failed)?,
+            Err(_) => savepoint.rollback().await.map_err(failed)?,
+        }
+        self.result = Some(result);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, committed: Result<()>) {
+        let result = match (self.result, committed) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => return,
+        };
+        drop(self.reply.send(result));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait};
+
+    use super::*;
+    use crate::{
+        entity::setting,
+        store::{Options, Store, connect, is_taken},
+    };
+
+    async fn store(dir: &tempfile::TempDir) -> Store {
+        connect(&Options {
+            path: dir.path().join("test.db"),
+            readers: 2,
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn put(store: &Store, name: String, fail: bool) -> Result<()> {
+        store
+            .write(move |txn| {
+                Box::pin(async move {
+                    let row = setting::ActiveModel {
+                        name: Set(name.clone()),
+                        value: Set("x".into()),
+                    };
+                    row.insert(txn).await.map_err(|error| {
+                        if is_taken(&error) {
+                            Error::invalid("name", &name, "taken")
+                        } else {
+                            failed(error)
+                        }
+                    })?;
+                    if fail {
+                        Err(Error::invalid("name", &name, "told to fail"))
+                    } else {
+                        Ok(())
+                    }
+                })
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn transactions_in_one_group_succeed_and_fail_each_on_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let all = (0..40).map(|i| put(&store, format!("n{}", i / 2), i % 8 == 0));
+        let results = futures::future::join_all(all).await;
+        // Each name is tried twice. Where the first try fails by itself the second one gets through.
+        assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 20);
+        assert_eq!(setting::Entity::find().all(store.read()).await.unwrap().len(), 20);
+    }
+
+    #[tokio::test]
+    async fn what_is_acknowledged_is_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&store(&dir).await, "kept".into(), false).await.unwrap();
+        let again = store(&dir).await;
+        assert!(
+            setting::Entity::find_by_id("kept")
+                .one(again.read())
+                .await
+                .unwrap()
+                .is_some()
+        );
+    }
+}
