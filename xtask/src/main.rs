@@ -1,1 +1,32 @@
-fn main() {}
+//! Developer tasks: `cargo xtask TASK`.
+
+mod codegen;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+/// The tasks.
+#[derive(Debug, Parser)]
+#[command(about = "Developer tasks of Cumulet")]
+enum Task {
+    /// Write the wire crate's shapes and operations table from models/.
+    Codegen {
+        /// Write nothing; fail if the checked-in files are not what models/ says.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Codegen { check } => codegen::run(&root()?, check),
+    }
+}
+
+/// The workspace's root.
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
+}

@@ -1,1 +1,24 @@
-//! See ARCHITECTURE.md.
+//! The EC2 and IAM/STS Query codecs and the shapes that they carry.
+//!
+//! A request's bytes become a [`query::Query`], which [`codec::decode`] turns into a generated type;
+//! a result becomes XML by [`response::ec2_response`]. The shapes and the table of operations are
+//! generated from the official models in `models/` by `cargo xtask codegen`, so no name on the wire
+//! is typed by hand. Nothing here knows of HTTP, of accounts, or of the cloud behind.
+
+pub mod codec;
+pub mod ec2;
+pub mod error;
+pub mod iam;
+pub mod operation;
+pub mod query;
+pub mod response;
+mod shape;
+pub mod sts;
+pub mod types;
+pub mod xml;
+
+pub use codec::{Done, FromQuery, Operation, ToXml, XmlBody, decode};
+pub use error::{WireError, WireErrorKind};
+pub use operation::{Known, OperationInfo};
+pub use query::{Protocol, Query};
+pub use types::{Blob, Sensitive, Timestamp};

@@ -1,0 +1,130 @@
+//! The macros in which the generated files are written: a structure with its names on the wire.
+//!
+//! `input!` gives [`FromQuery`](crate::codec::FromQuery), `output!` gives
+//! [`ToXml`](crate::codec::ToXml), `both!` gives both under two sets of names. With the feature
+//! `oracle` every shape has both directions, so that values can be brought in and out as text and
+//! compared with botocore's.
+
+macro_rules! declare {
+    ($name:ident { $($field:ident: $ty:ty,)* }) => {
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name {
+            $(pub $field: $ty,)*
+        }
+    };
+}
+
+macro_rules! from_query {
+    ($name:ident { $($field:ident = $wire:literal ($($flag:ident)*),)* }) => {
+        impl $crate::codec::FromQuery for $name {
+            #[allow(unused_mut, clippy::match_single_binding, reason = "some shapes have no members")]
+            fn from_query(node: &$crate::query::Node<'_>) -> Result<Self, $crate::error::WireError> {
+                let mut shape = Self::default();
+                for (name, member) in node.members()? {
+                    match name {
+                        $($wire => shape.$field = $crate::shape::member!(member; $($flag)*),)*
+                        _ => node.refuse(name, &member)?,
+                    }
+                }
+                $($crate::shape::required!(node, $wire, shape.$field; $($flag)*);)*
+                Ok(shape)
+            }
+        }
+    };
+}
+
+macro_rules! member {
+    ($node:ident; keep $($rest:ident)*) => {
+        $crate::codec::FromQuery::from_query_keeping_empty(&$node)?
+    };
+    ($node:ident; $($rest:ident)*) => {
+        $crate::codec::FromQuery::from_query(&$node)?
+    };
+}
+
+macro_rules! required {
+    ($node:ident, $wire:literal, $value:expr;) => {};
+    ($node:ident, $wire:literal, $value:expr; required) => {
+        if $crate::codec::FromQuery::is_absent(&$value) {
+            return Err($crate::error::WireError::missing(&$node.path_of($wire)));
+        }
+    };
+    ($node:ident, $wire:literal, $value:expr; keep $($rest:ident)*) => {
+        $crate::shape::required!($node, $wire, $value; $($rest)*)
+    };
+}
+
+macro_rules! to_xml {
+    ($name:ident { $($field:ident = $wire:literal $($item:literal)?,)* }) => {
+        impl $crate::codec::XmlBody for $name {
+            #[allow(unused_variables, reason = "some shapes have no members")]
+            fn members(&self, w: &mut $crate::xml::XmlWriter) {
+                $($crate::shape::element!(self.$field, w, $wire $($item)?);)*
+            }
+        }
+
+        impl $crate::codec::ToXml for $name {
+            fn to_xml(&self, name: &str, w: &mut $crate::xml::XmlWriter) {
+                w.open(name);
+                $crate::codec::XmlBody::members(self, w);
+                w.close(name);
+            }
+        }
+    };
+}
+
+macro_rules! element {
+    ($value:expr, $w:ident, $wire:literal) => {
+        $crate::codec::ToXml::to_xml(&$value, $wire, $w)
+    };
+    ($value:expr, $w:ident, $wire:literal $item:literal) => {
+        $crate::codec::list_to_xml(&$value, $wire, $item, $w)
+    };
+}
+
+/// A shape that requests carry: `field: Type = "QueryName" (flags);`
+macro_rules! input {
+    ($name:ident { $($field:ident: $ty:ty = $query:literal $(($($flag:ident)*))?;)* }) => {
+        $crate::shape::declare! { $name { $($field: $ty,)* } }
+        $crate::shape::from_query! { $name { $($field = $query ($($($flag)*)?),)* } }
+        #[cfg(feature = "oracle")]
+        $crate::shape::to_xml! { $name { $($field = $query,)* } }
+    };
+}
+
+/// A shape that responses carry: `field: Type = "xmlName" "itemName";`
+macro_rules! output {
+    ($name:ident { $($field:ident: $ty:ty = $xml:literal $($item:literal)?;)* }) => {
+        $crate::shape::declare! { $name { $($field: $ty,)* } }
+        $crate::shape::to_xml! { $name { $($field = $xml $($item)?,)* } }
+        #[cfg(feature = "oracle")]
+        $crate::shape::from_query! { $name { $($field = $xml (),)* } }
+    };
+}
+
+/// A shape of both: `field: Type = "QueryName" (flags) => "xmlName" "itemName";`
+macro_rules! both {
+    ($name:ident {
+        $($field:ident: $ty:ty = $query:literal $(($($flag:ident)*))? => $xml:literal $($item:literal)?;)*
+    }) => {
+        $crate::shape::declare! { $name { $($field: $ty,)* } }
+        $crate::shape::from_query! { $name { $($field = $query ($($($flag)*)?),)* } }
+        $crate::shape::to_xml! { $name { $($field = $xml $($item)?,)* } }
+    };
+}
+
+/// An operation: `Name(Input) -> Output;`
+macro_rules! operations {
+    ($($name:ident($input:ty) -> $output:ty;)*) => {$(
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name;
+
+        impl $crate::codec::Operation for $name {
+            const NAME: &'static str = stringify!($name);
+            type Input = $input;
+            type Output = $output;
+        }
+    )*};
+}
+
+pub(crate) use {both, declare, element, from_query, input, member, operations, output, required, to_xml};

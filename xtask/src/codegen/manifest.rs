@@ -1,0 +1,107 @@
+//! The hand-written inputs: what is served (`actions.toml`), deviations (`patches.toml`), and the
+//! extracted lists.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::model::Shape;
+
+/// `actions.toml`: operations by service.
+pub(super) type Manifest = BTreeMap<String, BTreeMap<String, Action>>;
+
+/// `filters.toml`: documented filter names by operation.
+pub(super) type FilterNames = BTreeMap<String, Vec<String>>;
+
+/// One operation that is served.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Action {
+    pub(super) family: String,
+    pub(super) kind: Kind,
+    pub(super) permission: Option<String>,
+    pub(super) max_results: Option<Limits>,
+    #[serde(default)]
+    pub(super) refuse: Vec<MemberPolicy>,
+    #[serde(default)]
+    pub(super) ignore: Vec<MemberPolicy>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Read,
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) min: i32,
+    pub(super) max: i32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberPolicy {
+    pub(super) member: String,
+    #[serde(default)]
+    pub(super) default: Vec<String>,
+    pub(super) reason: String,
+}
+
+/// `patches.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Patches {
+    #[serde(default)]
+    pub(super) keep_empty: Vec<Exception>,
+    #[serde(default)]
+    pub(super) optional_lists: Vec<Exception>,
+    #[serde(default)]
+    pub(super) members: Vec<AddedMember>,
+    #[serde(default)]
+    pub(super) shapes: BTreeMap<String, Shape>,
+    #[serde(default)]
+    pub(super) filters: Vec<AddedFilters>,
+}
+
+/// A member treated otherwise: `Shape.Member`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Exception {
+    pub(super) member: String,
+    #[expect(dead_code, reason = "every deviation must say why; only people read it")]
+    pub(super) reason: String,
+}
+
+/// A member that the model lacks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddedMember {
+    pub(super) shape: String,
+    pub(super) name: String,
+    pub(super) of: String,
+    pub(super) wire: Option<String>,
+    #[expect(dead_code, reason = "every deviation must say why; only people read it")]
+    pub(super) reason: String,
+}
+
+/// Filters that the documentation lacks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddedFilters {
+    pub(super) operation: String,
+    pub(super) names: Vec<String>,
+    #[expect(dead_code, reason = "every deviation must say why; only people read it")]
+    pub(super) reason: String,
+}
+
+/// Reads a TOML file.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("parsing {}", path.display()))
+}

@@ -1,0 +1,300 @@
+//! Writes the shapes of a service: one file a family, and one for what families share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, bail};
+
+use super::manifest::{Action, Patches};
+use super::model::{Member, Model, Protocol, Shape};
+use super::{HEADER, names};
+
+/// The module of shapes that more than one family uses.
+pub(super) const SHARED: &str = "shared";
+
+/// A service's shapes, sorted into files.
+pub(super) struct Shapes<'a> {
+    model: &'a Model,
+    actions: &'a BTreeMap<String, Action>,
+    protocol: Protocol,
+    inputs: BTreeSet<String>,
+    outputs: BTreeSet<String>,
+    /// The module of each structure.
+    homes: BTreeMap<String, String>,
+    keep_empty: BTreeSet<String>,
+    optional_lists: BTreeSet<String>,
+}
+
+impl<'a> Shapes<'a> {
+    pub(super) fn new(
+        model: &'a Model,
+        actions: &'a BTreeMap<String, Action>,
+        protocol: Protocol,
+        patches: &Patches,
+    ) -> Result<Self> {
+        let names = |list: &[super::manifest::Exception]| list.iter().map(|e| e.member.clone()).collect();
+        let mut shapes = Self {
+            model,
+            actions,
+            protocol,
+            inputs: BTreeSet::new(),
+            outputs: BTreeSet::new(),
+            homes: BTreeMap::new(),
+            keep_empty: names(&patches.keep_empty),
+            optional_lists: names(&patches.optional_lists),
+        };
+        shapes.sort_into_files()?;
+        Ok(shapes)
+    }
+
+    fn sort_into_files(&mut self) -> Result<()> {
+        for (name, action) in self.actions {
+            let operation = self
+                .model
+                .operations
+                .get(name)
+                .with_context(|| format!("the model lacks {name}"))?;
+            let mut reached = BTreeSet::new();
+            if let Some(input) = &operation.input {
+                self.model.reach(input, &mut self.inputs)?;
+                self.model.reach(input, &mut reached)?;
+            }
+            if let Some(output) = &operation.output {
+                self.model.reach(output, &mut self.outputs)?;
+                self.model.reach(output, &mut reached)?;
+            }
+            for shape in reached {
+                let home = self.homes.entry(shape).or_insert_with(|| action.family.clone());
+                if *home != action.family {
+                    SHARED.clone_into(home);
+                }
+            }
+        }
+        if let Some(clash) = self.homes.keys().find(|shape| self.actions.contains_key(*shape)) {
+            bail!("{clash} is both an operation and a shape");
+        }
+        Ok(())
+    }
+
+    /// The modules, each with its text.
+    pub(super) fn files(&self) -> Result<BTreeMap<String, String>> {
+        let mut modules: BTreeSet<&str> = self.actions.values().map(|a| a.family.as_str()).collect();
+        if self.homes.values().any(|home| home == SHARED) {
+            modules.insert(SHARED);
+        }
+        modules
+            .into_iter()
+            .map(|module| Ok((module.to_owned(), self.file(module)?)))
+            .collect()
+    }
+
+    fn file(&self, module: &str) -> Result<String> {
+        let mut body = String::new();
+        let mut used = BTreeSet::new();
+        self.operations(module, &mut body, &mut used)?;
+        for shape in self
+            .homes
+            .iter()
+            .filter(|(_, home)| *home == module)
+            .map(|(shape, _)| shape)
+        {
+            self.structure(shape, &mut body, &mut used)?;
+        }
+        let what = if module == SHARED {
+            "Shapes that several families use.".to_owned()
+        } else {
+            format!("Operations and shapes of the family `{module}`.")
+        };
+        let mut out = format!(
+            "{HEADER}//! {what}\n\n#![allow(missing_docs, reason = \"the names are the model's\")]\n\n"
+        );
+        let macros: Vec<&str> = ["both", "input", "operations", "output"]
+            .into_iter()
+            .filter(|name| body.contains(&format!("{name}! {{")))
+            .collect();
+        writeln!(out, "use crate::shape::{{{}}};", macros.join(", "))?;
+        let types: Vec<&str> = ["Blob", "Sensitive", "Timestamp"]
+            .into_iter()
+            .filter(|t| used.contains(*t))
+            .collect();
+        if !types.is_empty() {
+            writeln!(out, "use crate::types::{{{}}};", types.join(", "))?;
+        }
+        let shared = |s: &&String| module != SHARED && self.homes.get(*s).is_some_and(|home| home == SHARED);
+        let imports: Vec<&String> = used.iter().filter(shared).collect();
+        if !imports.is_empty() {
+            out.push_str("use super::shared::{\n");
+            for shape in imports {
+                writeln!(out, "    {shape},")?;
+            }
+            out.push_str("};\n");
+        }
+        out.push('\n');
+        out.push_str(&body);
+        Ok(out)
+    }
+
+    fn operations(&self, module: &str, out: &mut String, used: &mut BTreeSet<String>) -> Result<()> {
+        let family: Vec<&String> = self
+            .actions
+            .iter()
+            .filter(|(_, a)| a.family == module)
+            .map(|(name, _)| name)
+            .collect();
+        if family.is_empty() {
+            return Ok(());
+        }
+        out.push_str("operations! {\n");
+        for name in family {
+            let operation = &self.model.operations[name];
+            let input = operation
+                .input
+                .clone()
+                .with_context(|| format!("{name} has no input"))?;
+            let output = operation
+                .output
+                .clone()
+                .unwrap_or_else(|| "crate::codec::Done".to_owned());
+            writeln!(out, "    {name}({input}) -> {output};")?;
+            used.extend([input, output]);
+        }
+        out.push_str("}\n");
+        Ok(())
+    }
+
+    fn structure(&self, name: &str, out: &mut String, used: &mut BTreeSet<String>) -> Result<()> {
+        let (input, output) = (self.inputs.contains(name), self.outputs.contains(name));
+        let direction = match (input, output) {
+            (true, true) => "both",
+            (true, false) => "input",
+            _ => "output",
+        };
+        let shape = self.model.shape(name)?;
+        write!(out, "\n{direction}! {{ {name} {{")?;
+        for (member_name, member) in self.model.members(name)?.iter() {
+            let ty = self.member_type(name, member_name, member, used)?;
+            write!(out, "\n    {}: {ty} =", names::field(member_name))?;
+            if input {
+                let query = member.query_name(member_name, self.protocol);
+                write!(out, " {query:?}{}", self.flags(name, member_name, shape))?;
+            }
+            if input && output {
+                out.push_str(" =>");
+            }
+            if output {
+                write!(
+                    out,
+                    " {:?}{}",
+                    member.xml_name(member_name),
+                    self.item_name(member)?
+                )?;
+            }
+            out.push(';');
+        }
+        out.push_str(if shape.members.is_empty() {
+            "} }\n"
+        } else {
+            "\n} }\n"
+        });
+        Ok(())
+    }
+
+    fn flags(&self, shape_name: &str, member: &str, shape: &Shape) -> String {
+        let keep = self.keep_empty.contains(&format!("{shape_name}.{member}"));
+        let required = shape.required.iter().any(|name| name == member);
+        match (keep, required) {
+            (true, true) => " (keep required)",
+            (true, false) => " (keep)",
+            (false, true) => " (required)",
+            (false, false) => "",
+        }
+        .to_owned()
+    }
+
+    /// The name of a list's items, where it isn't `item`.
+    fn item_name(&self, member: &Member) -> Result<String> {
+        let shape = self.model.shape(&member.shape)?;
+        if shape.flattened || member.flattened {
+            bail!("{} is flattened, which the codec does not know", member.shape);
+        }
+        let Some(item) = &shape.member else {
+            return Ok(String::new());
+        };
+        let default = if self.protocol == Protocol::Ec2 {
+            "item"
+        } else {
+            "member"
+        };
+        let name = item.location_name.as_deref().unwrap_or(default);
+        Ok(if name == "item" {
+            String::new()
+        } else {
+            format!(" {name:?}")
+        })
+    }
+
+    fn member_type(
+        &self,
+        owner: &str,
+        name: &str,
+        member: &Member,
+        used: &mut BTreeSet<String>,
+    ) -> Result<String> {
+        let shape = self.model.shape(&member.shape)?;
+        let ty = self.value_type(&member.shape, used)?;
+        let path = format!("{owner}.{name}");
+        if shape.kind == "list" && !self.optional_lists.contains(&path) {
+            return Ok(ty);
+        }
+        let recursive =
+            shape.kind == "structure" && self.model.holds(&member.shape, owner, &mut BTreeSet::new())?;
+        Ok(if recursive {
+            format!("Option<Box<{ty}>>")
+        } else {
+            format!("Option<{ty}>")
+        })
+    }
+
+    fn value_type(&self, name: &str, used: &mut BTreeSet<String>) -> Result<String> {
+        let shape = self.model.shape(name)?;
+        let ty = match shape.kind.as_str() {
+            "string" => "String",
+            "boolean" => "bool",
+            "integer" => "i32",
+            "long" => "i64",
+            "double" | "float" => "f64",
+            "timestamp" if shape.timestamp_format.as_deref().is_none_or(|f| f == "iso8601") => "Timestamp",
+            "blob" => "Blob",
+            "structure" => name,
+            "list" => {
+                let item = shape
+                    .member
+                    .as_ref()
+                    .with_context(|| format!("the list {name} has no member"))?;
+                return Ok(format!("Vec<{}>", self.value_type(&item.shape, used)?));
+            }
+            other => bail!("the codec does not know {other} ({name})"),
+        };
+        used.insert(ty.to_owned());
+        // A blob hides itself already.
+        if shape.sensitive && shape.kind != "blob" {
+            used.insert("Sensitive".to_owned());
+            return Ok(format!("Sensitive<{ty}>"));
+        }
+        Ok(ty.to_owned())
+    }
+
+    /// Every `Shape.Member` in use, to find patches that no longer apply.
+    pub(super) fn member_paths(&self) -> Result<BTreeSet<String>> {
+        let mut paths = BTreeSet::new();
+        for shape in self.homes.keys() {
+            paths.extend(
+                self.model
+                    .members(shape)?
+                    .iter()
+                    .map(|(name, _)| format!("{shape}.{name}")),
+            );
+        }
+        Ok(paths)
+    }
+}
