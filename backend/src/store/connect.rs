@@ -29,6 +29,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
     Ok(Store {
         reader,
         writer: Arc::new(Writer::start(writer)),
+        keep: true,
     })
 }
 

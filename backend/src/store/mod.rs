@@ -1,7 +1,13 @@
 //! The database: one handle for reads, one writer for transactions, and functions over both, one table
 //! or one question a file.
 
+pub mod batch;
 mod connect;
+pub mod groups;
+pub mod instances;
+pub mod networks;
+pub mod settings;
+pub mod tags;
 mod writer;
 
 use std::sync::Arc;
@@ -17,12 +23,22 @@ pub use connect::{Options, connect};
 pub struct Store {
     reader: DatabaseConnection,
     writer: Arc<writer::Writer>,
+    keep: bool,
 }
 
 impl Store {
     /// The connections for reads. What was committed before is seen.
     pub fn read(&self) -> &DatabaseConnection {
         &self.reader
+    }
+
+    /// A handle whose transactions run in full and are then undone, successful or not: what DryRun
+    /// needs, every check and no change.
+    pub fn rehearsal(&self) -> Store {
+        Store {
+            keep: false,
+            ..self.clone()
+        }
     }
 
     /// Runs `work` in a transaction and commits it durably before it returns. When `work` fails nothing
@@ -36,7 +52,7 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        self.writer.run(work).await
+        self.writer.run(self.keep, work).await
     }
 }
 

@@ -34,7 +34,7 @@ impl Writer {
         Writer(sender)
     }
 
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
+    pub(super) async fn run<T, F>(&self, keep: bool, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
@@ -42,6 +42,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let task = Task {
             work: Some(work),
+            keep,
             result: None,
             reply,
         };
@@ -82,6 +83,7 @@ trait Work: Send {
 
 struct Task<T, F> {
     work: Option<F>,
+    keep: bool,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -99,8 +101,8 @@ where
         let savepoint = transaction.begin().await.map_err(failed)?;
         let result = work(&savepoint).await;
         match result {
-            Ok(_) => savepoint.commit().await.map_err(failed)?,
-            Err(_) => savepoint.rollback().await.map_err(failed)?,
+            Ok(_) if self.keep => savepoint.commit().await.map_err(failed)?,
+            _ => savepoint.rollback().await.map_err(failed)?,
         }
         self.result = Some(result);
         Ok(())
@@ -184,5 +186,16 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[tokio::test]
+    async fn a_rehearsal_runs_everything_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        put(&store.rehearsal(), "x".into(), false).await.unwrap();
+        assert!(put(&store.rehearsal(), "x".into(), true).await.is_err());
+        assert!(setting::Entity::find().all(store.read()).await.unwrap().is_empty());
+        put(&store, "x".into(), false).await.unwrap();
+        assert!(put(&store.rehearsal(), "x".into(), false).await.is_err());
     }
 }

@@ -1,0 +1,144 @@
+//! Security groups, their rules, and the policy generation that hosts follow.
+
+use std::collections::HashMap;
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::AccountId,
+    id::{SecurityGroupId, VpcId, marker},
+    network::{Peer, Rule},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    batch::{load_in, missing},
+    failed, is_taken,
+};
+use crate::{
+    api::SharedRng,
+    entity::{security_group, security_group_rule, vpc},
+};
+
+/// The groups with these ids, in the ids' order, if all of them are the account's.
+///
+/// # Errors
+/// `NotFound`, naming all that are not there.
+pub async fn by_ids(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    ids: &[SecurityGroupId],
+) -> Result<Vec<security_group::Model>> {
+    let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
+    let own = security_group::Column::Account.eq(account.to_db());
+    let rows = load_in!(conn, security_group, Id, &numbers, own);
+    let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
+    if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
+        return Err(not_found(id));
+    }
+    Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
+}
+
+/// The groups of a VPC with these names, if all of them are there.
+///
+/// # Errors
+/// `NotFound`, naming all that are not there.
+pub async fn by_names(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    vpc: VpcId,
+    names: &[String],
+) -> Result<Vec<security_group::Model>> {
+    let query = security_group::Entity::find()
+        .filter(security_group::Column::Account.eq(account.to_db()))
+        .filter(security_group::Column::Vpc.eq(vpc.to_db()))
+        .filter(security_group::Column::Name.is_in(names));
+    let rows = query.all(conn).await.map_err(failed)?;
+    match missing(names, |name| rows.iter().any(|row| row.name == **name)) {
+        Some(id) => Err(not_found(id)),
+        None => Ok(rows),
+    }
+}
+
+fn not_found(id: String) -> Error {
+    Error::NotFound {
+        kind: Kind::SecurityGroup,
+        id,
+    }
+}
+
+/// A rule as the database keeps it: JSON in the order of the domain's fields.
+///
+/// # Errors
+/// Never in practice.
+pub fn rule_text(rule: Rule) -> Result<String> {
+    serde_json::to_string(&rule).map_err(|error| Error::internal(&error))
+}
+
+/// The inverse of [`rule_text`].
+///
+/// # Errors
+/// `Internal` where the row is damaged.
+pub fn rule_of(row: &security_group_rule::Model) -> Result<Rule> {
+    serde_json::from_str(&row.rule).map_err(|error| Error::internal(&error))
+}
+
+/// The row of a new rule.
+///
+/// # Errors
+/// Those of [`rule_text`].
+pub fn rule_row(
+    rng: &SharedRng,
+    now: Timestamp,
+    account: AccountId,
+    group: SecurityGroupId,
+    rule: Rule,
+    description: &str,
+) -> Result<security_group_rule::Model> {
+    Ok(security_group_rule::Model {
+        id: rng.id::<marker::SecurityGroupRule>().to_db(),
+        account: account.to_db(),
+        security_group: group.to_db(),
+        rule: rule_text(rule)?,
+        peer_group: match rule.peer {
+            Peer::Group(peer) => Some(peer.to_db()),
+            Peer::Cidr(_) => None,
+        },
+        description: description.into(),
+        created_at: now.0,
+    })
+}
+
+/// Adds rules.
+///
+/// # Errors
+/// `DuplicateRule` when one of them is there already.
+pub async fn insert_rules(txn: &impl ConnectionTrait, rows: Vec<security_group_rule::Model>) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.into_iter().map(security_group_rule::ActiveModel::from);
+    let insert = security_group_rule::Entity::insert_many(rows).exec_without_returning(txn).await;
+    insert.map(drop).map_err(|error| {
+        if is_taken(&error) {
+            Error::DuplicateRule { rule: String::new() }
+        } else {
+            failed(error)
+        }
+    })
+}
+
+/// Tells the hosts of a VPC that its policy has changed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn bump_policy(txn: &impl ConnectionTrait, vpcs: impl IntoIterator<Item = i64>) -> Result<()> {
+    use vpc::Column as C;
+    let update = vpc::Entity::update_many()
+        .col_expr(C::PolicyGeneration, Expr::col(C::PolicyGeneration).add(1))
+        .filter(C::Id.is_in(vpcs));
+    update.exec(txn).await.map(drop).map_err(failed)
+}

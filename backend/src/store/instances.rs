@@ -1,0 +1,130 @@
+//! Instances' rows.
+
+use std::{collections::HashMap, time::Duration};
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::AccountId,
+    id::InstanceId,
+    instance::State,
+    metadata::MetadataOptions,
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    batch::{load_in, missing},
+    failed,
+};
+use crate::entity::instance;
+
+/// How long a terminated instance can still be seen.
+pub const VISIBLE_AFTER_END: Duration = Duration::from_hours(1);
+
+/// Whether an instance can still be seen.
+pub fn visible(now: Timestamp) -> Condition {
+    let millis = i64::try_from(VISIBLE_AFTER_END.as_millis()).unwrap_or(i64::MAX);
+    Condition::any()
+        .add(instance::Column::TerminatedAt.is_null())
+        .add(instance::Column::TerminatedAt.gt(now.0 - millis))
+}
+
+/// The instances with these ids, in the ids' order without repetitions, if the account can see them all.
+///
+/// # Errors
+/// `NotFound`, naming all that are not there.
+pub async fn by_ids(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    ids: &[InstanceId],
+    now: Timestamp,
+) -> Result<Vec<instance::Model>> {
+    let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
+    let own = instance::Column::Account.eq(account.to_db());
+    let rows = load_in!(conn, instance, Id, &numbers, own, visible(now));
+    let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
+    if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
+        return Err(Error::NotFound {
+            kind: Kind::Instance,
+            id,
+        });
+    }
+    Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
+}
+
+/// One instance of the account.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn by_id(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    id: InstanceId,
+    now: Timestamp,
+) -> Result<instance::Model> {
+    let mut rows = by_ids(conn, account, &[id], now).await?;
+    rows.pop().ok_or_else(|| Error::Internal("a row that was there is gone".into()))
+}
+
+/// One instance of the account that is not ending or ended: what can be changed.
+///
+/// # Errors
+/// `NotFound`, `IncorrectState`.
+pub async fn living(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    id: InstanceId,
+    now: Timestamp,
+) -> Result<instance::Model> {
+    let row = by_id(conn, account, id, now).await?;
+    match state(&row)? {
+        State::ShuttingDown | State::Terminated => Err(incorrect_state(&row, "pending, running, stopping or stopped")),
+        _ => Ok(row),
+    }
+}
+
+/// The state of a row.
+///
+/// # Errors
+/// `Internal` where the row is damaged.
+pub fn state(row: &instance::Model) -> Result<State> {
+    State::from_name(&row.state).ok_or_else(|| Error::Internal(format!("unknown state {}", row.state)))
+}
+
+/// The instance is not in the state that something needs.
+pub fn incorrect_state(row: &instance::Model, expected: &str) -> Error {
+    Error::IncorrectState {
+        kind: Kind::Instance,
+        id: InstanceId::from_db(row.id).to_string(),
+        state: row.state.clone(),
+        expected: expected.into(),
+    }
+}
+
+/// The options of the metadata service of a row.
+pub fn metadata_options(row: &instance::Model) -> MetadataOptions {
+    MetadataOptions {
+        enabled: row.http_enabled != 0,
+        tokens_required: row.http_tokens_required != 0,
+        hop_limit: u8::try_from(row.http_hop_limit).unwrap_or(1),
+        tags: row.http_tags != 0,
+    }
+}
+
+/// Makes the hosts of instances serve their metadata anew.
+///
+/// # Errors
+/// Those of the database.
+pub async fn bump_metadata(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
+    use instance::Column as C;
+    for ids in super::batch::chunks(ids) {
+        let update = instance::Entity::update_many()
+            .col_expr(C::MetadataRevision, Expr::col(C::MetadataRevision).add(1))
+            .filter(C::Id.is_in(ids));
+        update.exec(txn).await.map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! VPCs, subnets and the addresses in them.
+
+use std::{collections::HashSet, net::Ipv4Addr};
+
+use cumulet_domain::{Error, Kind, Result, account::AccountId, id::SubnetId, network::Cidr};
+use rand::RngExt as _;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
+
+use super::failed;
+use crate::{
+    api::SharedRng,
+    entity::{interface, subnet, vpc},
+};
+
+/// Addresses at the start of a subnet that nobody gets: network, gateway, and two kept as on EC2.
+const RESERVED: u64 = 4;
+
+/// The account's default VPC, if it has one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn default_vpc(conn: &impl ConnectionTrait, account: AccountId) -> Result<Option<vpc::Model>> {
+    let query = vpc::Entity::find()
+        .filter(vpc::Column::Account.eq(account.to_db()))
+        .filter(vpc::Column::IsDefault.eq(1));
+    query.one(conn).await.map_err(failed)
+}
+
+/// A subnet of the account.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn subnet(conn: &impl ConnectionTrait, account: AccountId, id: SubnetId) -> Result<subnet::Model> {
+    let query = subnet::Entity::find_by_id(id.to_db()).filter(subnet::Column::Account.eq(account.to_db()));
+    let row = query.one(conn).await.map_err(failed)?;
+    row.ok_or_else(|| Error::NotFound {
+        kind: Kind::Subnet,
+        id: id.to_string(),
+    })
+}
+
+/// The default subnet of a VPC in a zone, or in the first zone that has one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn default_subnet(
+    conn: &impl ConnectionTrait,
+    vpc: i64,
+    zone: Option<&str>,
+) -> Result<Option<subnet::Model>> {
+    let query = subnet::Entity::find()
+        .filter(subnet::Column::Vpc.eq(vpc))
+        .filter(subnet::Column::IsDefault.eq(1));
+    let mut rows = query.all(conn).await.map_err(failed)?;
+    rows.retain(|row| zone.is_none_or(|zone| row.availability_zone == zone));
+    Ok(rows.into_iter().min_by(|a, b| a.availability_zone.cmp(&b.availability_zone)))
+}
+
+/// How many addresses of a subnet can be given out in all.
+pub fn usable(cidr: Cidr) -> u64 {
+    cidr.size().saturating_sub(RESERVED + 1)
+}
+
+/// Whether an address of a subnet can be given out.
+pub fn is_usable(cidr: Cidr, address: Ipv4Addr) -> bool {
+    let offset = u64::from(u32::from(address)).wrapping_sub(u64::from(u32::from(cidr.network())));
+    cidr.contains(address) && offset >= RESERVED && offset < cidr.size() - 1
+}
+
+/// Free private addresses of a subnet, chosen at random.
+///
+/// # Errors
+/// `InsufficientAddresses`.
+pub async fn free_private(
+    txn: &impl ConnectionTrait,
+    rng: &SharedRng,
+    vpc: i64,
+    subnet: SubnetId,
+    cidr: Cidr,
+    wanted: usize,
+) -> Result<Vec<i64>> {
+    let in_vpc = interface::Column::Vpc.eq(vpc);
+    let column = interface::Column::PrivateIp;
+    let range = (RESERVED, cidr.size().saturating_sub(1));
+    let found = free(txn, rng, column, in_vpc, cidr, range, wanted).await?;
+    enough(found, &subnet.to_string(), wanted)
+}
+
+/// Free public addresses of the pool, chosen at random.
+///
+/// # Errors
+/// `InsufficientAddresses`.
+pub async fn free_public(
+    txn: &impl ConnectionTrait,
+    rng: &SharedRng,
+    pool: Cidr,
+    wanted: usize,
+) -> Result<Vec<i64>> {
+    let column = interface::Column::PublicIp;
+    // The first address is the network's and the second the host's own.
+    let range = (2, pool.size().saturating_sub(1));
+    let found = free(txn, rng, column, column.is_not_null(), pool, range, wanted).await?;
+    enough(found, &pool.to_string(), wanted)
+}
+
+fn enough(found: Vec<i64>, place: &str, wanted: usize) -> Result<Vec<i64>> {
+    if found.len() < wanted {
+        return Err(Error::InsufficientAddresses {
+            subnet: place.into(),
+            free: found.len() as u64,
+            wanted: wanted as u64,
+        });
+    }
+    Ok(found)
+}
+
+/// Guesses first, which is cheap while there is room; reads all that are taken when guessing fails.
+async fn free(
+    txn: &impl ConnectionTrait,
+    rng: &SharedRng,
+    column: interface::Column,
+    scope: sea_orm::sea_query::SimpleExpr,
+    block: Cidr,
+    (first, end): (u64, u64),
+    wanted: usize,
+) -> Result<Vec<i64>> {
+    if first >= end || wanted == 0 {
+        return Ok(Vec::new());
+    }
+    let base = i64::from(u32::from(block.network()));
+    let offset = |n: u64| base + n.cast_signed();
+    let guesses = (wanted * 2 + 6).next_power_of_two().min(4096);
+    let guesses: Vec<i64> =
+        rng.with(|rng| (0..guesses).map(|_| offset(rng.random_range(first..end))).collect());
+    let taken = taken(txn, column, scope.clone(), column.is_in(guesses.iter().copied())).await?;
+    let mut seen = HashSet::new();
+    let mut found: Vec<i64> =
+        guesses.into_iter().filter(|a| !taken.contains(a) && seen.insert(*a)).take(wanted).collect();
+    if found.len() < wanted {
+        let all = self::taken(txn, column, scope, column.between(offset(first), offset(end))).await?;
+        let mut left: Vec<i64> = (first..end).map(offset).filter(|a| !all.contains(a)).collect();
+        rng.with(|rng| {
+            for i in 0..left.len().min(wanted) {
+                let j = rng.random_range(i..left.len());
+                left.swap(i, j);
+            }
+        });
+        left.truncate(wanted);
+        found = left;
+    }
+    Ok(found)
+}
+
+async fn taken(
+    txn: &impl ConnectionTrait,
+    column: interface::Column,
+    scope: sea_orm::sea_query::SimpleExpr,
+    which: sea_orm::sea_query::SimpleExpr,
+) -> Result<HashSet<i64>> {
+    let query = interface::Entity::find().select_only().column(column).filter(scope).filter(which);
+    let rows: Vec<i64> = query.into_tuple().all(txn).await.map_err(failed)?;
+    Ok(rows.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_four_and_the_last_address_are_not_given_out() {
+        let cidr: Cidr = "10.0.0.16/28".parse().unwrap();
+        assert_eq!(usable(cidr), 11);
+        let count = (0..64).filter(|n| is_usable(cidr, Ipv4Addr::new(10, 0, 0, *n))).count();
+        assert_eq!(count, 11);
+        for (last, ok) in [(15, false), (16, false), (19, false), (20, true), (30, true), (31, false)] {
+            assert_eq!(is_usable(cidr, Ipv4Addr::new(10, 0, 0, last)), ok, "{last}");
+        }
+    }
+}
