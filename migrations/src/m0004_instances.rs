@@ -87,6 +87,9 @@ impl MigrationTrait for Migration {
         ];
         table(m, "hosts", hosts, &["id"]).await?;
 
+        // Instances whose hosts have not confirmed the newest snapshot of what the instance can read.
+        table(m, "metadata_pushes", vec![big("instance")], &["instance"]).await?;
+
         // Which policy of a VPC a host has been sent and has applied.
         let host_networks = vec![name("host"), big("vpc"), big("applied_generation")];
         table(m, "host_networks", host_networks, &["host", "vpc"]).await?;
@@ -94,6 +97,16 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, m: &SchemaManager) -> Result<(), DbErr> {
-        drop_tables(m, &["reservations", "instances", "hosts", "host_networks"]).await
+        drop_tables(
+            m,
+            &[
+                "reservations",
+                "instances",
+                "hosts",
+                "metadata_pushes",
+                "host_networks",
+            ],
+        )
+        .await
     }
 }

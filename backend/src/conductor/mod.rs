@@ -1,1 +1,98 @@
-//! See ARCHITECTURE.md.
+//! Drives every instance to what its user wants: an engine takes operations from the journal, commands go
+//! to hosts, reports come back. The database decides everything; messages only wake and command.
+//!
+//! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
+//! - `engine`: takes what is due and runs one step of each (`ops`).
+//! - `reports`: what hosts say, applied to rows.
+//! - `sync`: keeps hosts' network policies and metadata at what the rows say.
+//! - `spec`: rows into what a host needs.
+
+mod engine;
+pub mod journal;
+mod ops;
+mod release;
+mod reports;
+mod spec;
+mod sync;
+mod wake;
+
+use std::sync::Arc;
+
+use cumulet_bus::Bus;
+use cumulet_domain::{Result, time::Clock};
+use tokio::task::JoinSet;
+
+use crate::store::Store;
+
+pub use sync::metadata_changed;
+pub use wake::Wake;
+
+/// What the conductor is told of the cloud.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For instance `us-east-1`.
+    pub region: String,
+    /// Names this process in leases; another one takes over when they expire.
+    pub owner: String,
+    /// Claimable vCPUs for each of a host's.
+    pub cpu_allocation_ratio: f64,
+    /// Claimable memory for each of a host's.
+    pub ram_allocation_ratio: f64,
+    /// Claimable disk for each of a host's.
+    pub disk_allocation_ratio: f64,
+}
+
+/// The conductor's parts, shared by its tasks.
+#[derive(Clone)]
+pub struct Conductor {
+    store: Store,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+    wake: Wake,
+    settings: Arc<Settings>,
+}
+
+impl std::fmt::Debug for Conductor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conductor")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Conductor {
+    /// A conductor over these parts. `wake` is the one that the API pokes.
+    pub fn new(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
+        wake: Wake,
+        settings: Settings,
+    ) -> Self {
+        Conductor {
+            store,
+            bus,
+            clock,
+            wake,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Runs until `shutdown` says so. What is under way stays in the journal.
+    ///
+    /// # Errors
+    /// When the bus can't be listened to.
+    pub async fn run(self, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
+        let reports = reports::listen(&self).await?;
+        journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reports::run(self.clone(), reports));
+        tasks.spawn(engine::run(self.clone()));
+        tasks.spawn(sync::run(self.clone()));
+        tasks.spawn(journal::sweep(self.store.clone(), self.clock.clone()));
+        // The wait ends when the flag is set or its sender is gone; both mean: stop.
+        drop(shutdown.wait_for(|stop| *stop).await);
+        tasks.shutdown().await;
+        Ok(())
+    }
+}

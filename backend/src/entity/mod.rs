@@ -12,6 +12,7 @@ pub mod instance_type;
 pub mod interface;
 pub mod interface_group;
 pub mod key_pair;
+pub mod metadata_push;
 pub mod operation;
 pub mod reservation;
 pub mod security_group;

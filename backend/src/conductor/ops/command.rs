@@ -1,0 +1,141 @@
+//! Tells the host what shall be. The operation then waits in the journal and holds no task; the host's
+//! report ends it, and as long as none comes the command is sent again.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    Error, Result,
+    id::{HostId, InstanceId, OperationId},
+    message::{Action, Command},
+    time::Timestamp,
+};
+
+use super::{Cause, Round, give_up};
+use crate::{
+    conductor::{
+        journal::{self, OperationKind, Step},
+        release,
+    },
+    entity::{instance, operation},
+};
+
+/// How long until a command is sent again.
+pub(super) const RESEND: Duration = Duration::from_secs(15);
+
+/// How long a command that could not be handed over waits.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The step: the operation's next look is set first, then the command goes out.
+pub(super) async fn run(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
+    let row = round.instance(operation)?;
+    if row.generation != operation.generation {
+        return Ok(()); // superseded between the lease and the look at the instance
+    }
+    let overdue = round.now.0 >= operation.deadline;
+    if overdue && kind != OperationKind::Terminate {
+        return give_up(round.conductor, operation, kind, Cause::deadline()).await;
+    }
+    if overdue {
+        tracing::error!(
+            operation.instance,
+            host = row.host,
+            "a terminate is overdue; it goes on"
+        );
+    }
+    let Some(host) = row.host.clone().map(HostId) else {
+        return nowhere(round, operation, kind).await;
+    };
+    let next = round.now.after(RESEND);
+    let copy = operation.clone();
+    let waiting = round
+        .conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move { journal::proceed(txn, &copy, Step::Command, copy.attempts, next).await })
+        })
+        .await?;
+    if waiting {
+        send(round, operation, kind, &host).await
+    } else {
+        Ok(())
+    }
+}
+
+/// An instance that no host has: a terminate is done; anything else has come too late.
+async fn nowhere(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
+    if kind != OperationKind::Terminate {
+        return give_up(round.conductor, operation, kind, Cause::deadline()).await;
+    }
+    let (operation, now) = (operation.clone(), round.now);
+    round
+        .conductor
+        .store
+        .write(move |txn| Box::pin(async move { release::terminated(txn, &operation, now).await }))
+        .await
+}
+
+/// Sends the operation's command. When it can't be handed over the operation is looked at again soon.
+pub(super) async fn send(
+    round: &Round<'_>,
+    operation: &operation::Model,
+    kind: OperationKind,
+    host: &HostId,
+) -> Result<()> {
+    let row = round.instance(operation)?;
+    let command = Command {
+        operation: Some(OperationId::from_db(operation.id)),
+        deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
+        action: action(round, operation, kind, row, host).await?,
+    };
+    let Err(error) = round.conductor.bus.send(host, command).await else {
+        return Ok(());
+    };
+    tracing::warn!(operation.instance, %host, %error, "a command could not be handed over");
+    let (operation, next) = (operation.clone(), round.now.after(RETRY));
+    round
+        .conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                journal::proceed(txn, &operation, Step::Command, operation.attempts, next)
+                    .await
+                    .map(drop)
+            })
+        })
+        .await
+}
+
+async fn action(
+    round: &Round<'_>,
+    operation: &operation::Model,
+    kind: OperationKind,
+    row: &instance::Model,
+    host: &HostId,
+) -> Result<Action> {
+    let instance = InstanceId::from_db(row.id);
+    let generation = u64::try_from(operation.generation).unwrap_or(0);
+    Ok(match kind {
+        OperationKind::Launch | OperationKind::Start => {
+            let spec = round.specs.get(row.id).ok_or_else(|| {
+                Error::Internal(format!(
+                    "{instance} has no interface, image or subnet to launch with"
+                ))
+            })?;
+            let policy = round
+                .policies
+                .get(round.conductor.store.read(), host, row.vpc)
+                .await?;
+            Action::Run {
+                spec: Box::new(spec),
+                policy,
+            }
+        }
+        OperationKind::Stop => Action::Stop {
+            instance,
+            generation,
+            force: journal::state(operation)?.force,
+        },
+        OperationKind::Reboot => Action::Reboot { instance, generation },
+        OperationKind::Terminate => Action::Destroy { instance, generation },
+    })
+}

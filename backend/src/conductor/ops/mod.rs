@@ -1,0 +1,93 @@
+//! The steps of operations. `place` claims a host; `command` tells the host what shall be and waits for
+//! its report. Both may run any number of times.
+
+mod command;
+mod place;
+mod unwind;
+
+use std::sync::Mutex;
+
+use cumulet_domain::{Error, Result, time::Timestamp};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
+use super::{
+    Conductor,
+    journal::OperationKind,
+    spec::{Policies, Specs},
+};
+use crate::{
+    entity::{instance, operation},
+    scheduler::{self, HostState},
+    store::failed,
+};
+
+pub(super) use unwind::{Cause, give_up};
+
+/// What the steps of one round share: read once, not once for each.
+pub(super) struct Round<'c> {
+    pub(super) conductor: &'c Conductor,
+    pub(super) now: Timestamp,
+    instances: std::collections::HashMap<i64, instance::Model>,
+    /// The hosts, less what this round has claimed.
+    hosts: Mutex<Vec<HostState>>,
+    specs: Specs,
+    policies: Policies,
+}
+
+impl<'c> Round<'c> {
+    pub(super) async fn load(
+        conductor: &'c Conductor,
+        due: &[operation::Model],
+        now: Timestamp,
+    ) -> Result<Self> {
+        let conn = conductor.store.read();
+        let ids: Vec<i64> = due.iter().map(|operation| operation.instance).collect();
+        let rows = instance::Entity::find()
+            .filter(instance::Column::Id.is_in(ids))
+            .all(conn)
+            .await
+            .map_err(failed)?;
+        let launches = |operation: &&operation::Model| {
+            matches!(
+                OperationKind::from_name(&operation.kind),
+                Some(OperationKind::Launch | OperationKind::Start)
+            )
+        };
+        let launched: Vec<i64> = due
+            .iter()
+            .filter(launches)
+            .map(|operation| operation.instance)
+            .collect();
+        let wanted: Vec<&instance::Model> = rows.iter().filter(|row| launched.contains(&row.id)).collect();
+        let hosts = if wanted.is_empty() {
+            Vec::new()
+        } else {
+            scheduler::hosts(conn, now).await?
+        };
+        Ok(Round {
+            conductor,
+            now,
+            hosts: Mutex::new(hosts),
+            specs: Specs::load(conn, &wanted, &conductor.settings.region).await?,
+            policies: Policies::default(),
+            instances: rows.into_iter().map(|row| (row.id, row)).collect(),
+        })
+    }
+
+    fn instance(&self, operation: &operation::Model) -> Result<&instance::Model> {
+        self.instances
+            .get(&operation.instance)
+            .ok_or_else(|| Error::Internal(format!("operation {} has no instance", operation.id)))
+    }
+}
+
+/// Runs the step that an operation is at.
+pub(super) async fn step(round: &Round<'_>, operation: &operation::Model) -> Result<()> {
+    let kind = OperationKind::from_name(&operation.kind)
+        .ok_or_else(|| Error::Internal(format!("unknown operation {:?}", operation.kind)))?;
+    match operation.step.as_str() {
+        "place" => place::run(round, operation, kind).await,
+        "command" => command::run(round, operation, kind).await,
+        other => Err(Error::Internal(format!("unknown step {other:?}"))),
+    }
+}

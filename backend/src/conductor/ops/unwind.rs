@@ -1,0 +1,149 @@
+//! What becomes of an instance whose operation fails for good: a launch ends in a terminate, a start in
+//! `stopped`, a stop is repeated by force; a reboot leaves it as it is. Always with a reason.
+
+use std::fmt::Display;
+
+use cumulet_domain::{
+    Result,
+    id::OperationId,
+    instance::{Event, Intent, State, StateReason, transition},
+};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, IntoActiveModel};
+
+use crate::{
+    conductor::{
+        Conductor,
+        journal::{self, NewOperation, OperationKind, OperationState},
+        release,
+    },
+    entity::{instance, operation},
+    store::failed,
+};
+
+/// Why an operation failed for good.
+#[derive(Clone, Debug)]
+pub(in crate::conductor) struct Cause(StateReason);
+
+impl Cause {
+    /// No host can take the instance.
+    pub(in crate::conductor) fn no_capacity(text: &str) -> Self {
+        Cause(StateReason::new("Server.InsufficientInstanceCapacity", text))
+    }
+
+    /// The host could not do it.
+    pub(in crate::conductor) fn failure(text: impl Display) -> Self {
+        Cause(StateReason::new("Server.InternalError", text))
+    }
+
+    /// It took too long.
+    pub(in crate::conductor) fn deadline() -> Self {
+        Cause::failure("the host did not finish in time")
+    }
+}
+
+/// Ends the operation as failed and sets the instance on the way to what is left for it.
+pub(in crate::conductor) async fn give_up(
+    conductor: &Conductor,
+    operation: &operation::Model,
+    kind: OperationKind,
+    cause: Cause,
+) -> Result<()> {
+    let (operation, now, id) = (
+        operation.clone(),
+        conductor.clock.now(),
+        OperationId::random(&mut rand::rng()),
+    );
+    tracing::warn!(
+        operation.instance,
+        operation.kind,
+        reason = cause.0.message,
+        "an operation has failed"
+    );
+    conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                if !journal::finish(txn, operation.id, Some(cause.0.message.clone()), now).await? {
+                    return Ok(());
+                }
+                let row = instance::Entity::find_by_id(operation.instance)
+                    .one(txn)
+                    .await
+                    .map_err(failed)?;
+                let Some(row) = row.filter(|row| row.generation == operation.generation) else {
+                    return Ok(());
+                };
+                let follow = match kind {
+                    OperationKind::Launch => launch_failed(txn, &row, cause).await?,
+                    OperationKind::Start => start_failed(txn, &row, cause).await?,
+                    OperationKind::Stop => Some((
+                        OperationKind::Stop,
+                        row.generation,
+                        OperationState {
+                            force: true,
+                            reason: journal::state(&operation)?.reason,
+                        },
+                    )),
+                    OperationKind::Reboot | OperationKind::Terminate => None,
+                };
+                if let Some((kind, generation, state)) = follow {
+                    let (account, instance) = (row.account, row.id);
+                    let new = NewOperation {
+                        id,
+                        kind,
+                        account,
+                        instance,
+                        generation,
+                        state,
+                        now,
+                    };
+                    journal::enqueue(txn, new).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+    conductor.wake.now();
+    Ok(())
+}
+
+type Follow = Option<(OperationKind, i64, OperationState)>;
+
+async fn launch_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause: Cause) -> Result<Follow> {
+    let state = release::moved(row, Event::LaunchFailed)?;
+    let generation = row.generation + 1;
+    let mut change = row.clone().into_active_model();
+    change.state = Set(state.name().into());
+    change.intent = Set(Intent::Terminated.name().into());
+    change.generation = Set(generation);
+    change.reason_code = Set(Some(cause.0.code.clone()));
+    change.reason_message = Set(Some(cause.0.message.clone()));
+    change.transition_reason = Set(Some(cause.0.code.clone()));
+    change.update(conn).await.map_err(failed)?;
+    let state = OperationState {
+        force: true,
+        reason: Some(cause.0),
+    };
+    Ok(Some((OperationKind::Terminate, generation, state)))
+}
+
+/// Whatever the host has begun is stopped by a command of a higher generation, after which the claim is
+/// given back.
+async fn start_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause: Cause) -> Result<Follow> {
+    let state = release::moved(row, Event::StartFailed)?;
+    debug_assert_eq!(transition(State::Stopped, Event::Halted), Ok(State::Stopped));
+    let generation = row.generation + 1;
+    let mut change = row.clone().into_active_model();
+    change.state = Set(state.name().into());
+    change.intent = Set(Intent::Stopped.name().into());
+    change.generation = Set(generation);
+    change.reason_code = Set(Some(cause.0.code.clone()));
+    change.reason_message = Set(Some(cause.0.message.clone()));
+    change.transition_reason = Set(Some(cause.0.code.clone()));
+    change.update(conn).await.map_err(failed)?;
+    let state = OperationState {
+        force: true,
+        reason: Some(cause.0),
+    };
+    Ok((row.claimed != 0).then_some((OperationKind::Stop, generation, state)))
+}

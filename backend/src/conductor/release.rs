@@ -1,0 +1,196 @@
+//! The ends of operations: what a finished step writes into the instance, and what it gives back.
+
+use cumulet_domain::{
+    Error, Result,
+    id::InstanceId,
+    instance::{Event, State, StateReason, transition},
+    time::Timestamp,
+};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait,
+    IntoActiveModel, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr,
+};
+
+use super::journal;
+use crate::{
+    entity::{account, host, instance, interface, interface_group, operation, vpc},
+    store::failed,
+};
+
+/// The state after an event, by the one transition function.
+pub(super) fn moved(row: &instance::Model, event: Event) -> Result<State> {
+    let state = State::from_name(&row.state)
+        .ok_or_else(|| Error::Internal(format!("instance {} has state {:?}", row.id, row.state)))?;
+    transition(state, event).map_err(|illegal| Error::IncorrectState {
+        kind: cumulet_domain::Kind::Instance,
+        id: InstanceId::from_db(row.id).to_string(),
+        state: illegal.state.name().into(),
+        expected: format!("open to {:?}", illegal.event),
+    })
+}
+
+/// The instance of an operation, while the operation still speaks for it.
+async fn subject(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+) -> Result<Option<instance::Model>> {
+    let row = instance::Entity::find_by_id(operation.instance)
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    Ok(row.filter(|row| row.generation == operation.generation))
+}
+
+/// A launch or a start has ended well.
+pub(super) async fn running(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+    now: Timestamp,
+) -> Result<()> {
+    if !journal::finish(conn, operation.id, None, now).await? {
+        return Ok(());
+    }
+    let Some(row) = subject(conn, operation).await? else {
+        return Ok(());
+    };
+    let state = moved(&row, Event::Launched)?;
+    instance::Entity::update_many()
+        .col_expr(instance::Column::State, Expr::value(state.name()))
+        .col_expr(instance::Column::RunningSince, Expr::value(now.0))
+        .col_expr(instance::Column::ReasonCode, Expr::value(Option::<String>::None))
+        .col_expr(
+            instance::Column::ReasonMessage,
+            Expr::value(Option::<String>::None),
+        )
+        .col_expr(
+            instance::Column::TransitionReason,
+            Expr::value(Option::<String>::None),
+        )
+        .filter(instance::Column::Id.eq(row.id))
+        .filter(instance::Column::Generation.eq(row.generation))
+        .exec(conn)
+        .await
+        .map_err(failed)
+        .map(drop)
+}
+
+/// A stop has ended: the disk stays on its host, vCPUs and memory are free again.
+pub(super) async fn stopped(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+    reason: Option<StateReason>,
+    now: Timestamp,
+) -> Result<()> {
+    if !journal::finish(conn, operation.id, None, now).await? {
+        return Ok(());
+    }
+    let Some(row) = subject(conn, operation).await? else {
+        return Ok(());
+    };
+    let state = moved(&row, Event::Halted)?;
+    give_back(conn, &row, 0).await?;
+    let mut change = row.into_active_model();
+    change.state = Set(state.name().into());
+    change.claimed = Set(0);
+    change.running_since = Set(None);
+    explain(&mut change, reason);
+    change.update(conn).await.map_err(failed).map(drop)
+}
+
+/// A terminate has ended: nothing of the instance is left on any host, and everything that it took is
+/// given back. The row stays to be seen for a while.
+pub(super) async fn terminated(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+    now: Timestamp,
+) -> Result<()> {
+    if !journal::finish(conn, operation.id, None, now).await? {
+        return Ok(());
+    }
+    let Some(row) = subject(conn, operation).await? else {
+        return Ok(());
+    };
+    let state = moved(&row, Event::Destroyed)?;
+    give_back(conn, &row, row.disk_gib).await?;
+    drop_interfaces(conn, row.id).await?;
+    let usage = account::Column::InstancesUsed;
+    account::Entity::update_many()
+        .col_expr(usage, Expr::col(usage).sub(1))
+        .col_expr(
+            account::Column::VcpusUsed,
+            Expr::col(account::Column::VcpusUsed).sub(row.vcpus),
+        )
+        .filter(account::Column::Id.eq(row.account))
+        .exec(conn)
+        .await
+        .map_err(failed)?;
+    policy_changed(conn, row.vpc).await?;
+    let mut change = row.into_active_model();
+    change.state = Set(state.name().into());
+    change.host = Set(None);
+    change.claimed = Set(0);
+    change.running_since = Set(None);
+    change.terminated_at = Set(Some(now.0));
+    explain(&mut change, journal::state(operation)?.reason);
+    change.update(conn).await.map_err(failed).map(drop)
+}
+
+fn explain(change: &mut instance::ActiveModel, reason: Option<StateReason>) {
+    if let Some(reason) = reason {
+        change.reason_code = Set(Some(reason.code));
+        change.reason_message = Set(Some(reason.message));
+    }
+}
+
+/// Gives a host's vCPUs and memory back where they are claimed, and `disk_gib` where the instance has a
+/// host at all.
+async fn give_back(conn: &impl ConnectionTrait, row: &instance::Model, disk_gib: i64) -> Result<()> {
+    use host::Column as C;
+    let Some(id) = &row.host else { return Ok(()) };
+    let claimed = i64::from(row.claimed != 0);
+    host::Entity::update_many()
+        .col_expr(C::VcpusUsed, Expr::col(C::VcpusUsed).sub(row.vcpus * claimed))
+        .col_expr(
+            C::MemoryMibUsed,
+            Expr::col(C::MemoryMibUsed).sub(row.memory_mib * claimed),
+        )
+        .col_expr(C::DiskGibUsed, Expr::col(C::DiskGibUsed).sub(disk_gib))
+        .filter(C::Id.eq(id.as_str()))
+        .exec(conn)
+        .await
+        .map_err(failed)
+        .map(drop)
+}
+
+async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
+    let theirs = interface::Entity::find()
+        .select_only()
+        .column(interface::Column::Id)
+        .filter(interface::Column::Instance.eq(instance))
+        .into_query();
+    interface_group::Entity::delete_many()
+        .filter(interface_group::Column::Interface.in_subquery(theirs))
+        .exec(conn)
+        .await
+        .map_err(failed)?;
+    interface::Entity::delete_many()
+        .filter(interface::Column::Instance.eq(instance))
+        .exec(conn)
+        .await
+        .map_err(failed)
+        .map(drop)
+}
+
+/// Hosts with instances of the VPC have something new to enforce.
+async fn policy_changed(conn: &impl ConnectionTrait, id: i64) -> Result<()> {
+    vpc::Entity::update_many()
+        .col_expr(
+            vpc::Column::PolicyGeneration,
+            Expr::col(vpc::Column::PolicyGeneration).add(1),
+        )
+        .filter(vpc::Column::Id.eq(id))
+        .exec(conn)
+        .await
+        .map_err(failed)
+        .map(drop)
+}

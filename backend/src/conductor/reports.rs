@@ -1,0 +1,420 @@
+//! What hosts say, applied to rows. A report is believed only for objects that the database assigns to
+//! the host that sent it, and only at the object's present generation; everything else is dropped.
+
+use std::collections::HashMap;
+
+use cumulet_bus::ReportMailbox;
+use cumulet_domain::{
+    Error, Result,
+    id::{HostId, InstanceId, OperationId},
+    instance::{Event, Intent, State, StateReason},
+    message::{HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
+    time::Timestamp,
+};
+use futures::future::join_all;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, QueryFilter, sea_query::OnConflict,
+};
+
+use super::{
+    Conductor,
+    journal::{self, NewOperation, OperationKind, OperationState},
+    ops::{Cause, give_up},
+    release, sync,
+};
+use crate::{
+    entity::{host, instance, operation},
+    store::failed,
+};
+
+/// Reports that are applied side by side, so that their transactions share commits.
+const BATCH: usize = 256;
+
+/// How often a command may fail before the operation does.
+const ATTEMPTS: i64 = 5;
+
+pub(super) async fn listen(conductor: &Conductor) -> Result<ReportMailbox> {
+    conductor
+        .bus
+        .report_mailbox()
+        .await
+        .map_err(|error| Error::Unavailable(error.to_string()))
+}
+
+pub(super) async fn run(conductor: Conductor, mut mailbox: ReportMailbox) {
+    loop {
+        let batch = mailbox.next_batch(BATCH).await;
+        if batch.is_empty() {
+            return;
+        }
+        // Reports about one object keep their order; those about different ones need none.
+        let mut by_object: HashMap<(HostId, Option<InstanceId>), Vec<Report>> = HashMap::new();
+        for report in batch {
+            by_object
+                .entry((report.host.clone(), about(&report.content)))
+                .or_default()
+                .push(report);
+        }
+        join_all(
+            by_object
+                .into_values()
+                .map(|reports| in_order(&conductor, reports)),
+        )
+        .await;
+    }
+}
+
+async fn in_order(conductor: &Conductor, reports: Vec<Report>) {
+    for report in reports {
+        let host = report.host.clone();
+        if let Err(error) = apply(conductor, report).await {
+            // Nothing is lost: commands are sent again and full reports come again.
+            tracing::error!(%host, %error, "a report could not be applied");
+        }
+    }
+}
+
+fn about(content: &ReportContent) -> Option<InstanceId> {
+    match content {
+        ReportContent::Changed(report) => Some(report.instance),
+        ReportContent::Done(outcome) => Some(outcome.report.instance),
+        ReportContent::MetadataApplied { instance, .. } => Some(*instance),
+        _ => None,
+    }
+}
+
+async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
+    let Report { host, at, content } = report;
+    match content {
+        ReportContent::Heartbeat {
+            resources,
+            hypervisor,
+            availability_zone,
+        } => heartbeat(conductor, host, resources, hypervisor, availability_zone).await,
+        ReportContent::Changed(seen) => changed(conductor, host, seen).await,
+        ReportContent::Done(outcome) => done(conductor, host, outcome).await,
+        ReportContent::NetworkApplied { vpc, generation } => {
+            sync::network_applied(conductor, host, vpc, generation).await
+        }
+        ReportContent::MetadataApplied { instance, revision } => {
+            sync::metadata_applied(conductor, instance, revision).await
+        }
+        ReportContent::Full(seen) => full(conductor, host, at, seen).await,
+    }
+}
+
+/// A host is there, with these resources; the first heartbeat registers it.
+async fn heartbeat(
+    conductor: &Conductor,
+    id: HostId,
+    resources: HostResources,
+    hypervisor: String,
+    availability_zone: String,
+) -> Result<()> {
+    let (now, settings) = (conductor.clock.now().0, &conductor.settings);
+    let (vcpus, memory, disk) = (
+        i64::from(resources.vcpus),
+        i64::try_from(resources.memory_mib).unwrap_or(i64::MAX),
+        i64::try_from(resources.disk_gib).unwrap_or(i64::MAX),
+    );
+    let row = host::ActiveModel {
+        id: Set(id.0),
+        availability_zone: Set(availability_zone),
+        hypervisor: Set(hypervisor),
+        enabled: Set(1),
+        vcpus: Set(vcpus),
+        memory_mib: Set(memory),
+        disk_gib: Set(disk),
+        vcpus_max: Set(scaled(vcpus, settings.cpu_allocation_ratio)),
+        memory_mib_max: Set(scaled(memory, settings.ram_allocation_ratio)),
+        disk_gib_max: Set(scaled(disk, settings.disk_allocation_ratio)),
+        vcpus_used: Set(0),
+        memory_mib_used: Set(0),
+        disk_gib_used: Set(0),
+        last_seen: Set(now),
+        created_at: Set(now),
+    };
+    use host::Column as C;
+    let told = [
+        C::AvailabilityZone,
+        C::Hypervisor,
+        C::Vcpus,
+        C::MemoryMib,
+        C::DiskGib,
+    ];
+    let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax, C::LastSeen];
+    let update = OnConflict::column(C::Id)
+        .update_columns(told.into_iter().chain(derived))
+        .to_owned();
+    let write = conductor.store.write(move |txn| {
+        Box::pin(async move {
+            let insert = host::Entity::insert(row).on_conflict(update);
+            insert.exec_without_returning(txn).await.map_err(failed).map(drop)
+        })
+    });
+    write.await
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // a ratio of a count; saturates
+fn scaled(count: i64, ratio: f64) -> i64 {
+    (count as f64 * ratio).floor() as i64
+}
+
+/// The outcome of a command.
+async fn done(conductor: &Conductor, host: HostId, outcome: Outcome) -> Result<()> {
+    let conn = conductor.store.read();
+    let id = outcome.operation.to_db();
+    let Some(operation) = operation::Entity::find_by_id(id)
+        .one(conn)
+        .await
+        .map_err(failed)?
+    else {
+        return Ok(());
+    };
+    let row = instance::Entity::find_by_id(operation.instance)
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    let Some(row) = row else { return Ok(()) };
+    let theirs = row.host.as_deref() == Some(host.0.as_str());
+    let same = InstanceId::from_db(row.id) == outcome.report.instance;
+    if operation.status != "active" || !theirs || !same || row.generation != operation.generation {
+        tracing::debug!(%host, instance = %outcome.report.instance, "a report came too late or from a stranger");
+        return Ok(());
+    }
+    let Some(kind) = OperationKind::from_name(&operation.kind) else {
+        return Ok(());
+    };
+    match outcome.failure {
+        Some(failure) => failed_command(conductor, operation, kind, failure, outcome.permanent).await,
+        None => succeeded(conductor, operation, kind, outcome.report).await,
+    }
+}
+
+async fn succeeded(
+    conductor: &Conductor,
+    operation: operation::Model,
+    kind: OperationKind,
+    report: InstanceReport,
+) -> Result<()> {
+    let now = conductor.clock.now();
+    let expected = match kind {
+        OperationKind::Launch | OperationKind::Start | OperationKind::Reboot => report.power == Power::On,
+        OperationKind::Stop => report.power != Power::On,
+        OperationKind::Terminate => report.power == Power::Absent,
+    };
+    if !expected {
+        let text = format!("the host reports {:?} after {}", report.power, kind.name());
+        return failed_command(conductor, operation, kind, text, false).await;
+    }
+    conductor
+        .store
+        .write(move |txn| Box::pin(async move { close(txn, &operation, kind, now).await }))
+        .await?;
+    conductor.wake.now();
+    Ok(())
+}
+
+async fn close(
+    txn: &DatabaseTransaction,
+    operation: &operation::Model,
+    kind: OperationKind,
+    now: Timestamp,
+) -> Result<()> {
+    match kind {
+        OperationKind::Launch | OperationKind::Start => release::running(txn, operation, now).await,
+        OperationKind::Stop => release::stopped(txn, operation, journal::state(operation)?.reason, now).await,
+        OperationKind::Reboot => journal::finish(txn, operation.id, None, now).await.map(drop),
+        OperationKind::Terminate => release::terminated(txn, operation, now).await,
+    }
+}
+
+async fn failed_command(
+    conductor: &Conductor,
+    operation: operation::Model,
+    kind: OperationKind,
+    failure: String,
+    permanent: bool,
+) -> Result<()> {
+    let attempts = operation.attempts + 1;
+    tracing::warn!(
+        operation.instance,
+        operation.kind,
+        attempts,
+        failure,
+        "a command has failed"
+    );
+    let endless = kind == OperationKind::Terminate;
+    if !endless && (permanent || attempts >= ATTEMPTS) {
+        return give_up(conductor, &operation, kind, Cause::failure(failure)).await;
+    }
+    let backoff = std::time::Duration::from_secs(1 << attempts.clamp(0, 5));
+    let next = conductor.clock.now().after(backoff);
+    conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                journal::proceed(txn, &operation, journal::Step::Command, attempts, next)
+                    .await
+                    .map(drop)
+            })
+        })
+        .await
+}
+
+/// A guest changed by itself, or a full report shows that it has.
+async fn changed(conductor: &Conductor, host: HostId, seen: InstanceReport) -> Result<()> {
+    let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
+    let acted = conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                let row = instance::Entity::find_by_id(seen.instance.to_db())
+                    .one(txn)
+                    .await
+                    .map_err(failed)?;
+                let Some(row) = row else {
+                    tracing::warn!(%host, instance = %seen.instance, "a host has a guest that nobody knows");
+                    return Ok(false);
+                };
+                react(txn, &host, row, &seen, id, now).await
+            })
+        })
+        .await?;
+    if acted {
+        conductor.wake.now();
+    }
+    Ok(())
+}
+
+/// What a change asks for; it only ever creates an operation. True where it did.
+async fn react(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    row: instance::Model,
+    seen: &InstanceReport,
+    id: OperationId,
+    now: Timestamp,
+) -> Result<bool> {
+    let here = row.host.as_deref() == Some(host.0.as_str());
+    let stale = i64::try_from(seen.generation).is_ok_and(|generation| generation < row.generation);
+    match (State::from_name(&row.state), seen.power) {
+        (Some(State::Running), Power::Off | Power::Absent) if here && !stale => {
+            if journal::active(conn, row.id).await?.is_some() {
+                return Ok(false); // that operation's own report will tell
+            }
+            went_off(conn, row, seen.off_reason, id, now).await.map(|()| true)
+        }
+        (Some(State::Stopped), Power::On) if here && !stale => {
+            tracing::warn!(instance = %seen.instance, "a stopped instance runs; it is stopped again");
+            let state = OperationState {
+                force: true,
+                reason: None,
+            };
+            let generation = row.generation + 1;
+            let new = NewOperation {
+                id,
+                kind: OperationKind::Stop,
+                account: row.account,
+                instance: row.id,
+                generation,
+                state,
+                now,
+            };
+            let mut change = row.into_active_model();
+            change.generation = Set(generation);
+            change.update(conn).await.map_err(failed)?;
+            journal::enqueue(conn, new).await.map(|_| true)
+        }
+        (Some(State::Terminated), power) if power != Power::Absent => {
+            tracing::error!(%host, instance = %seen.instance, ?power, "a host has a guest of a terminated instance");
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// A running guest is off: by its own will it stops or terminates, as its shutdown behaviour says;
+/// otherwise it stops.
+async fn went_off(
+    conn: &impl ConnectionTrait,
+    row: instance::Model,
+    off: Option<OffReason>,
+    id: OperationId,
+    now: Timestamp,
+) -> Result<()> {
+    let by_itself = off == Some(OffReason::GuestShutdown);
+    let reason = if by_itself {
+        StateReason::new("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+    } else {
+        StateReason::new("Server.InternalError", "the guest's process ended unexpectedly")
+    };
+    let terminate = by_itself && row.shutdown_behavior == "terminate";
+    let (event, intent, kind) = if terminate {
+        (
+            Event::TerminateAsked,
+            Intent::Terminated,
+            OperationKind::Terminate,
+        )
+    } else {
+        (Event::StopAsked, Intent::Stopped, OperationKind::Stop)
+    };
+    let state = release::moved(&row, event)?;
+    let generation = row.generation + 1;
+    let new = NewOperation {
+        id,
+        kind,
+        account: row.account,
+        instance: row.id,
+        generation,
+        state: OperationState {
+            force: true,
+            reason: Some(reason.clone()),
+        },
+        now,
+    };
+    let mut change = row.into_active_model();
+    change.state = Set(state.name().into());
+    change.intent = Set(intent.name().into());
+    change.generation = Set(generation);
+    change.reason_code = Set(Some(reason.code));
+    change.reason_message = Set(Some(reason.message));
+    change.transition_reason = Set(Some(String::new()));
+    change.update(conn).await.map_err(failed)?;
+    journal::enqueue(conn, new).await.map(drop)
+}
+
+/// Everything that a host has, compared with what it should have.
+async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<InstanceReport>) -> Result<()> {
+    let conn = conductor.store.read();
+    let rows = instance::Entity::find()
+        .filter(instance::Column::Host.eq(host.0.as_str()))
+        .all(conn)
+        .await
+        .map_err(failed)?;
+    let mut seen: HashMap<InstanceId, InstanceReport> = seen.into_iter().map(|r| (r.instance, r)).collect();
+    for row in rows {
+        let id = InstanceId::from_db(row.id);
+        let absent = InstanceReport {
+            instance: id,
+            generation: u64::MAX,
+            power: Power::Absent,
+            off_reason: None,
+        };
+        let report = seen.remove(&id).unwrap_or(absent);
+        let differs = match State::from_name(&row.state) {
+            Some(State::Running) => report.power != Power::On,
+            Some(State::Stopped) => report.power == Power::On,
+            _ => false, // an operation is on its way
+        };
+        // What became so after the host looked is no difference.
+        if differs && row.running_since.is_none_or(|since| since < at.0) {
+            changed(conductor, host.clone(), report).await?;
+        }
+    }
+    for stranger in seen.into_values() {
+        changed(conductor, host.clone(), stranger).await?;
+    }
+    Ok(())
+}

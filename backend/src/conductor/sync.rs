@@ -1,0 +1,283 @@
+//! Keeps hosts at what the rows say between operations: network policies and metadata snapshots. Level
+//! triggered: what a host has not confirmed is sent again.
+
+use std::{collections::HashMap, time::Duration};
+
+use cumulet_domain::{
+    Result,
+    id::{HostId, InstanceId, VpcId},
+    message::{Action, Command},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::{Expr, OnConflict},
+};
+use tokio::time::Instant;
+
+use super::{Conductor, spec};
+use crate::{
+    entity::{host_network, instance, metadata_push, vpc},
+    store::failed,
+};
+
+/// The longest that the synchroniser goes without looking.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Changes that come within this are sent together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How long until something that was not confirmed is sent again.
+const RESEND: Duration = Duration::from_secs(5);
+
+/// Snapshots in one look at the most.
+const SNAPSHOTS: u64 = 200;
+
+/// What was sent and not confirmed yet: by host and VPC, the generation and when.
+type Sent = HashMap<(String, i64), (i64, Timestamp)>;
+
+pub(super) async fn run(conductor: Conductor) {
+    let mut sent = Sent::new();
+    let mut asked: HashMap<i64, (i64, Timestamp)> = HashMap::new();
+    loop {
+        let began = Instant::now();
+        if let Err(error) = networks(&conductor, &mut sent).await {
+            tracing::error!(%error, "network policies could not be sent");
+        }
+        if let Err(error) = snapshots(&conductor, &mut asked).await {
+            tracing::error!(%error, "metadata could not be sent");
+        }
+        // A large policy takes time to build: at most a fifth of one core goes into that.
+        tokio::time::sleep(GATHER.max(began.elapsed() * 4)).await;
+        drop(tokio::time::timeout(IDLE, conductor.wake.sync()).await);
+    }
+}
+
+/// Sends each host the policies that it has not confirmed.
+async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
+    let (conn, now) = (conductor.store.read(), conductor.clock.now());
+    let pairs = host_network::Entity::find().all(conn).await.map_err(failed)?;
+    let generations: HashMap<i64, i64> = vpc::Entity::find()
+        .select_only()
+        .columns([vpc::Column::Id, vpc::Column::PolicyGeneration])
+        .into_tuple()
+        .all(conn)
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .collect();
+    for pair in pairs {
+        let wanted = generations.get(&pair.vpc).copied().unwrap_or(0);
+        let key = (pair.host.clone(), pair.vpc);
+        if pair.applied_generation >= wanted {
+            sent.remove(&key);
+            continue;
+        }
+        if sent
+            .get(&key)
+            .is_some_and(|(generation, at)| *generation >= wanted && now.since(*at) < RESEND)
+        {
+            continue;
+        }
+        let host = HostId(pair.host);
+        let policy = spec::policy(conn, &host, pair.vpc).await?;
+        sent.insert(key, (i64::try_from(policy.generation).unwrap_or(wanted), now));
+        send(conductor, &host, Action::Network(policy.into()), now).await;
+    }
+    Ok(())
+}
+
+async fn send(conductor: &Conductor, host: &HostId, action: Action, now: Timestamp) {
+    let command = Command {
+        operation: None,
+        deadline: now.after(RESEND * 2),
+        action,
+    };
+    if let Err(error) = conductor.bus.send(host, command).await {
+        tracing::debug!(%host, %error, "not handed over; sent again later");
+    }
+}
+
+/// A host enforces a policy. Where nothing of the VPC is left on it, the two have nothing to do with each
+/// other any more.
+pub(super) async fn network_applied(
+    conductor: &Conductor,
+    host: HostId,
+    vpc: VpcId,
+    generation: u64,
+) -> Result<()> {
+    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                use host_network::Column as C;
+                host_network::Entity::update_many()
+                    .col_expr(C::AppliedGeneration, Expr::value(generation))
+                    .filter(C::Host.eq(host.0.as_str()))
+                    .filter(C::Vpc.eq(vpc.to_db()))
+                    .filter(C::AppliedGeneration.lt(generation))
+                    .exec(txn)
+                    .await
+                    .map_err(failed)?;
+                forget_if_empty(txn, &host, vpc, generation).await
+            })
+        })
+        .await
+}
+
+async fn forget_if_empty(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    vpc: VpcId,
+    generation: i64,
+) -> Result<()> {
+    let one: Option<i64> = instance::Entity::find()
+        .select_only()
+        .column(instance::Column::Id)
+        .filter(instance::Column::Host.eq(host.0.as_str()))
+        .filter(instance::Column::Vpc.eq(vpc.to_db()))
+        .limit(1)
+        .into_tuple()
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    let current: Option<i64> = vpc::Entity::find_by_id(vpc.to_db())
+        .select_only()
+        .column(vpc::Column::PolicyGeneration)
+        .into_tuple()
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    if one.is_none() && current.is_none_or(|current| current <= generation) {
+        host_network::Entity::delete_by_id((host.0.clone(), vpc.to_db()))
+            .exec(conn)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Notes, in the transaction that changed it, that what an instance can read has changed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn metadata_changed(conn: &impl ConnectionTrait, instance: InstanceId) -> Result<()> {
+    let row = metadata_push::ActiveModel {
+        instance: sea_orm::ActiveValue::Set(instance.to_db()),
+    };
+    metadata_push::Entity::insert(row)
+        .on_conflict(
+            OnConflict::column(metadata_push::Column::Instance)
+                .do_nothing()
+                .to_owned(),
+        )
+        .exec_without_returning(conn)
+        .await
+        .map_err(failed)
+        .map(drop)
+}
+
+/// Sends the snapshots that hosts have not confirmed.
+async fn snapshots(conductor: &Conductor, asked: &mut HashMap<i64, (i64, Timestamp)>) -> Result<()> {
+    let (conn, now) = (conductor.store.read(), conductor.clock.now());
+    let waiting: Vec<i64> = metadata_push::Entity::find()
+        .select_only()
+        .column(metadata_push::Column::Instance)
+        .limit(SNAPSHOTS)
+        .into_tuple()
+        .all(conn)
+        .await
+        .map_err(failed)?;
+    asked.retain(|instance, _| waiting.contains(instance));
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let rows = instance::Entity::find()
+        .filter(instance::Column::Id.is_in(waiting.clone()))
+        .all(conn)
+        .await
+        .map_err(failed)?;
+    settle_absent(conductor, &waiting, &rows).await?;
+    let due: Vec<&instance::Model> = rows
+        .iter()
+        .filter(|row| row.claimed != 0 && row.host.is_some())
+        .filter(|row| {
+            asked
+                .get(&row.id)
+                .is_none_or(|(revision, at)| *revision < row.metadata_revision || now.since(*at) >= RESEND)
+        })
+        .collect();
+    for snapshot in spec::snapshots(conn, &due, &conductor.settings.region).await? {
+        let Some(row) = due.iter().find(|row| row.id == snapshot.instance.to_db()) else {
+            continue;
+        };
+        asked.insert(row.id, (row.metadata_revision, now));
+        let host = HostId(row.host.clone().unwrap_or_default());
+        send(conductor, &host, Action::Metadata(snapshot), now).await;
+    }
+    Ok(())
+}
+
+/// What no host runs needs no push: a start brings the newest snapshot along.
+async fn settle_absent(conductor: &Conductor, waiting: &[i64], rows: &[instance::Model]) -> Result<()> {
+    let runs = |id: &i64| {
+        rows.iter()
+            .any(|row| row.id == *id && (row.claimed != 0 || row.state == "pending"))
+    };
+    let idle: Vec<i64> = waiting.iter().copied().filter(|id| !runs(id)).collect();
+    if idle.is_empty() {
+        return Ok(());
+    }
+    conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                metadata_push::Entity::delete_many()
+                    .filter(metadata_push::Column::Instance.is_in(idle))
+                    .exec(txn)
+                    .await
+                    .map_err(failed)
+                    .map(drop)
+            })
+        })
+        .await
+}
+
+/// A host serves a snapshot; if it is the newest, there is nothing left to send.
+pub(super) async fn metadata_applied(
+    conductor: &Conductor,
+    instance: InstanceId,
+    revision: u64,
+) -> Result<()> {
+    let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+    conductor
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                use instance::Column as C;
+                let current: Option<i64> = instance::Entity::find_by_id(instance.to_db())
+                    .select_only()
+                    .column(C::MetadataRevision)
+                    .into_tuple()
+                    .one(txn)
+                    .await
+                    .map_err(failed)?;
+                if current.is_some_and(|current| current > revision) {
+                    return Ok(());
+                }
+                instance::Entity::update_many()
+                    .col_expr(C::MetadataApplied, Expr::value(revision))
+                    .filter(C::Id.eq(instance.to_db()))
+                    .exec(txn)
+                    .await
+                    .map_err(failed)?;
+                metadata_push::Entity::delete_by_id(instance.to_db())
+                    .exec(txn)
+                    .await
+                    .map_err(failed)
+                    .map(drop)
+            })
+        })
+        .await
+}
