@@ -1,0 +1,188 @@
+//! Rule 1 of the service: every name that is listed answers, in every version.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    fixture,
+    table::Found,
+    version::{self, LATEST},
+};
+
+fn body(table: &Table, version: Version, key: &str) -> Option<String> {
+    match table.get(version, key)? {
+        Found::Text(bytes) => Some(String::from_utf8(bytes.to_vec()).unwrap()),
+        Found::Octets(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+/// Follows every listing as cloud-init does and returns the leaves.
+fn crawl(table: &Table, version: Version, directory: &str, leaves: &mut BTreeSet<String>) {
+    let listing = body(table, version, directory).unwrap_or_else(|| panic!("no {directory:?}"));
+    assert!(!listing.ends_with('\n'), "{directory}");
+    for name in listing.lines() {
+        let path = format!("{directory}/{name}");
+        let path = path.trim_start_matches('/');
+        if let Some(child) = path.strip_suffix('/') {
+            crawl(table, version, child, leaves);
+        } else if directory.is_empty() && name != "user-data" {
+            crawl(table, version, name, leaves);
+        } else if directory.ends_with("public-keys") {
+            let index = name.split('=').next().unwrap();
+            crawl(table, version, &format!("{directory}/{index}"), leaves);
+        } else {
+            let value = body(table, version, path).unwrap_or_else(|| panic!("{path} is listed only"));
+            assert!(path == "user-data" || !value.ends_with('\n'), "{path}");
+            assert!(path == "user-data" || !value.is_empty(), "{path}");
+            leaves.insert(path.to_owned());
+        }
+    }
+}
+
+fn leaves(metadata: &InstanceMetadata, version: Version) -> BTreeSet<String> {
+    let mut leaves = BTreeSet::new();
+    crawl(&render(metadata, &Config::default()), version, "", &mut leaves);
+    leaves
+}
+
+#[test]
+fn every_listed_name_answers_in_every_version() {
+    for metadata in [
+        fixture::full(1, [10, 0, 0, 5].into()),
+        fixture::instance(1, [10, 0, 0, 5].into()),
+    ] {
+        for name in version::listing().lines() {
+            let version = version::parse(name).unwrap();
+            assert!(
+                leaves(&metadata, version).contains("meta-data/instance-id"),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn old_versions_show_what_they_showed() {
+    let metadata = fixture::full(1, [10, 0, 0, 5].into());
+    let old = leaves(&metadata, 20_090_404);
+    let new = leaves(&metadata, LATEST);
+    assert!(old.is_subset(&new));
+    for (path, was_there) in [
+        ("meta-data/local-ipv4", true),
+        ("meta-data/placement/availability-zone", true),
+        ("meta-data/placement/region", false),
+        ("meta-data/mac", false),
+        ("meta-data/tags/instance/Name", false),
+        ("meta-data/services/domain", false),
+        ("dynamic/instance-identity/document", true),
+        ("user-data", true),
+    ] {
+        assert!(new.contains(path), "{path}");
+        assert_eq!(old.contains(path), was_there, "{path}");
+    }
+}
+
+#[test]
+fn values() {
+    let metadata = fixture::full(1, [10, 0, 0, 5].into());
+    let table = render(&metadata, &Config::default());
+    let mac = metadata.interfaces[0].mac;
+    let second = metadata.interfaces[1].mac;
+    let nic = |name: &str| format!("meta-data/network/interfaces/macs/{mac}/{name}");
+    for (path, value) in [
+        ("".into(), "dynamic\nmeta-data\nuser-data"),
+        ("meta-data/ami-manifest-path".into(), "(unknown)"),
+        ("meta-data/mac".into(), "02:16:0a:00:00:05"),
+        ("meta-data/public-keys".into(), "0=first\n1=team/second key"),
+        ("meta-data/public-keys/0".into(), "openssh-key"),
+        (
+            "meta-data/public-keys/0/openssh-key".into(),
+            "ssh-ed25519 AAAA first",
+        ),
+        (
+            "meta-data/public-keys/0=first/openssh-key".into(),
+            "ssh-ed25519 AAAA first",
+        ),
+        (
+            "meta-data/public-keys/1/openssh-key".into(),
+            "ssh-rsa BBBB second",
+        ),
+        ("meta-data/tags/instance".into(), "Name\na=b"),
+        ("meta-data/tags/instance/a=b".into(), "c"),
+        ("meta-data/public-ipv4".into(), "203.0.113.7"),
+        ("meta-data/events/maintenance".into(), "history\nscheduled"),
+        ("meta-data/events/maintenance/scheduled".into(), "[]"),
+        ("meta-data/block-device-mapping".into(), "ami\nroot"),
+        ("meta-data/block-device-mapping/root".into(), "/dev/vda"),
+        ("dynamic".into(), "instance-identity/"),
+        ("dynamic/instance-identity".into(), "document"),
+        (nic("device-number"), "0"),
+        (nic("network-card"), "0"),
+        (nic("network-card-index"), "0"),
+        (nic("ipv4-associations"), "203.0.113.7"),
+        (nic("ipv4-associations/203.0.113.7"), "10.0.0.5"),
+        (nic("subnet-ipv4-cidr-block"), "10.0.0.0/24"),
+        (nic("local-hostname"), "ip-10-0-0-5.ec2.internal"),
+        (
+            format!("meta-data/network/interfaces/macs/{second}/local-hostname"),
+            "ip-10-0-0-6.ec2.internal",
+        ),
+    ] {
+        assert_eq!(body(&table, LATEST, &path).as_deref(), Some(value), "{path}");
+    }
+    assert!(
+        !body(&table, LATEST, &nic("")[..nic("").len() - 1])
+            .unwrap()
+            .contains("index")
+    );
+    let data = table.get(LATEST, "user-data");
+    assert!(
+        matches!(data, Some(Found::Octets(bytes)) if Some(bytes.as_ref()) == metadata.user_data.as_deref())
+    );
+}
+
+#[test]
+fn what_is_missing_is_absent() {
+    let mut metadata = fixture::instance(1, [10, 0, 0, 5].into());
+    metadata.user_data = Some(Vec::new());
+    metadata.public_dns_name = Some(String::new());
+    let table = render(&metadata, &Config::default());
+    assert_eq!(body(&table, LATEST, "").as_deref(), Some("dynamic\nmeta-data"));
+    for path in [
+        "public-keys",
+        "public-ipv4",
+        "public-hostname",
+        "tags",
+        "tags/instance",
+        "iam",
+        "spot",
+    ] {
+        assert_eq!(body(&table, LATEST, &format!("meta-data/{path}")), None, "{path}");
+    }
+    assert_eq!(body(&table, LATEST, "user-data"), None);
+    assert_eq!(body(&table, LATEST, "meta-data/ami-id/x"), None);
+}
+
+#[test]
+fn tag_keys_that_break_crawlers_are_hidden() {
+    for (key, shown) in [
+        ("Name", true),
+        ("a=1", true),
+        ("1a=1", true),
+        ("1", true),
+        ("aws:x@y+z,._-", true),
+        ("1=a", false),
+        ("007=a", false),
+        ("+1=a", false),
+        ("-1=a", false),
+        ("1_0=a", false),
+        (".", false),
+        ("..", false),
+        ("_index", false),
+        ("a b", false),
+        ("a/b", false),
+        ("é", false),
+    ] {
+        assert_eq!(can_be_a_name(key), shown, "{key}");
+    }
+}

@@ -1,0 +1,110 @@
+//! A guest's connection, as actix-http reads and writes it.
+//!
+//! Two things happen at this level because only here it is known what goes over the wire when: no
+//! more is read ahead than one request's head may have, and the IP TTL of a token's response is set
+//! right before that response is written.
+
+use std::{
+    cell::Cell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_rt::net::TcpStream;
+use bytes::BufMut as _;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::server::Guest;
+
+/// The IP TTL that the next write is to have, and all after it on this connection: retransmissions
+/// use the socket's value, so it stays.
+pub(crate) type NextTtl = Rc<Cell<Option<u8>>>;
+
+/// The connection.
+pub(crate) struct GuestStream {
+    socket: TcpStream,
+    guest: Rc<Guest>,
+    next_ttl: NextTtl,
+    /// The most that is read between two writes.
+    allowance: usize,
+    left: usize,
+    /// Whether the requests read so far had their chance to be answered.
+    yielded: bool,
+}
+
+impl GuestStream {
+    pub(crate) fn new(socket: TcpStream, guest: Rc<Guest>, allowance: usize) -> Self {
+        GuestStream {
+            socket,
+            guest,
+            next_ttl: NextTtl::default(),
+            allowance,
+            left: allowance,
+            yielded: false,
+        }
+    }
+
+    /// Where a response's IP TTL is asked for.
+    pub(crate) fn next_ttl(&self) -> NextTtl {
+        self.next_ttl.clone()
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn guest(&self) -> Rc<Guest> {
+        self.guest.clone()
+    }
+}
+
+impl AsyncRead for GuestStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.left == 0 {
+            if this.yielded {
+                return Poll::Ready(Err(io::Error::other("the request's head is too long")));
+            }
+            // Many short requests sent at once are answered first, which refills the allowance. If
+            // nothing is written until the next read, it is one long request.
+            this.yielded = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            ready!(this.socket.poll_read_ready(context))?;
+            match this.socket.try_read_buf(&mut (&mut *buffer).limit(this.left)) {
+                Ok(count) => {
+                    this.left -= count;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for GuestStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(ttl) = this.next_ttl.take() {
+            this.socket.set_ttl(ttl.into())?;
+        }
+        let count = ready!(Pin::new(&mut this.socket).poll_write(context, bytes))?;
+        this.left = this.allowance;
+        this.yielded = false;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    }
+}
