@@ -61,6 +61,13 @@ impl XmlBody for Done {
     }
 }
 
+#[cfg(feature = "oracle")]
+impl FromQuery for Done {
+    fn from_query(_: &Node<'_>) -> Result<Self, WireError> {
+        Ok(Self)
+    }
+}
+
 /// Decodes a whole request.
 pub fn decode<T: FromQuery>(query: &Query<'_>) -> Result<T, WireError> {
     T::from_query(&query.root())

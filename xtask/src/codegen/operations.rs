@@ -45,7 +45,20 @@ impl Table<'_> {
         }
         out.push_str("];\n\n");
         out.push_str(LOOKUP);
+        if self.service == "ec2" {
+            self.for_each(&mut out)?;
+        }
         Ok(out)
+    }
+
+    /// A macro over all operations, so that dispatch needs no list of its own.
+    fn for_each(&self, out: &mut String) -> Result<()> {
+        out.push_str(FOR_EACH);
+        for (name, action) in self.actions {
+            writeln!(out, "            {}::{name},", action.family)?;
+        }
+        out.push_str("        }\n    };\n}\n");
+        Ok(())
     }
 
     fn entry(&self, name: &str, action: &Action, out: &mut String) -> Result<()> {
@@ -189,4 +202,13 @@ pub fn lookup(action: &str) -> Known {
         Err(_) => Known::Unknown,
     }
 }
+";
+
+const FOR_EACH: &str = "
+/// Calls `$callback! { family::Operation, ... }` with every operation that is served, so that
+/// dispatch needs no list of its own.
+#[macro_export]
+macro_rules! for_each_ec2_operation {
+    ($callback:ident) => {
+        $callback! {
 ";

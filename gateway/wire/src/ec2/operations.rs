@@ -1788,3 +1788,49 @@ pub fn lookup(action: &str) -> Known {
         Err(_) => Known::Unknown,
     }
 }
+
+/// Calls `$callback! { family::Operation, ... }` with every operation that is served, so that
+/// dispatch needs no list of its own.
+#[macro_export]
+macro_rules! for_each_ec2_operation {
+    ($callback:ident) => {
+        $callback! {
+            security_groups::AuthorizeSecurityGroupEgress,
+            security_groups::AuthorizeSecurityGroupIngress,
+            keypairs::CreateKeyPair,
+            security_groups::CreateSecurityGroup,
+            tags::CreateTags,
+            keypairs::DeleteKeyPair,
+            security_groups::DeleteSecurityGroup,
+            tags::DeleteTags,
+            images::DeregisterImage,
+            regions::DescribeAccountAttributes,
+            regions::DescribeAvailabilityZones,
+            images::DescribeImages,
+            instances::DescribeInstanceAttribute,
+            instances::DescribeInstanceStatus,
+            instances::DescribeInstanceTypeOfferings,
+            instances::DescribeInstanceTypes,
+            instances::DescribeInstances,
+            keypairs::DescribeKeyPairs,
+            regions::DescribeRegions,
+            security_groups::DescribeSecurityGroupRules,
+            security_groups::DescribeSecurityGroups,
+            vpcs::DescribeSubnets,
+            tags::DescribeTags,
+            vpcs::DescribeVpcs,
+            instances::GetConsoleOutput,
+            instances::GetConsoleScreenshot,
+            keypairs::ImportKeyPair,
+            instances::ModifyInstanceAttribute,
+            instances::ModifyInstanceMetadataOptions,
+            instances::RebootInstances,
+            security_groups::RevokeSecurityGroupEgress,
+            security_groups::RevokeSecurityGroupIngress,
+            instances::RunInstances,
+            instances::StartInstances,
+            instances::StopInstances,
+            instances::TerminateInstances,
+        }
+    };
+}
