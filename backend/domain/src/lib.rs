@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod catalogue;
+pub mod crash;
 pub mod error;
 pub mod id;
 pub mod image;

@@ -1,1 +1,138 @@
-//! See ARCHITECTURE.md.
+//! Runs guests. One trait of about a dozen idempotent methods that say what shall be; a driver for
+//! libvirt (feature `libvirt`) and a simulated one behind it. Everything above the trait is shared.
+
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod fake;
+#[cfg(feature = "libvirt")]
+pub mod libvirt;
+pub mod probe;
+mod spec;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::InstanceId,
+    message::{OffReason, Power},
+};
+use tokio::sync::broadcast;
+
+pub use spec::{DiskSpec, DomainSpec, NicSpec};
+
+/// What a driver answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a driver could not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is nothing of the instance here.
+    #[error("there is no guest of {0}")]
+    NotFound(InstanceId),
+    /// A guest with the instance's name is there and is not this cloud's: it is never touched.
+    #[error("a guest named {0} belongs to somebody else")]
+    Foreign(InstanceId),
+    /// An earlier call for the same guest has not come back.
+    #[error("the guest of {0} hangs")]
+    Hung(InstanceId),
+    /// The call did not come back in time.
+    #[error("the hypervisor did not answer in {0:?}")]
+    Late(Duration),
+    /// The hypervisor itself is away; trying again later may help.
+    #[error("the hypervisor is unavailable: {0}")]
+    Unavailable(String),
+    /// The hypervisor refused; trying the same again here will not help.
+    #[error("the hypervisor refused: {0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// Whether trying again here can't help.
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Error::Foreign(_) | Error::Refused(_))
+    }
+}
+
+/// What the host can give to guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Capabilities {
+    pub vcpus: u32,
+    pub memory_mib: u64,
+}
+
+/// How a prepared guest stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// Its process is there and waits for [`Hypervisor::resume`].
+    Paused,
+    /// It ran already and was left alone.
+    Running,
+}
+
+/// A guest as its driver sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainStatus {
+    /// Whose guest.
+    pub instance: InstanceId,
+    /// On (also while paused), off, or absent.
+    pub power: Power,
+    /// Its process is there and its CPUs stand still.
+    pub paused: bool,
+    /// Why it is off, where the driver knows.
+    pub off_reason: Option<OffReason>,
+}
+
+/// What a driver tells by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A guest went on or off.
+    Changed(DomainStatus),
+    /// Events may have been lost: list again.
+    Resync,
+}
+
+/// A driver. Every method may be called again with the same outcome, also after a crash in between.
+///
+/// Starting a guest has two phases, because a network device can only be moved into its network when the
+/// guest's process has opened it: [`Hypervisor::prepare`], then the move, then [`Hypervisor::resume`].
+#[async_trait]
+pub trait Hypervisor: Send + Sync + 'static {
+    /// The driver's name: `qemu`, `kvm` or `fake`.
+    fn name(&self) -> &'static str;
+
+    /// What the host can give.
+    async fn capabilities(&self) -> Result<Capabilities>;
+
+    /// The guest's process shall be there, with its disks and devices open. One that runs is left alone,
+    /// whatever it was started from; one that is off is defined anew from `spec`.
+    async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared>;
+
+    /// The guest's CPUs shall run.
+    async fn resume(&self, instance: InstanceId) -> Result<()>;
+
+    /// No process of the guest shall be left. It is asked first and cut after `grace`; at once if that
+    /// is zero. No guest at all is fine too.
+    async fn ensure_off(&self, instance: InstanceId, grace: Duration) -> Result<()>;
+
+    /// The guest shall start over: asked first and reset after `grace`.
+    async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()>;
+
+    /// Nothing of the guest shall be left; it is cut if it runs. Disks are not the driver's.
+    async fn ensure_absent(&self, instance: InstanceId) -> Result<()>;
+
+    /// How the guest stands; [`Power::Absent`] if there is none.
+    async fn status(&self, instance: InstanceId) -> Result<DomainStatus>;
+
+    /// Every guest of this cloud, and no others.
+    async fn list(&self) -> Result<Vec<DomainStatus>>;
+
+    /// The last bytes of the serial console, `max` at the most.
+    async fn console_tail(&self, instance: InstanceId, max: usize) -> Result<Vec<u8>>;
+
+    /// A picture of the screen, as JPEG.
+    async fn screenshot(&self, instance: InstanceId) -> Result<Vec<u8>>;
+
+    /// What changes from now on. A receiver that lags has lost events, as with [`Event::Resync`].
+    fn events(&self) -> broadcast::Receiver<Event>;
+}

@@ -1,0 +1,318 @@
+//! A simulated host: guests that boot at once and do nothing, with latency and failures as planned. What
+//! happens to a guest depends on the seed, the guest and how often it was called, never on timing.
+
+mod journal;
+mod plan;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::InstanceId,
+    message::{OffReason, Power},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
+
+use crate::{Capabilities, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
+use journal::Journal;
+pub use plan::FaultPlan;
+
+/// Events that a slow receiver may be behind before it has to list again.
+const EVENTS: usize = 4096;
+
+/// A picture of one black pixel, as JPEG: what every simulated screen shows.
+const SCREEN: &[u8] = include_bytes!("screen.jpg");
+
+/// How a simulated host is.
+#[derive(Clone, Debug)]
+pub struct FakeConfig {
+    /// Decides latencies and failures.
+    pub seed: u64,
+    /// What the host has.
+    pub vcpus: u32,
+    /// What the host has.
+    pub memory_mib: u64,
+    /// What goes wrong.
+    pub plan: FaultPlan,
+    /// Where guests are kept, so that they "run on" while the process is away; nowhere if `None`.
+    pub state_file: Option<PathBuf>,
+}
+
+impl Default for FakeConfig {
+    fn default() -> Self {
+        FakeConfig {
+            seed: 0,
+            vcpus: 65_536,
+            memory_mib: 1 << 28,
+            plan: FaultPlan::default(),
+            state_file: None,
+        }
+    }
+}
+
+/// One simulated guest.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Guest {
+    on: bool,
+    paused: bool,
+    off_reason: Option<OffReason>,
+    boots: u32,
+}
+
+impl Guest {
+    fn status(&self, instance: InstanceId) -> DomainStatus {
+        DomainStatus {
+            instance,
+            power: if self.on { Power::On } else { Power::Off },
+            paused: self.on && self.paused,
+            off_reason: self.off_reason.filter(|_| !self.on),
+        }
+    }
+}
+
+/// The simulated host.
+#[derive(Debug)]
+pub struct FakeHypervisor {
+    config: FakeConfig,
+    state: Mutex<State>,
+    events: broadcast::Sender<Event>,
+    plan: watch::Sender<FaultPlan>,
+}
+
+#[derive(Debug)]
+struct State {
+    guests: HashMap<InstanceId, Guest>,
+    calls: HashMap<InstanceId, u32>,
+    journal: Option<Journal>,
+}
+
+impl FakeHypervisor {
+    /// A host; with a state file, its guests of before are still there.
+    ///
+    /// # Errors
+    /// When the state file can't be read or written.
+    pub fn new(config: FakeConfig) -> std::io::Result<Arc<Self>> {
+        let (journal, guests) = match &config.state_file {
+            Some(path) => {
+                let (journal, guests) = Journal::open(path)?;
+                (Some(journal), guests)
+            }
+            None => (None, HashMap::new()),
+        };
+        Ok(Arc::new(FakeHypervisor {
+            plan: watch::Sender::new(config.plan.clone()),
+            config,
+            state: Mutex::new(State {
+                guests,
+                calls: HashMap::new(),
+                journal,
+            }),
+            events: broadcast::Sender::new(EVENTS),
+        }))
+    }
+
+    /// From now on this goes wrong; calls that hang by the old plan and not by the new one go on.
+    pub fn set_plan(&self, plan: FaultPlan) {
+        self.plan.send_replace(plan);
+    }
+
+    /// The guest powers itself off, or its process dies. Nothing happens if it does not run.
+    pub fn power_off(&self, instance: InstanceId, reason: OffReason) {
+        self.change(instance, |guest| {
+            if guest.as_ref().is_some_and(|g| g.on) {
+                off(guest, reason);
+            }
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes one guest, keeps it, and tells if its power changed.
+    fn change(&self, instance: InstanceId, change: impl FnOnce(&mut Option<Guest>)) {
+        let mut state = self.state();
+        let before = state.guests.get(&instance).copied();
+        let mut guest = before;
+        change(&mut guest);
+        match guest {
+            Some(guest) => state.guests.insert(instance, guest),
+            None => {
+                state.calls.remove(&instance);
+                state.guests.remove(&instance)
+            }
+        };
+        if let Some(journal) = &mut state.journal {
+            journal.append(instance, guest.as_ref());
+        }
+        drop(state);
+        if before.is_some_and(|g| g.on) != guest.is_some_and(|g| g.on) {
+            drop(self.events.send(Event::Changed(status(instance, guest.as_ref()))));
+        }
+    }
+
+    /// Waits as the plan says, and fails as it says.
+    async fn meet_fate(&self, instance: InstanceId) -> Result<()> {
+        let mut plan = self.plan.subscribe();
+        // An error would mean that the sender is gone, and `self` holds it.
+        drop(plan.wait_for(|p| !p.hang.contains(&instance)).await);
+        let call = {
+            let mut state = self.state();
+            let calls = state.calls.entry(instance).or_default();
+            *calls += 1;
+            *calls
+        };
+        let fate = plan.borrow().fate(self.config.seed, instance, call);
+        if !fate.latency.is_zero() {
+            tokio::time::sleep(fate.latency).await;
+        }
+        fate.outcome
+    }
+}
+
+fn off(guest: &mut Option<Guest>, reason: OffReason) {
+    if let Some(guest) = guest {
+        guest.on = false;
+        guest.paused = false;
+        guest.off_reason = Some(reason);
+    }
+}
+
+fn status(instance: InstanceId, guest: Option<&Guest>) -> DomainStatus {
+    guest.map_or(
+        DomainStatus {
+            instance,
+            power: Power::Absent,
+            paused: false,
+            off_reason: None,
+        },
+        |guest| guest.status(instance),
+    )
+}
+
+#[async_trait]
+impl Hypervisor for FakeHypervisor {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(Capabilities {
+            vcpus: self.config.vcpus,
+            memory_mib: self.config.memory_mib,
+        })
+    }
+
+    async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
+        self.meet_fate(spec.instance).await?;
+        let mut outcome = Prepared::Paused;
+        self.change(spec.instance, |guest| {
+            let boots = guest.map_or(0, |g| g.boots);
+            match guest {
+                Some(guest) if guest.on => {
+                    if !guest.paused {
+                        outcome = Prepared::Running;
+                    }
+                }
+                _ => {
+                    *guest = Some(Guest {
+                        on: true,
+                        paused: true,
+                        off_reason: None,
+                        boots: boots + 1,
+                    });
+                }
+            }
+        });
+        Ok(outcome)
+    }
+
+    async fn resume(&self, instance: InstanceId) -> Result<()> {
+        self.meet_fate(instance).await?;
+        let mut outcome = Err(Error::NotFound(instance));
+        self.change(instance, |guest| {
+            if let Some(guest) = guest.as_mut().filter(|g| g.on) {
+                guest.paused = false;
+                outcome = Ok(());
+            }
+        });
+        outcome
+    }
+
+    async fn ensure_off(&self, instance: InstanceId, grace: Duration) -> Result<()> {
+        self.meet_fate(instance).await?;
+        let listens = !self.plan.borrow().ignores_power_button;
+        if !listens && self.status(instance).await?.power == Power::On {
+            tokio::time::sleep(grace).await;
+        }
+        self.change(instance, |guest| {
+            if guest.as_ref().is_some_and(|g| g.on) {
+                off(guest, OffReason::Commanded);
+            }
+        });
+        Ok(())
+    }
+
+    async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()> {
+        self.meet_fate(instance).await?;
+        if self.plan.borrow().ignores_power_button {
+            tokio::time::sleep(grace).await;
+        }
+        let mut outcome = Err(Error::NotFound(instance));
+        self.change(instance, |guest| {
+            if let Some(guest) = guest.as_mut().filter(|g| g.on) {
+                guest.boots += 1;
+                outcome = Ok(());
+            }
+        });
+        outcome
+    }
+
+    async fn ensure_absent(&self, instance: InstanceId) -> Result<()> {
+        self.meet_fate(instance).await?;
+        self.change(instance, |guest| *guest = None);
+        Ok(())
+    }
+
+    async fn status(&self, instance: InstanceId) -> Result<DomainStatus> {
+        Ok(status(instance, self.state().guests.get(&instance)))
+    }
+
+    async fn list(&self) -> Result<Vec<DomainStatus>> {
+        let state = self.state();
+        Ok(state.guests.iter().map(|(id, guest)| guest.status(*id)).collect())
+    }
+
+    async fn console_tail(&self, instance: InstanceId, max: usize) -> Result<Vec<u8>> {
+        let guest = self.state().guests.get(&instance).copied();
+        let guest = guest.ok_or(Error::NotFound(instance))?;
+        let mut text: Vec<u8> = Vec::new();
+        for boot in 1..=guest.boots.min(100) {
+            let line = format!(
+                "[    0.000000] simulated guest {instance}, boot {boot}\ncumulet-fake ready: {instance}\n"
+            );
+            text.extend_from_slice(line.as_bytes());
+        }
+        text.drain(..text.len().saturating_sub(max));
+        Ok(text)
+    }
+
+    async fn screenshot(&self, instance: InstanceId) -> Result<Vec<u8>> {
+        let on = self.state().guests.get(&instance).is_some_and(|g| g.on);
+        on.then(|| SCREEN.to_vec()).ok_or(Error::NotFound(instance))
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

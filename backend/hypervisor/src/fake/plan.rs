@@ -1,0 +1,81 @@
+//! What goes wrong on a simulated host, and the pure function that decides it for one call.
+
+use std::{collections::HashSet, time::Duration};
+
+use cumulet_domain::id::InstanceId;
+
+use crate::{Error, Result};
+
+/// What goes wrong. The default is nothing, at once.
+#[derive(Clone, Debug, Default)]
+pub struct FaultPlan {
+    /// The shortest time that a call takes.
+    pub latency_min: Duration,
+    /// The longest time that a call takes.
+    pub latency_max: Duration,
+    /// Calls of a thousand that fail and would succeed later.
+    pub failures_per_mille: u16,
+    /// Calls for these guests are refused for good.
+    pub refuse: HashSet<InstanceId>,
+    /// Calls for these guests don't come back.
+    pub hang: HashSet<InstanceId>,
+    /// Guests don't listen when they are asked to go off or to start over.
+    pub ignores_power_button: bool,
+}
+
+/// What happens to one call.
+pub(super) struct Fate {
+    pub(super) latency: Duration,
+    pub(super) outcome: Result<()>,
+}
+
+impl FaultPlan {
+    /// The fate of a guest's call number `call`.
+    pub(super) fn fate(&self, seed: u64, instance: InstanceId, call: u32) -> Fate {
+        let first = mix(seed ^ mix(instance.number()) ^ mix(u64::from(call)));
+        let second = mix(first);
+        let spread = self.latency_max.saturating_sub(self.latency_min);
+        let share = (first >> 32) as u32;
+        let latency = self.latency_min + spread.mul_f64(f64::from(share) / f64::from(u32::MAX));
+        let outcome = if self.refuse.contains(&instance) {
+            Err(Error::Refused("the plan says so".into()))
+        } else if second % 1000 < u64::from(self.failures_per_mille) {
+            Err(Error::Unavailable("the plan says so".into()))
+        } else {
+            Ok(())
+        };
+        Fate { latency, outcome }
+    }
+}
+
+/// One step of SplitMix64: an even mixing of 64 bits.
+const fn mix(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_call_has_the_same_fate_and_the_share_of_failures_is_kept() {
+        let plan = FaultPlan {
+            latency_min: Duration::from_millis(10),
+            latency_max: Duration::from_millis(20),
+            failures_per_mille: 250,
+            ..FaultPlan::default()
+        };
+        let mut failures = 0;
+        for call in 0..10_000 {
+            let id = InstanceId::new(1 << 40);
+            let (one, two) = (plan.fate(7, id, call), plan.fate(7, id, call));
+            assert_eq!((one.latency, &one.outcome), (two.latency, &two.outcome));
+            assert!((plan.latency_min..=plan.latency_max).contains(&one.latency));
+            failures += u32::from(one.outcome.is_err());
+        }
+        assert!((2_300..2_700).contains(&failures), "{failures}");
+    }
+}

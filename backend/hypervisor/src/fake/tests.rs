@@ -1,0 +1,76 @@
+use super::*;
+use crate::contract;
+
+fn spec(instance: InstanceId) -> DomainSpec {
+    DomainSpec {
+        instance,
+        generation: 1,
+        instance_type: "t3.nano".into(),
+        vcpus: 1,
+        memory_mib: 64,
+        disks: vec![],
+        nics: vec![],
+        console_log: "/dev/null".into(),
+    }
+}
+
+const ONE: InstanceId = InstanceId::new(0x1111_1111_1111);
+const TWO: InstanceId = InstanceId::new(0x2222_2222_2222);
+
+#[tokio::test]
+async fn keeps_the_contract() {
+    let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
+    contract::run(&*host, async |id| spec(id), [ONE, TWO]).await;
+}
+
+#[tokio::test]
+async fn guests_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = FakeConfig {
+        state_file: Some(dir.path().join("guests")),
+        ..FakeConfig::default()
+    };
+    let host = FakeHypervisor::new(config.clone()).unwrap();
+    for id in [ONE, TWO] {
+        host.prepare(&spec(id)).await.unwrap();
+        host.resume(id).await.unwrap();
+    }
+    host.ensure_absent(TWO).await.unwrap();
+    drop(host);
+    for _ in 0..2 {
+        let again = FakeHypervisor::new(config.clone()).unwrap();
+        assert_eq!(again.status(ONE).await.unwrap().power, Power::On);
+        assert_eq!(again.status(TWO).await.unwrap().power, Power::Absent);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_hung_guest_holds_up_no_other() {
+    let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
+    host.set_plan(FaultPlan {
+        hang: [ONE].into(),
+        ..FaultPlan::default()
+    });
+    let hung = tokio::spawn({
+        let host = host.clone();
+        async move { host.prepare(&spec(ONE)).await }
+    });
+    host.prepare(&spec(TWO)).await.unwrap();
+    assert!(!hung.is_finished());
+    host.set_plan(FaultPlan::default());
+    assert_eq!(hung.await.unwrap(), Ok(Prepared::Paused));
+}
+
+#[tokio::test]
+async fn a_guest_may_power_itself_off() {
+    let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
+    host.prepare(&spec(ONE)).await.unwrap();
+    let mut events = host.events();
+    host.power_off(ONE, OffReason::GuestShutdown);
+    let Event::Changed(status) = events.recv().await.unwrap() else {
+        panic!("not a change");
+    };
+    assert_eq!(status.off_reason, Some(OffReason::GuestShutdown));
+    host.power_off(TWO, OffReason::Crashed);
+    assert_eq!(host.status(TWO).await.unwrap().power, Power::Absent);
+}

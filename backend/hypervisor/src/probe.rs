@@ -1,0 +1,107 @@
+//! Finds out whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt
+//! can call it usable, while a guest hangs before its first instruction; so a guest of one sector is run.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell};
+
+/// How long the probe may take.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// What `isa-debug-exit` makes of the 0x2a that the guest writes: `(0x2a << 1) | 1`.
+const EXIT: i32 = 0x55;
+
+/// `mov al, 0x2a; out 0xf4, al; hlt; jmp $-1`: QEMU's debug exit device takes the byte and ends.
+const CODE: [u8; 7] = [0xb0, 0x2a, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+
+/// Whether a guest ran under KVM. Asked once a process; `qemu` is the emulator's program.
+pub async fn kvm_works(qemu: &Path) -> bool {
+    static ANSWER: OnceCell<bool> = OnceCell::const_new();
+    *ANSWER.get_or_init(|| probe(qemu, "kvm")).await
+}
+
+/// Runs the probe guest with an accelerator: true only if its code ran.
+async fn probe(qemu: &Path, accelerator: &str) -> bool {
+    if accelerator == "kvm" && !Path::new("/dev/kvm").exists() {
+        return false;
+    }
+    let sector = match boot_sector().await {
+        Ok(file) => file,
+        Err(error) => {
+            tracing::warn!(%error, "can't write the probe guest");
+            return false;
+        }
+    };
+    let mut command = Command::new(qemu);
+    command
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "pc",
+        ])
+        .args(["-accel", accelerator, "-m", "16", "-no-reboot"])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+        .arg("-drive")
+        .arg(format!(
+            "file={},format=raw,if=ide",
+            sector.path.display()
+        ))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let ran = tokio::time::timeout(DEADLINE, command.status()).await;
+    let worked = matches!(&ran, Ok(Ok(status)) if status.code() == Some(EXIT));
+    tracing::info!(accelerator, worked, "ran a probe guest");
+    worked
+}
+
+/// The disk of the probe guest; gone when dropped.
+struct Sector {
+    path: std::path::PathBuf,
+}
+
+impl Drop for Sector {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+async fn boot_sector() -> std::io::Result<Sector> {
+    let mut bytes = [0; 512];
+    bytes[..CODE.len()].copy_from_slice(&CODE);
+    bytes[510..].copy_from_slice(&[0x55, 0xaa]);
+    let name = format!("cumulet-probe-{:016x}", rand::random::<u64>());
+    let path = std::env::temp_dir().join(name);
+    // `create_new`: a link that somebody put there is not followed.
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).open(&path).await?;
+    let sector = Sector { path };
+    file.write_all(&bytes).await?;
+    file.flush().await?;
+    Ok(sector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+
+    #[tokio::test]
+    async fn the_probe_guest_runs_under_emulation() {
+        if Path::new(QEMU).exists() {
+            assert!(probe(Path::new(QEMU), "tcg").await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_no_emulator_proves_nothing() {
+        for program in ["/bin/true", "/bin/false", "/nonexistent"] {
+            assert!(!probe(Path::new(program), "tcg").await, "{program}");
+        }
+    }
+}
