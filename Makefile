@@ -1,0 +1,37 @@
+# Everything here is a script in scripts/, which says what it does.
+
+# Build output lives outside the checkout, and is shared by all of them.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/cumulet/target
+export STATE_DIR ?= /var/lib/cumulet
+export LISTEN ?= 127.0.0.1:8773
+
+guests_dir = $(HOME)/.cache/cumulet/guests
+
+.PHONY: help run test bench setup guests fmt lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## prepare the host, build, and run a cloud in the foreground (STATE_DIR, LISTEN)
+	@scripts/run
+
+test: ## everything: checks, unit tests, and clouds with real guests
+	@scripts/test
+
+bench: ## the benchmarks, as a table
+	@scripts/bench
+
+setup: ## install what is missing on this host, and start libvirtd
+	@scripts/setup-host --test
+
+guests: ## build the tiny and the Debian guest images
+	tests/guests/tiny/build $(guests_dir)/tiny.qcow2
+	tests/guests/debian/build $(guests_dir)/debian.qcow2
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+lint: ## format, clippy and tidy, without changing anything
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo xtask tidy
