@@ -4,7 +4,7 @@
 #![allow(missing_docs, reason = "the names are the model's")]
 
 use crate::shape::{input, operations, output};
-use crate::types::Timestamp;
+use crate::types::{Timestamp};
 
 operations! {
     GetUser(GetUserRequest) -> GetUserResponse;
@@ -42,21 +42,24 @@ output! { User {
 use crate::operation::{Access, Known, OperationInfo};
 
 /// Every operation that is served, by name.
-pub static OPERATIONS: &[OperationInfo] = &[OperationInfo {
-    name: "GetUser",
-    family: "iam",
-    permission: "iam:GetUser",
-    access: Access::Read,
-    dry_run: false,
-    client_token: None,
-    paging: None,
-    filters: None,
-    refused: &[],
-    ignored: &[],
-}];
+pub static OPERATIONS: &[OperationInfo] = &[
+    OperationInfo {
+        name: "GetUser",
+        family: "iam",
+        permission: "iam:GetUser",
+        access: Access::Read,
+        dry_run: false,
+        client_token: None,
+        paging: None,
+        filters: None,
+        refused: &[],
+        ignored: &[],
+    },
+];
 
 /// Operations of the model that are not served, by name.
-pub static UNSERVED: &[&str] = &[];
+pub static UNSERVED: &[&str] = &[
+];
 
 /// What is known of an action.
 #[must_use]

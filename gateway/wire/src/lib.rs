@@ -8,11 +8,13 @@
 pub mod codec;
 pub mod ec2;
 pub mod error;
+#[rustfmt::skip]
 pub mod iam;
 pub mod operation;
 pub mod query;
 pub mod response;
 mod shape;
+#[rustfmt::skip]
 pub mod sts;
 pub mod types;
 pub mod xml;

@@ -20,21 +20,24 @@ output! { GetCallerIdentityResponse {
 use crate::operation::{Access, Known, OperationInfo};
 
 /// Every operation that is served, by name.
-pub static OPERATIONS: &[OperationInfo] = &[OperationInfo {
-    name: "GetCallerIdentity",
-    family: "sts",
-    permission: "sts:GetCallerIdentity",
-    access: Access::Read,
-    dry_run: false,
-    client_token: None,
-    paging: None,
-    filters: None,
-    refused: &[],
-    ignored: &[],
-}];
+pub static OPERATIONS: &[OperationInfo] = &[
+    OperationInfo {
+        name: "GetCallerIdentity",
+        family: "sts",
+        permission: "sts:GetCallerIdentity",
+        access: Access::Read,
+        dry_run: false,
+        client_token: None,
+        paging: None,
+        filters: None,
+        refused: &[],
+        ignored: &[],
+    },
+];
 
 /// Operations of the model that are not served, by name.
-pub static UNSERVED: &[&str] = &[];
+pub static UNSERVED: &[&str] = &[
+];
 
 /// What is known of an action.
 #[must_use]

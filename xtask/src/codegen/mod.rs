@@ -173,3 +173,13 @@ fn write(files: &BTreeMap<PathBuf, String>, stale: &[PathBuf]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    /// What is checked in is what the models say, so `cargo test` alone finds a forgotten codegen.
+    #[test]
+    fn generated_files_are_current() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        super::run(&root, true).unwrap();
+    }
+}
