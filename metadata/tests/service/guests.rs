@@ -123,8 +123,10 @@ fn a_new_revision_is_seen_on_open_connections() {
 
 #[test]
 fn stopping_closes_listener_and_connections() {
-    let mut config = cumulet_metadata::Config::default();
-    config.threads = 3;
+    let config = cumulet_metadata::Config {
+        threads: 3,
+        ..Default::default()
+    };
     let host = Host::with(config);
     let mut open: Vec<_> = (0..8).map(|_| host.connect(GUEST)).collect();
     for connection in &mut open {
