@@ -13,8 +13,7 @@ use std::{
 };
 
 use actix_rt::net::TcpStream;
-use bytes::BufMut as _;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 use crate::server::Guest;
 
@@ -24,24 +23,24 @@ pub(crate) type NextTtl = Rc<Cell<Option<u8>>>;
 
 /// The connection.
 pub(crate) struct GuestStream {
-    socket: TcpStream,
+    /// Its limit is what may still be read until the next write.
+    socket: Take<TcpStream>,
     guest: Rc<Guest>,
     next_ttl: NextTtl,
     /// The most that is read between two writes.
-    allowance: usize,
-    left: usize,
+    allowance: u64,
     /// Whether the requests read so far had their chance to be answered.
     yielded: bool,
 }
 
 impl GuestStream {
     pub(crate) fn new(socket: TcpStream, guest: Rc<Guest>, allowance: usize) -> Self {
+        let allowance = allowance as u64;
         GuestStream {
-            socket,
+            socket: socket.take(allowance),
             guest,
             next_ttl: NextTtl::default(),
             allowance,
-            left: allowance,
             yielded: false,
         }
     }
@@ -64,7 +63,7 @@ impl AsyncRead for GuestStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.left == 0 {
+        if this.socket.limit() == 0 {
             if this.yielded {
                 return Poll::Ready(Err(io::Error::other("the request's head is too long")));
             }
@@ -74,17 +73,7 @@ impl AsyncRead for GuestStream {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        loop {
-            ready!(this.socket.poll_read_ready(context))?;
-            match this.socket.try_read_buf(&mut (&mut *buffer).limit(this.left)) {
-                Ok(count) => {
-                    this.left -= count;
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        Pin::new(&mut this.socket).poll_read(context, buffer)
     }
 }
 
@@ -92,19 +81,19 @@ impl AsyncWrite for GuestStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if let Some(ttl) = this.next_ttl.take() {
-            this.socket.set_ttl(ttl.into())?;
+            this.socket.get_ref().set_ttl(ttl.into())?;
         }
-        let count = ready!(Pin::new(&mut this.socket).poll_write(context, bytes))?;
-        this.left = this.allowance;
+        let count = ready!(Pin::new(this.socket.get_mut()).poll_write(context, bytes))?;
+        this.socket.set_limit(this.allowance);
         this.yielded = false;
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+        Pin::new(self.get_mut().socket.get_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+        Pin::new(self.get_mut().socket.get_mut()).poll_shutdown(context)
     }
 }
