@@ -1,0 +1,7 @@
+//! Image files: what may be imported, and where imported ones are kept.
+
+mod import;
+mod inspect;
+
+pub use import::{Imported, import};
+pub use inspect::{Inspected, Rejected, inspect};

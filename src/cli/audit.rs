@@ -1,0 +1,43 @@
+//! `cumulet audit`: the database against what is on this host.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Place;
+use crate::{audit, config::Config, telemetry::say};
+
+/// See the module.
+#[derive(Args, Debug)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    place: Place,
+    /// What ran the instances: libvirt or fake. By default what the last `cumulet up` used.
+    #[arg(long)]
+    driver: Option<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let state = self.place.open()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let report = runtime.block_on(async {
+            let parts = super::operator::parts(&state).await?;
+            let config = Config::load(None, &[("driver", self.driver.clone())])?;
+            audit::run(&state, &parts, config, self.driver.is_some()).await
+        })?;
+        if self.json {
+            say(serde_json::to_string_pretty(&report)?);
+        } else {
+            for difference in &report.differences {
+                say(difference);
+            }
+            say(format_args!("{} objects compared, {} differences", report.compared, report.differences.len()));
+        }
+        Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

@@ -1,0 +1,38 @@
+//! `cumulet db`: migrations.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use cumulet_backend::store::{Options, connect, schema};
+
+use super::Place;
+use crate::telemetry::say;
+
+/// See the module.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Bring the schema up to date. `cumulet up` does it by itself.
+    Migrate(Place),
+    /// List the migrations and whether each has been applied.
+    Status(Place),
+}
+
+impl Db {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let place = match self {
+            Db::Migrate(place) | Db::Status(place) => place,
+        };
+        let options = Options { path: place.open()?.database(), readers: 1 };
+        runtime.block_on(async {
+            if let Db::Migrate(_) = self {
+                drop(connect(&options).await?);
+            }
+            for (name, applied) in schema(&options).await? {
+                say(format_args!("{:8} {name}", if applied { "applied" } else { "pending" }));
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}

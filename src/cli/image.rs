@@ -1,0 +1,134 @@
+//! `cumulet image`: machine images.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use cumulet_backend::{
+    api::{Parts, images},
+    bootstrap,
+};
+use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
+
+use super::{Place, operator};
+use crate::{state::StateDir, telemetry::say, wiring};
+
+/// See the module.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Import a raw or qcow2 disk; prints the image's id.
+    Import(Import),
+    /// List the images.
+    List(Place),
+    /// Delete an image. Instances made from it go on.
+    Delete(Delete),
+}
+
+/// `cumulet image import`.
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    place: Place,
+    /// The disk.
+    file: PathBuf,
+    /// The image's name.
+    #[arg(long)]
+    name: String,
+    /// What the file is: raw or qcow2.
+    #[arg(long, default_value = "qcow2")]
+    format: DiskFormat,
+    /// A description.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// The owner, an account's 12 digits; by default the first account.
+    #[arg(long)]
+    account: Option<AccountId>,
+    /// Only the owner may use it.
+    #[arg(long)]
+    private: bool,
+}
+
+/// `cumulet image delete`.
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    place: Place,
+    /// The image's id.
+    image: String,
+}
+
+impl Image {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Image::Import(import) => {
+                let place = import.place.clone();
+                operator::run(&place, |state, parts| async move { import.run(&state, &parts).await })
+            }
+            Image::List(place) => operator::run(&place, |_, parts| async move { list(&parts).await }),
+            Image::Delete(delete) => operator::run(&delete.place.clone(), |state, parts| async move {
+                let id: ImageId = delete.image.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+                delete_image(&state, &parts, id).await
+            }),
+        }
+    }
+}
+
+impl Import {
+    async fn run(&self, state: &StateDir, parts: &Parts) -> Result<()> {
+        let account = match self.account {
+            Some(account) => account,
+            None => first_account(parts).await?,
+        };
+        let source = wiring::ImageFile {
+            path: self.file.clone(),
+            format: self.format,
+            name: self.name.clone(),
+            description: self.description.clone(),
+            public: !self.private,
+        };
+        let image = wiring::import_image(state, parts, account, &source, progress()).await?;
+        say(image);
+        Ok(())
+    }
+}
+
+async fn first_account(parts: &Parts) -> Result<AccountId> {
+    let first = bootstrap::existing(parts.store.read()).await?;
+    Ok(first.context("the cloud has not been started yet; `cumulet up` first")?.account)
+}
+
+/// The row first, then the file, unless another image has the same content.
+async fn delete_image(state: &StateDir, parts: &Parts, id: ImageId) -> Result<()> {
+    let (row, last) = images::delete(parts, id).await?;
+    if last {
+        let path = state.images().join(&row.sha256);
+        std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// A bar on a terminal, a line now and then elsewhere.
+fn progress() -> impl FnMut(u64, u64) {
+    let terminal = std::io::stderr().is_terminal();
+    let mut shown = 0;
+    move |done: u64, total: u64| {
+        let percent = (done * 100).checked_div(total).unwrap_or(100);
+        if terminal && percent != shown {
+            let filled = usize::try_from(percent / 4).unwrap_or(0);
+            let bar = "#".repeat(filled);
+            crate::telemetry::progress(format_args!("[{bar:25}] {percent:3}%"), percent == 100);
+            shown = percent;
+        } else if !terminal && percent >= shown + 25 {
+            tracing::info!(percent, "importing");
+            shown = percent;
+        }
+    }
+}
+
+async fn list(parts: &Parts) -> Result<()> {
+    for row in images::list(parts).await? {
+        let (id, mib) = (ImageId::from_db(row.id), row.size_bytes >> 20);
+        say(format_args!("{id}  {:12}  {:5}  {mib:6} MiB  {}", row.state, row.format, row.name));
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The command line: one file a family of sub-commands.
+
+mod account;
+mod audit;
+mod config;
+mod database;
+mod doctor;
+mod env;
+mod image;
+mod operator;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::state::StateDir;
+
+/// An EC2-compatible cloud: real virtual machines behind the AWS API.
+#[derive(Debug, Parser)]
+#[command(name = "cumulet", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which cloud a command is about.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// The cloud's state directory.
+    #[arg(long, env = "CUMULET_STATE_DIR", default_value = "/var/lib/cumulet", value_name = "DIR")]
+    state_dir: PathBuf,
+}
+
+impl Place {
+    /// The directory of a cloud that was started before.
+    pub(crate) fn open(&self) -> Result<StateDir> {
+        StateDir::open(&self.state_dir)
+    }
+
+    /// The directory, made if it is not there.
+    pub(crate) fn create(&self) -> Result<StateDir> {
+        StateDir::create(&self.state_dir)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the cloud, in the foreground, all roles in one process.
+    Up(up::Up),
+    /// Print shell exports for the AWS CLI, boto3 and euca2ools.
+    Env(env::Env),
+    /// Import, list and delete machine images.
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Create and list accounts.
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Create and list the users of an account.
+    #[command(subcommand)]
+    User(account::User),
+    /// Create, list, disable and delete access keys.
+    #[command(subcommand)]
+    AccessKey(account::AccessKey),
+    /// Say what this host can do, and what is enforced.
+    Doctor(doctor::Doctor),
+    /// Compare the database with what is on this host; exit 0 only when they agree.
+    Audit(audit::Audit),
+    /// Look after the database.
+    #[command(subcommand)]
+    Db(database::Db),
+    /// List every configuration key with its default, environment variable and meaning.
+    Config(config::ShowConfig),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Up(command) => command.run(),
+            Command::Env(command) => command.run(),
+            Command::Image(command) => command.run(),
+            Command::Account(command) => command.run(),
+            Command::User(command) => command.run(),
+            Command::AccessKey(command) => command.run(),
+            Command::Doctor(command) => command.run(),
+            Command::Audit(command) => command.run(),
+            Command::Db(command) => command.run(),
+            Command::Config(command) => command.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,40 @@
+//! What operators' commands share: they open the database beside a running cloud, or without one.
+
+use std::{future::Future, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result};
+use cumulet_backend::{
+    api::{Parts, SharedRng},
+    store::{Options, connect},
+};
+use cumulet_domain::time::SystemClock;
+
+use super::Place;
+use crate::state::StateDir;
+
+/// The parts of a cloud that was started before.
+pub(super) async fn parts(state: &StateDir) -> Result<Parts> {
+    anyhow::ensure!(
+        state.database().exists(),
+        "there is no cloud in {}; `cumulet up` makes one",
+        state.path().display()
+    );
+    let sealer = state.sealer(false)?;
+    let store = connect(&Options { path: state.database(), readers: 1 }).await.context("the database")?;
+    Ok(Parts::new(store, Arc::new(SystemClock), SharedRng::system(), Arc::new(sealer)))
+}
+
+/// Runs an operator's command to its end.
+pub(super) fn run<F, W>(place: &Place, work: W) -> Result<ExitCode>
+where
+    W: FnOnce(StateDir, Parts) -> F,
+    F: Future<Output = Result<()>>,
+{
+    let state = place.open()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let parts = parts(&state).await?;
+        work(state, parts).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,144 @@
+//! Configuration: one table of keys. Each key has a default, a line in the TOML file and an environment
+//! variable; the environment wins over the file, the command line over both. `cumulet config` prints the
+//! table.
+
+use std::{collections::BTreeMap, fmt::Display, path::Path, str::FromStr};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Dotted: `section.key` of the TOML file.
+    pub(crate) name: &'static str,
+    pub(crate) default: &'static str,
+    pub(crate) doc: &'static str,
+}
+
+impl Key {
+    /// The environment variable: `CUMULET_` and the name in capitals, dots as underscores.
+    pub(crate) fn variable(&self) -> String {
+        format!("CUMULET_{}", self.name.to_uppercase().replace('.', "_"))
+    }
+}
+
+const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, default, doc }
+}
+
+/// Every key.
+pub(crate) const KEYS: &[Key] = &[
+    key("listen", "127.0.0.1:8773", "Address and port of the API (EC2, IAM, STS)."),
+    key("region", "us-east-1", "The region's name."),
+    key("availability_zone", "us-east-1a", "This host's availability zone: the region and one letter."),
+    key("driver", "libvirt", "What runs instances: `libvirt`, or `fake`, which simulates and says so."),
+    key("host", "", "This host's name in the cloud; empty: the machine's."),
+    key("http.workers", "0", "Threads that serve the API; 0: one for each processor."),
+    key("auth.sigv2", "false", "Accept the old signature version 2 (SHA-256; for boto 2 and old euca2ools)."),
+    key("libvirt.uri", "qemu:///system", "The libvirt daemon."),
+    key("libvirt.accel", "auto", "`kvm`, `qemu` (emulation), or `auto`: KVM where a probe guest runs on it."),
+    key("libvirt.stop_grace", "60", "Seconds that a guest has to obey the power button before it is cut."),
+    key("network.public_pool", "", "Block for public addresses; empty: a /24 of 198.18.0.0/15 that is free here, chosen at first start."),
+    key("network.egress", "false", "Let instances open connections out of the public side."),
+    key("scheduler.cpu_allocation_ratio", "16.0", "vCPUs that may be given out for each processor."),
+    key("scheduler.ram_allocation_ratio", "1.5", "Memory that may be given out for each byte there is."),
+    key("scheduler.disk_allocation_ratio", "1.0", "Disk that may be given out for each byte there is."),
+    key("fake.hosts", "1", "With `driver = \"fake\"`: how many hosts to simulate."),
+    key("fake.vcpus", "4096", "Processors of each simulated host."),
+    key("fake.memory_mib", "16777216", "Memory of each simulated host, in MiB."),
+    key("fake.launch_ms", "0", "Time that a simulated launch takes, in milliseconds."),
+];
+
+/// The values in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Config(BTreeMap<&'static str, String>);
+
+impl Config {
+    /// Defaults, then the file, then the environment, then `given` (the command line).
+    pub(crate) fn load(file: Option<&Path>, given: &[(&'static str, Option<String>)]) -> Result<Self> {
+        let mut values: BTreeMap<_, _> = KEYS.iter().map(|key| (key.name, key.default.to_owned())).collect();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).with_context(|| format!("the configuration {}", path.display()))?;
+            let from_file = parse(&text).with_context(|| format!("the configuration {}", path.display()))?;
+            values.extend(from_file);
+        }
+        let from_env = KEYS.iter().filter_map(|key| Some((key.name, std::env::var(key.variable()).ok()?)));
+        values.extend(from_env);
+        values.extend(given.iter().filter_map(|(name, value)| Some((*name, value.clone()?))));
+        Ok(Config(values))
+    }
+
+    /// The text of a key; empty for a name that is not in the table.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// A key's value as something typed.
+    pub(crate) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T> {
+        let text = self.text(name);
+        text.parse().map_err(|error| anyhow!("configuration: {name} = {text:?}: {error}"))
+    }
+}
+
+/// A TOML file's keys, flattened to dotted names; unknown ones are errors.
+fn parse(text: &str) -> Result<BTreeMap<&'static str, String>> {
+    let table: toml::Table = text.parse().context("this is not TOML")?;
+    let mut values = BTreeMap::new();
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(section) => {
+                for (inner, value) in section {
+                    put(&mut values, &format!("{name}.{inner}"), &value)?;
+                }
+            }
+            value => put(&mut values, &name, &value)?,
+        }
+    }
+    Ok(values)
+}
+
+fn put(values: &mut BTreeMap<&'static str, String>, name: &str, value: &toml::Value) -> Result<()> {
+    let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+        bail!("there is no key {name:?}; `cumulet config` lists them");
+    };
+    let text = match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(flag) => flag.to_string(),
+        _ => bail!("{name} is a single value, not a list or a section"),
+    };
+    values.insert(key.name, text);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_sets_keys_and_unknown_ones_are_named() {
+        let values = parse("region = \"eu-1\"\n[scheduler]\ncpu_allocation_ratio = 4.5\n[auth]\nsigv2 = true").unwrap();
+        assert_eq!(values["region"], "eu-1");
+        assert_eq!(values["scheduler.cpu_allocation_ratio"], "4.5");
+        assert_eq!(values["auth.sigv2"], "true");
+        for (text, named) in [("regoin = 1", "regoin"), ("listen = [1]", "listen"), ("=", "TOML")] {
+            let error = format!("{:#}", parse(text).unwrap_err());
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_key() {
+        let config = Config::load(None, &[("http.workers", Some("many".into()))]).unwrap();
+        let error = config.get::<usize>("http.workers").unwrap_err().to_string();
+        assert!(error.contains("http.workers") && error.contains("many"), "{error}");
+    }
+
+    #[test]
+    fn every_default_has_its_key_once() {
+        for key in KEYS {
+            assert_eq!(KEYS.iter().filter(|other| other.name == key.name).count(), 1, "{}", key.name);
+        }
+    }
+}

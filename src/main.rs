@@ -1,0 +1,21 @@
+//! The one binary, `cumulet`: a cloud, and the tools to look after it.
+
+mod cli;
+mod config;
+mod state;
+mod telemetry;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            telemetry::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The state directory: everything that a cloud keeps on disk.
+//!
+//! ```text
+//! cumulet.db        the database (SQLite, WAL)
+//! master.key        seals every secret in the database; mode 0600
+//! images/SHA256     imported images, named by content
+//! hosts/NAME/       one folder for each host of this process: image cache, disks, consoles
+//! run/              what lives only while the cloud runs
+//! lock              held by the running cloud
+//! ```
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use cumulet_certs::{MasterKey, Sealer};
+use nix::fcntl::{Flock, FlockArg};
+
+/// A cloud's state directory.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The directory at `path`, made if it is not there. QEMU runs as its own user and must be able to
+    /// pass through (mode 0711), which tells it nothing.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let context = || format!("the state directory {}", path.display());
+        fs::create_dir_all(path).with_context(context)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o711)).with_context(context)?;
+        Self::open(path)
+    }
+
+    /// The directory at `path`, which must be there.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().with_context(|| format!("the state directory {}", path.display()))?;
+        Ok(StateDir(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("cumulet.db")
+    }
+
+    pub(crate) fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
+    /// Where the host network keeps its files. Other users' programs (dnsmasq) read there.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// The master key and what it seals. `make` says whether a missing one is made.
+    pub(crate) fn sealer(&self, make: bool) -> Result<Sealer> {
+        Ok(Sealer::new(self.master_key(make)?))
+    }
+
+    pub(crate) fn master_key(&self, make: bool) -> Result<MasterKey> {
+        let path = self.0.join("master.key");
+        let key = if make { MasterKey::load_or_create(&path, &mut rand::rng()) } else { MasterKey::load(&path) };
+        key.with_context(|| format!("the master key {}", path.display()))
+    }
+
+    /// Keeps a second cloud out of the directory as long as the answer lives.
+    pub(crate) fn lock(&self) -> Result<Flock<File>> {
+        let path = self.0.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(lock),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!("a cloud runs in {} already", self.0.display()),
+            Err((_, error)) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// Whether a cloud runs in the directory now.
+    pub(crate) fn is_running(&self) -> bool {
+        self.lock().is_err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cloud_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
+        let lock = state.lock().unwrap();
+        assert!(state.is_running());
+        drop(lock);
+        assert!(!state.is_running());
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let error = StateDir::open(Path::new("/nonexistent/cloud")).unwrap_err();
+        assert!(format!("{error:#}").contains("/nonexistent/cloud"));
+    }
+}

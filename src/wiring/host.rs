@@ -1,0 +1,209 @@
+//! A host's parts: real ones over libvirt, QEMU and the kernel's network, or simulated ones.
+
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use cumulet_bus::Bus;
+use cumulet_domain::{
+    id::{HostId, InstanceId, VpcId},
+    metadata::InstanceMetadata,
+    time::Clock,
+};
+use cumulet_hypervisor::{
+    Hypervisor,
+    fake::{FakeConfig, FakeHypervisor},
+    libvirt::{Libvirt, LibvirtConfig},
+};
+use cumulet_metadata::{MetadataService, TokenSecret};
+use cumulet_worker::{
+    MetadataSink, Worker, WorkerConfig, WorkerDeps,
+    disks::{FakeDisks, QemuDisks},
+    images::DirectoryImages,
+    network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork},
+};
+
+use crate::{config::Config, state::StateDir};
+
+/// What runs instances.
+pub(crate) enum Driver {
+    /// Real guests on this machine.
+    Real { cloud: String, hypervisor: Arc<dyn Hypervisor> },
+    /// Hosts that only say that they run something.
+    Fake { hypervisors: Vec<Arc<dyn Hypervisor>> },
+}
+
+/// What the workers share with the rest of the process.
+pub(crate) struct HostParts<'a> {
+    pub(crate) state: &'a StateDir,
+    pub(crate) config: &'a Config,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Driver {
+    /// Connects to the configured hypervisor. No hypervisor is an error, never a simulation.
+    pub(crate) async fn start(state: &StateDir, config: &Config, cloud: &str) -> Result<Self> {
+        match config.text("driver") {
+            "libvirt" => {
+                let hypervisor = libvirt(config, cloud).await?;
+                Ok(Driver::Real { cloud: cloud.into(), hypervisor })
+            }
+            "fake" => Ok(Driver::Fake { hypervisors: simulated(state, config)? }),
+            other => bail!("configuration: driver = {other:?}; expecting libvirt or fake"),
+        }
+    }
+
+    /// `kvm`, `qemu` or `fake`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Driver::Real { hypervisor, .. } => hypervisor.name(),
+            Driver::Fake { .. } => "fake",
+        }
+    }
+
+    /// A worker for each host.
+    pub(crate) fn workers(self, parts: &HostParts<'_>) -> Result<Vec<Arc<Worker>>> {
+        let name = host_name(parts.config)?;
+        match self {
+            Driver::Real { cloud, hypervisor } => Ok(vec![real(parts, &cloud, name, hypervisor)?]),
+            Driver::Fake { hypervisors } => hypervisors
+                .into_iter()
+                .enumerate()
+                .map(|(i, hypervisor)| fake(parts, numbered(&name, i), hypervisor))
+                .collect(),
+        }
+    }
+}
+
+fn numbered(name: &str, index: usize) -> String {
+    if index == 0 { name.into() } else { format!("{name}-{index}") }
+}
+
+fn host_name(config: &Config) -> Result<String> {
+    let name = config.text("host");
+    if !name.is_empty() {
+        return Ok(name.into());
+    }
+    let name = nix::unistd::gethostname().context("the machine's name")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// Connects to libvirt.
+async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
+    let uri = config.text("libvirt.uri").to_owned();
+    let accel = config.text("libvirt.accel").parse().map_err(|e| anyhow::anyhow!("configuration: libvirt.accel: {e}"))?;
+    let started = Libvirt::start(LibvirtConfig { uri: uri.clone(), cloud: cloud.into(), accel }).await;
+    let hint = || format!("libvirt at {uri} (is libvirtd running? `cumulet up --driver fake` only simulates)");
+    Ok(started.with_context(hint)?)
+}
+
+fn simulated(state: &StateDir, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>> {
+    let (count, name) = (config.get::<usize>("fake.hosts")?, host_name(config)?);
+    anyhow::ensure!((1..=10_000).contains(&count), "configuration: fake.hosts is 1 to 10000");
+    let launch = Duration::from_millis(config.get("fake.launch_ms")?);
+    (0..count)
+        .map(|i| {
+            let folder = state.path().join("hosts").join(numbered(&name, i));
+            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+            let fake = FakeConfig {
+                seed: i as u64,
+                vcpus: config.get("fake.vcpus")?,
+                memory_mib: config.get("fake.memory_mib")?,
+                state_file: Some(folder.join("guests.json")),
+                ..FakeConfig::default()
+            };
+            let fake = FakeConfig { plan: fake.plan.clone().with_launch(launch), ..fake };
+            Ok(FakeHypervisor::new(fake) as Arc<dyn Hypervisor>)
+        })
+        .collect()
+}
+
+fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
+    let zone = parts.config.text("availability_zone");
+    let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
+    config.stop_grace = Duration::from_secs(parts.config.get("libvirt.stop_grace")?);
+    config.reboot_grace = config.stop_grace;
+    Ok(config)
+}
+
+fn real(
+    parts: &HostParts<'_>,
+    cloud: &str,
+    name: String,
+    hypervisor: Arc<dyn Hypervisor>,
+) -> Result<Arc<Worker>> {
+    let mut network = NetworkConfig::new(cloud, parts.state.run().join("network"));
+    network.uplink_egress = parts.config.get("network.egress")?;
+    let secret = TokenSecret { master: parts.state.master_key(false)?, epoch: 0 };
+    let metadata = MetadataService::start(
+        cumulet_metadata::Config::default(),
+        secret,
+        parts.clock.clone(),
+        &mut rand::rng(),
+    );
+    let deps = WorkerDeps {
+        bus: parts.bus.clone(),
+        clock: parts.clock.clone(),
+        hypervisor,
+        network: Arc::new(LinuxNetwork::new(network).context("the host's network")?),
+        disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
+        images: Arc::new(DirectoryImages::new(parts.state.images())),
+        metadata: Arc::new(Served(metadata.context("the metadata service")?)),
+    };
+    Ok(Worker::new(worker_config(parts, name)?, deps)?)
+}
+
+fn fake(parts: &HostParts<'_>, name: String, hypervisor: Arc<dyn Hypervisor>) -> Result<Arc<Worker>> {
+    let deps = WorkerDeps {
+        bus: parts.bus.clone(),
+        clock: parts.clock.clone(),
+        hypervisor,
+        network: Arc::new(FakeHostNetwork::new()),
+        disks: Arc::new(FakeDisks::default()),
+        images: Arc::new(DirectoryImages::new(parts.state.images())),
+        metadata: Arc::new(Unserved),
+    };
+    Ok(Worker::new(worker_config(parts, name)?, deps)?)
+}
+
+/// The metadata service as a worker knows it.
+struct Served(MetadataService);
+
+impl MetadataSink for Served {
+    fn put(&self, snapshot: &InstanceMetadata) {
+        self.0.put(snapshot);
+    }
+
+    fn remove(&self, instance: InstanceId) {
+        self.0.remove(instance);
+    }
+
+    fn serve(&self, vpc: VpcId, listener: TcpListener) -> Result<(), String> {
+        self.0.serve(vpc, listener).map_err(|error| error.to_string())
+    }
+
+    fn stop(&self, vpc: VpcId) {
+        if let Err(error) = self.0.stop(vpc) {
+            tracing::error!(%vpc, %error, "the metadata service could not let go of a VPC");
+        }
+    }
+
+    fn registered(&self) -> Vec<InstanceId> {
+        self.0.registered()
+    }
+}
+
+/// Simulated guests read nothing.
+struct Unserved;
+
+impl MetadataSink for Unserved {
+    fn put(&self, _: &InstanceMetadata) {}
+    fn remove(&self, _: InstanceId) {}
+    fn serve(&self, _: VpcId, _: TcpListener) -> Result<(), String> {
+        Ok(())
+    }
+    fn stop(&self, _: VpcId) {}
+    fn registered(&self) -> Vec<InstanceId> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,105 @@
+//! Image files into the store and into the database; the tiny image that every cloud starts with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use cumulet_backend::{
+    api::{
+        Parts,
+        images::{NewImage, list, register},
+    },
+    images::import,
+};
+use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
+
+use crate::state::StateDir;
+
+/// The tiny image's name.
+pub(crate) const TINY: &str = "cumulet-tiny";
+
+/// A file to be imported.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageFile {
+    pub(crate) path: PathBuf,
+    pub(crate) format: DiskFormat,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) public: bool,
+}
+
+/// Imports a file and registers it; the image's id.
+pub(crate) async fn import_image(
+    state: &StateDir,
+    parts: &Parts,
+    account: AccountId,
+    source: &ImageFile,
+    progress: impl FnMut(u64, u64) + Send + 'static,
+) -> Result<ImageId> {
+    let (path, format, store) = (source.path.clone(), source.format, state.images());
+    let copied = tokio::task::spawn_blocking(move || import(&path, format, &store, progress));
+    let imported = copied.await?.with_context(|| source.path.display().to_string())?;
+    let new = NewImage {
+        account,
+        name: source.name.clone(),
+        description: source.description.clone(),
+        public: source.public,
+        architecture: "x86_64".into(),
+        format,
+        sha256: imported.sha256,
+        size_bytes: imported.size_bytes,
+        virtual_bytes: imported.inspected.virtual_bytes,
+        root_device: "/dev/vda".into(),
+    };
+    Ok(register(parts, new).await?.id())
+}
+
+/// Registers the tiny image unless there is one. Without a file there is none, and the answer says how
+/// to get one.
+pub(crate) async fn tiny(
+    state: &StateDir,
+    parts: &Parts,
+    account: AccountId,
+    given: Option<&Path>,
+    simulated: bool,
+) -> Result<Option<ImageId>> {
+    let has = |row: &&cumulet_backend::entity::image::Model| row.name == TINY && row.state == "available";
+    if let Some(row) = list(parts).await?.iter().find(has) {
+        return Ok(Some(ImageId::from_db(row.id)));
+    }
+    let (path, format) = match (find(given)?, simulated) {
+        (Some(path), _) => (path, DiskFormat::Qcow2),
+        // A simulated host reads no disk; any raw one will do.
+        (None, true) => (placeholder(state)?, DiskFormat::Raw),
+        (None, false) => return Ok(None),
+    };
+    let source = ImageFile {
+        path,
+        format,
+        name: TINY.into(),
+        description: "A small Linux for trying things out".into(),
+        public: true,
+    };
+    import_image(state, parts, account, &source, |_, _| ()).await.map(Some)
+}
+
+/// The file that was given, or the one that `make` leaves in the cache.
+fn find(given: Option<&Path>) -> Result<Option<PathBuf>> {
+    if let Some(path) = given {
+        anyhow::ensure!(path.exists(), "the tiny image {} is not there", path.display());
+        return Ok(Some(path.to_owned()));
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let candidate = cache.map(|cache| cache.join("cumulet/guests/tiny.qcow2"));
+    Ok(candidate.filter(|path| path.exists()))
+}
+
+/// A megabyte of disk.
+fn placeholder(state: &StateDir) -> Result<PathBuf> {
+    std::fs::create_dir_all(state.run())?;
+    let path = state.run().join("simulated.raw");
+    let mut sector = vec![0_u8; 1 << 20];
+    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&path, sector).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
