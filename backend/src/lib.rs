@@ -2,7 +2,10 @@
 //! `conductor`), and the database under them (`entity`, `store`).
 
 pub mod api;
+pub mod authority;
+pub mod bootstrap;
 pub mod conductor;
 pub mod entity;
+pub mod images;
 pub mod scheduler;
 pub mod store;

@@ -1,1 +1,152 @@
-//! See ARCHITECTURE.md.
+//! What every door calls: validate, authorise, one transaction, wake the conductor. No protocol of any
+//! door; errors are the domain's.
+
+pub mod accounts;
+pub mod audit_log;
+pub mod images;
+pub mod instance_types;
+pub mod instances;
+pub mod key_pairs;
+mod page;
+pub mod regions;
+mod rng;
+pub mod security_groups;
+pub mod tags;
+mod token;
+pub mod vpcs;
+
+use std::{fmt, sync::Arc};
+
+use cumulet_bus::Bus;
+use cumulet_certs::Sealer;
+use cumulet_domain::{
+    network::Cidr,
+    time::{Clock, Timestamp},
+};
+
+use crate::{conductor::Wake, store::Store};
+
+pub use page::{Page, PageRequest};
+pub use rng::SharedRng;
+pub use token::ClientToken;
+
+/// The parts that need neither a bus nor a conductor: enough for the first start and for the operator's
+/// commands. Cheap to clone.
+#[derive(Clone)]
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: SharedRng,
+    /// Seals secrets at rest.
+    pub sealer: Arc<Sealer>,
+    /// Credentials that were looked up lately.
+    pub credentials: accounts::CredentialCache,
+}
+
+impl Parts {
+    /// Parts with an empty cache.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, rng: SharedRng, sealer: Arc<Sealer>) -> Self {
+        Parts {
+            store,
+            clock,
+            rng,
+            sealer,
+            credentials: accounts::CredentialCache::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// What is configured, or was fixed by the first start.
+#[derive(Clone, Debug)]
+pub struct CloudConfig {
+    /// For instance `us-east-1`.
+    pub region: String,
+    /// For instance `us-east-1a`; at least one.
+    pub availability_zones: Vec<String>,
+    /// Where public addresses come from.
+    pub public_pool: Cidr,
+    /// Names this cloud on hosts that several clouds share.
+    pub cloud_id: String,
+    /// The hypervisor's driver: `fake`, `qemu` or `kvm`.
+    pub hypervisor: String,
+}
+
+/// Everything that an API function needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Cloud {
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: SharedRng,
+    /// Wakes the conductor after a commit.
+    pub wake: Wake,
+    /// For reads that only a host can answer.
+    pub bus: Arc<dyn Bus>,
+    /// Seals secrets at rest.
+    pub sealer: Arc<Sealer>,
+    /// What is configured.
+    pub config: Arc<CloudConfig>,
+    /// Credentials that were looked up lately.
+    pub credentials: accounts::CredentialCache,
+}
+
+impl Cloud {
+    /// A cloud over these parts.
+    pub fn new(parts: Parts, wake: Wake, bus: Arc<dyn Bus>, config: CloudConfig) -> Self {
+        Cloud {
+            store: parts.store,
+            clock: parts.clock,
+            rng: parts.rng,
+            wake,
+            bus,
+            sealer: parts.sealer,
+            config: Arc::new(config),
+            credentials: parts.credentials,
+        }
+    }
+
+    /// The parts that the operator's functions take.
+    pub fn parts(&self) -> Parts {
+        Parts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            rng: self.rng.clone(),
+            sealer: self.sealer.clone(),
+            credentials: self.credentials.clone(),
+        }
+    }
+
+    /// The same cloud where every change is checked and carried out and then undone, and nobody is woken:
+    /// what DryRun calls.
+    pub fn rehearsal(&self) -> Self {
+        Cloud {
+            store: self.store.rehearsal(),
+            wake: Wake::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloud")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -39,7 +39,11 @@ pub fn missing<T: PartialEq + std::fmt::Display>(wanted: &[T], found: impl Fn(&T
             missing.push(id);
         }
     }
-    let text = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let text = missing
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     Some(text).filter(|text| !text.is_empty())
 }
 

@@ -34,7 +34,7 @@ pub async fn by_ids(
 ) -> Result<Vec<security_group::Model>> {
     let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
     let own = security_group::Column::Account.eq(account.to_db());
-    let rows = load_in!(conn, security_group, Id, &numbers, own);
+    let rows = load_in!(conn, security_group, Id, &numbers, own.clone());
     let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
     if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
         return Err(not_found(id));
@@ -121,7 +121,9 @@ pub async fn insert_rules(txn: &impl ConnectionTrait, rows: Vec<security_group_r
         return Ok(());
     }
     let rows = rows.into_iter().map(security_group_rule::ActiveModel::from);
-    let insert = security_group_rule::Entity::insert_many(rows).exec_without_returning(txn).await;
+    let insert = security_group_rule::Entity::insert_many(rows)
+        .exec_without_returning(txn)
+        .await;
     insert.map(drop).map_err(|error| {
         if is_taken(&error) {
             Error::DuplicateRule { rule: String::new() }

@@ -3,11 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use cumulet_domain::{
-    Error, Kind, Result,
-    account::AccountId,
-    id::InstanceId,
-    instance::State,
-    metadata::MetadataOptions,
+    Error, Kind, Result, account::AccountId, id::InstanceId, instance::State, metadata::MetadataOptions,
     time::Timestamp,
 };
 use sea_orm::{
@@ -44,7 +40,7 @@ pub async fn by_ids(
 ) -> Result<Vec<instance::Model>> {
     let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
     let own = instance::Column::Account.eq(account.to_db());
-    let rows = load_in!(conn, instance, Id, &numbers, own, visible(now));
+    let rows = load_in!(conn, instance, Id, &numbers, own.clone(), visible(now));
     let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
     if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
         return Err(Error::NotFound {
@@ -66,7 +62,8 @@ pub async fn by_id(
     now: Timestamp,
 ) -> Result<instance::Model> {
     let mut rows = by_ids(conn, account, &[id], now).await?;
-    rows.pop().ok_or_else(|| Error::Internal("a row that was there is gone".into()))
+    rows.pop()
+        .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
 }
 
 /// One instance of the account that is not ending or ended: what can be changed.
@@ -81,7 +78,9 @@ pub async fn living(
 ) -> Result<instance::Model> {
     let row = by_id(conn, account, id, now).await?;
     match state(&row)? {
-        State::ShuttingDown | State::Terminated => Err(incorrect_state(&row, "pending, running, stopping or stopped")),
+        State::ShuttingDown | State::Terminated => {
+            Err(incorrect_state(&row, "pending, running, stopping or stopped"))
+        }
         _ => Ok(row),
     }
 }

@@ -16,7 +16,7 @@ use cumulet_domain::{Error, Result};
 use futures::future::BoxFuture;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqlErr};
 
-pub use connect::{Options, connect};
+pub use connect::{Options, connect, schema};
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -53,7 +53,9 @@ pub async fn default_subnet(
         .filter(subnet::Column::IsDefault.eq(1));
     let mut rows = query.all(conn).await.map_err(failed)?;
     rows.retain(|row| zone.is_none_or(|zone| row.availability_zone == zone));
-    Ok(rows.into_iter().min_by(|a, b| a.availability_zone.cmp(&b.availability_zone)))
+    Ok(rows
+        .into_iter()
+        .min_by(|a, b| a.availability_zone.cmp(&b.availability_zone)))
 }
 
 /// How many addresses of a subnet can be given out in all.
@@ -130,12 +132,18 @@ async fn free(
     let base = i64::from(u32::from(block.network()));
     let offset = |n: u64| base + n.cast_signed();
     let guesses = (wanted * 2 + 6).next_power_of_two().min(4096);
-    let guesses: Vec<i64> =
-        rng.with(|rng| (0..guesses).map(|_| offset(rng.random_range(first..end))).collect());
+    let guesses: Vec<i64> = rng.with(|rng| {
+        (0..guesses)
+            .map(|_| offset(rng.random_range(first..end)))
+            .collect()
+    });
     let taken = taken(txn, column, scope.clone(), column.is_in(guesses.iter().copied())).await?;
     let mut seen = HashSet::new();
-    let mut found: Vec<i64> =
-        guesses.into_iter().filter(|a| !taken.contains(a) && seen.insert(*a)).take(wanted).collect();
+    let mut found: Vec<i64> = guesses
+        .into_iter()
+        .filter(|a| !taken.contains(a) && seen.insert(*a))
+        .take(wanted)
+        .collect();
     if found.len() < wanted {
         let all = self::taken(txn, column, scope, column.between(offset(first), offset(end))).await?;
         let mut left: Vec<i64> = (first..end).map(offset).filter(|a| !all.contains(a)).collect();
@@ -157,7 +165,11 @@ async fn taken(
     scope: sea_orm::sea_query::SimpleExpr,
     which: sea_orm::sea_query::SimpleExpr,
 ) -> Result<HashSet<i64>> {
-    let query = interface::Entity::find().select_only().column(column).filter(scope).filter(which);
+    let query = interface::Entity::find()
+        .select_only()
+        .column(column)
+        .filter(scope)
+        .filter(which);
     let rows: Vec<i64> = query.into_tuple().all(txn).await.map_err(failed)?;
     Ok(rows.into_iter().collect())
 }
@@ -170,9 +182,18 @@ mod tests {
     fn the_first_four_and_the_last_address_are_not_given_out() {
         let cidr: Cidr = "10.0.0.16/28".parse().unwrap();
         assert_eq!(usable(cidr), 11);
-        let count = (0..64).filter(|n| is_usable(cidr, Ipv4Addr::new(10, 0, 0, *n))).count();
+        let count = (0..64)
+            .filter(|n| is_usable(cidr, Ipv4Addr::new(10, 0, 0, *n)))
+            .count();
         assert_eq!(count, 11);
-        for (last, ok) in [(15, false), (16, false), (19, false), (20, true), (30, true), (31, false)] {
+        for (last, ok) in [
+            (15, false),
+            (16, false),
+            (19, false),
+            (20, true),
+            (30, true),
+            (31, false),
+        ] {
             assert_eq!(is_usable(cidr, Ipv4Addr::new(10, 0, 0, last)), ok, "{last}");
         }
     }

@@ -1,9 +1,7 @@
 //! Settings of the cloud that outlive a restart.
 
 use cumulet_domain::Result;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::failed;
 use crate::entity::setting;
@@ -24,7 +22,10 @@ pub const CREDENTIALS: &str = "credentials";
 /// # Errors
 /// Those of the database.
 pub async fn get(conn: &impl ConnectionTrait, name: &str) -> Result<Option<String>> {
-    let row = setting::Entity::find_by_id(name).one(conn).await.map_err(failed)?;
+    let row = setting::Entity::find_by_id(name)
+        .one(conn)
+        .await
+        .map_err(failed)?;
     Ok(row.map(|row| row.value))
 }
 

@@ -38,7 +38,13 @@ pub fn validate(tags: &[Tag]) -> Result<()> {
 /// # Errors
 /// Those of the database.
 pub async fn of(conn: &impl ConnectionTrait, kind: Kind, ids: &[i64]) -> Result<HashMap<i64, Vec<Tag>>> {
-    let rows = load_in!(conn, tag, Resource, ids, tag::Column::Kind.eq(kind.resource_type()));
+    let rows = load_in!(
+        conn,
+        tag,
+        Resource,
+        ids,
+        tag::Column::Kind.eq(kind.resource_type())
+    );
     let mut tags: HashMap<i64, Vec<Tag>> = HashMap::new();
     for row in rows {
         tags.entry(row.resource).or_default().push(Tag {
@@ -69,7 +75,9 @@ pub async fn insert(
         .collect();
     // Five columns a row, under the number of parameters that every database takes.
     for rows in rows.chunks(1000) {
-        let insert = tag::Entity::insert_many(rows.to_vec()).exec_without_returning(conn).await;
+        let insert = tag::Entity::insert_many(rows.to_vec())
+            .exec_without_returning(conn)
+            .await;
         insert.map_err(failed)?;
     }
     Ok(())

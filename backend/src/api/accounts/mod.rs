@@ -1,0 +1,237 @@
+//! Accounts, users and access keys: what the operator's commands do, and what a door asks to know who
+//! signed a request.
+
+mod credentials;
+mod keys;
+mod quota;
+
+use cumulet_domain::{
+    Error, Result,
+    account::{AccountId, Principal, Role},
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder};
+
+use super::{Cloud, Parts};
+use crate::{
+    authority::authorise,
+    bootstrap::network,
+    entity::{account, user},
+    store::{failed, is_taken},
+};
+
+pub use credentials::{Credential, CredentialCache, credential};
+pub use keys::{
+    AccessKeyView, NewAccessKey, access_key_secret, create_access_key, delete_access_key, list_access_keys,
+    set_access_key_enabled,
+};
+pub(crate) use {
+    keys::insert_access_key,
+    quota::{claim, resize},
+};
+
+/// Quotas of a new account.
+pub const INSTANCES_MAX: i64 = 10_000;
+/// See [`INSTANCES_MAX`].
+pub const VCPUS_MAX: i64 = 100_000;
+
+/// A user with its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserView {
+    /// The user.
+    pub row: user::Model,
+    /// Its account.
+    pub account: AccountId,
+}
+
+/// A role as the database keeps it.
+pub(crate) const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Administrator => "administrator",
+        Role::ReadOnly => "read-only",
+    }
+}
+
+/// The inverse of [`role_name`]; what is not known may only read.
+pub(crate) fn role_of(name: &str) -> Role {
+    if name == role_name(Role::Administrator) {
+        Role::Administrator
+    } else {
+        Role::ReadOnly
+    }
+}
+
+/// The caller's account with its quotas.
+///
+/// # Errors
+/// `Unauthorized`; those of the database.
+pub async fn limits(cloud: &Cloud, who: &Principal) -> Result<account::Model> {
+    authorise(who, "DescribeAccountAttributes", false)?;
+    load(cloud.store.read(), who.account).await
+}
+
+/// A user of the caller's account; the caller itself when no name is given.
+///
+/// # Errors
+/// `InvalidParameter` when there is no such user.
+pub async fn get_user(cloud: &Cloud, who: &Principal, name: Option<&str>) -> Result<UserView> {
+    authorise(who, "GetUser", false)?;
+    let name = name.unwrap_or(&who.user_name);
+    let row = find_user(cloud.store.read(), who.account, name).await?;
+    Ok(UserView {
+        row,
+        account: who.account,
+    })
+}
+
+/// Makes an account with a default network. For the operator: no principal is asked.
+///
+/// # Errors
+/// `InvalidParameter` for a bad or taken name.
+pub async fn create_account(parts: &Parts, name: &str, zones: &[String]) -> Result<account::Model> {
+    let (rng, now) = (parts.rng.clone(), parts.clock.now());
+    let (name, zones) = (name.to_owned(), zones.to_vec());
+    check_name("AccountName", &name)?;
+    parts
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                let id = rng.with(|rng| AccountId::random(rng));
+                let row = insert_account(txn, id, &name, now.0).await?;
+                network::create(txn, &rng, now, id, &zones).await?;
+                Ok(row)
+            })
+        })
+        .await
+}
+
+/// Every account. For the operator.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list_accounts(parts: &Parts) -> Result<Vec<account::Model>> {
+    let query = account::Entity::find().order_by_asc(account::Column::Id);
+    query.all(parts.store.read()).await.map_err(failed)
+}
+
+/// Makes a user. For the operator.
+///
+/// # Errors
+/// `InvalidParameter` for a bad or taken name, or an account that is not there.
+pub async fn create_user(parts: &Parts, account: AccountId, name: &str, role: Role) -> Result<user::Model> {
+    check_name("UserName", name)?;
+    let (rng, now, name) = (parts.rng.clone(), parts.clock.now(), name.to_owned());
+    parts
+        .store
+        .write(move |txn| {
+            Box::pin(async move {
+                load(txn, account).await?;
+                let id = rng.with(user_id);
+                insert_user(txn, account, id, &name, role, now.0).await
+            })
+        })
+        .await
+}
+
+/// The users of an account. For the operator.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list_users(parts: &Parts, account: AccountId) -> Result<Vec<user::Model>> {
+    let query = user::Entity::find()
+        .filter(user::Column::Account.eq(account.to_db()))
+        .order_by_asc(user::Column::Name);
+    query.all(parts.store.read()).await.map_err(failed)
+}
+
+/// A user's unique id: `AIDA` and 17 characters, as IAM's.
+pub(crate) fn user_id(rng: &mut rand::rngs::StdRng) -> String {
+    use rand::RngExt as _;
+    const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let tail = (0..17).map(|_| char::from(BASE32[rng.random_range(0..32_usize)]));
+    "AIDA".chars().chain(tail).collect()
+}
+
+/// IAM's rule for names of users.
+fn check_name(parameter: &str, name: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(fine) {
+        let reason = "a name has 1 to 64 letters, digits and +=,.@_-";
+        return Err(Error::invalid(parameter, name, reason));
+    }
+    Ok(())
+}
+
+pub(super) async fn load(conn: &impl ConnectionTrait, id: AccountId) -> Result<account::Model> {
+    let row = account::Entity::find_by_id(id.to_db())
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    row.ok_or_else(|| Error::invalid("AccountId", &id.to_string(), "there is no such account"))
+}
+
+pub(super) async fn find_user(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    name: &str,
+) -> Result<user::Model> {
+    let query = user::Entity::find()
+        .filter(user::Column::Account.eq(account.to_db()))
+        .filter(user::Column::Name.eq(name));
+    let row = query.one(conn).await.map_err(failed)?;
+    row.ok_or_else(|| Error::invalid("UserName", name, "there is no such user"))
+}
+
+/// Adds an account's row.
+pub(crate) async fn insert_account(
+    txn: &DatabaseTransaction,
+    id: AccountId,
+    name: &str,
+    now: i64,
+) -> Result<account::Model> {
+    let row = account::Model {
+        id: id.to_db(),
+        name: name.into(),
+        instances_used: 0,
+        instances_max: INSTANCES_MAX,
+        vcpus_used: 0,
+        vcpus_max: VCPUS_MAX,
+        created_at: now,
+    };
+    let insert = account::Entity::insert(account::ActiveModel::from(row.clone()));
+    insert.exec_without_returning(txn).await.map_err(|error| {
+        if is_taken(&error) {
+            Error::invalid("AccountName", name, "the name is taken")
+        } else {
+            failed(error)
+        }
+    })?;
+    Ok(row)
+}
+
+/// Adds a user's row.
+pub(crate) async fn insert_user(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    id: String,
+    name: &str,
+    role: Role,
+    now: i64,
+) -> Result<user::Model> {
+    let row = user::Model {
+        id,
+        account: account.to_db(),
+        name: name.into(),
+        role: role_name(role).into(),
+        enabled: 1,
+        created_at: now,
+    };
+    let insert = user::Entity::insert(user::ActiveModel::from(row.clone()));
+    insert.exec_without_returning(txn).await.map_err(|error| {
+        if is_taken(&error) {
+            Error::invalid("UserName", name, "the name is taken")
+        } else {
+            failed(error)
+        }
+    })?;
+    Ok(row)
+}

@@ -1,0 +1,84 @@
+//! Quotas: a claim is one conditional update, never a read and then a write.
+
+use cumulet_domain::{Error, Result, account::AccountId, error::Limit};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::load;
+use crate::{entity::account, store::failed};
+
+/// Claims as many instances of `vcpus` vCPUs each as the account's quotas allow, at least `min` and at
+/// most `max`; answers how many.
+///
+/// # Errors
+/// `LimitExceeded`, naming the quota that is too small for `min`.
+pub(crate) async fn claim(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    vcpus: i64,
+    min: i64,
+    max: i64,
+) -> Result<i64> {
+    let mut wanted = max;
+    loop {
+        if take(txn, account, wanted, vcpus).await? {
+            return Ok(wanted);
+        }
+        let row = load(txn, account).await?;
+        let instances = row.instances_max - row.instances_used;
+        let by_vcpus = (row.vcpus_max - row.vcpus_used) / Ord::max(vcpus, 1);
+        let allowed = Ord::min(Ord::min(instances, by_vcpus), wanted - 1);
+        if allowed < min {
+            let (limit, max) = if instances < min {
+                (Limit::Instances, row.instances_max)
+            } else {
+                (Limit::Vcpus, row.vcpus_max)
+            };
+            return Err(Error::LimitExceeded {
+                limit,
+                max: u64::try_from(max).unwrap_or(0),
+            });
+        }
+        wanted = allowed;
+    }
+}
+
+async fn take(txn: &impl ConnectionTrait, account: AccountId, n: i64, vcpus: i64) -> Result<bool> {
+    use account::Column as C;
+    let vcpus = vcpus.saturating_mul(n);
+    let update = account::Entity::update_many()
+        .col_expr(C::InstancesUsed, Expr::col(C::InstancesUsed).add(n))
+        .col_expr(C::VcpusUsed, Expr::col(C::VcpusUsed).add(vcpus))
+        .filter(C::Id.eq(account.to_db()))
+        .filter(Expr::col(C::InstancesUsed).add(n).lte(Expr::col(C::InstancesMax)))
+        .filter(Expr::col(C::VcpusUsed).add(vcpus).lte(Expr::col(C::VcpusMax)));
+    Ok(update.exec(txn).await.map_err(failed)?.rows_affected == 1)
+}
+
+/// Counts an instance's vCPUs anew when its type changes. More of them need room in the quota.
+///
+/// # Errors
+/// `LimitExceeded`.
+pub(crate) async fn resize(txn: &impl ConnectionTrait, account: AccountId, more_vcpus: i64) -> Result<()> {
+    use account::Column as C;
+    let mut update = account::Entity::update_many()
+        .col_expr(C::VcpusUsed, Expr::col(C::VcpusUsed).add(more_vcpus))
+        .filter(C::Id.eq(account.to_db()));
+    if more_vcpus > 0 {
+        update = update.filter(
+            Expr::col(C::VcpusUsed)
+                .add(more_vcpus)
+                .lte(Expr::col(C::VcpusMax)),
+        );
+    }
+    if update.exec(txn).await.map_err(failed)?.rows_affected == 1 {
+        return Ok(());
+    }
+    let row = load(txn, account).await?;
+    Err(Error::LimitExceeded {
+        limit: Limit::Vcpus,
+        max: u64::try_from(row.vcpus_max).unwrap_or(0),
+    })
+}

@@ -1,0 +1,301 @@
+//! Machine images: an account sees its own and the public ones. Their files come and go by the
+//! operator's commands.
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::{AccountId, Principal},
+    id::{ImageId, marker},
+    image::DiskFormat,
+    tag::Tag,
+};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::Expr,
+};
+
+use super::{Cloud, Page, PageRequest, Parts};
+use crate::{
+    authority::authorise,
+    entity::{image, instance},
+    store::{batch::missing, failed, tags},
+};
+
+/// The state of an image that can be launched.
+pub const AVAILABLE: &str = "available";
+
+/// An image with its tags, which only its owner sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageView {
+    /// The image.
+    pub row: image::Model,
+    /// Its tags, sorted by key.
+    pub tags: Vec<Tag>,
+}
+
+impl ImageView {
+    /// Its id.
+    pub fn id(&self) -> ImageId {
+        ImageId::from_db(self.row.id)
+    }
+}
+
+/// Which images are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageQuery {
+    /// Empty means any; given ones must all exist.
+    pub ids: Vec<ImageId>,
+    /// Only the account's own.
+    pub owned: bool,
+}
+
+/// An image whose file is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NewImage {
+    pub account: AccountId,
+    pub name: String,
+    pub description: String,
+    /// Every account sees it.
+    pub public: bool,
+    /// For instance `x86_64`.
+    pub architecture: String,
+    pub format: DiskFormat,
+    /// Of the stored file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    pub size_bytes: u64,
+    pub virtual_bytes: u64,
+    /// For instance `/dev/vda`.
+    pub root_device: String,
+}
+
+fn visible_to(account: AccountId) -> Condition {
+    Condition::any()
+        .add(image::Column::Account.eq(account.to_db()))
+        .add(image::Column::Public.eq(1))
+}
+
+/// The images that the caller can launch, in the order of their ids.
+///
+/// # Errors
+/// `NotFound`, naming every id that is not there.
+pub async fn describe(
+    cloud: &Cloud,
+    who: &Principal,
+    query: &ImageQuery,
+    page: PageRequest,
+) -> Result<Page<ImageView>> {
+    authorise(who, "DescribeImages", false)?;
+    let conn = cloud.store.read();
+    let mut select = image::Entity::find()
+        .filter(visible_to(who.account))
+        .filter(image::Column::DeregisteredAt.is_null())
+        .order_by_asc(image::Column::Id);
+    if query.owned {
+        select = select.filter(image::Column::Account.eq(who.account.to_db()));
+    }
+    if !query.ids.is_empty() {
+        select = select.filter(image::Column::Id.is_in(query.ids.iter().map(|id| id.to_db())));
+    }
+    let mut rows = select.clone().limit(page.read_limit());
+    if let Some(after) = page.after {
+        rows = rows.filter(image::Column::Id.gt(after));
+    }
+    let rows = rows.all(conn).await.map_err(failed)?;
+    if !query.ids.is_empty() && rows.len() < query.ids.len() {
+        let known: Vec<i64> = select
+            .select_only()
+            .column(image::Column::Id)
+            .into_tuple()
+            .all(conn)
+            .await
+            .map_err(failed)?;
+        if let Some(id) = missing(&query.ids, |id| known.contains(&id.to_db())) {
+            return Err(not_found(id));
+        }
+    }
+    let page = Page::cut(rows, &page, |row| row.id);
+    let own: Vec<i64> = page
+        .rows
+        .iter()
+        .filter(|row| row.account == who.account.to_db())
+        .map(|row| row.id)
+        .collect();
+    let mut tags = tags::of(conn, Kind::Image, &own).await?;
+    Ok(page.replace(|rows| {
+        let view = |row: image::Model| ImageView {
+            tags: tags.remove(&row.id).unwrap_or_default(),
+            row,
+        };
+        rows.into_iter().map(view).collect()
+    }))
+}
+
+fn not_found(id: String) -> Error {
+    Error::NotFound {
+        kind: Kind::Image,
+        id,
+    }
+}
+
+/// An image that a launch by `account` can use.
+pub(crate) async fn usable(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    id: ImageId,
+) -> Result<image::Model> {
+    let query = image::Entity::find_by_id(id.to_db()).filter(visible_to(account));
+    let row = query
+        .one(conn)
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| not_found(id.to_string()))?;
+    let state = if row.deregistered_at.is_some() {
+        "deregistered"
+    } else {
+        row.state.as_str()
+    };
+    if state == AVAILABLE {
+        return Ok(row);
+    }
+    Err(Error::Unusable {
+        kind: Kind::Image,
+        id: id.to_string(),
+        state: state.into(),
+    })
+}
+
+/// Takes an image away from new launches. Instances that were made from it keep running.
+///
+/// # Errors
+/// `NotFound`; `Unauthorized` for another account's public image.
+pub async fn deregister(cloud: &Cloud, who: &Principal, id: ImageId) -> Result<()> {
+    authorise(who, "DeregisterImage", true)?;
+    let (account, now) = (who.account, cloud.now());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let query = image::Entity::find_by_id(id.to_db())
+                .filter(visible_to(account))
+                .filter(image::Column::DeregisteredAt.is_null());
+            let row = query
+                .one(txn)
+                .await
+                .map_err(failed)?
+                .ok_or_else(|| not_found(id.to_string()))?;
+            if row.account != account.to_db() {
+                return Err(Error::Unauthorized {
+                    action: "DeregisterImage".into(),
+                });
+            }
+            let update = image::Entity::update_many()
+                .col_expr(image::Column::DeregisteredAt, Expr::value(now.0))
+                .filter(image::Column::Id.eq(row.id));
+            update.exec(txn).await.map_err(failed)?;
+            tags::remove(txn, Kind::Image, &[row.id]).await
+        })
+    });
+    write.await
+}
+
+/// Adds an image whose file is in place. For the operator.
+///
+/// # Errors
+/// `InvalidParameter` for a name that EC2 would refuse; `Duplicate` when the account has it already.
+pub async fn register(parts: &Parts, new: NewImage) -> Result<ImageView> {
+    let row = image::Model {
+        id: parts.rng.id::<marker::Image>().to_db(),
+        account: new.account.to_db(),
+        name: new.name,
+        description: new.description,
+        state: AVAILABLE.into(),
+        public: i64::from(new.public),
+        architecture: new.architecture,
+        format: new.format.name().into(),
+        sha256: new.sha256,
+        size_bytes: new.size_bytes.cast_signed(),
+        virtual_bytes: new.virtual_bytes.cast_signed(),
+        root_device: new.root_device,
+        created_at: parts.clock.now().0,
+        deregistered_at: None,
+    };
+    check_name(&row.name)?;
+    let view = ImageView {
+        row: row.clone(),
+        tags: Vec::new(),
+    };
+    let write = parts.store.write(move |txn| {
+        Box::pin(async move {
+            let same = image::Entity::find()
+                .filter(image::Column::Account.eq(row.account))
+                .filter(image::Column::Name.eq(&row.name))
+                .filter(image::Column::DeregisteredAt.is_null());
+            if same.count(txn).await.map_err(failed)? > 0 {
+                return Err(Error::Duplicate {
+                    kind: Kind::Image,
+                    name: row.name,
+                });
+            }
+            let insert = image::Entity::insert(image::ActiveModel::from(row));
+            insert.exec_without_returning(txn).await.map(drop).map_err(failed)
+        })
+    });
+    write.await?;
+    Ok(view)
+}
+
+/// RegisterImage's rule for names.
+fn check_name(name: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"()[] ./-'@_".contains(&b);
+    if (3..=128).contains(&name.len()) && name.bytes().all(fine) {
+        return Ok(());
+    }
+    let reason = "an image's name has 3 to 128 letters, digits and ()[] ./-'@_";
+    Err(Error::invalid("Name", name, reason))
+}
+
+/// Every image, deregistered ones included. For the operator.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list(parts: &Parts) -> Result<Vec<image::Model>> {
+    let query = image::Entity::find()
+        .order_by_asc(image::Column::CreatedAt)
+        .order_by_asc(image::Column::Id);
+    query.all(parts.store.read()).await.map_err(failed)
+}
+
+/// Removes an image's row and answers it, with whether no other image has the same file: then the file can
+/// go too. For the operator.
+///
+/// # Errors
+/// `NotFound`; `InUse` while an instance that was made from it has not ended.
+pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> {
+    let write = parts.store.write(move |txn| {
+        Box::pin(async move {
+            let row = image::Entity::find_by_id(id.to_db())
+                .one(txn)
+                .await
+                .map_err(failed)?;
+            let row = row.ok_or_else(|| not_found(id.to_string()))?;
+            let users = instance::Entity::find()
+                .filter(instance::Column::Image.eq(row.id))
+                .filter(instance::Column::TerminatedAt.is_null());
+            let users = users.count(txn).await.map_err(failed)?;
+            if users > 0 {
+                return Err(Error::InUse {
+                    kind: Kind::Image,
+                    id: id.to_string(),
+                    by: format!("{users} instances"),
+                });
+            }
+            image::Entity::delete_by_id(row.id)
+                .exec(txn)
+                .await
+                .map_err(failed)?;
+            tags::remove(txn, Kind::Image, &[row.id]).await?;
+            let others = image::Entity::find().filter(image::Column::Sha256.eq(&row.sha256));
+            let others = others.count(txn).await.map_err(failed)?;
+            Ok((row, others == 0))
+        })
+    });
+    write.await
+}

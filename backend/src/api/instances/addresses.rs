@@ -1,0 +1,178 @@
+//! Interfaces of new instances: an Ethernet address each, a private address chosen or asked for, a
+//! public one where wanted. Unique keys make every address one interface's; a lost race is tried anew.
+
+use std::net::Ipv4Addr;
+
+use cumulet_domain::{
+    Error, Result,
+    id::{NetworkInterfaceId, marker},
+    network::Mac,
+    time::Timestamp,
+};
+use sea_orm::{DatabaseTransaction, EntityTrait, TransactionTrait};
+
+use super::{
+    GroupRef, InterfaceView, LaunchSpec,
+    plan::{Plan, subnet_id},
+};
+use crate::{
+    api::Cloud,
+    entity::{instance, interface, interface_group},
+    store::{failed, is_taken, networks},
+};
+
+/// Tries before a launch gives up on addresses that others keep taking. One is enough with one writer.
+const TRIES: usize = 5;
+
+/// Gives each instance its interface, in the instances' order.
+pub(super) async fn attach(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    spec: &LaunchSpec,
+    plan: &Plan,
+    instances: &[instance::Model],
+    now: Timestamp,
+) -> Result<Vec<InterfaceView>> {
+    for _ in 0..TRIES {
+        let rows = choose(txn, cloud, spec, plan, instances, now).await?;
+        if insert(txn, &rows).await? {
+            join(txn, plan, &rows).await?;
+            return Ok(views(plan, rows));
+        }
+        if let Some(address) = spec.private_ip {
+            return Err(Error::AddressInUse {
+                address: address.to_string(),
+            });
+        }
+    }
+    Err(Error::Unavailable(
+        "addresses were taken by others again and again".into(),
+    ))
+}
+
+async fn choose(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    spec: &LaunchSpec,
+    plan: &Plan,
+    instances: &[instance::Model],
+    now: Timestamp,
+) -> Result<Vec<interface::Model>> {
+    let count = instances.len();
+    let rng = &cloud.rng;
+    let private = match spec.private_ip {
+        Some(address) => vec![i64::from(u32::from(address))],
+        None => networks::free_private(txn, rng, plan.subnet.vpc, subnet_id(plan), plan.cidr, count).await?,
+    };
+    let public = if plan.public {
+        networks::free_public(txn, rng, cloud.config.public_pool, count).await?
+    } else {
+        Vec::new()
+    };
+    let rows = instances
+        .iter()
+        .zip(private)
+        .enumerate()
+        .map(|(i, (instance, private_ip))| {
+            let id = rng.id::<marker::NetworkInterface>();
+            interface::Model {
+                id: id.to_db(),
+                account: instance.account,
+                instance: instance.id,
+                device_index: 0,
+                attachment: rng.id::<marker::InterfaceAttachment>().to_db(),
+                vpc: instance.vpc,
+                subnet: instance.subnet,
+                mac: mac_number(Mac::of(id)),
+                private_ip,
+                public_ip: public.get(i).copied(),
+                description: spec.interface_description.clone(),
+                created_at: now.0,
+            }
+        });
+    Ok(rows.collect())
+}
+
+/// Adds the rows, in a savepoint of their own; `false` when one of their addresses is taken.
+async fn insert(txn: &DatabaseTransaction, rows: &[interface::Model]) -> Result<bool> {
+    let savepoint = txn.begin().await.map_err(failed)?;
+    for rows in rows.chunks(1000) {
+        let rows = rows.iter().cloned().map(interface::ActiveModel::from);
+        match interface::Entity::insert_many(rows)
+            .exec_without_returning(&savepoint)
+            .await
+        {
+            Ok(_) => {}
+            Err(error) if is_taken(&error) => {
+                savepoint.rollback().await.map_err(failed)?;
+                return Ok(false);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    savepoint.commit().await.map_err(failed)?;
+    Ok(true)
+}
+
+/// Puts the interfaces into the plan's groups.
+async fn join(txn: &DatabaseTransaction, plan: &Plan, rows: &[interface::Model]) -> Result<()> {
+    let members: Vec<_> = rows
+        .iter()
+        .flat_map(|row| {
+            plan.groups.iter().map(move |group| {
+                interface_group::ActiveModel::from(interface_group::Model {
+                    interface: row.id,
+                    security_group: group.id,
+                })
+            })
+        })
+        .collect();
+    let insert = interface_group::Entity::insert_many(members)
+        .exec_without_returning(txn)
+        .await;
+    insert.map(drop).map_err(failed)
+}
+
+fn views(plan: &Plan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {
+    let groups: Vec<GroupRef> = plan.groups.iter().map(GroupRef::of).collect();
+    let view = |row| InterfaceView {
+        row,
+        groups: groups.clone(),
+    };
+    rows.into_iter().map(view).collect()
+}
+
+/// An Ethernet address as the database keeps it: 48 bits.
+pub(super) fn mac_number(mac: Mac) -> i64 {
+    mac.0
+        .iter()
+        .fold(0, |number, byte| (number << 8) | i64::from(*byte))
+}
+
+/// The inverse of [`mac_number`].
+pub(super) fn mac_of(number: i64) -> Mac {
+    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+    Mac([a, b, c, d, e, f])
+}
+
+/// An address of a row.
+pub(super) fn ipv4(number: i64) -> Ipv4Addr {
+    Ipv4Addr::from(u32::try_from(number).unwrap_or(0))
+}
+
+/// An interface's id.
+pub(super) fn interface_id(row: &interface::Model) -> NetworkInterfaceId {
+    NetworkInterfaceId::from_db(row.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ethernet_addresses_lead_back() {
+        let mac: Mac = "02:16:ff:02:03:04".parse().unwrap();
+        assert_eq!(mac_of(mac_number(mac)), mac);
+        assert_eq!(mac_number(mac), 0x0216_ff02_0304);
+    }
+}

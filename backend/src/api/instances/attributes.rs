@@ -1,0 +1,174 @@
+//! ModifyInstanceAttribute: one attribute of one instance. What the guest is built from changes only while
+//! it is stopped.
+
+use cumulet_domain::{
+    Error, Result,
+    account::Principal,
+    id::{InstanceId, SecurityGroupId, VpcId},
+    instance::{ShutdownBehavior, State},
+};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    sea_query::{Expr, ExprTrait, SimpleExpr},
+};
+
+use super::{launch::shutdown_name, plan::check_groups, user_data};
+use crate::{
+    api::{Cloud, accounts, instance_types},
+    authority::authorise,
+    entity::{instance, interface, interface_group},
+    store::{failed, groups, instances},
+};
+
+/// An attribute with its new value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeChange {
+    /// Needs the instance to be stopped.
+    InstanceType(String),
+    /// Base64; empty removes it. Needs the instance to be stopped.
+    UserData(String),
+    /// Protects from TerminateInstances.
+    DisableApiTermination(bool),
+    /// Protects from StopInstances.
+    DisableApiStop(bool),
+    /// What follows when the guest powers itself off.
+    ShutdownBehavior(ShutdownBehavior),
+    /// The security groups of the primary interface.
+    Groups(Vec<SecurityGroupId>),
+    /// Only `true` is possible: hosts always check addresses.
+    SourceDestCheck(bool),
+    /// Only `false` is possible.
+    EbsOptimized(bool),
+    /// Only `true` is possible.
+    EnaSupport(bool),
+}
+
+/// Changes an attribute.
+///
+/// # Errors
+/// `NotFound`; `IncorrectState` where the instance is not stopped and must be, or is ending;
+/// `Unsupported`; those of the value.
+pub async fn modify_attribute(
+    cloud: &Cloud,
+    who: &Principal,
+    id: InstanceId,
+    change: AttributeChange,
+) -> Result<()> {
+    authorise(who, "ModifyInstanceAttribute", true)?;
+    let (account, now) = (who.account, cloud.now());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let row = instances::living(txn, account, id, now).await?;
+            apply(txn, &row, change).await
+        })
+    });
+    write.await?;
+    cloud.wake.now();
+    Ok(())
+}
+
+async fn apply(txn: &DatabaseTransaction, row: &instance::Model, change: AttributeChange) -> Result<()> {
+    use instance::Column as C;
+    let only = |possible: bool, what: &str| {
+        let what = what.to_owned();
+        if possible {
+            Ok(())
+        } else {
+            Err(Error::Unsupported { what })
+        }
+    };
+    let flag = |value: bool| Expr::value(i64::from(value));
+    let columns: Vec<(C, SimpleExpr)> = match change {
+        AttributeChange::InstanceType(name) => return resize(txn, row, &name).await,
+        AttributeChange::Groups(ids) => return regroup(txn, row, &ids).await,
+        AttributeChange::UserData(text) => {
+            stopped(row)?;
+            vec![
+                (C::UserData, Expr::value(user_data::validate(&text)?)),
+                next_revision(),
+            ]
+        }
+        AttributeChange::DisableApiTermination(value) => vec![(C::DisableApiTermination, flag(value))],
+        AttributeChange::DisableApiStop(value) => vec![(C::DisableApiStop, flag(value))],
+        AttributeChange::ShutdownBehavior(value) => {
+            vec![(C::ShutdownBehavior, Expr::value(shutdown_name(value)))]
+        }
+        AttributeChange::SourceDestCheck(value) => {
+            return only(value, "turning the source/destination check off");
+        }
+        AttributeChange::EbsOptimized(value) => return only(!value, "EBS optimization"),
+        AttributeChange::EnaSupport(value) => return only(value, "turning enhanced networking off"),
+    };
+    update(txn, row, columns).await
+}
+
+async fn update(
+    txn: &DatabaseTransaction,
+    row: &instance::Model,
+    columns: Vec<(instance::Column, SimpleExpr)>,
+) -> Result<()> {
+    let mut update = instance::Entity::update_many().filter(instance::Column::Id.eq(row.id));
+    for (column, value) in columns {
+        update = update.col_expr(column, value);
+    }
+    update.exec(txn).await.map(drop).map_err(failed)
+}
+
+/// The instance reads something else at 169.254.169.254 from now on.
+fn next_revision() -> (instance::Column, SimpleExpr) {
+    let column = instance::Column::MetadataRevision;
+    (column, Expr::col(column).add(1))
+}
+
+fn stopped(row: &instance::Model) -> Result<()> {
+    match instances::state(row)? {
+        State::Stopped => Ok(()),
+        _ => Err(instances::incorrect_state(row, "stopped")),
+    }
+}
+
+async fn resize(txn: &DatabaseTransaction, row: &instance::Model, name: &str) -> Result<()> {
+    use instance::Column as C;
+    stopped(row)?;
+    let kind = instance_types::offered(txn, name).await?;
+    let account = cumulet_domain::account::AccountId::from_db(row.account);
+    accounts::resize(txn, account, kind.vcpus - row.vcpus).await?;
+    let columns = vec![
+        (C::InstanceType, Expr::value(kind.name)),
+        (C::Vcpus, Expr::value(kind.vcpus)),
+        (C::MemoryMib, Expr::value(kind.memory_mib)),
+        next_revision(),
+    ];
+    update(txn, row, columns).await
+}
+
+async fn regroup(txn: &DatabaseTransaction, row: &instance::Model, ids: &[SecurityGroupId]) -> Result<()> {
+    if ids.is_empty() {
+        return Err(Error::MissingParameter {
+            name: "GroupId".into(),
+        });
+    }
+    let account = cumulet_domain::account::AccountId::from_db(row.account);
+    let groups = groups::by_ids(txn, account, ids).await?;
+    let groups = check_groups(groups, VpcId::from_db(row.vpc))?;
+    let primary = interface::Entity::find()
+        .filter(interface::Column::Instance.eq(row.id))
+        .filter(interface::Column::DeviceIndex.eq(0));
+    let primary = primary.one(txn).await.map_err(failed)?;
+    let primary = primary.ok_or_else(|| Error::Internal("a living instance has no interface".into()))?;
+    let delete =
+        interface_group::Entity::delete_many().filter(interface_group::Column::Interface.eq(primary.id));
+    delete.exec(txn).await.map_err(failed)?;
+    let members = groups.iter().map(|group| {
+        interface_group::ActiveModel::from(interface_group::Model {
+            interface: primary.id,
+            security_group: group.id,
+        })
+    });
+    let insert = interface_group::Entity::insert_many(members)
+        .exec_without_returning(txn)
+        .await;
+    insert.map_err(failed)?;
+    update(txn, row, vec![next_revision()]).await?;
+    groups::bump_policy(txn, [row.vpc]).await
+}

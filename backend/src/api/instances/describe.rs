@@ -1,0 +1,247 @@
+//! Instances as they are: rows first, then what belongs to all of them, one query a table.
+
+use std::{collections::HashMap, sync::Arc};
+
+use cumulet_domain::{
+    Kind, Result,
+    account::{AccountId, Principal},
+    id::{InstanceId, ReservationId, SubnetId, VpcId},
+    instance::State,
+    time::Timestamp,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+
+use super::{GroupRef, InstanceView, InterfaceView, ReservationView};
+use crate::{
+    api::{Cloud, Page, PageRequest},
+    authority::authorise,
+    entity::{image, instance},
+    store::{batch::load_in, failed, instances, tags},
+};
+
+pub use instances::VISIBLE_AFTER_END;
+
+/// Which instances are wanted. Empty lists mean any; the given ids must all exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct InstanceQuery {
+    pub ids: Vec<InstanceId>,
+    pub states: Vec<State>,
+    pub vpcs: Vec<VpcId>,
+    pub subnets: Vec<SubnetId>,
+}
+
+impl InstanceQuery {
+    fn select(&self, account: AccountId, now: Timestamp) -> Select<instance::Entity> {
+        use instance::Column as C;
+        let mut select = instance::Entity::find()
+            .filter(C::Account.eq(account.to_db()))
+            .filter(instances::visible(now));
+        if !self.states.is_empty() {
+            select = select.filter(C::State.is_in(self.states.iter().map(|state| state.name())));
+        }
+        if !self.vpcs.is_empty() {
+            select = select.filter(C::Vpc.is_in(self.vpcs.iter().map(|id| id.to_db())));
+        }
+        if !self.subnets.is_empty() {
+            select = select.filter(C::Subnet.is_in(self.subnets.iter().map(|id| id.to_db())));
+        }
+        select
+    }
+
+    fn wants(&self, row: &instance::Model) -> bool {
+        (self.states.is_empty() || self.states.iter().any(|state| state.name() == row.state))
+            && (self.vpcs.is_empty() || self.vpcs.iter().any(|id| id.to_db() == row.vpc))
+            && (self.subnets.is_empty() || self.subnets.iter().any(|id| id.to_db() == row.subnet))
+    }
+
+    /// The rows of the given ids that the rest of the query wants.
+    async fn named(
+        &self,
+        conn: &impl ConnectionTrait,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Vec<instance::Model>> {
+        let mut rows = instances::by_ids(conn, account, &self.ids, now).await?;
+        rows.retain(|row| self.wants(row));
+        Ok(rows)
+    }
+}
+
+/// Instances in the order of their ids.
+///
+/// # Errors
+/// `NotFound`, naming every id that is not there.
+pub async fn describe(
+    cloud: &Cloud,
+    who: &Principal,
+    query: &InstanceQuery,
+    page: PageRequest,
+) -> Result<Page<InstanceView>> {
+    authorise(who, "DescribeInstances", false)?;
+    let (conn, now) = (cloud.store.read(), cloud.now());
+    let mut rows = if query.ids.is_empty() {
+        let mut select = query.select(who.account, now).order_by_asc(instance::Column::Id);
+        if let Some(after) = page.after {
+            select = select.filter(instance::Column::Id.gt(after));
+        }
+        select.limit(page.read_limit()).all(conn).await.map_err(failed)?
+    } else {
+        let mut rows = query.named(conn, who.account, now).await?;
+        rows.retain(|row| page.after.is_none_or(|after| row.id > after));
+        rows
+    };
+    rows.sort_by_key(|row| row.id);
+    let page = Page::cut(rows, &page, |row| row.id);
+    Ok(Page {
+        rows: views(conn, page.rows).await?,
+        next: page.next,
+    })
+}
+
+/// Reservations in the order of their ids, each with those of its instances that are wanted. A page
+/// holds whole reservations.
+///
+/// # Errors
+/// `NotFound`, naming every id that is not there.
+pub async fn describe_reservations(
+    cloud: &Cloud,
+    who: &Principal,
+    query: &InstanceQuery,
+    page: PageRequest,
+) -> Result<Page<ReservationView>> {
+    authorise(who, "DescribeInstances", false)?;
+    use instance::Column as C;
+    let (conn, now) = (cloud.store.read(), cloud.now());
+    let rows = if query.ids.is_empty() {
+        let mut select = query.select(who.account, now);
+        if let Some(after) = page.after {
+            select = select.filter(C::Reservation.gt(after));
+        }
+        if page.limit.is_some() {
+            let keys = select.clone().select_only().column(C::Reservation).distinct();
+            let keys = keys.order_by_asc(C::Reservation).limit(page.read_limit());
+            let keys: Vec<i64> = keys.into_tuple().all(conn).await.map_err(failed)?;
+            let Some(last) = keys.last() else {
+                return Ok(Page {
+                    rows: Vec::new(),
+                    next: None,
+                });
+            };
+            select = select.filter(C::Reservation.lte(*last));
+        }
+        select.all(conn).await.map_err(failed)?
+    } else {
+        let mut rows = query.named(conn, who.account, now).await?;
+        rows.retain(|row| page.after.is_none_or(|after| row.reservation > after));
+        rows
+    };
+    let page = Page::cut(grouped(rows), &page, |(id, _)| *id);
+    reservations(conn, who.account, page).await
+}
+
+/// Rows by reservation, sorted by its id and in it by launch index.
+fn grouped(mut rows: Vec<instance::Model>) -> Vec<(i64, Vec<instance::Model>)> {
+    rows.sort_by_key(|row| (row.reservation, row.launch_index, row.id));
+    let mut groups: Vec<(i64, Vec<instance::Model>)> = Vec::new();
+    for row in rows {
+        match groups.last_mut().filter(|(id, _)| *id == row.reservation) {
+            Some((_, rows)) => rows.push(row),
+            None => groups.push((row.reservation, vec![row])),
+        }
+    }
+    groups
+}
+
+async fn reservations(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    page: Page<(i64, Vec<instance::Model>)>,
+) -> Result<Page<ReservationView>> {
+    let sizes: Vec<(i64, usize)> = page.rows.iter().map(|(id, rows)| (*id, rows.len())).collect();
+    let rows = page.rows.into_iter().flat_map(|(_, rows)| rows).collect();
+    let mut views = views(conn, rows).await?.into_iter();
+    let reservation = |(id, size)| ReservationView {
+        id: ReservationId::from_db(id),
+        account,
+        instances: views.by_ref().take(size).collect(),
+    };
+    Ok(Page {
+        rows: sizes.into_iter().map(reservation).collect(),
+        next: page.next,
+    })
+}
+
+/// One instance, for the attributes of it.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -> Result<InstanceView> {
+    authorise(who, action, false)?;
+    let conn = cloud.store.read();
+    let row = instances::by_id(conn, who.account, id, cloud.now()).await?;
+    let mut views = views(conn, vec![row]).await?;
+    views
+        .pop()
+        .ok_or_else(|| cumulet_domain::Error::Internal("a row has no view".into()))
+}
+
+/// The views of rows, in their order.
+pub(super) async fn views(
+    conn: &impl ConnectionTrait,
+    rows: Vec<instance::Model>,
+) -> Result<Vec<InstanceView>> {
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let alive = |row: &&instance::Model| row.state != State::Terminated.name();
+    let with_interfaces: Vec<i64> = rows.iter().filter(alive).map(|row| row.id).collect();
+    let mut interfaces = interfaces(conn, &with_interfaces).await?;
+    let mut tags = tags::of(conn, Kind::Instance, &ids).await?;
+    let mut images: Vec<i64> = rows.iter().map(|row| row.image).collect();
+    images.sort_unstable();
+    images.dedup();
+    let images: HashMap<i64, Arc<image::Model>> = load_in!(conn, image, Id, &images)
+        .into_iter()
+        .map(|row| (row.id, Arc::new(row)))
+        .collect();
+    let view = |row: instance::Model| InstanceView {
+        interfaces: interfaces.remove(&row.id).unwrap_or_default(),
+        tags: tags.remove(&row.id).unwrap_or_default(),
+        image: images.get(&row.image).cloned(),
+        row,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// The interfaces of instances, with their groups.
+async fn interfaces(
+    conn: &impl ConnectionTrait,
+    instances: &[i64],
+) -> Result<HashMap<i64, Vec<InterfaceView>>> {
+    let mut rows = load_in!(conn, interface, Instance, instances);
+    rows.sort_by_key(|row| row.device_index);
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let members = load_in!(conn, interface_group, Interface, &ids);
+    let mut groups: Vec<i64> = members.iter().map(|member| member.security_group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let groups: HashMap<i64, GroupRef> = load_in!(conn, security_group, Id, &groups)
+        .iter()
+        .map(|row| (row.id, GroupRef::of(row)))
+        .collect();
+    let mut of: HashMap<i64, Vec<GroupRef>> = HashMap::new();
+    for member in members {
+        of.entry(member.interface)
+            .or_default()
+            .extend(groups.get(&member.security_group).cloned());
+    }
+    let mut views: HashMap<i64, Vec<InterfaceView>> = HashMap::new();
+    for row in rows {
+        let mut groups = of.remove(&row.id).unwrap_or_default();
+        groups.sort_by_key(|group| group.id);
+        views
+            .entry(row.instance)
+            .or_default()
+            .push(InterfaceView { row, groups });
+    }
+    Ok(views)
+}

@@ -1,0 +1,230 @@
+//! RunInstances: one transaction claims the quota and writes the reservation, the instances, their
+//! interfaces and addresses, tags, an operation each, and the client token. Its commit is the point of
+//! no return; placement and all that is slow comes after it.
+
+use cumulet_domain::{
+    Error, Result,
+    account::{AccountId, Principal},
+    id::{InstanceId, ReservationId, marker},
+    instance::{Intent, ShutdownBehavior, State},
+    metadata::MetadataOptions,
+    time::Timestamp,
+};
+use sea_orm::{DatabaseTransaction, EntityTrait};
+
+use super::{LaunchSpec, ReservationView, addresses, plan::Plan, power, replay};
+use crate::{
+    api::{Cloud, accounts},
+    authority::authorise,
+    conductor::journal::{OperationKind, OperationState, enqueue_new},
+    entity::{instance, reservation},
+    store::{failed, groups, tags},
+};
+
+/// The name under which client tokens of launches are kept.
+pub(super) const OPERATION: &str = "RunInstances";
+
+/// Launches instances: as many as fit, from `min` to `max`.
+///
+/// # Errors
+/// `NotFound` for anything that is named and not there; `LimitExceeded`, `InsufficientCapacity`,
+/// `InsufficientAddresses`, `AddressInUse`; `IdempotentParameterMismatch`; those of the specification.
+pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
+    authorise(who, OPERATION, true)?;
+    spec.validate()?;
+    if let Some(token) = &spec.client_token
+        && let Some(made) = token.find(cloud.store.read(), who.account, OPERATION).await?
+    {
+        return replay::reservation(cloud.store.read(), who.account, &made).await;
+    }
+    let (parts, account) = (cloud.clone(), who.account);
+    let write = cloud
+        .store
+        .write(move |txn| Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await }));
+    let view = write.await?;
+    cloud.wake.now();
+    Ok(view)
+}
+
+/// One launch under way.
+struct Launch<'a> {
+    cloud: &'a Cloud,
+    account: AccountId,
+    spec: &'a LaunchSpec,
+    now: Timestamp,
+    reservation: ReservationId,
+}
+
+impl<'a> Launch<'a> {
+    fn new(cloud: &'a Cloud, account: AccountId, spec: &'a LaunchSpec) -> Self {
+        Launch {
+            cloud,
+            account,
+            spec,
+            now: cloud.now(),
+            reservation: cloud.rng.id::<marker::Reservation>(),
+        }
+    }
+
+    async fn run(&self, txn: &DatabaseTransaction) -> Result<ReservationView> {
+        // Another request with the same token may have come in since the first look.
+        if let Some(token) = &self.spec.client_token
+            && let Some(made) = token.find(txn, self.account, OPERATION).await?
+        {
+            return replay::reservation(txn, self.account, &made).await;
+        }
+        let plan = Plan::make(
+            txn,
+            self.account,
+            self.spec,
+            &self.cloud.config.availability_zones,
+        )
+        .await?;
+        let fitting = plan.fit(txn, self.now, self.spec.min, self.spec.max).await?;
+        let count = accounts::claim(
+            txn,
+            self.account,
+            plan.kind.vcpus,
+            i64::from(self.spec.min),
+            fitting,
+        )
+        .await?;
+        let rows: Vec<_> = (0..count).map(|index| self.instance(&plan, index)).collect();
+        self.insert(txn, &rows).await?;
+        let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &rows, self.now).await?;
+        self.tag(txn, &rows, &interfaces).await?;
+        let operation = |row| {
+            let state = OperationState::default();
+            power::operation(&self.cloud.rng, OperationKind::Launch, row, state, self.now)
+        };
+        enqueue_new(txn, rows.iter().map(operation).collect()).await?;
+        groups::bump_policy(txn, [plan.subnet.vpc]).await?;
+        if let Some(token) = &self.spec.client_token {
+            token
+                .keep(
+                    txn,
+                    self.account,
+                    OPERATION,
+                    self.reservation.to_string(),
+                    self.now,
+                )
+                .await?;
+        }
+        replay::view(
+            self.account,
+            self.reservation,
+            rows,
+            interfaces,
+            &plan,
+            &self.spec.tags.instance,
+        )
+    }
+
+    fn instance(&self, plan: &Plan, index: i64) -> instance::Model {
+        let spec = self.spec;
+        let options = spec.metadata.apply(MetadataOptions::default());
+        instance::Model {
+            id: self.cloud.rng.id::<marker::Instance>().to_db(),
+            account: self.account.to_db(),
+            reservation: self.reservation.to_db(),
+            launch_index: index,
+            image: plan.image.id,
+            instance_type: plan.kind.name.clone(),
+            vcpus: plan.kind.vcpus,
+            memory_mib: plan.kind.memory_mib,
+            disk_gib: plan.disk_gib,
+            state: State::Pending.name().into(),
+            intent: Intent::Running.name().into(),
+            generation: 1,
+            metadata_revision: 1,
+            metadata_applied: 0,
+            host: None,
+            claimed: 0,
+            vpc: plan.subnet.vpc,
+            subnet: plan.subnet.id,
+            availability_zone: plan.subnet.availability_zone.clone(),
+            key_name: plan.key.as_ref().map(|key| key.name.clone()),
+            public_key: plan.key.as_ref().map(|key| key.public_key.clone()),
+            user_data: spec
+                .user_data
+                .as_deref()
+                .and_then(|text| super::user_data::validate(text).ok()?),
+            shutdown_behavior: shutdown_name(spec.shutdown_behavior).into(),
+            disable_api_termination: i64::from(spec.disable_api_termination),
+            disable_api_stop: i64::from(spec.disable_api_stop),
+            http_enabled: i64::from(options.enabled),
+            http_tokens_required: i64::from(options.tokens_required),
+            http_hop_limit: i64::from(options.hop_limit),
+            http_tags: i64::from(options.tags),
+            client_token: spec.client_token.as_ref().map(|token| token.token.clone()),
+            reason_code: None,
+            reason_message: None,
+            transition_reason: None,
+            launched_at: self.now.0,
+            created_at: self.now.0,
+            running_since: None,
+            terminated_at: None,
+        }
+    }
+
+    async fn insert(&self, txn: &DatabaseTransaction, rows: &[instance::Model]) -> Result<()> {
+        let row = reservation::Model {
+            id: self.reservation.to_db(),
+            account: self.account.to_db(),
+            created_at: self.now.0,
+        };
+        let insert = reservation::Entity::insert(reservation::ActiveModel::from(row));
+        insert.exec_without_returning(txn).await.map_err(failed)?;
+        // 40 columns a row; SQLite takes 32,766 parameters.
+        for rows in rows.chunks(500) {
+            let rows = rows.iter().cloned().map(instance::ActiveModel::from);
+            let insert = instance::Entity::insert_many(rows)
+                .exec_without_returning(txn)
+                .await;
+            insert.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn tag(
+        &self,
+        txn: &DatabaseTransaction,
+        rows: &[instance::Model],
+        interfaces: &[super::InterfaceView],
+    ) -> Result<()> {
+        use cumulet_domain::Kind;
+        let instances: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let interfaces: Vec<i64> = interfaces.iter().map(|interface| interface.row.id).collect();
+        let wanted = &self.spec.tags;
+        for (kind, ids, new) in [
+            (Kind::Instance, &instances, &wanted.instance),
+            (Kind::NetworkInterface, &interfaces, &wanted.network_interface),
+            // A root volume has its instance's number.
+            (Kind::Volume, &instances, &wanted.volume),
+        ] {
+            if !new.is_empty() {
+                tags::insert(txn, self.account, kind, ids, new).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A shutdown behaviour as the database keeps it.
+pub(super) const fn shutdown_name(behavior: ShutdownBehavior) -> &'static str {
+    match behavior {
+        ShutdownBehavior::Stop => "stop",
+        ShutdownBehavior::Terminate => "terminate",
+    }
+}
+
+/// The number of a printed reservation id, from a client token's row.
+pub(super) fn reservation_of(text: &str) -> Result<ReservationId> {
+    text.parse::<ReservationId>()
+        .map_err(|error| Error::internal(&error))
+}
+
+/// The id of a row.
+pub(super) fn id_of(row: &instance::Model) -> InstanceId {
+    InstanceId::from_db(row.id)
+}

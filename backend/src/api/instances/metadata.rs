@@ -1,0 +1,81 @@
+//! The options of the metadata service, at launch and afterwards.
+
+use cumulet_domain::{Error, Result, account::Principal, id::InstanceId, metadata::MetadataOptions};
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{InstanceView, get};
+use crate::{
+    api::Cloud,
+    authority::authorise,
+    entity::instance,
+    store::{failed, instances},
+};
+
+/// Options to set; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MetadataChange {
+    pub enabled: Option<bool>,
+    pub tokens_required: Option<bool>,
+    pub hop_limit: Option<u8>,
+    pub tags: Option<bool>,
+}
+
+impl MetadataChange {
+    /// Checks the hop limit.
+    pub(super) fn validate(self) -> Result<()> {
+        match self.hop_limit {
+            Some(n) if !(1..=64).contains(&n) => {
+                let reason = "the hop limit is 1 to 64";
+                Err(Error::invalid("HttpPutResponseHopLimit", &n.to_string(), reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The options after the change.
+    pub(super) fn apply(self, old: MetadataOptions) -> MetadataOptions {
+        MetadataOptions {
+            enabled: self.enabled.unwrap_or(old.enabled),
+            tokens_required: self.tokens_required.unwrap_or(old.tokens_required),
+            hop_limit: self.hop_limit.unwrap_or(old.hop_limit),
+            tags: self.tags.unwrap_or(old.tags),
+        }
+    }
+}
+
+/// Changes the options of an instance; its host serves by them within seconds.
+///
+/// # Errors
+/// `NotFound`; `IncorrectState` for one that is ending; `InvalidParameter`.
+pub async fn modify_metadata_options(
+    cloud: &Cloud,
+    who: &Principal,
+    id: InstanceId,
+    change: MetadataChange,
+) -> Result<InstanceView> {
+    authorise(who, "ModifyInstanceMetadataOptions", true)?;
+    change.validate()?;
+    let (account, now) = (who.account, cloud.now());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let row = instances::living(txn, account, id, now).await?;
+            let new = change.apply(instances::metadata_options(&row));
+            use instance::Column as C;
+            let update = instance::Entity::update_many()
+                .col_expr(C::HttpEnabled, Expr::value(i64::from(new.enabled)))
+                .col_expr(C::HttpTokensRequired, Expr::value(i64::from(new.tokens_required)))
+                .col_expr(C::HttpHopLimit, Expr::value(i64::from(new.hop_limit)))
+                .col_expr(C::HttpTags, Expr::value(i64::from(new.tags)))
+                .col_expr(C::MetadataRevision, Expr::col(C::MetadataRevision).add(1))
+                .filter(C::Id.eq(row.id));
+            update.exec(txn).await.map(drop).map_err(failed)
+        })
+    });
+    write.await?;
+    cloud.wake.now();
+    get(cloud, who, "ModifyInstanceMetadataOptions", id).await
+}

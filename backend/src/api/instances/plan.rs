@@ -1,0 +1,199 @@
+//! What a launch names, looked up: every reference is checked before anything is made.
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::AccountId,
+    id::{SubnetId, VpcId},
+    network::Cidr,
+    time::Timestamp,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+
+use super::{LaunchSpec, spec::MAX_GROUPS};
+use crate::{
+    api::{images, instance_types},
+    entity::{image, instance_type, key_pair, security_group, subnet},
+    scheduler,
+    store::{failed, groups, networks},
+};
+
+/// A launch's references.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) image: image::Model,
+    pub(super) kind: instance_type::Model,
+    pub(super) key: Option<key_pair::Model>,
+    pub(super) subnet: subnet::Model,
+    pub(super) cidr: Cidr,
+    pub(super) groups: Vec<security_group::Model>,
+    pub(super) disk_gib: i64,
+    pub(super) public: bool,
+}
+
+impl Plan {
+    /// Looks everything up.
+    pub(super) async fn make(
+        txn: &impl ConnectionTrait,
+        account: AccountId,
+        spec: &LaunchSpec,
+        zones: &[String],
+    ) -> Result<Plan> {
+        let image = images::usable(txn, account, spec.image).await?;
+        let kind = instance_types::offered(txn, &spec.instance_type).await?;
+        let disk_gib = disk(&image, spec.root_volume_gib)?;
+        let key = match &spec.key_name {
+            Some(name) => Some(key(txn, account, name).await?),
+            None => None,
+        };
+        let subnet = subnet(txn, account, spec, zones).await?;
+        let cidr: Cidr = subnet.cidr.parse()?;
+        if let Some(address) = spec
+            .private_ip
+            .filter(|address| !networks::is_usable(cidr, *address))
+        {
+            let reason = "the address is not one that instances of the subnet can have";
+            return Err(Error::invalid("PrivateIpAddress", &address.to_string(), reason));
+        }
+        let groups = self::groups(txn, account, spec, VpcId::from_db(subnet.vpc)).await?;
+        let public = spec.associate_public_ip.unwrap_or(subnet.map_public_ip != 0);
+        Ok(Plan {
+            image,
+            kind,
+            key,
+            subnet,
+            cidr,
+            groups,
+            disk_gib,
+            public,
+        })
+    }
+
+    /// How many of the wanted instances some host has room for; placement itself comes later.
+    pub(super) async fn fit(
+        &self,
+        txn: &impl ConnectionTrait,
+        now: Timestamp,
+        min: u32,
+        max: u32,
+    ) -> Result<i64> {
+        let request = scheduler::Request {
+            availability_zone: self.subnet.availability_zone.clone(),
+            vcpus: self.kind.vcpus,
+            memory_mib: self.kind.memory_mib,
+            disk_gib: self.disk_gib,
+        };
+        let refused = |reason: String| Error::InsufficientCapacity { reason };
+        match scheduler::could_fit(txn, now, &request, u64::from(max)).await? {
+            Ok(fitting) if fitting >= u64::from(min) => Ok(fitting.cast_signed()),
+            Ok(fitting) => Err(refused(format!(
+                "there is room for {fitting} instances of type {} in {}, and at least {min} are wanted",
+                self.kind.name, self.subnet.availability_zone
+            ))),
+            Err(refusal) => Err(refused(refusal.to_string())),
+        }
+    }
+}
+
+/// The root disk's size: the image's in whole GiB, or what was asked for if that is not less.
+fn disk(image: &image::Model, wanted: Option<u64>) -> Result<i64> {
+    let image_gib = u64::try_from(image.virtual_bytes)
+        .unwrap_or(0)
+        .div_ceil(1 << 30)
+        .max(1);
+    match wanted {
+        Some(gib) if gib < image_gib => {
+            let reason = format!("the volume must not be smaller than the image, which has {image_gib} GiB");
+            Err(Error::invalid(
+                "BlockDeviceMapping.1.Ebs.VolumeSize",
+                &gib.to_string(),
+                reason,
+            ))
+        }
+        wanted => Ok(wanted.unwrap_or(image_gib).cast_signed()),
+    }
+}
+
+async fn key(txn: &impl ConnectionTrait, account: AccountId, name: &str) -> Result<key_pair::Model> {
+    let query = key_pair::Entity::find()
+        .filter(key_pair::Column::Account.eq(account.to_db()))
+        .filter(key_pair::Column::Name.eq(name));
+    let row = query.one(txn).await.map_err(failed)?;
+    row.ok_or_else(|| Error::NotFound {
+        kind: Kind::KeyPair,
+        id: name.chars().take(255).collect(),
+    })
+}
+
+async fn subnet(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    spec: &LaunchSpec,
+    zones: &[String],
+) -> Result<subnet::Model> {
+    let zone = spec.availability_zone.as_deref();
+    if let Some(zone) = zone.filter(|zone| !zones.iter().any(|known| known == zone)) {
+        return Err(Error::invalid("AvailabilityZone", zone, "there is no such zone"));
+    }
+    if let Some(id) = spec.subnet {
+        let row = networks::subnet(txn, account, id).await?;
+        if let Some(zone) = zone.filter(|zone| *zone != row.availability_zone) {
+            let reason = format!("the subnet {id} is in {}, not in {zone}", row.availability_zone);
+            return Err(Error::InvalidCombination { reason });
+        }
+        return Ok(row);
+    }
+    let vpc = networks::default_vpc(txn, account)
+        .await?
+        .ok_or(Error::NoDefaultVpc)?;
+    let row = networks::default_subnet(txn, vpc.id, zone).await?;
+    row.ok_or_else(|| Error::NotFound {
+        kind: Kind::Subnet,
+        id: format!("default subnet of {}", zone.unwrap_or("any zone")),
+    })
+}
+
+async fn groups(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    spec: &LaunchSpec,
+    vpc: VpcId,
+) -> Result<Vec<security_group::Model>> {
+    if !spec.group_names.is_empty() && spec.subnet.is_some() {
+        let reason = "security groups of a subnet's instances are given by id, not by name".into();
+        return Err(Error::InvalidCombination { reason });
+    }
+    let mut rows = groups::by_ids(txn, account, &spec.groups).await?;
+    if !spec.group_names.is_empty() {
+        rows.extend(groups::by_names(txn, account, vpc, &spec.group_names).await?);
+    }
+    if rows.is_empty() {
+        rows = groups::by_names(txn, account, vpc, &["default".to_owned()]).await?;
+    }
+    check_groups(rows, vpc)
+}
+
+/// Groups for one interface: each once, all of its VPC, not too many.
+pub(super) fn check_groups(
+    mut rows: Vec<security_group::Model>,
+    vpc: VpcId,
+) -> Result<Vec<security_group::Model>> {
+    rows.sort_by_key(|row| row.id);
+    rows.dedup_by_key(|row| row.id);
+    if rows.len() > MAX_GROUPS {
+        return Err(Error::LimitExceeded {
+            limit: cumulet_domain::error::Limit::SecurityGroupsPerInterface,
+            max: MAX_GROUPS as u64,
+        });
+    }
+    if let Some(row) = rows.iter().find(|row| row.vpc != vpc.to_db()) {
+        let group = cumulet_domain::id::SecurityGroupId::from_db(row.id);
+        let reason = format!("the security group {group} does not belong to {vpc}");
+        return Err(Error::InvalidCombination { reason });
+    }
+    Ok(rows)
+}
+
+/// The id of a plan's subnet.
+pub(super) fn subnet_id(plan: &Plan) -> SubnetId {
+    SubnetId::from_db(plan.subnet.id)
+}

@@ -1,0 +1,286 @@
+//! Start, stop, reboot, terminate: of all the instances that are named or of none. A call changes rows and
+//! queues operations; the answer tells the states, the conductor does it.
+
+use cumulet_domain::{
+    Error, Result,
+    account::{AccountId, Principal},
+    id::{InstanceId, marker},
+    instance::{Event, Intent, State, StateReason, transition},
+    time::Timestamp,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
+
+use super::launch::id_of;
+use crate::{
+    api::{Cloud, SharedRng},
+    authority::authorise,
+    conductor::journal::{NewOperation, OperationKind, OperationState, enqueue},
+    entity::instance,
+    store::{failed, instances},
+};
+
+/// What a call changed of one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Its state before.
+    pub previous: State,
+    /// Its state now.
+    pub current: State,
+}
+
+/// What a caller asks of instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Start,
+    Stop { force: bool },
+    Reboot,
+    Terminate,
+}
+
+/// Starts instances; those that run already stay as they are.
+///
+/// # Errors
+/// `NotFound`, `IncorrectState`; then nothing has changed.
+pub async fn start(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
+    ask(cloud, who, "StartInstances", ids, Ask::Start).await
+}
+
+/// Stops instances; those that are stopped already stay so.
+///
+/// # Errors
+/// `NotFound`, `IncorrectState`, `Protected`; then nothing has changed.
+pub async fn stop(
+    cloud: &Cloud,
+    who: &Principal,
+    ids: &[InstanceId],
+    force: bool,
+) -> Result<Vec<StateChange>> {
+    ask(cloud, who, "StopInstances", ids, Ask::Stop { force }).await
+}
+
+/// Reboots running instances.
+///
+/// # Errors
+/// `NotFound`, `IncorrectState`; then nothing has changed.
+pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<()> {
+    ask(cloud, who, "RebootInstances", ids, Ask::Reboot)
+        .await
+        .map(drop)
+}
+
+/// Ends instances; those that have ended stay so.
+///
+/// # Errors
+/// `NotFound`, `Protected`; then nothing has changed.
+pub async fn terminate(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
+    ask(cloud, who, "TerminateInstances", ids, Ask::Terminate).await
+}
+
+async fn ask(
+    cloud: &Cloud,
+    who: &Principal,
+    action: &str,
+    ids: &[InstanceId],
+    ask: Ask,
+) -> Result<Vec<StateChange>> {
+    authorise(who, action, true)?;
+    if ids.is_empty() {
+        return Err(Error::MissingParameter {
+            name: "InstanceId".into(),
+        });
+    }
+    let (account, now, rng, ids) = (who.account, cloud.now(), cloud.rng.clone(), ids.to_vec());
+    let write = cloud
+        .store
+        .write(move |txn| Box::pin(async move { change_all(txn, &rng, account, &ids, ask, now).await }));
+    let changes = write.await?;
+    cloud.wake.now();
+    Ok(changes)
+}
+
+async fn change_all(
+    txn: &DatabaseTransaction,
+    rng: &SharedRng,
+    account: AccountId,
+    ids: &[InstanceId],
+    ask: Ask,
+    now: Timestamp,
+) -> Result<Vec<StateChange>> {
+    let rows = instances::by_ids(txn, account, ids, now).await?;
+    let steps: Vec<Step> = rows.iter().map(|row| Step::of(row, ask)).collect::<Result<_>>()?;
+    for (row, step) in rows.iter().zip(&steps) {
+        if let Some(kind) = step.kind {
+            apply(
+                txn,
+                rng,
+                row,
+                kind,
+                step.current,
+                ask == (Ask::Stop { force: true }),
+                now,
+            )
+            .await?;
+        }
+    }
+    Ok(rows
+        .iter()
+        .zip(steps)
+        .map(|(row, step)| StateChange {
+            instance: id_of(row),
+            previous: step.previous,
+            current: step.current,
+        })
+        .collect())
+}
+
+/// What a call means for one instance.
+struct Step {
+    previous: State,
+    current: State,
+    /// `None`: it is already as wanted.
+    kind: Option<OperationKind>,
+}
+
+impl Step {
+    fn of(row: &instance::Model, ask: Ask) -> Result<Step> {
+        let previous = instances::state(row)?;
+        let protected = |reason: &str| Error::Protected {
+            id: id_of(row).to_string(),
+            reason: reason.into(),
+        };
+        let ended = matches!(previous, State::ShuttingDown | State::Terminated);
+        let (event, kind, expected) = match ask {
+            Ask::Start => (Event::StartAsked, OperationKind::Start, "stopped"),
+            Ask::Stop { .. } => (Event::StopAsked, OperationKind::Stop, "running"),
+            Ask::Terminate => (Event::TerminateAsked, OperationKind::Terminate, "any"),
+            Ask::Reboot if previous == State::Running => {
+                let kind = Some(OperationKind::Reboot);
+                return Ok(Step {
+                    previous,
+                    current: previous,
+                    kind,
+                });
+            }
+            Ask::Reboot => return Err(instances::incorrect_state(row, "running")),
+        };
+        let current = transition(previous, event).map_err(|_| instances::incorrect_state(row, expected))?;
+        if matches!(ask, Ask::Stop { .. }) && row.disable_api_stop != 0 {
+            return Err(protected(
+                "stopping it is disabled by its attribute disableApiStop",
+            ));
+        }
+        if ask == Ask::Terminate && row.disable_api_termination != 0 && !ended {
+            return Err(protected(
+                "terminating it is disabled by its attribute disableApiTermination",
+            ));
+        }
+        let again = ask == Ask::Stop { force: true } && previous == State::Stopping;
+        let kind = Some(kind).filter(|_| current != previous || again);
+        Ok(Step {
+            previous,
+            current,
+            kind,
+        })
+    }
+}
+
+/// Changes one row and queues its operation. The generation that was read guards the change.
+async fn apply(
+    txn: &DatabaseTransaction,
+    rng: &SharedRng,
+    row: &instance::Model,
+    kind: OperationKind,
+    state: State,
+    force: bool,
+    now: Timestamp,
+) -> Result<()> {
+    use instance::Column as C;
+    let intent = match kind {
+        OperationKind::Launch | OperationKind::Start | OperationKind::Reboot => Intent::Running,
+        OperationKind::Stop => Intent::Stopped,
+        OperationKind::Terminate => Intent::Terminated,
+    };
+    let new = instance::Model {
+        state: state.name().into(),
+        intent: intent.name().into(),
+        generation: row.generation + 1,
+        ..row.clone()
+    };
+    let mut update = instance::Entity::update_many()
+        .col_expr(C::State, Expr::value(new.state.clone()))
+        .col_expr(C::Intent, Expr::value(new.intent.clone()))
+        .col_expr(C::Generation, Expr::value(new.generation))
+        .filter(C::Id.eq(row.id))
+        .filter(C::Generation.eq(row.generation));
+    let reason = reason(kind);
+    if kind != OperationKind::Reboot {
+        let transition = reason.is_some().then(|| user_initiated(now));
+        update = update
+            .col_expr(C::TransitionReason, Expr::value(transition))
+            .col_expr(
+                C::ReasonCode,
+                Expr::value(reason.as_ref().map(|reason| reason.code.clone())),
+            )
+            .col_expr(
+                C::ReasonMessage,
+                Expr::value(reason.as_ref().map(|reason| reason.message.clone())),
+            );
+    }
+    if kind == OperationKind::Start {
+        update = update.col_expr(C::LaunchedAt, Expr::value(now.0));
+    }
+    if update.exec(txn).await.map_err(failed)?.rows_affected != 1 {
+        return Err(Error::Unavailable(format!(
+            "{} was changed by another request",
+            id_of(row)
+        )));
+    }
+    queue(txn, rng, kind, &new, OperationState { force, reason }, now).await
+}
+
+/// What EC2 shows as the reason of what a user asked for.
+fn reason(kind: OperationKind) -> Option<StateReason> {
+    let reason = || StateReason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
+    matches!(kind, OperationKind::Stop | OperationKind::Terminate).then(reason)
+}
+
+/// What EC2 shows as the reason of the transition.
+fn user_initiated(now: Timestamp) -> String {
+    let (year, month, day, hour, minute, second) = now.civil();
+    format!("User initiated ({year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} GMT)")
+}
+
+/// Queues an operation for an instance's row as it is now.
+async fn queue(
+    txn: &impl ConnectionTrait,
+    rng: &SharedRng,
+    kind: OperationKind,
+    row: &instance::Model,
+    state: OperationState,
+    now: Timestamp,
+) -> Result<()> {
+    enqueue(txn, operation(rng, kind, row, state, now))
+        .await
+        .map(drop)
+}
+
+/// The operation that carries out an instance's row as it is now.
+pub(super) fn operation(
+    rng: &SharedRng,
+    kind: OperationKind,
+    row: &instance::Model,
+    state: OperationState,
+    now: Timestamp,
+) -> NewOperation {
+    NewOperation {
+        id: rng.id::<marker::Operation>(),
+        kind,
+        account: row.account,
+        instance: row.id,
+        generation: row.generation,
+        state,
+        now,
+    }
+}

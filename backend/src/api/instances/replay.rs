@@ -1,0 +1,56 @@
+//! What a launch answers: made from its own rows, or loaded again for a client token that was used.
+
+use std::sync::Arc;
+
+use cumulet_domain::{Result, account::AccountId, id::ReservationId, tag::Tag};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use super::{InstanceView, InterfaceView, ReservationView, describe, launch::reservation_of, plan::Plan};
+use crate::{entity::instance, store::failed};
+
+/// The answer to a launch that was just done.
+pub(super) fn view(
+    account: AccountId,
+    id: ReservationId,
+    rows: Vec<instance::Model>,
+    interfaces: Vec<InterfaceView>,
+    plan: &Plan,
+    tags: &[Tag],
+) -> Result<ReservationView> {
+    let image = Arc::new(plan.image.clone());
+    let mut tags = tags.to_vec();
+    tags.sort();
+    let instances = rows
+        .into_iter()
+        .zip(interfaces)
+        .map(|(row, interface)| InstanceView {
+            row,
+            interfaces: vec![interface],
+            tags: tags.clone(),
+            image: Some(image.clone()),
+        });
+    Ok(ReservationView {
+        id,
+        account,
+        instances: instances.collect(),
+    })
+}
+
+/// The reservation that a client token made, with its instances as they are now, ended ones included.
+pub(super) async fn reservation(
+    conn: &impl ConnectionTrait,
+    account: AccountId,
+    made: &str,
+) -> Result<ReservationView> {
+    let id = reservation_of(made)?;
+    let query = instance::Entity::find()
+        .filter(instance::Column::Reservation.eq(id.to_db()))
+        .filter(instance::Column::Account.eq(account.to_db()))
+        .order_by_asc(instance::Column::LaunchIndex);
+    let rows = query.all(conn).await.map_err(failed)?;
+    Ok(ReservationView {
+        id,
+        account,
+        instances: describe::views(conn, rows).await?,
+    })
+}

@@ -1,0 +1,220 @@
+//! Key pairs: the public half is kept, the private half is shown once.
+
+use cumulet_certs::{KeyPair, KeyType, PublicKey, SecretString, import_public_key};
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::Principal,
+    id::{KeyPairId, marker},
+    tag::Tag,
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use super::Cloud;
+use crate::{
+    authority::authorise,
+    entity::key_pair,
+    store::{batch::missing, failed, is_taken, tags},
+};
+
+/// A key pair's public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairView {
+    /// The key pair.
+    pub row: key_pair::Model,
+    /// Its tags, sorted by key.
+    pub tags: Vec<Tag>,
+}
+
+impl KeyPairView {
+    /// Its id.
+    pub fn id(&self) -> KeyPairId {
+        KeyPairId::from_db(self.row.id)
+    }
+}
+
+/// A new key pair with its private half, which is kept nowhere.
+#[derive(Clone, Debug)]
+pub struct CreatedKeyPair {
+    /// The public half.
+    pub view: KeyPairView,
+    /// The private half as PEM.
+    pub private_pem: SecretString,
+}
+
+/// Which key pairs are wanted. Empty lists mean any; given ones must all exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct KeyPairQuery {
+    pub ids: Vec<KeyPairId>,
+    pub names: Vec<String>,
+}
+
+/// A key pair by its id or its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum KeyPairRef {
+    Id(KeyPairId),
+    Name(String),
+}
+
+/// Makes a key pair.
+///
+/// # Errors
+/// `Duplicate` when the name is taken; `InvalidParameter`.
+pub async fn create(
+    cloud: &Cloud,
+    who: &Principal,
+    name: &str,
+    key_type: KeyType,
+    tags: Vec<Tag>,
+) -> Result<CreatedKeyPair> {
+    authorise(who, "CreateKeyPair", true)?;
+    check_name(name)?;
+    // A generator of its own: making an RSA key takes long and others share the cloud's.
+    let mut rng = cloud.rng.with(StdRng::from_rng);
+    let made = tokio::task::spawn_blocking(move || KeyPair::generate(key_type, &mut rng)).await;
+    let made = made
+        .map_err(|error| Error::internal(&error))?
+        .map_err(|error| Error::internal(&error))?;
+    let fingerprint = made.fingerprint.clone();
+    let view = insert(cloud, who, name, &made.public, fingerprint, tags).await?;
+    Ok(CreatedKeyPair {
+        view,
+        private_pem: made.private_pem,
+    })
+}
+
+/// Imports the public half of a key pair. `material` is what the base64 of the request stood for.
+///
+/// # Errors
+/// `InvalidKeyFormat`; `Duplicate` when the name is taken; `InvalidParameter`.
+pub async fn import(
+    cloud: &Cloud,
+    who: &Principal,
+    name: &str,
+    material: &[u8],
+    tags: Vec<Tag>,
+) -> Result<KeyPairView> {
+    authorise(who, "ImportKeyPair", true)?;
+    check_name(name)?;
+    let public = import_public_key(material).map_err(|error| Error::InvalidKeyFormat {
+        reason: error.to_string(),
+    })?;
+    let fingerprint = public.fingerprint().to_owned();
+    insert(cloud, who, name, &public, fingerprint, tags).await
+}
+
+/// CreateKeyPair's rule for names: up to 255 ASCII characters; here also none that is not printable.
+fn check_name(name: &str) -> Result<()> {
+    let printable = name.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if name.is_empty() || name.len() > 255 || !printable || name.trim() != name {
+        let reason = "a key pair's name has 1 to 255 ASCII characters and no space around it";
+        return Err(Error::invalid("KeyName", name, reason));
+    }
+    Ok(())
+}
+
+async fn insert(
+    cloud: &Cloud,
+    who: &Principal,
+    name: &str,
+    public: &PublicKey,
+    fingerprint: String,
+    mut new_tags: Vec<Tag>,
+) -> Result<KeyPairView> {
+    tags::validate(&new_tags)?;
+    new_tags.sort();
+    let row = key_pair::Model {
+        id: cloud.rng.id::<marker::KeyPair>().to_db(),
+        account: who.account.to_db(),
+        name: name.into(),
+        kind: public.key_type().as_str().into(),
+        fingerprint,
+        public_key: public.openssh_line(name),
+        created_at: cloud.now().0,
+    };
+    let view = KeyPairView { row, tags: new_tags };
+    let (kept, account) = (view.clone(), who.account);
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let insert = key_pair::Entity::insert(key_pair::ActiveModel::from(kept.row.clone()));
+            insert.exec_without_returning(txn).await.map_err(|error| {
+                if is_taken(&error) {
+                    Error::Duplicate {
+                        kind: Kind::KeyPair,
+                        name: kept.row.name.clone(),
+                    }
+                } else {
+                    failed(error)
+                }
+            })?;
+            tags::insert(txn, account, Kind::KeyPair, &[kept.row.id], &kept.tags).await
+        })
+    });
+    write.await?;
+    Ok(view)
+}
+
+/// Key pairs, sorted by name.
+///
+/// # Errors
+/// `NotFound`, naming every id or name that is not there.
+pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> Result<Vec<KeyPairView>> {
+    authorise(who, "DescribeKeyPairs", false)?;
+    let conn = cloud.store.read();
+    let select = key_pair::Entity::find()
+        .filter(key_pair::Column::Account.eq(who.account.to_db()))
+        .order_by_asc(key_pair::Column::Name);
+    let mut rows = select.all(conn).await.map_err(failed)?;
+    let known = |id: &KeyPairId| rows.iter().any(|row| row.id == id.to_db());
+    let gone = missing(&query.ids, known)
+        .or_else(|| missing(&query.names, |name| rows.iter().any(|row| row.name == **name)));
+    if let Some(id) = gone {
+        return Err(Error::NotFound {
+            kind: Kind::KeyPair,
+            id,
+        });
+    }
+    rows.retain(|row| {
+        (query.ids.is_empty() || query.ids.iter().any(|id| id.to_db() == row.id))
+            && (query.names.is_empty() || query.names.contains(&row.name))
+    });
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let mut tags = tags::of(conn, Kind::KeyPair, &ids).await?;
+    let view = |row: key_pair::Model| KeyPairView {
+        tags: tags.remove(&row.id).unwrap_or_default(),
+        row,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// Deletes a key pair and answers it; `None` when there was none, which EC2 calls a success too.
+///
+/// # Errors
+/// Those of the database.
+pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result<Option<KeyPairView>> {
+    authorise(who, "DeleteKeyPair", true)?;
+    let account = who.account;
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let own = key_pair::Entity::find().filter(key_pair::Column::Account.eq(account.to_db()));
+            let one = match which {
+                KeyPairRef::Id(id) => own.filter(key_pair::Column::Id.eq(id.to_db())),
+                KeyPairRef::Name(name) => own.filter(key_pair::Column::Name.eq(name)),
+            };
+            let Some(row) = one.one(txn).await.map_err(failed)? else {
+                return Ok(None);
+            };
+            key_pair::Entity::delete_by_id(row.id)
+                .exec(txn)
+                .await
+                .map_err(failed)?;
+            let mut tags_of = tags::of(txn, Kind::KeyPair, &[row.id]).await?;
+            tags::remove(txn, Kind::KeyPair, &[row.id]).await?;
+            let tags = tags_of.remove(&row.id).unwrap_or_default();
+            Ok(Some(KeyPairView { row, tags }))
+        })
+    });
+    write.await
+}

@@ -1,0 +1,280 @@
+//! Rules come and go: all of a request or none.
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::{AccountId, Principal},
+    error::Limit,
+    id::{SecurityGroupId, SecurityGroupRuleId, VpcId},
+    network::{Direction, Peer, Rule, Traffic},
+    tag::Tag,
+};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+
+use super::{GroupName, MAX_RULES, NewRule, PeerSpec, RuleView, group, rules};
+use crate::{
+    api::Cloud,
+    authority::authorise,
+    entity::{security_group, security_group_rule},
+    store::{failed, groups, tags},
+};
+
+/// Which rules to take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoke {
+    /// By their ids.
+    Ids(Vec<SecurityGroupRuleId>),
+    /// By what they say.
+    Rules(Vec<(Traffic, PeerSpec)>),
+}
+
+/// Adds rules to a group.
+///
+/// # Errors
+/// `NotFound` (the group, or a group that a rule names), `DuplicateRule`, `LimitExceeded`,
+/// `MissingParameter`, `InvalidParameter`; then nothing has changed.
+pub async fn authorize(
+    cloud: &Cloud,
+    who: &Principal,
+    which: &GroupName,
+    direction: Direction,
+    new: Vec<NewRule>,
+    new_tags: Vec<Tag>,
+) -> Result<Vec<RuleView>> {
+    authorise(who, action("Authorize", direction), true)?;
+    tags::validate(&new_tags)?;
+    if new.is_empty() {
+        return Err(missing());
+    }
+    for rule in &new {
+        check(rule)?;
+    }
+    let (account, which, cloud_of) = (who.account, which.clone(), cloud.clone());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let group = group::find(txn, account, &which).await?;
+            let rows = add(txn, &cloud_of, account, &group, direction, &new).await?;
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+            tags::insert(txn, account, Kind::SecurityGroupRule, &ids, &new_tags).await?;
+            groups::bump_policy(txn, [group.vpc]).await?;
+            rules::views(txn, rows).await
+        })
+    });
+    let views = write.await?;
+    cloud.wake.now();
+    Ok(views)
+}
+
+fn action(verb: &str, direction: Direction) -> &'static str {
+    match (verb, direction) {
+        ("Authorize", Direction::Ingress) => "AuthorizeSecurityGroupIngress",
+        ("Authorize", Direction::Egress) => "AuthorizeSecurityGroupEgress",
+        (_, Direction::Ingress) => "RevokeSecurityGroupIngress",
+        (_, Direction::Egress) => "RevokeSecurityGroupEgress",
+    }
+}
+
+fn missing() -> Error {
+    Error::MissingParameter {
+        name: "IpPermissions".into(),
+    }
+}
+
+fn check(rule: &NewRule) -> Result<()> {
+    if !rule.description.is_empty() {
+        group::check_text("Description", &rule.description)?;
+    }
+    match rule.traffic {
+        Traffic::Tcp { from, to } | Traffic::Udp { from, to } if from > to => {
+            let reason = "the first port is above the last one";
+            Err(Error::invalid("FromPort", &from.to_string(), reason))
+        }
+        Traffic::Icmp {
+            kind: None,
+            code: Some(code),
+        } => {
+            let reason = "an ICMP code needs a type";
+            Err(Error::invalid("ToPort", &code.to_string(), reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A request's rule as it is kept.
+async fn resolve(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    group: &security_group::Model,
+    direction: Direction,
+    traffic: Traffic,
+    peer: &PeerSpec,
+) -> Result<Rule> {
+    let vpc = VpcId::from_db(group.vpc);
+    let peer = match peer {
+        PeerSpec::Cidr(cidr) => Peer::Cidr(*cidr),
+        PeerSpec::Group(id) => {
+            let rows = groups::by_ids(txn, account, &[*id]).await?;
+            if rows.iter().any(|row| row.vpc != group.vpc) {
+                let reason = format!("the security group {id} does not belong to {vpc}");
+                return Err(Error::InvalidCombination { reason });
+            }
+            Peer::Group(*id)
+        }
+        PeerSpec::GroupName(name) => {
+            let rows = groups::by_names(txn, account, vpc, std::slice::from_ref(name)).await?;
+            let row = rows
+                .first()
+                .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
+            Peer::Group(SecurityGroupId::from_db(row.id))
+        }
+    };
+    Ok(Rule {
+        direction,
+        traffic,
+        peer,
+    })
+}
+
+async fn add(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    account: AccountId,
+    group: &security_group::Model,
+    direction: Direction,
+    new: &[NewRule],
+) -> Result<Vec<security_group_rule::Model>> {
+    let id = SecurityGroupId::from_db(group.id);
+    let mut known = Vec::new();
+    for row in existing(txn, group.id).await? {
+        known.push(groups::rule_of(&row)?);
+    }
+    let mut rows = Vec::with_capacity(new.len());
+    for spec in new {
+        let rule = resolve(txn, account, group, direction, spec.traffic, &spec.peer).await?;
+        if known.contains(&rule) {
+            return Err(Error::DuplicateRule { rule: text(&rule) });
+        }
+        known.push(rule);
+        rows.push(groups::rule_row(
+            &cloud.rng,
+            cloud.now(),
+            account,
+            id,
+            rule,
+            &spec.description,
+        )?);
+    }
+    let count = known.iter().filter(|rule| rule.direction == direction).count();
+    if count as u64 > MAX_RULES {
+        return Err(Error::LimitExceeded {
+            limit: Limit::RulesPerSecurityGroup,
+            max: MAX_RULES,
+        });
+    }
+    groups::insert_rules(txn, rows.clone()).await?;
+    Ok(rows)
+}
+
+async fn existing(txn: &DatabaseTransaction, group: i64) -> Result<Vec<security_group_rule::Model>> {
+    let query =
+        security_group_rule::Entity::find().filter(security_group_rule::Column::SecurityGroup.eq(group));
+    query.all(txn).await.map_err(failed)
+}
+
+/// A rule in words, as EC2's messages have them.
+fn text(rule: &Rule) -> String {
+    let peer = match rule.peer {
+        Peer::Cidr(cidr) => cidr.to_string(),
+        Peer::Group(id) => id.to_string(),
+    };
+    let any = |n: Option<u8>| n.map_or("-1".to_owned(), |n| n.to_string());
+    let traffic = match rule.traffic {
+        Traffic::All => "ALL".into(),
+        Traffic::Tcp { from, to } => format!("TCP, from port: {from}, to port: {to}"),
+        Traffic::Udp { from, to } => format!("UDP, from port: {from}, to port: {to}"),
+        Traffic::Icmp { kind, code } => format!("ICMP, type: {}, code: {}", any(kind), any(code)),
+        Traffic::Protocol(number) => number.to_string(),
+    };
+    format!("\"peer: {peer}, {traffic}, ALLOW\"")
+}
+
+/// Takes rules from a group and answers them.
+///
+/// # Errors
+/// `NotFound`; `RuleNotFound` for a rule that the group does not have; then nothing has changed.
+pub async fn revoke(
+    cloud: &Cloud,
+    who: &Principal,
+    which: &GroupName,
+    direction: Direction,
+    what: Revoke,
+) -> Result<Vec<RuleView>> {
+    authorise(who, action("Revoke", direction), true)?;
+    if matches!(&what, Revoke::Ids(ids) if ids.is_empty())
+        || matches!(&what, Revoke::Rules(r) if r.is_empty())
+    {
+        return Err(missing());
+    }
+    let (account, which) = (who.account, which.clone());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let group = group::find(txn, account, &which).await?;
+            let rows = chosen(txn, account, &group, direction, &what).await?;
+            let views = rules::views(txn, rows).await?;
+            let ids: Vec<i64> = views.iter().map(|rule| rule.id.to_db()).collect();
+            let delete = security_group_rule::Entity::delete_many()
+                .filter(security_group_rule::Column::Id.is_in(ids.clone()));
+            delete.exec(txn).await.map_err(failed)?;
+            tags::remove(txn, Kind::SecurityGroupRule, &ids).await?;
+            groups::bump_policy(txn, [group.vpc]).await?;
+            Ok(views)
+        })
+    });
+    let views = write.await?;
+    cloud.wake.now();
+    Ok(views)
+}
+
+async fn chosen(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    group: &security_group::Model,
+    direction: Direction,
+    what: &Revoke,
+) -> Result<Vec<security_group_rule::Model>> {
+    let mut rows = Vec::new();
+    for row in existing(txn, group.id).await? {
+        let rule = groups::rule_of(&row)?;
+        if rule.direction == direction {
+            rows.push((row, rule));
+        }
+    }
+    let mut chosen: Vec<security_group_rule::Model> = Vec::new();
+    let mut choose = |found: Option<&(security_group_rule::Model, Rule)>, error: Error| match found {
+        Some((row, _)) => {
+            if !chosen.contains(row) {
+                chosen.push(row.clone());
+            }
+            Ok(())
+        }
+        None => Err(error),
+    };
+    match what {
+        Revoke::Ids(ids) => {
+            for id in ids {
+                let error = Error::NotFound {
+                    kind: Kind::SecurityGroupRule,
+                    id: id.to_string(),
+                };
+                choose(rows.iter().find(|(row, _)| row.id == id.to_db()), error)?;
+            }
+        }
+        Revoke::Rules(specs) => {
+            for (traffic, peer) in specs {
+                let rule = resolve(txn, account, group, direction, *traffic, peer).await?;
+                let error = Error::RuleNotFound { rule: text(&rule) };
+                choose(rows.iter().find(|(_, other)| *other == rule), error)?;
+            }
+        }
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,205 @@
+//! Groups come and go.
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::{AccountId, Principal},
+    error::Limit,
+    id::{SecurityGroupId, VpcId, marker},
+    tag::Tag,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter};
+
+use super::{GroupName, GroupView, MAX_GROUPS, describe};
+use crate::{
+    api::Cloud,
+    authority::authorise,
+    bootstrap::network::egress_to_everywhere,
+    entity::{interface_group, security_group, security_group_rule, vpc},
+    store::{failed, groups, is_taken, networks, tags},
+};
+
+/// A group that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewGroup {
+    /// Unique in its VPC.
+    pub name: String,
+    /// In the same characters as names.
+    pub description: String,
+    /// Without one the default VPC.
+    pub vpc: Option<VpcId>,
+    /// For the group.
+    pub tags: Vec<Tag>,
+}
+
+/// Makes a group; its members reach everything and nothing reaches them.
+///
+/// # Errors
+/// `Duplicate`, `NotFound` (the VPC), `NoDefaultVpc`, `LimitExceeded`, `InvalidParameter`.
+pub async fn create(cloud: &Cloud, who: &Principal, new: NewGroup) -> Result<GroupView> {
+    authorise(who, "CreateSecurityGroup", true)?;
+    check_text("GroupName", &new.name)?;
+    if new.name.starts_with("sg-") || new.name.eq_ignore_ascii_case("default") {
+        let reason = "the name 'default' and names that start with 'sg-' are reserved";
+        return Err(Error::invalid("GroupName", &new.name, reason));
+    }
+    check_text("GroupDescription", &new.description)?;
+    tags::validate(&new.tags)?;
+    let (cloud, account) = (cloud.clone(), who.account);
+    let store = cloud.store.clone();
+    let write = store.write(move |txn| Box::pin(async move { insert(txn, &cloud, account, new).await }));
+    write.await
+}
+
+/// CreateSecurityGroup's rule for names and descriptions: up to 255 characters of
+/// `a-z A-Z 0-9 spaces ._-:/()#,@[]+=&;{}!$*`.
+pub(super) fn check_text(parameter: &str, text: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b" ._-:/()#,@[]+=&;{}!$*".contains(&b);
+    let blank = parameter == "GroupName" && text.trim() != text;
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(fine) || blank {
+        let reason = "expecting 1 to 255 of a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=&;{}!$*";
+        return Err(Error::invalid(parameter, text, reason));
+    }
+    Ok(())
+}
+
+async fn insert(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    account: AccountId,
+    new: NewGroup,
+) -> Result<GroupView> {
+    let now = cloud.now();
+    let vpc = vpc(txn, account, new.vpc).await?;
+    let count = security_group::Entity::find().filter(security_group::Column::Vpc.eq(vpc.id));
+    if count.count(txn).await.map_err(failed)? >= MAX_GROUPS {
+        return Err(Error::LimitExceeded {
+            limit: Limit::SecurityGroups,
+            max: MAX_GROUPS,
+        });
+    }
+    let id = cloud.rng.id::<marker::SecurityGroup>();
+    let row = security_group::Model {
+        id: id.to_db(),
+        account: account.to_db(),
+        vpc: vpc.id,
+        name: new.name,
+        description: new.description,
+        is_default: 0,
+        created_at: now.0,
+    };
+    let insert = security_group::Entity::insert(security_group::ActiveModel::from(row.clone()));
+    insert.exec_without_returning(txn).await.map_err(|error| {
+        if is_taken(&error) {
+            Error::Duplicate {
+                kind: Kind::SecurityGroup,
+                name: row.name.clone(),
+            }
+        } else {
+            failed(error)
+        }
+    })?;
+    let egress = groups::rule_row(&cloud.rng, now, account, id, egress_to_everywhere(), "")?;
+    groups::insert_rules(txn, vec![egress]).await?;
+    tags::insert(txn, account, Kind::SecurityGroup, &[row.id], &new.tags).await?;
+    let mut views = describe::views(txn, vec![row]).await?;
+    views
+        .pop()
+        .ok_or_else(|| Error::Internal("a row has no view".into()))
+}
+
+async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) -> Result<vpc::Model> {
+    let Some(id) = id else {
+        return networks::default_vpc(txn, account)
+            .await?
+            .ok_or(Error::NoDefaultVpc);
+    };
+    let query = vpc::Entity::find_by_id(id.to_db()).filter(vpc::Column::Account.eq(account.to_db()));
+    let row = query.one(txn).await.map_err(failed)?;
+    row.ok_or_else(|| Error::NotFound {
+        kind: Kind::Vpc,
+        id: id.to_string(),
+    })
+}
+
+/// Deletes a group and answers which it was.
+///
+/// # Errors
+/// `NotFound`; `Protected` for a default group; `InUse` while an interface is in it or another group's
+/// rule names it.
+pub async fn delete(cloud: &Cloud, who: &Principal, which: &GroupName) -> Result<SecurityGroupId> {
+    authorise(who, "DeleteSecurityGroup", true)?;
+    let (account, which) = (who.account, which.clone());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let row = find(txn, account, &which).await?;
+            remove(txn, &row).await?;
+            Ok(SecurityGroupId::from_db(row.id))
+        })
+    });
+    let id = write.await?;
+    cloud.wake.now();
+    Ok(id)
+}
+
+async fn remove(txn: &DatabaseTransaction, row: &security_group::Model) -> Result<()> {
+    use security_group_rule::Column as C;
+    let id = SecurityGroupId::from_db(row.id).to_string();
+    if row.is_default != 0 {
+        let reason = "the default group of a VPC can't be deleted".into();
+        return Err(Error::Protected { id, reason });
+    }
+    let members = interface_group::Entity::find().filter(interface_group::Column::SecurityGroup.eq(row.id));
+    let members = members.count(txn).await.map_err(failed)?;
+    let named = security_group_rule::Entity::find()
+        .filter(C::PeerGroup.eq(row.id))
+        .filter(C::SecurityGroup.ne(row.id));
+    let named = named.one(txn).await.map_err(failed)?;
+    let by = match (members, named) {
+        (0, None) => None,
+        (0, Some(rule)) => Some(SecurityGroupId::from_db(rule.security_group).to_string()),
+        (n, _) => Some(format!("{n} network interfaces")),
+    };
+    if let Some(by) = by {
+        return Err(Error::InUse {
+            kind: Kind::SecurityGroup,
+            id,
+            by,
+        });
+    }
+    let rules = security_group_rule::Entity::find().filter(C::SecurityGroup.eq(row.id));
+    let rules: Vec<i64> = rules
+        .all(txn)
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|rule| rule.id)
+        .collect();
+    tags::remove(txn, Kind::SecurityGroupRule, &rules).await?;
+    let delete = security_group_rule::Entity::delete_many().filter(C::SecurityGroup.eq(row.id));
+    delete.exec(txn).await.map_err(failed)?;
+    security_group::Entity::delete_by_id(row.id)
+        .exec(txn)
+        .await
+        .map_err(failed)?;
+    tags::remove(txn, Kind::SecurityGroup, &[row.id]).await?;
+    groups::bump_policy(txn, [row.vpc]).await
+}
+
+/// A group of the account.
+pub(super) async fn find(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    which: &GroupName,
+) -> Result<security_group::Model> {
+    let mut rows = match which {
+        GroupName::Id(id) => groups::by_ids(txn, account, &[*id]).await?,
+        GroupName::Name(name) => {
+            let vpc = networks::default_vpc(txn, account)
+                .await?
+                .ok_or(Error::NoDefaultVpc)?;
+            groups::by_names(txn, account, VpcId::from_db(vpc.id), std::slice::from_ref(name)).await?
+        }
+    };
+    rows.pop()
+        .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
+}

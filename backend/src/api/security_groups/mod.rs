@@ -1,0 +1,111 @@
+//! Security groups and their rules. A request changes all that it names or nothing; every change raises
+//! the policy generation of the VPC, which the hosts follow.
+
+mod change;
+mod describe;
+mod group;
+mod rules;
+
+use cumulet_domain::{
+    account::AccountId,
+    id::{SecurityGroupId, SecurityGroupRuleId, VpcId},
+    network::{Cidr, Rule, Traffic},
+    tag::Tag,
+};
+
+use crate::entity::security_group;
+
+pub use change::{Revoke, authorize, revoke};
+pub use describe::{describe, describe_rules};
+pub use group::{NewGroup, create, delete};
+
+/// Rules of a group in one direction at the most (VPC user guide, "Quotas").
+pub const MAX_RULES: u64 = 60;
+/// Groups of a VPC at the most.
+pub const MAX_GROUPS: u64 = 2500;
+
+/// A group by its id, or by its name in the default VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum GroupName {
+    Id(SecurityGroupId),
+    Name(String),
+}
+
+/// The other side of a rule that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerSpec {
+    /// Addresses in a block.
+    Cidr(Cidr),
+    /// The members of a group of the same VPC.
+    Group(SecurityGroupId),
+    /// The same, by its name.
+    GroupName(String),
+}
+
+/// A rule that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NewRule {
+    pub traffic: Traffic,
+    pub peer: PeerSpec,
+    pub description: String,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RuleView {
+    pub id: SecurityGroupRuleId,
+    pub group: SecurityGroupId,
+    pub account: AccountId,
+    pub rule: Rule,
+    /// The name of the group on the other side, where it is a group.
+    pub peer_name: Option<String>,
+    pub description: String,
+    /// Sorted by key.
+    pub tags: Vec<Tag>,
+}
+
+/// A group with its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// The group.
+    pub row: security_group::Model,
+    /// Its rules, in the order of their making.
+    pub rules: Vec<RuleView>,
+    /// Its tags, sorted by key.
+    pub tags: Vec<Tag>,
+}
+
+#[allow(missing_docs)] // the names say it
+impl GroupView {
+    pub fn id(&self) -> SecurityGroupId {
+        SecurityGroupId::from_db(self.row.id)
+    }
+
+    pub fn vpc(&self) -> VpcId {
+        VpcId::from_db(self.row.vpc)
+    }
+}
+
+/// Which groups are wanted. Empty lists mean any; given ids and names must all exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct GroupQuery {
+    pub ids: Vec<SecurityGroupId>,
+    /// Names in the default VPC.
+    pub names: Vec<String>,
+    pub vpcs: Vec<VpcId>,
+}
+
+/// Which rules are wanted. Empty lists mean any; given rule ids must all exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RuleQuery {
+    pub ids: Vec<SecurityGroupRuleId>,
+    pub groups: Vec<SecurityGroupId>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Tags of any resource: set and removed for many resources at once, or for none of them.
+
+mod target;
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::{AccountId, Principal},
+    error::Limit,
+    tag::{MAX_TAGS, Tag},
+};
+use sea_orm::{
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::OnConflict,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Cloud, Page, PageRequest};
+use crate::{
+    authority::authorise,
+    entity::tag,
+    store::{failed, instances, tags},
+};
+
+pub use target::TagTarget;
+
+/// Resources in one request at the most.
+const MAX_RESOURCES: usize = 1000;
+
+/// Which tags of a resource to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagSelector {
+    /// The tag with this key,
+    pub key: String,
+    /// if it has this value, or whatever value it has.
+    pub value: Option<String>,
+}
+
+/// A tag and what it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagView {
+    /// Of which resource.
+    pub target: TagTarget,
+    /// The tag.
+    pub tag: Tag,
+}
+
+impl TagView {
+    /// The resource's id as EC2 prints it.
+    pub fn resource_id(&self) -> String {
+        self.target.printed()
+    }
+}
+
+/// Where a page of tags ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct TagKey {
+    pub resource: i64,
+    pub kind: String,
+    pub key: String,
+}
+
+/// Which tags are wanted. Empty lists mean any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct TagQuery {
+    pub resources: Vec<TagTarget>,
+    pub kinds: Vec<Kind>,
+    pub keys: Vec<String>,
+    pub values: Vec<String>,
+}
+
+/// Sets tags on resources; a tag that is there gets the new value.
+///
+/// # Errors
+/// `NotFound` for a resource that is not the account's; `LimitExceeded`, `InvalidParameter`; then nothing
+/// has changed.
+pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: &[Tag]) -> Result<()> {
+    authorise(who, "CreateTags", true)?;
+    tags::validate(new)?;
+    let targets = checked(targets)?;
+    if new.is_empty() {
+        return Err(Error::MissingParameter { name: "Tag".into() });
+    }
+    let (account, now, new) = (who.account, cloud.now(), new.to_vec());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            target::check_owned(txn, account, &targets, now).await?;
+            upsert(txn, account, &targets, &new).await?;
+            check_count(txn, &targets).await?;
+            changed(txn, &targets).await
+        })
+    });
+    write.await?;
+    cloud.wake.now();
+    Ok(())
+}
+
+/// Removes tags from resources; none that is there is no error. No selectors mean all tags.
+///
+/// # Errors
+/// `NotFound` for a resource that is not the account's; `InvalidParameter`; then nothing has changed.
+pub async fn delete(
+    cloud: &Cloud,
+    who: &Principal,
+    targets: &[TagTarget],
+    selectors: &[TagSelector],
+) -> Result<()> {
+    authorise(who, "DeleteTags", true)?;
+    let targets = checked(targets)?;
+    if selectors.len() > MAX_RESOURCES {
+        let reason = format!("at most {MAX_RESOURCES} tags in one request");
+        return Err(Error::invalid("Tag", &selectors.len().to_string(), reason));
+    }
+    let (account, now, selectors) = (who.account, cloud.now(), selectors.to_vec());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            target::check_owned(txn, account, &targets, now).await?;
+            for (kind, ids) in target::by_kind(&targets) {
+                let mut remove = tag::Entity::delete_many()
+                    .filter(tag::Column::Kind.eq(kind.resource_type()))
+                    .filter(tag::Column::Resource.is_in(ids))
+                    .filter(tag::Column::Account.eq(account.to_db()));
+                if !selectors.is_empty() {
+                    remove = remove.filter(selected(&selectors));
+                }
+                remove.exec(txn).await.map_err(failed)?;
+            }
+            changed(txn, &targets).await
+        })
+    });
+    write.await?;
+    cloud.wake.now();
+    Ok(())
+}
+
+fn selected(selectors: &[TagSelector]) -> Condition {
+    selectors.iter().fold(Condition::any(), |any, selector| {
+        let one = Condition::all().add(tag::Column::Key.eq(&selector.key));
+        any.add(match &selector.value {
+            Some(value) => one.add(tag::Column::Value.eq(value)),
+            None => one,
+        })
+    })
+}
+
+fn checked(targets: &[TagTarget]) -> Result<Vec<TagTarget>> {
+    if targets.is_empty() {
+        return Err(Error::MissingParameter {
+            name: "ResourceId".into(),
+        });
+    }
+    if targets.len() > MAX_RESOURCES {
+        let reason = format!("at most {MAX_RESOURCES} resources in one request");
+        return Err(Error::invalid("ResourceId", &targets.len().to_string(), reason));
+    }
+    let mut targets = targets.to_vec();
+    targets.sort_by_key(|target| (target.kind, target.number));
+    targets.dedup();
+    Ok(targets)
+}
+
+async fn upsert(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    targets: &[TagTarget],
+    new: &[Tag],
+) -> Result<()> {
+    let rows: Vec<tag::ActiveModel> = targets
+        .iter()
+        .flat_map(|target| {
+            new.iter()
+                .map(|tag| tags::row(account, target.kind, target.number, tag))
+        })
+        .collect();
+    let key = [tag::Column::Resource, tag::Column::Kind, tag::Column::Key];
+    for rows in rows.chunks(1000) {
+        let conflict = OnConflict::columns(key)
+            .update_column(tag::Column::Value)
+            .to_owned();
+        let insert = tag::Entity::insert_many(rows.to_vec()).on_conflict(conflict);
+        insert.exec_without_returning(txn).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// No resource has too many tags now.
+async fn check_count(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<()> {
+    for (kind, ids) in target::by_kind(targets) {
+        let all = tags::of(txn, kind, &ids).await?;
+        if all.values().any(|tags| tags.len() > MAX_TAGS) {
+            return Err(Error::LimitExceeded {
+                limit: Limit::Tags,
+                max: MAX_TAGS as u64,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Instances can read their own tags.
+async fn changed(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<()> {
+    let instances: Vec<i64> = targets
+        .iter()
+        .filter(|target| target.kind == Kind::Instance)
+        .map(|target| target.number)
+        .collect();
+    instances::bump_metadata(txn, &instances).await
+}
+
+/// Tags in the order of their resources.
+///
+/// # Errors
+/// Those of the database.
+pub async fn describe(
+    cloud: &Cloud,
+    who: &Principal,
+    query: &TagQuery,
+    page: PageRequest<TagKey>,
+) -> Result<Page<TagView, TagKey>> {
+    authorise(who, "DescribeTags", false)?;
+    use tag::Column as C;
+    let mut select = tag::Entity::find()
+        .filter(C::Account.eq(who.account.to_db()))
+        .filter(query.condition())
+        .order_by_asc(C::Resource)
+        .order_by_asc(C::Kind)
+        .order_by_asc(C::Key);
+    if let Some(after) = &page.after {
+        select = select.filter(beyond(after));
+    }
+    let rows = select
+        .limit(page.read_limit())
+        .all(cloud.store.read())
+        .await
+        .map_err(failed)?;
+    let page = Page::cut(rows, &page, |row| TagKey {
+        resource: row.resource,
+        kind: row.kind.clone(),
+        key: row.key.clone(),
+    });
+    Ok(page.replace(|rows| rows.into_iter().filter_map(view).collect()))
+}
+
+fn view(row: tag::Model) -> Option<TagView> {
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.resource_type() == row.kind)?;
+    Some(TagView {
+        target: TagTarget {
+            kind,
+            number: row.resource,
+        },
+        tag: Tag {
+            key: row.key,
+            value: row.value,
+        },
+    })
+}
+
+fn beyond(after: &TagKey) -> Condition {
+    use tag::Column as C;
+    let same = || Condition::all().add(C::Resource.eq(after.resource));
+    Condition::any()
+        .add(C::Resource.gt(after.resource))
+        .add(same().add(C::Kind.gt(&after.kind)))
+        .add(same().add(C::Kind.eq(&after.kind)).add(C::Key.gt(&after.key)))
+}
+
+impl TagQuery {
+    fn condition(&self) -> Condition {
+        use tag::Column as C;
+        let mut all = Condition::all();
+        if !self.resources.is_empty() {
+            let any =
+                target::by_kind(&self.resources)
+                    .into_iter()
+                    .fold(Condition::any(), |any, (kind, ids)| {
+                        let kind = C::Kind.eq(kind.resource_type());
+                        any.add(Condition::all().add(kind).add(C::Resource.is_in(ids)))
+                    });
+            all = all.add(any);
+        }
+        if !self.kinds.is_empty() {
+            all = all.add(C::Kind.is_in(self.kinds.iter().map(|kind| kind.resource_type())));
+        }
+        if !self.keys.is_empty() {
+            all = all.add(C::Key.is_in(&self.keys));
+        }
+        if !self.values.is_empty() {
+            all = all.add(C::Value.is_in(&self.values));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;
