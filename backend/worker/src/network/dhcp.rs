@@ -1,0 +1,252 @@
+//! DHCP: one dnsmasq for each namespace, with a fixed answer for each guest and for nobody else.
+//!
+//! The server outlives the worker. It is known by its configuration file: the process whose number is
+//! in the pid file is signalled only if it is a dnsmasq that was started with that very file.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use cumulet_domain::{id::VpcId, network::VpcPolicy};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    NetworkError, Result, check::gateway, command::Commands, config::Config, links::METADATA, names::UPLINK,
+};
+
+/// How long a lease is, in seconds.
+const LEASE: u32 = 3600;
+
+/// The files of one VPC's server.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    pub(super) fn of(config: &Config, vpc: VpcId) -> Files {
+        Files {
+            dir: config.run_dir.join(vpc.to_string()),
+        }
+    }
+
+    fn conf(&self) -> PathBuf {
+        self.dir.join("dnsmasq.conf")
+    }
+
+    fn hosts(&self) -> PathBuf {
+        self.dir.join("hosts")
+    }
+
+    fn pid(&self) -> PathBuf {
+        self.dir.join("dnsmasq.pid")
+    }
+}
+
+/// The configuration: everything but the guests.
+pub(super) fn render_conf(config: &Config, policy: &VpcPolicy, files: &Files) -> String {
+    let mut text = format!(
+        "# No DNS, no files of the system, no lease file; answers go to the asking tap only.\n\
+         port=0\nno-resolv\nno-hosts\nno-poll\nno-ping\nleasefile-ro\ndhcp-authoritative\ndhcp-broadcast\n\
+         quiet-dhcp\nlog-facility=/dev/null\nuser={user}\ninterface=cu*\nexcept-interface=lo\nexcept-interface={UPLINK}\n\
+         dhcp-lease-max=65536\ndhcp-hostsfile={hosts}\ndhcp-option=option:mtu,{mtu}\n",
+        user = config.dhcp_user,
+        hosts = files.hosts().display(),
+        mtu = config.mtu,
+    );
+    for (number, subnet) in policy.subnets.iter().enumerate() {
+        let (gateway, tag) = (gateway(subnet), format!("s{number}"));
+        let _ = write!(
+            text,
+            "dhcp-range=set:{tag},{},static,{},{LEASE}\n\
+             dhcp-option=tag:{tag},option:router,{gateway}\n\
+             dhcp-option=tag:{tag},121,{METADATA}/32,{gateway},0.0.0.0/0,{gateway}\n",
+            subnet.cidr.network(),
+            subnet.cidr.netmask(),
+        );
+    }
+    text
+}
+
+/// The guests, a line each.
+pub(super) fn render_hosts(policy: &VpcPolicy) -> String {
+    policy
+        .interfaces
+        .iter()
+        .map(|i| format!("{},{},{},{LEASE}\n", i.mac, i.private_ip, i.hostname))
+        .collect()
+}
+
+/// Whether a running server can go on with new guests by reading its list again. It keeps the leases
+/// of guests that are gone, and would not give their addresses to others.
+fn only_additions(old: &str, new: &str) -> bool {
+    let new: std::collections::HashSet<_> = new.lines().collect();
+    old.lines().all(|line| new.contains(line))
+}
+
+/// What [`ensure`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Nothing,
+    Reloaded,
+    Started,
+}
+
+/// Makes the server of a namespace run with the guests of the policy.
+pub(super) async fn ensure(
+    commands: &Commands,
+    config: &Config,
+    policy: &VpcPolicy,
+    namespace: &Path,
+) -> Result<Done> {
+    let files = Files::of(config, policy.vpc);
+    let (conf, hosts) = (render_conf(config, policy, &files), render_hosts(policy));
+    let old_conf = fs::read_to_string(files.conf()).unwrap_or_default();
+    let old_hosts = fs::read_to_string(files.hosts()).unwrap_or_default();
+    let running = server(&files).filter(|pid| same_namespace(*pid, namespace));
+    if let Some(pid) = running
+        && conf == old_conf
+        && only_additions(&old_hosts, &hosts)
+    {
+        if old_hosts == hosts {
+            return Ok(Done::Nothing);
+        }
+        write(&files.hosts(), &hosts)?;
+        signal(pid, Signal::SIGHUP)?;
+        return Ok(Done::Reloaded);
+    }
+    stop(commands, &files).await?;
+    fs::create_dir_all(&files.dir).map_err(|e| NetworkError::io("the directory of a DHCP server", e))?;
+    write(&files.conf(), &conf)?;
+    write(&files.hosts(), &hosts)?;
+    let (conf, pid) = (
+        format!("--conf-file={}", files.conf().display()),
+        format!("--pid-file={}", files.pid().display()),
+    );
+    // It comes back when its child is listening.
+    commands
+        .run(Some(namespace), "dnsmasq", &[&conf, &pid], "")
+        .await?;
+    Ok(Done::Started)
+}
+
+/// Ends the server of a VPC and removes its files.
+pub(super) async fn remove(commands: &Commands, config: &Config, vpc: VpcId) -> Result<()> {
+    let files = Files::of(config, vpc);
+    stop(commands, &files).await?;
+    match fs::remove_dir_all(&files.dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(NetworkError::io("the directory of a DHCP server", e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the VPC's server runs.
+pub(super) fn alive(config: &Config, vpc: VpcId) -> bool {
+    server(&Files::of(config, vpc)).is_some()
+}
+
+/// The process of the server, if the number in the pid file is still its.
+fn server(files: &Files) -> Option<Pid> {
+    let pid: i32 = fs::read_to_string(files.pid()).ok()?.trim().parse().ok()?;
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let conf = format!("--conf-file={}", files.conf().display());
+    let ours = comm.trim() == "dnsmasq" && arguments.split(|b| *b == 0).any(|a| a == conf.as_bytes());
+    (ours && pid > 1).then(|| Pid::from_raw(pid))
+}
+
+fn same_namespace(pid: Pid, namespace: &Path) -> bool {
+    let inode = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let theirs = inode(Path::new(&format!("/proc/{pid}/ns/net")));
+    theirs.is_some() && theirs == inode(namespace)
+}
+
+async fn stop(commands: &Commands, files: &Files) -> Result<()> {
+    // It has no state to save; its port is free when it is gone.
+    let gone = async {
+        while let Some(pid) = server(files) {
+            signal(pid, Signal::SIGKILL)?;
+            // Not our child: there is nothing to wait for but its absence.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(commands.deadline, gone)
+        .await
+        .map_err(|_| NetworkError::Deadline("the end of dnsmasq".to_owned()))?
+}
+
+fn signal(pid: Pid, signal: Signal) -> Result<()> {
+    match kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(NetworkError::io("a signal to dnsmasq", e.into())),
+    }
+}
+
+/// Replaces a file as a whole.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|e| NetworkError::io(path.display().to_string(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use cumulet_domain::id::NetworkInterfaceId;
+
+    use super::{
+        super::{names::device_name, testing::policy},
+        *,
+    };
+
+    #[test]
+    fn configuration_as_expected() {
+        let config = Config::new("main", "/run/cumulet/main/net");
+        let policy = policy(2);
+        let files = Files::of(&config, policy.vpc);
+        let text = render_conf(&config, &policy, &files);
+        assert!(text.ends_with(
+            "dhcp-hostsfile=/run/cumulet/main/net/vpc-00000000400000001/hosts\n\
+             dhcp-option=option:mtu,1500\n\
+             dhcp-range=set:s0,172.31.16.0,static,255.255.240.0,3600\n\
+             dhcp-option=tag:s0,option:router,172.31.16.1\n\
+             dhcp-option=tag:s0,121,169.254.169.254/32,172.31.16.1,0.0.0.0/0,172.31.16.1\n"
+        ));
+        assert_eq!(
+            render_hosts(&policy),
+            "02:16:00:00:00:00,172.31.16.4,guest-0,3600\n02:16:00:00:00:01,172.31.16.5,guest-1,3600\n"
+        );
+        assert!(device_name(NetworkInterfaceId::new(7)).starts_with("cu"));
+        assert!(!UPLINK.starts_with("cu"));
+    }
+
+    #[test]
+    fn guests_that_go_need_a_new_server() {
+        assert!(only_additions("", "a\n"));
+        assert!(only_additions("a\n", "b\na\n"));
+        assert!(!only_additions("a\nb\n", "b\n"));
+    }
+
+    #[test]
+    fn other_peoples_processes_are_never_the_server() {
+        let dir = std::env::temp_dir().join(format!("cumulet-dhcp-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let files = Files { dir: dir.clone() };
+        for pid in ["", "1", "-1", "0", "x", &std::process::id().to_string()] {
+            fs::write(files.pid(), pid).unwrap();
+            assert_eq!(server(&files), None, "{pid:?}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,0 +1,259 @@
+//! One VPC's namespace: made, compared with the policy, corrected, removed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::Ipv4Addr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use cumulet_domain::{
+    id::{NetworkInterfaceId, VpcId},
+    network::{InterfacePolicy, SubnetPolicy, VpcPolicy},
+};
+use nix::{errno::Errno, net::if_::if_nametoindex};
+
+use super::{
+    NamespaceId, NetworkError, Result,
+    check::{gateway, subnet_of},
+    command::Commands,
+    config::Config,
+    links,
+    names::{GATEWAY_MAC, NAMESPACES, UPLINK, device_name, interface_of, namespace_name, uplink_name},
+    netns::{self, Device},
+};
+
+/// What [`Place::correct`] found.
+pub(super) struct Corrected {
+    /// Whether something was not as it should be.
+    pub(super) changed: bool,
+    /// The interfaces whose devices are in the namespace.
+    pub(super) present: BTreeSet<NetworkInterfaceId>,
+}
+
+/// A VPC's place on the host.
+#[derive(Clone, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) commands: &'a Commands,
+    pub(super) config: &'a Config,
+    pub(super) vpc: VpcId,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(commands: &'a Commands, config: &'a Config, vpc: VpcId) -> Self {
+        let name = namespace_name(&config.cloud, vpc);
+        let path = Path::new(NAMESPACES).join(&name);
+        Place {
+            commands,
+            config,
+            vpc,
+            name,
+            path,
+        }
+    }
+
+    /// Which incarnation there is.
+    pub(super) fn id(&self) -> Option<NamespaceId> {
+        fs::metadata(&self.path).ok().map(|m| NamespaceId(m.ino()))
+    }
+
+    /// Makes the namespace, unless it is there and complete.
+    pub(super) async fn ensure(&self, policy: &VpcPolicy) -> Result<NamespaceId> {
+        if self.path.exists() && !self.complete().await? {
+            self.delete().await?;
+        }
+        if !self.path.exists() {
+            self.commands.ip_once(&["netns", "add", &self.name]).await?;
+            netns::run(Some(&self.path), netns::set_sysctls).await?;
+            self.commands
+                .ip(Some(&self.path), &links::base(policy.cidr))
+                .await?;
+        }
+        self.id().ok_or(NetworkError::NoNamespace(self.vpc))
+    }
+
+    /// Whether an earlier run got to the end of making the namespace.
+    async fn complete(&self) -> Result<bool> {
+        let look = || Ok(netns::sysctls_set()? && has_metadata(&netns::devices()?));
+        match netns::run(Some(&self.path), look).await {
+            // A file without a namespace is left when the making stopped in between.
+            Err(NetworkError::Io { source, .. }) if source.raw_os_error() == Some(Errno::EINVAL as i32) => {
+                Ok(false)
+            }
+            result => result,
+        }
+    }
+
+    async fn delete(&self) -> Result<()> {
+        self.commands
+            .ip_once(&["netns", "del", &self.name])
+            .await
+            .map(drop)
+    }
+
+    /// The devices in the namespace.
+    pub(super) async fn devices(&self) -> Result<BTreeMap<String, Device>> {
+        netns::run(Some(&self.path), netns::devices).await
+    }
+
+    /// Moves an interface's device from the host's namespace in here, if it is there.
+    pub(super) async fn take(&self, interface: NetworkInterfaceId) -> Result<()> {
+        let device = device_name(interface);
+        if on_host(&device) {
+            let line = format!("link set dev {device} netns {}\n", self.name);
+            self.commands.ip(None, &line).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes devices, addresses and routes as the policy wants them.
+    pub(super) async fn correct(&self, policy: &VpcPolicy) -> Result<Corrected> {
+        let devices = self.devices().await?;
+        let mut lines = stale(policy, &devices);
+        for interface in &policy.interfaces {
+            let (Some(subnet), Some(device)) = (
+                subnet_of(policy, interface),
+                devices.get(&device_name(interface.id)),
+            ) else {
+                continue;
+            };
+            if !configured(subnet, interface, device) {
+                lines.push_str(&links::tap(self.config, subnet, interface));
+            }
+        }
+        self.commands.ip(Some(&self.path), &lines).await?;
+        let uplink = self.correct_uplink(policy, &devices).await?;
+        Ok(Corrected {
+            changed: uplink || !lines.is_empty(),
+            present: devices.keys().filter_map(|name| interface_of(name)).collect(),
+        })
+    }
+
+    async fn correct_uplink(&self, policy: &VpcPolicy, devices: &BTreeMap<String, Device>) -> Result<bool> {
+        let wanted: BTreeSet<Ipv4Addr> = policy.interfaces.iter().filter_map(|i| i.public_ip).collect();
+        let outer = uplink_name(self.vpc);
+        let inner = devices.get(UPLINK);
+        if wanted.is_empty() && inner.is_none() {
+            return Ok(false);
+        }
+        let on_host = netns::run(None, netns::devices).await?;
+        let there = on_host.get(&outer).is_some_and(|d| d.up) && inner.is_some_and(|d| d.up);
+        if !there {
+            self.make_uplink(on_host.contains_key(&outer), inner.is_some())
+                .await?;
+        }
+        let present = on_host
+            .get(&outer)
+            .filter(|_| there)
+            .map(|d| d.routes.clone())
+            .unwrap_or_default();
+        let routes = links::public_routes(self.vpc, &wanted, &present);
+        self.commands.ip(None, &routes).await?;
+        Ok(!there || !routes.is_empty())
+    }
+
+    async fn make_uplink(&self, outer: bool, inner: bool) -> Result<()> {
+        // Half a pair cannot be; a pair that is not up was left by a run that ended in between.
+        if outer {
+            self.commands
+                .ip(None, &format!("link del dev {}\n", uplink_name(self.vpc)))
+                .await?;
+        } else if inner {
+            self.commands
+                .ip(Some(&self.path), &format!("link del dev {UPLINK}\n"))
+                .await?;
+        }
+        match self.commands.ip(Some(&self.path), &links::uplink_rule()).await {
+            Err(NetworkError::Command { detail, .. }) if detail.contains("File exists") => {}
+            result => result?,
+        }
+        let pair = links::make_uplink(self.config, self.vpc, &self.name);
+        self.commands.ip(None, &pair).await?;
+        self.commands
+            .ip(Some(&self.path), &links::uplink(self.config))
+            .await
+    }
+
+    /// Deletes an interface's device, wherever it is.
+    pub(super) async fn drop_interface(&self, interface: NetworkInterfaceId) -> Result<()> {
+        let device = device_name(interface);
+        let line = format!("link del dev {device}\n");
+        if on_host(&device) {
+            gone_is_fine(self.commands.ip(None, &line).await)?;
+        }
+        if self.path.exists() && self.devices().await?.contains_key(&device) {
+            gone_is_fine(self.commands.ip(Some(&self.path), &line).await)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the namespace and all that is in it. A listener may keep it alive without a name, so its
+    /// devices are deleted one by one.
+    pub(super) async fn remove(&self) -> Result<()> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        if self.complete().await? {
+            let lines: String = self
+                .devices()
+                .await?
+                .keys()
+                .filter(|name| *name == UPLINK || interface_of(name).is_some())
+                .map(|name| format!("link del dev {name}\n"))
+                .collect();
+            gone_is_fine(self.commands.ip(Some(&self.path), &lines).await)?;
+        }
+        self.delete().await
+    }
+}
+
+/// Lines that delete the interfaces which the policy does not have.
+fn stale(policy: &VpcPolicy, devices: &BTreeMap<String, Device>) -> String {
+    let wanted: BTreeSet<_> = policy.interfaces.iter().map(|i| i.id).collect();
+    devices
+        .keys()
+        .filter(|name| interface_of(name).is_some_and(|id| !wanted.contains(&id)))
+        .map(|name| format!("link del dev {name}\n"))
+        .collect()
+}
+
+/// Whether a device is as `links::tap` makes it.
+fn configured(subnet: &SubnetPolicy, interface: &InterfacePolicy, device: &Device) -> bool {
+    device.up
+        && device.mac == Some(GATEWAY_MAC.0)
+        && device.addresses.contains(&gateway(subnet))
+        && device.routes.contains(&interface.private_ip)
+        && device.neighbours.get(&interface.private_ip) == Some(&interface.mac.to_string())
+}
+
+fn has_metadata(devices: &BTreeMap<String, Device>) -> bool {
+    devices
+        .get("lo")
+        .is_some_and(|lo| lo.up && lo.addresses.contains(&links::METADATA))
+}
+
+/// Whether the process's own namespace has the device.
+pub(super) fn on_host(device: &str) -> bool {
+    if_nametoindex(device).is_ok()
+}
+
+fn gone_is_fine(result: Result<()>) -> Result<()> {
+    match result {
+        Err(NetworkError::Command { detail, .. }) if detail.contains("Cannot find device") => Ok(()),
+        result => result,
+    }
+}
+
+/// The namespaces that `ip netns` knows; none when it was never used.
+pub(super) fn namespaces() -> Result<Vec<String>> {
+    let entries = match fs::read_dir(NAMESPACES) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| NetworkError::io(NAMESPACES, e))?,
+    };
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect())
+}

@@ -1,0 +1,321 @@
+//! The real host network: `ip`, `nft` and dnsmasq, one VPC's calls after another.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    path::Path,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::{NetworkInterfaceId, VpcId},
+    network::VpcPolicy,
+};
+use tokio::sync::Mutex;
+
+use super::{
+    Applied, HostNetwork, Inventory, NamespaceId, NetworkError, Result, VpcInventory, check,
+    command::Commands,
+    config::Config,
+    dhcp,
+    firewall::{self, Objects},
+    host::{self, Place},
+    links, names, netns,
+};
+
+/// What is known of a VPC since the worker started.
+#[derive(Default)]
+struct State {
+    policy: Option<Arc<VpcPolicy>>,
+    /// The rules in force, and in which namespace.
+    rules: Option<(NamespaceId, Objects)>,
+}
+
+/// The host network of the machine, or of the namespace, that the process runs in.
+pub struct LinuxNetwork {
+    config: Config,
+    commands: Commands,
+    vpcs: Mutex<HashMap<VpcId, Arc<Mutex<State>>>>,
+}
+
+impl LinuxNetwork {
+    /// Checks the configuration and makes the run directory. Nothing else is touched.
+    pub fn new(config: Config) -> Result<LinuxNetwork> {
+        config.check()?;
+        fs::create_dir_all(&config.run_dir).map_err(|e| NetworkError::io("the run directory", e))?;
+        let commands = Commands {
+            deadline: config.deadline,
+        };
+        Ok(LinuxNetwork {
+            config,
+            commands,
+            vpcs: Mutex::default(),
+        })
+    }
+
+    fn place(&self, vpc: VpcId) -> Place<'_> {
+        Place::of(&self.commands, &self.config, vpc)
+    }
+
+    async fn state(&self, vpc: VpcId) -> Arc<Mutex<State>> {
+        Arc::clone(self.vpcs.lock().await.entry(vpc).or_default())
+    }
+
+    /// Takes over the policy unless a newer one is known, and enforces the newest.
+    async fn enforce(
+        &self,
+        state: &mut State,
+        policy: &VpcPolicy,
+        attaching: Option<NetworkInterfaceId>,
+    ) -> Result<Applied> {
+        check::check(policy)?;
+        let newest = match &state.policy {
+            Some(known) if known.generation > policy.generation => Arc::clone(known),
+            _ => Arc::new(policy.clone()),
+        };
+        if let Some(interface) = attaching
+            && !newest.interfaces.iter().any(|i| i.id == interface)
+        {
+            return Err(NetworkError::NotInPolicy {
+                interface,
+                vpc: policy.vpc,
+                generation: newest.generation,
+            });
+        }
+        // Known from here on: supervision ends what a failure below leaves undone.
+        state.policy = Some(Arc::clone(&newest));
+        let generation = newest.generation;
+        let place = self.place(policy.vpc);
+        if newest.interfaces.is_empty() {
+            state.rules = None;
+            dhcp::remove(&self.commands, &self.config, policy.vpc).await?;
+            place.remove().await?;
+            return Ok(Applied {
+                generation,
+                namespace: None,
+            });
+        }
+        let namespace = place.ensure(&newest).await?;
+        // Rules before devices: a device is up only when its rules are in force.
+        let moved = async {
+            match attaching {
+                Some(interface) => place.take(interface).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(
+            self.firewall(state, &newest, namespace),
+            moved,
+            dhcp::ensure(&self.commands, &self.config, &newest, &place.path)
+        )?;
+        let present = place.correct(&newest).await?.present;
+        if let Some(interface) = attaching.filter(|id| !present.contains(id)) {
+            return Err(NetworkError::NoDevice(interface));
+        }
+        Ok(Applied {
+            generation,
+            namespace: Some(namespace),
+        })
+    }
+
+    async fn firewall(&self, state: &mut State, policy: &VpcPolicy, namespace: NamespaceId) -> Result<()> {
+        let options = self.options().await?;
+        let path = self.place(policy.vpc).path;
+        let old = state.rules.take().filter(|(id, _)| *id == namespace);
+        if let Some((_, old)) = old {
+            let (text, objects) = firewall::render(policy, &options, Some(&old));
+            match self.commands.nft(&path, &text).await {
+                Ok(()) => {
+                    state.rules = Some((namespace, objects));
+                    return Ok(());
+                }
+                // Somebody else touched the tables, or it is not known what came of it: from nothing.
+                Err(e) => tracing::warn!(vpc = %policy.vpc, error = %e, "replacing the rules by new tables"),
+            }
+        }
+        let (text, objects) = firewall::render(policy, &options, None);
+        self.commands.nft(&path, &text).await?;
+        state.rules = Some((namespace, objects));
+        Ok(())
+    }
+
+    async fn options(&self) -> Result<firewall::Options> {
+        if !self.config.uplink_egress {
+            return Ok(firewall::Options::default());
+        }
+        let devices = netns::run(None, netns::devices).await?;
+        let addresses: BTreeSet<Ipv4Addr> = devices.into_values().flat_map(|d| d.addresses).collect();
+        Ok(firewall::Options {
+            egress_except: Some(addresses),
+        })
+    }
+
+    async fn look(&self, vpc: VpcId) -> Result<VpcInventory> {
+        let place = self.place(vpc);
+        let devices = place.devices().await?;
+        let tables = self
+            .commands
+            .run(Some(&place.path), "nft", &["list", "tables"], "")
+            .await?;
+        Ok(VpcInventory {
+            interfaces: devices.keys().filter_map(|n| names::interface_of(n)).collect(),
+            dhcp: dhcp::alive(&self.config, vpc),
+            firewall: tables
+                .lines()
+                .any(|line| line.trim() == format!("table inet {}", names::TABLE)),
+            uplink: devices.contains_key(names::UPLINK),
+        })
+    }
+
+    /// Taps in the host's namespace that have the cloud's mark.
+    async fn prepared(&self) -> Result<BTreeSet<NetworkInterfaceId>> {
+        let alias = names::alias(&self.config.cloud);
+        let devices = netns::run(None, netns::devices).await?;
+        Ok(devices
+            .keys()
+            .filter(|name| {
+                let mark = fs::read_to_string(Path::new("/sys/class/net").join(name).join("ifalias"));
+                mark.is_ok_and(|mark| mark.trim() == alias)
+            })
+            .filter_map(|name| names::interface_of(name))
+            .collect())
+    }
+
+    /// Compares a VPC with its policy; what was wrong.
+    async fn repair(&self, vpc: VpcId, state: &mut State) -> Result<Option<String>> {
+        let Some(policy) = state.policy.clone() else {
+            return Ok(None);
+        };
+        if policy.interfaces.is_empty() {
+            if self.place(vpc).id().is_none() {
+                return Ok(None);
+            }
+            self.enforce(state, &policy, None).await?;
+            return Ok(Some(format!("{vpc}: removed what was left")));
+        }
+        let place = self.place(vpc);
+        let known = state.rules.as_ref().map(|(id, _)| *id);
+        if known.is_none() || place.id() != known || !self.look(vpc).await?.firewall {
+            state.rules = None;
+            self.enforce(state, &policy, None).await?;
+            return Ok(Some(format!("{vpc}: enforced the policy again")));
+        }
+        let dhcp = dhcp::ensure(&self.commands, &self.config, &policy, &place.path).await?;
+        let devices = place.correct(&policy).await?.changed;
+        Ok(match (dhcp, devices) {
+            (dhcp::Done::Nothing, false) => None,
+            (dhcp::Done::Nothing, true) => Some(format!("{vpc}: configured its devices again")),
+            _ => Some(format!("{vpc}: started its DHCP server again")),
+        })
+    }
+}
+
+#[async_trait]
+impl HostNetwork for LinuxNetwork {
+    async fn prepare_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<String> {
+        let state = self.state(vpc).await;
+        let _one_at_a_time = state.lock().await;
+        self.place(vpc).drop_interface(interface).await?;
+        self.commands
+            .ip(None, &links::make_tap(&self.config, interface))
+            .await?;
+        Ok(names::device_name(interface))
+    }
+
+    async fn attach_interface(&self, policy: &VpcPolicy, interface: NetworkInterfaceId) -> Result<Applied> {
+        let state = self.state(policy.vpc).await;
+        let mut state = state.lock().await;
+        self.enforce(&mut state, policy, Some(interface)).await
+    }
+
+    async fn detach_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<Applied> {
+        let state = self.state(vpc).await;
+        let mut state = state.lock().await;
+        let place = self.place(vpc);
+        place.drop_interface(interface).await?;
+        if let Some(known) = state.policy.clone() {
+            let mut policy = VpcPolicy::clone(&known);
+            policy.interfaces.retain(|i| i.id != interface);
+            return self.enforce(&mut state, &policy, None).await;
+        }
+        // After a restart, before any policy: only an empty namespace is surely nobody's.
+        let namespace = place.id();
+        if namespace.is_some() {
+            let empty = !place
+                .devices()
+                .await?
+                .keys()
+                .any(|name| names::interface_of(name).is_some());
+            if empty {
+                dhcp::remove(&self.commands, &self.config, vpc).await?;
+                place.remove().await?;
+            }
+        }
+        Ok(Applied {
+            generation: 0,
+            namespace: place.id(),
+        })
+    }
+
+    async fn apply(&self, policy: &VpcPolicy) -> Result<Applied> {
+        let state = self.state(policy.vpc).await;
+        let mut state = state.lock().await;
+        self.enforce(&mut state, policy, None).await
+    }
+
+    async fn listener(&self, vpc: VpcId) -> Result<Option<TcpListener>> {
+        let place = self.place(vpc);
+        if place.id().is_none() {
+            return Err(NetworkError::NoNamespace(vpc));
+        }
+        let bind = || TcpListener::bind(SocketAddrV4::new(links::METADATA, 80));
+        netns::run(Some(&place.path), bind).await.map(Some)
+    }
+
+    async fn inventory(&self) -> Result<Inventory> {
+        let mut inventory = Inventory {
+            prepared: self.prepared().await?,
+            ..Inventory::default()
+        };
+        let names = host::namespaces()?;
+        for vpc in names
+            .iter()
+            .filter_map(|name| names::vpc_of(&self.config.cloud, name))
+        {
+            match self.look(vpc).await {
+                Ok(found) => {
+                    inventory.vpcs.insert(vpc, found);
+                }
+                // Removed while we looked.
+                Err(_) if self.place(vpc).id().is_none() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(inventory)
+    }
+
+    async fn ensure(&self) -> Result<Vec<String>> {
+        let vpcs: Vec<_> = {
+            let vpcs = self.vpcs.lock().await;
+            vpcs.iter()
+                .map(|(vpc, state)| (*vpc, Arc::clone(state)))
+                .collect()
+        };
+        let mut repaired = Vec::new();
+        let mut failure = None;
+        for (vpc, state) in vpcs {
+            let mut state = state.lock().await;
+            match self.repair(vpc, &mut state).await {
+                Ok(done) => repaired.extend(done),
+                // One VPC's trouble does not keep the others from being looked after.
+                Err(e) => {
+                    tracing::warn!(%vpc, error = %e, "repairing the network");
+                    failure = Some(e);
+                }
+            }
+        }
+        failure.map_or(Ok(repaired), Err)
+    }
+}
