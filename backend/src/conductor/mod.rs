@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 
 use crate::store::Store;
 
-pub use sync::metadata_changed;
 pub use wake::Wake;
 
 /// What the conductor is told of the cloud.
@@ -96,3 +95,6 @@ impl Conductor {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,7 @@ use cumulet_domain::{
     message::{Action, Command},
     time::Timestamp,
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, OnConflict},
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
 use tokio::time::Instant;
 
 use super::{Conductor, spec};
@@ -156,26 +153,6 @@ async fn forget_if_empty(
             .map_err(failed)?;
     }
     Ok(())
-}
-
-/// Notes, in the transaction that changed it, that what an instance can read has changed.
-///
-/// # Errors
-/// Those of the database.
-pub async fn metadata_changed(conn: &impl ConnectionTrait, instance: InstanceId) -> Result<()> {
-    let row = metadata_push::ActiveModel {
-        instance: sea_orm::ActiveValue::Set(instance.to_db()),
-    };
-    metadata_push::Entity::insert(row)
-        .on_conflict(
-            OnConflict::column(metadata_push::Column::Instance)
-                .do_nothing()
-                .to_owned(),
-        )
-        .exec_without_returning(conn)
-        .await
-        .map_err(failed)
-        .map(drop)
 }
 
 /// Sends the snapshots that hosts have not confirmed.

@@ -47,7 +47,11 @@ pub fn import(
         fs::rename(&partial.0, &target)?;
         File::open(store)?.sync_all()?;
         let size_bytes = fs::metadata(&target)?.len();
-        Ok(Imported { sha256, size_bytes, inspected })
+        Ok(Imported {
+            sha256,
+            size_bytes,
+            inspected,
+        })
     });
     if result.is_err() {
         drop(fs::remove_file(&partial.0)); // it is gone or will be swept; the error matters more
@@ -57,7 +61,11 @@ pub fn import(
 
 /// A new file whose name says that it is not complete.
 fn tempfile_in(store: &Path) -> io::Result<(std::path::PathBuf, File)> {
-    let path = store.join(format!(".partial-{}-{:016x}", std::process::id(), rand::random::<u64>()));
+    let path = store.join(format!(
+        ".partial-{}-{:016x}",
+        std::process::id(),
+        rand::random::<u64>()
+    ));
     let file = File::options().write(true).create_new(true).open(&path)?;
     Ok((path, file))
 }

@@ -28,8 +28,13 @@ pub enum Rejected {
     #[error("the file is empty")]
     Empty,
     #[error("the file is {found}, not {declared}")]
-    NotAsDeclared { found: &'static str, declared: &'static str },
-    #[error("the file is {0}; only raw and qcow2 can be imported (convert it with qemu-img convert -O qcow2)")]
+    NotAsDeclared {
+        found: &'static str,
+        declared: &'static str,
+    },
+    #[error(
+        "the file is {0}; only raw and qcow2 can be imported (convert it with qemu-img convert -O qcow2)"
+    )]
     Unsupported(&'static str),
     #[error("this qcow2 {0}")]
     Unsafe(String),
@@ -71,10 +76,19 @@ pub fn inspect(file: &mut (impl Read + Seek), declared: DiskFormat) -> Result<In
     }
     match (magic(file, length)?, declared) {
         (Some("qcow2"), DiskFormat::Qcow2) => qcow2(file, length),
-        (None, DiskFormat::Raw) => Ok(Inspected { format: DiskFormat::Raw, virtual_bytes: length.next_multiple_of(512) }),
-        (Some(found @ "qcow2"), DiskFormat::Raw) => Err(Rejected::NotAsDeclared { found, declared: "raw" }),
+        (None, DiskFormat::Raw) => Ok(Inspected {
+            format: DiskFormat::Raw,
+            virtual_bytes: length.next_multiple_of(512),
+        }),
+        (Some(found @ "qcow2"), DiskFormat::Raw) => Err(Rejected::NotAsDeclared {
+            found,
+            declared: "raw",
+        }),
         (Some(found), _) => Err(Rejected::Unsupported(found)),
-        (None, DiskFormat::Qcow2) => Err(Rejected::NotAsDeclared { found: "not qcow2 by its first bytes", declared: "qcow2" }),
+        (None, DiskFormat::Qcow2) => Err(Rejected::NotAsDeclared {
+            found: "not qcow2 by its first bytes",
+            declared: "qcow2",
+        }),
     }
 }
 
@@ -107,18 +121,34 @@ fn qcow2(file: &mut (impl Read + Seek), length: u64) -> Result<Inspected, Reject
     let unsafe_ = |what: &str| Rejected::Unsafe(what.to_owned());
     let short = || unsafe_("ends inside its header");
     let header = at(file, 0, 72)?.ok_or_else(short)?;
-    let u32_at = |bytes: &[u8], i: usize| bytes.get(i..i + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
-    let u64_at = |bytes: &[u8], i: usize| bytes.get(i..i + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
+    let u32_at = |bytes: &[u8], i: usize| {
+        bytes
+            .get(i..i + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_be_bytes)
+    };
+    let u64_at = |bytes: &[u8], i: usize| {
+        bytes
+            .get(i..i + 8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_be_bytes)
+    };
     let version = u32_at(&header, 4);
     if !(2..=3).contains(&version) {
-        return Err(Rejected::Unsafe(format!("has version {version}; 2 and 3 can be imported")));
+        return Err(Rejected::Unsafe(format!(
+            "has version {version}; 2 and 3 can be imported"
+        )));
     }
     if u64_at(&header, 8) != 0 || u32_at(&header, 16) != 0 {
-        return Err(unsafe_("has a backing file; flatten it with qemu-img convert -O qcow2"));
+        return Err(unsafe_(
+            "has a backing file; flatten it with qemu-img convert -O qcow2",
+        ));
     }
     let cluster_bits = u32_at(&header, 20);
     if !(9..=21).contains(&cluster_bits) {
-        return Err(Rejected::Unsafe(format!("has clusters of 2^{cluster_bits} bytes; 9 to 21 are valid")));
+        return Err(Rejected::Unsafe(format!(
+            "has clusters of 2^{cluster_bits} bytes; 9 to 21 are valid"
+        )));
     }
     if u32_at(&header, 32) != 0 {
         return Err(unsafe_("is encrypted"));
@@ -128,13 +158,18 @@ fn qcow2(file: &mut (impl Read + Seek), length: u64) -> Result<Inspected, Reject
     }
     let virtual_bytes = u64_at(&header, 24);
     if virtual_bytes == 0 || virtual_bytes > MAX_VIRTUAL {
-        return Err(Rejected::Unsafe(format!("describes a disk of {virtual_bytes} bytes; 1 to {MAX_VIRTUAL} can be imported")));
+        return Err(Rejected::Unsafe(format!(
+            "describes a disk of {virtual_bytes} bytes; 1 to {MAX_VIRTUAL} can be imported"
+        )));
     }
     tables(&header, length, cluster_bits, virtual_bytes, u32_at, u64_at)?;
     if version == 3 {
         features(file, u32_at, u64_at)?;
     }
-    Ok(Inspected { format: DiskFormat::Qcow2, virtual_bytes })
+    Ok(Inspected {
+        format: DiskFormat::Qcow2,
+        virtual_bytes,
+    })
 }
 
 /// The first-level and the refcount table lie inside the file and are no larger than the disk needs.
@@ -152,10 +187,14 @@ fn tables(
     let refcounts = u64::from(u32_at(header, 56)) << cluster_bits;
     let inside = |start: u64, bytes: u64| start.checked_add(bytes).is_some_and(|end| end <= length);
     if entries < needed || entries > needed.max(1) * 2 + 64 || !inside(start, entries * 8) {
-        return Err(Rejected::Unsafe("has a first-level table that does not fit its size".into()));
+        return Err(Rejected::Unsafe(
+            "has a first-level table that does not fit its size".into(),
+        ));
     }
     if refcounts > 64 << 20 || !inside(u64_at(header, 48), refcounts) {
-        return Err(Rejected::Unsafe("has a refcount table that does not fit its size".into()));
+        return Err(Rejected::Unsafe(
+            "has a refcount table that does not fit its size".into(),
+        ));
     }
     Ok(())
 }
@@ -181,12 +220,16 @@ fn features(
         return Err(Rejected::Unsafe("is marked as corrupt".into()));
     }
     if incompatible & !KNOWN != 0 {
-        return Err(Rejected::Unsafe(format!("has incompatible features {incompatible:#x} that are not known")));
+        return Err(Rejected::Unsafe(format!(
+            "has incompatible features {incompatible:#x} that are not known"
+        )));
     }
     let mut offset = u64::from(u32_at(&header, 100));
     // Extensions end with a zero type; a header has a handful at the most.
     for _ in 0..32 {
-        let Some(extension) = at(file, offset, 8)? else { break };
+        let Some(extension) = at(file, offset, 8)? else {
+            break;
+        };
         let (kind, bytes) = (u32_at(&extension, 0), u64::from(u32_at(&extension, 4)));
         match kind {
             0 => return Ok(()),
@@ -234,13 +277,25 @@ mod tests {
 
     #[test]
     fn a_self_contained_qcow2_passes() {
-        assert_eq!(look(good(), DiskFormat::Qcow2), Ok(Inspected { format: DiskFormat::Qcow2, virtual_bytes: 1 << 20 }));
+        assert_eq!(
+            look(good(), DiskFormat::Qcow2),
+            Ok(Inspected {
+                format: DiskFormat::Qcow2,
+                virtual_bytes: 1 << 20
+            })
+        );
     }
 
     #[test]
     fn a_raw_disk_passes_and_counts_whole_sectors() {
         let disk = vec![0x33; 1000];
-        assert_eq!(look(disk, DiskFormat::Raw), Ok(Inspected { format: DiskFormat::Raw, virtual_bytes: 1024 }));
+        assert_eq!(
+            look(disk, DiskFormat::Raw),
+            Ok(Inspected {
+                format: DiskFormat::Raw,
+                virtual_bytes: 1024
+            })
+        );
     }
 
     #[test]
@@ -257,8 +312,14 @@ mod tests {
             ("clusters", with(20, &30_u32.to_be_bytes())),
             ("a disk of", with(24, &(1_u64 << 60).to_be_bytes())),
             ("first-level", with(36, &0xffff_ffff_u32.to_be_bytes())),
-            ("names a data file", with(104, &[0x44, 0x41, 0x54, 0x41, 0, 0, 0, 8])),
-            ("names a backing format", with(104, &[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 8])),
+            (
+                "names a data file",
+                with(104, &[0x44, 0x41, 0x54, 0x41, 0, 0, 0, 8]),
+            ),
+            (
+                "names a backing format",
+                with(104, &[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 8]),
+            ),
         ];
         for (named, image) in cases {
             let error = look(image, DiskFormat::Qcow2).unwrap_err();
@@ -269,7 +330,11 @@ mod tests {
     #[test]
     fn what_is_declared_and_what_is_found_must_agree() {
         assert!(look(good(), DiskFormat::Raw).unwrap_err().contains("not raw"));
-        assert!(look(vec![1; 4096], DiskFormat::Qcow2).unwrap_err().contains("not qcow2"));
+        assert!(
+            look(vec![1; 4096], DiskFormat::Qcow2)
+                .unwrap_err()
+                .contains("not qcow2")
+        );
         assert!(look(Vec::new(), DiskFormat::Raw).unwrap_err().contains("empty"));
     }
 
@@ -280,7 +345,10 @@ mod tests {
             let start = usize::try_from(*offset).unwrap();
             image[start..start + bytes.len()].copy_from_slice(bytes);
             for declared in [DiskFormat::Raw, DiskFormat::Qcow2] {
-                assert!(look(image.clone(), declared).unwrap_err().contains(name), "{name}");
+                assert!(
+                    look(image.clone(), declared).unwrap_err().contains(name),
+                    "{name}"
+                );
             }
         }
         let mut vhd = vec![0; 4096];

@@ -9,7 +9,7 @@ use super::{HostState, Refusal, Request, pick};
 use crate::{entity::host, store::failed};
 
 /// A host that was not heard of for this long gets nothing new.
-pub const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// All hosts.
 ///

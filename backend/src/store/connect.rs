@@ -33,6 +33,28 @@ pub async fn connect(options: &Options) -> Result<Store> {
     })
 }
 
+/// The migrations, oldest first, and whether each has been applied.
+///
+/// # Errors
+/// When the database can't be opened.
+pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
+    let url = format!("sqlite://{}?mode=rwc", options.path.display());
+    let connection = open(&url, 1).await?;
+    let pending = Migrator::get_pending_migrations(&connection)
+        .await
+        .map_err(failed)?;
+    let applied = Migrator::get_applied_migrations(&connection)
+        .await
+        .map_err(failed)?;
+    let applied = applied
+        .iter()
+        .map(|migration| (migration.name().to_owned(), true));
+    let pending = pending
+        .iter()
+        .map(|migration| (migration.name().to_owned(), false));
+    Ok(applied.chain(pending).collect())
+}
+
 /// WAL, so that reads never wait for the writer; FULL, so that what is acknowledged survives power loss.
 async fn open(url: &str, connections: u32) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);

@@ -7,15 +7,16 @@ use cumulet_domain::{
     time::Timestamp,
 };
 use sea_orm::{
+    ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, OnConflict},
 };
 
 use super::{
     batch::{load_in, missing},
     failed,
 };
-use crate::entity::instance;
+use crate::entity::{instance, metadata_push};
 
 /// How long a terminated instance can still be seen.
 pub const VISIBLE_AFTER_END: Duration = Duration::from_hours(1);
@@ -113,7 +114,8 @@ pub fn metadata_options(row: &instance::Model) -> MetadataOptions {
     }
 }
 
-/// Makes the hosts of instances serve their metadata anew.
+/// Notes, in the transaction that changed it, that what instances can read has changed: a new revision,
+/// and for each a push that waits until its host has confirmed it.
 ///
 /// # Errors
 /// Those of the database.
@@ -122,8 +124,16 @@ pub async fn bump_metadata(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()
     for ids in super::batch::chunks(ids) {
         let update = instance::Entity::update_many()
             .col_expr(C::MetadataRevision, Expr::col(C::MetadataRevision).add(1))
-            .filter(C::Id.is_in(ids));
+            .filter(C::Id.is_in(ids.iter().copied()));
         update.exec(txn).await.map_err(failed)?;
+        let pushes = ids
+            .iter()
+            .map(|id| metadata_push::ActiveModel { instance: Set(*id) });
+        let there = OnConflict::column(metadata_push::Column::Instance)
+            .do_nothing()
+            .to_owned();
+        let insert = metadata_push::Entity::insert_many(pushes).on_conflict(there);
+        insert.exec_without_returning(txn).await.map_err(failed)?;
     }
     Ok(())
 }

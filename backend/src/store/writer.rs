@@ -194,7 +194,13 @@ mod tests {
         let store = store(&dir).await;
         put(&store.rehearsal(), "x".into(), false).await.unwrap();
         assert!(put(&store.rehearsal(), "x".into(), true).await.is_err());
-        assert!(setting::Entity::find().all(store.read()).await.unwrap().is_empty());
+        assert!(
+            setting::Entity::find()
+                .all(store.read())
+                .await
+                .unwrap()
+                .is_empty()
+        );
         put(&store, "x".into(), false).await.unwrap();
         assert!(put(&store.rehearsal(), "x".into(), false).await.is_err());
     }

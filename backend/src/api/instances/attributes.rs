@@ -169,6 +169,6 @@ async fn regroup(txn: &DatabaseTransaction, row: &instance::Model, ids: &[Securi
         .exec_without_returning(txn)
         .await;
     insert.map_err(failed)?;
-    update(txn, row, vec![next_revision()]).await?;
+    instances::bump_metadata(txn, &[row.id]).await?;
     groups::bump_policy(txn, [row.vpc]).await
 }

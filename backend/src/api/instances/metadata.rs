@@ -1,10 +1,7 @@
 //! The options of the metadata service, at launch and afterwards.
 
 use cumulet_domain::{Error, Result, account::Principal, id::InstanceId, metadata::MetadataOptions};
-use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter,
-    sea_query::{Expr, ExprTrait},
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::{InstanceView, get};
 use crate::{
@@ -70,9 +67,9 @@ pub async fn modify_metadata_options(
                 .col_expr(C::HttpTokensRequired, Expr::value(i64::from(new.tokens_required)))
                 .col_expr(C::HttpHopLimit, Expr::value(i64::from(new.hop_limit)))
                 .col_expr(C::HttpTags, Expr::value(i64::from(new.tags)))
-                .col_expr(C::MetadataRevision, Expr::col(C::MetadataRevision).add(1))
                 .filter(C::Id.eq(row.id));
-            update.exec(txn).await.map(drop).map_err(failed)
+            update.exec(txn).await.map_err(failed)?;
+            instances::bump_metadata(txn, &[row.id]).await
         })
     });
     write.await?;
