@@ -5,7 +5,7 @@
 //! original ip saddr`), to whom after translation (`ct reply ip saddr`) and to which port (`ct reply
 //! proto-src`). So every packet of both directions, and ICMP errors about them, pass exactly as long
 //! as the rules let the connection be opened, and a revoked rule ends what it had let in. Addresses
-//! can stand for interfaces because the chain `pin` has tied them to the tap and the Ethernet address
+//! can stand for interfaces because the chain `identity` has tied them to the tap and the Ethernet address
 //! before anything else looks at a packet; before reassembly too, so that nobody slips a piece into
 //! a neighbour's packet.
 //!
@@ -34,7 +34,7 @@ pub(super) const FROM_UPLINK: &str = "0x1";
 /// Packets whose connection may leave its source.
 const MAY_LEAVE: &str = "0x100";
 /// The chains on hooks, `inet` then `arp`.
-const BASE_CHAINS: [&str; 6] = ["pin", "mark", "dnat", "input", "forward", "snat"];
+const BASE_CHAINS: [&str; 6] = ["identity", "origin", "inward", "to_host", "between", "outward"];
 
 /// Which of the two sets of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub(super) fn render(policy: &VpcPolicy, options: &Options, old: Option<&Objects
 
 /// Takes the old rules away, users first: nftables deletes nothing that is in use.
 fn removal(old: &Objects) -> String {
-    let mut text = format!("flush chain arp {TABLE} input\n");
+    let mut text = format!("flush chain arp {TABLE} to_host\n");
     for chain in BASE_CHAINS {
         let _ = writeln!(text, "flush chain inet {TABLE} {chain}");
     }
@@ -295,7 +295,7 @@ impl Page<'_> {
         let l = self.letter;
         // -450 is before reassembly (-400).
         self.base(
-            "pin",
+            "identity",
             "type filter hook prerouting priority -450; policy drop;",
             &[
                 format!("iifname \"{UPLINK}\" ip daddr @public_{l} accept"),
@@ -307,7 +307,7 @@ impl Page<'_> {
             ],
         );
         self.base(
-            "mark",
+            "origin",
             "type filter hook prerouting priority mangle; policy accept;",
             &[
                 format!("iifname \"{UPLINK}\" ct state new ct mark set {FROM_UPLINK}"),
@@ -315,11 +315,11 @@ impl Page<'_> {
             ],
         );
         self.base(
-            "dnat",
+            "inward",
             "type nat hook prerouting priority dstnat; policy accept;",
             &[format!("iifname \"{UPLINK}\" dnat ip to ip daddr map @dnat_{l}")],
         );
-        self.base("input", "type filter hook input priority filter; policy drop;", &[
+        self.base("to_host", "type filter hook input priority filter; policy drop;", &[
             "iifname \"lo\" accept".to_owned(),
             format!("iifname \"{UPLINK}\" drop"),
             "ip daddr 169.254.169.254 tcp dport 80 accept".to_owned(),
@@ -334,7 +334,7 @@ impl Page<'_> {
             format!("oifname \"{UPLINK}\" ct mark != {FROM_UPLINK} snat ip to ip saddr map @snat_{l}")
         });
         self.base(
-            "snat",
+            "outward",
             "type nat hook postrouting priority srcnat; policy accept;",
             snat.as_slice(),
         );
@@ -366,7 +366,7 @@ impl Page<'_> {
         rules.push(format!("oifname \"{UPLINK}\" ct mark != {FROM_UPLINK} drop"));
         rules.push(format!("ct reply ip saddr vmap @in_{l}"));
         self.base(
-            "forward",
+            "between",
             "type filter hook forward priority filter; policy drop;",
             &rules,
         );
@@ -390,7 +390,7 @@ impl Page<'_> {
             })
             .collect();
         let text = format!(
-            "table arp {TABLE} {{\n\tset {name} {{\n\t\ttype ifname . ether_addr . ipv4_addr\n{}\t}}\n\tchain input {{\n\t\ttype filter hook input priority filter; policy drop;\n\t\tiifname . arp saddr ether . arp saddr ip @{name} accept\n\t}}\n}}\n",
+            "table arp {TABLE} {{\n\tset {name} {{\n\t\ttype ifname . ether_addr . ipv4_addr\n{}\t}}\n\tchain to_host {{\n\t\ttype filter hook input priority filter; policy drop;\n\t\tiifname . arp saddr ether . arp saddr ip @{name} accept\n\t}}\n}}\n",
             Self::elements(&pins)
         );
         self.objects.arp_sets.push(name);

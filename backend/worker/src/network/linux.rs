@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
-    path::Path,
     sync::Arc,
 };
 
@@ -171,15 +170,19 @@ impl LinuxNetwork {
 
     /// Taps in the host's namespace that have the cloud's mark.
     async fn prepared(&self) -> Result<BTreeSet<NetworkInterfaceId>> {
+        #[derive(serde::Deserialize)]
+        struct Link {
+            ifname: String,
+            ifalias: Option<String>,
+        }
         let alias = names::alias(&self.config.cloud);
-        let devices = netns::run(None, netns::devices).await?;
-        Ok(devices
-            .keys()
-            .filter(|name| {
-                let mark = fs::read_to_string(Path::new("/sys/class/net").join(name).join("ifalias"));
-                mark.is_ok_and(|mark| mark.trim() == alias)
-            })
-            .filter_map(|name| names::interface_of(name))
+        let text = self.commands.ip_once(&["-json", "link", "show"]).await?;
+        let links: Vec<Link> =
+            serde_json::from_str(&text).map_err(|e| NetworkError::io("the list of devices", e.into()))?;
+        Ok(links
+            .iter()
+            .filter(|link| link.ifalias.as_ref() == Some(&alias))
+            .filter_map(|link| names::interface_of(&link.ifname))
             .collect())
     }
 
