@@ -163,7 +163,7 @@ fn canonical_header(out: &mut Vec<u8>, view: &RequestView<'_>, name: &str) -> Re
 
 /// Appends a value with each run of spaces made one.
 fn push_collapsed(out: &mut Vec<u8>, value: &[u8]) {
-    if !value.windows(2).any(|pair| pair == b"  ") {
+    if !value.windows(2).any(|pair| pair[0] == b' ' && pair[1] == b' ') {
         out.extend_from_slice(value);
         return;
     }
