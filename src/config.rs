@@ -46,7 +46,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("fake.hosts", "1", "With `driver = \"fake\"`: how many hosts to simulate."),
     key("fake.vcpus", "4096", "Processors of each simulated host."),
     key("fake.memory_mib", "16777216", "Memory of each simulated host, in MiB."),
-    key("fake.launch_ms", "0", "Time that a simulated launch takes, in milliseconds."),
+    key("fake.latency_ms", "0", "Time that each call to a simulated hypervisor takes, in milliseconds."),
 ];
 
 /// The values in force.
@@ -66,6 +66,12 @@ impl Config {
         values.extend(from_env);
         values.extend(given.iter().filter_map(|(name, value)| Some((*name, value.clone()?))));
         Ok(Config(values))
+    }
+
+    /// The same with one value replaced.
+    pub(crate) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.0.insert(name, value);
+        self
     }
 
     /// The text of a key; empty for a name that is not in the table.

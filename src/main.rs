@@ -1,5 +1,6 @@
 //! The one binary, `cumulet`: a cloud, and the tools to look after it.
 
+mod audit;
 mod cli;
 mod config;
 mod state;

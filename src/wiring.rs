@@ -5,7 +5,11 @@ mod host;
 mod images;
 mod pool;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use cumulet_backend::{
@@ -15,6 +19,7 @@ use cumulet_backend::{
     store::{Options, connect, settings},
 };
 use cumulet_bus::LocalBus;
+use cumulet_gateway::{Gateway, auth::SigV2Policy};
 use cumulet_domain::time::{Clock, SystemClock};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -29,6 +34,9 @@ pub(crate) const ENDPOINT: &str = "endpoint";
 pub(crate) const REGION: &str = "region";
 /// The setting that holds this host's availability zone.
 pub(crate) const ZONE: &str = "availability_zone";
+
+/// The setting that holds the driver that the cloud last ran with.
+pub(crate) const DRIVER: &str = "driver";
 
 /// A cloud that is put together and not started.
 pub(crate) struct Assembled {
@@ -96,6 +104,7 @@ impl Assembled {
             (ENDPOINT, endpoint.clone()),
             (REGION, config.text("region").to_owned()),
             (ZONE, config.text("availability_zone").to_owned()),
+            (DRIVER, config.text("driver").to_owned()),
         ];
         let write = self.parts.store.write(move |txn| {
             Box::pin(async move {
@@ -108,4 +117,71 @@ impl Assembled {
         write.await?;
         Ok(endpoint)
     }
+}
+
+/// The door, bound to its address and not yet serving.
+pub(crate) struct BoundDoor {
+    gateway: Gateway,
+    cloud: Cloud,
+    address: SocketAddr,
+}
+
+/// Binds the API's address.
+pub(crate) fn door(assembled: &Assembled, config: &Config) -> Result<BoundDoor> {
+    let listen = config.text("listen");
+    let listener = TcpListener::bind(listen).with_context(|| format!("the API's address {listen}"))?;
+    let address = listener.local_addr()?;
+    let mut gateway = Gateway::new(vec![listener]);
+    let workers: usize = config.get("http.workers")?;
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    gateway.workers = if workers == 0 { processors } else { workers };
+    if config.get("auth.sigv2")? {
+        gateway.auth.sigv2 = SigV2Policy::Sha256;
+    }
+    Ok(BoundDoor { gateway, cloud: assembled.cloud.clone(), address })
+}
+
+impl BoundDoor {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` says so.
+    pub(crate) async fn serve(self, mut shutdown: watch::Receiver<bool>) -> Result<()> {
+        let mut running = self.gateway.start(self.cloud)?;
+        tokio::select! {
+            ended = running.ended() => return ended.context("the API's server"),
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
+        running.stop().await.context("the API's server")
+    }
+}
+
+/// Everything that is on this host because of a cloud. Changes nothing, and starts nothing.
+pub(crate) async fn inventory(
+    state: &StateDir,
+    config: &Config,
+    cloud: &str,
+) -> Result<Vec<cumulet_worker::HostObject>> {
+    let scratch = state.run().join(format!("audit-{}", std::process::id()));
+    let found = observe(state, config, cloud, &scratch).await;
+    if scratch.exists() {
+        std::fs::remove_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
+    }
+    found
+}
+
+async fn observe(
+    state: &StateDir,
+    config: &Config,
+    cloud: &str,
+    scratch: &Path,
+) -> Result<Vec<cumulet_worker::HostObject>> {
+    let driver = Driver::observe(state, config, cloud, scratch).await?;
+    let (bus, clock) = (Arc::new(LocalBus::new()), Arc::new(SystemClock));
+    let mut found = Vec::new();
+    for worker in driver.workers(&HostParts { state, config, bus, clock })? {
+        found.extend(worker.inventory().await?);
+    }
+    Ok(found)
 }

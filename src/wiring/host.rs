@@ -1,6 +1,11 @@
 //! A host's parts: real ones over libvirt, QEMU and the kernel's network, or simulated ones.
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use cumulet_bus::Bus;
@@ -11,7 +16,7 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::{
     Hypervisor,
-    fake::{FakeConfig, FakeHypervisor},
+    fake::{FakeConfig, FakeHypervisor, FaultPlan},
     libvirt::{Libvirt, LibvirtConfig},
 };
 use cumulet_metadata::{MetadataService, TokenSecret};
@@ -23,6 +28,9 @@ use cumulet_worker::{
 };
 
 use crate::{config::Config, state::StateDir};
+
+/// The file in which a simulated host keeps its guests.
+const GUESTS: &str = "guests.json";
 
 /// What runs instances.
 pub(crate) enum Driver {
@@ -43,12 +51,30 @@ pub(crate) struct HostParts<'a> {
 impl Driver {
     /// Connects to the configured hypervisor. No hypervisor is an error, never a simulation.
     pub(crate) async fn start(state: &StateDir, config: &Config, cloud: &str) -> Result<Self> {
+        Self::connect(config, cloud, state.path()).await
+    }
+
+    /// The same for a look at what is there, beside a cloud that may be running: simulated hosts are
+    /// copied into `scratch` and looked at there.
+    pub(crate) async fn observe(
+        state: &StateDir,
+        config: &Config,
+        cloud: &str,
+        scratch: &Path,
+    ) -> Result<Self> {
+        if config.text("driver") == "fake" {
+            copy_guests(state, scratch)?;
+        }
+        Self::connect(config, cloud, scratch).await
+    }
+
+    async fn connect(config: &Config, cloud: &str, folder: &Path) -> Result<Self> {
         match config.text("driver") {
             "libvirt" => {
                 let hypervisor = libvirt(config, cloud).await?;
                 Ok(Driver::Real { cloud: cloud.into(), hypervisor })
             }
-            "fake" => Ok(Driver::Fake { hypervisors: simulated(state, config)? }),
+            "fake" => Ok(Driver::Fake { hypervisors: simulated(folder, config)? }),
             other => bail!("configuration: driver = {other:?}; expecting libvirt or fake"),
         }
     }
@@ -97,23 +123,37 @@ async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
     Ok(started.with_context(hint)?)
 }
 
-fn simulated(state: &StateDir, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>> {
+/// The files of simulated hosts, where there are any.
+fn copy_guests(state: &StateDir, scratch: &Path) -> Result<()> {
+    let Ok(hosts) = std::fs::read_dir(state.path().join("hosts")) else { return Ok(()) };
+    for host in hosts {
+        let host = host?;
+        let (from, to) = (host.path().join(GUESTS), scratch.join("hosts").join(host.file_name()));
+        if from.exists() {
+            std::fs::create_dir_all(&to)?;
+            std::fs::copy(&from, to.join(GUESTS)).with_context(|| from.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn simulated(folder: &Path, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>> {
     let (count, name) = (config.get::<usize>("fake.hosts")?, host_name(config)?);
     anyhow::ensure!((1..=10_000).contains(&count), "configuration: fake.hosts is 1 to 10000");
-    let launch = Duration::from_millis(config.get("fake.launch_ms")?);
+    let latency = Duration::from_millis(config.get("fake.latency_ms")?);
     (0..count)
         .map(|i| {
-            let folder = state.path().join("hosts").join(numbered(&name, i));
+            let folder = folder.join("hosts").join(numbered(&name, i));
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             let fake = FakeConfig {
                 seed: i as u64,
                 vcpus: config.get("fake.vcpus")?,
                 memory_mib: config.get("fake.memory_mib")?,
-                state_file: Some(folder.join("guests.json")),
-                ..FakeConfig::default()
+                plan: FaultPlan { latency_min: latency, latency_max: latency, ..FaultPlan::default() },
+                state_file: Some(folder.join(GUESTS)),
             };
-            let fake = FakeConfig { plan: fake.plan.clone().with_launch(launch), ..fake };
-            Ok(FakeHypervisor::new(fake) as Arc<dyn Hypervisor>)
+            let context = || folder.display().to_string();
+            Ok(FakeHypervisor::new(fake).with_context(context)? as Arc<dyn Hypervisor>)
         })
         .collect()
 }
