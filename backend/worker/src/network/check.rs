@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         assert!(check(&policy(3)).is_ok());
-        let edits: &[(&str, fn(&mut VpcPolicy))] = &[
+        type Edit = fn(&mut VpcPolicy);
+        let edits: &[(&str, Edit)] = &[
             ("subnet missing", |p| p.subnets.clear()),
             ("group missing", |p| p.groups.clear()),
             ("group twice", |p| p.groups.push(p.groups[0].clone())),
