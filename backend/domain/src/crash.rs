@@ -24,5 +24,5 @@ macro_rules! crash_point {
 #[cfg(not(feature = "crash-points"))]
 #[macro_export]
 macro_rules! crash_point {
-    ($name:expr) => {};
+    ($name:expr) => {{}};
 }

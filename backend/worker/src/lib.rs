@@ -1,1 +1,30 @@
-//! See ARCHITECTURE.md.
+//! The host agent: makes one host be as it is told, and reports how it is. It takes commands from the
+//! bus, works through the hypervisor and the host network, and knows nothing of the database: what it
+//! remembers are files of its own, so that guests go on while it is away and are found again.
+
+mod admission;
+mod config;
+pub mod disks;
+mod failure;
+mod files;
+pub mod images;
+mod inventory;
+pub mod network;
+mod policy;
+mod qemu_img;
+mod record;
+mod report;
+mod restore;
+mod slots;
+mod steps;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tombstones;
+mod vpcs;
+mod worker;
+
+pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
+pub use inventory::{HostObject, ObjectKind};
+pub use worker::{Counters, Worker};

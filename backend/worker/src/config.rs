@@ -1,0 +1,105 @@
+//! What a worker is told and handed when it is made.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use cumulet_bus::Bus;
+use cumulet_domain::{
+    id::{HostId, InstanceId, VpcId},
+    metadata::InstanceMetadata,
+    time::Clock,
+};
+use cumulet_hypervisor::Hypervisor;
+
+use crate::{disks::Disks, images::ImageSource, network::HostNetwork};
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Its host.
+    pub host: HostId,
+    /// Its files are below `hosts/<host>/` of this.
+    pub state_dir: PathBuf,
+    /// The availability zone that it is in.
+    pub availability_zone: String,
+    /// How long a guest that is asked to go off has before it is cut.
+    pub stop_grace: Duration,
+    /// How long a guest that is asked to start over has before it is reset.
+    pub reboot_grace: Duration,
+    /// How often it says that it is there.
+    pub heartbeat: Duration,
+    /// How often it reports all that it has.
+    pub full_report: Duration,
+    /// Launches that are worked on at once.
+    pub concurrency: usize,
+}
+
+impl WorkerConfig {
+    /// The defaults.
+    pub fn new(host: HostId, state_dir: impl Into<PathBuf>, availability_zone: impl Into<String>) -> Self {
+        WorkerConfig {
+            host,
+            state_dir: state_dir.into(),
+            availability_zone: availability_zone.into(),
+            stop_grace: Duration::from_secs(30),
+            reboot_grace: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            full_report: Duration::from_secs(30),
+            concurrency: 8,
+        }
+    }
+}
+
+/// What a worker is handed.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct WorkerDeps {
+    pub bus: Arc<dyn Bus>,
+    pub clock: Arc<dyn Clock>,
+    pub hypervisor: Arc<dyn Hypervisor>,
+    pub network: Arc<dyn HostNetwork>,
+    pub disks: Arc<dyn Disks>,
+    pub images: Arc<dyn ImageSource>,
+    pub metadata: Arc<dyn MetadataSink>,
+}
+
+/// Where instances' metadata snapshots go to be served. Calls are short and don't block.
+pub trait MetadataSink: Send + Sync + 'static {
+    /// The instance reads this from now on, unless a newer revision is there.
+    fn put(&self, snapshot: &InstanceMetadata);
+    /// The instance reads nothing any more.
+    fn remove(&self, instance: InstanceId);
+    /// Answers on a socket inside the VPC; it replaces an earlier one.
+    ///
+    /// # Errors
+    /// When the socket can't be served.
+    fn serve(&self, vpc: VpcId, listener: std::net::TcpListener) -> Result<(), String>;
+    /// Answers no more for the VPC: on return no socket of it is held.
+    fn stop(&self, vpc: VpcId);
+    /// Every instance that has a snapshot.
+    fn registered(&self) -> Vec<InstanceId>;
+}
+
+/// Why a worker can't work at all.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Its own files.
+    #[error("{path}: {source}")]
+    Files {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] cumulet_bus::BusError),
+    /// The hypervisor.
+    #[error(transparent)]
+    Hypervisor(#[from] cumulet_hypervisor::Error),
+    /// The host's network.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
+    /// The host's name is not one.
+    #[error("{0:?} is not a host's name")]
+    HostName(String),
+}

@@ -1,0 +1,250 @@
+//! The images that a host has: named by the hash of their content, which is checked once when they come.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use async_trait::async_trait;
+use cumulet_domain::image::ImageRef;
+use sha2::{Digest as _, Sha256};
+
+use crate::files::blocking;
+
+/// Where images come from.
+#[async_trait]
+pub trait ImageSource: Send + Sync + 'static {
+    /// Puts the image's file at `dest`, which is not there yet. The content is checked by the caller.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String>;
+}
+
+/// Images in a directory of this machine, named by their hash: linked where that works, else copied.
+#[derive(Clone, Debug)]
+pub struct DirectoryImages {
+    dir: PathBuf,
+}
+
+impl DirectoryImages {
+    /// Images in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        DirectoryImages { dir: dir.into() }
+    }
+}
+
+#[async_trait]
+impl ImageSource for DirectoryImages {
+    async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String> {
+        let source = self.dir.join(&image.sha256);
+        if tokio::fs::hard_link(&source, dest).await.is_ok() {
+            return Ok(());
+        }
+        let copied = tokio::fs::copy(&source, dest).await;
+        copied.map(drop).map_err(|e| format!("{}: {e}", source.display()))
+    }
+}
+
+/// Why an image is not here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageError {
+    #[error("image {image}: {reason}")]
+    Source { image: String, reason: String },
+    #[error("image {image} is not what it should be: {what}")]
+    Wrong { image: String, what: String },
+    #[error("image cache: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The images of a host.
+#[derive(Debug)]
+pub(crate) struct ImageCache {
+    dir: PathBuf,
+    /// One fetch of an image at a time; the others wait for it.
+    flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl ImageCache {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        ImageCache {
+            dir,
+            flights: Mutex::default(),
+        }
+    }
+
+    /// The path of an image in the cache. A file that has the name was checked when it got it.
+    pub(crate) fn path(&self, image: &ImageRef) -> PathBuf {
+        self.dir.join(&image.sha256)
+    }
+
+    /// The image shall be here; its path.
+    pub(crate) async fn ensure(
+        &self,
+        image: &ImageRef,
+        source: &dyn ImageSource,
+    ) -> Result<PathBuf, ImageError> {
+        let wrong = |what: &str| ImageError::Wrong {
+            image: image.id.to_string(),
+            what: what.to_owned(),
+        };
+        let hash = &image.sha256;
+        if hash.len() != 64 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(wrong("its hash is no SHA-256"));
+        }
+        let path = self.path(image);
+        if tokio::fs::try_exists(&path).await? {
+            return Ok(path);
+        }
+        let flight = self.flight(hash);
+        let _alone = flight.lock().await;
+        if tokio::fs::try_exists(&path).await? {
+            return Ok(path);
+        }
+        let part = self.dir.join(format!("{hash}.part"));
+        if let Err(error) = tokio::fs::remove_file(&part).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error.into());
+        }
+        let fetched = source.fetch(image, &part).await;
+        fetched.map_err(|reason| ImageError::Source {
+            image: image.id.to_string(),
+            reason,
+        })?;
+        let (bytes, digest) = blocking({
+            let part = part.clone();
+            move || digest(&part)
+        })
+        .await?;
+        if bytes != image.size_bytes || digest != *hash {
+            drop(tokio::fs::remove_file(&part).await);
+            return Err(wrong(&format!("{bytes} bytes with SHA-256 {digest}")));
+        }
+        blocking({
+            let path = path.clone();
+            move || {
+                // Guests' processes read it as a user of their own; nobody writes it.
+                fs::set_permissions(&part, fs::Permissions::from_mode(0o444))?;
+                fs::rename(&part, &path)
+            }
+        })
+        .await?;
+        Ok(path)
+    }
+
+    fn flight(&self, hash: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        if let Some(flight) = flights.get(hash).and_then(Weak::upgrade) {
+            return flight;
+        }
+        let flight = Arc::default();
+        flights.insert(hash.to_owned(), Arc::downgrade(&flight));
+        flight
+    }
+}
+
+/// The length and the SHA-256 of a file.
+fn digest(path: &Path) -> io::Result<(u64, String)> {
+    let mut file = fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((length, hex::encode(hasher.finalize())));
+        }
+        hasher.update(&buffer[..read]);
+        length += read as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use cumulet_domain::{id::ImageId, image::DiskFormat};
+
+    use super::*;
+
+    struct Counting(DirectoryImages, AtomicUsize);
+
+    #[async_trait]
+    impl ImageSource for Counting {
+        async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            self.0.fetch(image, dest).await
+        }
+    }
+
+    fn image(content: &[u8]) -> ImageRef {
+        ImageRef {
+            id: ImageId::new(1 << 40),
+            sha256: hex::encode(Sha256::digest(content)),
+            format: DiskFormat::Raw,
+            size_bytes: content.len() as u64,
+            virtual_bytes: content.len() as u64,
+        }
+    }
+
+    fn setup() -> (tempfile::TempDir, Counting, Arc<ImageCache>) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["store", "cache"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let source = Counting(
+            DirectoryImages::new(dir.path().join("store")),
+            AtomicUsize::new(0),
+        );
+        let cache = Arc::new(ImageCache::new(dir.path().join("cache")));
+        (dir, source, cache)
+    }
+
+    #[tokio::test]
+    async fn an_image_is_fetched_once_however_many_want_it() {
+        let (dir, source, cache) = setup();
+        let image = image(b"content");
+        fs::write(dir.path().join("store").join(&image.sha256), b"content").unwrap();
+        let want = || cache.ensure(&image, &source);
+        let (one, two, three) = tokio::join!(want(), want(), want());
+        for path in [one, two, three] {
+            assert_eq!(fs::read(path.unwrap()).unwrap(), b"content");
+        }
+        assert_eq!(source.1.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn an_image_that_was_changed_is_refused_and_not_kept() {
+        let (dir, source, cache) = setup();
+        let image = image(b"content");
+        let stored = dir.path().join("store").join(&image.sha256);
+        for bad in [&b"CONTENT"[..], b"content and more", b""] {
+            fs::write(&stored, bad).unwrap();
+            let error = cache.ensure(&image, &source).await.unwrap_err();
+            assert!(matches!(error, ImageError::Wrong { .. }), "{error}");
+            assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 0);
+        }
+        fs::write(&stored, b"content").unwrap();
+        assert!(cache.ensure(&image, &source).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_no_path() {
+        let (_dir, source, cache) = setup();
+        for hash in ["../../etc/passwd", "", &"A".repeat(64), &"g".repeat(64)] {
+            let image = ImageRef {
+                sha256: hash.to_owned(),
+                ..image(b"")
+            };
+            assert!(cache.ensure(&image, &source).await.is_err(), "{hash}");
+        }
+        assert_eq!(source.1.load(Ordering::SeqCst), 0);
+    }
+}

@@ -1,0 +1,128 @@
+//! All that is on a host because of this cloud, for the audit.
+
+use cumulet_domain::id::{InstanceId, NetworkInterfaceId, VpcId};
+
+use crate::{
+    Worker, WorkerError,
+    files::{self, blocking, failed},
+};
+
+/// What a thing on a host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectKind {
+    /// A guest, defined or running.
+    Domain,
+    /// An instance's directory, with its disk.
+    Disk,
+    /// A snapshot that is served to an instance.
+    Metadata,
+    /// A tap that is not in a VPC's namespace.
+    Tap,
+    /// An interface in a VPC's namespace.
+    Interface,
+    /// A VPC's namespace.
+    Namespace,
+    /// A VPC's DHCP server.
+    Dhcp,
+    /// A VPC's rule set.
+    Firewall,
+    /// A VPC's way to the public side.
+    Uplink,
+}
+
+/// A thing on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct HostObject {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// The instance that it belongs to, where it has one.
+    pub instance: Option<InstanceId>,
+    /// The interface that it is.
+    pub interface: Option<NetworkInterfaceId>,
+    /// The VPC that it belongs to, where it has one.
+    pub vpc: Option<VpcId>,
+    /// Whether it is on: a guest that runs.
+    pub on: bool,
+}
+
+impl HostObject {
+    const fn new(kind: ObjectKind) -> Self {
+        HostObject {
+            kind,
+            instance: None,
+            interface: None,
+            vpc: None,
+            on: false,
+        }
+    }
+
+    const fn of_instance(kind: ObjectKind, instance: InstanceId) -> Self {
+        HostObject {
+            instance: Some(instance),
+            ..HostObject::new(kind)
+        }
+    }
+
+    const fn of_vpc(kind: ObjectKind, vpc: VpcId) -> Self {
+        HostObject {
+            vpc: Some(vpc),
+            ..HostObject::new(kind)
+        }
+    }
+}
+
+impl Worker {
+    /// Lists all that is on the host because of this cloud, sorted. Nothing is changed; the worker need
+    /// not run.
+    ///
+    /// # Errors
+    /// When a part of the host can't be listed: half an answer would pass for "nothing is left".
+    pub async fn inventory(&self) -> Result<Vec<HostObject>, WorkerError> {
+        let mut objects = Vec::new();
+        for status in self.deps.hypervisor.list().await? {
+            objects.push(HostObject {
+                on: status.power == cumulet_domain::message::Power::On,
+                ..HostObject::of_instance(ObjectKind::Domain, status.instance)
+            });
+        }
+        let dir = self.layout.instances();
+        let names = blocking({
+            let dir = dir.clone();
+            move || files::names(&dir)
+        });
+        let names = names.await.map_err(|e| failed(&dir, e))?;
+        let disks = names.iter().filter_map(|name| name.parse().ok());
+        objects.extend(disks.map(|id| HostObject::of_instance(ObjectKind::Disk, id)));
+        let served = self.deps.metadata.registered().into_iter();
+        objects.extend(served.map(|id| HostObject::of_instance(ObjectKind::Metadata, id)));
+        self.list_network(&mut objects).await?;
+        objects.sort();
+        Ok(objects)
+    }
+
+    async fn list_network(&self, objects: &mut Vec<HostObject>) -> Result<(), WorkerError> {
+        let network = self.deps.network.inventory().await?;
+        objects.extend(network.prepared.iter().map(|id| HostObject {
+            interface: Some(*id),
+            ..HostObject::new(ObjectKind::Tap)
+        }));
+        for (vpc, has) in network.vpcs {
+            objects.push(HostObject::of_vpc(ObjectKind::Namespace, vpc));
+            objects.extend(has.interfaces.iter().map(|id| HostObject {
+                interface: Some(*id),
+                ..HostObject::of_vpc(ObjectKind::Interface, vpc)
+            }));
+            for (there, kind) in [
+                (has.dhcp, ObjectKind::Dhcp),
+                (has.firewall, ObjectKind::Firewall),
+                (has.uplink, ObjectKind::Uplink),
+            ] {
+                if there {
+                    objects.push(HostObject::of_vpc(kind, vpc));
+                }
+            }
+        }
+        Ok(())
+    }
+}

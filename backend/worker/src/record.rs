@@ -1,0 +1,96 @@
+//! What a worker remembers of an instance, beside the guest itself: small, in memory and in a file.
+
+use cumulet_domain::{
+    id::{InstanceId, NetworkInterfaceId, OperationId, VpcId},
+    message::{Action, InstanceReport, OffReason, Power},
+    spec::InstanceSpec,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// What was last commanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Run,
+    Stop { force: bool },
+    Reboot,
+    Destroy,
+}
+
+impl Kind {
+    /// The kind of an action about an instance.
+    pub(crate) fn of(action: &Action) -> Option<Kind> {
+        match action {
+            Action::Run { .. } => Some(Kind::Run),
+            Action::Stop { force, .. } => Some(Kind::Stop { force: *force }),
+            Action::Reboot { .. } => Some(Kind::Reboot),
+            Action::Destroy { .. } => Some(Kind::Destroy),
+            Action::Network(_) | Action::Metadata(_) | Action::ReportAll => None,
+        }
+    }
+
+    /// Whether the guest shall run when it is done.
+    pub(crate) const fn wants_power(self) -> bool {
+        matches!(self, Kind::Run | Kind::Reboot)
+    }
+
+    /// Whether whoever waits for a guest's good will should stop waiting for this.
+    pub(crate) const fn is_urgent(self) -> bool {
+        matches!(self, Kind::Destroy | Kind::Stop { force: true })
+    }
+}
+
+/// A command that was begun and is not finished: after a restart it is gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) deadline: Timestamp,
+    pub(crate) kind: Kind,
+}
+
+/// What a worker remembers of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) instance: InstanceId,
+    /// The newest generation seen.
+    pub(crate) generation: u64,
+    /// The newest generation carried out.
+    pub(crate) applied: u64,
+    /// Whether the guest shall run.
+    pub(crate) wants_power: bool,
+    /// What was last seen, and told, of the guest.
+    pub(crate) power: Power,
+    pub(crate) off_reason: Option<OffReason>,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) vpc: VpcId,
+    pub(crate) interfaces: Vec<NetworkInterfaceId>,
+}
+
+impl Record {
+    /// The record of an instance that nothing was done for.
+    pub(crate) fn new(spec: &InstanceSpec) -> Record {
+        Record {
+            instance: spec.id,
+            generation: 0,
+            applied: 0,
+            wants_power: false,
+            power: Power::Absent,
+            off_reason: None,
+            pending: None,
+            vpc: spec.vpc,
+            interfaces: spec.interfaces.iter().map(|i| i.id).collect(),
+        }
+    }
+
+    /// The instance as it was last seen, at the newest generation that was carried out: while a command is
+    /// in between, the report is an old one and decides nothing.
+    pub(crate) fn report(&self) -> InstanceReport {
+        InstanceReport {
+            instance: self.instance,
+            generation: self.applied,
+            power: self.power,
+            off_reason: self.off_reason.filter(|_| self.power == Power::Off),
+        }
+    }
+}

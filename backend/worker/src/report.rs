@@ -1,0 +1,153 @@
+//! What a worker tells: outcomes, changes, that it is there, and, now and then, all that it has.
+
+use std::{sync::Arc, time::Duration};
+
+use cumulet_bus::Bus;
+use cumulet_domain::{
+    id::HostId,
+    message::{HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
+    time::Clock,
+};
+use cumulet_hypervisor::DomainStatus;
+
+use crate::{
+    Worker,
+    failure::Failure,
+    record::{Pending, Record},
+    slots::Job,
+};
+
+/// When a report that the bus did not take is tried again; then it is lost, which the next full one heals.
+const RETRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// Sends reports.
+pub(crate) struct Reporter {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) host: HostId,
+}
+
+impl Reporter {
+    pub(crate) async fn send(&self, content: ReportContent) {
+        let report = Report {
+            host: self.host.clone(),
+            at: self.clock.now(),
+            content,
+        };
+        for pause in RETRIES {
+            match self.bus.report(report.clone()).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "the bus did not take a report"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+        if let Err(error) = self.bus.report(report).await {
+            tracing::warn!(%error, "a report is lost");
+        }
+    }
+
+    /// What became of a command.
+    pub(crate) async fn outcome(&self, pending: &Pending, report: InstanceReport, failure: Option<Failure>) {
+        let Some(operation) = pending.operation else {
+            return self.send(ReportContent::Changed(report)).await;
+        };
+        let permanent = failure.as_ref().is_some_and(|f| f.permanent);
+        self.send(ReportContent::Done(Outcome {
+            operation,
+            report,
+            failure: failure.map(|f| f.reason),
+            permanent,
+        }))
+        .await;
+    }
+}
+
+impl Worker {
+    /// Says that the host is there, with what it has to give.
+    pub(crate) async fn heartbeat(&self, disk_gib: u64) {
+        match self.deps.hypervisor.capabilities().await {
+            Ok(has) => {
+                let content = ReportContent::Heartbeat {
+                    resources: HostResources {
+                        vcpus: has.vcpus,
+                        memory_mib: has.memory_mib,
+                        disk_gib,
+                    },
+                    hypervisor: self.deps.hypervisor.name().to_owned(),
+                    availability_zone: self.config.availability_zone.clone(),
+                };
+                self.reporter.send(content).await;
+            }
+            // A host that can run nothing is not there for the scheduler.
+            Err(error) => tracing::warn!(%error, "no heartbeat: the hypervisor can't tell what it has"),
+        }
+    }
+
+    /// Reports all that the host has. Where a guest is not as it was last told, it is looked at in its turn.
+    pub(crate) async fn report_all(self: &Arc<Self>) {
+        let mut reports = self.slots.reports();
+        let listed = match self.deps.hypervisor.list().await {
+            Ok(listed) => listed,
+            // "I have nothing" would be a lie.
+            Err(error) => return tracing::warn!(%error, "no full report: the guests can't be listed"),
+        };
+        let mut looked_at: std::collections::HashSet<_> = reports
+            .values()
+            .filter(|r| r.power == Power::On)
+            .map(|r| r.instance)
+            .collect();
+        for status in listed {
+            let id = status.instance;
+            match reports.get(&id) {
+                Some(report) if report.power == status.power => drop(looked_at.remove(&id)),
+                Some(_) => drop(looked_at.insert(id)),
+                // It may have come or gone while the guests were listed.
+                None if self.slots.is_busy(id) || self.slots.record(id).is_some() => {}
+                None => drop(reports.insert(id, unknown(&status))),
+            }
+        }
+        for id in looked_at {
+            self.enqueue(id, Job::Observe, None);
+        }
+        let mut reports: Vec<_> = reports.into_values().collect();
+        reports.sort_by_key(|r| r.instance);
+        self.reporter.send(ReportContent::Full(reports)).await;
+    }
+
+    /// Looks at a guest that may have changed by itself, and tells if it has.
+    pub(crate) async fn observe(&self, mut record: Record) -> Result<(), Failure> {
+        let status = self.deps.hypervisor.status(record.instance).await?;
+        // As long as its disk is here, a guest that is gone is one that is off.
+        let power = match status.power {
+            Power::On => Power::On,
+            Power::Off | Power::Absent => Power::Off,
+        };
+        if power == record.power {
+            return Ok(());
+        }
+        let was = record.power;
+        record.power = power;
+        record.off_reason = match power {
+            Power::On => None,
+            _ if !record.wants_power => Some(OffReason::Commanded),
+            _ => status
+                .off_reason
+                .or((was == Power::On).then_some(OffReason::Crashed)),
+        };
+        let report = record.report();
+        tracing::info!(instance = %record.instance, ?power, reason = ?record.off_reason, "a guest changed by itself");
+        self.slots.keep(record).await?;
+        self.reporter.send(ReportContent::Changed(report)).await;
+        Ok(())
+    }
+}
+
+/// A guest that nothing is remembered of: it is reported and never touched.
+fn unknown(status: &DomainStatus) -> InstanceReport {
+    InstanceReport {
+        instance: status.instance,
+        generation: 0,
+        power: status.power,
+        off_reason: status.off_reason,
+    }
+}

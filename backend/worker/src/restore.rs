@@ -1,0 +1,99 @@
+//! A worker that comes back: guests that run are left alone, and have their network and metadata again;
+//! commands that were begun are gone on with.
+
+use std::{collections::HashMap, sync::Arc};
+
+use cumulet_domain::{
+    id::{InstanceId, VpcId},
+    message::Power,
+    network::VpcPolicy,
+    spec::InstanceSpec,
+};
+
+use crate::{
+    Worker, WorkerError,
+    files::{blocking, failed},
+    record::Record,
+    slots::Job,
+};
+
+impl Worker {
+    /// Does what is to be done before the first command.
+    pub(crate) async fn restore(self: &Arc<Self>) -> Result<(), WorkerError> {
+        let on: HashMap<_, _> = self
+            .deps
+            .hypervisor
+            .list()
+            .await?
+            .into_iter()
+            .map(|s| (s.instance, s))
+            .collect();
+        let runs = |id: InstanceId| on.get(&id).is_some_and(|s| s.power == Power::On);
+        let records = self.slots.records();
+        // Snapshots first: the moment a listener is open a guest may ask.
+        for record in records.iter().filter(|r| runs(r.instance)) {
+            match self.read_spec(record.instance).await {
+                Ok(spec) => self.deps.metadata.put(&spec.metadata),
+                Err(error) => tracing::error!(instance = %record.instance, %error, "no metadata for a guest"),
+            }
+        }
+        let policies = self
+            .vpcs
+            .restore(|id| self.slots.needs(id))
+            .await
+            .map_err(|e| failed(&self.layout.vpcs(), e))?;
+        self.attach_again(&records, &policies, runs).await;
+        for record in records {
+            let job = match record.pending {
+                Some(pending) => Job::Resume(pending, policies.get(&record.vpc).cloned()),
+                None => Job::Observe,
+            };
+            self.enqueue(record.instance, job, None);
+        }
+        Ok(())
+    }
+
+    /// Guests that run and whose interfaces are not where they should be get them back.
+    async fn attach_again(
+        &self,
+        records: &[Record],
+        policies: &HashMap<VpcId, Arc<VpcPolicy>>,
+        runs: impl Fn(InstanceId) -> bool,
+    ) {
+        let there = match self.deps.network.inventory().await {
+            Ok(there) => there,
+            Err(error) => return tracing::error!(%error, "the host's network can't be listed"),
+        };
+        for record in records.iter().filter(|r| r.pending.is_none() && runs(r.instance)) {
+            let vpc = there.vpcs.get(&record.vpc);
+            let has = |id| vpc.is_some_and(|v| v.interfaces.contains(id));
+            if record.interfaces.iter().all(has) {
+                continue;
+            }
+            let Some(policy) = policies.get(&record.vpc) else {
+                tracing::error!(instance = %record.instance, "no policy for a guest that runs");
+                continue;
+            };
+            if let Err(error) = self.vpcs.attach(policy, &record.interfaces, |_| false).await {
+                tracing::error!(instance = %record.instance, %error, "a guest that runs has no network");
+            }
+        }
+    }
+
+    /// The specification that an instance was last run from.
+    pub(crate) async fn read_spec(&self, id: InstanceId) -> std::io::Result<InstanceSpec> {
+        let path = self.layout.spec(id);
+        blocking(move || Ok(serde_json::from_slice(&std::fs::read(path)?)?)).await
+    }
+
+    /// Keeps the specification that an instance is run from.
+    pub(crate) async fn write_spec(&self, spec: &InstanceSpec) -> std::io::Result<()> {
+        let (dir, path) = (self.layout.instance(spec.id), self.layout.spec(spec.id));
+        let text = serde_json::to_vec(spec)?;
+        blocking(move || {
+            crate::files::make_dir(&dir)?;
+            crate::files::write(&path, &text)
+        })
+        .await
+    }
+}

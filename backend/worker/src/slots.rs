@@ -1,0 +1,214 @@
+//! What a worker holds of each instance while it works: its record, and the jobs that wait. Jobs of one
+//! instance are done in the order in which they came; those of different instances at the same time.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cumulet_domain::{
+    id::{InstanceId, NetworkInterfaceId},
+    message::{Command, InstanceReport},
+    metadata::InstanceMetadata,
+    network::VpcPolicy,
+    time::Timestamp,
+};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::{
+    WorkerError,
+    files::{self, Layout, failed},
+    record::{Kind, Pending, Record},
+    tombstones::Tombstones,
+};
+
+/// Something to do for one instance.
+pub(crate) enum Job {
+    /// A command came.
+    Command(Command),
+    /// A command was begun before the worker ended.
+    Resume(Pending, Option<Arc<VpcPolicy>>),
+    /// Its metadata changed.
+    Metadata(Arc<InstanceMetadata>),
+    /// Its guest may have changed by itself.
+    Observe,
+}
+
+impl Job {
+    fn is_urgent(&self) -> bool {
+        let kind = match self {
+            Job::Command(command) => Kind::of(&command.action),
+            Job::Resume(..) | Job::Metadata(_) | Job::Observe => None,
+        };
+        kind.is_some_and(Kind::is_urgent)
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<(Job, Option<OwnedSemaphorePermit>)>,
+    /// How many of the waiting jobs are urgent: whoever waits for a guest's good will looks at it.
+    urgent: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    records: HashMap<InstanceId, Record>,
+    /// The interfaces of the guests that shall run.
+    needed: HashSet<NetworkInterfaceId>,
+    /// An entry while a job of the instance waits or is done.
+    queues: HashMap<InstanceId, Queue>,
+}
+
+impl State {
+    /// Replaces or drops a record.
+    fn put(&mut self, id: InstanceId, record: Option<Record>) {
+        if let Some(old) = self.records.remove(&id) {
+            for interface in &old.interfaces {
+                self.needed.remove(interface);
+            }
+        }
+        if let Some(record) = record {
+            if record.wants_power {
+                self.needed.extend(&record.interfaces);
+            }
+            self.records.insert(id, record);
+        }
+    }
+}
+
+/// The instances of a host.
+pub(crate) struct Slots {
+    layout: Layout,
+    state: Mutex<State>,
+    tombstones: Mutex<Tombstones>,
+}
+
+impl Slots {
+    /// Reads what was kept.
+    pub(crate) fn open(layout: Layout, now: Timestamp) -> Result<Slots, WorkerError> {
+        let path = layout.tombstones();
+        let tombstones = Tombstones::open(&path, now).map_err(|e| failed(&path, e))?;
+        let dir = layout.instances();
+        let mut records = HashMap::new();
+        for name in files::names(&dir).map_err(|e| failed(&dir, e))? {
+            let Ok(id) = name.parse::<InstanceId>() else {
+                continue;
+            };
+            match std::fs::read(layout.record(id)).map(|text| serde_json::from_slice::<Record>(&text)) {
+                Ok(Ok(record)) if record.instance == id => {
+                    records.insert(id, record);
+                }
+                _ => tracing::warn!(instance = %id, "the instance's record can't be read"),
+            }
+        }
+        Ok(Slots {
+            layout,
+            state: Mutex::new(State {
+                needed: records
+                    .values()
+                    .filter(|r| r.wants_power)
+                    .flat_map(|r| r.interfaces.iter().copied())
+                    .collect(),
+                records,
+                queues: HashMap::new(),
+            }),
+            tombstones: Mutex::new(tombstones),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a job; true if nobody works on the instance, and the caller shall.
+    pub(crate) fn push(&self, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) -> bool {
+        let mut state = self.state();
+        let idle = !state.queues.contains_key(&id);
+        let queue = state.queues.entry(id).or_default();
+        if job.is_urgent() {
+            queue.urgent.send_modify(|n| *n += 1);
+        }
+        queue.jobs.push_back((job, permit));
+        idle
+    }
+
+    /// The next job of an instance; `None` ends the work on it.
+    pub(crate) fn pop(&self, id: InstanceId) -> Option<(Job, Option<OwnedSemaphorePermit>)> {
+        let mut state = self.state();
+        let queue = state.queues.get_mut(&id)?;
+        let Some((job, permit)) = queue.jobs.pop_front() else {
+            state.queues.remove(&id);
+            return None;
+        };
+        if job.is_urgent() {
+            queue.urgent.send_modify(|n| *n = n.saturating_sub(1));
+        }
+        Some((job, permit))
+    }
+
+    /// Returns when an urgent job waits for the instance; never if nobody works on it.
+    pub(crate) async fn urgent(&self, id: InstanceId) {
+        let receiver = self.state().queues.get(&id).map(|q| q.urgent.subscribe());
+        if let Some(mut receiver) = receiver
+            && receiver.wait_for(|n| *n > 0).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    pub(crate) fn is_busy(&self, id: InstanceId) -> bool {
+        self.state().queues.contains_key(&id)
+    }
+
+    pub(crate) fn record(&self, id: InstanceId) -> Option<Record> {
+        self.state().records.get(&id).cloned()
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.state().records.values().cloned().collect()
+    }
+
+    pub(crate) fn reports(&self) -> HashMap<InstanceId, InstanceReport> {
+        let state = self.state();
+        state.records.iter().map(|(id, r)| (*id, r.report())).collect()
+    }
+
+    /// Whether a guest that shall run has the interface.
+    pub(crate) fn needs(&self, interface: NetworkInterfaceId) -> bool {
+        self.state().needed.contains(&interface)
+    }
+
+    /// Keeps a record, first in its file.
+    pub(crate) async fn keep(&self, record: Record) -> io::Result<()> {
+        let dir = self.layout.instance(record.instance);
+        let path = self.layout.record(record.instance);
+        let text = serde_json::to_vec(&record)?;
+        files::blocking(move || {
+            files::make_dir(&dir)?;
+            files::write(&path, &text)
+        })
+        .await?;
+        self.state().put(record.instance, Some(record));
+        Ok(())
+    }
+
+    pub(crate) fn tombstone(&self, id: InstanceId) -> Option<u64> {
+        let tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
+        tombstones.get(id)
+    }
+
+    /// Forgets an instance: its directory is removed and its tombstone put up before that.
+    pub(crate) async fn bury(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
+        self.tombstones
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(id, generation, now)?;
+        let dir = self.layout.instance(id);
+        files::blocking(move || files::remove_dir(&dir)).await?;
+        self.state().put(id, None);
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! What is done for each command. Every step can be done again: a command that was cut off is gone on
+//! with from its beginning.
+
+mod destroy;
+mod launch;
+mod power;
+
+use std::sync::Arc;
+
+use cumulet_domain::{
+    id::InstanceId,
+    message::{Action, InstanceReport, Power, ReportContent},
+    metadata::InstanceMetadata,
+    network::VpcPolicy,
+    spec::InstanceSpec,
+};
+
+use crate::{
+    Worker,
+    admission::{Verdict, judge},
+    failure::Failure,
+    record::{Kind, Pending, Record},
+    slots::Job,
+};
+
+/// A command about an instance, as the steps see it.
+pub(crate) struct Order<'a> {
+    pub(crate) instance: InstanceId,
+    pub(crate) generation: u64,
+    pub(crate) pending: Pending,
+    /// For a launch: what from, and its VPC.
+    pub(crate) launch: Option<(&'a InstanceSpec, &'a Arc<VpcPolicy>)>,
+}
+
+impl Worker {
+    /// Does a job of an instance.
+    pub(crate) async fn work(&self, id: InstanceId, job: Job) {
+        let done = match job {
+            Job::Command(command) => {
+                if let Some(kind) = Kind::of(&command.action) {
+                    let pending = Pending {
+                        operation: command.operation,
+                        deadline: command.deadline,
+                        kind,
+                    };
+                    self.obey(id, pending, &command.action).await;
+                }
+                Ok(())
+            }
+            Job::Resume(pending, policy) => {
+                self.resume(id, pending, policy).await;
+                Ok(())
+            }
+            Job::Metadata(snapshot) => self.publish(id, &snapshot).await,
+            Job::Observe => match self.slots.record(id) {
+                Some(record) => self.observe(record).await,
+                None => Ok(()),
+            },
+        };
+        if let Err(failure) = done {
+            tracing::warn!(instance = %id, failure = failure.reason, "can't keep up with an instance");
+        }
+    }
+
+    /// Judges a command that came, and carries it out if it is news.
+    async fn obey(&self, id: InstanceId, pending: Pending, action: &Action) {
+        let Some((_, generation)) = action.instance() else {
+            return;
+        };
+        if self.deps.clock.now() > pending.deadline {
+            self.counters.expired();
+            return tracing::info!(instance = %id, generation, "dropped a command after its deadline");
+        }
+        let record = self.slots.record(id);
+        let order = Order {
+            instance: id,
+            generation,
+            pending,
+            launch: match action {
+                Action::Run { spec, policy } => Some((spec, policy)),
+                _ => None,
+            },
+        };
+        match judge(
+            record.as_ref(),
+            self.slots.tombstone(id),
+            generation,
+            pending.kind,
+        ) {
+            Verdict::Stale => {
+                self.counters.stale();
+                tracing::info!(instance = %id, generation, "dropped a command that is out of date");
+            }
+            Verdict::Done => {
+                self.counters.repeated();
+                let mut report = record.map_or_else(|| absent(id, generation), |r| r.report());
+                report.generation = generation;
+                self.reporter.outcome(&pending, report, None).await;
+            }
+            Verdict::Do => self.carry_out(order, record).await,
+        }
+    }
+
+    /// Goes on with a command that the worker had begun before it ended.
+    async fn resume(&self, id: InstanceId, pending: Pending, policy: Option<Arc<VpcPolicy>>) {
+        let Some(record) = self.slots.record(id).filter(|r| r.pending == Some(pending)) else {
+            return;
+        };
+        tracing::info!(instance = %id, kind = ?pending.kind, "goes on with a command");
+        let late = self.deps.clock.now() > pending.deadline;
+        if late && pending.kind.wants_power() {
+            return tracing::info!(instance = %id, "its deadline has passed");
+        }
+        let spec = self.read_spec(id).await;
+        let launch = match (&spec, &policy) {
+            (Ok(spec), Some(policy)) => Some((spec, policy)),
+            _ => None,
+        };
+        let order = Order {
+            instance: id,
+            generation: record.generation,
+            pending,
+            launch: launch.filter(|_| pending.kind == Kind::Run),
+        };
+        self.carry_out(order, Some(record)).await;
+    }
+
+    /// Carries an order out and tells its outcome.
+    async fn carry_out(&self, order: Order<'_>, record: Option<Record>) {
+        let kind = order.pending.kind;
+        let done = match kind {
+            Kind::Run => self.launch(&order, record).await,
+            Kind::Stop { force } => self.stop(&order, record, force).await,
+            Kind::Reboot => self.reboot(&order, record).await,
+            Kind::Destroy => self.destroy(&order, record).await,
+        };
+        let (report, failure) = match done {
+            Ok(report) => (report, None),
+            Err(failure) => {
+                tracing::warn!(instance = %order.instance, ?kind, reason = failure.reason, "a command failed");
+                (self.give_up(&order).await, Some(failure))
+            }
+        };
+        self.reporter.outcome(&order.pending, report, failure).await;
+        match kind {
+            Kind::Run => cumulet_domain::crash_point!("run.16.reported"),
+            Kind::Stop { .. } => cumulet_domain::crash_point!("stop.3.reported"),
+            Kind::Destroy => cumulet_domain::crash_point!("destroy.6.reported"),
+            Kind::Reboot => {}
+        }
+    }
+
+    /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
+    async fn give_up(&self, order: &Order<'_>) -> InstanceReport {
+        let status = self.deps.hypervisor.status(order.instance).await;
+        let mut report = absent(order.instance, order.generation);
+        if let Some(mut record) = self.slots.record(order.instance) {
+            record.pending = None;
+            if let Ok(status) = status {
+                record.power = status.power;
+                record.off_reason = status.off_reason;
+            }
+            report = record.report();
+            report.generation = order.generation;
+            if let Err(error) = self.slots.keep(record).await {
+                tracing::warn!(instance = %order.instance, %error, "the instance's record can't be kept");
+            }
+        } else if let Ok(status) = status {
+            report.power = status.power;
+            report.off_reason = status.off_reason;
+        }
+        report
+    }
+
+    /// Remembers that an order has been begun.
+    async fn begin(&self, record: &mut Record, order: &Order<'_>) -> Result<(), Failure> {
+        record.generation = order.generation;
+        record.wants_power = order.pending.kind.wants_power();
+        record.pending = Some(order.pending);
+        Ok(self.slots.keep(record.clone()).await?)
+    }
+
+    /// Remembers that an order has been carried out; the report of it.
+    async fn finish(&self, mut record: Record, order: &Order<'_>) -> Result<InstanceReport, Failure> {
+        record.applied = order.generation;
+        record.pending = None;
+        let report = record.report();
+        self.slots.keep(record).await?;
+        Ok(report)
+    }
+
+    /// The instance reads this from now on, also after a restart of the worker.
+    async fn publish(&self, id: InstanceId, snapshot: &Arc<InstanceMetadata>) -> Result<(), Failure> {
+        let Some(record) = self.slots.record(id) else {
+            return Ok(());
+        };
+        let mut spec = self.read_spec(id).await?;
+        if spec.metadata.revision < snapshot.revision {
+            spec.metadata = snapshot.clone();
+            self.write_spec(&spec).await?;
+        }
+        if record.wants_power {
+            self.deps.metadata.put(&spec.metadata);
+        }
+        self.reporter
+            .send(ReportContent::MetadataApplied {
+                instance: id,
+                revision: spec.metadata.revision,
+            })
+            .await;
+        Ok(())
+    }
+}
+
+/// The report of an instance that is not here.
+fn absent(instance: InstanceId, generation: u64) -> InstanceReport {
+    InstanceReport {
+        instance,
+        generation,
+        power: Power::Absent,
+        off_reason: None,
+    }
+}

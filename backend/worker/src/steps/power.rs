@@ -1,0 +1,84 @@
+//! Stop and reboot: the guest is asked first, and made to after a while, or at once when something more
+//! urgent waits for the instance.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    crash_point,
+    message::{InstanceReport, OffReason, Power},
+};
+
+use super::{Order, absent};
+use crate::{Worker, failure::Failure, record::Record};
+
+impl Worker {
+    pub(super) async fn stop(
+        &self,
+        order: &Order<'_>,
+        record: Option<Record>,
+        force: bool,
+    ) -> Result<InstanceReport, Failure> {
+        crash_point!("stop.1.received");
+        let id = order.instance;
+        let Some(mut record) = record else {
+            self.deps.hypervisor.ensure_off(id, Duration::ZERO).await?;
+            return Ok(absent(id, order.generation));
+        };
+        let was = self.deps.hypervisor.status(id).await?;
+        self.begin(&mut record, order).await?;
+        let grace = if force {
+            Duration::ZERO
+        } else {
+            self.grace(order, self.config.stop_grace)
+        };
+        let asked = self.deps.hypervisor.ensure_off(id, grace);
+        tokio::select! {
+            done = asked => done?,
+            () = self.slots.urgent(id), if !grace.is_zero() => {
+                self.deps.hypervisor.ensure_off(id, Duration::ZERO).await?;
+            }
+        }
+        crash_point!("stop.2.off");
+        self.vpcs.detach(record.vpc, &record.interfaces).await?;
+        self.deps.metadata.remove(id);
+        record.off_reason = match was.power {
+            Power::On => Some(OffReason::Commanded),
+            // It had gone off by itself before.
+            Power::Off | Power::Absent => record.off_reason.or(was.off_reason),
+        };
+        record.power = Power::Off;
+        self.finish(record, order).await
+    }
+
+    pub(super) async fn reboot(
+        &self,
+        order: &Order<'_>,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Failure> {
+        let id = order.instance;
+        let Some(mut record) = record else {
+            return Err(Failure::temporary("the instance is not on this host"));
+        };
+        if self.deps.hypervisor.status(id).await?.power != Power::On {
+            return Err(Failure::temporary("the instance does not run"));
+        }
+        self.begin(&mut record, order).await?;
+        let asked = self
+            .deps
+            .hypervisor
+            .reboot(id, self.grace(order, self.config.reboot_grace));
+        tokio::select! {
+            done = asked => done?,
+            () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
+        }
+        record.power = Power::On;
+        record.off_reason = None;
+        self.finish(record, order).await
+    }
+
+    /// How long a guest may take, so that something is left of the command's time.
+    fn grace(&self, order: &Order<'_>, grace: Duration) -> Duration {
+        let left = order.pending.deadline.since(self.deps.clock.now());
+        grace.min(left / 2)
+    }
+}

@@ -1,0 +1,120 @@
+//! What the tests of this crate share: specifications and policies made from small numbers.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use cumulet_domain::{
+    account::AccountId,
+    id::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
+    image::{DiskFormat, ImageRef},
+    metadata::{InstanceMetadata, InterfaceMetadata, MetadataOptions},
+    network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
+    spec::InstanceSpec,
+    time::Timestamp,
+};
+
+const BASE: u64 = 0x1000_0000_0000;
+pub(crate) const VPC: VpcId = VpcId::new(BASE);
+const SUBNET: SubnetId = SubnetId::new(BASE);
+
+pub(crate) fn instance(n: u8) -> InstanceId {
+    InstanceId::new(BASE | u64::from(n))
+}
+
+fn address(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, n)
+}
+
+fn block() -> Cidr {
+    Cidr::new(Ipv4Addr::new(10, 0, 0, 0), 24)
+}
+
+pub(crate) fn interface(n: u8) -> InterfacePolicy {
+    let id = NetworkInterfaceId::new(BASE | u64::from(n));
+    InterfacePolicy {
+        id,
+        subnet: SUBNET,
+        mac: Mac::of(id),
+        private_ip: address(n),
+        public_ip: None,
+        hostname: format!("ip-10-0-0-{n}"),
+        groups: vec![SecurityGroupId::new(BASE | u64::from(n))],
+    }
+}
+
+pub(crate) fn policy(generation: u64, interfaces: &[u8]) -> VpcPolicy {
+    VpcPolicy {
+        vpc: VPC,
+        generation,
+        cidr: block(),
+        subnets: vec![SubnetPolicy {
+            id: SUBNET,
+            cidr: block(),
+        }],
+        interfaces: interfaces.iter().map(|n| interface(*n)).collect(),
+        groups: interfaces
+            .iter()
+            .map(|n| GroupPolicy {
+                id: SecurityGroupId::new(BASE | u64::from(*n)),
+                rules: vec![],
+                members: vec![],
+            })
+            .collect(),
+    }
+}
+
+pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
+    InstanceMetadata {
+        instance: instance(n),
+        revision,
+        options: MetadataOptions::default(),
+        account: AccountId(123_456_789_012),
+        reservation: ReservationId::new(BASE),
+        image: ImageId::new(BASE),
+        instance_type: "t3.nano".into(),
+        architecture: "x86_64".into(),
+        launch_index: 0,
+        private_dns_name: format!("ip-10-0-0-{n}.ec2.internal"),
+        public_dns_name: None,
+        region: "us-east-1".into(),
+        availability_zone: "us-east-1a".into(),
+        availability_zone_id: "use1-az1".into(),
+        public_keys: vec![],
+        interfaces: vec![InterfaceMetadata {
+            id: interface(n).id,
+            device_index: 0,
+            mac: interface(n).mac,
+            private_ip: address(n),
+            public_ip: None,
+            subnet: SUBNET,
+            subnet_cidr: block(),
+            vpc: VPC,
+            vpc_cidr: block(),
+            security_groups: vec![],
+        }],
+        root_device: "/dev/vda".into(),
+        user_data: None,
+        pending_time: Timestamp(0),
+        tags: vec![],
+    }
+}
+
+pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
+    InstanceSpec {
+        id: instance(n),
+        generation,
+        instance_type: "t3.nano".into(),
+        vcpus: 1,
+        memory_mib: 128,
+        image: ImageRef {
+            id: ImageId::new(BASE),
+            sha256: "0".repeat(64),
+            format: DiskFormat::Qcow2,
+            size_bytes: 1,
+            virtual_bytes: 1 << 20,
+        },
+        disk_gib: 1,
+        vpc: VPC,
+        interfaces: vec![interface(n)],
+        metadata: Arc::new(metadata(n, 1)),
+    }
+}

@@ -1,0 +1,260 @@
+//! The VPCs that have instances here: the policy that each goes by, kept in a file so that a worker that
+//! comes back enforces it at once, and the metadata listener inside each.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cumulet_domain::{
+    id::{NetworkInterfaceId, VpcId},
+    network::VpcPolicy,
+};
+
+use crate::{
+    MetadataSink,
+    files::{self, Layout, blocking},
+    network::{Applied, HostNetwork, NamespaceId, NetworkError},
+    policy::merge,
+};
+
+/// Why a VPC is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VpcError {
+    #[error("network: {0}")]
+    Network(#[from] NetworkError),
+    #[error("the policy can't be kept: {0}")]
+    Io(#[from] io::Error),
+    #[error("metadata: {0}")]
+    Metadata(String),
+}
+
+/// The VPCs of a host.
+pub(crate) struct Vpcs {
+    layout: Layout,
+    network: Arc<dyn HostNetwork>,
+    metadata: Arc<dyn MetadataSink>,
+    vpcs: Mutex<HashMap<VpcId, Arc<Vpc>>>,
+}
+
+/// One VPC. What is proposed is known at once; what is done is done by one after the other, so that many
+/// launches that come together need the policy written once.
+#[derive(Default)]
+struct Vpc {
+    proposed: Mutex<Option<Arc<VpcPolicy>>>,
+    enforced: tokio::sync::Mutex<Enforced>,
+}
+
+#[derive(Default)]
+struct Enforced {
+    kept: Option<Arc<VpcPolicy>>,
+    /// The namespace that the metadata service listens in.
+    listening: Option<NamespaceId>,
+}
+
+impl Vpc {
+    fn proposed(&self) -> MutexGuard<'_, Option<Arc<VpcPolicy>>> {
+        self.proposed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn propose(&self, policy: &Arc<VpcPolicy>, needed: impl Fn(NetworkInterfaceId) -> bool) {
+        let mut proposed = self.proposed();
+        let merged = merge(proposed.as_ref(), policy, needed);
+        *proposed = Some(merged);
+    }
+}
+
+impl Vpcs {
+    pub(crate) fn new(
+        layout: Layout,
+        network: Arc<dyn HostNetwork>,
+        metadata: Arc<dyn MetadataSink>,
+    ) -> Self {
+        Vpcs {
+            layout,
+            network,
+            metadata,
+            vpcs: Mutex::default(),
+        }
+    }
+
+    fn vpc(&self, id: VpcId) -> Arc<Vpc> {
+        let mut vpcs = self.vpcs.lock().unwrap_or_else(PoisonError::into_inner);
+        vpcs.entry(id).or_default().clone()
+    }
+
+    fn ids(&self) -> Vec<VpcId> {
+        let vpcs = self.vpcs.lock().unwrap_or_else(PoisonError::into_inner);
+        vpcs.keys().copied().collect()
+    }
+
+    /// The interfaces, whose taps the guest has opened, shall be in the VPC with this policy or a newer.
+    pub(crate) async fn attach(
+        &self,
+        policy: &Arc<VpcPolicy>,
+        interfaces: &[NetworkInterfaceId],
+        needed: impl Fn(NetworkInterfaceId) -> bool,
+    ) -> Result<(), VpcError> {
+        let vpc = self.vpc(policy.vpc);
+        vpc.propose(policy, |id| interfaces.contains(&id) || needed(id));
+        let mut enforced = vpc.enforced.lock().await;
+        let newest = self.keep(&vpc, &mut enforced).await?;
+        for interface in interfaces {
+            let applied = self.network.attach_interface(&newest, *interface).await?;
+            self.listen(&vpc, policy.vpc, &mut enforced, applied).await?;
+        }
+        Ok(())
+    }
+
+    /// The policy shall be known after a restart, before anything is done with it.
+    pub(crate) async fn remember(
+        &self,
+        policy: &Arc<VpcPolicy>,
+        needed: impl Fn(NetworkInterfaceId) -> bool,
+    ) -> Result<(), VpcError> {
+        let vpc = self.vpc(policy.vpc);
+        vpc.propose(policy, needed);
+        let mut enforced = vpc.enforced.lock().await;
+        self.keep(&vpc, &mut enforced).await.map(drop)
+    }
+
+    /// This policy or a newer one shall be enforced; the generation that is.
+    pub(crate) async fn apply(
+        &self,
+        policy: &Arc<VpcPolicy>,
+        needed: impl Fn(NetworkInterfaceId) -> bool,
+    ) -> Result<u64, VpcError> {
+        let vpc = self.vpc(policy.vpc);
+        vpc.propose(policy, needed);
+        let mut enforced = vpc.enforced.lock().await;
+        let newest = self.keep(&vpc, &mut enforced).await?;
+        let applied = self.network.apply(&newest).await?;
+        self.listen(&vpc, policy.vpc, &mut enforced, applied).await?;
+        Ok(applied.generation)
+    }
+
+    /// The interfaces shall be gone from the host, and the VPC with its last one.
+    pub(crate) async fn detach(&self, id: VpcId, interfaces: &[NetworkInterfaceId]) -> Result<(), VpcError> {
+        let vpc = self.vpc(id);
+        let mut enforced = vpc.enforced.lock().await;
+        for interface in interfaces {
+            let applied = self.network.detach_interface(id, *interface).await?;
+            self.listen(&vpc, id, &mut enforced, applied).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is proposed, if that is not what is written.
+    async fn keep(&self, vpc: &Vpc, enforced: &mut Enforced) -> Result<Arc<VpcPolicy>, VpcError> {
+        let newest = vpc.proposed().clone();
+        let newest = newest.ok_or_else(|| io::Error::other("no policy was proposed"))?;
+        if enforced
+            .kept
+            .as_ref()
+            .is_none_or(|kept| !Arc::ptr_eq(kept, &newest))
+        {
+            let path = self.layout.policy(newest.vpc);
+            let policy = newest.clone();
+            blocking(move || files::write(&path, &serde_json::to_vec(&*policy)?)).await?;
+            enforced.kept = Some(newest.clone());
+        }
+        Ok(newest)
+    }
+
+    /// The metadata service shall listen in the namespace that is there now, and in no other.
+    async fn listen(
+        &self,
+        vpc: &Vpc,
+        id: VpcId,
+        enforced: &mut Enforced,
+        applied: Applied,
+    ) -> Result<(), VpcError> {
+        if enforced.listening == applied.namespace {
+            if applied.namespace.is_none() {
+                self.forget(vpc, id, enforced)?;
+            }
+            return Ok(());
+        }
+        self.metadata.stop(id);
+        enforced.listening = None;
+        if applied.namespace.is_none() {
+            return self.forget(vpc, id, enforced);
+        }
+        if let Some(listener) = self.network.listener(id).await? {
+            self.metadata.serve(id, listener).map_err(VpcError::Metadata)?;
+        }
+        enforced.listening = applied.namespace;
+        Ok(())
+    }
+
+    /// Nothing of the VPC is left here: neither shall its policy's file be. Of the policy only the
+    /// generation is remembered, unless another one has been proposed meanwhile.
+    fn forget(&self, vpc: &Vpc, id: VpcId, enforced: &mut Enforced) -> Result<(), VpcError> {
+        let kept = enforced.kept.take();
+        if let (Some(kept), Some(proposed)) = (kept, vpc.proposed().as_mut())
+            && Arc::ptr_eq(&kept, proposed)
+        {
+            *proposed = Arc::new(VpcPolicy {
+                vpc: id,
+                generation: kept.generation,
+                cidr: kept.cidr,
+                subnets: Vec::new(),
+                interfaces: Vec::new(),
+                groups: Vec::new(),
+            });
+        }
+        match fs::remove_file(self.layout.policy(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Enforces what was kept in files; the policies.
+    pub(crate) async fn restore(
+        &self,
+        needed: impl Fn(NetworkInterfaceId) -> bool,
+    ) -> io::Result<HashMap<VpcId, Arc<VpcPolicy>>> {
+        let dir = self.layout.vpcs();
+        let kept = blocking(move || read_policies(&dir)).await?;
+        for (id, policy) in &kept {
+            if let Err(error) = self.apply(policy, &needed).await {
+                tracing::error!(vpc = %id, %error, "the VPC's policy can't be enforced");
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Repairs what broke, and listens anew where that made another namespace.
+    pub(crate) async fn ensure(&self) -> Result<(), VpcError> {
+        let repaired = self.network.ensure().await?;
+        if repaired.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(?repaired, "repaired the host's network");
+        for id in self.ids() {
+            let vpc = self.vpc(id);
+            let mut enforced = vpc.enforced.lock().await;
+            if let Some(kept) = enforced.kept.clone() {
+                let applied = self.network.apply(&kept).await?;
+                self.listen(&vpc, id, &mut enforced, applied).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_policies(dir: &Path) -> io::Result<HashMap<VpcId, Arc<VpcPolicy>>> {
+    let mut policies = HashMap::new();
+    for name in files::names(dir)? {
+        let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse::<VpcId>().ok()) else {
+            continue;
+        };
+        match serde_json::from_slice::<VpcPolicy>(&fs::read(dir.join(&name))?) {
+            Ok(policy) if policy.vpc == id => drop(policies.insert(id, Arc::new(policy))),
+            _ => tracing::warn!(vpc = %id, "the VPC's policy can't be read; it will be told again"),
+        }
+    }
+    Ok(policies)
+}

@@ -1,0 +1,322 @@
+//! The worker itself: takes what comes, gives each instance its turn, and speaks up by the clock.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cumulet_bus::{Delivery, Reply};
+use cumulet_domain::{
+    id::InstanceId,
+    message::{Action, Command, Query, ReportContent},
+    network::VpcPolicy,
+};
+use cumulet_hypervisor::Event;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    WorkerConfig, WorkerDeps, WorkerError,
+    disks::limit_consoles,
+    files::{Layout, blocking},
+    images::ImageCache,
+    report::Reporter,
+    slots::{Job, Slots},
+    vpcs::Vpcs,
+};
+
+/// Deliveries that are worked on or wait for their turn; beyond, they stay with the bus.
+const WAITING: usize = 4096;
+
+/// Reads that are answered at once.
+const READS: usize = 16;
+
+/// How long a read may take: less than whoever asks waits.
+const READ_DEADLINE: Duration = Duration::from_secs(4);
+
+/// What is read of a console at the most.
+const CONSOLE: usize = 64 * 1024;
+
+/// A console's file is cut at this size, where nothing else keeps it short.
+const CONSOLE_FILE: u64 = 8 << 20;
+
+/// How long unfinished work is waited for at the end; what is not done then is gone on with next time.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How soon a closed mailbox is opened again.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// What was dropped or repeated since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    stale: AtomicU64,
+    expired: AtomicU64,
+    repeated: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn stale(&self) {
+        self.stale.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn expired(&self) {
+        self.expired.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn repeated(&self) {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Commands dropped because a newer one had been seen, or because their deadline had passed, and
+    /// commands that came again after they had been carried out.
+    pub fn read(&self) -> (u64, u64, u64) {
+        (
+            self.stale.load(Ordering::Relaxed),
+            self.expired.load(Ordering::Relaxed),
+            self.repeated.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// The agent of one host.
+pub struct Worker {
+    pub(crate) config: WorkerConfig,
+    pub(crate) deps: WorkerDeps,
+    pub(crate) layout: Layout,
+    pub(crate) slots: Slots,
+    pub(crate) vpcs: Vpcs,
+    pub(crate) cache: ImageCache,
+    pub(crate) reporter: Reporter,
+    pub(crate) launches: Semaphore,
+    pub(crate) counters: Counters,
+    waiting: Arc<Semaphore>,
+    reads: Semaphore,
+}
+
+impl Worker {
+    /// A worker, with what it remembers from before. No guest is touched.
+    ///
+    /// # Errors
+    /// When its files can't be made or read.
+    pub fn new(config: WorkerConfig, deps: WorkerDeps) -> Result<Arc<Worker>, WorkerError> {
+        let layout = Layout::make(&config.state_dir, &config.host)?;
+        Ok(Arc::new(Worker {
+            slots: Slots::open(layout.clone(), deps.clock.now())?,
+            vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
+            cache: ImageCache::new(layout.cache()),
+            reporter: Reporter {
+                bus: deps.bus.clone(),
+                clock: deps.clock.clone(),
+                host: config.host.clone(),
+            },
+            launches: Semaphore::new(config.concurrency.max(1)),
+            counters: Counters::default(),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            reads: Semaphore::new(READS),
+            layout,
+            config,
+            deps,
+        }))
+    }
+
+    /// What was dropped or repeated since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Works until `shutdown` is true. Guests run on.
+    ///
+    /// # Errors
+    /// When it can't begin: the guests can't be listed, or the bus is away.
+    pub async fn run(self: &Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
+        // Listened to before the guests are listed: what happens in between is not missed.
+        let events = self.deps.hypervisor.events();
+        let mut mailbox = self.deps.bus.host_mailbox(&self.config.host).await?;
+        self.restore().await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.clone().watch(events));
+        tasks.spawn(self.clone().keep_time());
+        tasks.spawn(self.clone().supervise());
+        let work = async {
+            loop {
+                match mailbox.next().await {
+                    Some(delivery) => self.deliver(delivery).await,
+                    None => {
+                        tracing::warn!("the mailbox was closed");
+                        tokio::time::sleep(REOPEN).await;
+                        match self.deps.bus.host_mailbox(&self.config.host).await {
+                            Ok(opened) => mailbox = opened,
+                            Err(error) => tracing::warn!(%error, "the mailbox can't be opened"),
+                        }
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            // An error is a sender that has gone, and with it whoever wanted the worker.
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
+        tasks.shutdown().await;
+        let all = u32::try_from(WAITING).unwrap_or(u32::MAX);
+        if tokio::time::timeout(FAREWELL, self.waiting.acquire_many(all))
+            .await
+            .is_err()
+        {
+            tracing::info!("leaves work unfinished; it is gone on with next time");
+        }
+        Ok(())
+    }
+
+    /// Gives a delivery to whom it is for; waits while too many wait.
+    async fn deliver(self: &Arc<Self>, delivery: Delivery) {
+        let Ok(permit) = self.waiting.clone().acquire_owned().await else {
+            return;
+        };
+        match delivery {
+            Delivery::Query(query, reply) => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    this.answer(query, reply).await;
+                    drop(permit);
+                });
+            }
+            Delivery::Command(command) => self.take(command, permit),
+        }
+    }
+
+    fn take(self: &Arc<Self>, command: Command, permit: OwnedSemaphorePermit) {
+        if let Some((id, _)) = command.action.instance() {
+            return self.enqueue(id, Job::Command(command), Some(permit));
+        }
+        match command.action {
+            Action::Metadata(snapshot) => {
+                self.enqueue(snapshot.instance, Job::Metadata(snapshot), Some(permit))
+            }
+            Action::Network(policy) => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    this.enforce(policy).await;
+                    drop(permit);
+                });
+            }
+            Action::ReportAll => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    this.report_all().await;
+                    drop(permit);
+                });
+            }
+            Action::Run { .. } | Action::Stop { .. } | Action::Reboot { .. } | Action::Destroy { .. } => {}
+        }
+    }
+
+    /// Adds a job for an instance, and sees to it that somebody works on the instance.
+    pub(crate) fn enqueue(self: &Arc<Self>, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) {
+        if self.slots.push(id, job, permit) {
+            let this = self.clone();
+            tokio::spawn(async move {
+                while let Some((job, permit)) = this.slots.pop(id) {
+                    this.work(id, job).await;
+                    drop(permit);
+                }
+            });
+        }
+    }
+
+    async fn enforce(&self, policy: Arc<VpcPolicy>) {
+        match self.vpcs.apply(&policy, |id| self.slots.needs(id)).await {
+            Ok(generation) => {
+                let vpc = policy.vpc;
+                self.reporter
+                    .send(ReportContent::NetworkApplied { vpc, generation })
+                    .await;
+            }
+            // Nobody is told: it will be commanded again.
+            Err(error) => tracing::error!(vpc = %policy.vpc, %error, "a policy can't be enforced"),
+        }
+    }
+
+    async fn answer(&self, query: Query, reply: Reply) {
+        let asked = async {
+            let _read = self.reads.acquire().await;
+            match query {
+                Query::ConsoleOutput(id) => self.deps.hypervisor.console_tail(id, CONSOLE).await,
+                Query::Screenshot(id) => self.deps.hypervisor.screenshot(id).await,
+            }
+        };
+        let result = match tokio::time::timeout(READ_DEADLINE, asked).await {
+            Ok(result) => result.map_err(|e| e.to_string()),
+            Err(_) => Err("the hypervisor did not answer in time".to_owned()),
+        };
+        reply.answer(result);
+    }
+
+    /// Looks at guests that the hypervisor says have changed.
+    async fn watch(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
+        loop {
+            match events.recv().await {
+                Ok(Event::Changed(status)) => {
+                    let told = self.slots.record(status.instance);
+                    if told.is_some_and(|r| r.power != status.power) || self.slots.is_busy(status.instance) {
+                        self.enqueue(status.instance, Job::Observe, None);
+                    }
+                }
+                Ok(Event::Resync) | Err(broadcast::error::RecvError::Lagged(_)) => self.report_all().await,
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Heartbeats and full reports.
+    async fn keep_time(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(self.config.heartbeat);
+        let mut full = tokio::time::interval(self.config.full_report);
+        for timer in [&mut beat, &mut full] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        let mut disk_gib = 0;
+        loop {
+            tokio::select! {
+                biased;
+                _ = full.tick() => {
+                    match self.deps.disks.capacity_gib(&self.layout.instances()).await {
+                        Ok(gib) => disk_gib = gib,
+                        Err(error) => tracing::warn!(%error, "can't tell how much disk there is"),
+                    }
+                    self.report_all().await;
+                }
+                _ = beat.tick() => self.heartbeat(disk_gib).await,
+            }
+        }
+    }
+
+    /// Repairs the network and keeps consoles short.
+    async fn supervise(self: Arc<Self>) {
+        let mut timer = tokio::time::interval(self.config.heartbeat);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            timer.tick().await;
+            if let Err(error) = self.vpcs.ensure().await {
+                tracing::error!(%error, "the host's network can't be repaired");
+            }
+            if !self.deps.disks.uses_images() {
+                continue;
+            }
+            let records = self.slots.records();
+            let consoles: Vec<PathBuf> = records.iter().map(|r| self.layout.console(r.instance)).collect();
+            let cut = blocking(move || Ok(limit_consoles(&consoles, CONSOLE_FILE))).await;
+            if let Ok(cut) = cut
+                && !cut.is_empty()
+            {
+                tracing::warn!(?cut, "cut consoles that were too long");
+            }
+        }
+    }
+}
