@@ -1,1 +1,21 @@
-//! See ARCHITECTURE.md.
+//! The front doors: HTTP in, a call of the backend's API, HTTP out; no rule of the business.
+//!
+//! One address serves every service: the scope of a request's signature says which one is meant.
+//!
+//! ```text
+//! http ─▶ auth ─▶ ec2::prologue ─▶ ec2::actions::<family>::<action> ─▶ backend::api
+//!                 query (sts, iam)
+//! ```
+
+pub mod auth;
+mod credentials;
+pub mod door;
+mod ec2;
+mod fault;
+mod http;
+mod iam;
+mod server;
+mod sts;
+
+pub use door::Door;
+pub use server::{Gateway, Running};

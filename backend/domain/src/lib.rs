@@ -4,6 +4,7 @@
 pub mod account;
 pub mod catalogue;
 pub mod crash;
+pub mod dns;
 pub mod error;
 pub mod id;
 pub mod image;

@@ -1,0 +1,31 @@
+//! The cloud's access keys as the verifier of signatures asks for them.
+
+use cumulet_backend::api::{Cloud, accounts};
+use cumulet_domain::account::Principal;
+
+use crate::auth::{Credential, CredentialSource, LookupError};
+
+/// Looks access keys up in the cloud, which keeps the ones used lately.
+#[derive(Clone, Debug)]
+pub(crate) struct CloudCredentials(pub(crate) Cloud);
+
+impl CredentialSource for CloudCredentials {
+    type Principal = Principal;
+
+    async fn lookup(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+    ) -> Result<Option<Credential<Principal>>, LookupError> {
+        if session_token.is_some() {
+            return Err(LookupError::InvalidToken); // no temporary keys are given out yet
+        }
+        match accounts::credential(&self.0, access_key_id).await {
+            Ok(found) => Ok(found.map(|credential| Credential {
+                secret: credential.secret.clone(),
+                principal: credential.principal.clone(),
+            })),
+            Err(error) => Err(LookupError::Unavailable(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The shape of an action, and its row in the table.
+
+use async_trait::async_trait;
+use cumulet_wire::{Operation, Query, XmlBody, decode, response};
+use futures::future::BoxFuture;
+
+use super::{
+    ctx::Ctx,
+    describe::{self, Describe},
+};
+use crate::fault::Fault;
+
+/// An operation that is served. Implemented for the operation's own type of the wire.
+///
+/// It must change things only through `ctx.cloud`: that is what makes DryRun true for every action.
+#[async_trait]
+pub(crate) trait Action: Operation {
+    /// Does it. Permission, refused members and DryRun are seen to before and after.
+    async fn run(ctx: &Ctx, input: Self::Input) -> Result<Self::Output, Fault>;
+}
+
+/// Decodes, runs and writes the answer.
+pub(crate) type Run = for<'a> fn(&'a Ctx, &'a Query<'a>, &'a str) -> BoxFuture<'a, Result<String, Fault>>;
+
+/// A row of the table of actions.
+pub(crate) struct Row {
+    /// The operation's name.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) run: Run,
+    /// Whether its table has the documented filter of this name.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a test compares it with the documentation")
+    )]
+    pub(crate) has_filter: fn(&str) -> bool,
+}
+
+/// The row of an action.
+pub(crate) const fn action<A>() -> Row
+where
+    A: Action,
+    A::Input: Send + 'static,
+    A::Output: Send,
+{
+    Row {
+        name: A::NAME,
+        run: |ctx, query, request_id| {
+            let input = decode::<A::Input>(query);
+            Box::pin(async move {
+                let output = A::run(ctx, input?).await?;
+                Ok(respond(ctx, request_id, &output))
+            })
+        },
+        has_filter: |_| false,
+    }
+}
+
+/// The row of a Describe call.
+pub(crate) const fn listing<D>() -> Row
+where
+    D: Describe,
+    D::Input: Send + Sync + 'static,
+    D::Output: Send,
+{
+    Row {
+        name: D::NAME,
+        run: |ctx, query, request_id| {
+            let input = decode::<D::Input>(query);
+            Box::pin(async move {
+                let output = describe::run::<D>(ctx, input?).await?;
+                Ok(respond(ctx, request_id, &output))
+            })
+        },
+        has_filter: |name| D::FILTERS.has(name),
+    }
+}
+
+fn respond(ctx: &Ctx, request_id: &str, output: &impl XmlBody) -> String {
+    response::ec2_response(ctx.info.name, &ctx.version, request_id, output)
+}

@@ -1,0 +1,4 @@
+//! Machine images.
+
+mod deregister_image;
+mod describe_images;

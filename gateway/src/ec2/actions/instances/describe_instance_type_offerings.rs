@@ -1,0 +1,95 @@
+//! DescribeInstanceTypeOfferings: every offered type in the region, or in each zone.
+
+use async_trait::async_trait;
+use cumulet_backend::api::{Page, PageRequest, instance_types, regions};
+use cumulet_wire::ec2::{
+    instances::{
+        DescribeInstanceTypeOfferings, DescribeInstanceTypeOfferingsRequest,
+        DescribeInstanceTypeOfferingsResult, InstanceTypeOffering,
+    },
+    shared::Filter,
+};
+
+use crate::{
+    ec2::{
+        ctx::Ctx,
+        describe::{Describe, slice},
+        filter::{Filters, Table, on, text},
+        page::Paging,
+    },
+    fault::Fault,
+};
+
+type Row = (u64, InstanceTypeOffering);
+
+#[async_trait]
+impl Describe for DescribeInstanceTypeOfferings {
+    type Row = Row;
+    type Key = u64;
+    const FILTERS: Table<Row> = Table {
+        defs: &[
+            on(&["instance-type"], |(_, row): &Row, sink| {
+                text(&row.instance_type, sink)
+            }),
+            on(&["location"], |(_, row), sink| text(&row.location, sink)),
+        ],
+        tags: None,
+    };
+
+    fn filters(input: &DescribeInstanceTypeOfferingsRequest) -> &[Filter] {
+        &input.filters
+    }
+
+    fn paging(input: &DescribeInstanceTypeOfferingsRequest) -> Paging<'_> {
+        Paging {
+            max_results: input.max_results,
+            next_token: input.next_token.as_deref(),
+            named: false,
+        }
+    }
+
+    async fn load(
+        ctx: &Ctx,
+        input: &DescribeInstanceTypeOfferingsRequest,
+        _: &Filters<Row>,
+        page: PageRequest<u64>,
+    ) -> Result<Page<Row, u64>, Fault> {
+        let kind = input.location_type.as_deref().unwrap_or("region");
+        let zones = regions::availability_zones(&ctx.cloud);
+        let locations: Vec<String> = match kind {
+            "region" => vec![ctx.region().to_owned()],
+            "availability-zone" => zones.into_iter().map(|zone| zone.name).collect(),
+            "availability-zone-id" => zones.into_iter().map(|zone| zone.id).collect(),
+            "outpost" => Vec::new(),
+            other => {
+                let reason = "expecting region, availability-zone, availability-zone-id or outpost";
+                return Err(Fault::invalid("LocationType", other, reason));
+            }
+        };
+        let types = instance_types::describe(&ctx.cloud, &ctx.who, &[]).await?;
+        let offerings = types.iter().flat_map(|t| {
+            locations.iter().map(|location| InstanceTypeOffering {
+                instance_type: Some(t.name.clone()),
+                location_type: Some(kind.to_owned()),
+                location: Some(location.clone()),
+            })
+        });
+        Ok(slice((0..).zip(offerings).collect(), &page))
+    }
+
+    fn key(row: &Row) -> u64 {
+        row.0
+    }
+
+    fn render(
+        _: &Ctx,
+        _: &DescribeInstanceTypeOfferingsRequest,
+        rows: Vec<Row>,
+        next: Option<String>,
+    ) -> DescribeInstanceTypeOfferingsResult {
+        DescribeInstanceTypeOfferingsResult {
+            instance_type_offerings: rows.into_iter().map(|row| row.1).collect(),
+            next_token: next,
+        }
+    }
+}

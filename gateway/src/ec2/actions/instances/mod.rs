@@ -1,0 +1,15 @@
+//! Instances, their life and their types.
+
+mod describe_instance_attribute;
+mod describe_instance_status;
+mod describe_instance_type_offerings;
+mod describe_instance_types;
+mod describe_instances;
+mod filters;
+mod get_console_output;
+mod get_console_screenshot;
+mod modify_instance_attribute;
+mod modify_instance_metadata_options;
+mod power;
+mod run_instances;
+mod type_info;

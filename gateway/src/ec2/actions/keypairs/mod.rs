@@ -1,0 +1,6 @@
+//! Key pairs.
+
+mod create_key_pair;
+mod delete_key_pair;
+mod describe_key_pairs;
+mod import_key_pair;

@@ -1,0 +1,10 @@
+//! The actions, one file each, by family. A file implements `Action` or `Describe` for the operation's
+//! type of the wire; `super::table` lists them.
+
+mod images;
+mod instances;
+mod keypairs;
+mod regions;
+mod security_groups;
+mod tags;
+mod vpcs;

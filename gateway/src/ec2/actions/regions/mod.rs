@@ -1,0 +1,5 @@
+//! Regions, zones and the account.
+
+mod describe_account_attributes;
+mod describe_availability_zones;
+mod describe_regions;

@@ -1,0 +1,88 @@
+//! AuthorizeSecurityGroupIngress and -Egress: add rules, all or none.
+
+use async_trait::async_trait;
+use cumulet_backend::api::security_groups::{self, GroupName};
+use cumulet_domain::network::Direction;
+use cumulet_wire::ec2::{
+    security_groups::{
+        AuthorizeSecurityGroupEgress, AuthorizeSecurityGroupEgressRequest, AuthorizeSecurityGroupEgressResult,
+        AuthorizeSecurityGroupIngress, AuthorizeSecurityGroupIngressRequest, AuthorizeSecurityGroupIngressResult,
+        IpPermission, SecurityGroupRule,
+    },
+    shared::TagSpecification,
+};
+
+use super::which::{Flat, group, permissions};
+use crate::{
+    ec2::{
+        action::Action,
+        ctx::{Ctx, tags_for},
+        render::security_group::{rule, rules},
+    },
+    fault::Fault,
+};
+
+#[async_trait]
+impl Action for AuthorizeSecurityGroupIngress {
+    async fn run(
+        ctx: &Ctx,
+        input: AuthorizeSecurityGroupIngressRequest,
+    ) -> Result<AuthorizeSecurityGroupIngressResult, Fault> {
+        let which = group(input.group_id.as_deref(), input.group_name)?;
+        let flat = Flat {
+            protocol: input.ip_protocol,
+            from: input.from_port,
+            to: input.to_port,
+            cidr: input.cidr_ip,
+            source_name: input.source_security_group_name,
+            source_owner: input.source_security_group_owner_id,
+        };
+        let permissions = permissions(input.ip_permissions, flat)?;
+        let made = add(ctx, &which, Direction::Ingress, &permissions, input.tag_specifications).await?;
+        Ok(AuthorizeSecurityGroupIngressResult {
+            r#return: Some(true),
+            security_group_rules: made,
+        })
+    }
+}
+
+#[async_trait]
+impl Action for AuthorizeSecurityGroupEgress {
+    async fn run(
+        ctx: &Ctx,
+        input: AuthorizeSecurityGroupEgressRequest,
+    ) -> Result<AuthorizeSecurityGroupEgressResult, Fault> {
+        let which = group(input.group_id.as_deref(), None)?;
+        let flat = Flat {
+            protocol: input.ip_protocol,
+            from: input.from_port,
+            to: input.to_port,
+            cidr: input.cidr_ip,
+            source_name: input.source_security_group_name,
+            source_owner: input.source_security_group_owner_id,
+        };
+        let permissions = permissions(input.ip_permissions, flat)?;
+        let made = add(ctx, &which, Direction::Egress, &permissions, input.tag_specifications).await?;
+        Ok(AuthorizeSecurityGroupEgressResult {
+            r#return: Some(true),
+            security_group_rules: made,
+        })
+    }
+}
+
+async fn add(
+    ctx: &Ctx,
+    which: &GroupName,
+    direction: Direction,
+    permissions: &[IpPermission],
+    tags: Vec<TagSpecification>,
+) -> Result<Vec<SecurityGroupRule>, Fault> {
+    let tags = tags_for("security-group-rule", tags)?;
+    let rules = rules(ctx, permissions)?;
+    if rules.is_empty() {
+        return Err(Fault::missing("IpPermissions"));
+    }
+    let made = security_groups::authorize(&ctx.cloud, &ctx.who, which, direction, rules, tags).await?;
+    made.iter().for_each(|view| ctx.touched(view.id));
+    Ok(made.iter().map(|view| rule(ctx, view)).collect())
+}

@@ -1,0 +1,9 @@
+//! Security groups and their rules.
+
+mod authorize;
+mod create_security_group;
+mod delete_security_group;
+mod describe_security_group_rules;
+mod describe_security_groups;
+mod revoke;
+mod which;

@@ -1,0 +1,5 @@
+//! Tags.
+
+mod create_tags;
+mod delete_tags;
+mod describe_tags;

@@ -1,0 +1,4 @@
+//! VPCs and subnets.
+
+mod describe_subnets;
+mod describe_vpcs;

@@ -1,0 +1,155 @@
+//! What every Describe call does alike: filters, pages and tokens. An implementation says what its
+//! rows are, where they come from and how they look.
+
+use async_trait::async_trait;
+use cumulet_backend::api::{Page, PageRequest};
+use cumulet_wire::{Operation, ec2::shared};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    ctx::Ctx,
+    filter::{Filters, Table},
+    page::{self, Paging},
+};
+use crate::fault::Fault;
+
+/// Rows read at once where filters drop some of them.
+const CHUNK: u32 = 1000;
+
+/// A Describe call. Implemented for the operation's own type of the wire.
+#[async_trait]
+pub(crate) trait Describe: Operation {
+    /// What is filtered and shown.
+    type Row: Send + Sync + 'static;
+    /// What a page ends with and the next one starts after.
+    type Key: Serialize + DeserializeOwned + Send + Sync;
+    /// Its filters: at least every one that is documented.
+    const FILTERS: Table<Self::Row>;
+
+    /// The request's filters.
+    fn filters(input: &Self::Input) -> &[shared::Filter];
+
+    /// What the request says about pages; nothing for calls without pages.
+    fn paging(_input: &Self::Input) -> Paging<'_> {
+        Paging::default()
+    }
+
+    /// The rows after `page.after`, at most `page.limit`, in the order of their keys. `filters` may be
+    /// asked for literal values that the database can look for; all filters are applied afterwards.
+    async fn load(
+        ctx: &Ctx,
+        input: &Self::Input,
+        filters: &Filters<Self::Row>,
+        page: PageRequest<Self::Key>,
+    ) -> Result<Page<Self::Row, Self::Key>, Fault>;
+
+    /// What of a row passes the filters: all or nothing, except where a row has parts of its own.
+    fn narrow(row: Self::Row, filters: &Filters<Self::Row>) -> Option<Self::Row> {
+        filters.matches(&row).then_some(row)
+    }
+
+    /// The row's key.
+    fn key(row: &Self::Row) -> Self::Key;
+
+    /// The answer.
+    fn render(ctx: &Ctx, input: &Self::Input, rows: Vec<Self::Row>, next: Option<String>) -> Self::Output;
+}
+
+/// Runs a Describe call.
+///
+/// # Errors
+/// Bad filters, limits or tokens, and what `load` answers.
+pub(crate) async fn run<D: Describe>(ctx: &Ctx, input: D::Input) -> Result<D::Output, Fault>
+where
+    D::Input: Send + Sync + 'static,
+{
+    let filters = Filters::parse(&D::FILTERS, D::filters(&input))?;
+    let paging = D::paging(&input);
+    let limit = page::limit(ctx, &paging)?;
+    let after = paging
+        .next_token
+        .map(|token| page::open(ctx, token))
+        .transpose()?;
+    let (rows, next) = collect::<D>(ctx, &input, &filters, PageRequest { limit, after }).await?;
+    let token = next.map(|key| page::seal(ctx, &key)).transpose()?;
+    Ok(D::render(ctx, &input, rows, token))
+}
+
+/// Reads until the page is full of rows that pass the filters, or there are no more.
+async fn collect<D: Describe>(
+    ctx: &Ctx,
+    input: &D::Input,
+    filters: &Filters<D::Row>,
+    wanted: PageRequest<D::Key>,
+) -> Result<(Vec<D::Row>, Option<D::Key>), Fault>
+where
+    D::Input: Send + Sync + 'static,
+{
+    let limit = wanted.limit.map_or(usize::MAX, |limit| limit as usize);
+    let chunk = match wanted.limit {
+        Some(limit) if !filters.is_empty() => Some(limit.max(CHUNK)),
+        other => other,
+    };
+    let mut after = wanted.after;
+    let mut kept = Vec::new();
+    loop {
+        let page = D::load(ctx, input, filters, PageRequest { limit: chunk, after }).await?;
+        let mut rows = page.rows.into_iter();
+        let mut last = None;
+        while kept.len() < limit {
+            let Some(row) = rows.next() else { break };
+            last = Some(D::key(&row));
+            kept.extend(D::narrow(row, filters));
+        }
+        let unread = rows.next().is_some();
+        match (kept.len() >= limit, page.next) {
+            (true, _) if unread => return Ok((kept, last)),
+            (true, next) => return Ok((kept, next)),
+            (false, None) => return Ok((kept, None)),
+            (false, next) => after = next,
+        }
+    }
+}
+
+/// Rows that are all at hand (regions, zones, types): the page of them after `page.after`, by their
+/// place in the list.
+pub(crate) fn slice<T>(rows: Vec<(u64, T)>, page: &PageRequest<u64>) -> Page<(u64, T), u64> {
+    let after = page.after.map_or(0, |after| after.saturating_add(1));
+    let limit = page.limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut rows: Vec<_> = rows.into_iter().filter(|(place, _)| *place >= after).collect();
+    let next = if rows.len() > limit {
+        rows.get(limit.saturating_sub(1)).map(|row| row.0)
+    } else {
+        None
+    };
+    rows.truncate(limit);
+    Page { rows, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_at_hand_is_cut_into_pages_that_meet() {
+        let all: Vec<(u64, char)> = (0..).zip('a'..='g').collect();
+        let mut seen = String::new();
+        let mut after = None;
+        loop {
+            let page = slice(
+                all.clone(),
+                &PageRequest {
+                    limit: Some(3),
+                    after,
+                },
+            );
+            seen.extend(page.rows.iter().map(|row| row.1));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, "abcdefg");
+        assert_eq!(slice(all, &PageRequest::default()).rows.len(), 7);
+    }
+}

@@ -1,0 +1,18 @@
+//! EC2: the framework around the actions, and the actions.
+//!
+//! A new operation is one file in `actions/<family>/` and one line in [`table`].
+
+pub(crate) mod action;
+mod actions;
+pub(crate) mod ctx;
+pub(crate) mod describe;
+pub(crate) mod error;
+pub(crate) mod filter;
+mod hash;
+pub(crate) mod page;
+pub(crate) mod pattern;
+mod prologue;
+mod render;
+mod table;
+
+pub(crate) use prologue::serve;

@@ -1,0 +1,164 @@
+//! What comes before and after every action: is it known, is it allowed, are its members supported,
+//! is it only a rehearsal, was it asked before; and the audit log.
+
+use cumulet_backend::{
+    api::{ClientToken, Cloud, audit_log},
+    authority,
+};
+use cumulet_domain::{Kind, account::Principal};
+use cumulet_wire::{
+    Known, OperationInfo, Query,
+    ec2::operations,
+    operation::Access,
+    response::{ec2_version, invalid_action},
+};
+
+use super::{ctx::Ctx, hash, table};
+use crate::fault::Fault;
+
+/// Operations of the model that answer as if they were unknown, because a client takes that, and only
+/// that, for "not there" (Terraform's `aws_eip` reads the sentence).
+const AS_IF_UNKNOWN: [&str; 1] = ["DescribeAddressesAttribute"];
+
+/// Ids of a request that the audit log names at the most.
+const AUDITED_IDS: usize = 20;
+
+/// Answers one authenticated request.
+pub(crate) async fn serve(
+    cloud: &Cloud,
+    who: Principal,
+    query: &Query<'_>,
+    request_id: &str,
+) -> Result<String, Fault> {
+    let action = query.action()?;
+    let info = match operations::lookup(action) {
+        Known::Served(info) => info,
+        Known::Unserved if !AS_IF_UNKNOWN.contains(&action) => {
+            let message = format!("The operation {action} is not supported by this cloud.");
+            return Err(Fault::coded("UnsupportedOperation", 400, message));
+        }
+        Known::Unserved | Known::Unknown => return Err(invalid_action(action).into()),
+    };
+    let version = ec2_version(query.get("Version"))?;
+    let rehearse = info.dry_run && is_true(query.get("DryRun"));
+    let cloud_used = if rehearse {
+        cloud.rehearsal()
+    } else {
+        cloud.clone()
+    };
+    let mut ctx = Ctx::new(cloud_used, who, info, version);
+    ctx.listing = hash::request(query, &["NextToken", "MaxResults"]);
+    ctx.token = client_token(info, query);
+    let outcome = run(&ctx, query, request_id).await;
+    if rehearse {
+        return outcome.and_then(|_| Err(dry_run()));
+    }
+    if info.access == Access::Write {
+        audit(cloud, &ctx, query, request_id, &outcome).await;
+    }
+    outcome
+}
+
+async fn run(ctx: &Ctx, query: &Query<'_>, request_id: &str) -> Result<String, Fault> {
+    authority::authorise(&ctx.who, ctx.info.permission, ctx.info.access == Access::Write)?;
+    ctx.info.check_members(query)?;
+    let row = table::find(ctx.info.name).ok_or_else(|| {
+        cumulet_domain::Error::Internal(format!("{} is served and has no action", ctx.info.name))
+    })?;
+    (row.run)(ctx, query, request_id).await
+}
+
+fn is_true(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+}
+
+fn dry_run() -> Fault {
+    let message = "Request would have succeeded, but DryRun flag is set.";
+    Fault::coded("DryRunOperation", 412, message)
+}
+
+fn client_token(info: &OperationInfo, query: &Query<'_>) -> Option<ClientToken> {
+    let name = info.client_token?;
+    let token = query.get(name).filter(|token| !token.is_empty())?;
+    Some(ClientToken {
+        token: token.to_owned(),
+        request_hash: hex::encode(hash::request(query, &[name])),
+    })
+}
+
+/// One row for every mutating call, accepted or refused. The call's outcome does not depend on it: what
+/// was done is done, and a failure to log it is itself logged.
+async fn audit(
+    cloud: &Cloud,
+    ctx: &Ctx,
+    query: &Query<'_>,
+    request_id: &str,
+    outcome: &Result<String, Fault>,
+) {
+    let (code, detail) = match outcome {
+        Ok(_) => ("ok".to_owned(), None),
+        Err(fault) => {
+            let answer = fault.answer();
+            (answer.code.into_owned(), Some(answer.message))
+        }
+    };
+    let entry = audit_log::AuditEntry {
+        account: ctx.who.account,
+        user_name: ctx.who.user_name.clone(),
+        action: ctx.info.permission.to_owned(),
+        resource: resources(ctx, query),
+        outcome: code,
+        request_id: request_id.to_owned(),
+        detail,
+    };
+    if let Err(error) = audit_log::record(cloud, entry).await {
+        tracing::error!(request_id, %error, "the audit log could not be written");
+    }
+}
+
+/// The ids that the request made, then those that it named.
+fn resources(ctx: &Ctx, query: &Query<'_>) -> Option<String> {
+    let mut ids = ctx.all_touched();
+    let named = query
+        .iter()
+        .map(|(_, value)| value)
+        .filter(|value| value.len() < 64 && Kind::of(value).is_some());
+    for id in named {
+        if !ids.iter().any(|known| known == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    ids.truncate(AUDITED_IDS);
+    (!ids.is_empty()).then(|| ids.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_served_operation_has_an_action_and_its_documented_filters() {
+        for info in operations::OPERATIONS {
+            let row = table::find(info.name).unwrap_or_else(|| panic!("{} has no action", info.name));
+            assert_eq!(row.name, info.name);
+            for name in info.filters.map_or(&[][..], |filters| filters.names) {
+                let name = if *name == "tag:<key>" { "tag:Name" } else { name };
+                assert!((row.has_filter)(name), "{} lacks the filter {name}", info.name);
+            }
+        }
+        assert_eq!(table::ROWS.len(), operations::OPERATIONS.len());
+    }
+
+    #[test]
+    fn dry_run_is_read_as_booleans_are() {
+        for (value, expected) in [
+            (None, false),
+            (Some("true"), true),
+            (Some("True"), true),
+            (Some("1"), true),
+            (Some("false"), false),
+        ] {
+            assert_eq!(is_true(value), expected, "{value:?}");
+        }
+    }
+}

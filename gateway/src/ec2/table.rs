@@ -1,0 +1,54 @@
+//! The table of actions: one line for each operation that is served.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use cumulet_wire::ec2::{images, instances, keypairs, regions, security_groups, tags, vpcs};
+
+use super::action::{Row, action, listing};
+
+/// Every action.
+pub(super) static ROWS: &[Row] = &[
+    action::<images::DeregisterImage>(),
+    listing::<images::DescribeImages>(),
+    listing::<instances::DescribeInstances>(),
+    action::<instances::DescribeInstanceAttribute>(),
+    listing::<instances::DescribeInstanceStatus>(),
+    listing::<instances::DescribeInstanceTypeOfferings>(),
+    listing::<instances::DescribeInstanceTypes>(),
+    action::<instances::GetConsoleOutput>(),
+    action::<instances::GetConsoleScreenshot>(),
+    action::<instances::ModifyInstanceAttribute>(),
+    action::<instances::ModifyInstanceMetadataOptions>(),
+    action::<instances::RebootInstances>(),
+    action::<instances::RunInstances>(),
+    action::<instances::StartInstances>(),
+    action::<instances::StopInstances>(),
+    action::<instances::TerminateInstances>(),
+    action::<keypairs::CreateKeyPair>(),
+    action::<keypairs::DeleteKeyPair>(),
+    listing::<keypairs::DescribeKeyPairs>(),
+    action::<keypairs::ImportKeyPair>(),
+    action::<regions::DescribeAccountAttributes>(),
+    listing::<regions::DescribeAvailabilityZones>(),
+    listing::<regions::DescribeRegions>(),
+    action::<security_groups::AuthorizeSecurityGroupEgress>(),
+    action::<security_groups::AuthorizeSecurityGroupIngress>(),
+    action::<security_groups::CreateSecurityGroup>(),
+    action::<security_groups::DeleteSecurityGroup>(),
+    listing::<security_groups::DescribeSecurityGroupRules>(),
+    listing::<security_groups::DescribeSecurityGroups>(),
+    action::<security_groups::RevokeSecurityGroupEgress>(),
+    action::<security_groups::RevokeSecurityGroupIngress>(),
+    action::<tags::CreateTags>(),
+    action::<tags::DeleteTags>(),
+    listing::<tags::DescribeTags>(),
+    listing::<vpcs::DescribeSubnets>(),
+    listing::<vpcs::DescribeVpcs>(),
+];
+
+/// The action of this name.
+pub(super) fn find(name: &str) -> Option<&'static Row> {
+    static BY_NAME: LazyLock<HashMap<&'static str, &'static Row>> =
+        LazyLock::new(|| ROWS.iter().map(|row| (row.name, row)).collect());
+    BY_NAME.get(name).copied()
+}
