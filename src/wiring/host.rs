@@ -17,8 +17,9 @@ use cumulet_domain::{
 use cumulet_hypervisor::{
     Hypervisor,
     fake::{FakeConfig, FakeHypervisor, FaultPlan},
-    libvirt::{Libvirt, LibvirtConfig},
 };
+#[cfg(feature = "libvirt")]
+use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use cumulet_metadata::{MetadataService, TokenSecret};
 use cumulet_worker::{
     MetadataSink, Worker, WorkerConfig, WorkerDeps,
@@ -115,12 +116,18 @@ fn host_name(config: &Config) -> Result<String> {
 }
 
 /// Connects to libvirt.
+#[cfg(feature = "libvirt")]
 async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
     let uri = config.text("libvirt.uri").to_owned();
     let accel = config.text("libvirt.accel").parse().map_err(|e| anyhow::anyhow!("configuration: libvirt.accel: {e}"))?;
     let started = Libvirt::start(LibvirtConfig { uri: uri.clone(), cloud: cloud.into(), accel }).await;
     let hint = || format!("libvirt at {uri} (is libvirtd running? `cumulet up --driver fake` only simulates)");
     Ok(started.with_context(hint)?)
+}
+
+#[cfg(not(feature = "libvirt"))]
+async fn libvirt(_: &Config, _: &str) -> Result<Arc<dyn Hypervisor>> {
+    bail!("this binary was built without libvirt; only --driver fake works")
 }
 
 /// The files of simulated hosts, where there are any.
