@@ -17,26 +17,16 @@ pub(crate) enum Verdict {
 /// Judges a command of `generation` for an instance with this record, or whose record was destroyed at
 /// generation `tombstone`.
 pub(crate) fn judge(record: Option<&Record>, tombstone: Option<u64>, generation: u64, kind: Kind) -> Verdict {
-    if let Some(destroyed) = tombstone {
-        if generation < destroyed {
-            return Verdict::Stale;
-        }
-        if generation == destroyed {
-            return match kind {
-                Kind::Destroy => Verdict::Done,
-                _ => Verdict::Stale,
-            };
-        }
+    let newest = record.map_or(0, |r| r.generation).max(tombstone.unwrap_or(0));
+    if generation < newest {
+        return Verdict::Stale;
     }
-    let Some(record) = record else {
-        return Verdict::Do;
-    };
-    if generation < record.generation {
-        Verdict::Stale
-    } else if generation == record.applied && kind.wants_power() {
-        Verdict::Done
-    } else {
-        Verdict::Do
+    match record {
+        Some(record) if generation == record.applied && kind.wants_power() => Verdict::Done,
+        // A destruction that was cut off still has its record and is done again.
+        None if tombstone == Some(generation) && kind == Kind::Destroy => Verdict::Done,
+        _ if tombstone == Some(generation) && kind != Kind::Destroy => Verdict::Stale,
+        _ => Verdict::Do,
     }
 }
 

@@ -74,6 +74,16 @@ impl Worker {
                 tracing::error!(instance = %record.instance, "no policy for a guest that runs");
                 continue;
             };
+            for interface in record
+                .interfaces
+                .iter()
+                .filter(|id| !has(id) && !there.prepared.contains(id))
+            {
+                tracing::error!(instance = %record.instance, %interface, "the guest's device is gone");
+                if let Err(error) = self.deps.network.prepare_interface(record.vpc, *interface).await {
+                    tracing::error!(%interface, %error, "it can't be made again");
+                }
+            }
             if let Err(error) = self.vpcs.attach(policy, &record.interfaces, |_| false).await {
                 tracing::error!(instance = %record.instance, %error, "a guest that runs has no network");
             }

@@ -21,7 +21,7 @@ pub(crate) fn instance(n: u8) -> InstanceId {
 }
 
 fn address(n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, n)
+    Ipv4Addr::new(10, 0, 0, 10 + n)
 }
 
 fn block() -> Cidr {
