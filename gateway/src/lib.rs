@@ -19,3 +19,6 @@ mod sts;
 
 pub use door::Door;
 pub use server::{Gateway, Running};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! Filters of DescribeInstances, on instances of one reservation.
+
+use super::*;
+
+#[tokio::test]
+async fn a_reservation_shows_only_what_passes() {
+    let world = World::new().await;
+    let ids = world.run(3, "").await;
+    world.ask(&format!("Action=CreateTags&ResourceId.1={}&Tag.1.Key=role&Tag.1.Value=db*1", ids[1])).await;
+    for (filter, expected) in [
+        ("tag:role=db%5C*1", vec![1]),
+        ("tag:role=db%5C*2", vec![]),
+        ("tag-key=ro*", vec![1]),
+        ("launch-index=2", vec![2]),
+        ("instance-state-name=pending", vec![0, 1, 2]),
+        ("instance-state-name=running", vec![]),
+        ("instance-state-name=nonsense", vec![]),
+        ("instance-state-code=0", vec![0, 1, 2]),
+        ("image-id=ami-*", vec![0, 1, 2]),
+        ("vpc-id=nonsense", vec![]),
+        ("instance.group-name=default", vec![0, 1, 2]),
+        ("network-interface.status=in-use", vec![0, 1, 2]),
+        ("launch-time=2026-11-21T*", vec![0, 1, 2]),
+        ("availability-zone=us-east-1?", vec![0, 1, 2]),
+        ("outpost-arn=*", vec![]),
+    ] {
+        let (name, value) = filter.split_once('=').unwrap();
+        let xml = world.ask(&format!("Action=DescribeInstances&Filter.1.Name={name}&Filter.1.Value.1={value}")).await;
+        let expected: Vec<&String> = expected.iter().map(|i: &usize| &ids[*i]).collect();
+        assert_eq!(all(&xml, "instanceId").iter().collect::<Vec<_>>(), expected, "{filter}");
+        assert_eq!(xml.contains("<reservationSet/>"), expected.is_empty(), "{filter}");
+    }
+    let both = format!(
+        "Action=DescribeInstances&Filter.1.Name=instance-id&Filter.1.Value.1={}&Filter.1.Value.2={}&\
+         Filter.2.Name=launch-index&Filter.2.Value.1=0",
+        ids[0], ids[2]
+    );
+    assert_eq!(all(&world.ask(&both).await, "instanceId"), ids[..1]);
+}

@@ -1,0 +1,191 @@
+//! The door over a real cloud on a database of its own, without hosts that do anything.
+
+mod dry_run;
+mod filters;
+mod http;
+mod instances;
+mod paging;
+mod resources;
+mod wrong;
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use cumulet_backend::{
+    api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
+    bootstrap::{Plan, bootstrap},
+    conductor::Wake,
+    entity::host,
+    store::{Options, connect},
+};
+use cumulet_bus::LocalBus;
+use cumulet_certs::{MasterKey, Sealer};
+use cumulet_domain::{
+    account::{AccountId, Principal, Role},
+    image::DiskFormat,
+    network::Cidr,
+    time::{ManualClock, Timestamp},
+};
+use cumulet_wire::{Protocol, Query};
+use sea_orm::{EntityTrait, IntoActiveModel};
+
+use crate::{ec2, fault::Answer};
+
+/// 2026-11-21T00:00:00Z.
+pub(crate) const NOW: Timestamp = Timestamp(1_795_219_200_000);
+
+/// A cloud with one account, one host and one image.
+pub(crate) struct World {
+    pub(crate) cloud: Cloud,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) who: Principal,
+    pub(crate) access_key_id: String,
+    pub(crate) secret: String,
+    pub(crate) image: String,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            path: dir.path().join("cumulet.db"),
+            readers: 2,
+        };
+        let rng = SharedRng::seeded(7);
+        let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([3; 32])));
+        let clock = Arc::new(ManualClock::new(NOW));
+        let parts = Parts::new(connect(&options).await.unwrap(), clock.clone(), rng, sealer);
+        let pool = Cidr::new(Ipv4Addr::new(203, 0, 113, 0), 24);
+        let plan = Plan {
+            availability_zones: vec!["us-east-1a".into()],
+            public_pool: pool,
+        };
+        let first = bootstrap(&parts, &plan).await.unwrap();
+        add_host(&parts).await;
+        let image = add_image(&parts, first.account).await;
+        let config = CloudConfig {
+            region: "us-east-1".into(),
+            availability_zones: plan.availability_zones,
+            public_pool: pool,
+            cloud_id: first.cloud_id,
+            hypervisor: "fake".into(),
+        };
+        let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
+        let credential = accounts::credential(&cloud, &first.access_key_id).await.unwrap().unwrap();
+        World {
+            who: credential.principal.clone(),
+            secret: credential.secret.expose().clone(),
+            access_key_id: first.access_key_id,
+            image,
+            cloud,
+            clock,
+            _dir: dir,
+        }
+    }
+
+    /// Someone of another account.
+    pub(crate) fn stranger(&self) -> Principal {
+        Principal {
+            account: AccountId(999_999_999_999),
+            user_id: "AIDASTRANGER".into(),
+            user_name: "stranger".into(),
+            access_key_id: "AKIASTRANGER".into(),
+            role: Role::Administrator,
+        }
+    }
+
+    /// A reader of the same account.
+    pub(crate) fn reader(&self) -> Principal {
+        Principal {
+            role: Role::ReadOnly,
+            ..self.who.clone()
+        }
+    }
+
+    /// Asks as the administrator; panics with the refusal.
+    pub(crate) async fn ask(&self, body: &str) -> String {
+        self.try_as(&self.who, body).await.unwrap_or_else(|answer| panic!("{body}: {answer:?}"))
+    }
+
+    /// The code of the refusal; panics with the answer.
+    pub(crate) async fn refused(&self, body: &str) -> String {
+        match self.try_as(&self.who, body).await {
+            Ok(xml) => panic!("{body}: {xml}"),
+            Err(answer) => answer.code.into_owned(),
+        }
+    }
+
+    pub(crate) async fn try_as(&self, who: &Principal, body: &str) -> Result<String, Answer> {
+        let body = body.replace("{image}", &self.image);
+        let query = Query::parse(body.as_bytes(), Protocol::Ec2).map_err(|e| crate::fault::Fault::from(e).answer())?;
+        ec2::serve(&self.cloud, who.clone(), &query, "req-1").await.map_err(|fault| {
+            assert_eq!(fault.hidden(), None, "{body}");
+            fault.answer()
+        })
+    }
+
+    /// Launches instances and answers their ids.
+    pub(crate) async fn run(&self, count: u32, rest: &str) -> Vec<String> {
+        let body = format!("Action=RunInstances&ImageId={{image}}&MinCount={count}&MaxCount={count}&InstanceType=t3.nano{rest}");
+        all(&self.ask(&body).await, "instanceId")
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+async fn add_host(parts: &Parts) {
+    let row = host::Model {
+        id: "host-1".into(),
+        availability_zone: "us-east-1a".into(),
+        hypervisor: "fake".into(),
+        enabled: 1,
+        vcpus: 1000,
+        memory_mib: 1_000_000,
+        disk_gib: 100_000,
+        vcpus_max: 1000,
+        memory_mib_max: 1_000_000,
+        disk_gib_max: 100_000,
+        vcpus_used: 0,
+        memory_mib_used: 0,
+        disk_gib_used: 0,
+        last_seen: NOW.0,
+        created_at: NOW.0,
+    };
+    let write = parts.store.write(move |txn| {
+        Box::pin(async move {
+            let insert = host::Entity::insert(row.into_active_model()).exec_without_returning(txn).await;
+            insert.map(drop).map_err(cumulet_backend::store::failed)
+        })
+    });
+    write.await.unwrap();
+}
+
+async fn add_image(parts: &Parts, account: AccountId) -> String {
+    let new = images::NewImage {
+        account,
+        name: "tiny".into(),
+        description: "a tiny guest".into(),
+        public: false,
+        architecture: "x86_64".into(),
+        format: DiskFormat::Qcow2,
+        sha256: "0".repeat(64),
+        size_bytes: 1 << 20,
+        virtual_bytes: 1 << 30,
+        root_device: "/dev/vda".into(),
+    };
+    images::register(parts, new).await.unwrap().id().to_string()
+}
+
+/// The texts of all elements of this name.
+pub(crate) fn all(xml: &str, name: &str) -> Vec<String> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let pieces = xml.split(&open).skip(1);
+    pieces.map(|piece| piece.split(&close).next().unwrap().to_owned()).collect()
+}
+
+/// The text of the first element of this name.
+pub(crate) fn one(xml: &str, name: &str) -> String {
+    all(xml, name).into_iter().next().unwrap_or_else(|| panic!("no {name} in {xml}"))
+}
