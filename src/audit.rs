@@ -32,7 +32,11 @@ pub(crate) struct Audit {
 /// Audits this host. `given` says that the configuration's driver was named by the operator; otherwise
 /// the one that the cloud last ran with is used.
 pub(crate) async fn run(state: &StateDir, parts: &Parts, config: Config, given: bool) -> Result<Audit> {
-    let config = if given { config } else { with_last_driver(parts, config).await? };
+    let config = if given {
+        config
+    } else {
+        with_last_driver(parts, config).await?
+    };
     let first = bootstrap::existing(parts.store.read()).await?;
     let first = first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet"))?;
     let expected = Expected::load(parts).await?;
@@ -62,13 +66,23 @@ impl Expected {
         let claims = claims(&rows, &host::Entity::find().all(conn).await?);
         let state = |row: &instance::Model| State::from_name(&row.state).unwrap_or(State::Terminated);
         let instances = rows.iter().map(|row| {
-            (InstanceId::from_db(row.id), (state(row), row.host.clone(), VpcId::from_db(row.vpc)))
+            (
+                InstanceId::from_db(row.id),
+                (state(row), row.host.clone(), VpcId::from_db(row.vpc)),
+            )
         });
         let interfaces = interface::Entity::find().all(conn).await?;
-        let interfaces = interfaces
-            .iter()
-            .map(|row| (NetworkInterfaceId::from_db(row.id), InstanceId::from_db(row.instance)));
-        Ok(Expected { instances: instances.collect(), interfaces: interfaces.collect(), claims })
+        let interfaces = interfaces.iter().map(|row| {
+            (
+                NetworkInterfaceId::from_db(row.id),
+                InstanceId::from_db(row.instance),
+            )
+        });
+        Ok(Expected {
+            instances: instances.collect(),
+            interfaces: interfaces.collect(),
+            claims,
+        })
     }
 
     fn state(&self, instance: InstanceId) -> Option<State> {
@@ -80,16 +94,37 @@ impl Expected {
 fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
     let mut differences = Vec::new();
     for host in hosts {
-        let on = || rows.iter().filter(|row| row.host.as_deref() == Some(host.id.as_str()));
+        let on = || {
+            rows.iter()
+                .filter(|row| row.host.as_deref() == Some(host.id.as_str()))
+        };
         let claimed = || on().filter(|row| row.claimed != 0);
         let sums = [
-            ("vCPUs", claimed().map(|row| row.vcpus).sum::<i64>(), host.vcpus_used, host.vcpus_max),
-            ("MiB of memory", claimed().map(|row| row.memory_mib).sum(), host.memory_mib_used, host.memory_mib_max),
-            ("GiB of disk", on().map(|row| row.disk_gib).sum(), host.disk_gib_used, host.disk_gib_max),
+            (
+                "vCPUs",
+                claimed().map(|row| row.vcpus).sum::<i64>(),
+                host.vcpus_used,
+                host.vcpus_max,
+            ),
+            (
+                "MiB of memory",
+                claimed().map(|row| row.memory_mib).sum(),
+                host.memory_mib_used,
+                host.memory_mib_max,
+            ),
+            (
+                "GiB of disk",
+                on().map(|row| row.disk_gib).sum(),
+                host.disk_gib_used,
+                host.disk_gib_max,
+            ),
         ];
         for (what, sum, used, max) in sums {
             if sum != used {
-                differences.push(format!("host {}: {used} {what} are claimed, its instances have {sum}", host.id));
+                differences.push(format!(
+                    "host {}: {used} {what} are claimed, its instances have {sum}",
+                    host.id
+                ));
             }
             if used > max && what != "GiB of disk" {
                 differences.push(format!("host {}: {used} {what} are claimed of {max}", host.id));
@@ -109,7 +144,11 @@ fn compare(expected: &Expected, found: &[HostObject], simulated: bool) -> Audit 
         audit.differences.extend(unexpected(expected, object));
     }
     let have = |kind: ObjectKind| -> BTreeSet<InstanceId> {
-        found.iter().filter(|object| object.kind == kind).filter_map(|object| object.instance).collect()
+        found
+            .iter()
+            .filter(|object| object.kind == kind)
+            .filter_map(|object| object.instance)
+            .collect()
     };
     let (domains, disks) = (have(ObjectKind::Domain), have(ObjectKind::Disk));
     let interfaces: BTreeSet<_> = found.iter().filter_map(|object| object.interface).collect();
@@ -118,16 +157,23 @@ fn compare(expected: &Expected, found: &[HostObject], simulated: bool) -> Audit 
             continue;
         }
         if *state == State::Running && !domains.contains(id) {
-            audit.differences.push(format!("{id} is running in the database and has no guest"));
+            audit
+                .differences
+                .push(format!("{id} is running in the database and has no guest"));
         }
         if !simulated && !disks.contains(id) {
-            audit.differences.push(format!("{id} is {} in the database and has no disk", state.name()));
+            audit.differences.push(format!(
+                "{id} is {} in the database and has no disk",
+                state.name()
+            ));
         }
     }
     for (interface, instance) in &expected.interfaces {
         let running = expected.state(*instance) == Some(State::Running);
         if !simulated && running && !interfaces.contains(interface) {
-            audit.differences.push(format!("{interface} of {instance} is not on the host"));
+            audit
+                .differences
+                .push(format!("{interface} of {instance} is not on the host"));
         }
     }
     audit
@@ -141,7 +187,9 @@ fn unexpected(expected: &Expected, object: &HostObject) -> Option<String> {
         let state = expected.state(id);
         if ended(state) {
             let state = state.map_or("unknown", State::name);
-            return Some(format!("a {kind:?} of {id} is on the host; the instance is {state}"));
+            return Some(format!(
+                "a {kind:?} of {id} is on the host; the instance is {state}"
+            ));
         }
         if kind == ObjectKind::Domain && object.on && state == Some(State::Stopped) {
             return Some(format!("{id} is stopped in the database and its guest runs"));
@@ -151,7 +199,9 @@ fn unexpected(expected: &Expected, object: &HostObject) -> Option<String> {
     if let Some(id) = object.interface {
         let owner = expected.interfaces.get(&id);
         if ended(owner.and_then(|instance| expected.state(*instance))) {
-            return Some(format!("a {kind:?} {id} is on the host and belongs to no living instance"));
+            return Some(format!(
+                "a {kind:?} {id} is on the host and belongs to no living instance"
+            ));
         }
         return None;
     }
@@ -172,18 +222,36 @@ mod tests {
 
     fn expected(state: State) -> Expected {
         let row = (state, Some("h".to_owned()), VpcId::new(1 << 40));
-        Expected { instances: [(id(1), row)].into(), ..Expected::default() }
+        Expected {
+            instances: [(id(1), row)].into(),
+            ..Expected::default()
+        }
     }
 
     fn object(kind: ObjectKind, instance: InstanceId, on: bool) -> HostObject {
-        HostObject { kind, instance: Some(instance), interface: None, vpc: None, on }
+        HostObject {
+            kind,
+            instance: Some(instance),
+            interface: None,
+            vpc: None,
+            on,
+        }
     }
 
     #[test]
     fn agreement_is_silence() {
-        let found = [object(ObjectKind::Domain, id(1), true), object(ObjectKind::Disk, id(1), false)];
-        assert_eq!(compare(&expected(State::Running), &found, false).differences, [""; 0]);
-        assert_eq!(compare(&expected(State::Terminated), &[], false).differences, [""; 0]);
+        let found = [
+            object(ObjectKind::Domain, id(1), true),
+            object(ObjectKind::Disk, id(1), false),
+        ];
+        assert_eq!(
+            compare(&expected(State::Running), &found, false).differences,
+            [""; 0]
+        );
+        assert_eq!(
+            compare(&expected(State::Terminated), &[], false).differences,
+            [""; 0]
+        );
     }
 
     #[test]

@@ -28,25 +28,85 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 
 /// Every key.
 pub(crate) const KEYS: &[Key] = &[
-    key("listen", "127.0.0.1:8773", "Address and port of the API (EC2, IAM, STS)."),
+    key(
+        "listen",
+        "127.0.0.1:8773",
+        "Address and port of the API (EC2, IAM, STS).",
+    ),
     key("region", "us-east-1", "The region's name."),
-    key("availability_zone", "us-east-1a", "This host's availability zone: the region and one letter."),
-    key("driver", "libvirt", "What runs instances: `libvirt`, or `fake`, which simulates and says so."),
+    key(
+        "availability_zone",
+        "us-east-1a",
+        "This host's availability zone: the region and one letter.",
+    ),
+    key(
+        "driver",
+        "libvirt",
+        "What runs instances: `libvirt`, or `fake`, which simulates and says so.",
+    ),
     key("host", "", "This host's name in the cloud; empty: the machine's."),
-    key("http.workers", "0", "Threads that serve the API; 0: one for each processor."),
-    key("auth.sigv2", "false", "Accept the old signature version 2 (SHA-256; for boto 2 and old euca2ools)."),
+    key(
+        "http.workers",
+        "0",
+        "Threads that serve the API; 0: one for each processor.",
+    ),
+    key(
+        "auth.sigv2",
+        "false",
+        "Accept the old signature version 2 (SHA-256; for boto 2 and old euca2ools).",
+    ),
     key("libvirt.uri", "qemu:///system", "The libvirt daemon."),
-    key("libvirt.accel", "auto", "`kvm`, `qemu` (emulation), or `auto`: KVM where a probe guest runs on it."),
-    key("libvirt.stop_grace", "60", "Seconds that a guest has to obey the power button before it is cut."),
-    key("network.public_pool", "", "Block for public addresses; empty: a /24 of 198.18.0.0/15 that is free here, chosen at first start."),
-    key("network.egress", "false", "Let instances open connections out of the public side."),
-    key("scheduler.cpu_allocation_ratio", "16.0", "vCPUs that may be given out for each processor."),
-    key("scheduler.ram_allocation_ratio", "1.5", "Memory that may be given out for each byte there is."),
-    key("scheduler.disk_allocation_ratio", "1.0", "Disk that may be given out for each byte there is."),
-    key("fake.hosts", "1", "With `driver = \"fake\"`: how many hosts to simulate."),
+    key(
+        "libvirt.accel",
+        "auto",
+        "`kvm`, `qemu` (emulation), or `auto`: KVM where a probe guest runs on it.",
+    ),
+    key(
+        "libvirt.stop_grace",
+        "60",
+        "Seconds that a guest has to obey the power button before it is cut.",
+    ),
+    key(
+        "network.public_pool",
+        "",
+        "Block for public addresses; empty: a /24 of 198.18.0.0/15 that is free here, chosen at first start.",
+    ),
+    key(
+        "network.egress",
+        "false",
+        "Let instances open connections out of the public side.",
+    ),
+    key(
+        "scheduler.cpu_allocation_ratio",
+        "16.0",
+        "vCPUs that may be given out for each processor.",
+    ),
+    key(
+        "scheduler.ram_allocation_ratio",
+        "1.5",
+        "Memory that may be given out for each byte there is.",
+    ),
+    key(
+        "scheduler.disk_allocation_ratio",
+        "1.0",
+        "Disk that may be given out for each byte there is.",
+    ),
+    key(
+        "fake.hosts",
+        "1",
+        "With `driver = \"fake\"`: how many hosts to simulate.",
+    ),
     key("fake.vcpus", "4096", "Processors of each simulated host."),
-    key("fake.memory_mib", "16777216", "Memory of each simulated host, in MiB."),
-    key("fake.latency_ms", "0", "Time that each call to a simulated hypervisor takes, in milliseconds."),
+    key(
+        "fake.memory_mib",
+        "16777216",
+        "Memory of each simulated host, in MiB.",
+    ),
+    key(
+        "fake.latency_ms",
+        "0",
+        "Time that each call to a simulated hypervisor takes, in milliseconds.",
+    ),
 ];
 
 /// The values in force.
@@ -56,15 +116,25 @@ pub(crate) struct Config(BTreeMap<&'static str, String>);
 impl Config {
     /// Defaults, then the file, then the environment, then `given` (the command line).
     pub(crate) fn load(file: Option<&Path>, given: &[(&'static str, Option<String>)]) -> Result<Self> {
-        let mut values: BTreeMap<_, _> = KEYS.iter().map(|key| (key.name, key.default.to_owned())).collect();
+        let mut values: BTreeMap<_, _> = KEYS
+            .iter()
+            .map(|key| (key.name, key.default.to_owned()))
+            .collect();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).with_context(|| format!("the configuration {}", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("the configuration {}", path.display()))?;
             let from_file = parse(&text).with_context(|| format!("the configuration {}", path.display()))?;
             values.extend(from_file);
         }
-        let from_env = KEYS.iter().filter_map(|key| Some((key.name, std::env::var(key.variable()).ok()?)));
+        let from_env = KEYS
+            .iter()
+            .filter_map(|key| Some((key.name, std::env::var(key.variable()).ok()?)));
         values.extend(from_env);
-        values.extend(given.iter().filter_map(|(name, value)| Some((*name, value.clone()?))));
+        values.extend(
+            given
+                .iter()
+                .filter_map(|(name, value)| Some((*name, value.clone()?))),
+        );
         Ok(Config(values))
     }
 
@@ -82,7 +152,8 @@ impl Config {
     /// A key's value as something typed.
     pub(crate) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T> {
         let text = self.text(name);
-        text.parse().map_err(|error| anyhow!("configuration: {name} = {text:?}: {error}"))
+        text.parse()
+            .map_err(|error| anyhow!("configuration: {name} = {text:?}: {error}"))
     }
 }
 
@@ -124,11 +195,17 @@ mod tests {
 
     #[test]
     fn a_file_sets_keys_and_unknown_ones_are_named() {
-        let values = parse("region = \"eu-1\"\n[scheduler]\ncpu_allocation_ratio = 4.5\n[auth]\nsigv2 = true").unwrap();
+        let values =
+            parse("region = \"eu-1\"\n[scheduler]\ncpu_allocation_ratio = 4.5\n[auth]\nsigv2 = true")
+                .unwrap();
         assert_eq!(values["region"], "eu-1");
         assert_eq!(values["scheduler.cpu_allocation_ratio"], "4.5");
         assert_eq!(values["auth.sigv2"], "true");
-        for (text, named) in [("regoin = 1", "regoin"), ("listen = [1]", "listen"), ("=", "TOML")] {
+        for (text, named) in [
+            ("regoin = 1", "regoin"),
+            ("listen = [1]", "listen"),
+            ("=", "TOML"),
+        ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(named), "{error}");
         }
@@ -138,13 +215,21 @@ mod tests {
     fn a_wrong_type_is_named_with_its_key() {
         let config = Config::load(None, &[("http.workers", Some("many".into()))]).unwrap();
         let error = config.get::<usize>("http.workers").unwrap_err().to_string();
-        assert!(error.contains("http.workers") && error.contains("many"), "{error}");
+        assert!(
+            error.contains("http.workers") && error.contains("many"),
+            "{error}"
+        );
     }
 
     #[test]
     fn every_default_has_its_key_once() {
         for key in KEYS {
-            assert_eq!(KEYS.iter().filter(|other| other.name == key.name).count(), 1, "{}", key.name);
+            assert_eq!(
+                KEYS.iter().filter(|other| other.name == key.name).count(),
+                1,
+                "{}",
+                key.name
+            );
         }
     }
 }

@@ -35,7 +35,9 @@ impl StateDir {
 
     /// The directory at `path`, which must be there.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let path = path.canonicalize().with_context(|| format!("the state directory {}", path.display()))?;
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("the state directory {}", path.display()))?;
         Ok(StateDir(path))
     }
 
@@ -63,25 +65,28 @@ impl StateDir {
 
     pub(crate) fn master_key(&self, make: bool) -> Result<MasterKey> {
         let path = self.0.join("master.key");
-        let key = if make { MasterKey::load_or_create(&path, &mut rand::rng()) } else { MasterKey::load(&path) };
+        let key = if make {
+            MasterKey::load_or_create(&path, &mut rand::rng())
+        } else {
+            MasterKey::load(&path)
+        };
         key.with_context(|| format!("the master key {}", path.display()))
     }
 
     /// Keeps a second cloud out of the directory as long as the answer lives.
     pub(crate) fn lock(&self) -> Result<Flock<File>> {
         let path = self.0.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         let file = file.with_context(|| path.display().to_string())?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(lock),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!("a cloud runs in {} already", self.0.display()),
             Err((_, error)) => Err(error).with_context(|| path.display().to_string()),
         }
-    }
-
-    /// Whether a cloud runs in the directory now.
-    pub(crate) fn is_running(&self) -> bool {
-        self.lock().is_err()
     }
 }
 
@@ -94,9 +99,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(&dir.path().join("state")).unwrap();
         let lock = state.lock().unwrap();
-        assert!(state.is_running());
+        assert!(state.lock().is_err());
         drop(lock);
-        assert!(!state.is_running());
+        assert!(state.lock().is_ok());
     }
 
     #[test]

@@ -8,9 +8,15 @@ use tracing_subscriber::EnvFilter;
 /// `info,cumulet_worker=debug`).
 pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("CUMULET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first log.
-    let started = if std::io::stderr().is_terminal() { builder.try_init() } else { builder.json().try_init() };
+    let started = if std::io::stderr().is_terminal() {
+        builder.try_init()
+    } else {
+        builder.json().try_init()
+    };
     drop(started);
 }
 

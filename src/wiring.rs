@@ -19,8 +19,8 @@ use cumulet_backend::{
     store::{Options, connect, settings},
 };
 use cumulet_bus::LocalBus;
-use cumulet_gateway::{Gateway, auth::SigV2Policy};
 use cumulet_domain::time::{Clock, SystemClock};
+use cumulet_gateway::{Gateway, auth::SigV2Policy};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{config::Config, state::StateDir};
@@ -50,12 +50,20 @@ pub(crate) struct Assembled {
 /// Opens everything that is on disk, makes what the first start makes, and wires the roles.
 pub(crate) async fn assemble(state: &StateDir, config: &Config) -> Result<Assembled> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options { path: state.database(), readers: 4 };
-    let store = connect(&options).await.with_context(|| format!("the database {}", options.path.display()))?;
+    let options = Options {
+        path: state.database(),
+        readers: 4,
+    };
+    let store = connect(&options)
+        .await
+        .with_context(|| format!("the database {}", options.path.display()))?;
     let sealer = Arc::new(state.sealer(true)?);
     let parts = Parts::new(store.clone(), clock.clone(), SharedRng::system(), sealer);
     let zone = config.text("availability_zone").to_owned();
-    let plan = Plan { availability_zones: vec![zone.clone()], public_pool: pool::choose(config)? };
+    let plan = Plan {
+        availability_zones: vec![zone.clone()],
+        public_pool: pool::choose(config)?,
+    };
     let first = bootstrap(&parts, &plan).await.context("the first start")?;
 
     let bus = Arc::new(LocalBus::new());
@@ -69,9 +77,26 @@ pub(crate) async fn assemble(state: &StateDir, config: &Config) -> Result<Assemb
         hypervisor: driver.name().into(),
     };
     let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
-    let conductor = Conductor::new(store, bus.clone(), clock.clone(), wake, conductor_settings(config)?);
-    let hosts = driver.workers(&HostParts { state, config, bus, clock })?;
-    Ok(Assembled { cloud, parts, first, conductor, hosts })
+    let conductor = Conductor::new(
+        store,
+        bus.clone(),
+        clock.clone(),
+        wake,
+        conductor_settings(config)?,
+    );
+    let hosts = driver.workers(&HostParts {
+        state,
+        config,
+        bus,
+        clock,
+    })?;
+    Ok(Assembled {
+        cloud,
+        parts,
+        first,
+        conductor,
+        hosts,
+    })
 }
 
 fn conductor_settings(config: &Config) -> Result<Settings> {
@@ -138,7 +163,11 @@ pub(crate) fn door(assembled: &Assembled, config: &Config) -> Result<BoundDoor> 
     if config.get("auth.sigv2")? {
         gateway.auth.sigv2 = SigV2Policy::Sha256;
     }
-    Ok(BoundDoor { gateway, cloud: assembled.cloud.clone(), address })
+    Ok(BoundDoor {
+        gateway,
+        cloud: assembled.cloud.clone(),
+        address,
+    })
 }
 
 impl BoundDoor {
@@ -180,7 +209,12 @@ async fn observe(
     let driver = Driver::observe(state, config, cloud, scratch).await?;
     let (bus, clock) = (Arc::new(LocalBus::new()), Arc::new(SystemClock));
     let mut found = Vec::new();
-    for worker in driver.workers(&HostParts { state, config, bus, clock })? {
+    for worker in driver.workers(&HostParts {
+        state,
+        config,
+        bus,
+        clock,
+    })? {
         found.extend(worker.inventory().await?);
     }
     Ok(found)

@@ -116,15 +116,25 @@ impl Account {
 
 async fn zones(parts: &Parts) -> Result<Vec<String>> {
     let zone = settings::get(parts.store.read(), wiring::ZONE).await?;
-    Ok(vec![zone.context("the cloud has not been started yet; `cumulet up` first")?])
+    Ok(vec![zone.context(
+        "the cloud has not been started yet; `cumulet up` first",
+    )?])
 }
 
 impl User {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             User::Create(create) => operator::run(&create.of.place.clone(), |_, parts| async move {
-                let role = if create.read_only { Role::ReadOnly } else { Role::Administrator };
-                say(accounts::create_user(&parts, create.of.account, &create.name, role).await?.id);
+                let role = if create.read_only {
+                    Role::ReadOnly
+                } else {
+                    Role::Administrator
+                };
+                say(
+                    accounts::create_user(&parts, create.of.account, &create.name, role)
+                        .await?
+                        .id,
+                );
                 Ok(())
             }),
             User::List(of) => operator::run(&of.place.clone(), |_, parts| async move {

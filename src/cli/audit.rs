@@ -24,7 +24,10 @@ pub(crate) struct Audit {
 impl Audit {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let state = self.place.open()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
         let report = runtime.block_on(async {
             let parts = super::operator::parts(&state).await?;
             let config = Config::load(None, &[("driver", self.driver.clone())])?;
@@ -36,8 +39,16 @@ impl Audit {
             for difference in &report.differences {
                 say(difference);
             }
-            say(format_args!("{} objects compared, {} differences", report.compared, report.differences.len()));
+            say(format_args!(
+                "{} objects compared, {} differences",
+                report.compared,
+                report.differences.len()
+            ));
         }
-        Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.differences.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

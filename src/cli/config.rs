@@ -13,9 +13,17 @@ pub(crate) struct ShowConfig {}
 
 impl ShowConfig {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        say("# Keys of the file given with `cumulet up --config FILE` (TOML). The environment variable wins over the file.");
+        say(
+            "# Keys of the file given with `cumulet up --config FILE` (TOML). The environment variable wins over the file.",
+        );
         for key in KEYS {
-            say(format_args!("\n# {}\n# ${}\n{} = {:?}", key.doc, key.variable(), key.name, key.default));
+            say(format_args!(
+                "\n# {}\n# ${}\n{} = {:?}",
+                key.doc,
+                key.variable(),
+                key.name,
+                key.default
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

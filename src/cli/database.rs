@@ -20,17 +20,25 @@ pub(crate) enum Db {
 
 impl Db {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let place = match self {
             Db::Migrate(place) | Db::Status(place) => place,
         };
-        let options = Options { path: place.open()?.database(), readers: 1 };
+        let options = Options {
+            path: place.open()?.database(),
+            readers: 1,
+        };
         runtime.block_on(async {
             if let Db::Migrate(_) = self {
                 drop(connect(&options).await?);
             }
             for (name, applied) in schema(&options).await? {
-                say(format_args!("{:8} {name}", if applied { "applied" } else { "pending" }));
+                say(format_args!(
+                    "{:8} {name}",
+                    if applied { "applied" } else { "pending" }
+                ));
             }
             Ok(ExitCode::SUCCESS)
         })

@@ -38,7 +38,10 @@ async fn variables(parts: &Parts) -> Result<Vec<(&'static str, String)>> {
     let setting = async |name| anyhow::Ok(settings::get(parts.store.read(), name).await?);
     let endpoint = setting(wiring::ENDPOINT).await?.context(missing)?;
     let region = setting(wiring::REGION).await?.context(missing)?;
-    let key = bootstrap::existing(parts.store.read()).await?.context(missing)?.access_key_id;
+    let key = bootstrap::existing(parts.store.read())
+        .await?
+        .context(missing)?
+        .access_key_id;
     let secret = accounts::access_key_secret(parts, &key).await?;
     let mut variables = vec![
         ("AWS_ENDPOINT_URL", endpoint.clone()),

@@ -62,7 +62,10 @@ impl Image {
         match self {
             Image::Import(import) => {
                 let place = import.place.clone();
-                operator::run(&place, |state, parts| async move { import.run(&state, &parts).await })
+                operator::run(
+                    &place,
+                    |state, parts| async move { import.run(&state, &parts).await },
+                )
             }
             Image::List(place) => operator::run(&place, |_, parts| async move { list(&parts).await }),
             Image::Delete(delete) => operator::run(&delete.place.clone(), |state, parts| async move {
@@ -94,7 +97,9 @@ impl Import {
 
 async fn first_account(parts: &Parts) -> Result<AccountId> {
     let first = bootstrap::existing(parts.store.read()).await?;
-    Ok(first.context("the cloud has not been started yet; `cumulet up` first")?.account)
+    Ok(first
+        .context("the cloud has not been started yet; `cumulet up` first")?
+        .account)
 }
 
 /// The row first, then the file, unless another image has the same content.
@@ -128,7 +133,10 @@ fn progress() -> impl FnMut(u64, u64) {
 async fn list(parts: &Parts) -> Result<()> {
     for row in images::list(parts).await? {
         let (id, mib) = (ImageId::from_db(row.id), row.size_bytes >> 20);
-        say(format_args!("{id}  {:12}  {:5}  {mib:6} MiB  {}", row.state, row.format, row.name));
+        say(format_args!(
+            "{id}  {:12}  {:5}  {mib:6} MiB  {}",
+            row.state, row.format, row.name
+        ));
     }
     Ok(())
 }

@@ -29,7 +29,12 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
     /// The cloud's state directory.
-    #[arg(long, env = "CUMULET_STATE_DIR", default_value = "/var/lib/cumulet", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "CUMULET_STATE_DIR",
+        default_value = "/var/lib/cumulet",
+        value_name = "DIR"
+    )]
     state_dir: PathBuf,
 }
 

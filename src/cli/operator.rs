@@ -20,8 +20,18 @@ pub(super) async fn parts(state: &StateDir) -> Result<Parts> {
         state.path().display()
     );
     let sealer = state.sealer(false)?;
-    let store = connect(&Options { path: state.database(), readers: 1 }).await.context("the database")?;
-    Ok(Parts::new(store, Arc::new(SystemClock), SharedRng::system(), Arc::new(sealer)))
+    let store = connect(&Options {
+        path: state.database(),
+        readers: 1,
+    })
+    .await
+    .context("the database")?;
+    Ok(Parts::new(
+        store,
+        Arc::new(SystemClock),
+        SharedRng::system(),
+        Arc::new(sealer),
+    ))
 }
 
 /// Runs an operator's command to its end.
@@ -31,7 +41,9 @@ where
     F: Future<Output = Result<()>>,
 {
     let state = place.open()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let parts = parts(&state).await?;
         work(state, parts).await

@@ -7,7 +7,11 @@ use clap::Args;
 use cumulet_backend::entity::host;
 use cumulet_domain::id::ImageId;
 use sea_orm::EntityTrait;
-use tokio::{signal::unix::{SignalKind, signal}, sync::watch, task::JoinSet};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
 
 use super::Place;
 use crate::{
@@ -59,7 +63,14 @@ impl Up {
         let door = wiring::door(&assembled, config)?;
         let simulated = config.text("driver") == "fake";
         let account = assembled.first.account;
-        let tiny = wiring::tiny(state, &assembled.parts, account, self.tiny_image.as_deref(), simulated).await?;
+        let tiny = wiring::tiny(
+            state,
+            &assembled.parts,
+            account,
+            self.tiny_image.as_deref(),
+            simulated,
+        )
+        .await?;
         let mut roles = assembled.start(&stopped);
         until_host(&assembled, &mut roles).await?;
         let address = door.address();
@@ -82,7 +93,10 @@ async fn until_host(assembled: &Assembled, roles: &mut JoinSet<Result<()>>) -> R
         loop {
             let hosts = host::Entity::find().all(assembled.parts.store.read()).await?;
             let now = assembled.cloud.now();
-            if hosts.iter().any(|row| now.since(cumulet_domain::time::Timestamp(row.last_seen)) < HOST_DEADLINE) {
+            if hosts
+                .iter()
+                .any(|row| now.since(cumulet_domain::time::Timestamp(row.last_seen)) < HOST_DEADLINE)
+            {
                 return anyhow::Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -97,11 +111,22 @@ async fn until_host(assembled: &Assembled, roles: &mut JoinSet<Result<()>>) -> R
     }
 }
 
-fn greet(endpoint: &str, state: &StateDir, assembled: &Assembled, tiny: Option<ImageId>, address: SocketAddr) {
+fn greet(
+    endpoint: &str,
+    state: &StateDir,
+    assembled: &Assembled,
+    tiny: Option<ImageId>,
+    address: SocketAddr,
+) {
     let hypervisor = &assembled.cloud.config.hypervisor;
-    say(format_args!("cumulet is ready: {endpoint}  (EC2, IAM, STS on one endpoint; hypervisor: {hypervisor})"));
+    say(format_args!(
+        "cumulet is ready: {endpoint}  (EC2, IAM, STS on one endpoint; hypervisor: {hypervisor})"
+    ));
     let program = std::env::args().next().unwrap_or_else(|| "cumulet".into());
-    say(format_args!("  eval \"$({program} env --state-dir {})\"", state.path().display()));
+    say(format_args!(
+        "  eval \"$({program} env --state-dir {})\"",
+        state.path().display()
+    ));
     match tiny {
         Some(_) => say("  aws ec2 run-instances --image-id $CUMULET_IMAGE --instance-type t3.nano"),
         None => say("  no image yet: cumulet image import --name NAME FILE.qcow2"),

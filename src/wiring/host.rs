@@ -14,12 +14,12 @@ use cumulet_domain::{
     metadata::InstanceMetadata,
     time::Clock,
 };
+#[cfg(feature = "libvirt")]
+use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use cumulet_hypervisor::{
     Hypervisor,
     fake::{FakeConfig, FakeHypervisor, FaultPlan},
 };
-#[cfg(feature = "libvirt")]
-use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use cumulet_metadata::{MetadataService, TokenSecret};
 use cumulet_worker::{
     MetadataSink, Worker, WorkerConfig, WorkerDeps,
@@ -36,7 +36,10 @@ const GUESTS: &str = "guests.json";
 /// What runs instances.
 pub(crate) enum Driver {
     /// Real guests on this machine.
-    Real { cloud: String, hypervisor: Arc<dyn Hypervisor> },
+    Real {
+        cloud: String,
+        hypervisor: Arc<dyn Hypervisor>,
+    },
     /// Hosts that only say that they run something.
     Fake { hypervisors: Vec<Arc<dyn Hypervisor>> },
 }
@@ -73,9 +76,14 @@ impl Driver {
         match config.text("driver") {
             "libvirt" => {
                 let hypervisor = libvirt(config, cloud).await?;
-                Ok(Driver::Real { cloud: cloud.into(), hypervisor })
+                Ok(Driver::Real {
+                    cloud: cloud.into(),
+                    hypervisor,
+                })
             }
-            "fake" => Ok(Driver::Fake { hypervisors: simulated(folder, config)? }),
+            "fake" => Ok(Driver::Fake {
+                hypervisors: simulated(folder, config)?,
+            }),
             other => bail!("configuration: driver = {other:?}; expecting libvirt or fake"),
         }
     }
@@ -103,7 +111,11 @@ impl Driver {
 }
 
 fn numbered(name: &str, index: usize) -> String {
-    if index == 0 { name.into() } else { format!("{name}-{index}") }
+    if index == 0 {
+        name.into()
+    } else {
+        format!("{name}-{index}")
+    }
 }
 
 fn host_name(config: &Config) -> Result<String> {
@@ -119,9 +131,18 @@ fn host_name(config: &Config) -> Result<String> {
 #[cfg(feature = "libvirt")]
 async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
     let uri = config.text("libvirt.uri").to_owned();
-    let accel = config.text("libvirt.accel").parse().map_err(|e| anyhow::anyhow!("configuration: libvirt.accel: {e}"))?;
-    let started = Libvirt::start(LibvirtConfig { uri: uri.clone(), cloud: cloud.into(), accel }).await;
-    let hint = || format!("libvirt at {uri} (is libvirtd running? `cumulet up --driver fake` only simulates)");
+    let accel = config
+        .text("libvirt.accel")
+        .parse()
+        .map_err(|e| anyhow::anyhow!("configuration: libvirt.accel: {e}"))?;
+    let started = Libvirt::start(LibvirtConfig {
+        uri: uri.clone(),
+        cloud: cloud.into(),
+        accel,
+    })
+    .await;
+    let hint =
+        || format!("libvirt at {uri} (is libvirtd running? `cumulet up --driver fake` only simulates)");
     Ok(started.with_context(hint)?)
 }
 
@@ -132,10 +153,15 @@ async fn libvirt(_: &Config, _: &str) -> Result<Arc<dyn Hypervisor>> {
 
 /// The files of simulated hosts, where there are any.
 fn copy_guests(state: &StateDir, scratch: &Path) -> Result<()> {
-    let Ok(hosts) = std::fs::read_dir(state.path().join("hosts")) else { return Ok(()) };
+    let Ok(hosts) = std::fs::read_dir(state.path().join("hosts")) else {
+        return Ok(());
+    };
     for host in hosts {
         let host = host?;
-        let (from, to) = (host.path().join(GUESTS), scratch.join("hosts").join(host.file_name()));
+        let (from, to) = (
+            host.path().join(GUESTS),
+            scratch.join("hosts").join(host.file_name()),
+        );
         if from.exists() {
             std::fs::create_dir_all(&to)?;
             std::fs::copy(&from, to.join(GUESTS)).with_context(|| from.display().to_string())?;
@@ -146,7 +172,10 @@ fn copy_guests(state: &StateDir, scratch: &Path) -> Result<()> {
 
 fn simulated(folder: &Path, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>> {
     let (count, name) = (config.get::<usize>("fake.hosts")?, host_name(config)?);
-    anyhow::ensure!((1..=10_000).contains(&count), "configuration: fake.hosts is 1 to 10000");
+    anyhow::ensure!(
+        (1..=10_000).contains(&count),
+        "configuration: fake.hosts is 1 to 10000"
+    );
     let latency = Duration::from_millis(config.get("fake.latency_ms")?);
     (0..count)
         .map(|i| {
@@ -156,7 +185,11 @@ fn simulated(folder: &Path, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>>
                 seed: i as u64,
                 vcpus: config.get("fake.vcpus")?,
                 memory_mib: config.get("fake.memory_mib")?,
-                plan: FaultPlan { latency_min: latency, latency_max: latency, ..FaultPlan::default() },
+                plan: FaultPlan {
+                    latency_min: latency,
+                    latency_max: latency,
+                    ..FaultPlan::default()
+                },
                 state_file: Some(folder.join(GUESTS)),
             };
             let context = || folder.display().to_string();
@@ -181,7 +214,10 @@ fn real(
 ) -> Result<Arc<Worker>> {
     let mut network = NetworkConfig::new(cloud, parts.state.run().join("network"));
     network.uplink_egress = parts.config.get("network.egress")?;
-    let secret = TokenSecret { master: parts.state.master_key(false)?, epoch: 0 };
+    let secret = TokenSecret {
+        master: parts.state.master_key(false)?,
+        epoch: 0,
+    };
     let metadata = MetadataService::start(
         cumulet_metadata::Config::default(),
         secret,

@@ -79,7 +79,9 @@ pub(crate) async fn tiny(
         description: "A small Linux for trying things out".into(),
         public: true,
     };
-    import_image(state, parts, account, &source, |_, _| ()).await.map(Some)
+    import_image(state, parts, account, &source, |_, _| ())
+        .await
+        .map(Some)
 }
 
 /// The file that was given, or the one that `make` leaves in the cache.

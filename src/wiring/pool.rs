@@ -13,26 +13,34 @@ use crate::config::Config;
 pub(super) fn choose(config: &Config) -> Result<Cidr> {
     let text = config.text("network.public_pool");
     if !text.is_empty() {
-        return text.parse().map_err(|error| anyhow::anyhow!("configuration: network.public_pool: {error}"));
+        return text
+            .parse()
+            .map_err(|error| anyhow::anyhow!("configuration: network.public_pool: {error}"));
     }
     let table = std::fs::read_to_string("/proc/net/route").context("/proc/net/route")?;
     let taken = routes(&table);
     let start = rand::rng().next_u32() % 512;
     let candidates = (0..512).map(|i| block((start + i) % 512));
     let mut free = candidates.filter(|block| !taken.iter().any(|route| block.contains(*route)));
-    free.next().context("198.18.0.0/15 has no free block; set network.public_pool")
+    free.next()
+        .context("198.18.0.0/15 has no free block; set network.public_pool")
 }
 
 /// The `index`-th /24 of 198.18.0.0/15.
 fn block(index: u32) -> Cidr {
-    Cidr::new(Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (index << 8)), 24)
+    Cidr::new(
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (index << 8)),
+        24,
+    )
 }
 
 /// The destinations of `/proc/net/route` (its second column, hexadecimal, in the machine's byte order).
 fn routes(table: &str) -> Vec<Ipv4Addr> {
     let destination = |line: &str| {
         let text = line.split_whitespace().nth(1)?;
-        u32::from_str_radix(text, 16).ok().map(|number| Ipv4Addr::from(number.to_ne_bytes()))
+        u32::from_str_radix(text, 16)
+            .ok()
+            .map(|number| Ipv4Addr::from(number.to_ne_bytes()))
     };
     table.lines().skip(1).filter_map(destination).collect()
 }
