@@ -1,0 +1,82 @@
+"""Fixtures: simulated clouds that a worker's tests share, one real cloud for all that needs real guests."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.cloud import BIN, CRASH_BIN, DEBIAN, TINY, Account, Cloud
+from harness.signing import Raw
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """Tests with real guests run one after the other in one worker, on one cloud: two processors emulate."""
+    for item in items:
+        if "real" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
+def pytest_sessionstart(session) -> None:
+    if not BIN.exists():
+        pytest.exit(f"{BIN} is not built; run scripts/test, or set CUMULET_BIN", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def real():
+    """The machine runs guests: libvirt answers and the tiny guest is built."""
+    assert os.geteuid() == 0, "real guests need root"
+    assert TINY.exists(), f"{TINY} is not built (tests/guests/tiny/build)"
+    subprocess.run(["virsh", "-c", "qemu:///system", "version"], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def fake_cloud():
+    """A simulated cloud. Tests share it, so each uses an account of its own (`account`)."""
+    with Cloud("fake", '[network]\npublic_pool = "10.64.0.0/12"\n') as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def account(fake_cloud: Cloud) -> Account:
+    """A new account of the shared simulated cloud."""
+    return fake_cloud.account()
+
+
+@pytest.fixture
+def ec2(account: Account):
+    """EC2, as the new account's administrator."""
+    return account.ec2
+
+
+@pytest.fixture
+def raw(account: Account) -> Raw:
+    """Raw requests with the new account's key."""
+    return Raw(account.cloud, account.key)
+
+
+@pytest.fixture(scope="session")
+def real_cloud(real):
+    """A cloud with real guests, shared by everything that needs them. At its end nothing of it may be left."""
+    with Cloud("libvirt", "[libvirt]\nstop_grace = 30\n") as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def crash_binary() -> Path:
+    assert CRASH_BIN.exists(), f"{CRASH_BIN} is not built; run scripts/test"
+    return CRASH_BIN
+
+
+@pytest.fixture(scope="session")
+def debian_image(real) -> Path:
+    assert DEBIAN.exists(), f"{DEBIAN} is not built (tests/guests/debian/build)"
+    return DEBIAN
+
+
+@pytest.fixture
+def key_folder(tmp_path: Path) -> Path:
+    """Where a test keeps private keys."""
+    tmp_path.chmod(0o700)
+    return tmp_path

@@ -1,0 +1,92 @@
+"""Pages: all rows once whatever the size, tokens that nobody can make or move, limits as in the model."""
+
+import pytest
+
+from harness.cloud import Account
+from harness.ec2 import error_of, filters, refused, run
+
+TOKEN = "InvalidNextToken"
+
+
+def test_pages_hold_everything_once(account: Account, ec2):
+    made = [id for _ in range(12) for id in run(account, 2)]
+    for size in (5, 7, 1000):
+        pages = ec2.get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": size})
+        pages = [[i["InstanceId"] for r in page["Reservations"] for i in r["Instances"]] for page in pages]
+        assert sorted(id for page in pages for id in page) == sorted(made), size
+        assert all(len(page) <= max(size, 2) for page in pages)
+    everything = ec2.describe_instances()
+    assert "NextToken" not in everything and len(everything["Reservations"]) == 12
+
+
+def test_pages_stay_right_while_rows_come_and_go(account: Account, ec2):
+    made = set(run(account, 1)[0] for _ in range(12))
+    first = ec2.describe_instances(MaxResults=5)
+    seen = [i["InstanceId"] for r in first["Reservations"] for i in r["Instances"]]
+    ec2.terminate_instances(InstanceIds=seen[:3])
+    late = run(account, 3)
+    token = first["NextToken"]
+    while token:
+        page = ec2.describe_instances(MaxResults=5, NextToken=token)
+        seen += [i["InstanceId"] for r in page["Reservations"] for i in r["Instances"]]
+        token = page.get("NextToken")
+    assert len(seen) == len(set(seen)) and made <= set(seen) <= made | set(late)
+
+
+@pytest.mark.parametrize(
+    ("operation", "rows", "make"),
+    [
+        ("describe_security_groups", "SecurityGroups", "group"),
+        ("describe_security_group_rules", "SecurityGroupRules", "group"),
+        ("describe_tags", "Tags", "tag"),
+        ("describe_instance_status", "InstanceStatuses", "instance"),
+        ("describe_instance_types", "InstanceTypes", ""),
+        ("describe_instance_type_offerings", "InstanceTypeOfferings", ""),
+    ],
+)
+def test_every_paged_operation(account: Account, ec2, operation, rows, make):
+    if make in ("group", "tag"):
+        for n in range(12):
+            group = ec2.create_security_group(GroupName=f"g{n}", Description="d")["GroupId"]
+            ec2.create_tags(Resources=[group], Tags=[{"Key": f"k{n}", "Value": "v"}])
+    if make == "instance":
+        run(account, 12)
+    more = {"IncludeAllInstances": True} if operation == "describe_instance_status" else {}
+    call = getattr(ec2, operation)
+    whole = call(**more)
+    assert "NextToken" not in whole and len(whole[rows]) >= 12
+    pages = list(ec2.get_paginator(operation).paginate(PaginationConfig={"PageSize": 5}, **more))
+    found = [row for page in pages for row in page[rows]]
+    assert len(pages) >= 3 and sorted(map(str, found)) == sorted(map(str, whole[rows]))
+    assert all(len(page[rows]) <= 5 for page in pages)
+
+
+def test_tokens_are_sealed(account: Account, ec2):
+    for n in range(12):
+        ec2.create_security_group(GroupName=f"g{n}", Description="d")
+    token = ec2.describe_security_groups(MaxResults=5)["NextToken"]
+    assert error_of(ec2.describe_security_groups, MaxResults=6, NextToken=token) == ("ok", 200), "the size may change"
+    changed = token[:-1] + ("A" if token[-1] != "A" else "B")
+    for bad in (changed, "nonsense", "a" * 3000, "", token + token, token[:10]):
+        if bad:
+            assert error_of(ec2.describe_security_groups, MaxResults=5, NextToken=bad) == (TOKEN, 400), bad[:20]
+    # Bound to the operation, to the filters, and to the account.
+    assert error_of(ec2.describe_security_group_rules, MaxResults=5, NextToken=token)[0] == TOKEN
+    with_filter = {"Filters": filters(description=["d"])}
+    assert error_of(ec2.describe_security_groups, MaxResults=5, NextToken=token, **with_filter)[0] == TOKEN
+    other = account.cloud.account().ec2
+    assert error_of(other.describe_security_groups, MaxResults=5, NextToken=token)[0] == TOKEN
+
+
+def test_limits(account: Account, ec2):
+    (id,) = run(account)
+    for call, bad in [
+        (ec2.describe_instances, (0, 4, 1001, -1)),
+        (ec2.describe_security_groups, (4, 1001)),
+        (ec2.describe_instance_types, (4, 101)),
+        (ec2.describe_tags, (4, 1001)),
+    ]:
+        for size in bad:
+            assert error_of(call, MaxResults=size) == ("InvalidParameterValue", 400), (call, size)
+    with refused("InvalidParameterCombination"):
+        ec2.describe_instances(InstanceIds=[id], MaxResults=5)

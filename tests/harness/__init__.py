@@ -1,0 +1,1 @@
+"""What the tests need to start clouds, ask them things and look into their guests."""

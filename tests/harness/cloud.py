@@ -1,0 +1,320 @@
+"""A cloud of the built binary in a state directory of its own: start, kill, ask, audit, end."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from . import host, model_check
+from .wait import until
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cumulet"
+BIN = Path(os.environ.get("CUMULET_BIN", CACHE / "target/release/cumulet"))
+# The same program, built with the feature `crash-points`.
+CRASH_BIN = Path(os.environ.get("CUMULET_CRASH_BIN", CACHE / "target/release/cumulet-crash-points"))
+TINY = Path(os.environ.get("CUMULET_TINY_IMAGE", CACHE / "guests/tiny.qcow2"))
+DEBIAN = Path(os.environ.get("CUMULET_DEBIAN_IMAGE", CACHE / "guests/debian.qcow2"))
+READY = "cumulet is ready"
+
+_session = boto3.session.Session()
+_session_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Key:
+    """An access key. Its secret is kept out of what a failed test prints."""
+
+    id: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Key({self.id})"
+
+
+class Account:
+    """One account of a cloud, and clients that speak for it."""
+
+    def __init__(self, cloud: "Cloud", number: str, key: Key) -> None:
+        self.cloud, self.id, self.key = cloud, number, key
+
+    @property
+    def ec2(self):
+        return self.cloud.client("ec2", self.key)
+
+    def client(self, service: str):
+        return self.cloud.client(service, self.key)
+
+    def user(self, name: str, *, read_only: bool = False) -> Key:
+        """A new user's access key."""
+        only = ["--read-only"] if read_only else []
+        self.cloud.run("user", "create", "--account", self.id, name, *only)
+        words = self.cloud.run("access-key", "create", "--account", self.id, "--user", name).split()
+        return Key(*words)
+
+
+class Cloud:
+    """A cloud under test. `with Cloud() as cloud:` starts it and checks at the end that nothing is left."""
+
+    def __init__(self, driver: str = "fake", config: str = "", binary: Path = BIN, variables=None) -> None:
+        # libvirt's user passes through on its way to the disks, hence not pytest's tmp_path, which is 0700.
+        self.home = Path(tempfile.mkdtemp(prefix="cumulet-test-", dir="/var/tmp"))
+        self.home.chmod(0o711)
+        self.state = self.home / "state"
+        self.driver, self.binary, self.variables = driver, binary, dict(variables or {})
+        self.config = self.home / "config.toml"
+        self.config.write_text(config)
+        self.address = f"127.0.0.1:{free_port()}"
+        self.output = self.home / "output"
+        self.process: subprocess.Popen | None = None
+        self._clients: dict[tuple[str, str], object] = {}
+        self._names = 0
+        self._names_lock = threading.Lock()
+
+    # ---- the process
+
+    def start(self, timeout: float = 60.0, **variables: str) -> "Cloud":
+        """Starts the process and waits until it serves."""
+        self.launch(**variables)
+        self.wait_ready(timeout)
+        return self
+
+    def launch(self, **variables: str) -> None:
+        """Starts the process."""
+        assert self.process is None
+        command = [
+            str(self.binary), "up", "--state-dir", str(self.state), "--listen", self.address,
+            "--driver", self.driver, "--config", str(self.config),
+        ]  # fmt: skip
+        if TINY.exists():
+            command += ["--tiny-image", str(TINY)]
+        self._from = self.output.stat().st_size if self.output.exists() else 0
+        environment = self.environment() | self.variables | variables
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        def ready() -> bool:
+            with self.output.open("rb") as output:
+                output.seek(self._from)
+                if READY.encode() in output.read():
+                    return True
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the cloud ended with {self.process.returncode}:\n{self.tail()}")
+            return False
+
+        until(ready, f"{READY!r} on the cloud's output", timeout, every=0.03)
+
+    def tail(self, count: int = 4000) -> str:
+        return self.output.read_text(errors="replace")[-count:]
+
+    def wait_death(self, timeout: float = 60.0) -> int:
+        """Waits for the process to die by itself; its status."""
+        status = self.process.wait(timeout)
+        self.process = None
+        return status
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """An orderly end; guests run on."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout)
+        self.process = None
+        assert status == 0, f"the cloud ended with {status}:\n{self.tail()}"
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def resident_mib(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+    # ---- the command line
+
+    def environment(self) -> dict[str, str]:
+        """What every program of the tests runs with: nothing of the caller's AWS settings."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        kept = {name: os.environ[name] for name in ("LANG", "TERM", "RUST_LOG", "RUST_BACKTRACE") if name in os.environ}
+        return kept | {"PATH": path, "HOME": str(self.home)}
+
+    def execute(self, *arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess:
+        """A command of the binary on this cloud, whatever its status is."""
+        command = [str(self.binary), *arguments, "--state-dir", str(self.state)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=self.environment())
+
+    def run(self, *arguments: str, timeout: float = 120.0) -> str:
+        """The output of a command of the binary that must succeed."""
+        done = self.execute(*arguments, timeout=timeout)
+        assert done.returncode == 0, f"{arguments[:2]} ended with {done.returncode}: {done.stderr}"
+        return done.stdout.strip()
+
+    def env(self) -> dict[str, str]:
+        """What `cumulet env` exports, as a shell reads it."""
+        pairs = [shlex.split(line) for line in self.run("env").splitlines()]
+        assert all(len(pair) == 2 and pair[0] == "export" for pair in pairs), "cumulet env prints exports"
+        return dict(assignment.split("=", 1) for _, assignment in pairs)
+
+    def aws(self, *arguments: str, key: Key | None = None, timeout: float = 700.0):
+        """The stock AWS CLI: its JSON answer, or None where it prints nothing."""
+        done = self.aws_run(*arguments, key=key, timeout=timeout)
+        assert done.returncode == 0, f"aws {' '.join(arguments)}: {done.stderr}"
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def aws_run(self, *arguments: str, key: Key | None = None, timeout: float = 700.0) -> subprocess.CompletedProcess:
+        variables = self.environment() | self.env() | {"AWS_PAGER": "", "AWS_EC2_METADATA_DISABLED": "true"}
+        if key is not None:
+            variables |= {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": key.secret}
+        command = [str(Path(sys.executable).parent / "aws"), "--output", "json", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=variables)
+
+    # ---- who asks
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{self.address}"
+
+    @property
+    def key(self) -> Key:
+        """The first administrator's."""
+        env = self.env()
+        return Key(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+
+    @property
+    def image(self) -> str:
+        return self.env()["CUMULET_IMAGE"]
+
+    def first_account(self) -> Account:
+        key = self.key
+        return Account(self, self.client("sts", key).get_caller_identity()["Account"], key)
+
+    def account(self) -> Account:
+        """A new account with its administrator: tests that count things share no account."""
+        with self._names_lock:
+            self._names += 1
+            name = f"test-{os.getpid()}-{self._names}"
+        number = self.run("account", "create", name)
+        self._ensure_admin(number)
+        return Account(self, number, Key(*self.run("access-key", "create", "--account", number).split()))
+
+    def _ensure_admin(self, number: str) -> None:
+        users = self.run("user", "list", "--account", number)
+        if not any(line.split()[-1] == "admin" for line in users.splitlines()):
+            self.run("user", "create", "--account", number, "admin")
+
+    def client(self, service: str = "ec2", key: Key | None = None):
+        """A boto3 client that checks every answer and retries none."""
+        key = key or self.key
+        with _session_lock:
+            if (service, key.id) not in self._clients:
+                client = _session.client(
+                    service,
+                    region_name="us-east-1",
+                    endpoint_url=self.endpoint,
+                    aws_access_key_id=key.id,
+                    aws_secret_access_key=key.secret,
+                    config=Config(
+                        retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, max_pool_connections=64
+                    ),
+                )
+                model_check.attach(client)
+                self._clients[service, key.id] = client
+            return self._clients[service, key.id]
+
+    # ---- how it is
+
+    def audit(self) -> dict:
+        """The audit's report; its exit status must say the same."""
+        done = self.execute("audit", "--json")
+        report = json.loads(done.stdout)
+        assert done.returncode == (0 if not report["differences"] else 1), done.stderr
+        return report
+
+    def wait_clean(self, timeout: float = 30.0) -> dict:
+        """Waits until database and host agree."""
+
+        def clean():
+            report = self.audit()
+            assert report["differences"] == []
+            return report
+
+        return until(clean, "a clean audit", timeout, every=0.5)
+
+    # ---- the end
+
+    def __enter__(self) -> "Cloud":
+        return self.start()
+
+    def __exit__(self, kind, *_) -> None:
+        self.close(check=kind is None)
+
+    def close(self, check: bool = True) -> None:
+        """Ends everything, and says what would have been left."""
+        try:
+            if self.process is None and self.state.exists() and self.driver != "fake":
+                self.start()
+            problems = self._finish() if self.process else []
+        finally:
+            if self.process:
+                self.kill()
+            left = host.leftovers(self.state) if self.driver != "fake" else []
+            host.remove(self.state, left)
+            shutil.rmtree(self.home, ignore_errors=True)
+        assert not check or not (problems or left), f"left behind: {problems + left}"
+
+    def _finish(self) -> list[str]:
+        secrets = [self.key.secret]
+        problems = []
+        if self.driver != "fake":
+            self.terminate_all()
+            try:
+                self.wait_clean()
+            except AssertionError as error:
+                problems.append(str(error))
+        self.stop()
+        text = self.output.read_text(errors="replace")
+        problems += [f"a secret is in the log ({s[:4]}…)" for s in secrets if s in text]
+        problems += [line for line in text.splitlines() if "panicked at" in line]
+        return problems
+
+    def terminate_all(self) -> None:
+        """Ends the instances of every account."""
+        for line in self.run("account", "list").splitlines():
+            number = line.split()[0]
+            key = Key(*self.run("access-key", "create", "--account", number).split())
+            ec2 = self.client("ec2", key)
+            pages = ec2.get_paginator("describe_instances").paginate()
+            found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
+            ids = [i["InstanceId"] for i in found if i["State"]["Name"] != "terminated"]
+            for instance in ids:
+                off = {"Value": False}
+                ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination=off)
+            if ids:
+                ec2.terminate_instances(InstanceIds=ids)
+                ec2.get_waiter("instance_terminated").wait(
+                    InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+                )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
