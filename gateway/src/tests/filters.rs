@@ -6,7 +6,12 @@ use super::*;
 async fn a_reservation_shows_only_what_passes() {
     let world = World::new().await;
     let ids = world.run(3, "").await;
-    world.ask(&format!("Action=CreateTags&ResourceId.1={}&Tag.1.Key=role&Tag.1.Value=db*1", ids[1])).await;
+    world
+        .ask(&format!(
+            "Action=CreateTags&ResourceId.1={}&Tag.1.Key=role&Tag.1.Value=db*1",
+            ids[1]
+        ))
+        .await;
     for (filter, expected) in [
         ("tag:role=db%5C*1", vec![1]),
         ("tag:role=db%5C*2", vec![]),
@@ -25,9 +30,17 @@ async fn a_reservation_shows_only_what_passes() {
         ("outpost-arn=*", vec![]),
     ] {
         let (name, value) = filter.split_once('=').unwrap();
-        let xml = world.ask(&format!("Action=DescribeInstances&Filter.1.Name={name}&Filter.1.Value.1={value}")).await;
+        let xml = world
+            .ask(&format!(
+                "Action=DescribeInstances&Filter.1.Name={name}&Filter.1.Value.1={value}"
+            ))
+            .await;
         let expected: Vec<&String> = expected.iter().map(|i: &usize| &ids[*i]).collect();
-        assert_eq!(all(&xml, "instanceId").iter().collect::<Vec<_>>(), expected, "{filter}");
+        assert_eq!(
+            all(&xml, "instanceId").iter().collect::<Vec<_>>(),
+            expected,
+            "{filter}"
+        );
         assert_eq!(xml.contains("<reservationSet/>"), expected.is_empty(), "{filter}");
     }
     let both = format!(

@@ -18,7 +18,10 @@ use crate::{Gateway, Running};
 async fn serve(world: &World) -> (Running, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (Gateway::new(vec![listener]).start(world.cloud.clone()).unwrap(), address)
+    (
+        Gateway::new(vec![listener]).start(world.cloud.clone()).unwrap(),
+        address,
+    )
 }
 
 /// Sends bytes and answers the whole response.
@@ -44,8 +47,12 @@ fn post(world: &World, address: SocketAddr, service: &str, body: &str) -> Vec<u8
         .into();
     let kind = "application/x-www-form-urlencoded; charset=utf-8";
     let uri = format!("http://{address}/");
-    let signable =
-        SignableRequest::new("POST", uri, std::iter::once(("content-type", kind)), SignableBody::Bytes(body.as_bytes()));
+    let signable = SignableRequest::new(
+        "POST",
+        uri,
+        std::iter::once(("content-type", kind)),
+        SignableBody::Bytes(body.as_bytes()),
+    );
     let (instructions, _) = sign(signable.unwrap(), &params).unwrap().into_parts();
     let mut head = format!(
         "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n",
@@ -61,19 +68,69 @@ fn post(world: &World, address: SocketAddr, service: &str, body: &str) -> Vec<u8
 async fn every_service_behind_one_address() {
     let world = World::new().await;
     let (running, address) = serve(&world).await;
-    let ec2 = send(address, &post(&world, address, "ec2", "Action=DescribeRegions&Version=2016-11-15")).await;
+    let ec2 = send(
+        address,
+        &post(
+            &world,
+            address,
+            "ec2",
+            "Action=DescribeRegions&Version=2016-11-15",
+        ),
+    )
+    .await;
     assert!(ec2.starts_with("HTTP/1.1 200 OK\r\n"), "{ec2}");
-    assert!(ec2.to_lowercase().contains("content-type: text/xml;charset=utf-8"), "{ec2}");
+    assert!(
+        ec2.to_lowercase()
+            .contains("content-type: text/xml;charset=utf-8"),
+        "{ec2}"
+    );
     let id = one(&ec2, "requestId");
-    assert!(ec2.to_lowercase().contains(&format!("x-amzn-requestid: {id}")), "{ec2}");
-    let sts = send(address, &post(&world, address, "sts", "Action=GetCallerIdentity&Version=2011-06-15")).await;
+    assert!(
+        ec2.to_lowercase().contains(&format!("x-amzn-requestid: {id}")),
+        "{ec2}"
+    );
+    let sts = send(
+        address,
+        &post(
+            &world,
+            address,
+            "sts",
+            "Action=GetCallerIdentity&Version=2011-06-15",
+        ),
+    )
+    .await;
     assert_eq!(one(&sts, "Account"), world.who.account.to_string());
-    let iam = send(address, &post(&world, address, "iam", "Action=GetUser&Version=2010-05-08")).await;
+    let iam = send(
+        address,
+        &post(&world, address, "iam", "Action=GetUser&Version=2010-05-08"),
+    )
+    .await;
     assert_eq!(one(&iam, "UserName"), world.who.user_name);
-    let nobody = send(address, &post(&world, address, "iam", "Action=GetUser&Version=2010-05-08&UserName=nobody")).await;
-    assert!(nobody.starts_with("HTTP/1.1 404") && nobody.contains("<Code>NoSuchEntity</Code>"), "{nobody}");
+    let nobody = send(
+        address,
+        &post(
+            &world,
+            address,
+            "iam",
+            "Action=GetUser&Version=2010-05-08&UserName=nobody",
+        ),
+    )
+    .await;
+    assert!(
+        nobody.starts_with("HTTP/1.1 404") && nobody.contains("<Code>NoSuchEntity</Code>"),
+        "{nobody}"
+    );
     // Signed for one service, no use for another.
-    let wrong = send(address, &post(&world, address, "sts", "Action=DescribeRegions&Version=2016-11-15")).await;
+    let wrong = send(
+        address,
+        &post(
+            &world,
+            address,
+            "sts",
+            "Action=DescribeRegions&Version=2016-11-15",
+        ),
+    )
+    .await;
     assert!(wrong.contains("<Code>InvalidAction</Code>"), "{wrong}");
     running.stop().await.unwrap();
 }
@@ -87,25 +144,70 @@ async fn what_is_refused_before_any_action() {
     let form = format!("{head}Content-Type: application/x-www-form-urlencoded\r\n");
     let signed = String::from_utf8(post(&world, address, "ec2", body)).unwrap();
     for (request, status, code) in [
-        (format!("GET /?{body} HTTP/1.1\r\n{head}\r\n"), "403", "MissingAuthenticationToken"),
-        (format!("POST / HTTP/1.1\r\n{form}Content-Length: {}\r\n\r\n{body}", body.len()), "403", "MissingAuthenticationToken"),
-        (signed.replace("DescribeRegions", "DescribeVpcs\n\n\n"), "401", "AuthFailure"),
-        (signed.replace(&world.access_key_id, "AKIAIOSFODNN7EXAMPLE"), "401", "AuthFailure"),
-        (format!("DELETE / HTTP/1.1\r\n{head}\r\n"), "405", "MethodNotAllowed"),
-        (format!("POST / HTTP/1.1\r\n{form}Content-Length: 9999999\r\n\r\n"), "413", "RequestEntityTooLarge"),
-        (format!("POST http://{address}/ HTTP/1.1\r\n{form}Content-Length: 0\r\n\r\n"), "400", "InvalidRequest"),
+        (
+            format!("GET /?{body} HTTP/1.1\r\n{head}\r\n"),
+            "403",
+            "MissingAuthenticationToken",
+        ),
+        (
+            format!(
+                "POST / HTTP/1.1\r\n{form}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+            "403",
+            "MissingAuthenticationToken",
+        ),
+        (
+            signed.replace("DescribeRegions", "DescribeVpcs\n\n\n"),
+            "401",
+            "AuthFailure",
+        ),
+        (
+            signed.replace(&world.access_key_id, "AKIAIOSFODNN7EXAMPLE"),
+            "401",
+            "AuthFailure",
+        ),
+        (
+            format!("DELETE / HTTP/1.1\r\n{head}\r\n"),
+            "405",
+            "MethodNotAllowed",
+        ),
+        (
+            format!("POST / HTTP/1.1\r\n{form}Content-Length: 9999999\r\n\r\n"),
+            "413",
+            "RequestEntityTooLarge",
+        ),
+        (
+            format!("POST http://{address}/ HTTP/1.1\r\n{form}Content-Length: 0\r\n\r\n"),
+            "400",
+            "InvalidRequest",
+        ),
     ] {
         let response = send(address, request.as_bytes()).await;
-        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{request}\n{response}");
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request}\n{response}"
+        );
         assert!(response.contains(code), "{request}\n{response}");
         assert!(response.contains("<RequestID>"), "{request}\n{response}");
     }
     // Two lengths, or a length and chunks: nobody may understand it differently than we do.
-    for lengths in ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Content-Length: 3\r\nContent-Length: 4"] {
-        let response = send(address, format!("POST / HTTP/1.1\r\n{form}{lengths}\r\n\r\n0\r\n\r\n").as_bytes()).await;
+    for lengths in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Content-Length: 3\r\nContent-Length: 4",
+    ] {
+        let response = send(
+            address,
+            format!("POST / HTTP/1.1\r\n{form}{lengths}\r\n\r\n0\r\n\r\n").as_bytes(),
+        )
+        .await;
         assert!(response.starts_with("HTTP/1.1 4"), "{lengths}: {response}");
     }
-    let health = send(address, format!("GET /cumulet/health HTTP/1.1\r\n{head}\r\n").as_bytes()).await;
+    let health = send(
+        address,
+        format!("GET /cumulet/health HTTP/1.1\r\n{head}\r\n").as_bytes(),
+    )
+    .await;
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     running.stop().await.unwrap();
 }

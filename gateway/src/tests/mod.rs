@@ -71,7 +71,10 @@ impl World {
             hypervisor: "fake".into(),
         };
         let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
-        let credential = accounts::credential(&cloud, &first.access_key_id).await.unwrap().unwrap();
+        let credential = accounts::credential(&cloud, &first.access_key_id)
+            .await
+            .unwrap()
+            .unwrap();
         World {
             who: credential.principal.clone(),
             secret: credential.secret.expose().clone(),
@@ -104,7 +107,9 @@ impl World {
 
     /// Asks as the administrator; panics with the refusal.
     pub(crate) async fn ask(&self, body: &str) -> String {
-        self.try_as(&self.who, body).await.unwrap_or_else(|answer| panic!("{body}: {answer:?}"))
+        self.try_as(&self.who, body)
+            .await
+            .unwrap_or_else(|answer| panic!("{body}: {answer:?}"))
     }
 
     /// The code of the refusal; panics with the answer.
@@ -117,16 +122,21 @@ impl World {
 
     pub(crate) async fn try_as(&self, who: &Principal, body: &str) -> Result<String, Answer> {
         let body = body.replace("{image}", &self.image);
-        let query = Query::parse(body.as_bytes(), Protocol::Ec2).map_err(|e| crate::fault::Fault::from(e).answer())?;
-        ec2::serve(&self.cloud, who.clone(), &query, "req-1").await.map_err(|fault| {
-            assert_eq!(fault.hidden(), None, "{body}");
-            fault.answer()
-        })
+        let query = Query::parse(body.as_bytes(), Protocol::Ec2)
+            .map_err(|e| crate::fault::Fault::from(e).answer())?;
+        ec2::serve(&self.cloud, who.clone(), &query, "req-1")
+            .await
+            .map_err(|fault| {
+                assert_eq!(fault.hidden(), None, "{body}");
+                fault.answer()
+            })
     }
 
     /// Launches instances and answers their ids.
     pub(crate) async fn run(&self, count: u32, rest: &str) -> Vec<String> {
-        let body = format!("Action=RunInstances&ImageId={{image}}&MinCount={count}&MaxCount={count}&InstanceType=t3.nano{rest}");
+        let body = format!(
+            "Action=RunInstances&ImageId={{image}}&MinCount={count}&MaxCount={count}&InstanceType=t3.nano{rest}"
+        );
         all(&self.ask(&body).await, "instanceId")
     }
 
@@ -155,7 +165,9 @@ async fn add_host(parts: &Parts) {
     };
     let write = parts.store.write(move |txn| {
         Box::pin(async move {
-            let insert = host::Entity::insert(row.into_active_model()).exec_without_returning(txn).await;
+            let insert = host::Entity::insert(row.into_active_model())
+                .exec_without_returning(txn)
+                .await;
             insert.map(drop).map_err(cumulet_backend::store::failed)
         })
     });
@@ -182,10 +194,15 @@ async fn add_image(parts: &Parts, account: AccountId) -> String {
 pub(crate) fn all(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let pieces = xml.split(&open).skip(1);
-    pieces.map(|piece| piece.split(&close).next().unwrap().to_owned()).collect()
+    pieces
+        .map(|piece| piece.split(&close).next().unwrap().to_owned())
+        .collect()
 }
 
 /// The text of the first element of this name.
 pub(crate) fn one(xml: &str, name: &str) -> String {
-    all(xml, name).into_iter().next().unwrap_or_else(|| panic!("no {name} in {xml}"))
+    all(xml, name)
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| panic!("no {name} in {xml}"))
 }

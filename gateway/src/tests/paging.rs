@@ -12,7 +12,9 @@ async fn pages_of_reservations_meet() {
     for filter in ["", "&Filter.1.Name=instance-type&Filter.1.Value.1=t3.*"] {
         let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
         loop {
-            let xml = world.ask(&format!("Action=DescribeInstances&MaxResults=5{filter}{token}")).await;
+            let xml = world
+                .ask(&format!("Action=DescribeInstances&MaxResults=5{filter}{token}"))
+                .await;
             seen.extend(all(&xml, "instanceId"));
             pages += 1;
             match all(&xml, "nextToken").first() {
@@ -23,7 +25,10 @@ async fn pages_of_reservations_meet() {
         assert_eq!((&seen, pages), (&everything, 3), "{filter}");
     }
     // A filter that passes few still fills its pages.
-    let third = format!("Action=DescribeInstances&MaxResults=5&Filter.1.Name=instance-id&Filter.1.Value.1={}", everything[8]);
+    let third = format!(
+        "Action=DescribeInstances&MaxResults=5&Filter.1.Name=instance-id&Filter.1.Value.1={}",
+        everything[8]
+    );
     assert_eq!(all(&world.ask(&third).await, "instanceId"), everything[8..9]);
 }
 
@@ -33,8 +38,15 @@ async fn tokens_are_bound_and_limits_checked() {
     for _ in 0..6 {
         world.run(1, "").await;
     }
-    let token = one(&world.ask("Action=DescribeInstances&MaxResults=5").await, "nextToken");
-    let changed = format!("{}{}", &token[..token.len() - 1], if token.ends_with('A') { 'B' } else { 'A' });
+    let token = one(
+        &world.ask("Action=DescribeInstances&MaxResults=5").await,
+        "nextToken",
+    );
+    let changed = format!(
+        "{}{}",
+        &token[..token.len() - 1],
+        if token.ends_with('A') { 'B' } else { 'A' }
+    );
     for bad in [
         format!("Action=DescribeInstances&NextToken={changed}"),
         "Action=DescribeInstances&NextToken=nonsense".into(),
@@ -48,14 +60,28 @@ async fn tokens_are_bound_and_limits_checked() {
     let refusal = world.try_as(&world.stranger(), &stolen).await.unwrap_err();
     assert_eq!(refusal.code, "InvalidNextToken");
     // Another page size is no other question.
-    assert_eq!(all(&world.ask(&format!("{stolen}&MaxResults=1000")).await, "instanceId").len(), 1);
+    assert_eq!(
+        all(
+            &world.ask(&format!("{stolen}&MaxResults=1000")).await,
+            "instanceId"
+        )
+        .len(),
+        1
+    );
     for (rest, code) in [
         ("MaxResults=4", "InvalidParameterValue"),
         ("MaxResults=1001", "InvalidParameterValue"),
         ("MaxResults=-1", "InvalidParameterValue"),
-        ("MaxResults=5&InstanceId.1=i-0123456789abcdef0", "InvalidParameterCombination"),
+        (
+            "MaxResults=5&InstanceId.1=i-0123456789abcdef0",
+            "InvalidParameterCombination",
+        ),
     ] {
-        assert_eq!(world.refused(&format!("Action=DescribeInstances&{rest}")).await, code, "{rest}");
+        assert_eq!(
+            world.refused(&format!("Action=DescribeInstances&{rest}")).await,
+            code,
+            "{rest}"
+        );
     }
 }
 
@@ -65,7 +91,11 @@ async fn a_list_without_filters_has_no_token_on_its_last_page() {
     let xml = world.ask("Action=DescribeInstanceTypes&MaxResults=5").await;
     assert_eq!(all(&xml, "currentGeneration").len(), 5);
     let token = one(&xml, "nextToken");
-    let rest = world.ask(&format!("Action=DescribeInstanceTypes&MaxResults=100&NextToken={token}")).await;
+    let rest = world
+        .ask(&format!(
+            "Action=DescribeInstanceTypes&MaxResults=100&NextToken={token}"
+        ))
+        .await;
     assert!(!rest.contains("nextToken"), "{rest}");
     let whole = world.ask("Action=DescribeInstanceTypes").await;
     assert_eq!(

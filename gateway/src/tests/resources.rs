@@ -14,12 +14,22 @@ async fn regions_zones_and_the_account() {
         "{xml}"
     );
     assert_eq!(all(&xml, "regionName"), ["us-east-1"]);
-    assert_eq!(world.refused("Action=DescribeRegions&RegionName.1=mars").await, "InvalidParameterValue");
-    let none = world.ask("Action=DescribeRegions&Filter.1.Name=region-name&Filter.1.Value.1=eu*").await;
+    assert_eq!(
+        world.refused("Action=DescribeRegions&RegionName.1=mars").await,
+        "InvalidParameterValue"
+    );
+    let none = world
+        .ask("Action=DescribeRegions&Filter.1.Name=region-name&Filter.1.Value.1=eu*")
+        .await;
     assert!(none.contains("<regionInfo/>"), "{none}");
     let zones = world.ask("Action=DescribeAvailabilityZones").await;
-    assert_eq!((one(&zones, "zoneName"), one(&zones, "zoneId")), ("us-east-1a".into(), "use1-az1".into()));
-    let account = world.ask("Action=DescribeAccountAttributes&AttributeName.1=supported-platforms").await;
+    assert_eq!(
+        (one(&zones, "zoneName"), one(&zones, "zoneId")),
+        ("us-east-1a".into(), "use1-az1".into())
+    );
+    let account = world
+        .ask("Action=DescribeAccountAttributes&AttributeName.1=supported-platforms")
+        .await;
     assert_eq!(all(&account, "attributeValue"), ["VPC"]);
 }
 
@@ -27,11 +37,19 @@ async fn regions_zones_and_the_account() {
 async fn the_default_network_is_found_as_clients_look_for_it() {
     let world = World::new().await;
     for filter in ["is-default", "isDefault"] {
-        let xml = world.ask(&format!("Action=DescribeVpcs&Filter.1.Name={filter}&Filter.1.Value.1=true")).await;
+        let xml = world
+            .ask(&format!(
+                "Action=DescribeVpcs&Filter.1.Name={filter}&Filter.1.Value.1=true"
+            ))
+            .await;
         assert_eq!(all(&xml, "vpcId").len(), 1, "{filter}");
     }
     for filter in ["default-for-az", "defaultForAz"] {
-        let xml = world.ask(&format!("Action=DescribeSubnets&Filter.1.Name={filter}&Filter.1.Value.1=true")).await;
+        let xml = world
+            .ask(&format!(
+                "Action=DescribeSubnets&Filter.1.Name={filter}&Filter.1.Value.1=true"
+            ))
+            .await;
         assert_eq!(all(&xml, "availabilityZone"), ["us-east-1a"], "{filter}");
     }
 }
@@ -41,14 +59,27 @@ async fn key_pairs() {
     let world = World::new().await;
     let made = world.ask("Action=CreateKeyPair&KeyName=k&KeyType=ed25519").await;
     assert!(one(&made, "keyMaterial").starts_with("-----BEGIN"));
-    assert_eq!(world.refused("Action=CreateKeyPair&KeyName=k&KeyType=ed25519").await, "InvalidKeyPair.Duplicate");
+    assert_eq!(
+        world
+            .refused("Action=CreateKeyPair&KeyName=k&KeyType=ed25519")
+            .await,
+        "InvalidKeyPair.Duplicate"
+    );
     let shown = world.ask("Action=DescribeKeyPairs&KeyName.1=k").await;
     assert_eq!(one(&shown, "keyFingerprint"), one(&made, "keyFingerprint"));
     assert!(!shown.contains("<publicKey>"));
     let shown = world.ask("Action=DescribeKeyPairs&IncludePublicKey=true").await;
     assert!(one(&shown, "publicKey").starts_with("ssh-ed25519 "));
-    assert_eq!(world.refused("Action=DescribeKeyPairs&KeyName.1=other").await, "InvalidKeyPair.NotFound");
-    assert_eq!(world.refused("Action=ImportKeyPair&KeyName=x&PublicKeyMaterial=aGk=").await, "InvalidKey.Format");
+    assert_eq!(
+        world.refused("Action=DescribeKeyPairs&KeyName.1=other").await,
+        "InvalidKeyPair.NotFound"
+    );
+    assert_eq!(
+        world
+            .refused("Action=ImportKeyPair&KeyName=x&PublicKeyMaterial=aGk=")
+            .await,
+        "InvalidKey.Format"
+    );
     for _ in 0..2 {
         let gone = world.ask("Action=DeleteKeyPair&KeyName=k").await;
         assert_eq!(one(&gone, "return"), "true");
@@ -58,36 +89,58 @@ async fn key_pairs() {
 #[tokio::test]
 async fn security_groups_and_their_rules() {
     let world = World::new().await;
-    let made = world.ask("Action=CreateSecurityGroup&GroupName=web&GroupDescription=for+the+web").await;
+    let made = world
+        .ask("Action=CreateSecurityGroup&GroupName=web&GroupDescription=for+the+web")
+        .await;
     let group = one(&made, "groupId");
     assert_eq!(
-        world.refused("Action=CreateSecurityGroup&GroupName=web&GroupDescription=x").await,
+        world
+            .refused("Action=CreateSecurityGroup&GroupName=web&GroupDescription=x")
+            .await,
         "InvalidGroup.Duplicate"
     );
     let rule = format!(
         "GroupId={group}&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22&\
          IpPermissions.1.IpRanges.1.CidrIp=10.1.2.3/8"
     );
-    let added = world.ask(&format!("Action=AuthorizeSecurityGroupIngress&{rule}")).await;
-    assert_eq!((one(&added, "return"), one(&added, "cidrIpv4")), ("true".into(), "10.0.0.0/8".into()));
+    let added = world
+        .ask(&format!("Action=AuthorizeSecurityGroupIngress&{rule}"))
+        .await;
+    assert_eq!(
+        (one(&added, "return"), one(&added, "cidrIpv4")),
+        ("true".into(), "10.0.0.0/8".into())
+    );
     let rule_id = one(&added, "securityGroupRuleId");
     assert_eq!(
-        world.refused(&format!("Action=AuthorizeSecurityGroupIngress&{rule}")).await,
+        world
+            .refused(&format!("Action=AuthorizeSecurityGroupIngress&{rule}"))
+            .await,
         "InvalidPermission.Duplicate"
     );
-    let shown = world.ask("Action=DescribeSecurityGroups&Filter.1.Name=ip-permission.to-port&Filter.1.Value.1=22").await;
+    let shown = world
+        .ask("Action=DescribeSecurityGroups&Filter.1.Name=ip-permission.to-port&Filter.1.Value.1=22")
+        .await;
     assert_eq!(all(&shown, "groupName"), ["web"]);
-    assert!(shown.contains("<ipPermissionsEgress><item><ipProtocol>-1</ipProtocol>"), "{shown}");
+    assert!(
+        shown.contains("<ipPermissionsEgress><item><ipProtocol>-1</ipProtocol>"),
+        "{shown}"
+    );
     let rules = world
-        .ask(&format!("Action=DescribeSecurityGroupRules&Filter.1.Name=group-id&Filter.1.Value.1={group}"))
+        .ask(&format!(
+            "Action=DescribeSecurityGroupRules&Filter.1.Name=group-id&Filter.1.Value.1={group}"
+        ))
         .await;
     assert_eq!(all(&rules, "isEgress").len(), 2);
     let gone = world
-        .ask(&format!("Action=RevokeSecurityGroupIngress&GroupId={group}&SecurityGroupRuleId.1={rule_id}"))
+        .ask(&format!(
+            "Action=RevokeSecurityGroupIngress&GroupId={group}&SecurityGroupRuleId.1={rule_id}"
+        ))
         .await;
     assert_eq!(one(&gone, "securityGroupRuleId"), rule_id);
     assert_eq!(
-        world.refused(&format!("Action=RevokeSecurityGroupIngress&{rule}")).await,
+        world
+            .refused(&format!("Action=RevokeSecurityGroupIngress&{rule}"))
+            .await,
         "InvalidPermission.NotFound"
     );
     // From a group to itself, and by the flat parameters of old clients.
@@ -100,12 +153,29 @@ async fn security_groups_and_their_rules() {
     world
         .ask("Action=AuthorizeSecurityGroupIngress&GroupName=web&IpProtocol=udp&FromPort=53&ToPort=53&CidrIp=0.0.0.0/0")
         .await;
-    let id = world.run(1, &format!("&SecurityGroupId.1={group}")).await.remove(0);
-    assert_eq!(world.refused(&format!("Action=DeleteSecurityGroup&GroupId={group}")).await, "DependencyViolation");
-    world.ask(&format!("Action=TerminateInstances&InstanceId.1={id}")).await;
-    let default = world.ask("Action=DescribeSecurityGroups&GroupName.1=default").await;
+    let id = world
+        .run(1, &format!("&SecurityGroupId.1={group}"))
+        .await
+        .remove(0);
     assert_eq!(
-        world.refused(&format!("Action=DeleteSecurityGroup&GroupId={}", one(&default, "groupId"))).await,
+        world
+            .refused(&format!("Action=DeleteSecurityGroup&GroupId={group}"))
+            .await,
+        "DependencyViolation"
+    );
+    world
+        .ask(&format!("Action=TerminateInstances&InstanceId.1={id}"))
+        .await;
+    let default = world
+        .ask("Action=DescribeSecurityGroups&GroupName.1=default")
+        .await;
+    assert_eq!(
+        world
+            .refused(&format!(
+                "Action=DeleteSecurityGroup&GroupId={}",
+                one(&default, "groupId")
+            ))
+            .await,
         "CannotDelete"
     );
 }
@@ -127,7 +197,10 @@ async fn images() {
         assert_eq!(xml.contains(&world.image), found, "{rest}");
     }
     world.ask("Action=DeregisterImage&ImageId={image}").await;
-    assert_eq!(world.refused("Action=DescribeImages&ImageId.1={image}").await, "InvalidAMIID.NotFound");
+    assert_eq!(
+        world.refused("Action=DescribeImages&ImageId.1={image}").await,
+        "InvalidAMIID.NotFound"
+    );
     let launch = "Action=RunInstances&ImageId={image}&MinCount=1&MaxCount=1";
     assert_eq!(world.refused(launch).await, "InvalidAMIID.Unavailable");
 }
@@ -154,8 +227,16 @@ async fn tags_keep_their_text() {
         ))
         .await;
     assert!(none.contains("<tagSet/>"), "{none}");
-    world.ask(&format!("Action=DeleteTags&ResourceId.1={id}&Tag.1.Key=a&Tag.1.Value=false&Tag.2.Key=b")).await;
-    let left = world.ask(&format!("Action=DescribeTags&Filter.1.Name=resource-id&Filter.1.Value.1={id}")).await;
+    world
+        .ask(&format!(
+            "Action=DeleteTags&ResourceId.1={id}&Tag.1.Key=a&Tag.1.Value=false&Tag.2.Key=b"
+        ))
+        .await;
+    let left = world
+        .ask(&format!(
+            "Action=DescribeTags&Filter.1.Name=resource-id&Filter.1.Value.1={id}"
+        ))
+        .await;
     assert_eq!(all(&left, "key"), ["a", "empty", "x"]);
     for (rest, code) in [
         ("Tag.1.Key=aws:x&Tag.1.Value=1", "InvalidParameterValue"),
@@ -163,6 +244,12 @@ async fn tags_keep_their_text() {
         ("Tag.1.Value=1", "MissingParameter"),
         ("Tag.1.Key=c&Tag.2.Key=c", "InvalidParameterValue"),
     ] {
-        assert_eq!(world.refused(&format!("Action=CreateTags&ResourceId.1={id}&{rest}")).await, code, "{rest}");
+        assert_eq!(
+            world
+                .refused(&format!("Action=CreateTags&ResourceId.1={id}&{rest}"))
+                .await,
+            code,
+            "{rest}"
+        );
     }
 }

@@ -5,9 +5,10 @@ use cumulet_backend::api::security_groups::{self, GroupName};
 use cumulet_domain::network::Direction;
 use cumulet_wire::ec2::{
     security_groups::{
-        AuthorizeSecurityGroupEgress, AuthorizeSecurityGroupEgressRequest, AuthorizeSecurityGroupEgressResult,
-        AuthorizeSecurityGroupIngress, AuthorizeSecurityGroupIngressRequest, AuthorizeSecurityGroupIngressResult,
-        IpPermission, SecurityGroupRule,
+        AuthorizeSecurityGroupEgress, AuthorizeSecurityGroupEgressRequest,
+        AuthorizeSecurityGroupEgressResult, AuthorizeSecurityGroupIngress,
+        AuthorizeSecurityGroupIngressRequest, AuthorizeSecurityGroupIngressResult, IpPermission,
+        SecurityGroupRule,
     },
     shared::TagSpecification,
 };
@@ -38,7 +39,14 @@ impl Action for AuthorizeSecurityGroupIngress {
             source_owner: input.source_security_group_owner_id,
         };
         let permissions = permissions(input.ip_permissions, flat)?;
-        let made = add(ctx, &which, Direction::Ingress, &permissions, input.tag_specifications).await?;
+        let made = add(
+            ctx,
+            &which,
+            Direction::Ingress,
+            &permissions,
+            input.tag_specifications,
+        )
+        .await?;
         Ok(AuthorizeSecurityGroupIngressResult {
             r#return: Some(true),
             security_group_rules: made,
@@ -62,7 +70,14 @@ impl Action for AuthorizeSecurityGroupEgress {
             source_owner: input.source_security_group_owner_id,
         };
         let permissions = permissions(input.ip_permissions, flat)?;
-        let made = add(ctx, &which, Direction::Egress, &permissions, input.tag_specifications).await?;
+        let made = add(
+            ctx,
+            &which,
+            Direction::Egress,
+            &permissions,
+            input.tag_specifications,
+        )
+        .await?;
         Ok(AuthorizeSecurityGroupEgressResult {
             r#return: Some(true),
             security_group_rules: made,
