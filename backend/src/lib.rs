@@ -9,3 +9,6 @@ pub mod entity;
 pub mod images;
 pub mod scheduler;
 pub mod store;
+
+#[cfg(test)]
+pub(crate) mod test_support;

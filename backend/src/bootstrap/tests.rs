@@ -1,1 +1,151 @@
-//! Tests.
+use std::time::Duration;
+
+use cumulet_domain::account::Role;
+use sea_orm::EntityTrait;
+
+use super::*;
+use crate::{
+    api::{Cloud, CloudConfig, accounts},
+    conductor::Wake,
+    entity::{instance_type, security_group, security_group_rule, subnet},
+    test_support::parts,
+};
+
+fn plan(zones: &[&str]) -> Plan {
+    Plan {
+        availability_zones: zones.iter().map(ToString::to_string).collect(),
+        public_pool: "198.18.0.0/16".parse().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn the_first_start_makes_everything_and_the_second_changes_nothing() {
+    let (_dir, parts, _) = parts().await;
+    let first = bootstrap(&parts, &plan(&["us-east-1a"])).await.unwrap();
+    assert!(first.created);
+    let secret = accounts::access_key_secret(&parts, &first.access_key_id)
+        .await
+        .unwrap();
+    assert_eq!(secret.expose().len(), 40);
+    let other = Plan {
+        public_pool: "10.9.0.0/16".parse().unwrap(),
+        ..plan(&["us-east-1a"])
+    };
+    let again = bootstrap(&parts, &other).await.unwrap();
+    assert_eq!(
+        again,
+        FirstStart {
+            created: false,
+            ..first
+        }
+    );
+    let conn = parts.store.read();
+    let subnets = subnet::Entity::find().all(conn).await.unwrap();
+    assert_eq!(
+        subnets.iter().map(|s| s.cidr.as_str()).collect::<Vec<_>>(),
+        ["172.31.0.0/20"]
+    );
+    assert_eq!(security_group::Entity::find().all(conn).await.unwrap().len(), 1);
+    assert_eq!(
+        security_group_rule::Entity::find().all(conn).await.unwrap().len(),
+        2
+    );
+    assert!(instance_type::Entity::find().all(conn).await.unwrap().len() >= 40);
+}
+
+#[tokio::test]
+async fn a_new_zone_gets_its_subnet_at_the_next_start() {
+    let (_dir, parts, _) = parts().await;
+    bootstrap(&parts, &plan(&["us-east-1a"])).await.unwrap();
+    bootstrap(&parts, &plan(&["us-east-1a", "us-east-1b"]))
+        .await
+        .unwrap();
+    let subnets = subnet::Entity::find().all(parts.store.read()).await.unwrap();
+    let mut found: Vec<_> = subnets
+        .iter()
+        .map(|s| (s.availability_zone.as_str(), s.cidr.as_str()))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [("us-east-1a", "172.31.0.0/20"), ("us-east-1b", "172.31.16.0/20")]
+    );
+}
+
+#[tokio::test]
+async fn two_first_starts_at_once_make_one_cloud() {
+    let (_dir, parts, _) = parts().await;
+    let plan = plan(&["us-east-1a"]);
+    let (a, b) = tokio::join!(bootstrap(&parts, &plan), bootstrap(&parts, &plan));
+    let (a, b) = (a.unwrap(), b.unwrap());
+    assert_eq!((&a.cloud_id, &a.access_key_id), (&b.cloud_id, &b.access_key_id));
+    assert!(a.created != b.created);
+}
+
+#[tokio::test]
+async fn keys_speak_for_their_users_until_they_are_disabled() {
+    let (_dir, parts, clock) = parts().await;
+    let first = bootstrap(&parts, &plan(&["us-east-1a"])).await.unwrap();
+    let config = CloudConfig {
+        region: "us-east-1".into(),
+        availability_zones: vec!["us-east-1a".into()],
+        public_pool: first.public_pool,
+        cloud_id: first.cloud_id.clone(),
+        hypervisor: "fake".into(),
+    };
+    let cloud = Cloud::new(
+        parts.clone(),
+        Wake::new(),
+        std::sync::Arc::new(cumulet_bus::LocalBus::new()),
+        config,
+    );
+    accounts::create_user(&parts, first.account, "eve", Role::ReadOnly)
+        .await
+        .unwrap();
+    assert!(
+        accounts::create_user(&parts, first.account, "eve", Role::ReadOnly)
+            .await
+            .is_err()
+    );
+    let key = accounts::create_access_key(&parts, first.account, "eve")
+        .await
+        .unwrap();
+    let found = accounts::credential(&cloud, &key.id).await.unwrap().unwrap();
+    assert_eq!(found.secret.expose(), key.secret.expose());
+    assert_eq!(
+        (found.principal.user_name.as_str(), found.principal.role),
+        ("eve", Role::ReadOnly)
+    );
+    assert!(
+        accounts::credential(&cloud, "AKIAAAAAAAAAAAAAAAAA")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(accounts::credential(&cloud, "nonsense").await.unwrap().is_none());
+
+    accounts::set_access_key_enabled(&parts, &key.id, false)
+        .await
+        .unwrap();
+    assert!(accounts::credential(&cloud, &key.id).await.unwrap().is_none());
+    accounts::set_access_key_enabled(&parts, &key.id, true)
+        .await
+        .unwrap();
+    assert!(accounts::credential(&cloud, &key.id).await.unwrap().is_some());
+
+    // Another process has a cache of its own, and this one hears of it a second later.
+    let elsewhere = Parts {
+        credentials: accounts::CredentialCache::default(),
+        ..parts.clone()
+    };
+    accounts::delete_access_key(&elsewhere, &key.id).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert!(accounts::credential(&cloud, &key.id).await.unwrap().is_none());
+    assert_eq!(
+        accounts::list_access_keys(&parts, first.account)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+}

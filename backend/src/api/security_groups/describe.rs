@@ -85,7 +85,9 @@ pub(super) async fn views(
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let mut tags = tags::of(conn, Kind::SecurityGroup, &ids).await?;
     let mut of: HashMap<i64, Vec<RuleView>> = HashMap::new();
-    for rule in rules::views(conn, load_in!(conn, security_group_rule, SecurityGroup, &ids)).await? {
+    let mut rule_rows = load_in!(conn, security_group_rule, SecurityGroup, &ids);
+    rule_rows.sort_by_key(|row| (row.created_at, row.id));
+    for rule in rules::views(conn, rule_rows).await? {
         of.entry(rule.group.to_db()).or_default().push(rule);
     }
     let view = |row: security_group::Model| GroupView {
@@ -131,10 +133,8 @@ pub async fn describe_rules(
     }
     let rows = select.limit(page.read_limit()).all(conn).await.map_err(failed)?;
     let page = Page::cut(rows, &page, |row| row.id);
-    let mut rows = rules::views(conn, page.rows).await?;
-    rows.sort_by_key(|rule| rule.id.to_db());
     Ok(Page {
-        rows,
+        rows: rules::views(conn, page.rows).await?,
         next: page.next,
     })
 }

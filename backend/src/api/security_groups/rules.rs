@@ -15,12 +15,11 @@ use crate::{
     store::{batch::load_in, groups, tags},
 };
 
-/// The views of rows, in the order of their making.
+/// The views of rows, in their order.
 pub(super) async fn views(
     conn: &impl ConnectionTrait,
-    mut rows: Vec<security_group_rule::Model>,
+    rows: Vec<security_group_rule::Model>,
 ) -> Result<Vec<RuleView>> {
-    rows.sort_by_key(|row| (row.created_at, row.id));
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let mut tags = tags::of(conn, Kind::SecurityGroupRule, &ids).await?;
     let mut peers: Vec<i64> = rows.iter().filter_map(|row| row.peer_group).collect();

@@ -1,1 +1,200 @@
-//! Tests.
+use cumulet_domain::id::InstanceId;
+
+use super::*;
+use crate::{
+    api::{
+        instances::{self, InstanceQuery},
+        security_groups,
+    },
+    test_support::{Rig, cloud},
+};
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag {
+        key: key.into(),
+        value: value.into(),
+    }
+}
+
+async fn instance(rig: &Rig) -> InstanceId {
+    instances::launch(&rig.cloud, &rig.who, rig.spec())
+        .await
+        .unwrap()
+        .instances[0]
+        .id()
+}
+
+async fn tags_of(rig: &Rig, id: InstanceId) -> Vec<Tag> {
+    let query = InstanceQuery {
+        ids: vec![id],
+        ..InstanceQuery::default()
+    };
+    let page = instances::describe(&rig.cloud, &rig.who, &query, PageRequest::default())
+        .await
+        .unwrap();
+    page.rows[0].tags.clone()
+}
+
+#[tokio::test]
+async fn tags_are_set_replaced_and_removed() {
+    let rig = cloud().await;
+    let id = instance(&rig).await;
+    let group = security_groups::GroupQuery::default();
+    let group = security_groups::describe(&rig.cloud, &rig.who, &group, PageRequest::default())
+        .await
+        .unwrap();
+    let targets = [TagTarget::of(id), TagTarget::of(group.rows[0].id())];
+    let set = async |new: &[Tag]| create(&rig.cloud, &rig.who, &targets, new).await;
+    let unset = async |key: &str, value: Option<&str>| {
+        let selector = TagSelector {
+            key: key.into(),
+            value: value.map(Into::into),
+        };
+        delete(&rig.cloud, &rig.who, &targets[..1], &[selector]).await
+    };
+    set(&[tag("Name", "a"), tag("env", "x")]).await.unwrap();
+    set(&[tag("Name", "b")]).await.unwrap();
+    assert_eq!(tags_of(&rig, id).await, [tag("Name", "b"), tag("env", "x")]);
+    unset("Name", Some("a")).await.unwrap();
+    assert_eq!(tags_of(&rig, id).await.len(), 2);
+    unset("Name", Some("b")).await.unwrap();
+    unset("never there", None).await.unwrap();
+    assert_eq!(tags_of(&rig, id).await, [tag("env", "x")]);
+    delete(&rig.cloud, &rig.who, &targets[..1], &[]).await.unwrap();
+    assert!(tags_of(&rig, id).await.is_empty());
+    let all = describe(&rig.cloud, &rig.who, &TagQuery::default(), PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(all.rows.len(), 2);
+    assert!(
+        all.rows
+            .iter()
+            .all(|view| view.resource_id() == group.rows[0].id().to_string())
+    );
+}
+
+#[tokio::test]
+async fn one_bad_resource_spoils_the_request() {
+    let rig = cloud().await;
+    let id = instance(&rig).await;
+    let unknown = TagTarget::of(InstanceId::new(1 << 40));
+    let volume = TagTarget {
+        kind: Kind::Volume,
+        number: id.to_db(),
+    };
+    let answer = create(
+        &rig.cloud,
+        &rig.who,
+        &[TagTarget::of(id), unknown],
+        &[tag("a", "b")],
+    )
+    .await;
+    assert!(matches!(answer, Err(Error::NotFound { kind: Kind::Instance, id }) if id == unknown.printed()));
+    assert!(tags_of(&rig, id).await.is_empty());
+    create(&rig.cloud, &rig.who, &[volume], &[tag("a", "b")])
+        .await
+        .unwrap();
+    for targets in [
+        vec![TagTarget::of(id)],
+        vec![volume],
+        vec![TagTarget::of(rig.image)],
+    ] {
+        let answer = create(&rig.cloud, &rig.stranger, &targets, &[tag("a", "b")]).await;
+        assert!(matches!(answer, Err(Error::NotFound { .. })), "{targets:?}");
+        assert!(delete(&rig.cloud, &rig.stranger, &targets, &[]).await.is_err());
+        assert!(matches!(
+            create(&rig.cloud, &rig.reader(), &targets, &[tag("a", "b")]).await,
+            Err(Error::Unauthorized { .. })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn limits_of_tags() {
+    let rig = cloud().await;
+    let target = [TagTarget::of(instance(&rig).await)];
+    let many = |n: usize| (0..n).map(|i| tag(&format!("k{i}"), "v")).collect::<Vec<_>>();
+    let set = async |new: Vec<Tag>| create(&rig.cloud, &rig.who, &target, &new).await;
+    assert!(matches!(
+        set(many(51)).await,
+        Err(Error::LimitExceeded {
+            limit: Limit::Tags,
+            max: 50
+        })
+    ));
+    set(many(50)).await.unwrap();
+    assert!(matches!(
+        set(vec![tag("one more", "")]).await,
+        Err(Error::LimitExceeded { .. })
+    ));
+    set(vec![tag("k3", "other")]).await.unwrap();
+    for bad in [
+        tag("aws:x", ""),
+        tag("", "x"),
+        tag(&"k".repeat(129), ""),
+        tag("k", &"v".repeat(257)),
+        tag("k\u{7}", ""),
+    ] {
+        assert!(matches!(
+            set(vec![bad]).await,
+            Err(Error::InvalidParameter { .. })
+        ));
+    }
+    assert!(set(vec![tag("k", "1"), tag("k", "2")]).await.is_err());
+    assert!(create(&rig.cloud, &rig.who, &[], &[tag("k", "v")]).await.is_err());
+    let targets = vec![target[0]; 1001];
+    assert!(
+        create(&rig.cloud, &rig.who, &targets, &[tag("k", "v")])
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn tags_come_in_pages_and_by_query() {
+    let rig = cloud().await;
+    for _ in 0..3 {
+        let id = TagTarget::of(instance(&rig).await);
+        create(
+            &rig.cloud,
+            &rig.who,
+            &[id],
+            &[tag("a", "1"), tag("b", "2"), tag("c", "1")],
+        )
+        .await
+        .unwrap();
+    }
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = PageRequest {
+            limit: Some(2),
+            after,
+        };
+        let page = describe(&rig.cloud, &rig.who, &TagQuery::default(), page)
+            .await
+            .unwrap();
+        count += page.rows.len();
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(count, 9);
+    let query = TagQuery {
+        values: vec!["1".into()],
+        keys: vec!["a".into(), "b".into()],
+        ..TagQuery::default()
+    };
+    let page = describe(&rig.cloud, &rig.who, &query, PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(page.rows.len(), 3);
+    let foreign = describe(
+        &rig.cloud,
+        &rig.stranger,
+        &TagQuery::default(),
+        PageRequest::default(),
+    )
+    .await;
+    assert!(foreign.unwrap().rows.is_empty());
+}

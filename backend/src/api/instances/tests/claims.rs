@@ -1,0 +1,126 @@
+//! Claims under concurrency: exactly as many as are allowed get through.
+
+use std::collections::HashSet;
+
+use cumulet_domain::{Error, error::Limit};
+use futures::future::join_all;
+
+use crate::{
+    api::{
+        PageRequest,
+        instances::{ReservationView, launch},
+        vpcs::{SubnetQuery, describe_subnets},
+    },
+    test_support::{Rig, cloud, with_pool},
+};
+
+async fn fifty(rig: &Rig) -> Vec<cumulet_domain::Result<ReservationView>> {
+    join_all((0..50).map(|_| launch(&rig.cloud, &rig.who, rig.spec()))).await
+}
+
+fn succeeded(all: &[cumulet_domain::Result<ReservationView>]) -> usize {
+    all.iter().filter(|answer| answer.is_ok()).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_instance_quota_is_exact() {
+    let rig = cloud().await;
+    rig.set_quota(49, 1000).await;
+    let all = fifty(&rig).await;
+    assert_eq!(succeeded(&all), 49);
+    let refused = all.into_iter().find_map(Result::err).unwrap();
+    assert_eq!(
+        refused,
+        Error::LimitExceeded {
+            limit: Limit::Instances,
+            max: 49
+        }
+    );
+    assert_eq!(rig.account().await.instances_used, 49);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_vcpu_quota_is_exact() {
+    let rig = cloud().await;
+    rig.set_quota(1000, 75).await; // two each
+    let all = fifty(&rig).await;
+    assert_eq!(succeeded(&all), 37);
+    let refused = all.into_iter().find_map(Result::err).unwrap();
+    assert_eq!(
+        refused,
+        Error::LimitExceeded {
+            limit: Limit::Vcpus,
+            max: 75
+        }
+    );
+    assert_eq!(rig.account().await.vcpus_used, 74);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_small_subnet_gives_out_each_address_once() {
+    let rig = cloud().await;
+    let subnets = async || {
+        let page = describe_subnets(
+            &rig.cloud,
+            &rig.who,
+            &SubnetQuery::default(),
+            PageRequest::default(),
+        )
+        .await;
+        page.unwrap().rows.remove(0)
+    };
+    rig.shrink(subnets().await.row.id, "172.31.0.0/28".parse().unwrap())
+        .await;
+    assert_eq!(subnets().await.available, 11);
+    let all = fifty(&rig).await;
+    assert_eq!(succeeded(&all), 11);
+    let refused = all.iter().find_map(|answer| answer.as_ref().err()).unwrap();
+    assert!(
+        matches!(
+            refused,
+            Error::InsufficientAddresses {
+                free: 0,
+                wanted: 1,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let addresses: HashSet<_> = all
+        .iter()
+        .flatten()
+        .filter_map(|made| made.instances[0].private_ip())
+        .map(|ip| ip.octets()[3])
+        .collect();
+    assert_eq!(addresses, (4..15).collect());
+    assert_eq!(subnets().await.available, 0);
+    assert_eq!(rig.account().await.instances_used, 11);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_small_public_pool_gives_out_each_address_once() {
+    let rig = with_pool("198.18.7.0/28").await;
+    let all = fifty(&rig).await;
+    let addresses: HashSet<_> = all
+        .iter()
+        .flatten()
+        .filter_map(|made| made.instances[0].public_ip())
+        .map(|ip| ip.octets()[3])
+        .collect();
+    assert_eq!(succeeded(&all), 13);
+    assert_eq!(addresses, (2..15).collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_address_is_asked_for_by_many_and_given_to_one() {
+    let rig = cloud().await;
+    let ask = || {
+        let mut spec = rig.spec();
+        spec.private_ip = Some([172, 31, 0, 77].into());
+        launch(&rig.cloud, &rig.who, spec)
+    };
+    let all = join_all((0..20).map(|_| ask())).await;
+    assert_eq!(succeeded(&all), 1);
+    let lost = |answer: &&cumulet_domain::Result<_>| matches!(answer, Err(Error::AddressInUse { address }) if address == "172.31.0.77");
+    assert_eq!(all.iter().filter(lost).count(), 19);
+}
