@@ -45,10 +45,7 @@ async fn probe(qemu: &Path, accelerator: &str) -> bool {
         .args(["-accel", accelerator, "-m", "16", "-no-reboot"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .arg("-drive")
-        .arg(format!(
-            "file={},format=raw,if=ide",
-            sector.path.display()
-        ))
+        .arg(format!("file={},format=raw,if=ide", sector.path.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

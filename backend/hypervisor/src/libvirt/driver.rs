@@ -1,0 +1,338 @@
+//! The driver trait over libvirt's calls.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::InstanceId,
+    message::{OffReason, Power},
+};
+use tokio::sync::broadcast;
+use virt::{
+    domain::{Domain, DomainShutoffReason as Shutoff, DomainState, DomainStateReason, DomainStateReasonEnum},
+    error::{Error as LibvirtError, ErrorNumber},
+    stream::Stream,
+    sys,
+};
+
+use super::{Found, Libvirt, Signal, console, find, is, owns, reachable, screen, xml};
+use crate::{Capabilities, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
+
+/// How long a question may take.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// How long a start or an end may take: libvirt itself waits up to 15 s for a process to go.
+const ACTION: Duration = Duration::from_secs(40);
+
+/// How long a picture may take.
+const PICTURE: Duration = Duration::from_secs(4);
+
+/// The largest picture that is taken.
+const PICTURE_BYTES: usize = 64 << 20;
+
+/// How often the power button is pressed: a guest that still boots does not feel the first time.
+const PRESS: Duration = Duration::from_secs(5);
+
+/// How a domain stands.
+fn status_of(domain: &Domain, instance: InstanceId) -> Result<DomainStatus, LibvirtError> {
+    let (state, reason) = domain.state()?;
+    let off = state.is_known_and(|s| matches!(s, DomainState::Shutoff | DomainState::Crashed));
+    let off_reason = match reason {
+        DomainStateReasonEnum::Known(DomainStateReason::Shutoff(reason)) => [
+            (Shutoff::Shutdown, OffReason::GuestShutdown),
+            (Shutoff::Destroyed, OffReason::Commanded),
+            (Shutoff::Crashed, OffReason::Crashed),
+            (Shutoff::Failed, OffReason::Crashed),
+            (Shutoff::Daemon, OffReason::Crashed),
+        ]
+        .into_iter()
+        .find(|(known, _)| reason.is_known_and(|r| r == *known))
+        .map(|(_, reason)| reason),
+        DomainStateReasonEnum::Known(DomainStateReason::Crashed(_)) => Some(OffReason::Crashed),
+        _ => None,
+    };
+    Ok(DomainStatus {
+        instance,
+        power: if off { Power::Off } else { Power::On },
+        paused: state.is_known_and(|s| s == DomainState::Paused),
+        off_reason: off_reason.filter(|_| off),
+    })
+}
+
+const fn absent(instance: InstanceId) -> DomainStatus {
+    DomainStatus {
+        instance,
+        power: Power::Absent,
+        paused: false,
+        off_reason: None,
+    }
+}
+
+/// Ends a domain's process; one that is off is fine.
+fn cut(domain: &Domain) -> Result<(), LibvirtError> {
+    match domain.destroy() {
+        Err(error) if is(&error, ErrorNumber::OperationInvalid) && !domain.is_active()? => Ok(()),
+        other => other,
+    }
+}
+
+impl Libvirt {
+    /// A call that needs the guest to run.
+    async fn on_running(
+        &self,
+        instance: InstanceId,
+        work: impl Fn(&Domain, DomainStatus) -> Result<(), LibvirtError> + Send + 'static,
+    ) -> Result<()> {
+        let done = self.call(instance, ACTION, move |domain| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            let status = status_of(&domain, instance)?;
+            if status.power != Power::On {
+                return Ok(Err(Error::Unavailable(format!("the guest of {instance} is off"))));
+            }
+            work(&domain, status).map(Ok)
+        });
+        done.await?
+    }
+
+    /// Waits for a signal about a guest; false if it does not come in time. What is lost to a receiver that
+    /// lags does not come.
+    async fn wait(
+        signals: &mut broadcast::Receiver<Signal>,
+        time: Duration,
+        wanted: impl Fn(&Signal) -> bool,
+    ) -> bool {
+        let waited = async {
+            loop {
+                match signals.recv().await {
+                    Ok(signal) if wanted(&signal) => return true,
+                    Err(broadcast::error::RecvError::Closed) => return false,
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(time, waited).await.unwrap_or(false)
+    }
+
+    /// Asks a guest to go off until it does or the time is over; whether it did.
+    async fn ask_off(&self, instance: InstanceId, grace: Duration) -> Result<bool> {
+        let mut signals = self.signals.subscribe();
+        let is_off = |signal: &Signal| matches!(signal, Signal::Status(s) if s.instance == instance && s.power != Power::On);
+        let end = tokio::time::Instant::now() + grace;
+        loop {
+            let press = |domain: &Domain, status: DomainStatus| match status.paused {
+                true => Ok(()),
+                false => domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN),
+            };
+            let pressed = self.on_running(instance, press).await;
+            let status = self.status(instance).await?;
+            if status.power != Power::On {
+                return Ok(true);
+            }
+            pressed?;
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() || status.paused {
+                return Ok(false);
+            }
+            if Self::wait(&mut signals, left.min(PRESS), is_off).await {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Libvirt {
+    fn name(&self) -> &'static str {
+        if self.kvm { "kvm" } else { "qemu" }
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        let node = self
+            .pool
+            .call(None, QUESTION, virt::connect::Connect::node_info)
+            .await?;
+        Ok(Capabilities {
+            vcpus: node.cpus,
+            memory_mib: node.memory / 1024,
+        })
+    }
+
+    async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
+        let below = |d: &DiskSpec| d.backing.as_ref().is_none_or(|(file, _)| reachable(file));
+        let as_root = !spec.disks.iter().all(|d| reachable(&d.path) && below(d));
+        if as_root {
+            tracing::warn!(
+                instance = %spec.instance,
+                "the directories of its disk are closed to others: the guest's process runs as root"
+            );
+        }
+        let host = xml::HostFacts {
+            cloud: &self.config.cloud,
+            kvm: self.kvm,
+            as_root,
+        };
+        let text = xml::domain(spec, &host).map_err(|e| Error::Refused(e.to_string()))?;
+        let (instance, cloud, known) = (spec.instance, self.config.cloud.clone(), self.known.clone());
+        let console = spec.console_log.clone();
+        let work = move |connection: &virt::connect::Connect| {
+            match find(connection, instance, &cloud, &known)? {
+                Found::Foreign => return Ok(Err(Error::Foreign(instance))),
+                Found::Nothing => {}
+                Found::Ours(domain) => {
+                    let status = status_of(&domain, instance)?;
+                    if status.power == Power::On {
+                        return Ok(Ok(if status.paused {
+                            Prepared::Paused
+                        } else {
+                            Prepared::Running
+                        }));
+                    }
+                }
+            }
+            known.guests().insert(instance, console.clone());
+            let domain = connection.define_domain_xml(&text)?;
+            domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
+            Ok(Ok(Prepared::Paused))
+        };
+        self.pool.call(Some(instance), ACTION, work).await?
+    }
+
+    async fn resume(&self, instance: InstanceId) -> Result<()> {
+        self.on_running(
+            instance,
+            |domain, status| {
+                if status.paused { domain.resume() } else { Ok(()) }
+            },
+        )
+        .await
+    }
+
+    async fn ensure_off(&self, instance: InstanceId, grace: Duration) -> Result<()> {
+        if self.status(instance).await?.power != Power::On {
+            return Ok(());
+        }
+        if !grace.is_zero() && self.ask_off(instance, grace).await? {
+            return Ok(());
+        }
+        self.call(instance, ACTION, |domain| domain.as_ref().map_or(Ok(()), cut))
+            .await
+    }
+
+    async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()> {
+        let mut signals = self.signals.subscribe();
+        let asked = |domain: &Domain, _| domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN);
+        self.on_running(instance, asked).await?;
+        let rebooted = |signal: &Signal| matches!(signal, Signal::Rebooted(id) if *id == instance);
+        if !Self::wait(&mut signals, grace, rebooted).await {
+            tracing::info!(%instance, "the guest does not start over by itself: reset");
+            self.on_running(instance, |domain, _| domain.reset()).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_absent(&self, instance: InstanceId) -> Result<()> {
+        let work = |domain: Option<Domain>| {
+            let Some(domain) = domain else { return Ok(()) };
+            cut(&domain)?;
+            let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+                | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+            match domain.undefine_flags(flags) {
+                Err(error) if is(&error, ErrorNumber::NoDomain) => Ok(()),
+                other => other,
+            }
+        };
+        self.call(instance, ACTION, work).await?;
+        self.known.guests().remove(&instance);
+        Ok(())
+    }
+
+    async fn status(&self, instance: InstanceId) -> Result<DomainStatus> {
+        let work = move |domain: Option<Domain>| {
+            domain.map_or(Ok(absent(instance)), |domain| status_of(&domain, instance))
+        };
+        self.call(instance, QUESTION, work).await
+    }
+
+    async fn list(&self) -> Result<Vec<DomainStatus>> {
+        let (cloud, known) = (self.config.cloud.clone(), self.known.clone());
+        let work = move |connection: &virt::connect::Connect| {
+            let mut listed = Vec::new();
+            for domain in connection.list_all_domains(0)? {
+                let Ok(instance) = domain.name()?.parse::<InstanceId>() else {
+                    continue;
+                };
+                // One that is undefined meanwhile is not there.
+                let status = || -> Result<Option<DomainStatus>, LibvirtError> {
+                    let ours = owns(&domain, instance, &cloud, &known)?;
+                    if ours {
+                        status_of(&domain, instance).map(Some)
+                    } else {
+                        Ok(None)
+                    }
+                };
+                match status() {
+                    Ok(status) => listed.extend(status),
+                    Err(error) if is(&error, ErrorNumber::NoDomain) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(listed)
+        };
+        self.pool.call(None, ACTION, work).await
+    }
+
+    async fn console_tail(&self, instance: InstanceId, max: usize) -> Result<Vec<u8>> {
+        let mut path = self.known.guests().get(&instance).cloned();
+        if path.is_none() && self.status(instance).await?.power != Power::Absent {
+            path = self.known.guests().get(&instance).cloned();
+        }
+        let path = path.ok_or(Error::NotFound(instance))?;
+        let read = tokio::task::spawn_blocking(move || console::tail(&path, max)).await;
+        match read {
+            Ok(Ok(text)) => Ok(text),
+            Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
+            Err(error) => Err(Error::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn screenshot(&self, instance: InstanceId) -> Result<Vec<u8>> {
+        let (cloud, known) = (self.config.cloud.clone(), self.known.clone());
+        let work = move |connection: &virt::connect::Connect| {
+            let Some(domain) = find(connection, instance, &cloud, &known)?.ours() else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if status_of(&domain, instance)?.power != Power::On {
+                return Ok(Err(Error::Unavailable(format!("the guest of {instance} is off"))));
+            }
+            let stream = Stream::new(connection, 0)?;
+            domain.screenshot(&stream, 0, 0)?;
+            let mut picture = Vec::new();
+            let mut buffer = vec![0; 256 * 1024];
+            loop {
+                let read = usize::try_from(stream.recv(&mut buffer)?).unwrap_or(0);
+                if read == 0 {
+                    break;
+                }
+                picture.extend_from_slice(&buffer[..read.min(buffer.len())]);
+                if picture.len() > PICTURE_BYTES {
+                    stream.abort()?;
+                    return Ok(Err(Error::Refused("the screen is too large".into())));
+                }
+            }
+            stream.finish()?;
+            Ok(Ok(picture))
+        };
+        let picture = self.pool.call(Some(instance), PICTURE, work).await??;
+        let jpeg = tokio::task::spawn_blocking(move || screen::to_jpeg(&picture)).await;
+        let jpeg = jpeg.map_err(|e| Error::Unavailable(e.to_string()))?;
+        jpeg.map_err(|e| Error::Unavailable(e.to_owned()))
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}

@@ -1,0 +1,98 @@
+//! The one piece of libvirt that its crate has no safe form of: registering for domain events.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{CStr, c_int, c_void},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use virt::{connect::Connect, error::Error, sys};
+
+/// Called with the domain's name, the event and its detail, on the event loop's thread.
+pub(super) type Callback = Box<dyn Fn(&str, u32, u32) + Send + Sync>;
+
+/// Which events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Started, stopped and so on, with a detail.
+    Lifecycle,
+    /// The guest started over.
+    Reboot,
+}
+
+/// Calls `callback` for every event of the kind, of every domain, for as long as the connection is open.
+pub(super) fn listen(connection: &Connect, kind: Kind, callback: Callback) -> Result<(), Error> {
+    let (id, function) = match kind {
+        // SAFETY: libvirt calls a callback with the arguments of the event it was registered for, whatever
+        // the type it was cast to for the registration (virConnectDomainEventRegisterAny's manual).
+        Kind::Lifecycle => (sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, unsafe {
+            std::mem::transmute::<LifecycleCallback, GenericCallback>(on_lifecycle)
+        }),
+        Kind::Reboot => (sys::VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot as GenericCallback),
+    };
+    // A box of a box: what the pointer points to must be of known size.
+    let opaque = Box::into_raw(Box::new(callback)).cast::<c_void>();
+    // SAFETY: the connection is open while it is borrowed; `opaque` is owned by libvirt from here on, which
+    // gives it to `free` once, after the last call of the callback.
+    let registered = unsafe {
+        sys::virConnectDomainEventRegisterAny(
+            connection.as_ptr(),
+            std::ptr::null_mut(),
+            id as c_int,
+            Some(function),
+            opaque,
+            Some(free),
+        )
+    };
+    if registered < 0 {
+        // SAFETY: libvirt did not take it.
+        unsafe { free(opaque) };
+        return Err(Error::last_error());
+    }
+    Ok(())
+}
+
+type GenericCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
+type LifecycleCallback =
+    unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+
+unsafe extern "C" fn on_lifecycle(
+    _: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    event: c_int,
+    detail: c_int,
+    opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: libvirt passes a live domain and the pointer that was registered.
+    unsafe { call(domain, event, detail, opaque) };
+    0
+}
+
+unsafe extern "C" fn on_reboot(_: sys::virConnectPtr, domain: sys::virDomainPtr, opaque: *mut c_void) {
+    // SAFETY: libvirt passes a live domain and the pointer that was registered.
+    unsafe { call(domain, 0, 0, opaque) };
+}
+
+/// # Safety
+/// `domain` is live and `opaque` comes from [`listen`].
+unsafe fn call(domain: sys::virDomainPtr, event: c_int, detail: c_int, opaque: *mut c_void) {
+    // SAFETY: the name belongs to the domain, which outlives this call; the callback is shared, and `Sync`.
+    let (name, callback) = unsafe {
+        let name = sys::virDomainGetName(domain);
+        if name.is_null() {
+            return;
+        }
+        (CStr::from_ptr(name), &*opaque.cast::<Callback>())
+    };
+    let (Ok(name), Ok(event), Ok(detail)) = (name.to_str(), u32::try_from(event), u32::try_from(detail))
+    else {
+        return;
+    };
+    // A panic must not go through libvirt's frames.
+    drop(catch_unwind(AssertUnwindSafe(|| callback(name, event, detail))));
+}
+
+unsafe extern "C" fn free(opaque: *mut c_void) {
+    // SAFETY: it comes from `Box::into_raw` in `listen`, and libvirt calls this once.
+    drop(unsafe { Box::from_raw(opaque.cast::<Callback>()) });
+}

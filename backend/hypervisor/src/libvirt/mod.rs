@@ -1,0 +1,227 @@
+//! Real guests, through libvirt.
+
+mod console;
+mod driver;
+mod events;
+mod ffi;
+mod pool;
+mod screen;
+mod xml;
+
+use std::{
+    collections::HashMap,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use cumulet_domain::id::InstanceId;
+use tokio::sync::broadcast;
+use virt::{
+    connect::Connect,
+    domain::Domain,
+    error::{Error as LibvirtError, ErrorNumber},
+    sys,
+};
+
+use crate::{Error, Event, Result, probe};
+use events::Signal;
+use pool::Pool;
+use xml::Ownership;
+
+/// The emulator that the probe guest is run with.
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+
+/// Events that a slow receiver may be behind before it has to list again.
+const EVENTS: usize = 1024;
+
+/// How long the first call may take.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// Hardware virtualisation or emulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM if a probe guest runs, else emulation.
+    #[default]
+    Auto,
+    /// KVM, or an error.
+    Kvm,
+    /// Emulation.
+    Qemu,
+}
+
+impl FromStr for Accel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Accel::Auto),
+            "kvm" => Ok(Accel::Kvm),
+            "qemu" => Ok(Accel::Qemu),
+            other => Err(format!("{other:?}; expecting auto, kvm or qemu")),
+        }
+    }
+}
+
+/// Which libvirt, for whom.
+#[derive(Clone, Debug)]
+pub struct LibvirtConfig {
+    /// For instance `qemu:///system`.
+    pub uri: String,
+    /// Whose guests: those of other clouds at the same libvirt are not seen and not touched.
+    pub cloud: String,
+    /// Hardware virtualisation or emulation.
+    pub accel: Accel,
+}
+
+/// The driver.
+pub struct Libvirt {
+    config: LibvirtConfig,
+    kvm: bool,
+    pool: Arc<Pool>,
+    known: Arc<Known>,
+    signals: broadcast::Sender<Signal>,
+    events: broadcast::Sender<Event>,
+    /// Dropped with the driver, which ends its listener.
+    _stop: mpsc::Sender<()>,
+}
+
+/// The guests known to be this cloud's, and where their consoles go.
+#[derive(Default)]
+struct Known(Mutex<HashMap<InstanceId, PathBuf>>);
+
+impl Known {
+    fn guests(&self) -> MutexGuard<'_, HashMap<InstanceId, PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Libvirt {
+    /// Connects, finds out what there is, and listens.
+    ///
+    /// # Errors
+    /// When libvirt does not answer, or KVM is asked for and runs no guest.
+    pub async fn start(config: LibvirtConfig) -> Result<Arc<Libvirt>> {
+        events::start_loop().map_err(|e| Error::Unavailable(e.message().to_owned()))?;
+        let pool = Pool::new(config.uri.clone());
+        pool.call(None, FIRST, |c| c.node_info().map(drop)).await?;
+        let kvm = match config.accel {
+            Accel::Qemu => false,
+            Accel::Auto | Accel::Kvm => probe::kvm_works(Path::new(QEMU)).await,
+        };
+        if config.accel == Accel::Kvm && !kvm {
+            return Err(Error::Refused("KVM runs no guest here".into()));
+        }
+        let (stop, stopped) = mpsc::channel();
+        let driver = Arc::new(Libvirt {
+            kvm,
+            pool,
+            known: Arc::default(),
+            signals: broadcast::Sender::new(EVENTS),
+            events: broadcast::Sender::new(EVENTS),
+            _stop: stop,
+            config,
+        });
+        let tell = driver.teller();
+        let uri = driver.config.uri.clone();
+        let body = move || events::keep_listening(&uri, tell, &stopped);
+        let thread = std::thread::Builder::new()
+            .name("libvirt-listen".into())
+            .spawn(body);
+        thread.map_err(|e| Error::Unavailable(format!("no thread: {e}")))?;
+        Ok(driver)
+    }
+
+    /// What is done with a signal: whoever waits for it is told, and, if the guest is ours, the rest.
+    fn teller(&self) -> Arc<dyn Fn(Signal) + Send + Sync> {
+        let (known, signals, events) = (self.known.clone(), self.signals.clone(), self.events.clone());
+        Arc::new(move |signal| {
+            let event = match signal {
+                Signal::Status(status) if known.guests().contains_key(&status.instance) => {
+                    Some(Event::Changed(status))
+                }
+                Signal::Reconnected => Some(Event::Resync),
+                Signal::Status(_) | Signal::Rebooted(_) => None,
+            };
+            // Nobody need listen.
+            drop(signals.send(signal));
+            if let Some(event) = event {
+                drop(events.send(event));
+            }
+        })
+    }
+
+    /// A guest of this cloud; none if there is none or it is somebody else's.
+    async fn call<T: Send + 'static>(
+        &self,
+        instance: InstanceId,
+        deadline: Duration,
+        work: impl Fn(Option<Domain>) -> Result<T, LibvirtError> + Send + 'static,
+    ) -> Result<T> {
+        let (cloud, known) = (self.config.cloud.clone(), self.known.clone());
+        let call = move |connection: &Connect| work(find(connection, instance, &cloud, &known)?.ours());
+        self.pool.call(Some(instance), deadline, call).await
+    }
+}
+
+/// A domain with an instance's name.
+enum Found {
+    Nothing,
+    Ours(Domain),
+    Foreign,
+}
+
+impl Found {
+    fn ours(self) -> Option<Domain> {
+        match self {
+            Found::Ours(domain) => Some(domain),
+            Found::Nothing | Found::Foreign => None,
+        }
+    }
+}
+
+fn find(
+    connection: &Connect,
+    instance: InstanceId,
+    cloud: &str,
+    known: &Known,
+) -> Result<Found, LibvirtError> {
+    let domain = match connection.lookup_domain_by_name(&instance.to_string()) {
+        Ok(domain) => domain,
+        Err(error) if is(&error, ErrorNumber::NoDomain) => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let ours = owns(&domain, instance, cloud, known)?;
+    Ok(if ours { Found::Ours(domain) } else { Found::Foreign })
+}
+
+/// Whether a domain is this cloud's, by what its metadata says.
+fn owns(domain: &Domain, instance: InstanceId, cloud: &str, known: &Known) -> Result<bool, LibvirtError> {
+    let kind = sys::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
+    let text = match domain.metadata(kind, Some(xml::NAMESPACE), 0) {
+        Ok(text) => text,
+        Err(error) if is(&error, ErrorNumber::NoDomainMetadata) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match xml::read_ownership(&text) {
+        Some(Ownership { cloud: of, console }) if of == cloud => {
+            known.guests().insert(instance, console);
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn is(error: &LibvirtError, number: ErrorNumber) -> bool {
+    error.code().is_known_and(|known| known == number)
+}
+
+/// Whether everybody may pass through the directories above a file, as the guest's process, which runs as
+/// a user of its own, must.
+fn reachable(path: &Path) -> bool {
+    path.ancestors()
+        .skip(1)
+        .all(|dir| std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o001 != 0))
+}

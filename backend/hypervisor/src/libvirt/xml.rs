@@ -1,0 +1,322 @@
+//! The domain XML of a guest, and the element in it that says whose the guest is. Built by a serialiser,
+//! from ids, numbers and paths of the host; no text of a user gets here.
+
+use std::{io, path::PathBuf};
+
+use cumulet_domain::image::DiskFormat;
+use quick_xml::{
+    Reader, Writer,
+    events::{BytesText, Event},
+};
+
+use crate::{DiskSpec, DomainSpec, NicSpec};
+
+/// The namespace of our element in a domain's metadata.
+pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
+
+/// What the guest's SMBIOS tables name as its maker. Never "Amazon EC2": guests would take that for true.
+const MAKER: &str = "Cumulet";
+
+/// What of the XML is the host's, not the guest's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostFacts<'a> {
+    /// Whose guests these are.
+    pub(super) cloud: &'a str,
+    /// Hardware virtualisation works.
+    pub(super) kvm: bool,
+    /// The guest's process must run as root, or it can't reach its disk.
+    pub(super) as_root: bool,
+}
+
+type Out = Writer<Vec<u8>>;
+
+/// The XML that defines a guest.
+pub(super) fn domain(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<String> {
+    let mut out = Writer::new_with_indent(Vec::new(), b' ', 2);
+    let kind = if host.kvm { "kvm" } else { "qemu" };
+    out.create_element("domain")
+        .with_attribute(("type", kind))
+        .write_inner_content(|out| {
+            text(out, "name", &spec.instance.to_string())?;
+            text(out, "uuid", &spec.uuid())?;
+            ownership(out, spec, host)?;
+            out.create_element("memory")
+                .with_attribute(("unit", "MiB"))
+                .write_text_content(BytesText::new(&spec.memory_mib.to_string()))?;
+            text(out, "vcpu", &spec.vcpus.to_string())?;
+            firmware(out, spec)?;
+            processor(out, host)?;
+            empty(out, "clock", &[("offset", "utc")])?;
+            text(out, "on_poweroff", "destroy")?;
+            text(out, "on_reboot", "restart")?;
+            text(out, "on_crash", "destroy")?;
+            out.create_element("devices")
+                .write_inner_content(|out| devices(out, spec))?;
+            if host.as_root {
+                out.create_element("seclabel")
+                    .with_attributes([("type", "static"), ("model", "dac"), ("relabel", "yes")])
+                    .write_inner_content(|out| text(out, "label", "+0:+0"))?;
+            }
+            Ok(())
+        })?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+fn text(out: &mut Out, name: &str, content: &str) -> io::Result<()> {
+    out.create_element(name)
+        .write_text_content(BytesText::new(content))
+        .map(drop)
+}
+
+fn empty(out: &mut Out, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
+    out.create_element(name)
+        .with_attributes(attributes.iter().copied())
+        .write_empty()
+        .map(drop)
+}
+
+/// Whose guest it is, and where its console goes.
+fn ownership(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<()> {
+    out.create_element("metadata")
+        .write_inner_content(|out| {
+            empty(
+                out,
+                "cumulet:instance",
+                &[
+                    ("xmlns:cumulet", NAMESPACE),
+                    ("cloud", host.cloud),
+                    ("generation", &spec.generation.to_string()),
+                    ("console", &path(&spec.console_log)?),
+                ],
+            )
+        })
+        .map(drop)
+}
+
+/// Paths are made by us and are UTF-8; one that is not can't be written.
+fn path(path: &std::path::Path) -> io::Result<String> {
+    let text = path
+        .to_str()
+        .ok_or_else(|| io::Error::other("a path is not UTF-8"))?;
+    Ok(text.to_owned())
+}
+
+/// Machine and SMBIOS strings: stock cloud-init takes the guest for one of EC2 when uuid and serial begin
+/// with `ec2` and are equal.
+fn firmware(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
+    out.create_element("os").write_inner_content(|out| {
+        out.create_element("type")
+            .with_attributes([("arch", "x86_64"), ("machine", "q35")])
+            .write_text_content(BytesText::new("hvm"))?;
+        empty(out, "boot", &[("dev", "hd")])?;
+        empty(out, "smbios", &[("mode", "sysinfo")])
+    })?;
+    let entry = |out: &mut Out, name: &str, value: &str| {
+        out.create_element("entry")
+            .with_attribute(("name", name))
+            .write_text_content(BytesText::new(value))
+            .map(drop)
+    };
+    let (uuid, instance) = (spec.uuid(), spec.instance.to_string());
+    out.create_element("sysinfo")
+        .with_attribute(("type", "smbios"))
+        .write_inner_content(|out| {
+            out.create_element("bios")
+                .write_inner_content(|out| entry(out, "vendor", MAKER))?;
+            out.create_element("system").write_inner_content(|out| {
+                entry(out, "manufacturer", MAKER)?;
+                entry(out, "product", &spec.instance_type)?;
+                entry(out, "serial", &uuid)?;
+                entry(out, "uuid", &uuid)
+            })?;
+            out.create_element("baseBoard").write_inner_content(|out| {
+                entry(out, "manufacturer", MAKER)?;
+                entry(out, "asset", &instance)
+            })?;
+            out.create_element("chassis")
+                .write_inner_content(|out| entry(out, "asset", MAKER))?;
+            Ok(())
+        })
+        .map(drop)
+}
+
+/// Emulated, the oldest model is the one that boots fastest, and the same on every host.
+fn processor(out: &mut Out, host: &HostFacts<'_>) -> io::Result<()> {
+    out.create_element("features").write_inner_content(|out| {
+        empty(out, "acpi", &[])?;
+        empty(out, "apic", &[])
+    })?;
+    if host.kvm {
+        return empty(out, "cpu", &[("mode", "host-model"), ("check", "partial")]);
+    }
+    out.create_element("cpu")
+        .with_attributes([("mode", "custom"), ("match", "exact"), ("check", "none")])
+        .write_inner_content(|out| text(out, "model", "qemu64"))
+        .map(drop)
+}
+
+fn devices(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
+    for (index, (letter, each)) in ('a'..='z').zip(&spec.disks).enumerate() {
+        disk(out, each, &format!("vd{letter}"), index)?;
+    }
+    for each in &spec.nics {
+        nic(out, each)?;
+    }
+    empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
+    out.create_element("serial")
+        .with_attribute(("type", "file"))
+        .write_inner_content(|out| {
+            empty(
+                out,
+                "source",
+                &[("path", &path(&spec.console_log)?), ("append", "on")],
+            )?;
+            empty(out, "target", &[("port", "0")])
+        })?;
+    // Without a path libvirt puts the socket where only it and the guest's process get.
+    out.create_element("graphics")
+        .with_attribute(("type", "vnc"))
+        .write_inner_content(|out| empty(out, "listen", &[("type", "socket")]))?;
+    out.create_element("video")
+        .write_inner_content(|out| empty(out, "model", &[("type", "vga"), ("vram", "16384")]))?;
+    out.create_element("rng")
+        .with_attribute(("model", "virtio"))
+        .write_inner_content(|out| {
+            out.create_element("backend")
+                .with_attribute(("model", "random"))
+                .write_text_content(BytesText::new("/dev/urandom"))
+                .map(drop)
+        })?;
+    empty(out, "memballoon", &[("model", "none")])
+}
+
+fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize) -> io::Result<()> {
+    out.create_element("disk")
+        .with_attributes([("type", "file"), ("device", "disk")])
+        .write_inner_content(|out| {
+            empty(
+                out,
+                "driver",
+                &[
+                    ("name", "qemu"),
+                    ("type", disk.format.name()),
+                    ("cache", "writeback"),
+                    ("error_policy", "report"),
+                    ("discard", "unmap"),
+                ],
+            )?;
+            empty(out, "source", &[("file", &path(&disk.path)?)])?;
+            match &disk.backing {
+                Some((file, format)) => backing(out, file, *format)?,
+                None => empty(out, "backingStore", &[])?,
+            }
+            empty(out, "target", &[("dev", device), ("bus", "virtio")])?;
+            text(out, "serial", &format!("vol{index}"))
+        })
+        .map(drop)
+}
+
+/// The chain below a disk, told to its end, so that nothing is probed. Images are everybody's to read and
+/// shared by guests: their owner is not changed.
+fn backing(out: &mut Out, file: &std::path::Path, format: DiskFormat) -> io::Result<()> {
+    out.create_element("backingStore")
+        .with_attribute(("type", "file"))
+        .write_inner_content(|out| {
+            empty(out, "format", &[("type", format.name())])?;
+            out.create_element("source")
+                .with_attribute(("file", path(file)?.as_str()))
+                .write_inner_content(|out| empty(out, "seclabel", &[("model", "dac"), ("relabel", "no")]))?;
+            empty(out, "backingStore", &[])
+        })
+        .map(drop)
+}
+
+fn nic(out: &mut Out, nic: &NicSpec) -> io::Result<()> {
+    out.create_element("interface")
+        .with_attribute(("type", "ethernet"))
+        .write_inner_content(|out| {
+            empty(out, "mac", &[("address", &nic.mac.to_string())])?;
+            empty(out, "target", &[("dev", &nic.tap), ("managed", "no")])?;
+            empty(out, "model", &[("type", "virtio")])
+        })
+        .map(drop)
+}
+
+/// What our element in a domain's metadata says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ownership {
+    pub(super) cloud: String,
+    pub(super) console: PathBuf,
+}
+
+/// Reads our element; `None` if it is none of ours.
+pub(super) fn read_ownership(xml: &str) -> Option<Ownership> {
+    let mut reader = Reader::from_str(xml);
+    loop {
+        let element = match reader.read_event() {
+            Ok(Event::Start(element) | Event::Empty(element)) => element,
+            Ok(Event::Eof) | Err(_) => return None,
+            Ok(_) => continue,
+        };
+        let attribute = |name: &str| {
+            let found = element.try_get_attribute(name).ok().flatten()?;
+            let value = quick_xml::escape::unescape(&found.value).ok()?;
+            Some(value.into_owned())
+        };
+        return Some(Ownership {
+            cloud: attribute("cloud")?,
+            console: attribute("console")?.into(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cumulet_domain::{id::InstanceId, network::Mac};
+
+    use super::*;
+
+    fn spec() -> DomainSpec {
+        DomainSpec {
+            instance: InstanceId::new(0x0123_4567_89ab_cdef),
+            generation: 3,
+            instance_type: "t3.micro".into(),
+            vcpus: 2,
+            memory_mib: 1024,
+            disks: vec![DiskSpec {
+                path: "/s/instances/i-0/disk.qcow2".into(),
+                format: DiskFormat::Qcow2,
+                backing: Some(("/s/cache/ab".into(), DiskFormat::Raw)),
+            }],
+            nics: vec![NicSpec {
+                mac: Mac([2, 0x16, 0, 0, 0, 1]),
+                tap: "cu0000000000001".into(),
+            }],
+            console_log: "/s/instances/i-0/console & log".into(),
+        }
+    }
+
+    const HOST: HostFacts<'_> = HostFacts {
+        cloud: "cloud1",
+        kvm: false,
+        as_root: true,
+    };
+
+    #[test]
+    fn the_domain_is_as_kept() {
+        let made = domain(&spec(), &HOST).unwrap();
+        assert_eq!(made.trim(), include_str!("domain.golden.xml").trim());
+    }
+
+    #[test]
+    fn ownership_reads_back() {
+        let made = domain(&spec(), &HOST).unwrap();
+        let element = made.lines().find(|l| l.contains("cumulet:instance")).unwrap();
+        let read = read_ownership(element).unwrap();
+        assert_eq!(read.cloud, "cloud1");
+        assert_eq!(read.console, spec().console_log);
+        for other in ["", "<instance/>", "<a cloud='x'/>", "<", "text"] {
+            assert_eq!(read_ownership(other), None, "{other}");
+        }
+    }
+}
