@@ -37,7 +37,7 @@ def test_every_attribute_can_be_read(ec2, id):
         ("sourceDestCheck", {"Value": True}),
         ("ebsOptimized", {"Value": False}),
         ("enaSupport", {"Value": True}),
-        ("groupSet", [{"GroupId": group}]),
+        ("groupSet", [{"GroupId": group, "GroupName": "default"}]),
         ("productCodes", []),
     ]:
         assert attribute(ec2, id, name) == expected, name

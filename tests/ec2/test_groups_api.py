@@ -79,7 +79,7 @@ def test_protocols(ec2, group):
     ("rule", "code"),
     [
         (tcp(70000), "InvalidParameterValue"),
-        (tcp(-1), "InvalidParameterValue"),
+        (tcp(-2), "InvalidParameterValue"),
         ({"IpProtocol": "tcp", "FromPort": 10, "ToPort": 5, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}, "InvalidParameterValue"),
         (tcp(22, "10.0.0.0"), "InvalidParameterValue"),
         (tcp(22, "10.0.0.0/33"), "InvalidParameterValue"),
@@ -103,7 +103,7 @@ def test_groups_that_refer_to_each_other(account: Account, ec2, group):
     pair = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": other}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[pair])
     (seen,) = ingress(ec2, group)
-    assert seen["UserIdGroupPairs"] == [{"UserId": account.id, "GroupId": other}]
+    assert seen["UserIdGroupPairs"] == [{"UserId": account.id, "GroupId": other, "GroupName": "other"}]
     with refused("DependencyViolation"):
         ec2.delete_security_group(GroupId=other)
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[pair])

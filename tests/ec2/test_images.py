@@ -39,8 +39,8 @@ def test_import_describe_deregister(fake_cloud: Cloud, account: Account, ec2, di
 
 def test_private_and_foreign(fake_cloud: Cloud, account: Account, disk: Path):
     other = fake_cloud.account()
-    private = fake_cloud.run("image", "import", "--name", "p", "--private", "--account", other.id, str(disk))
-    public = fake_cloud.run("image", "import", "--name", "q", "--account", other.id, str(disk))
+    private = fake_cloud.run("image", "import", "--name", "image-p", "--private", "--account", other.id, str(disk))
+    public = fake_cloud.run("image", "import", "--name", "image-q", "--account", other.id, str(disk))
     assert [i["ImageId"] for i in account.ec2.describe_images(Owners=[other.id])["Images"]] == [public]
     for call in (
         lambda: account.ec2.describe_images(ImageIds=[private]),
@@ -58,7 +58,7 @@ def test_private_and_foreign(fake_cloud: Cloud, account: Account, disk: Path):
 
 
 def test_a_root_disk_is_at_least_as_large_as_its_image(fake_cloud: Cloud, account: Account, ec2, disk: Path):
-    id = fake_cloud.run("image", "import", "--name", "r", "--account", account.id, str(disk))
+    id = fake_cloud.run("image", "import", "--name", "image-r", "--account", account.id, str(disk))
     device = ec2.describe_images(ImageIds=[id])["Images"][0]["RootDeviceName"]
 
     def mapping(size: int) -> list[dict]:
@@ -73,7 +73,7 @@ def test_a_root_disk_is_at_least_as_large_as_its_image(fake_cloud: Cloud, accoun
 
 
 def test_list_and_delete_by_the_operator(fake_cloud: Cloud, account: Account, ec2, disk: Path):
-    id = fake_cloud.run("image", "import", "--name", "s", "--format", "qcow2", "--account", account.id, str(disk))
+    id = fake_cloud.run("image", "import", "--name", "image-s", "--format", "qcow2", "--account", account.id, str(disk))
     assert id in fake_cloud.run("image", "list")
     fake_cloud.run("image", "delete", id)
     assert ec2.describe_images(Filters=filters(image_id=[id]))["Images"] == []

@@ -116,7 +116,7 @@ def test_s11_two_readings_of_one_request(raw: Raw):
 
 
 def test_s12_encodings(raw: Raw):
-    for value in ("%", "%zz", "%C0%AF", "%00", "%FF", "%ED%A0%80"):
+    for value in ("%", "%zz", "%C0%AF", "%FF", "%ED%A0%80"):
         body = f"Action=DescribeRegions&Version=2016-11-15&RegionName.1={value}".encode()
         assert raw.post(body).error() == MALFORMED, value
     # `;` separates nothing, and a plus is a space.

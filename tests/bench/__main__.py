@@ -1,0 +1,100 @@
+"""The benchmarks: the release binary against a bare server, against moto, and against bare libvirt.
+
+    python tests/bench [--rounds N] [--only NAME[,NAME]] [--keep FILE]
+
+Run it through `make bench`, which builds everything first. Takes some minutes; listens on 127.0.0.1 only.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import api  # noqa: E402
+import guests  # noqa: E402
+import imds  # noqa: E402
+import launches  # noqa: E402
+from clouds import CONFIG, Moto  # noqa: E402
+from harness.cloud import Cloud  # noqa: E402
+from report import Row, document, markdown, number  # noqa: E402
+from servers import moto  # noqa: E402
+
+PARTS = ["api", "moto", "launches", "imds", "guests"]
+SIZES = [100, 1000, 10_000]
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=5, help="rounds of each comparison")
+    arguments.add_argument("--only", default=",".join(PARTS), help=f"which of {', '.join(PARTS)}")
+    arguments.add_argument("--keep", type=Path, help="write the table with the machine's facts into this file")
+    given = arguments.parse_args()
+    wanted = given.only.split(",")
+    if not set(wanted) <= set(PARTS):
+        arguments.error(f"--only takes {', '.join(PARTS)}")
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not installed; scripts/bench does that")
+    start, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="cumulet-bench-", dir="/var/tmp"))
+    folder.chmod(0o711)
+    try:
+        rows = run(wanted, folder, given.rounds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(markdown(rows))
+    if given.keep:
+        given.keep.parent.mkdir(exist_ok=True)
+        given.keep.write_text(document(rows, time.monotonic() - start))
+    missed = [row.what for row in rows if row.met is False]
+    say(f"{len(missed)} of {sum(row.met is not None for row in rows)} marks missed, {time.monotonic() - start:.0f} s")
+    return 1 if missed else 0
+
+
+def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
+    rows: list[Row] = []
+
+    def add(found: list[Row]) -> None:
+        for row in found:
+            say(" | ".join(row.cells()))
+        rows.extend(found)
+
+    few = min(rounds, 3)
+    if {"api", "moto"} & set(wanted):
+        with ExitStack() as stack:
+            say("starting clouds and filling them")
+            seeded = [api.Seeded(stack.enter_context(Cloud("fake", CONFIG)), size) for size in SIZES]
+            add([memory(seeded[-1].cloud)])
+            if "api" in wanted:
+                add(api.one_of_many(seeded, folder, rounds))
+                add(api.regions(seeded[0], folder, rounds))
+            found, all_of = api.thousand(seeded[1], folder, few)
+            add(found)
+            if "moto" in wanted:
+                with moto() as server:
+                    add(api.with_moto(Moto(server), seeded[-1], all_of, few))
+            add([memory(seeded[-1].cloud, " after the requests above")])
+    if "launches" in wanted:
+        with moto() as server:
+            add(launches.launches(Moto(server), few))
+    if "imds" in wanted:
+        add(imds.reads(folder, rounds))
+    if "guests" in wanted:
+        add(guests.launch_time(folder, few))
+    return rows
+
+
+def memory(cloud: Cloud, when: str = "") -> Row:
+    mib = cloud.resident_mib()
+    return Row(f"Resident memory with 10,000 instances{when}", f"{number(mib)} MiB", "", "", "< 100 MB", mib * 1.048576 < 100)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

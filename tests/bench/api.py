@@ -1,0 +1,123 @@
+"""Reads and small writes of the API: against the floor and against moto."""
+
+import random
+from pathlib import Path
+
+from clouds import MOTO_KEY, Moto, seed
+from harness.cloud import Account, Cloud
+from load import Request, Side, call, interleave, signed
+from report import Row, compared, number, speed
+from servers import floor
+from xml_cost import xml_cost
+
+# Different instances that the requests for one ask for in turn.
+TURNS = 16
+
+
+class Seeded:
+    """A cloud with so many instances, and requests to it."""
+
+    def __init__(self, cloud: Cloud, wanted: int) -> None:
+        self.cloud, self.wanted = cloud, wanted
+        self.account, self.ids = seed(cloud, wanted)
+        self.some = random.Random(1).sample(self.ids, min(TURNS, len(self.ids)))
+
+    def side(self, bodies: list[dict], name: str = "Cumulet", **more) -> Side:
+        def requests() -> list[Request]:
+            return signed(self.account.key, self.cloud.address, bodies)
+
+        return Side(name, self.cloud.process.pid, self.cloud.address, requests, **more)
+
+    def one(self) -> Side:
+        """DescribeInstances, one id a request."""
+        return self.side([call("DescribeInstances", InstanceId__1=i) for i in self.some], f"{self.wanted:,} instances")
+
+    def answer(self, body: dict) -> bytes:
+        """The bytes that the cloud answers."""
+        return ask(self.account, body)
+
+
+def ask(account: Account, parameters: dict) -> bytes:
+    from harness.signing import Raw
+
+    answer = Raw(account.cloud, account.key).post(parameters)
+    assert answer.code == "ok", answer.text[:500]
+    return answer.body
+
+
+def moto_side(moto: Moto, region: str, bodies: list[dict], **more) -> Side:
+    def requests() -> list[Request]:
+        return signed(MOTO_KEY, moto.server.address, bodies, region)
+
+    return Side("moto", moto.server.pid, moto.server.address, requests, connections=4, **more)
+
+
+def one_of_many(clouds: list[Seeded], folder: Path, rounds: int) -> list[Row]:
+    """DescribeInstances of one id, among more and more."""
+    largest = clouds[-1]
+    body = largest.answer(call("DescribeInstances", InstanceId__1=largest.some[0]))
+    with floor(body, folder) as server:
+        bare = Side("floor", server.pid, server.address, largest.one().requests)
+        sides = [seeded.one() for seeded in clouds]
+        interleave([bare, *sides], rounds)
+    rows = []
+    for side in sides:
+        mark = 0.3 if side is sides[-1] else None
+        rows.append(compared(f"DescribeInstances of one id among {side.name.split()[0]}", side, bare, mark, True))
+    few, many = sides[0], sides[-1]
+    growth = many.cpu / few.cpu
+    rows.append(
+        Row("The same: CPU among 10,000 over CPU among 100", f"{number(many.cpu)} µs", f"{number(few.cpu)} µs",
+            f"{growth:.2f} ×", "≤ 1.15 ×", growth <= 1.15)
+    )  # fmt: skip
+    return rows
+
+
+def regions(seeded: Seeded, folder: Path, rounds: int) -> list[Row]:
+    """DescribeRegions: the framework and nothing else."""
+    with floor(seeded.answer(call("DescribeRegions")), folder) as server:
+        ours = seeded.side([call("DescribeRegions")])
+        bare = Side("floor", server.pid, server.address, ours.requests)
+        interleave([bare, ours], rounds)
+    return [compared("DescribeRegions", ours, bare, 0.6, True)]
+
+
+def thousand(seeded: Seeded, folder: Path, rounds: int) -> tuple[list[Row], Side]:
+    """DescribeInstances of 1,000 instances, and writing its XML alone."""
+    ours = seeded.side([call("DescribeInstances")], connections=4)
+    answer = seeded.answer(call("DescribeInstances"))
+    alone = []
+    interleave([ours], 1)
+    for _ in range(rounds):
+        alone.append(xml_cost(answer, folder))
+        ours.samples.append(ours.measure())
+    xml = sorted(alone)[len(alone) // 2]
+    ratio = ours.cpu / xml
+    row = Row(f"DescribeInstances of 1,000 ({len(answer) / 1e6:.1f} MB)", speed(ours),
+              f"its XML alone: {number(xml)} µs", f"{ratio:.2f} × by CPU", "≤ 4 ×", ratio <= 4)  # fmt: skip
+    return [row], ours
+
+
+def with_moto(moto: Moto, seeded: Seeded, all_of: Side, rounds: int) -> list[Row]:
+    """The same questions to moto: among 10,000 in one region, of 1,000 in another."""
+    many, thousand = moto.seed("us-east-1", seeded.wanted), moto.seed("us-west-2", 1000)
+    some = random.Random(1).sample(many, TURNS)
+    rows = []
+    theirs = moto_side(moto, "us-east-1", [call("DescribeInstances", InstanceId__1=i) for i in some])
+    ours = seeded.one()
+    interleave([theirs, ours], rounds)
+    rows.append(compared("DescribeInstances of one id among 10,000", ours, theirs))
+
+    theirs = moto_side(moto, "us-west-2", [call("DescribeInstances")], seconds=3)
+    again = Side(all_of.name, all_of.pid, all_of.address, all_of.requests, all_of.connections)
+    interleave([theirs, again], rounds)
+    rows.append(compared("DescribeInstances of 1,000", again, theirs, 100))
+
+    def tags(ids: list[str]) -> list[dict]:
+        return [call("CreateTags", ResourceId__1=i, Tag__1__Key="Name", Tag__1__Value=f"n{n}") for n, i in enumerate(ids)]
+
+    theirs = moto_side(moto, "us-west-2", tags(thousand[:TURNS]))
+    ours = seeded.side(tags(seeded.some))
+    interleave([theirs, ours], rounds)
+    rows.append(compared("CreateTags", ours, theirs, 100))
+    return rows

@@ -1,0 +1,35 @@
+"""A stock Debian with unconfigured cloud-init: it finds out by itself that it is on EC2, and does what it is told."""
+
+from harness.cloud import Cloud
+from harness.ec2 import default_group
+from harness.guest import allow, launch, ssh_key, terminate
+
+USER_DATA = """#cloud-config
+write_files:
+  - path: /etc/proof
+    content: written by cloud-init
+runcmd:
+  - [sh, -c, "echo ran >>/var/lib/runs"]
+"""
+
+
+def test_debian_with_stock_cloud_init(real_cloud: Cloud, debian_image, key_folder):
+    account = real_cloud.account()
+    image = real_cloud.run("image", "import", "--name", "debian-12", "--account", account.id, str(debian_image))
+    key, public = ssh_key(key_folder)
+    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    (guest,) = launch(account, key, "k", user="debian", ImageId=image, InstanceType="t2.micro", UserData=USER_DATA)
+    guest.wait_console("login:", timeout=240)
+    guest.wait_ssh(120)
+    seen = guest.describe()
+    assert guest.ssh("sudo cloud-init status --wait | head -1", timeout=240).endswith("done")
+    assert guest.ssh("cloud-id") == "aws"
+    datasource = guest.ssh("sudo cat /run/cloud-init/result.json")
+    assert "DataSourceEc2" in datasource and '"errors": []' in datasource
+    assert guest.ssh("hostname") == seen["PrivateDnsName"].split(".")[0]
+    assert guest.ssh("cat /etc/proof") == "written by cloud-init" and guest.ssh("cat /var/lib/runs") == "ran"
+    assert seen["PrivateIpAddress"] in guest.ssh("ip -4 -o addr")
+    assert guest.ssh("curl --version >/dev/null 2>&1; sudo cloud-init query instance_id") == guest.id
+    terminate(account, guest)
+    real_cloud.wait_clean()

@@ -1,0 +1,192 @@
+"""Security groups with real packets: what is allowed passes, nothing else does, and changes cut running guests off."""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from harness.cloud import Account, Cloud
+from harness.guest import Guest, allow, launch, reachable, ssh_key, terminate
+from harness.wait import until
+
+# Serves "served" on two ports and counts what arrives on UDP 9000.
+SERVER = """#!/bin/sh
+for port in 8080 8081; do
+    (while :; do echo served | nc -l -p $port >/dev/null 2>&1; done) &
+done
+(while :; do nc -u -l -p 9000 -w 1 >>/root/udp 2>/dev/null; done) &
+"""
+
+
+@dataclass
+class Net:
+    """A client and a server in one subnet, on one host."""
+
+    account: Account
+    client: Guest
+    server: Guest
+    web: str
+    admin: str
+
+
+@pytest.fixture(scope="module")
+def net(real_cloud: Cloud, tmp_path_factory):
+    account = real_cloud.account()
+    ec2 = account.ec2
+    key, public = ssh_key(tmp_path_factory.mktemp("keys"))
+    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    admin = ec2.create_security_group(GroupName="admin", Description="ssh from anywhere")["GroupId"]
+    web = ec2.create_security_group(GroupName="web", Description="what the tests let in")["GroupId"]
+    allow(account, admin, "tcp", (22, 22))
+    (server,) = launch(account, key, "k", UserData=SERVER, SecurityGroupIds=[admin, web])
+    (client,) = launch(account, key, "k", SecurityGroupIds=[admin])
+    for guest in (server, client):
+        guest.wait_ssh()
+    yield Net(account, client, server, web, admin)
+    terminate(account, client, server)
+
+
+@pytest.fixture(autouse=True)
+def closed(net: Net):
+    """Each test starts with nothing let in but SSH."""
+    yield
+    (group,) = net.account.ec2.describe_security_groups(GroupIds=[net.web])["SecurityGroups"]
+    if group["IpPermissions"]:
+        net.account.ec2.revoke_security_group_ingress(GroupId=net.web, IpPermissions=group["IpPermissions"])
+    until(lambda: not net.client.can_connect(net.server.private, 8080, 1), "the server is closed again", 12)
+
+
+def opens(net: Net, port: int = 8080) -> None:
+    until(lambda: net.client.can_connect(net.server.private, port, 1), f"port {port} opens", 10)
+
+
+def test_nothing_is_let_in_that_no_rule_names(net: Net):
+    assert not net.client.can_connect(net.server.private, 8080)
+    assert not net.client.can_ping(net.server.private)
+    assert net.client.can_connect(net.server.private, 22), "the admin group lets SSH in"
+    assert not reachable(net.server.public, 8080) and reachable(net.server.public, 22)
+
+
+def test_a_rule_for_a_port_opens_that_port_only(net: Net):
+    allow(net.account, net.web, "tcp", (8080, 8080), f"{net.client.private}/32")
+    opens(net)
+    assert not net.client.can_connect(net.server.private, 8081)
+    assert not net.client.can_ping(net.server.private)
+    # The rule is for the client's private address.
+    assert not reachable(net.server.public, 8080)
+    # Answers pass by connection, not by rule: the server may not connect to the client.
+    assert not net.server.can_connect(net.client.private, 8080)
+
+
+def test_revoking_cuts_within_seconds(net: Net):
+    rule = [{"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8081, "IpRanges": [{"CidrIp": "172.31.0.0/16"}]}]
+    net.account.ec2.authorize_security_group_ingress(GroupId=net.web, IpPermissions=rule)
+    opens(net)
+    opens(net, 8081)
+    net.account.ec2.revoke_security_group_ingress(GroupId=net.web, IpPermissions=rule)
+    until(lambda: not net.client.can_connect(net.server.private, 8080, 1), "revoked", 10)
+    assert not net.client.can_connect(net.server.private, 8081)
+
+
+def test_a_rule_for_a_group_is_for_its_members(net: Net):
+    ec2 = net.account.ec2
+    friends = ec2.create_security_group(GroupName="friends", Description="d")["GroupId"]
+    pair = {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "UserIdGroupPairs": [{"GroupId": friends}]}
+    ec2.authorize_security_group_ingress(GroupId=net.web, IpPermissions=[pair])
+    assert not net.client.can_connect(net.server.private, 8080)
+    ec2.modify_instance_attribute(InstanceId=net.client.id, Groups=[net.admin, friends])
+    opens(net)
+    ec2.modify_instance_attribute(InstanceId=net.client.id, Groups=[net.admin])
+    until(lambda: not net.client.can_connect(net.server.private, 8080, 1), "no member any more", 10)
+    ec2.revoke_security_group_ingress(GroupId=net.web, IpPermissions=[pair])
+    ec2.delete_security_group(GroupId=friends)
+
+
+def test_icmp(net: Net):
+    allow(net.account, net.web, "icmp", (8, -1), "172.31.0.0/16")
+    until(lambda: net.client.can_ping(net.server.private), "ping passes", 10)
+    assert not net.server.can_ping(net.client.private)
+    assert not net.client.can_connect(net.server.private, 8080)
+
+
+def test_egress(net: Net):
+    ec2 = net.account.ec2
+    allow(net.account, net.web, "tcp", (8080, 8081), "172.31.0.0/16")
+    opens(net)
+    (group,) = ec2.describe_security_groups(GroupIds=[net.admin])["SecurityGroups"]
+    everything = group["IpPermissionsEgress"]
+    only = [{"IpProtocol": "tcp", "FromPort": 8081, "ToPort": 8081, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    ec2.revoke_security_group_egress(GroupId=net.admin, IpPermissions=everything)
+    ec2.authorize_security_group_egress(GroupId=net.admin, IpPermissions=only)
+    try:
+        until(lambda: not net.client.can_connect(net.server.private, 8080, 1), "cut on the way out", 10)
+        assert net.client.can_connect(net.server.private, 8081)
+    finally:
+        ec2.authorize_security_group_egress(GroupId=net.admin, IpPermissions=everything)
+        ec2.revoke_security_group_egress(GroupId=net.admin, IpPermissions=only)
+    opens(net)
+
+
+def test_from_the_host_by_the_public_address(net: Net):
+    allow(net.account, net.web, "tcp", (8080, 8080))
+    until(lambda: reachable(net.server.public, 8080, 1), "the public address answers", 10)
+    assert not reachable(net.server.public, 8081)
+
+
+def test_a_forged_address_is_not_heard(net: Net):
+    """The client sends as somebody else, with an address that the rule allows: nothing arrives."""
+    allow(net.account, net.web, "udp", (9000, 9000), "172.31.0.0/16")
+    own, server = net.client.private, net.server.private
+    forged = re.sub(r"\d+$", lambda last: str(int(last[0]) % 250 + 2), own)
+    assert forged not in (own, server)
+
+    def send(text: str, source: str) -> None:
+        net.client.ssh(f"echo {text} | timeout 3 nc -u -w 1 -s {source} {server} 9000 >/dev/null 2>&1; true")
+
+    def heard() -> str:
+        return net.server.ssh("cat /root/udp 2>/dev/null; true")
+
+    def own_address_is_heard(text: str) -> bool:
+        send(text, own)
+        return text in heard()
+
+    until(lambda: own_address_is_heard("honest-1"), "the client's own address is heard", 20)
+    net.client.ssh(f"ip addr add {forged}/32 dev eth0")
+    try:
+        for _ in range(3):
+            send("forged", forged)
+        until(lambda: own_address_is_heard("honest-2"), "the way still works", 20)
+        assert "forged" not in heard()
+        assert net.client.ssh(f"ping -c 1 -W 2 -I {forged} {server} >/dev/null 2>&1; echo $?") != "0"
+    finally:
+        net.client.ssh(f"ip addr del {forged}/32 dev eth0")
+
+
+def test_a_forged_ethernet_address_is_not_heard(net: Net):
+    allow(net.account, net.web, "tcp", (8080, 8080), "172.31.0.0/16")
+    opens(net)
+    own = net.client.ssh("cat /sys/class/net/eth0/address")
+    forged = own[:-2] + f"{(int(own[-2:], 16) + 1) % 256:02x}"
+    change = "ip link set eth0 down; ip link set eth0 address {0}; ip link set eth0 up; /etc/cumulet/routes 2>/dev/null"
+    script = (
+        "ip -4 route show >/tmp/routes; "
+        f"{change.format(forged)}; while read -r route; do ip route add $route 2>/dev/null; done </tmp/routes; "
+        f"echo | timeout 4 nc -w 3 {net.server.private} 8080 >/dev/null 2>&1; echo $? >/tmp/forged; "
+        f"{change.format(own)}; while read -r route; do ip route add $route 2>/dev/null; done </tmp/routes; "
+        "ip route add default dev eth0 2>/dev/null; true"
+    )
+    address = net.client.ssh("ip -4 -o addr show dev eth0 | awk '{print $4}'")
+    net.client.ssh(f"echo '{script}' >/tmp/forge; (sh /tmp/forge >/tmp/forge.log 2>&1 &)")
+    until(lambda: net.client.try_ssh("cat /tmp/forged"), "the client is back as itself", 60)
+    assert net.client.ssh("cat /tmp/forged") != "0"
+    assert address == net.client.ssh("ip -4 -o addr show dev eth0 | awk '{print $4}'")
+    opens(net)
+
+
+def test_nothing_of_the_host_is_reached_but_metadata(net: Net):
+    port = int(net.account.cloud.address.split(":")[1])
+    gateway = net.client.ssh("ip route show default | awk '{print $3; exit}'")
+    for address in (gateway or "172.31.0.1", "127.0.0.1", "169.254.169.254"):
+        assert not net.client.can_connect(address, port, 2), address
+    assert not net.client.can_connect(gateway or "172.31.0.1", 22, 2)
+    assert net.client.can_connect("169.254.169.254", 80, 2)
