@@ -299,3 +299,6 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
     });
     write.await
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,3 +218,6 @@ pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result
     });
     write.await
 }
+
+#[cfg(test)]
+mod tests;
