@@ -50,6 +50,8 @@ pub(crate) async fn serve(
     ctx.listing = hash::request(query, &["NextToken", "MaxResults"]);
     ctx.token = client_token(info, query);
     let outcome = run(&ctx, query, request_id).await;
+    let code = outcome.as_ref().err().map(|fault| fault.answer().code);
+    tracing::debug!(action, account = %ctx.who.account, user = ctx.who.user_name, rehearse, ?code, "answered");
     if rehearse {
         return outcome.and_then(|_| Err(dry_run()));
     }

@@ -188,6 +188,13 @@ async fn types_in_two_shapes() {
         .await;
     assert_eq!(one(&eucalyptus, "name"), "t3.nano");
     assert_eq!(one(&eucalyptus, "memory"), "512");
+    assert!(eucalyptus.contains("<availability/>"), "{eucalyptus}");
+    let room = "Action=DescribeInstanceTypes&Version=2015-10-01&InstanceType.1=t3.nano&Availability=true";
+    let room = world.ask(room).await;
+    assert_eq!(
+        (one(&room, "zoneName"), one(&room, "max"), one(&room, "available")),
+        ("us-east-1a".into(), "500".into(), "500".into())
+    );
     assert_eq!(
         world
             .refused("Action=DescribeInstanceTypes&InstanceType.1=x9.huge")

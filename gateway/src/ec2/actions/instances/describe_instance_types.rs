@@ -1,7 +1,10 @@
 //! DescribeInstanceTypes: Amazon's call, and for clients of 2015-10-01 Eucalyptus' call of the same name.
 
 use async_trait::async_trait;
-use cumulet_backend::api::{Page, PageRequest, instance_types};
+use cumulet_backend::api::{
+    Page, PageRequest,
+    instance_types::{self, Room},
+};
 use cumulet_domain::catalogue::InstanceType;
 use cumulet_wire::ec2::{
     instances::{
@@ -36,6 +39,7 @@ pub(crate) struct Row {
     place: u64,
     kind: InstanceType,
     info: InstanceTypeInfo,
+    room: Vec<Room>,
 }
 
 fn cpu(row: &Row, read: fn(&VCpuInfo) -> Option<i32>) -> Option<i32> {
@@ -240,11 +244,18 @@ impl Describe for DescribeInstanceTypes {
             ));
         }
         let types = instance_types::describe(&ctx.cloud, &ctx.who, &input.instance_types).await?;
-        let page = slice((0..).zip(types).collect(), &page);
-        let row = |(place, kind): (u64, InstanceType)| Row {
+        let mut rooms = if ctx.version == EUCALYPTUS && input.availability == Some(true) {
+            instance_types::room(&ctx.cloud, &ctx.who, &types).await?
+        } else {
+            Vec::new()
+        };
+        rooms.resize(types.len(), Vec::new());
+        let page = slice((0..).zip(types.into_iter().zip(rooms)).collect(), &page);
+        let row = |(place, (kind, room)): (u64, (InstanceType, Vec<Room>))| Row {
             place,
             info: info(&kind),
             kind,
+            room,
         };
         Ok(Page {
             rows: page.rows.into_iter().map(row).collect(),
@@ -264,7 +275,11 @@ impl Describe for DescribeInstanceTypes {
     ) -> DescribeInstanceTypesResult {
         if ctx.version == EUCALYPTUS {
             return DescribeInstanceTypesResult {
-                instance_type_details: Some(rows.iter().map(|row| details(&row.kind, DISK_GIB)).collect()),
+                instance_type_details: Some(
+                    rows.iter()
+                        .map(|row| details(&row.kind, DISK_GIB, &row.room))
+                        .collect(),
+                ),
                 ..Default::default()
             };
         }

@@ -1,9 +1,10 @@
 //! An instance type as EC2 shows it, and as Eucalyptus did.
 
+use cumulet_backend::api::instance_types::Room;
 use cumulet_domain::catalogue::InstanceType;
 use cumulet_wire::ec2::instances::{
     EbsInfo, InstanceTypeInfo, MemoryInfo, NetworkCardInfo, NetworkInfo, PlacementGroupInfo, ProcessorInfo,
-    VCpuInfo, VmTypeDetails,
+    VCpuInfo, VmTypeDetails, VmTypeZoneStatus,
 };
 
 /// Interfaces of an instance.
@@ -86,14 +87,20 @@ fn network() -> NetworkInfo {
     }
 }
 
-/// Eucalyptus' shape. The disk's size is the image's there, as here.
-pub(super) fn details(kind: &InstanceType, disk_gib: i32) -> VmTypeDetails {
+/// Eucalyptus' shape, with the room that there is where it was asked for.
+pub(super) fn details(kind: &InstanceType, disk_gib: i32, room: &[Room]) -> VmTypeDetails {
+    let count = |n: u64| i32::try_from(n).ok().or(Some(i32::MAX));
+    let zone = |room: &Room| VmTypeZoneStatus {
+        zone_name: Some(room.availability_zone.clone()),
+        max: count(room.max),
+        available: count(room.available),
+    };
     VmTypeDetails {
         name: Some(kind.name.clone()),
         cpu: i32::try_from(kind.vcpus).ok(),
         memory: i32::try_from(kind.memory_mib).ok(),
         disk: Some(disk_gib),
         network_interfaces: Some(INTERFACES),
-        availability: Vec::new(),
+        availability: room.iter().map(zone).collect(),
     }
 }
