@@ -1,6 +1,7 @@
 //! The libvirt driver against a real libvirtd. Runs where `CUMULET_TEST_LIBVIRT` names one (for instance
 //! `qemu:///system`), as root; elsewhere these tests say that they did not run.
 #![cfg(feature = "libvirt")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
     path::{Path, PathBuf},
