@@ -131,14 +131,14 @@ def lua(requests: list[Request]) -> str:
         headers = ""
         bodies = "\n".join(f"  requests[{i}] = wrk.format(nil, nil, {table(r.headers)}, {text(r.body)})" for i, r in enumerate(requests, 1))
     else:
-        headers = "\n".join(f"wrk.headers[{text(name)}] = {text(value)}" for name, value in common.items())
+        headers = "\n".join(f"wrk.headers[ {text(name)} ] = {text(value)}" for name, value in common.items())
         headers += f"\nwrk.body = {text(first.body)}" if first.body else ""
         bodies = ""
     return SCRIPT.format(method=first.method, headers=headers, bodies=bodies, rotation=rotation)
 
 
 def table(headers: dict[str, str]) -> str:
-    return "{" + ", ".join(f"[{text(name)}] = {text(value)}" for name, value in headers.items()) + "}"
+    return "{" + ", ".join(f"[ {text(name)} ] = {text(value)}" for name, value in headers.items()) + "}"
 
 
 def text(value: str | bytes) -> str:

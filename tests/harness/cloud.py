@@ -80,6 +80,7 @@ class Cloud:
         self.process: subprocess.Popen | None = None
         self._clients: dict[tuple[str, str], object] = {}
         self._names = 0
+        self._image = ""
         self._names_lock = threading.Lock()
 
     # ---- the process
@@ -200,7 +201,8 @@ class Cloud:
 
     @property
     def image(self) -> str:
-        return self.env()["CUMULET_IMAGE"]
+        self._image = self._image or self.env()["CUMULET_IMAGE"]
+        return self._image
 
     def first_account(self) -> Account:
         key = self.key
