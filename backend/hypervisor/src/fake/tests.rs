@@ -1,3 +1,5 @@
+//! The simulated hypervisor: the contract that every driver keeps, and its own faults.
+
 use super::*;
 use crate::contract;
 
