@@ -176,3 +176,127 @@ async fn a_guest_boots_listens_and_is_told_of() {
     driver.ensure_absent(id).await.unwrap();
     assert!(driver.list().await.unwrap().is_empty());
 }
+
+/// libvirtd ends and starts again: guests run on, what happened meanwhile is found, and events come again.
+/// `CUMULET_TEST_LIBVIRTD_PID` names the pid file of a libvirtd that nobody else uses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_libvirtd_touches_no_guest() {
+    let Some((driver, dir)) = host("restart").await else {
+        return;
+    };
+    let Some(pid_file) = std::env::var("CUMULET_TEST_LIBVIRTD_PID").ok() else {
+        return;
+    };
+    let [stays, goes] = [random_id(), random_id()];
+    for id in [stays, goes] {
+        driver.prepare(&spec(dir.path(), id, None)).await.unwrap();
+        driver.resume(id).await.unwrap();
+    }
+    let qemu_of = |id: InstanceId| {
+        let found = Command::new("pgrep")
+            .args(["-f", &format!("guest={id}")])
+            .output()
+            .unwrap();
+        String::from_utf8(found.stdout).unwrap().trim().to_owned()
+    };
+    let kill = |signal: &str, pid: &str| {
+        assert!(
+            Command::new("kill")
+                .args([signal, pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let before = qemu_of(stays);
+    let mut events = driver.events();
+    kill("-9", std::fs::read_to_string(&pid_file).unwrap().trim());
+    kill("-9", &qemu_of(goes));
+    let mut timer = tokio::time::interval(Duration::from_millis(100));
+    while driver.status(stays).await.is_ok() {
+        timer.tick().await;
+    }
+    assert!(
+        Command::new("libvirtd")
+            .args(["-d", "-p", &pid_file])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let began = Instant::now();
+    let resync = async { while events.recv().await.unwrap() != Event::Resync {} };
+    tokio::time::timeout(Duration::from_secs(10), resync)
+        .await
+        .expect("not connected again in 10 s");
+    println!("connected again after {:?}", began.elapsed());
+    let power = async |id| driver.status(id).await.unwrap();
+    assert_eq!(power(stays).await.power, Power::On);
+    assert_eq!(qemu_of(stays), before, "the guest was touched");
+    while power(goes).await.power == Power::On {
+        timer.tick().await;
+    }
+    assert_eq!(power(goes).await.off_reason, Some(OffReason::Crashed));
+    kill("-9", &qemu_of(stays));
+    let gone = async {
+        loop {
+            match events.recv().await.unwrap() {
+                Event::Changed(s) if s.instance == stays && s.power == Power::Off => return,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("no event came");
+    for id in [stays, goes] {
+        driver.ensure_absent(id).await.unwrap();
+    }
+}
+
+/// A guest whose process answers nothing holds up no other, is flagged, and can be ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_guest_holds_up_no_other() {
+    let Some((driver, dir)) = host("hung").await else {
+        return;
+    };
+    let [hangs, other] = [random_id(), random_id()];
+    for id in [hangs, other] {
+        driver.prepare(&spec(dir.path(), id, None)).await.unwrap();
+        driver.resume(id).await.unwrap();
+    }
+    let found = Command::new("pgrep")
+        .args(["-f", &format!("guest={hangs}")])
+        .output()
+        .unwrap();
+    let pid = String::from_utf8(found.stdout).unwrap();
+    assert!(
+        Command::new("kill")
+            .args(["-STOP", pid.trim()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let picture = tokio::spawn({
+        let driver = driver.clone();
+        async move { driver.screenshot(hangs).await }
+    });
+    let mut timer = tokio::time::interval(Duration::from_millis(200));
+    while !picture.is_finished() {
+        let began = Instant::now();
+        assert_eq!(driver.status(other).await.unwrap().power, Power::On);
+        assert!(driver.screenshot(other).await.is_ok());
+        assert_eq!(driver.list().await.unwrap().len(), 2);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        timer.tick().await;
+    }
+    assert!(matches!(picture.await.unwrap(), Err(Error::Late(_))));
+    assert_eq!(
+        driver.reboot(hangs, Duration::ZERO).await,
+        Err(Error::Hung(hangs))
+    );
+    driver.ensure_off(hangs, Duration::from_secs(30)).await.unwrap();
+    for id in [hangs, other] {
+        driver.ensure_absent(id).await.unwrap();
+    }
+    assert!(driver.list().await.unwrap().is_empty());
+}

@@ -515,3 +515,25 @@ proptest! {
         });
     }
 }
+
+/// What the worker itself costs: run by hand, with `--release` and `--ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn many_launches() {
+    const MANY: u64 = 10_000;
+    let mut host = Host::start().await;
+    let began = std::time::Instant::now();
+    for n in 0..MANY {
+        let mut spec = spec(1, 1);
+        spec.id = InstanceId::new((1 << 50) + n);
+        let policy = Arc::new(policy(n + 1, &[1]));
+        host.send(Action::Run { spec: Box::new(spec), policy }).await;
+    }
+    for _ in 0..MANY {
+        host.until(|c| matches!(c, ReportContent::Done(_)).then_some(())).await;
+    }
+    println!("{:.0} launches/s", 10_000.0 / began.elapsed().as_secs_f64());
+    let began = std::time::Instant::now();
+    assert_eq!(host.full().await.len(), 10_000);
+    println!("a full report: {:?}", began.elapsed());
+}

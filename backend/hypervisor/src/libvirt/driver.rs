@@ -15,7 +15,7 @@ use virt::{
     sys,
 };
 
-use super::{Found, Libvirt, Signal, console, find, is, owns, reachable, screen, xml};
+use super::{For, Found, Libvirt, Signal, console, find, is, owns, reachable, screen, xml};
 use crate::{Capabilities, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
 
 /// How long a question may take.
@@ -81,9 +81,10 @@ impl Libvirt {
     async fn on_running(
         &self,
         instance: InstanceId,
+        deadline: Duration,
         work: impl Fn(&Domain, DomainStatus) -> Result<(), LibvirtError> + Send + 'static,
     ) -> Result<()> {
-        let done = self.call(instance, ACTION, move |domain| {
+        let done = self.call(For::Process(instance), deadline, move |domain| {
             let Some(domain) = domain else {
                 return Ok(Err(Error::NotFound(instance)));
             };
@@ -125,12 +126,15 @@ impl Libvirt {
                 true => Ok(()),
                 false => domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN),
             };
-            let pressed = self.on_running(instance, press).await;
+            let pressed = self.on_running(instance, QUESTION, press).await;
             let status = self.status(instance).await?;
             if status.power != Power::On {
                 return Ok(true);
             }
-            pressed?;
+            if let Err(error) = pressed {
+                tracing::warn!(%instance, %error, "the guest can't be asked to go off");
+                return Ok(false);
+            }
             let left = end.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() || status.paused {
                 return Ok(false);
@@ -151,7 +155,7 @@ impl Hypervisor for Libvirt {
     async fn capabilities(&self) -> Result<Capabilities> {
         let node = self
             .pool
-            .call(None, QUESTION, virt::connect::Connect::node_info)
+            .call(For::Host, QUESTION, virt::connect::Connect::node_info)
             .await?;
         Ok(Capabilities {
             vcpus: node.cpus,
@@ -196,7 +200,7 @@ impl Hypervisor for Libvirt {
             domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
             Ok(Ok(Prepared::Paused))
         };
-        self.pool.call(Some(instance), ACTION, work).await?
+        self.pool.call(For::Process(instance), ACTION, work).await?
     }
 
     async fn resume(&self, instance: InstanceId) -> Result<()> {
@@ -216,18 +220,21 @@ impl Hypervisor for Libvirt {
         if !grace.is_zero() && self.ask_off(instance, grace).await? {
             return Ok(());
         }
-        self.call(instance, ACTION, |domain| domain.as_ref().map_or(Ok(()), cut))
-            .await
+        self.call(For::Guest(instance), ACTION, |domain| {
+            domain.as_ref().map_or(Ok(()), cut)
+        })
+        .await
     }
 
     async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()> {
         let mut signals = self.signals.subscribe();
         let asked = |domain: &Domain, _| domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN);
-        self.on_running(instance, asked).await?;
+        self.on_running(instance, QUESTION, asked).await?;
         let rebooted = |signal: &Signal| matches!(signal, Signal::Rebooted(id) if *id == instance);
         if !Self::wait(&mut signals, grace, rebooted).await {
             tracing::info!(%instance, "the guest does not start over by itself: reset");
-            self.on_running(instance, |domain, _| domain.reset()).await?;
+            self.on_running(instance, ACTION, |domain, _| domain.reset())
+                .await?;
         }
         Ok(())
     }
@@ -245,7 +252,7 @@ impl Hypervisor for Libvirt {
                 other => other,
             }
         };
-        self.call(instance, ACTION, work).await?;
+        self.call(For::Guest(instance), ACTION, work).await?;
         self.known.guests().remove(&instance);
         Ok(())
     }
@@ -254,7 +261,7 @@ impl Hypervisor for Libvirt {
         let work = move |domain: Option<Domain>| {
             domain.map_or(Ok(absent(instance)), |domain| status_of(&domain, instance))
         };
-        self.call(instance, QUESTION, work).await
+        self.call(For::Guest(instance), QUESTION, work).await
     }
 
     async fn list(&self) -> Result<Vec<DomainStatus>> {
@@ -282,7 +289,7 @@ impl Hypervisor for Libvirt {
             }
             Ok(listed)
         };
-        self.pool.call(None, ACTION, work).await
+        self.pool.call(For::Host, ACTION, work).await
     }
 
     async fn console_tail(&self, instance: InstanceId, max: usize) -> Result<Vec<u8>> {
@@ -326,7 +333,7 @@ impl Hypervisor for Libvirt {
             stream.finish()?;
             Ok(Ok(picture))
         };
-        let picture = self.pool.call(Some(instance), PICTURE, work).await??;
+        let picture = self.pool.call(For::Process(instance), PICTURE, work).await??;
         let jpeg = tokio::task::spawn_blocking(move || screen::to_jpeg(&picture)).await;
         let jpeg = jpeg.map_err(|e| Error::Unavailable(e.to_string()))?;
         jpeg.map_err(|e| Error::Unavailable(e.to_owned()))

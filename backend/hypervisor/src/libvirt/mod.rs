@@ -28,7 +28,7 @@ use virt::{
 
 use crate::{Error, Event, Result, probe};
 use events::Signal;
-use pool::Pool;
+use pool::{For, Pool};
 use xml::Ownership;
 
 /// The emulator that the probe guest is run with.
@@ -106,7 +106,7 @@ impl Libvirt {
     pub async fn start(config: LibvirtConfig) -> Result<Arc<Libvirt>> {
         events::start_loop().map_err(|e| Error::Unavailable(e.message().to_owned()))?;
         let pool = Pool::new(config.uri.clone());
-        pool.call(None, FIRST, |c| c.node_info().map(drop)).await?;
+        pool.call(For::Host, FIRST, |c| c.node_info().map(drop)).await?;
         let kvm = match config.accel {
             Accel::Qemu => false,
             Accel::Auto | Accel::Kvm => probe::kvm_works(Path::new(QEMU)).await,
@@ -153,16 +153,19 @@ impl Libvirt {
         })
     }
 
-    /// A guest of this cloud; none if there is none or it is somebody else's.
+    /// A call for a guest of this cloud; there is none if nobody or somebody else has one of its name.
     async fn call<T: Send + 'static>(
         &self,
-        instance: InstanceId,
+        whom: For,
         deadline: Duration,
         work: impl Fn(Option<Domain>) -> Result<T, LibvirtError> + Send + 'static,
     ) -> Result<T> {
         let (cloud, known) = (self.config.cloud.clone(), self.known.clone());
-        let call = move |connection: &Connect| work(find(connection, instance, &cloud, &known)?.ours());
-        self.pool.call(Some(instance), deadline, call).await
+        let call = move |connection: &Connect| match whom {
+            For::Guest(id) | For::Process(id) => work(find(connection, id, &cloud, &known)?.ours()),
+            For::Host => work(None),
+        };
+        self.pool.call(whom, deadline, call).await
     }
 }
 

@@ -2,8 +2,11 @@
 //! that does not come back keeps both, is flagged, and holds up nothing but its own guest.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,8 +29,38 @@ const IDLE: usize = 8;
 pub(super) struct Pool {
     uri: String,
     idle: Mutex<Vec<Connect>>,
-    hung: Mutex<HashSet<InstanceId>>,
+    /// How many calls for a guest have not come back.
+    hung: Mutex<HashMap<InstanceId, u32>>,
     calls: Arc<Semaphore>,
+}
+
+/// For whom a call is, and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum For {
+    /// The host.
+    Host,
+    /// A guest, whose own process need not answer: looking at it and ending it.
+    Guest(InstanceId),
+    /// A guest, whose process has to answer.
+    Process(InstanceId),
+}
+
+impl For {
+    const fn instance(self) -> Option<InstanceId> {
+        match self {
+            For::Host => None,
+            For::Guest(id) | For::Process(id) => Some(id),
+        }
+    }
+
+    /// How many calls may hang before this one is not made.
+    const fn patience(self) -> u32 {
+        match self {
+            For::Host => u32::MAX,
+            For::Guest(_) => 4,
+            For::Process(_) => 1,
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -44,30 +77,34 @@ impl Pool {
         })
     }
 
-    /// Makes a call for a guest, or for the host. It may be made twice, if the first time the connection
-    /// turns out to be gone.
+    /// Makes a call. It may be made twice, if the first time the connection turns out to be gone.
     pub(super) async fn call<T: Send + 'static>(
         self: &Arc<Self>,
-        instance: Option<InstanceId>,
+        whom: For,
         deadline: Duration,
         work: impl Fn(&Connect) -> Result<T, LibvirtError> + Send + 'static,
     ) -> Result<T> {
-        if let Some(id) = instance.filter(|id| lock(&self.hung).contains(id)) {
+        let instance = whom.instance();
+        if let Some(id) = instance
+            && lock(&self.hung).get(&id).is_some_and(|n| *n >= whom.patience())
+        {
             return Err(Error::Hung(id));
         }
         let (sender, receiver) = oneshot::channel();
         let (this, calls) = (self.clone(), self.calls.clone());
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ended = has_ended.clone();
         let called = async {
             // The permit goes with the thread, not with whoever waits for it.
             let permit = calls.acquire_owned().await;
             let body = move || {
                 let _permit = permit;
                 let result = this.make(&work);
+                ended.store(true, Ordering::SeqCst);
                 if sender.send(result).is_err()
                     && let Some(id) = instance
-                    && lock(&this.hung).remove(&id)
                 {
-                    tracing::info!(instance = %id, "a call that hung has come back");
+                    this.came_back(id);
                 }
             };
             let thread = std::thread::Builder::new().name("libvirt".into()).spawn(body);
@@ -79,10 +116,26 @@ impl Pool {
         tokio::time::timeout(deadline, called).await.unwrap_or_else(|_| {
             tracing::error!(?instance, ?deadline, "a libvirt call does not come back");
             if let Some(id) = instance {
-                lock(&self.hung).insert(id);
+                *lock(&self.hung).entry(id).or_default() += 1;
+                // It may have ended just now, and have found nothing to take back.
+                if has_ended.load(Ordering::SeqCst) {
+                    self.came_back(id);
+                }
             }
             Err(Error::Late(deadline))
         })
+    }
+
+    /// A call that was given up has ended after all.
+    fn came_back(&self, instance: InstanceId) {
+        let mut hung = lock(&self.hung);
+        if let Some(calls) = hung.get_mut(&instance) {
+            *calls = calls.saturating_sub(1);
+            if *calls == 0 {
+                hung.remove(&instance);
+                tracing::info!(%instance, "the calls that hung have come back");
+            }
+        }
     }
 
     fn make<T>(&self, work: &impl Fn(&Connect) -> Result<T, LibvirtError>) -> Result<T, LibvirtError> {
