@@ -92,7 +92,7 @@ async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
             hypervisor,
             availability_zone,
         } => heartbeat(conductor, host, resources, hypervisor, availability_zone).await,
-        ReportContent::Changed(seen) => changed(conductor, host, seen).await,
+        ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => done(conductor, host, outcome).await,
         ReportContent::NetworkApplied { vpc, generation } => {
             sync::network_applied(conductor, host, vpc, generation).await
@@ -264,7 +264,7 @@ async fn failed_command(
 }
 
 /// A guest changed by itself, or a full report shows that it has.
-async fn changed(conductor: &Conductor, host: HostId, seen: InstanceReport) -> Result<()> {
+async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: InstanceReport) -> Result<()> {
     let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
     let acted = conductor
         .store
@@ -278,6 +278,10 @@ async fn changed(conductor: &Conductor, host: HostId, seen: InstanceReport) -> R
                     tracing::warn!(%host, instance = %seen.instance, "a host has a guest that nobody knows");
                     return Ok(false);
                 };
+                // What was seen before the end is no longer so.
+                if row.terminated_at.is_some_and(|ended| ended >= at.0) {
+                    return Ok(false);
+                }
                 react(txn, &host, row, &seen, id, now).await
             })
         })
@@ -410,11 +414,11 @@ async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<Inst
         };
         // What became so after the host looked is no difference.
         if differs && row.running_since.is_none_or(|since| since < at.0) {
-            changed(conductor, host.clone(), report).await?;
+            changed(conductor, host.clone(), at, report).await?;
         }
     }
     for stranger in seen.into_values() {
-        changed(conductor, host.clone(), stranger).await?;
+        changed(conductor, host.clone(), at, stranger).await?;
     }
     Ok(())
 }
