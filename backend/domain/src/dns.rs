@@ -30,8 +30,16 @@ mod tests {
     fn us_east_1_is_different() {
         let address = Ipv4Addr::new(10, 0, 0, 5);
         for (region, private, public) in [
-            ("us-east-1", "ip-10-0-0-5.ec2.internal", "ec2-10-0-0-5.compute-1.amazonaws.com"),
-            ("eu-west-1", "ip-10-0-0-5.eu-west-1.compute.internal", "ec2-10-0-0-5.eu-west-1.compute.amazonaws.com"),
+            (
+                "us-east-1",
+                "ip-10-0-0-5.ec2.internal",
+                "ec2-10-0-0-5.compute-1.amazonaws.com",
+            ),
+            (
+                "eu-west-1",
+                "ip-10-0-0-5.eu-west-1.compute.internal",
+                "ec2-10-0-0-5.eu-west-1.compute.amazonaws.com",
+            ),
         ] {
             assert_eq!(private_name(address, region), private);
             assert_eq!(public_name(address, region), public);

@@ -11,6 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cumulet_domain::{
     Error, Result,
     account::AccountId,
+    dns,
     id::{HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
     image::ImageRef,
     metadata::{InstanceMetadata, InterfaceMetadata, MetadataOptions, PublicKey},
@@ -181,8 +182,8 @@ impl Parts {
             instance_type: row.instance_type.clone(),
             architecture: image.architecture.clone(),
             launch_index: u32::try_from(row.launch_index).unwrap_or(0),
-            private_dns_name: private_dns_name(primary.private_ip, region),
-            public_dns_name: primary.public_ip.map(|ip| public_dns_name(ip, region)),
+            private_dns_name: dns::private_name(primary.private_ip, region),
+            public_dns_name: primary.public_ip.map(|ip| dns::public_name(ip, region)),
             region: region.into(),
             availability_zone: row.availability_zone.clone(),
             availability_zone_id: crate::api::regions::zone_id(&row.availability_zone),
@@ -227,26 +228,7 @@ fn options(row: &instance::Model) -> MetadataOptions {
     }
 }
 
-/// EC2's name for a private address: `ip-10-0-0-5.ec2.internal` in us-east-1, with the region elsewhere.
-pub(crate) fn private_dns_name(ip: Ipv4Addr, region: &str) -> String {
-    let domain = if region == "us-east-1" {
-        "ec2".into()
-    } else {
-        format!("{region}.compute")
-    };
-    format!("{}.{domain}.internal", hostname(ip))
-}
-
-/// EC2's name for a public address.
-pub(crate) fn public_dns_name(ip: Ipv4Addr, region: &str) -> String {
-    let domain = if region == "us-east-1" {
-        "compute-1".into()
-    } else {
-        format!("{region}.compute")
-    };
-    format!("ec2-{}.{domain}.amazonaws.com", ip.to_string().replace('.', "-"))
-}
-
+/// The name that DHCP hands out: the first label of the private one.
 fn hostname(ip: Ipv4Addr) -> String {
     format!("ip-{}", ip.to_string().replace('.', "-"))
 }
