@@ -168,6 +168,9 @@ fn compare(expected: &Expected, found: &[HostObject], simulated: bool) -> Audit 
             ));
         }
     }
+    if !simulated {
+        audit.differences.extend(unguarded(expected, found));
+    }
     for (interface, instance) in &expected.interfaces {
         let running = expected.state(*instance) == Some(State::Running);
         if !simulated && running && !interfaces.contains(interface) {
@@ -177,6 +180,26 @@ fn compare(expected: &Expected, found: &[HostObject], simulated: bool) -> Audit 
         }
     }
     audit
+}
+
+/// VPCs whose instances run without something that guards or serves them.
+fn unguarded(expected: &Expected, found: &[HostObject]) -> Vec<String> {
+    let running = expected
+        .instances
+        .values()
+        .filter(|(state, _, _)| *state == State::Running);
+    let vpcs: BTreeSet<VpcId> = running.map(|(_, _, vpc)| *vpc).collect();
+    let has = |vpc, kind| {
+        found
+            .iter()
+            .any(|object| object.vpc == Some(vpc) && object.kind == kind)
+    };
+    let needed = [ObjectKind::Namespace, ObjectKind::Firewall, ObjectKind::Dhcp];
+    let pairs = vpcs.iter().flat_map(|vpc| needed.map(|kind| (*vpc, kind)));
+    let missing = pairs.filter(|(vpc, kind)| !has(*vpc, *kind));
+    missing
+        .map(|(vpc, kind)| format!("instances of {vpc} run without its {kind:?}"))
+        .collect()
 }
 
 /// Why a thing on the host should not be there, if it should not.
@@ -238,11 +261,24 @@ mod tests {
         }
     }
 
+    fn of_vpc(kind: ObjectKind) -> HostObject {
+        HostObject {
+            kind,
+            instance: None,
+            interface: None,
+            vpc: Some(VpcId::new(1 << 40)),
+            on: false,
+        }
+    }
+
     #[test]
     fn agreement_is_silence() {
         let found = [
             object(ObjectKind::Domain, id(1), true),
             object(ObjectKind::Disk, id(1), false),
+            of_vpc(ObjectKind::Namespace),
+            of_vpc(ObjectKind::Firewall),
+            of_vpc(ObjectKind::Dhcp),
         ];
         assert_eq!(
             compare(&expected(State::Running), &found, false).differences,
@@ -260,6 +296,7 @@ mod tests {
         let cases = [
             (State::Running, &[][..], "has no guest"),
             (State::Running, &guest[..], "has no disk"),
+            (State::Running, &guest[..], "run without its Firewall"),
             (State::Stopped, &guest[..], "its guest runs"),
             (State::Terminated, &guest[..], "the instance is terminated"),
         ];
