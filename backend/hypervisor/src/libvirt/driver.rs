@@ -204,13 +204,10 @@ impl Hypervisor for Libvirt {
     }
 
     async fn resume(&self, instance: InstanceId) -> Result<()> {
-        self.on_running(
-            instance,
-            |domain, status| {
-                if status.paused { domain.resume() } else { Ok(()) }
-            },
-        )
-        .await
+        let wake = |domain: &Domain, status: DomainStatus| {
+            if status.paused { domain.resume() } else { Ok(()) }
+        };
+        self.on_running(instance, ACTION, wake).await
     }
 
     async fn ensure_off(&self, instance: InstanceId, grace: Duration) -> Result<()> {
