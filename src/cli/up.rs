@@ -24,6 +24,9 @@ use crate::{
 /// How long the first heartbeat of a host may take.
 const HOST_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Threads for file work at the most.
+const BLOCKING: usize = 16;
+
 /// See the module.
 #[derive(Args, Debug)]
 pub(crate) struct Up {
@@ -50,7 +53,11 @@ impl Up {
         let config = Config::load(self.config.as_deref(), &given)?;
         let state = self.place.create()?;
         let _lock = state.lock()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            // File work only; hundreds of idle threads would each keep an arena of memory.
+            .max_blocking_threads(BLOCKING)
+            .build()?;
         let result = runtime.block_on(self.serve(&state, &config));
         // Calls that hang (a hypervisor that does not answer) must not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(5));

@@ -70,7 +70,7 @@ async fn open(url: &str, connections: u32) -> Result<DatabaseConnection> {
                 .pragma("synchronous", "FULL")
                 .pragma("busy_timeout", "10000")
                 .pragma("foreign_keys", "ON")
-                .pragma("cache_size", "-32768")
+                .pragma("cache_size", "-8192")
                 .pragma("temp_store", "MEMORY")
                 .statement_cache_capacity(512)
         });

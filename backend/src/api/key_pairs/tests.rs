@@ -99,7 +99,7 @@ async fn what_is_not_there_is_not_found_but_deleted() {
     };
     assert_eq!(
         describe(&rig.cloud, &rig.who, &by_id).await.unwrap(),
-        [made.clone()]
+        std::slice::from_ref(&made)
     );
     assert!(matches!(
         describe(&rig.cloud, &rig.stranger, &by_id).await,
