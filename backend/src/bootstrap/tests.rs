@@ -1,3 +1,5 @@
+//! The first start: what it makes, once, whatever comes together.
+
 use std::time::Duration;
 
 use cumulet_domain::account::Role;

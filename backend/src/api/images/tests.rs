@@ -1,3 +1,5 @@
+//! Tests of the family over a real database.
+
 use super::*;
 use crate::test_support::{cloud, image};
 

@@ -1,3 +1,5 @@
+//! Tests of the family over a real database.
+
 use cumulet_domain::{
     Error,
     id::VpcId,
