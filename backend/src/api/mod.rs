@@ -99,6 +99,8 @@ pub struct Cloud {
     pub config: Arc<CloudConfig>,
     /// Credentials that were looked up lately.
     pub credentials: accounts::CredentialCache,
+    /// Instances that were looked up lately.
+    pub instances: instances::InstanceCache,
 }
 
 impl Cloud {
@@ -113,6 +115,7 @@ impl Cloud {
             sealer: parts.sealer,
             config: Arc::new(config),
             credentials: parts.credentials,
+            instances: instances::InstanceCache::default(),
         }
     }
 

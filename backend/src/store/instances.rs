@@ -29,6 +29,12 @@ pub fn visible(now: Timestamp) -> Condition {
         .add(instance::Column::TerminatedAt.gt(now.0 - millis))
 }
 
+/// The opposite of [`visible`], of a row that was read before.
+pub fn has_vanished(row: &instance::Model, now: Timestamp) -> bool {
+    let millis = i64::try_from(VISIBLE_AFTER_END.as_millis()).unwrap_or(i64::MAX);
+    row.terminated_at.is_some_and(|ended| ended <= now.0 - millis)
+}
+
 /// The instances with these ids, in the ids' order without repetitions, if the account can see them all.
 ///
 /// # Errors

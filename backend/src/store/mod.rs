@@ -32,6 +32,13 @@ impl Store {
         &self.reader
     }
 
+    /// Counts the commits of this process, for those who keep what they have read: as long as the number
+    /// is the one from before the read, what was read is what a new read would find. (Programs of the
+    /// operator write too, beside this process: what they may change must not be kept so.)
+    pub fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
     /// A handle whose transactions run in full and are then undone, successful or not: what DryRun
     /// needs, every check and no change.
     pub fn rehearsal(&self) -> Store {

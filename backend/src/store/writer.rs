@@ -2,6 +2,11 @@
 //! savepoint, and share one commit, because on SQLite the commit's flush to disk costs far more than the
 //! rows. Nobody hears of success before the commit.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use async_trait::async_trait;
 use cumulet_domain::{Error, Result};
 use futures::future::BoxFuture;
@@ -19,19 +24,29 @@ const GROUP: usize = 128;
 const QUEUE: usize = 4096;
 
 #[derive(Debug)]
-pub(super) struct Writer(mpsc::Sender<Box<dyn Work>>);
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Work>>,
+    commits: Arc<AtomicU64>,
+}
 
 impl Writer {
     /// Starts the writer on its own connection. It ends when the last handle is dropped.
     pub(super) fn start(connection: DatabaseConnection) -> Self {
-        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        let (queue, mut receiver) = mpsc::channel(QUEUE);
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = commits.clone();
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(GROUP);
             while receiver.recv_many(&mut group, GROUP).await > 0 {
-                commit(&connection, std::mem::take(&mut group)).await;
+                commit(&connection, std::mem::take(&mut group), &counter).await;
             }
         });
-        Writer(sender)
+        Writer { queue, commits }
+    }
+
+    /// How many commits there were. It grows before anybody hears of a commit's success.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
     }
 
     pub(super) async fn run<T, F>(&self, keep: bool, work: F) -> Result<T>
@@ -47,13 +62,13 @@ impl Writer {
             reply,
         };
         let gone = || Error::Unavailable("the database's writer has stopped".into());
-        self.0.send(Box::new(task)).await.map_err(|_| gone())?;
+        self.queue.send(Box::new(task)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
 /// Runs a group in one transaction and tells each its result.
-async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>) {
+async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>, commits: &AtomicU64) {
     let outcome = async {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -66,6 +81,8 @@ async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>) 
         transaction.commit().await.map_err(failed)
     }
     .await;
+    // Whatever became of it: one that failed may have been written all the same.
+    commits.fetch_add(1, Ordering::Release);
     for work in group {
         work.finish(outcome.clone());
     }

@@ -55,16 +55,29 @@ impl InstanceQuery {
             && (self.subnets.is_empty() || self.subnets.iter().any(|id| id.to_db() == row.subnet))
     }
 
-    /// The rows of the given ids that the rest of the query wants.
+    /// The instances with the given ids, each once, if the rest of the query wants them and they come
+    /// after the last page.
     async fn named(
         &self,
-        conn: &impl ConnectionTrait,
+        cloud: &Cloud,
         account: AccountId,
-        now: Timestamp,
-    ) -> Result<Vec<instance::Model>> {
-        let mut rows = instances::by_ids(conn, account, &self.ids, now).await?;
-        rows.retain(|row| self.wants(row));
-        Ok(rows)
+        after: impl Fn(&instance::Model) -> bool,
+    ) -> Result<Vec<InstanceView>> {
+        let (commits, now) = (cloud.store.commits(), cloud.now());
+        let mut found = match cloud.instances.get(commits, account, &self.ids, now) {
+            Some(found) => found,
+            None => {
+                let conn = cloud.store.read();
+                let rows = instances::by_ids(conn, account, &self.ids, now).await?;
+                let found = views(conn, rows).await?;
+                cloud.instances.put(commits, &found);
+                found
+            }
+        };
+        found.retain(|view| self.wants(&view.row) && after(&view.row));
+        found.sort_by_key(|view| view.row.id);
+        found.dedup_by_key(|view| view.row.id);
+        Ok(found)
     }
 }
 
@@ -79,19 +92,17 @@ pub async fn describe(
     page: PageRequest,
 ) -> Result<Page<InstanceView>> {
     authorise(who, "DescribeInstances", false)?;
+    if !query.ids.is_empty() {
+        let after = |row: &instance::Model| page.after.is_none_or(|after| row.id > after);
+        let found = query.named(cloud, who.account, after).await?;
+        return Ok(Page::cut(found, &page, |view| view.row.id));
+    }
     let (conn, now) = (cloud.store.read(), cloud.now());
-    let mut rows = if query.ids.is_empty() {
-        let mut select = query.select(who.account, now).order_by_asc(instance::Column::Id);
-        if let Some(after) = page.after {
-            select = select.filter(instance::Column::Id.gt(after));
-        }
-        select.limit(page.read_limit()).all(conn).await.map_err(failed)?
-    } else {
-        let mut rows = query.named(conn, who.account, now).await?;
-        rows.retain(|row| page.after.is_none_or(|after| row.id > after));
-        rows
-    };
-    rows.sort_by_key(|row| row.id);
+    let mut select = query.select(who.account, now).order_by_asc(instance::Column::Id);
+    if let Some(after) = page.after {
+        select = select.filter(instance::Column::Id.gt(after));
+    }
+    let rows = select.limit(page.read_limit()).all(conn).await.map_err(failed)?;
     let page = Page::cut(rows, &page, |row| row.id);
     Ok(Page {
         rows: views(conn, page.rows).await?,
@@ -112,64 +123,65 @@ pub async fn describe_reservations(
 ) -> Result<Page<ReservationView>> {
     authorise(who, "DescribeInstances", false)?;
     use instance::Column as C;
+    if !query.ids.is_empty() {
+        let after = |row: &instance::Model| page.after.is_none_or(|after| row.reservation > after);
+        let found = query.named(cloud, who.account, after).await?;
+        let page = Page::cut(grouped(found, |view| &view.row), &page, |(id, _)| *id);
+        return Ok(reservations(who.account, page));
+    }
     let (conn, now) = (cloud.store.read(), cloud.now());
-    let rows = if query.ids.is_empty() {
-        let mut select = query.select(who.account, now);
-        if let Some(after) = page.after {
-            select = select.filter(C::Reservation.gt(after));
-        }
-        if page.limit.is_some() {
-            let keys = select.clone().select_only().column(C::Reservation).distinct();
-            let keys = keys.order_by_asc(C::Reservation).limit(page.read_limit());
-            let keys: Vec<i64> = keys.into_tuple().all(conn).await.map_err(failed)?;
-            let Some(last) = keys.last() else {
-                return Ok(Page {
-                    rows: Vec::new(),
-                    next: None,
-                });
-            };
-            select = select.filter(C::Reservation.lte(*last));
-        }
-        select.all(conn).await.map_err(failed)?
-    } else {
-        let mut rows = query.named(conn, who.account, now).await?;
-        rows.retain(|row| page.after.is_none_or(|after| row.reservation > after));
-        rows
-    };
-    let page = Page::cut(grouped(rows), &page, |(id, _)| *id);
-    reservations(conn, who.account, page).await
+    let mut select = query.select(who.account, now);
+    if let Some(after) = page.after {
+        select = select.filter(C::Reservation.gt(after));
+    }
+    if page.limit.is_some() {
+        let keys = select.clone().select_only().column(C::Reservation).distinct();
+        let keys = keys.order_by_asc(C::Reservation).limit(page.read_limit());
+        let keys: Vec<i64> = keys.into_tuple().all(conn).await.map_err(failed)?;
+        let Some(last) = keys.last() else {
+            return Ok(Page {
+                rows: Vec::new(),
+                next: None,
+            });
+        };
+        select = select.filter(C::Reservation.lte(*last));
+    }
+    let rows = select.all(conn).await.map_err(failed)?;
+    // Cut first: what belongs to the rows of the next page is not read.
+    let Page { rows, next } = Page::cut(grouped(rows, |row| row), &page, |(id, _)| *id);
+    let rows = rows.into_iter().flat_map(|(_, rows)| rows).collect();
+    let rows = grouped(views(conn, rows).await?, |view| &view.row);
+    Ok(reservations(who.account, Page { rows, next }))
 }
 
-/// Rows by reservation, sorted by its id and in it by launch index.
-fn grouped(mut rows: Vec<instance::Model>) -> Vec<(i64, Vec<instance::Model>)> {
-    rows.sort_by_key(|row| (row.reservation, row.launch_index, row.id));
-    let mut groups: Vec<(i64, Vec<instance::Model>)> = Vec::new();
-    for row in rows {
-        match groups.last_mut().filter(|(id, _)| *id == row.reservation) {
-            Some((_, rows)) => rows.push(row),
-            None => groups.push((row.reservation, vec![row])),
+/// Rows, or what has one, by reservation, sorted by its id and in it by launch index.
+fn grouped<T>(mut all: Vec<T>, row: impl Fn(&T) -> &instance::Model) -> Vec<(i64, Vec<T>)> {
+    let key = |one: &T| {
+        let row = row(one);
+        (row.reservation, row.launch_index, row.id)
+    };
+    all.sort_by_key(key);
+    let mut groups: Vec<(i64, Vec<T>)> = Vec::new();
+    for one in all {
+        let reservation = row(&one).reservation;
+        match groups.last_mut().filter(|(id, _)| *id == reservation) {
+            Some((_, members)) => members.push(one),
+            None => groups.push((reservation, vec![one])),
         }
     }
     groups
 }
 
-async fn reservations(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    page: Page<(i64, Vec<instance::Model>)>,
-) -> Result<Page<ReservationView>> {
-    let sizes: Vec<(i64, usize)> = page.rows.iter().map(|(id, rows)| (*id, rows.len())).collect();
-    let rows = page.rows.into_iter().flat_map(|(_, rows)| rows).collect();
-    let mut views = views(conn, rows).await?.into_iter();
-    let reservation = |(id, size)| ReservationView {
+fn reservations(account: AccountId, page: Page<(i64, Vec<InstanceView>)>) -> Page<ReservationView> {
+    let reservation = |(id, instances)| ReservationView {
         id: ReservationId::from_db(id),
         account,
-        instances: views.by_ref().take(size).collect(),
+        instances,
     };
-    Ok(Page {
-        rows: sizes.into_iter().map(reservation).collect(),
+    Page {
+        rows: page.rows.into_iter().map(reservation).collect(),
         next: page.next,
-    })
+    }
 }
 
 /// One instance, for the attributes of it.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod attributes;
+mod cache;
 mod console;
 mod describe;
 mod launch;
@@ -15,6 +16,7 @@ mod user_data;
 mod view;
 
 pub use attributes::{AttributeChange, modify_attribute};
+pub use cache::InstanceCache;
 pub use console::{ConsoleOutput, console_output, console_screenshot};
 pub use describe::{InstanceQuery, VISIBLE_AFTER_END, describe, describe_reservations, get};
 pub use launch::launch;
