@@ -20,6 +20,8 @@ use crate::{
 impl Worker {
     /// Does what is to be done before the first command.
     pub(crate) async fn restore(self: &Arc<Self>) -> Result<(), WorkerError> {
+        let dir = self.layout.instances();
+        self.slots.sweep().await.map_err(|e| failed(&dir, e))?;
         let on: HashMap<_, _> = self
             .deps
             .hypervisor

@@ -118,6 +118,27 @@ impl Slots {
         })
     }
 
+    /// Finishes what the last worker may have died in the middle of: the removal of an instance whose
+    /// tombstone stands and whose record is gone already, so that nothing else would ask for it.
+    pub(crate) async fn sweep(&self) -> io::Result<()> {
+        let (layout, path) = (self.layout.clone(), self.layout.tombstones());
+        self.tombstones().compact(&path)?;
+        for name in files::names(&layout.instances())? {
+            let Ok(id) = name.parse::<InstanceId>() else {
+                continue;
+            };
+            if self.record(id).is_none() && self.tombstone(id).is_some() {
+                let dir = layout.instance(id);
+                files::blocking(move || files::remove_dir(&dir)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tombstones(&self) -> MutexGuard<'_, Tombstones> {
+        self.tombstones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,16 +217,12 @@ impl Slots {
     }
 
     pub(crate) fn tombstone(&self, id: InstanceId) -> Option<u64> {
-        let tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
-        tombstones.get(id)
+        self.tombstones().get(id)
     }
 
     /// Forgets an instance: its directory is removed and its tombstone put up before that.
     pub(crate) async fn bury(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
-        self.tombstones
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .put(id, generation, now)?;
+        self.tombstones().put(id, generation, now)?;
         let dir = self.layout.instance(id);
         files::blocking(move || files::remove_dir(&dir)).await?;
         self.state().put(id, None);

@@ -25,7 +25,8 @@ pub(crate) struct Tombstones {
 }
 
 impl Tombstones {
-    /// Reads the file (a line each: id, generation, time), drops what is old, and writes it anew.
+    /// Reads the file (a line each: id, generation, time) and forgets what is old. The file is only added
+    /// to: an audit opens it too, while the worker runs.
     pub(crate) fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -33,14 +34,20 @@ impl Tombstones {
         };
         let mut generations: HashMap<_, _> = text.lines().filter_map(parse).collect();
         generations.retain(|_, (_, at)| now.since(*at) < AGE);
-        let lines: String = generations
+        let file = append(path)?;
+        Ok(Tombstones { generations, file })
+    }
+
+    /// Writes the file anew, without what is old. For the worker that runs, and nobody else.
+    pub(crate) fn compact(&mut self, path: &Path) -> io::Result<()> {
+        let lines: String = self
+            .generations
             .iter()
             .map(|(id, (generation, at))| line(*id, *generation, *at))
             .collect();
         crate::files::write(path, lines.as_bytes())?;
-        let mut options = OpenOptions::new();
-        let file = options.append(true).mode(0o600).open(path)?;
-        Ok(Tombstones { generations, file })
+        self.file = append(path)?;
+        Ok(())
     }
 
     pub(crate) fn get(&self, instance: InstanceId) -> Option<u64> {
@@ -54,6 +61,11 @@ impl Tombstones {
         self.generations.insert(instance, (generation, now));
         self.file.write_all(line(instance, generation, now).as_bytes())
     }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
 }
 
 fn line(instance: InstanceId, generation: u64, at: Timestamp) -> String {
@@ -83,6 +95,16 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(Tombstones::open(&path, Timestamp(1000)).unwrap().get(id), Some(7));
         }
+        let mut again = Tombstones::open(&path, Timestamp(1000)).unwrap();
+        again.compact(&path).unwrap();
+        again.put(InstanceId::new(2), 1, Timestamp(1)).unwrap();
+        assert_eq!(
+            Tombstones::open(&path, Timestamp(1000))
+                .unwrap()
+                .generations
+                .len(),
+            2
+        );
         let later = Timestamp(1).after(AGE);
         assert_eq!(Tombstones::open(&path, later).unwrap().get(id), None);
         assert_eq!(Tombstones::open(&path, later).unwrap().generations.len(), 0);
