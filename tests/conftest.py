@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cloud import BIN, CRASH_BIN, DEBIAN, TINY, Account, Cloud
-from harness.signing import Raw
+pytest.register_assert_rewrite("harness")
+
+from harness.cloud import BIN, CRASH_BIN, DEBIAN, TINY, Account, Cloud  # noqa: E402
+from harness.signing import Raw  # noqa: E402
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -16,6 +18,18 @@ def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if "real" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("real"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what its cloud said last."""
+    report = (yield).get_result()
+    if report.failed:
+        values = getattr(item, "funcargs", {}).values()
+        clouds = {id(c): c for c in (getattr(value, "cloud", value) for value in values) if isinstance(c, Cloud)}
+        for cloud in clouds.values():
+            if cloud.output.exists():
+                report.sections.append((f"the cloud at {cloud.address}", cloud.tail(6000)))
 
 
 def pytest_sessionstart(session) -> None:

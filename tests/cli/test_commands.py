@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cloud import BIN, TINY, Cloud
-from harness.ec2 import instances, running
+from harness.ec2 import instances, running, wait
 
 
 def test_env_is_what_a_shell_needs(fake_cloud: Cloud):
@@ -245,9 +245,13 @@ def test_image_import_takes_what_is_safe(fake_cloud: Cloud, tmp_path: Path):
     assert len(set(ids)) == 3
     again = fake_cloud.run("image", "import", "--name", "same-content", "--format", "raw", str(raw))
     fake_cloud.run("image", "delete", ids[0])
-    # The content stays as long as somebody has it.
+    # The content stays as long as another image has it.
     account = fake_cloud.first_account()
-    running(account, ImageId=again)
+    made = running(account, ImageId=again)
+    used = fake_cloud.execute("image", "delete", again)
+    assert used.returncode == 1 and "in use" in used.stderr
+    account.ec2.terminate_instances(InstanceIds=made)
+    wait(account, made, "terminated")
     for id in (again, *ids[1:]):
         fake_cloud.run("image", "delete", id)
 

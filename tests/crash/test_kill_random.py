@@ -11,12 +11,13 @@ from harness.cloud import Account, Cloud
 from harness.ec2 import instances, running, wait
 from harness.wait import until
 
-CONFIG = "[fake]\nhosts = 3\nlaunch_ms = 60\n"
+# Also for `audit`, which reads no configuration file.
+THREE_HOSTS = {"CUMULET_FAKE_HOSTS": "3"}
 
 
 @pytest.fixture
 def cloud():
-    with Cloud(config=CONFIG) as cloud:
+    with Cloud(variables=THREE_HOSTS) as cloud:
         yield cloud
 
 

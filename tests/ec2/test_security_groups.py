@@ -9,12 +9,11 @@ from harness.cloud import Account, Cloud
 from harness.guest import Guest, allow, launch, reachable, ssh_key, terminate
 from harness.wait import until
 
-# Serves "served" on two ports and counts what arrives on UDP 9000.
+# Serves "served" on two ports.
 SERVER = """#!/bin/sh
 for port in 8080 8081; do
     (while :; do echo served | nc -l -p $port >/dev/null 2>&1; done) &
 done
-(while :; do nc -u -l -p 9000 -w 1 >>/root/udp 2>/dev/null; done) &
 """
 
 
@@ -140,23 +139,26 @@ def test_a_forged_address_is_not_heard(net: Net):
     forged = re.sub(r"\d+$", lambda last: str(int(last[0]) % 250 + 2), own)
     assert forged not in (own, server)
 
-    def send(text: str, source: str) -> None:
-        net.client.ssh(f"echo {text} | timeout 3 nc -u -w 1 -s {source} {server} 9000 >/dev/null 2>&1; true")
+    def send(source: str) -> None:
+        net.client.ssh(f"echo x | timeout 2 nc -u -w 1 -s {source} {server} 9000 >/dev/null 2>&1; true")
 
-    def heard() -> str:
-        return net.server.ssh("cat /root/udp 2>/dev/null; true")
+    def heard() -> int:
+        """Datagrams that reached the server's kernel, on a port where nobody listens."""
+        return int(net.server.ssh("awk '/^Udp: [0-9]/ {print $3}' /proc/net/snmp"))
 
-    def own_address_is_heard(text: str) -> bool:
-        send(text, own)
-        return text in heard()
+    def own_address_is_heard() -> bool:
+        before = heard()
+        send(own)
+        return heard() > before
 
-    until(lambda: own_address_is_heard("honest-1"), "the client's own address is heard", 20)
+    until(own_address_is_heard, "the client's own address is heard", 20)
     net.client.ssh(f"ip addr add {forged}/32 dev eth0")
     try:
+        before = heard()
         for _ in range(3):
-            send("forged", forged)
-        until(lambda: own_address_is_heard("honest-2"), "the way still works", 20)
-        assert "forged" not in heard()
+            send(forged)
+        assert heard() == before
+        assert own_address_is_heard(), "the way still works"
         assert net.client.ssh(f"ping -c 1 -W 2 -I {forged} {server} >/dev/null 2>&1; echo $?") != "0"
     finally:
         net.client.ssh(f"ip addr del {forged}/32 dev eth0")

@@ -101,7 +101,7 @@ class Cloud:
         if TINY.exists():
             command += ["--tiny-image", str(TINY)]
         self._from = self.output.stat().st_size if self.output.exists() else 0
-        environment = self.environment() | self.variables | variables
+        environment = self.environment() | variables
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
@@ -155,7 +155,7 @@ class Cloud:
         """What every program of the tests runs with: nothing of the caller's AWS settings."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         kept = {name: os.environ[name] for name in ("LANG", "TERM", "RUST_LOG", "RUST_BACKTRACE") if name in os.environ}
-        return kept | {"PATH": path, "HOME": str(self.home)}
+        return kept | {"PATH": path, "HOME": str(self.home)} | self.variables
 
     def execute(self, *arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess:
         """A command of the binary on this cloud, whatever its status is."""
@@ -279,6 +279,8 @@ class Cloud:
                 self.kill()
             left = host.leftovers(self.state) if self.driver != "fake" else []
             host.remove(self.state, left)
+            for client in self._clients.values():
+                client.close()
             shutil.rmtree(self.home, ignore_errors=True)
         assert not check or not (problems or left), f"left behind: {problems + left}"
 

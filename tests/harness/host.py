@@ -60,7 +60,12 @@ def processes(state: Path) -> dict[int, str]:
 
 def domains(cloud: str) -> list[str]:
     names = command("virsh", "-q", "-c", "qemu:///system", "list", "--all", "--name").split()
-    return [name for name in names if cloud in name or cloud in command("virsh", "dumpxml", name)]
+    return [name for name in names if cloud in name or cloud in definition(name)]
+
+
+def definition(domain: str) -> str:
+    """A domain's XML; empty when it has gone meanwhile (another cloud's may)."""
+    return subprocess.run(["virsh", "-q", "-c", "qemu:///system", "dumpxml", domain], capture_output=True, text=True).stdout
 
 
 def leftovers(state: Path) -> list[str]:
