@@ -1,0 +1,75 @@
+//! A stranger's form data, decoded as every operation that is served.
+//!
+//! Nothing panics; an error has a code of the list and a short message that XML can carry; and what is
+//! decoded can be written as XML.
+//!
+//! Input: one byte for the operation, one for the protocol, and the form data. With an `Action` in it
+//! that is served, it wins.
+
+#![no_main]
+
+use cumulet_fuzz::text_of;
+use cumulet_wire::error::{WireErrorKind, ec2_error_xml};
+use cumulet_wire::xml::XmlWriter;
+use cumulet_wire::{Known, Operation, Protocol, Query, WireError, XmlBody, decode, ec2, iam, sts};
+use libfuzzer_sys::fuzz_target;
+
+/// A message is shown to people: what it repeats of a request is cut.
+const LONGEST_MESSAGE: usize = 2_000;
+
+fn call<O: Operation<Input: XmlBody>>(query: &Query<'_>) -> Result<(), WireError> {
+    let input: O::Input = decode(query)?;
+    let mut w = XmlWriter::document();
+    w.open("Request");
+    input.members(&mut w);
+    w.close("Request");
+    text_of(&w.finish());
+    Ok(())
+}
+
+fn ec2_call(operation: &str, query: &Query<'_>) -> Result<(), WireError> {
+    macro_rules! dispatch {
+        ($($family:ident::$name:ident,)*) => {
+            match operation {
+                $(stringify!($name) => call::<ec2::$family::$name>(query),)*
+                other => panic!("{other} is listed and not dispatched"),
+            }
+        };
+    }
+    cumulet_wire::for_each_ec2_operation!(dispatch)
+}
+
+fn ec2_request(pick: u8, query: &Query<'_>) -> Result<(), WireError> {
+    let operations = ec2::operations::OPERATIONS;
+    let named = query.action().map(ec2::operations::lookup);
+    let info = match named {
+        Ok(Known::Served(info)) => info,
+        _ => &operations[usize::from(pick) % operations.len()],
+    };
+    info.check_members(query)?;
+    ec2_call(info.name, query)
+}
+
+fn check(error: &WireError) {
+    assert!(WireErrorKind::ALL.contains(&error.kind()));
+    assert!(
+        error.message().len() <= LONGEST_MESSAGE,
+        "{} bytes of message",
+        error.message().len()
+    );
+    text_of(&ec2_error_xml(error.code(), error.message(), "id"));
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [pick, protocol, form @ ..] = data else { return };
+    let result = match protocol % 4 {
+        0 => Query::parse(form, Protocol::Query).and_then(|query| match pick % 2 {
+            0 => call::<sts::GetCallerIdentity>(&query),
+            _ => call::<iam::GetUser>(&query),
+        }),
+        _ => Query::parse(form, Protocol::Ec2).and_then(|query| ec2_request(*pick, &query)),
+    };
+    if let Err(error) = result {
+        check(&error);
+    }
+});
