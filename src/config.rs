@@ -33,6 +33,11 @@ pub(crate) const KEYS: &[Key] = &[
         "127.0.0.1:8773",
         "Address and port of the API (EC2, IAM, STS).",
     ),
+    key(
+        "endpoint",
+        "",
+        "The API's address as clients write it, a host and a port; empty: `listen`.",
+    ),
     key("region", "us-east-1", "The region's name."),
     key(
         "availability_zone",

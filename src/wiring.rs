@@ -48,7 +48,7 @@ pub(crate) struct Assembled {
 }
 
 /// Opens everything that is on disk, makes what the first start makes, and wires the roles.
-pub(crate) async fn assemble(state: &StateDir, config: &Config) -> Result<Assembled> {
+pub(crate) async fn assemble(state: &StateDir, config: &Config, endpoint: String) -> Result<Assembled> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = Options {
         path: state.database(),
@@ -74,6 +74,7 @@ pub(crate) async fn assemble(state: &StateDir, config: &Config) -> Result<Assemb
         availability_zones: vec![zone],
         public_pool: first.public_pool,
         cloud_id: first.cloud_id.clone(),
+        endpoint,
         hypervisor: driver.name().into(),
     };
     let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
@@ -123,8 +124,8 @@ impl Assembled {
     }
 
     /// Writes down where the cloud answers, for `cumulet env`.
-    pub(crate) async fn announce(&self, config: &Config, address: SocketAddr) -> Result<String> {
-        let endpoint = format!("http://{address}");
+    pub(crate) async fn announce(&self, config: &Config) -> Result<String> {
+        let endpoint = format!("http://{}", self.cloud.config.endpoint);
         let pairs = [
             (ENDPOINT, endpoint.clone()),
             (REGION, config.text("region").to_owned()),
@@ -151,10 +152,19 @@ pub(crate) struct BoundDoor {
     address: SocketAddr,
 }
 
-/// Binds the API's address.
-pub(crate) fn door(assembled: &Assembled, config: &Config) -> Result<BoundDoor> {
+/// Binds the API's address; with where clients find it.
+pub(crate) fn bind(config: &Config) -> Result<(TcpListener, String)> {
     let listen = config.text("listen");
     let listener = TcpListener::bind(listen).with_context(|| format!("the API's address {listen}"))?;
+    let endpoint = match config.text("endpoint") {
+        "" => listener.local_addr()?.to_string(),
+        given => given.to_owned(),
+    };
+    Ok((listener, endpoint))
+}
+
+/// The door on a bound socket.
+pub(crate) fn door(listener: TcpListener, assembled: &Assembled, config: &Config) -> Result<BoundDoor> {
     let address = listener.local_addr()?;
     let mut gateway = Gateway::new(vec![listener]);
     let workers: usize = config.get("http.workers")?;

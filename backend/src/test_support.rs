@@ -60,6 +60,7 @@ pub(crate) async fn with_pool(pool: &str) -> Rig {
         public_pool: first.public_pool,
         cloud_id: first.cloud_id,
         hypervisor: "fake".into(),
+        endpoint: "127.0.0.1:8773".into(),
     };
     let image = images::register(&parts, image(first.account, "tiny", true))
         .await

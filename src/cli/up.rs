@@ -66,8 +66,9 @@ impl Up {
 
     async fn serve(&self, state: &StateDir, config: &Config) -> Result<()> {
         let (stop, stopped) = watch::channel(false);
-        let mut assembled = wiring::assemble(state, config).await?;
-        let door = wiring::door(&assembled, config)?;
+        let (listener, endpoint) = wiring::bind(config)?;
+        let mut assembled = wiring::assemble(state, config, endpoint).await?;
+        let door = wiring::door(listener, &assembled, config)?;
         let simulated = config.text("driver") == "fake";
         let account = assembled.first.account;
         let tiny = wiring::tiny(
@@ -83,7 +84,7 @@ impl Up {
         let address = door.address();
         let until = stopped.clone();
         roles.spawn(async move { door.serve(until).await });
-        let endpoint = assembled.announce(config, address).await?;
+        let endpoint = assembled.announce(config).await?;
         greet(&endpoint, state, &assembled, tiny, address);
         let ended = until_told(&mut roles).await;
         stop.send_replace(true);

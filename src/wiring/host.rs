@@ -41,7 +41,9 @@ pub(crate) enum Driver {
         hypervisor: Arc<dyn Hypervisor>,
     },
     /// Hosts that only say that they run something.
-    Fake { hypervisors: Vec<Arc<dyn Hypervisor>> },
+    Fake {
+        hosts: Vec<(String, Arc<dyn Hypervisor>)>,
+    },
 }
 
 /// What the workers share with the rest of the process.
@@ -55,7 +57,11 @@ pub(crate) struct HostParts<'a> {
 impl Driver {
     /// Connects to the configured hypervisor. No hypervisor is an error, never a simulation.
     pub(crate) async fn start(state: &StateDir, config: &Config, cloud: &str) -> Result<Self> {
-        Self::connect(config, cloud, state.path()).await
+        let names = match config.text("driver") {
+            "fake" => simulated_names(config)?,
+            _ => Vec::new(),
+        };
+        Self::connect(config, cloud, state.path(), names).await
     }
 
     /// The same for a look at what is there, beside a cloud that may be running: simulated hosts are
@@ -66,13 +72,14 @@ impl Driver {
         cloud: &str,
         scratch: &Path,
     ) -> Result<Self> {
-        if config.text("driver") == "fake" {
-            copy_guests(state, scratch)?;
-        }
-        Self::connect(config, cloud, scratch).await
+        let names = match config.text("driver") {
+            "fake" => copy_guests(state, scratch)?,
+            _ => Vec::new(),
+        };
+        Self::connect(config, cloud, scratch, names).await
     }
 
-    async fn connect(config: &Config, cloud: &str, folder: &Path) -> Result<Self> {
+    async fn connect(config: &Config, cloud: &str, folder: &Path, names: Vec<String>) -> Result<Self> {
         match config.text("driver") {
             "libvirt" => {
                 let hypervisor = libvirt(config, cloud).await?;
@@ -82,7 +89,7 @@ impl Driver {
                 })
             }
             "fake" => Ok(Driver::Fake {
-                hypervisors: simulated(folder, config)?,
+                hosts: simulated(folder, config, names)?,
             }),
             other => bail!("configuration: driver = {other:?}; expecting libvirt or fake"),
         }
@@ -98,24 +105,30 @@ impl Driver {
 
     /// A worker for each host.
     pub(crate) fn workers(self, parts: &HostParts<'_>) -> Result<Vec<Arc<Worker>>> {
-        let name = host_name(parts.config)?;
         match self {
-            Driver::Real { cloud, hypervisor } => Ok(vec![real(parts, &cloud, name, hypervisor)?]),
-            Driver::Fake { hypervisors } => hypervisors
-                .into_iter()
-                .enumerate()
-                .map(|(i, hypervisor)| fake(parts, numbered(&name, i), hypervisor))
-                .collect(),
+            Driver::Real { cloud, hypervisor } => {
+                let name = host_name(parts.config)?;
+                Ok(vec![real(parts, &cloud, name, hypervisor)?])
+            }
+            Driver::Fake { hosts } => {
+                let workers = hosts
+                    .into_iter()
+                    .map(|(name, hypervisor)| fake(parts, name, hypervisor));
+                workers.collect()
+            }
         }
     }
 }
 
-fn numbered(name: &str, index: usize) -> String {
-    if index == 0 {
-        name.into()
-    } else {
-        format!("{name}-{index}")
-    }
+/// The names of the simulated hosts: this host's, and the same with numbers.
+fn simulated_names(config: &Config) -> Result<Vec<String>> {
+    let (count, name) = (config.get::<usize>("fake.hosts")?, host_name(config)?);
+    anyhow::ensure!(
+        (1..=10_000).contains(&count),
+        "configuration: fake.hosts is 1 to 10000"
+    );
+    let rest = (1..count).map(|i| format!("{name}-{i}"));
+    Ok(std::iter::once(name.clone()).chain(rest).collect())
 }
 
 fn host_name(config: &Config) -> Result<String> {
@@ -151,10 +164,11 @@ async fn libvirt(_: &Config, _: &str) -> Result<Arc<dyn Hypervisor>> {
     bail!("this binary was built without libvirt; only --driver fake works")
 }
 
-/// The files of simulated hosts, where there are any.
-fn copy_guests(state: &StateDir, scratch: &Path) -> Result<()> {
+/// The files of simulated hosts, where there are any; the hosts' names.
+fn copy_guests(state: &StateDir, scratch: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
     let Ok(hosts) = std::fs::read_dir(state.path().join("hosts")) else {
-        return Ok(());
+        return Ok(names);
     };
     for host in hosts {
         let host = host?;
@@ -165,21 +179,22 @@ fn copy_guests(state: &StateDir, scratch: &Path) -> Result<()> {
         if from.exists() {
             std::fs::create_dir_all(&to)?;
             std::fs::copy(&from, to.join(GUESTS)).with_context(|| from.display().to_string())?;
+            names.push(host.file_name().to_string_lossy().into_owned());
         }
     }
-    Ok(())
+    Ok(names)
 }
 
-fn simulated(folder: &Path, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>> {
-    let (count, name) = (config.get::<usize>("fake.hosts")?, host_name(config)?);
-    anyhow::ensure!(
-        (1..=10_000).contains(&count),
-        "configuration: fake.hosts is 1 to 10000"
-    );
+fn simulated(
+    folder: &Path,
+    config: &Config,
+    names: Vec<String>,
+) -> Result<Vec<(String, Arc<dyn Hypervisor>)>> {
     let latency = Duration::from_millis(config.get("fake.latency_ms")?);
-    (0..count)
-        .map(|i| {
-            let folder = folder.join("hosts").join(numbered(&name, i));
+    let hosts = names.into_iter().enumerate();
+    hosts
+        .map(|(i, name)| {
+            let folder = folder.join("hosts").join(&name);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             let fake = FakeConfig {
                 seed: i as u64,
@@ -193,7 +208,8 @@ fn simulated(folder: &Path, config: &Config) -> Result<Vec<Arc<dyn Hypervisor>>>
                 state_file: Some(folder.join(GUESTS)),
             };
             let context = || folder.display().to_string();
-            Ok(FakeHypervisor::new(fake).with_context(context)? as Arc<dyn Hypervisor>)
+            let hypervisor = FakeHypervisor::new(fake).with_context(context)?;
+            Ok((name, hypervisor as Arc<dyn Hypervisor>))
         })
         .collect()
 }

@@ -76,6 +76,8 @@ pub struct CloudConfig {
     pub public_pool: Cidr,
     /// Names this cloud on hosts that several clouds share.
     pub cloud_id: String,
+    /// Where clients find the API, as a host and a port: what DescribeRegions answers.
+    pub endpoint: String,
     /// The hypervisor's driver: `fake`, `qemu` or `kvm`.
     pub hypervisor: String,
 }

@@ -7,6 +7,8 @@ use super::Cloud;
 pub struct RegionView {
     /// For instance `us-east-1`.
     pub name: String,
+    /// Where its API is, as a host and a port.
+    pub endpoint: String,
 }
 
 /// An availability zone.
@@ -24,6 +26,7 @@ pub struct ZoneView {
 pub fn regions(cloud: &Cloud) -> Vec<RegionView> {
     vec![RegionView {
         name: cloud.config.region.clone(),
+        endpoint: cloud.config.endpoint.clone(),
     }]
 }
 

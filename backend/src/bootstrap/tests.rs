@@ -94,6 +94,7 @@ async fn keys_speak_for_their_users_until_they_are_disabled() {
         public_pool: first.public_pool,
         cloud_id: first.cloud_id.clone(),
         hypervisor: "fake".into(),
+        endpoint: "127.0.0.1:8773".into(),
     };
     let cloud = Cloud::new(
         parts.clone(),

@@ -69,6 +69,7 @@ impl World {
             public_pool: pool,
             cloud_id: first.cloud_id,
             hypervisor: "fake".into(),
+            endpoint: "127.0.0.1:8773".into(),
         };
         let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
         let credential = accounts::credential(&cloud, &first.access_key_id)

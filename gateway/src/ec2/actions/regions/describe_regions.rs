@@ -58,7 +58,7 @@ impl Describe for DescribeRegions {
             .into_iter()
             .filter(|r| input.region_names.is_empty() || input.region_names.contains(&r.name));
         let shown = wanted.map(|region| Region {
-            endpoint: Some(format!("ec2.{}.amazonaws.com", region.name)),
+            endpoint: Some(region.endpoint),
             region_name: Some(region.name),
             opt_in_status: Some("opt-in-not-required".into()),
             ..Default::default()
