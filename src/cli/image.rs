@@ -20,7 +20,7 @@ pub(crate) enum Image {
     Import(Import),
     /// List the images.
     List(Place),
-    /// Delete an image. Instances made from it go on.
+    /// Delete an image that no instance is made from.
     Delete(Delete),
 }
 
