@@ -87,7 +87,7 @@ class Side:
 def interleave(sides: list[Side], rounds: int) -> None:
     """Measures the sides in turn, so that what the machine does otherwise falls on all of them."""
     for side in sides:
-        wrk(side.address, side.requests(), side.connections, 0.3)
+        wrk(side.address, side.requests(), side.connections, min(0.3, side.seconds))
     for _ in range(rounds):
         for side in sides:
             side.samples.append(side.measure())

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 from servers import EXAMPLES
 
 NAMESPACE = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
+# Shapes that requests have too are read under their names there, which begin with a capital.
+OF_REQUESTS = {"placement", "tagSet"}
 
 
 def xml_cost(answer: bytes, folder: Path) -> float:
@@ -34,10 +36,11 @@ def lines(root: ElementTree.Element):
             yield "&".join(f"{name}={quote(value, safe='')}" for name, value in outer + inner)
 
 
-def pairs(element: ElementTree.Element, prefix: str):
+def pairs(element: ElementTree.Element, prefix: str, capital: bool = False):
     """An element as form data; the items of a list get their numbers."""
-    name = f"{prefix}.{element.tag.removeprefix(NAMESPACE)}"
-    children = list(element)
+    tag = element.tag.removeprefix(NAMESPACE)
+    name = f"{prefix}.{tag[0].upper() + tag[1:] if capital else tag}"
+    children, capital = list(element), tag in OF_REQUESTS
     if not children:
         if element.text and not re.fullmatch(r"\s*", element.text):
             yield name, element.text
@@ -45,9 +48,9 @@ def pairs(element: ElementTree.Element, prefix: str):
         for index, item in enumerate(children, 1):
             if len(item):
                 for child in item:
-                    yield from pairs(child, f"{name}.{index}")
+                    yield from pairs(child, f"{name}.{index}", capital)
             else:
                 yield f"{name}.{index}", item.text or ""
     else:
         for child in children:
-            yield from pairs(child, name)
+            yield from pairs(child, name, capital)
