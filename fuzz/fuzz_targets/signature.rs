@@ -120,77 +120,105 @@ fn signed_headers(uri: &str, headers: &[(String, String)], body: &[u8]) -> Optio
     Some(headers.iter().cloned().chain(more).collect())
 }
 
+/// A request that may still be changed.
+#[derive(Debug)]
+struct Request {
+    method: &'static str,
+    path: String,
+    query: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// A request that an SDK could send.
+    fn plausible(path: &str, query: &[(&str, &str)], header: &str, body: &[u8]) -> Self {
+        // Dot segments are left out: at a path's end the signers of AWS differ among themselves.
+        let segments = path
+            .split('/')
+            .filter(|segment| !segment.is_empty() && !segment.bytes().all(|b| b == b'.'));
+        let path: Vec<String> = segments.take(4).map(encoded).collect();
+        let reserved = |name: &str| {
+            name.starts_with("X-Amz-") || ["AWSAccessKeyId", "Signature", "SignatureVersion"].contains(&name)
+        };
+        let pairs = query
+            .iter()
+            .filter(|(name, _)| !name.is_empty() && !reserved(name));
+        let query: Vec<String> = pairs
+            .take(6)
+            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+            .collect();
+        let value: String = header.chars().filter(|c| matches!(c, ' '..='~')).collect();
+        let headers = [
+            ("host", "cloud.example.com:8773"),
+            ("content-type", "text/plain"),
+            ("x-custom", value.trim()),
+        ];
+        Self {
+            method: "POST",
+            path: format!("/{}", path.join("/")),
+            query: query.join("&"),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+            body: body.to_vec(),
+        }
+    }
+
+    /// Signs it; `None` where the signer itself refuses.
+    fn signed(mut self) -> Option<Self> {
+        let separator = if self.query.is_empty() { "" } else { "?" };
+        let uri = format!(
+            "http://cloud.example.com:8773{}{separator}{}",
+            self.path, self.query
+        );
+        self.headers = signed_headers(&uri, &self.headers, &self.body)?;
+        Some(self)
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Nothing => {}
+            Change::Body(at) => match self.body.len() {
+                0 => self.body.push(at),
+                length => self.body[usize::from(at) % length] ^= 1,
+            },
+            Change::Signature(at) => {
+                let found = self.headers.iter_mut().find(|(name, _)| name == "authorization");
+                let (_, value) = found.expect("the signer adds it");
+                let place = value.len() - 1 - usize::from(at % 64);
+                let digit = if value.as_bytes()[place] == b'0' { "1" } else { "0" };
+                value.replace_range(place..=place, digit);
+            }
+            Change::Query => self.query += if self.query.is_empty() { "a=b" } else { "&a=b" },
+            Change::Header => self.headers[2].1.push('x'),
+            Change::Method => self.method = "PUT",
+        }
+    }
+
+    fn verifies(&self) -> bool {
+        let headers: Vec<(&str, &[u8])> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        verifies(&RequestView {
+            method: self.method,
+            path: &self.path,
+            query: &self.query,
+            headers: &headers,
+            body: &self.body,
+        })
+    }
+}
+
 fn signed(path: &str, query: &[(&str, &str)], header: &str, body: &[u8], change: Change) {
-    // Dot segments are left out: at a path's end the signers of AWS differ among themselves.
-    let segments = path
-        .split('/')
-        .filter(|segment| !segment.is_empty() && !segment.bytes().all(|b| b == b'.'));
-    let path: String = segments
-        .take(4)
-        .map(|segment| format!("/{}", encoded(segment)))
-        .collect();
-    let path = if path.is_empty() { "/".to_owned() } else { path };
-    let reserved = |name: &str| {
-        name.starts_with("X-Amz-") || ["AWSAccessKeyId", "Signature", "SignatureVersion"].contains(&name)
-    };
-    let pairs = query
-        .iter()
-        .filter(|(name, _)| !name.is_empty() && !reserved(name));
-    let query: Vec<String> = pairs
-        .take(6)
-        .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
-        .collect();
-    let query = query.join("&");
-    let value: String = header.chars().filter(|c| matches!(c, ' '..='~')).collect();
-    let headers = [
-        ("host", "cloud.example.com:8773"),
-        ("content-type", "text/plain"),
-        ("x-custom", value.trim()),
-    ];
-    let headers: Vec<_> = headers
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-    let separator = if query.is_empty() { "" } else { "?" };
-    let uri = format!("http://cloud.example.com:8773{path}{separator}{query}");
-    let Some(mut headers) = signed_headers(&uri, &headers, body) else {
+    let Some(mut request) = Request::plausible(path, query, header, body).signed() else {
         return;
     };
-
-    let (mut method, mut query, mut body) = ("POST", query, body.to_vec());
-    match change {
-        Change::Nothing => {}
-        Change::Body(at) => match body.len() {
-            0 => body.push(at),
-            length => body[usize::from(at) % length] ^= 1,
-        },
-        Change::Signature(at) => {
-            let Some((_, value)) = headers.iter_mut().find(|(name, _)| name == "authorization") else {
-                return;
-            };
-            let place = value.len() - 1 - usize::from(at % 64);
-            let digit = if value.as_bytes()[place] == b'0' { "1" } else { "0" };
-            value.replace_range(place..=place, digit);
-        }
-        Change::Query => query += if query.is_empty() { "a=b" } else { "&a=b" },
-        Change::Header => headers[2].1.push('x'),
-        Change::Method => method = "PUT",
-    }
-    let headers: Vec<(&str, &[u8])> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect();
-    let view = RequestView {
-        method,
-        path: &path,
-        query: &query,
-        headers: &headers,
-        body: &body,
-    };
-    assert_eq!(
-        verifies(&view),
-        matches!(change, Change::Nothing),
-        "{change:?} {view:?}"
-    );
+    request.change(change);
+    let expected = matches!(change, Change::Nothing);
+    assert_eq!(request.verifies(), expected, "{change:?} {request:?}");
 }
 
 /// Bytes that come from nowhere are nobody's signature.

@@ -247,6 +247,10 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     }
 }
 
+fn is_ours(directory: &str) -> bool {
+    !SKIPPED.contains(&directory) && (!directory.starts_with('.') || HIDDEN.contains(&directory))
+}
+
 fn walk(root: &Path, dir: &Path, texts: &mut Vec<Text>) -> Result<()> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
     for entry in entries {
@@ -254,10 +258,10 @@ fn walk(root: &Path, dir: &Path, texts: &mut Vec<Text>) -> Result<()> {
         let (path, kind) = (entry.path(), entry.file_type()?);
         let name = entry.file_name();
         if kind.is_dir() {
-            if !SKIPPED.iter().any(|skipped| name == *skipped) {
+            if is_ours(&name.to_string_lossy()) {
                 walk(root, &path, texts)?;
             }
-        } else if kind.is_file() {
+        } else if kind.is_file() && entry.metadata()?.len() <= LARGEST {
             // What is not UTF-8 is no text, and has no rules.
             if let Ok(text) = String::from_utf8(std::fs::read(&path)?) {
                 let path = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
