@@ -7,6 +7,7 @@ use cumulet_domain::Result;
 use futures::future::join_all;
 
 use super::{Conductor, journal, ops};
+use crate::entity::operation;
 
 /// Operations in one round at the most.
 const ROUND: u64 = 256;
@@ -16,6 +17,9 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// After an error of the database, so that a broken one is not hammered.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// When a step that failed runs again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(conductor: Conductor) {
     loop {
@@ -42,17 +46,37 @@ async fn round(conductor: &Conductor) -> Result<usize> {
     }
     let round = ops::Round::load(conductor, &due, now).await?;
     let steps = due.iter().map(|operation| async {
-        if let Err(error) = ops::step(&round, operation).await {
-            tracing::error!(operation.id, operation.kind, operation.step, %error, "a step failed");
-            // The lease runs out and the step runs again.
+        let stepped = ops::step(&round, operation).await;
+        complain(conductor, operation, stepped).await.flatten()
+    });
+    let hosts = join_all(steps).await;
+    // Commands go out when all claims of the round stand: one policy then has every instance of it.
+    let told = due.iter().zip(hosts).map(|(operation, host)| async {
+        if let Some(host) = host {
+            let sent = ops::send(&round, operation, &host).await;
+            complain(conductor, operation, sent).await;
         }
     });
-    join_all(steps).await;
+    join_all(told).await;
     Ok(due.len())
 }
 
+/// Notes a failure, and sees to it that the operation is looked at again before its lease runs out.
+async fn complain<T>(conductor: &Conductor, operation: &operation::Model, result: Result<T>) -> Option<T> {
+    let error = match result {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    tracing::error!(operation.id, operation.kind, operation.step, %error, "a step failed");
+    let again = conductor.clock.now().after(AGAIN);
+    if let Err(error) = journal::postpone(&conductor.store, operation.id, again).await {
+        tracing::error!(operation.id, %error, "it runs again when its lease has run out");
+    }
+    None
+}
+
 async fn until_next(conductor: &Conductor) -> Duration {
-    match journal::next_due(&conductor.store).await {
+    match journal::next_due(&conductor.store, conductor.clock.now()).await {
         Ok(Some(next)) => next
             .since(conductor.clock.now())
             .min(IDLE)

@@ -272,10 +272,12 @@ pub(super) async fn lease(store: &Store, owner: &str, now: Timestamp, limit: u64
         .await
 }
 
-/// When the next operation is due.
-pub(super) async fn next_due(store: &Store) -> Result<Option<Timestamp>> {
+/// When the next operation is due that nobody works on now. (A lease that runs out is found later, by a
+/// look without a reason.)
+pub(super) async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>> {
     let next: Option<i64> = Entity::find()
         .filter(Column::Status.eq("active"))
+        .filter(Column::LeaseUntil.lt(now.0))
         .select_only()
         .column(Column::NextAt)
         .order_by_asc(Column::NextAt)
@@ -306,6 +308,25 @@ pub(super) async fn proceed(
         .await
         .map_err(failed)?;
     Ok(done.rows_affected == 1)
+}
+
+/// Gives the lease back, and lets the operation run the same step at `next_at`.
+pub(super) async fn postpone(store: &Store, id: i64, next_at: Timestamp) -> Result<()> {
+    store
+        .write(move |txn| {
+            Box::pin(async move {
+                Entity::update_many()
+                    .col_expr(Column::NextAt, Expr::value(next_at.0))
+                    .col_expr(Column::LeaseUntil, Expr::value(0_i64))
+                    .filter(Column::Id.eq(id))
+                    .filter(Column::Status.eq("active"))
+                    .exec(txn)
+                    .await
+                    .map_err(failed)
+                    .map(drop)
+            })
+        })
+        .await
 }
 
 /// Ends an operation. The answer is false when it had ended already.

@@ -93,7 +93,7 @@ async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
             availability_zone,
         } => heartbeat(conductor, host, resources, hypervisor, availability_zone).await,
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
-        ReportContent::Done(outcome) => done(conductor, host, outcome).await,
+        ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,
         ReportContent::NetworkApplied { vpc, generation } => {
             sync::network_applied(conductor, host, vpc, generation).await
         }
@@ -162,7 +162,7 @@ fn scaled(count: i64, ratio: f64) -> i64 {
 }
 
 /// The outcome of a command.
-async fn done(conductor: &Conductor, host: HostId, outcome: Outcome) -> Result<()> {
+async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outcome) -> Result<()> {
     let conn = conductor.store.read();
     let id = outcome.operation.to_db();
     let Some(operation) = operation::Entity::find_by_id(id)
@@ -187,6 +187,16 @@ async fn done(conductor: &Conductor, host: HostId, outcome: Outcome) -> Result<(
         return Ok(());
     };
     match outcome.failure {
+        Some(failure) if kind == OperationKind::Reboot && outcome.report.power != Power::On => {
+            // It had gone off before it could be asked to start over: that is what is to be dealt with.
+            // Whoever wanted it to run loses nothing for good: it stops, whatever made it go off.
+            give_up(conductor, &operation, kind, Cause::failure(failure)).await?;
+            let seen = InstanceReport {
+                off_reason: None,
+                ..outcome.report
+            };
+            changed(conductor, host, at, seen).await
+        }
         Some(failure) => failed_command(conductor, operation, kind, failure, outcome.permanent).await,
         None => succeeded(conductor, operation, kind, outcome.report).await,
     }
@@ -398,11 +408,13 @@ async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<Inst
         .await
         .map_err(failed)?;
     let mut seen: HashMap<InstanceId, InstanceReport> = seen.into_iter().map(|r| (r.instance, r)).collect();
+    let mut different = Vec::new();
     for row in rows {
         let id = InstanceId::from_db(row.id);
         let absent = InstanceReport {
             instance: id,
-            generation: u64::MAX,
+            // Of no use once something newer is wanted.
+            generation: u64::try_from(row.generation).unwrap_or(0),
             power: Power::Absent,
             off_reason: None,
         };
@@ -414,11 +426,16 @@ async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<Inst
         };
         // What became so after the host looked is no difference.
         if differs && row.running_since.is_none_or(|since| since < at.0) {
-            changed(conductor, host.clone(), at, report).await?;
+            different.push(report);
         }
     }
-    for stranger in seen.into_values() {
-        changed(conductor, host.clone(), at, stranger).await?;
+    different.extend(seen.into_values());
+    // Side by side, so that their transactions share commits: after a host's restart it may be all of them.
+    for some in different.chunks(BATCH) {
+        let apply = some
+            .iter()
+            .map(|report| changed(conductor, host.clone(), at, report.clone()));
+        join_all(apply).await.into_iter().collect::<Result<()>>()?;
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use cumulet_domain::{
     message::{Action, Command},
     time::Timestamp,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+};
 use tokio::time::Instant;
 
 use super::{Conductor, spec};
@@ -27,8 +29,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How long until something that was not confirmed is sent again.
 const RESEND: Duration = Duration::from_secs(5);
 
-/// Snapshots in one look at the most.
-const SNAPSHOTS: u64 = 200;
+/// Instances whose snapshots are looked at together.
+const SNAPSHOTS: u64 = if cfg!(test) { 4 } else { 200 };
 
 /// What was sent and not confirmed yet: by host and VPC, the generation and when.
 type Sent = HashMap<(String, i64), (i64, Timestamp)>;
@@ -158,18 +160,35 @@ async fn forget_if_empty(
 /// Sends the snapshots that hosts have not confirmed.
 async fn snapshots(conductor: &Conductor, asked: &mut HashMap<i64, (i64, Timestamp)>) -> Result<()> {
     let (conn, now) = (conductor.store.read(), conductor.clock.now());
-    let waiting: Vec<i64> = metadata_push::Entity::find()
-        .select_only()
-        .column(metadata_push::Column::Instance)
-        .limit(SNAPSHOTS)
-        .into_tuple()
-        .all(conn)
-        .await
-        .map_err(failed)?;
-    asked.retain(|instance, _| waiting.contains(instance));
-    if waiting.is_empty() {
-        return Ok(());
+    asked.retain(|_, (_, at)| now.since(*at) < RESEND);
+    let mut last = i64::MIN;
+    loop {
+        let waiting: Vec<i64> = metadata_push::Entity::find()
+            .select_only()
+            .column(metadata_push::Column::Instance)
+            .filter(metadata_push::Column::Instance.gt(last))
+            .order_by_asc(metadata_push::Column::Instance)
+            .limit(SNAPSHOTS)
+            .into_tuple()
+            .all(conn)
+            .await
+            .map_err(failed)?;
+        // All of them, not the first ones alone: those of a host that does not answer hold up no other.
+        let Some(end) = waiting.last().copied() else {
+            return Ok(());
+        };
+        last = end;
+        some_snapshots(conductor, asked, waiting, now).await?;
     }
+}
+
+async fn some_snapshots(
+    conductor: &Conductor,
+    asked: &mut HashMap<i64, (i64, Timestamp)>,
+    waiting: Vec<i64>,
+    now: Timestamp,
+) -> Result<()> {
+    let conn = conductor.store.read();
     let rows = instance::Entity::find()
         .filter(instance::Column::Id.is_in(waiting.clone()))
         .all(conn)

@@ -19,6 +19,8 @@ use cumulet_domain::{
 use sea_orm::EntityTrait;
 use tokio::sync::watch;
 
+mod faults;
+
 use super::{Conductor, Settings, Wake};
 use crate::{
     api::{
@@ -91,6 +93,7 @@ impl Rig {
             public_pool: first.public_pool,
             cloud_id: first.cloud_id,
             hypervisor: "fake".into(),
+            endpoint: "127.0.0.1:8773".into(),
         };
         let settings = Settings {
             region: "us-east-1".into(),

@@ -122,6 +122,8 @@ fn next_revision() -> (instance::Column, SimpleExpr) {
 
 fn stopped(row: &instance::Model) -> Result<()> {
     match instances::state(row)? {
+        // What a failed start claimed of the host is given back by the size that it was claimed with.
+        State::Stopped if row.claimed != 0 => Err(instances::incorrect_state(row, "stopped for a while")),
         State::Stopped => Ok(()),
         _ => Err(instances::incorrect_state(row, "stopped")),
     }

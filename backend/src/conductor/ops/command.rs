@@ -25,15 +25,20 @@ pub(super) const RESEND: Duration = Duration::from_secs(15);
 /// How long a command that could not be handed over waits.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The step: the operation's next look is set first, then the command goes out.
-pub(super) async fn run(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
+/// The step: the operation's next look is set, then the command is to go out to the host that is answered.
+pub(super) async fn run(
+    round: &Round<'_>,
+    operation: &operation::Model,
+    kind: OperationKind,
+) -> Result<Option<HostId>> {
     let row = round.instance(operation)?;
     if row.generation != operation.generation {
-        return Ok(()); // superseded between the lease and the look at the instance
+        return Ok(None); // superseded between the lease and the look at the instance
     }
     let overdue = round.now.0 >= operation.deadline;
     if overdue && kind != OperationKind::Terminate {
-        return give_up(round.conductor, operation, kind, Cause::deadline()).await;
+        give_up(round.conductor, operation, kind, Cause::deadline()).await?;
+        return Ok(None);
     }
     if overdue {
         tracing::error!(
@@ -43,7 +48,8 @@ pub(super) async fn run(round: &Round<'_>, operation: &operation::Model, kind: O
         );
     }
     let Some(host) = row.host.clone().map(HostId) else {
-        return nowhere(round, operation, kind).await;
+        nowhere(round, operation, kind).await?;
+        return Ok(None);
     };
     let next = round.now.after(RESEND);
     let copy = operation.clone();
@@ -54,11 +60,7 @@ pub(super) async fn run(round: &Round<'_>, operation: &operation::Model, kind: O
             Box::pin(async move { journal::proceed(txn, &copy, Step::Command, copy.attempts, next).await })
         })
         .await?;
-    if waiting {
-        send(round, operation, kind, &host).await
-    } else {
-        Ok(())
-    }
+    Ok(waiting.then_some(host))
 }
 
 /// An instance that no host has: a terminate is done; anything else has come too late.

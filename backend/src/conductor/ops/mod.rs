@@ -1,5 +1,6 @@
-//! The steps of operations. `place` claims a host; `command` tells the host what shall be and waits for
-//! its report. Both may run any number of times.
+//! The steps of operations. `place` claims a host; `command` sets when the operation is looked at again.
+//! After both the host is told what shall be (`send`), and its report is waited for. Everything may run any
+//! number of times.
 
 mod command;
 mod place;
@@ -7,7 +8,7 @@ mod unwind;
 
 use std::sync::Mutex;
 
-use cumulet_domain::{Error, Result, time::Timestamp};
+use cumulet_domain::{Error, Result, id::HostId, time::Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{
@@ -81,13 +82,22 @@ impl<'c> Round<'c> {
     }
 }
 
-/// Runs the step that an operation is at.
-pub(super) async fn step(round: &Round<'_>, operation: &operation::Model) -> Result<()> {
-    let kind = OperationKind::from_name(&operation.kind)
-        .ok_or_else(|| Error::Internal(format!("unknown operation {:?}", operation.kind)))?;
+fn kind(operation: &operation::Model) -> Result<OperationKind> {
+    OperationKind::from_name(&operation.kind)
+        .ok_or_else(|| Error::Internal(format!("unknown operation {:?}", operation.kind)))
+}
+
+/// Runs the step that an operation is at; the host that is to be told, if one is.
+pub(super) async fn step(round: &Round<'_>, operation: &operation::Model) -> Result<Option<HostId>> {
+    let kind = kind(operation)?;
     match operation.step.as_str() {
         "place" => place::run(round, operation, kind).await,
         "command" => command::run(round, operation, kind).await,
         other => Err(Error::Internal(format!("unknown step {other:?}"))),
     }
+}
+
+/// Tells the host what the operation wants of it.
+pub(super) async fn send(round: &Round<'_>, operation: &operation::Model, host: &HostId) -> Result<()> {
+    command::send(round, operation, kind(operation)?, host).await
 }

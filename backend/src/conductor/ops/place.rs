@@ -20,24 +20,39 @@ use crate::{
 /// How long until a placement that may come to pass is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
+/// The step: the host that has been claimed and is to be told, if one could be.
+pub(super) async fn run(
+    round: &Round<'_>,
+    operation: &operation::Model,
+    kind: OperationKind,
+) -> Result<Option<HostId>> {
     let row = round.instance(operation)?;
+    if let Some(home) = row.host.clone().filter(|_| row.claimed != 0) {
+        // A start that failed has not been cleared away yet: what it claimed still stands.
+        return match claim(round, operation, row, &HostId(home.clone())).await {
+            Ok(()) => Ok(Some(HostId(home))),
+            Err(Error::IncorrectState { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+    }
     loop {
         let host = match choose(round, row) {
             Ok(host) => host,
             Err(refusal) if refusal.may_pass() && round.now.0 < operation.deadline => {
-                return wait(round, operation).await;
+                return wait(round, operation).await.map(|()| None);
             }
             Err(refusal) => {
                 let cause = Cause::no_capacity(&refusal.to_string());
-                return give_up(round.conductor, operation, kind, cause).await;
+                return give_up(round.conductor, operation, kind, cause)
+                    .await
+                    .map(|()| None);
             }
         };
         match claim(round, operation, row, &host).await {
-            Ok(()) => return command::send(round, operation, kind, &host).await,
+            Ok(()) => return Ok(Some(host)),
             Err(Error::InsufficientCapacity { .. }) => forget(round, &host),
             // Another operation has taken over: nothing is left to do.
-            Err(Error::IncorrectState { .. }) => return Ok(()),
+            Err(Error::IncorrectState { .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
@@ -113,7 +128,9 @@ async fn claim(
                 if !journal::proceed(txn, &operation, Step::Command, operation.attempts, next).await? {
                     return Err(superseded(&row));
                 }
-                charge(txn, &row, &host).await?;
+                if row.claimed == 0 {
+                    charge(txn, &row, &host).await?;
+                }
                 settle(txn, &row, &host, operation.generation).await?;
                 subscribe(txn, &row, &host).await
             })
@@ -171,7 +188,8 @@ async fn settle(
         .col_expr(C::Claimed, Expr::value(1_i64))
         .filter(C::Id.eq(row.id))
         .filter(C::Generation.eq(generation))
-        .filter(C::Claimed.eq(0_i64))
+        // The claim is as it was when it was decided whether to charge the host.
+        .filter(C::Claimed.eq(row.claimed))
         .exec(conn)
         .await
         .map_err(failed)?;

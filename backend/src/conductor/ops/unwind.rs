@@ -84,7 +84,8 @@ pub(in crate::conductor) async fn give_up(
                             reason: journal::state(&operation)?.reason,
                         },
                     )),
-                    OperationKind::Reboot | OperationKind::Terminate => None,
+                    OperationKind::Reboot => reboot_failed(txn, &row).await?,
+                    OperationKind::Terminate => None,
                 };
                 if let Some((kind, generation, state)) = follow {
                     let (account, instance) = (row.account, row.id);
@@ -125,6 +126,15 @@ async fn launch_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause
         reason: Some(cause.0),
     };
     Ok(Some((OperationKind::Terminate, generation, state)))
+}
+
+/// The instance stays as it was, and so does its generation: the host may never have heard of the new one,
+/// and what it says of the guest must not pass for old from now on.
+async fn reboot_failed(conn: &impl ConnectionTrait, row: &instance::Model) -> Result<Follow> {
+    let mut change = row.clone().into_active_model();
+    change.generation = Set(row.generation - 1);
+    change.update(conn).await.map_err(failed)?;
+    Ok(None)
 }
 
 /// Whatever the host has begun is stopped by a command of a higher generation, after which the claim is
