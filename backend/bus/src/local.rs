@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Bus, BusError, Delivery, HostMailbox, Reply, ReportMailbox};
 
-/// Messages that wait in one queue at the most; a sender waits for room.
+/// Messages that wait in one queue at the most. Who reports waits for room; who commands tries again later.
 const QUEUE: usize = 65_536;
 
 /// How long a read may take.
@@ -42,20 +42,22 @@ impl LocalBus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn deliver(&self, host: &HostId, delivery: Delivery) -> Result<(), BusError> {
+    /// A host that takes nothing must not hold up whoever also talks to others: a full queue is an error.
+    fn deliver(&self, host: &HostId, delivery: Delivery) -> Result<(), BusError> {
+        use mpsc::error::TrySendError;
         let sender = self.queues().hosts.get(host).cloned();
         let sender = sender.ok_or_else(|| BusError::NoSuchHost(host.clone()))?;
-        sender
-            .send(delivery)
-            .await
-            .map_err(|_| BusError::NoSuchHost(host.clone()))
+        sender.try_send(delivery).map_err(|error| match error {
+            TrySendError::Full(_) => BusError::Unavailable(format!("the queue of host {host} is full")),
+            TrySendError::Closed(_) => BusError::NoSuchHost(host.clone()),
+        })
     }
 }
 
 #[async_trait]
 impl Bus for LocalBus {
     async fn send(&self, host: &HostId, command: Command) -> Result<(), BusError> {
-        self.deliver(host, Delivery::Command(command)).await
+        self.deliver(host, Delivery::Command(command))
     }
 
     async fn report(&self, report: Report) -> Result<(), BusError> {
@@ -70,7 +72,7 @@ impl Bus for LocalBus {
     async fn query(&self, host: &HostId, query: Query) -> Result<Vec<u8>, BusError> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            self.deliver(host, Delivery::Query(query, Reply(reply))).await?;
+            self.deliver(host, Delivery::Query(query, Reply(reply)))?;
             answer
                 .await
                 .map_err(|_| BusError::Unavailable(format!("host {host} dropped the question")))?
@@ -120,6 +122,17 @@ mod tests {
         let mut mailbox = bus.host_mailbox(&host()).await.unwrap();
         bus.send(&host(), command()).await.unwrap();
         assert!(matches!(mailbox.next().await, Some(Delivery::Command(c)) if c == command()));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_takes_nothing_holds_up_nobody() {
+        let bus = LocalBus::new();
+        let _mailbox = bus.host_mailbox(&host()).await.unwrap();
+        for _ in 0..QUEUE {
+            bus.send(&host(), command()).await.unwrap();
+        }
+        let full = bus.send(&host(), command()).await;
+        assert!(matches!(full, Err(BusError::Unavailable(_))), "{full:?}");
     }
 
     #[tokio::test]

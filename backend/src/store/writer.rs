@@ -2,20 +2,20 @@
 //! savepoint, and share one commit, because on SQLite the commit's flush to disk costs far more than the
 //! rows. Nobody hears of success before the commit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use cumulet_domain::{Error, Result};
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::failed;
+use super::{
+    failed,
+    versions::{Touches, Versions},
+};
 
 /// Transactions in one commit at the most.
 const GROUP: usize = 128;
@@ -26,30 +26,30 @@ const QUEUE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Work>>,
-    commits: Arc<AtomicU64>,
+    versions: Arc<Versions>,
 }
 
 impl Writer {
     /// Starts the writer on its own connection. It ends when the last handle is dropped.
     pub(super) fn start(connection: DatabaseConnection) -> Self {
         let (queue, mut receiver) = mpsc::channel(QUEUE);
-        let commits = Arc::new(AtomicU64::new(0));
-        let counter = commits.clone();
+        let versions = Arc::new(Versions::new());
+        let counted = versions.clone();
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(GROUP);
             while receiver.recv_many(&mut group, GROUP).await > 0 {
-                commit(&connection, std::mem::take(&mut group), &counter).await;
+                commit(&connection, std::mem::take(&mut group), &counted).await;
             }
         });
-        Writer { queue, commits }
+        Writer { queue, versions }
     }
 
-    /// How many commits there were. It grows before anybody hears of a commit's success.
-    pub(super) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Acquire)
+    /// The numbers of what was committed. They grow before anybody hears of a commit's success.
+    pub(super) fn versions(&self) -> &Versions {
+        &self.versions
     }
 
-    pub(super) async fn run<T, F>(&self, keep: bool, work: F) -> Result<T>
+    pub(super) async fn run<T, F>(&self, keep: bool, touches: Touches, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
@@ -58,6 +58,7 @@ impl Writer {
         let task = Task {
             work: Some(work),
             keep,
+            touches,
             result: None,
             reply,
         };
@@ -68,7 +69,7 @@ impl Writer {
 }
 
 /// Runs a group in one transaction and tells each its result.
-async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>, commits: &AtomicU64) {
+async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>, versions: &Versions) {
     let outcome = async {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -82,7 +83,9 @@ async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>, 
     }
     .await;
     // Whatever became of it: one that failed may have been written all the same.
-    commits.fetch_add(1, Ordering::Release);
+    for work in &group {
+        versions.bump(work.touched());
+    }
     for work in group {
         work.finish(outcome.clone());
     }
@@ -94,6 +97,9 @@ trait Work: Send {
     /// error only where the whole transaction is lost.
     async fn run(&mut self, transaction: &DatabaseTransaction) -> Result<()>;
 
+    /// What it may have changed, if its part of the transaction was kept.
+    fn touched(&self) -> Touches;
+
     /// Tells the caller, once the commit has succeeded or failed.
     fn finish(self: Box<Self>, committed: Result<()>);
 }
@@ -101,6 +107,7 @@ trait Work: Send {
 struct Task<T, F> {
     work: Option<F>,
     keep: bool,
+    touches: Touches,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -116,13 +123,26 @@ where
             return Ok(());
         };
         let savepoint = transaction.begin().await.map_err(failed)?;
-        let result = work(&savepoint).await;
+        // A panic is the end of one request, not of every write from then on.
+        let result = AssertUnwindSafe(async { work(&savepoint).await })
+            .catch_unwind()
+            .await;
+        let result = result.unwrap_or_else(|_| Err(Error::Internal("a transaction panicked".into())));
         match result {
             Ok(_) if self.keep => savepoint.commit().await.map_err(failed)?,
             _ => savepoint.rollback().await.map_err(failed)?,
         }
         self.result = Some(result);
         Ok(())
+    }
+
+    fn touched(&self) -> Touches {
+        match self.result {
+            // Told to be undone, failed by itself, or not begun.
+            _ if !self.keep => Touches::Nothing,
+            Some(Err(_)) | None => Touches::Nothing,
+            Some(Ok(_)) => self.touches,
+        }
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {
@@ -138,7 +158,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait};
+    use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait as _, EntityTrait};
 
     use super::*;
     use crate::{
@@ -189,6 +209,30 @@ mod tests {
         // Each name is tried twice. Where the first try fails by itself the second one gets through.
         assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 20);
         assert_eq!(setting::Entity::find().all(store.read()).await.unwrap().len(), 20);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_transaction_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let panics = store.write(|txn| {
+            Box::pin(async move {
+                let row = setting::ActiveModel {
+                    name: Set("half".into()),
+                    value: Set("x".into()),
+                };
+                row.insert(txn).await.map_err(failed)?;
+                assert!(
+                    txn.get_database_backend() != sea_orm::DbBackend::Sqlite,
+                    "told to panic"
+                );
+                Ok(())
+            })
+        });
+        assert!(matches!(panics.await, Err(Error::Internal(_))));
+        put(&store, "next".into(), false).await.unwrap();
+        let names = setting::Entity::find().all(store.read()).await.unwrap();
+        assert_eq!(names.len(), 1, "{names:?}");
     }
 
     #[tokio::test]
