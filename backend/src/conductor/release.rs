@@ -94,6 +94,8 @@ pub(super) async fn stopped(
     };
     let state = moved(&row, Event::Halted)?;
     give_back(conn, &row, 0).await?;
+    // Its interface is no part of what its host enforces any more.
+    policy_changed(conn, row.vpc).await?;
     let mut change = row.into_active_model();
     change.state = Set(state.name().into());
     change.claimed = Set(0);
