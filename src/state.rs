@@ -11,7 +11,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -30,7 +30,20 @@ impl StateDir {
         let context = || format!("the state directory {}", path.display());
         fs::create_dir_all(path).with_context(context)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o711)).with_context(context)?;
-        Self::open(path)
+        let state = Self::open(path)?;
+        state.close_database()?;
+        Ok(state)
+    }
+
+    /// Others may pass through the directory, so the database itself has to keep them out. SQLite gives
+    /// its journals the database's mode.
+    fn close_database(&self) -> Result<()> {
+        let path = self.database();
+        let mut options = File::options();
+        let file = options.create(true).append(true).mode(0o600).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .with_context(|| path.display().to_string())
     }
 
     /// The directory at `path`, which must be there.
@@ -98,6 +111,8 @@ mod tests {
     fn one_cloud_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(&dir.path().join("state")).unwrap();
+        let mode = fs::metadata(state.database()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let lock = state.lock().unwrap();
         assert!(state.lock().is_err());
         drop(lock);

@@ -8,7 +8,8 @@ use crate::{ec2::ctx::id, fault::Fault};
 /// The group, by id or by its name in the default VPC.
 pub(super) fn group(group_id: Option<&str>, group_name: Option<String>) -> Result<GroupName, Fault> {
     match (group_id, group_name) {
-        (Some(text), _) => Ok(GroupName::Id(id(text)?)),
+        (Some(_), Some(_)) => Err(Fault::combination("GroupId and GroupName can't be used together")),
+        (Some(text), None) => Ok(GroupName::Id(id(text)?)),
         (None, Some(name)) => Ok(GroupName::Name(name)),
         (None, None) => Err(Fault::missing("GroupId")),
     }
