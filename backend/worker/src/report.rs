@@ -6,7 +6,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{
     id::HostId,
     message::{HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 use cumulet_hypervisor::DomainStatus;
 
@@ -29,11 +29,13 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) async fn send(&self, content: ReportContent) {
-        let report = Report {
-            host: self.host.clone(),
-            at: self.clock.now(),
-            content,
-        };
+        self.send_as_of(self.clock.now(), content).await;
+    }
+
+    /// Sends what was so at a time before now.
+    async fn send_as_of(&self, at: Timestamp, content: ReportContent) {
+        let host = self.host.clone();
+        let report = Report { host, at, content };
         for pause in RETRIES {
             match self.bus.report(report.clone()).await {
                 Ok(()) => return,
@@ -85,6 +87,8 @@ impl Worker {
 
     /// Reports all that the host has. Where a guest is not as it was last told, it is looked at in its turn.
     pub(crate) async fn report_all(self: &Arc<Self>) {
+        // What is launched from here on may be missing, and that must not pass for its end.
+        let at = self.deps.clock.now();
         let mut reports = self.slots.reports();
         let listed = match self.deps.hypervisor.list().await {
             Ok(listed) => listed,
@@ -111,7 +115,7 @@ impl Worker {
         }
         let mut reports: Vec<_> = reports.into_values().collect();
         reports.sort_by_key(|r| r.instance);
-        self.reporter.send(ReportContent::Full(reports)).await;
+        self.reporter.send_as_of(at, ReportContent::Full(reports)).await;
     }
 
     /// Looks at a guest that may have changed by itself, and tells if it has.

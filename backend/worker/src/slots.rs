@@ -36,6 +36,20 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    /// Whether both are the same command, sent twice.
+    fn is_same(&self, other: &Job) -> bool {
+        match (self, other) {
+            (Job::Command(one), Job::Command(other)) => {
+                one.operation.is_some()
+                    && one.operation == other.operation
+                    && one.action.instance() == other.action.instance()
+                    && Kind::of(&one.action) == Kind::of(&other.action)
+            }
+            (Job::Observe, Job::Observe) => true,
+            _ => false,
+        }
+    }
+
     fn is_urgent(&self) -> bool {
         let kind = match self {
             Job::Command(command) => Kind::of(&command.action),
@@ -148,6 +162,12 @@ impl Slots {
         let mut state = self.state();
         let idle = !state.queues.contains_key(&id);
         let queue = state.queues.entry(id).or_default();
+        // A command that is sent again while the first still waits takes its place: one that waits for a
+        // guest that hangs must not collect all that is sent meanwhile.
+        if let Some(same) = queue.jobs.iter_mut().find(|(waiting, _)| waiting.is_same(&job)) {
+            *same = (job, permit);
+            return idle;
+        }
         if job.is_urgent() {
             queue.urgent.send_modify(|n| *n += 1);
         }

@@ -223,7 +223,11 @@ impl Worker {
             let this = self.clone();
             tokio::spawn(async move {
                 while let Some((job, permit)) = this.slots.pop(id) {
-                    this.work(id, job).await;
+                    let worker = this.clone();
+                    // In a task of its own: a panic ends one job, and not every job of the instance.
+                    if let Err(error) = tokio::spawn(async move { worker.work(id, job).await }).await {
+                        tracing::error!(instance = %id, %error, "a job did not end");
+                    }
                     drop(permit);
                 }
             });

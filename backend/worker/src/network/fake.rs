@@ -1,7 +1,7 @@
 //! The host network of tests and of hosts without real guests: the same contract, in memory.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::TcpListener,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -26,6 +26,8 @@ struct State {
 
 struct Vpc {
     policy: VpcPolicy,
+    /// The interfaces of the policy.
+    ids: HashSet<NetworkInterfaceId>,
     attached: BTreeSet<NetworkInterfaceId>,
     namespace: Option<NamespaceId>,
 }
@@ -53,48 +55,70 @@ impl FakeHostNetwork {
 }
 
 impl State {
+    /// Many launches bring the same policy of many interfaces: it is looked through once.
     fn enforce(&mut self, policy: &VpcPolicy, attaching: Option<NetworkInterfaceId>) -> Result<Applied> {
-        check::check(policy)?;
-        let State {
-            prepared,
-            vpcs,
-            namespaces,
-        } = self;
-        let known = vpcs.get(&policy.vpc).map(|v| &v.policy);
-        let newest = known
-            .filter(|k| k.generation > policy.generation)
-            .unwrap_or(policy)
-            .clone();
-        let has = |id: &NetworkInterfaceId| newest.interfaces.iter().any(|i| i.id == *id);
-        if let Some(interface) = attaching.filter(|id| !has(id)) {
+        let known = self.vpcs.get(&policy.vpc).map(|v| &v.policy);
+        let is_known = known.is_some_and(|known| {
+            known.generation > policy.generation
+                || (known.generation == policy.generation
+                    && known.interfaces.len() == policy.interfaces.len()
+                    && attaching.is_some())
+        });
+        if !is_known {
+            check::check(policy)?;
+        }
+        let ids: HashSet<_>;
+        let has = match self.vpcs.get(&policy.vpc).filter(|_| is_known) {
+            Some(vpc) => &vpc.ids,
+            None => {
+                ids = policy.interfaces.iter().map(|i| i.id).collect();
+                &ids
+            }
+        };
+        if let Some(interface) = attaching.filter(|id| !has.contains(id)) {
             return Err(NetworkError::NotInPolicy {
                 interface,
                 vpc: policy.vpc,
-                generation: newest.generation,
+                generation: known.filter(|_| is_known).unwrap_or(policy).generation,
             });
         }
-        let vpc = vpcs.entry(policy.vpc).or_insert_with(|| Vpc {
-            policy: newest.clone(),
-            attached: BTreeSet::new(),
-            namespace: None,
-        });
-        vpc.attached.retain(has);
+        if !is_known {
+            let (ids, policy) = (has.clone(), policy.clone());
+            let vpc = self.vpcs.entry(policy.vpc).or_insert_with(|| Vpc {
+                policy: policy.clone(),
+                ids: HashSet::new(),
+                attached: BTreeSet::new(),
+                namespace: None,
+            });
+            vpc.attached.retain(|id| ids.contains(id));
+            (vpc.ids, vpc.policy) = (ids, policy);
+        }
+        Ok(self.settle(policy.vpc, attaching))
+    }
+
+    /// The namespace is there as long as the policy has an interface.
+    fn settle(&mut self, id: VpcId, attaching: Option<NetworkInterfaceId>) -> Applied {
+        let Some(vpc) = self.vpcs.get_mut(&id) else {
+            return Applied {
+                generation: 0,
+                namespace: None,
+            };
+        };
         if let Some(interface) = attaching
-            && prepared.remove(&interface)
+            && self.prepared.remove(&interface)
         {
             vpc.attached.insert(interface);
         }
-        if newest.interfaces.is_empty() {
+        if vpc.policy.interfaces.is_empty() {
             vpc.namespace = None;
         } else if vpc.namespace.is_none() {
-            *namespaces += 1;
-            vpc.namespace = Some(NamespaceId(*namespaces));
+            self.namespaces += 1;
+            vpc.namespace = Some(NamespaceId(self.namespaces));
         }
-        vpc.policy = newest;
-        Ok(Applied {
+        Applied {
             generation: vpc.policy.generation,
             namespace: vpc.namespace,
-        })
+        }
     }
 }
 
@@ -116,15 +140,13 @@ impl HostNetwork for FakeHostNetwork {
     async fn detach_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<Applied> {
         let mut state = self.lock();
         state.prepared.remove(&interface);
-        let Some(known) = state.vpcs.get(&vpc) else {
-            return Ok(Applied {
-                generation: 0,
-                namespace: None,
-            });
-        };
-        let mut policy = known.policy.clone();
-        policy.interfaces.retain(|i| i.id != interface);
-        state.enforce(&policy, None)
+        if let Some(known) = state.vpcs.get_mut(&vpc)
+            && known.ids.remove(&interface)
+        {
+            known.policy.interfaces.retain(|i| i.id != interface);
+            known.attached.remove(&interface);
+        }
+        Ok(state.settle(vpc, None))
     }
 
     async fn apply(&self, policy: &VpcPolicy) -> Result<Applied> {

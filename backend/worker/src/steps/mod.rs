@@ -107,10 +107,6 @@ impl Worker {
             return;
         };
         tracing::info!(instance = %id, kind = ?pending.kind, "goes on with a command");
-        let late = self.deps.clock.now() > pending.deadline;
-        if late && pending.kind.wants_power() {
-            return tracing::info!(instance = %id, "its deadline has passed");
-        }
         let spec = self.read_spec(id).await;
         let launch = match (&spec, &policy) {
             (Ok(spec), Some(policy)) => Some((spec, policy)),
@@ -122,6 +118,12 @@ impl Worker {
             pending,
             launch: launch.filter(|_| pending.kind == Kind::Run),
         };
+        let late = self.deps.clock.now() > pending.deadline;
+        if late && pending.kind.wants_power() {
+            tracing::info!(instance = %id, "its deadline has passed");
+            self.give_up(&order).await;
+            return;
+        }
         self.carry_out(order, Some(record)).await;
     }
 

@@ -328,3 +328,58 @@ async fn many_launches() {
     assert_eq!(host.full().await.len(), 10_000);
     println!("a full report: {:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn what_is_sent_again_while_it_waits_waits_once() {
+    let mut host = Host::start().await;
+    let plan = FaultPlan {
+        hang: [instance(1)].into(),
+        ..FaultPlan::default()
+    };
+    host.hypervisor.set_plan(plan);
+    let command = Command {
+        operation: Some(OperationId::new(99)),
+        deadline: host.clock.now().after(Duration::from_secs(300)),
+        action: run(1, 1, &[1]),
+    };
+    for _ in 0..50 {
+        host.bus.send(&name(), command.clone()).await.unwrap();
+    }
+    // Another's is taken in after those, so they have all been taken in.
+    host.order(run(2, 1, &[2])).await;
+    host.hypervisor.set_plan(FaultPlan::default());
+    host.outcome(OperationId::new(99)).await;
+    host.order(destroy(1, 2)).await;
+    let (_, _, repeated) = host.worker.counters().read();
+    assert!(repeated <= 1, "{repeated} were kept");
+}
+
+#[tokio::test]
+async fn what_was_begun_and_is_too_late_is_over() {
+    let mut host = Host::start().await;
+    host.order(run(1, 1, &[1])).await;
+    let plan = FaultPlan {
+        hang: [instance(1)].into(),
+        ..FaultPlan::default()
+    };
+    host.hypervisor.set_plan(plan);
+    let reboot = Action::Reboot {
+        instance: instance(1),
+        generation: 2,
+    };
+    host.send(reboot).await;
+    let pending = |host: &Host| host.worker.slots.record(instance(1)).unwrap().pending;
+    while pending(&host).is_none() {
+        tokio::task::yield_now().await;
+    }
+    host.clock.advance(Duration::from_secs(600));
+    host.die_and_come_back().await;
+    let over = async {
+        while pending(&host).is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let over = tokio::time::timeout(Duration::from_secs(20), over).await;
+    assert!(over.is_ok(), "it is pending for ever");
+    assert_eq!(host.power(1).await, Power::On);
+}
