@@ -8,15 +8,17 @@ pub mod instances;
 pub mod networks;
 pub mod settings;
 pub mod tags;
+mod versions;
 mod writer;
 
 use std::sync::Arc;
 
-use cumulet_domain::{Error, Result};
+use cumulet_domain::{Error, Result, account::AccountId};
 use futures::future::BoxFuture;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqlErr};
 
 pub use connect::{Options, connect, schema};
+pub use versions::Touches;
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,11 +34,12 @@ impl Store {
         &self.reader
     }
 
-    /// Counts the commits of this process, for those who keep what they have read: as long as the number
-    /// is the one from before the read, what was read is what a new read would find. (Programs of the
-    /// operator write too, beside this process: what they may change must not be kept so.)
-    pub fn commits(&self) -> u64 {
-        self.writer.commits()
+    /// A number for those who keep what they have read of an account's instances: as long as it is the one
+    /// from before the read, a new read would find the same, but for what time does. Other processes (the
+    /// operator's commands) are not counted: of what they write, only that the image of ended instances
+    /// has been deleted is shown with an instance.
+    pub fn version(&self, account: AccountId) -> u64 {
+        self.writer.versions().of(account)
     }
 
     /// A handle whose transactions run in full and are then undone, successful or not: what DryRun
@@ -59,7 +62,20 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        self.writer.run(self.keep, work).await
+        self.write_touching(Touches::Everything, work).await
+    }
+
+    /// Like [`Store::write`], for `work` that changes no more of instances than it declares, so that what
+    /// is kept of other ones stays good.
+    ///
+    /// # Errors
+    /// Those of [`Store::write`].
+    pub async fn write_touching<T, F>(&self, touches: Touches, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        self.writer.run(self.keep, touches, work).await
     }
 }
 

@@ -1,6 +1,7 @@
-//! Instances that were asked for by id lately. Clients wait for instances by asking for the same few again
-//! and again, and most of what an answer costs is the way to the database and back. What is kept is good
-//! until the next commit, whatever that changes, so an answer from here is the one that a read would give.
+//! Instances that were asked for lately. Clients wait for instances by asking for the same ones again and
+//! again, and most of what an answer costs is the way to the database and back. What is kept of an account
+//! is good until a commit that may have changed something of it, so an answer from here is the one that a
+//! read would give. What time alone changes (ended instances vanish) is looked at when it is taken out.
 
 use std::{
     collections::HashMap,
@@ -13,11 +14,11 @@ use cumulet_domain::{account::AccountId, id::InstanceId, time::Timestamp};
 use super::InstanceView;
 use crate::store::instances::has_vanished;
 
-/// Instances at the most, some 2 KiB each.
-const KEPT: usize = 2048;
+/// Bytes kept at the most, roughly: some 10,000 instances.
+const BYTES: usize = 16 << 20;
 
-/// Requests that name more instances go to the database.
-const NAMED: usize = 64;
+/// What a view takes without its longer texts and tags.
+const VIEW: usize = 1280;
 
 /// See the module. Cheap to clone; clones share what is kept.
 #[derive(Clone, Default)]
@@ -25,9 +26,19 @@ pub struct InstanceCache(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    /// The store's count of commits from before the views were read.
-    commits: u64,
+    accounts: HashMap<AccountId, Shelf>,
+    bytes: usize,
+}
+
+/// What is kept of one account.
+#[derive(Default)]
+struct Shelf {
+    /// The account's version in the store from before all of it was read.
+    version: u64,
     views: HashMap<i64, Arc<InstanceView>>,
+    /// Every instance that could be seen, if all were read at once.
+    all: Option<Arc<[Arc<InstanceView>]>>,
+    bytes: usize,
 }
 
 impl InstanceCache {
@@ -35,108 +46,92 @@ impl InstanceCache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The named instances, if all of them are kept, are the account's and can still be seen.
-    pub(super) fn get(
+    /// The named instances, if all of them are kept and can still be seen.
+    pub(super) fn named(
         &self,
-        commits: u64,
         account: AccountId,
+        version: u64,
         ids: &[InstanceId],
         now: Timestamp,
-    ) -> Option<Vec<InstanceView>> {
-        if ids.len() > NAMED {
-            return None;
-        }
+    ) -> Option<Vec<Arc<InstanceView>>> {
         let kept = self.kept();
-        if kept.commits != commits {
-            return None;
-        }
-        let found: Option<Vec<Arc<InstanceView>>> = ids
-            .iter()
-            .map(|id| kept.views.get(&id.to_db()).cloned())
-            .collect();
-        drop(kept);
-        let usable =
-            |view: &Arc<InstanceView>| view.row.account == account.to_db() && !has_vanished(&view.row, now);
-        let found = found.filter(|views| views.iter().all(usable))?;
-        Some(found.into_iter().map(|view| (*view).clone()).collect())
+        let shelf = kept.accounts.get(&account).filter(|s| s.version == version)?;
+        let find = |id: &InstanceId| {
+            let view = shelf.views.get(&id.to_db());
+            view.filter(|view| !has_vanished(&view.row, now)).cloned()
+        };
+        ids.iter().map(find).collect()
     }
 
-    /// Keeps views that were read when `commits` had been counted.
-    pub(super) fn put(&self, commits: u64, views: &[InstanceView]) {
-        if views.len() > NAMED {
-            return;
-        }
-        let mut kept = self.kept();
-        if kept.commits > commits {
-            return;
-        }
-        if kept.commits < commits || kept.views.len() + views.len() > KEPT {
-            kept.views.clear();
-            kept.commits = commits;
-        }
-        let views = views.iter().map(|view| (view.row.id, Arc::new(view.clone())));
-        kept.views.extend(views);
+    /// All of the account's instances, those that have vanished since among them.
+    pub(super) fn all(&self, account: AccountId, version: u64) -> Option<Arc<[Arc<InstanceView>]>> {
+        let kept = self.kept();
+        let shelf = kept.accounts.get(&account).filter(|s| s.version == version)?;
+        shelf.all.clone()
     }
+
+    /// Keeps views that were read after the account had had this version.
+    pub(super) fn put(&self, account: AccountId, version: u64, views: &[Arc<InstanceView>]) {
+        self.keep(account, version, views, None);
+    }
+
+    /// Keeps all instances that the account can see.
+    pub(super) fn put_all(&self, account: AccountId, version: u64, views: &[Arc<InstanceView>]) {
+        self.keep(account, version, views, Some(views.into()));
+    }
+
+    fn keep(
+        &self,
+        account: AccountId,
+        version: u64,
+        views: &[Arc<InstanceView>],
+        all: Option<Arc<[Arc<InstanceView>]>>,
+    ) {
+        let bytes: usize = views.iter().map(|view| weight(view)).sum();
+        let mut kept = self.kept();
+        match kept.accounts.get(&account).map(|shelf| shelf.version) {
+            // Somebody has read since what this reader may not have seen.
+            Some(newer) if newer > version => return,
+            Some(same) if same == version => {}
+            _ => kept.drop_shelf(account),
+        }
+        if kept.bytes + bytes > BYTES {
+            *kept = Kept::default();
+        }
+        if bytes > BYTES {
+            return;
+        }
+        kept.bytes += bytes;
+        let shelf = kept.accounts.entry(account).or_default();
+        shelf.version = version;
+        // Counted again where one was there, which errs to the safe side.
+        shelf.bytes += bytes;
+        shelf
+            .views
+            .extend(views.iter().map(|view| (view.row.id, view.clone())));
+        shelf.all = all.or_else(|| shelf.all.take());
+    }
+}
+
+impl Kept {
+    fn drop_shelf(&mut self, account: AccountId) {
+        if let Some(shelf) = self.accounts.remove(&account) {
+            self.bytes -= shelf.bytes;
+        }
+    }
+}
+
+/// About how many bytes a view takes.
+fn weight(view: &InstanceView) -> usize {
+    let row = &view.row;
+    let texts = [&row.user_data, &row.public_key, &row.reason_message];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let tags: usize = view.tags.iter().map(|t| 96 + t.key.len() + t.value.len()).sum();
+    VIEW + texts + tags
 }
 
 impl fmt::Debug for InstanceCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InstanceCache").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use cumulet_domain::instance::State;
-
-    use crate::{
-        api::{
-            PageRequest,
-            instances::{InstanceQuery, describe, launch},
-        },
-        test_support::cloud,
-    };
-
-    #[tokio::test]
-    async fn what_is_kept_is_shown_until_something_is_committed_and_to_its_account_alone() {
-        let rig = cloud().await;
-        let made = launch(&rig.cloud, &rig.who, rig.spec()).await.unwrap();
-        let id = made.instances[0].id();
-        let query = InstanceQuery {
-            ids: vec![id, id],
-            ..InstanceQuery::default()
-        };
-        let state = async || {
-            let page = describe(&rig.cloud, &rig.who, &query, PageRequest::default()).await;
-            let rows = page.unwrap().rows;
-            assert_eq!(rows.len(), 1, "named twice, shown once");
-            rows[0].state()
-        };
-        let kept = || {
-            let commits = rig.cloud.store.commits();
-            let found = rig
-                .cloud
-                .instances
-                .get(commits, rig.who.account, &[id], rig.cloud.now());
-            found.map(|views| views[0].state())
-        };
-        assert_eq!(kept(), None);
-        assert_eq!(state().await, State::Pending);
-        assert_eq!(kept(), Some(State::Pending));
-        assert_eq!(state().await, State::Pending);
-
-        let commits = rig.cloud.store.commits();
-        let other = cumulet_domain::account::AccountId(rig.who.account.0 + 1);
-        assert!(
-            rig.cloud
-                .instances
-                .get(commits, other, &[id], rig.cloud.now())
-                .is_none()
-        );
-
-        rig.settle(id, State::Running).await;
-        assert_eq!(kept(), None);
-        assert_eq!(state().await, State::Running);
-        assert_eq!(kept(), Some(State::Running));
     }
 }

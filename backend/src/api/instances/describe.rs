@@ -55,30 +55,73 @@ impl InstanceQuery {
             && (self.subnets.is_empty() || self.subnets.iter().any(|id| id.to_db() == row.subnet))
     }
 
-    /// The instances with the given ids, each once, if the rest of the query wants them and they come
-    /// after the last page.
-    async fn named(
-        &self,
-        cloud: &Cloud,
-        account: AccountId,
-        after: impl Fn(&instance::Model) -> bool,
-    ) -> Result<Vec<InstanceView>> {
-        let (commits, now) = (cloud.store.commits(), cloud.now());
-        let mut found = match cloud.instances.get(commits, account, &self.ids, now) {
+    /// Whether all instances of the account are wanted.
+    fn is_all(&self) -> bool {
+        self.ids.is_empty() && self.states.is_empty() && self.vpcs.is_empty() && self.subnets.is_empty()
+    }
+}
+
+/// What is wanted of what is in memory, in no order; `None` when it must be read in parts.
+async fn in_memory(
+    cloud: &Cloud,
+    who: &Principal,
+    query: &InstanceQuery,
+    whole: bool,
+) -> Result<Option<Vec<Arc<InstanceView>>>> {
+    // Before anything is read, so that what a commit changes in the meantime is not taken for current.
+    let (account, version, now) = (who.account, cloud.store.version(who.account), cloud.now());
+    let mut found = if query.ids.is_empty() {
+        match cloud.instances.all(account, version) {
+            Some(all) => all
+                .iter()
+                .filter(|view| query.wants(&view.row) && !instances::has_vanished(&view.row, now))
+                .cloned()
+                .collect(),
+            None if whole && query.is_all() => read_all(cloud, account, version, now).await?,
+            None => return Ok(None),
+        }
+    } else {
+        let mut found = match cloud.instances.named(account, version, &query.ids, now) {
             Some(found) => found,
-            None => {
-                let conn = cloud.store.read();
-                let rows = instances::by_ids(conn, account, &self.ids, now).await?;
-                let found = views(conn, rows).await?;
-                cloud.instances.put(commits, &found);
-                found
-            }
+            None => read_named(cloud, account, version, &query.ids, now).await?,
         };
-        found.retain(|view| self.wants(&view.row) && after(&view.row));
+        found.retain(|view| query.wants(&view.row));
+        found
+    };
+    if query.ids.len() > 1 {
         found.sort_by_key(|view| view.row.id);
         found.dedup_by_key(|view| view.row.id);
-        Ok(found)
     }
+    Ok(Some(found))
+}
+
+async fn read_named(
+    cloud: &Cloud,
+    account: AccountId,
+    version: u64,
+    ids: &[InstanceId],
+    now: Timestamp,
+) -> Result<Vec<Arc<InstanceView>>> {
+    let conn = cloud.store.read();
+    let rows = instances::by_ids(conn, account, ids, now).await?;
+    let found = views(conn, rows).await?;
+    cloud.instances.put(account, version, &found);
+    Ok(found)
+}
+
+async fn read_all(
+    cloud: &Cloud,
+    account: AccountId,
+    version: u64,
+    now: Timestamp,
+) -> Result<Vec<Arc<InstanceView>>> {
+    let conn = cloud.store.read();
+    let select = InstanceQuery::default().select(account, now);
+    let mut found = views(conn, select.all(conn).await.map_err(failed)?).await?;
+    // In the order of the usual question, so that sorting it is one look over it.
+    found.sort_by_key(|view| in_reservation(&view.row));
+    cloud.instances.put_all(account, version, &found);
+    Ok(found)
 }
 
 /// Instances in the order of their ids.
@@ -90,11 +133,12 @@ pub async fn describe(
     who: &Principal,
     query: &InstanceQuery,
     page: PageRequest,
-) -> Result<Page<InstanceView>> {
+) -> Result<Page<Arc<InstanceView>>> {
     authorise(who, "DescribeInstances", false)?;
-    if !query.ids.is_empty() {
-        let after = |row: &instance::Model| page.after.is_none_or(|after| row.id > after);
-        let found = query.named(cloud, who.account, after).await?;
+    let whole = page.limit.is_none() && page.after.is_none();
+    if let Some(mut found) = in_memory(cloud, who, query, whole).await? {
+        found.retain(|view| page.after.is_none_or(|after| view.row.id > after));
+        found.sort_by_key(|view| view.row.id);
         return Ok(Page::cut(found, &page, |view| view.row.id));
     }
     let (conn, now) = (cloud.store.read(), cloud.now());
@@ -123,9 +167,9 @@ pub async fn describe_reservations(
 ) -> Result<Page<ReservationView>> {
     authorise(who, "DescribeInstances", false)?;
     use instance::Column as C;
-    if !query.ids.is_empty() {
-        let after = |row: &instance::Model| page.after.is_none_or(|after| row.reservation > after);
-        let found = query.named(cloud, who.account, after).await?;
+    let whole = page.limit.is_none() && page.after.is_none();
+    if let Some(mut found) = in_memory(cloud, who, query, whole).await? {
+        found.retain(|view| page.after.is_none_or(|after| view.row.reservation > after));
         let page = Page::cut(grouped(found, |view| &view.row), &page, |(id, _)| *id);
         return Ok(reservations(who.account, page));
     }
@@ -154,13 +198,14 @@ pub async fn describe_reservations(
     Ok(reservations(who.account, Page { rows, next }))
 }
 
+/// The order of instances in lists of reservations.
+fn in_reservation(row: &instance::Model) -> (i64, i64, i64) {
+    (row.reservation, row.launch_index, row.id)
+}
+
 /// Rows, or what has one, by reservation, sorted by its id and in it by launch index.
 fn grouped<T>(mut all: Vec<T>, row: impl Fn(&T) -> &instance::Model) -> Vec<(i64, Vec<T>)> {
-    let key = |one: &T| {
-        let row = row(one);
-        (row.reservation, row.launch_index, row.id)
-    };
-    all.sort_by_key(key);
+    all.sort_by_key(|one| in_reservation(row(one)));
     let mut groups: Vec<(i64, Vec<T>)> = Vec::new();
     for one in all {
         let reservation = row(&one).reservation;
@@ -172,7 +217,7 @@ fn grouped<T>(mut all: Vec<T>, row: impl Fn(&T) -> &instance::Model) -> Vec<(i64
     groups
 }
 
-fn reservations(account: AccountId, page: Page<(i64, Vec<InstanceView>)>) -> Page<ReservationView> {
+fn reservations(account: AccountId, page: Page<(i64, Vec<Arc<InstanceView>>)>) -> Page<ReservationView> {
     let reservation = |(id, instances)| ReservationView {
         id: ReservationId::from_db(id),
         account,
@@ -195,6 +240,7 @@ pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -
     let mut views = views(conn, vec![row]).await?;
     views
         .pop()
+        .map(Arc::unwrap_or_clone)
         .ok_or_else(|| cumulet_domain::Error::Internal("a row has no view".into()))
 }
 
@@ -202,7 +248,7 @@ pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -
 pub(super) async fn views(
     conn: &impl ConnectionTrait,
     rows: Vec<instance::Model>,
-) -> Result<Vec<InstanceView>> {
+) -> Result<Vec<Arc<InstanceView>>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let alive = |row: &&instance::Model| row.state != State::Terminated.name();
     let with_interfaces: Vec<i64> = rows.iter().filter(alive).map(|row| row.id).collect();
@@ -215,11 +261,13 @@ pub(super) async fn views(
         .into_iter()
         .map(|row| (row.id, Arc::new(row)))
         .collect();
-    let view = |row: instance::Model| InstanceView {
-        interfaces: interfaces.remove(&row.id).unwrap_or_default(),
-        tags: tags.remove(&row.id).unwrap_or_default(),
-        image: images.get(&row.image).cloned(),
-        row,
+    let view = |row: instance::Model| {
+        Arc::new(InstanceView {
+            interfaces: interfaces.remove(&row.id).unwrap_or_default(),
+            tags: tags.remove(&row.id).unwrap_or_default(),
+            image: images.get(&row.image).cloned(),
+            row,
+        })
     };
     Ok(rows.into_iter().map(view).collect())
 }

@@ -20,15 +20,14 @@ pub(super) fn view(
     let image = Arc::new(plan.image.clone());
     let mut tags = tags.to_vec();
     tags.sort();
-    let instances = rows
-        .into_iter()
-        .zip(interfaces)
-        .map(|(row, interface)| InstanceView {
+    let instances = rows.into_iter().zip(interfaces).map(|(row, interface)| {
+        Arc::new(InstanceView {
             row,
             interfaces: vec![interface],
             tags: tags.clone(),
             image: Some(image.clone()),
-        });
+        })
+    });
     Ok(ReservationView {
         id,
         account,

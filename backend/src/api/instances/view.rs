@@ -28,7 +28,7 @@ pub struct ReservationView {
     /// Whose it is.
     pub account: AccountId,
     /// Its instances, or those of them that were asked for.
-    pub instances: Vec<InstanceView>,
+    pub instances: Vec<Arc<InstanceView>>,
 }
 
 /// A security group, by id and name.

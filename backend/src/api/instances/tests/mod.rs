@@ -6,6 +6,8 @@ mod describe;
 mod launch;
 mod power;
 
+use std::sync::Arc;
+
 use cumulet_domain::{id::InstanceId, instance::State};
 
 use super::{InstanceQuery, InstanceView, LaunchSpec, describe as describe_instances};
@@ -14,7 +16,7 @@ use crate::{api::PageRequest, test_support::Rig};
 /// Launches one instance as the spec says.
 async fn launched(rig: &Rig, spec: LaunchSpec) -> InstanceView {
     let made = super::launch(&rig.cloud, &rig.who, spec).await.unwrap();
-    made.instances.into_iter().next().unwrap()
+    Arc::unwrap_or_clone(made.instances.into_iter().next().unwrap())
 }
 
 /// One instance in a state.
@@ -31,5 +33,5 @@ async fn seen(rig: &Rig, id: InstanceId) -> InstanceView {
         ..InstanceQuery::default()
     };
     let page = describe_instances(&rig.cloud, &rig.who, &query, PageRequest::default()).await;
-    page.unwrap().rows.into_iter().next().unwrap()
+    Arc::unwrap_or_clone(page.unwrap().rows.into_iter().next().unwrap())
 }

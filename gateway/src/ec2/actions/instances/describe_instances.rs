@@ -1,9 +1,11 @@
 //! DescribeInstances: pages of reservations, each with those of its instances that pass the filters.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cumulet_backend::api::{
     Page, PageRequest,
-    instances::{self, InstanceQuery, ReservationView},
+    instances::{self, InstanceQuery, InstanceView, ReservationView},
 };
 use cumulet_domain::instance::State;
 use cumulet_wire::ec2::{
@@ -99,7 +101,7 @@ impl Describe for DescribeInstances {
 }
 
 fn row(ctx: &Ctx, view: ReservationView) -> Row {
-    let one = |view| One {
+    let one = |view: Arc<InstanceView>| One {
         shown: render::instance::instance(&ctx.cloud, &view),
         view,
     };

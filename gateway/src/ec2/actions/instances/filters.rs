@@ -1,5 +1,7 @@
 //! The filters of DescribeInstances: over the instance as it is shown.
 
+use std::sync::Arc;
+
 use cumulet_backend::api::instances::InstanceView;
 use cumulet_domain::tag::Tag;
 use cumulet_wire::ec2::instances::{
@@ -10,7 +12,7 @@ use crate::ec2::filter::{Def, Sink, Table, never, on, shown, some, text};
 
 /// An instance with the view that it was rendered from.
 pub(super) struct One {
-    pub(super) view: InstanceView,
+    pub(super) view: Arc<InstanceView>,
     pub(super) shown: Instance,
 }
 
