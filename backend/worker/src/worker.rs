@@ -251,7 +251,11 @@ impl Worker {
         let asked = async {
             let _read = self.reads.acquire().await;
             match query {
-                Query::ConsoleOutput(id) => self.deps.hypervisor.console_tail(id, CONSOLE).await,
+                // An instance that is about to have a guest has nothing to say yet.
+                Query::ConsoleOutput(id) => match self.deps.hypervisor.console_tail(id, CONSOLE).await {
+                    Err(cumulet_hypervisor::Error::NotFound(_)) => Ok(Vec::new()),
+                    other => other,
+                },
                 Query::Screenshot(id) => self.deps.hypervisor.screenshot(id).await,
             }
         };
