@@ -227,11 +227,22 @@ def test_anothers_identity_cannot_be_had(guests):
         status, body = get(one, "/latest/meta-data/instance-id", header)
         assert body != other.id.encode() and (status, body) in ((200, one.id.encode()), (403, body)), header
     # With the other's address on its interface it gets no answer at all.
-    taken = f"ip addr add {other.private}/32 dev eth0"
-    ask = f"printf 'GET /latest/meta-data/instance-id HTTP/1.0\\r\\n\\r\\n' | timeout 4 nc -w 3 -s {other.private} 169.254.169.254 80"
-    text = one.ssh(f"{taken}; {ask}; ip addr del {other.private}/32 dev eth0")
-    assert other.id not in text
+    assert one.id in asked_from(one, one.private), "the question is a good one"
+    assert asked_from(one, other.private) == ""
     assert get(other, "/latest/meta-data/instance-id") == (200, other.id.encode())
+
+
+def asked_from(guest: Guest, source: str) -> str:
+    """The answer to a question that is sent with this address as its source."""
+    request = "GET /latest/meta-data/instance-id HTTP/1.0\\r\\n\\r\\n"
+    return guest.ssh(
+        f"gateway=$(ip route show default | awk '{{print $3; exit}}'); own={guest.private}; "
+        f"[ {source} = $own ] || ip addr add {source}/32 dev eth0; "
+        f"ip route replace 169.254.169.254/32 via $gateway dev eth0 src {source} || exit 9; "
+        f"(printf '{request}'; sleep 1) | timeout 5 nc -w 4 169.254.169.254 80; "
+        f"ip route replace 169.254.169.254/32 via $gateway dev eth0 src $own; "
+        f"[ {source} = $own ] || ip addr del {source}/32 dev eth0"
+    )
 
 
 def test_changes_are_seen_by_running_guests(one: Guest):
