@@ -4,7 +4,10 @@ use cumulet_domain::{Result, account::AccountId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Cloud, Parts};
-use crate::{entity::audit_event, store::failed};
+use crate::{
+    entity::audit_event,
+    store::{Touches, failed},
+};
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub async fn record(cloud: &Cloud, entry: AuditEntry) -> Result<()> {
         request_id: cut(entry.request_id),
         detail: entry.detail,
     };
-    let write = cloud.store.write(move |txn| {
+    let write = cloud.store.write_touching(Touches::Nothing, move |txn| {
         Box::pin(async move {
             let insert = audit_event::Entity::insert(audit_event::ActiveModel::from(row));
             insert.exec_without_returning(txn).await.map(drop).map_err(failed)

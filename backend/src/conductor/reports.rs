@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     entity::{host, instance, operation},
-    store::failed,
+    store::{Touches, failed},
 };
 
 /// Reports that are applied side by side, so that their transactions share commits.
@@ -147,7 +147,7 @@ async fn heartbeat(
     let update = OnConflict::column(C::Id)
         .update_columns(told.into_iter().chain(derived))
         .to_owned();
-    let write = conductor.store.write(move |txn| {
+    let write = conductor.store.write_touching(Touches::Nothing, move |txn| {
         Box::pin(async move {
             let insert = host::Entity::insert(row).on_conflict(update);
             insert.exec_without_returning(txn).await.map_err(failed).map(drop)

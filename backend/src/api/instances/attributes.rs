@@ -17,7 +17,7 @@ use crate::{
     api::{Cloud, accounts, instance_types},
     authority::authorise,
     entity::{instance, interface, interface_group},
-    store::{failed, groups, instances},
+    store::{Touches, failed, groups, instances},
 };
 
 /// An attribute with its new value.
@@ -56,7 +56,7 @@ pub async fn modify_attribute(
 ) -> Result<()> {
     authorise(who, "ModifyInstanceAttribute", true)?;
     let (account, now) = (who.account, cloud.now());
-    let write = cloud.store.write(move |txn| {
+    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
             let row = instances::living(txn, account, id, now).await?;
             apply(txn, &row, change).await

@@ -80,6 +80,12 @@ impl InstanceCache {
         self.keep(account, version, views, Some(views.into()));
     }
 
+    /// How much is kept.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.kept().bytes
+    }
+
     fn keep(
         &self,
         account: AccountId,

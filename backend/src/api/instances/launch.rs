@@ -18,7 +18,7 @@ use crate::{
     authority::authorise,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
     entity::{instance, reservation},
-    store::{failed, groups, tags},
+    store::{Touches, failed, groups, tags},
 };
 
 /// The name under which client tokens of launches are kept.
@@ -38,9 +38,9 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
         return replay::reservation(cloud.store.read(), who.account, &made).await;
     }
     let (parts, account) = (cloud.clone(), who.account);
-    let write = cloud
-        .store
-        .write(move |txn| Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await }));
+    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+        Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })
+    });
     let view = write.await?;
     cloud.wake.now();
     Ok(view)

@@ -8,7 +8,7 @@ use crate::{
     api::Cloud,
     authority::authorise,
     entity::instance,
-    store::{failed, instances},
+    store::{Touches, failed, instances},
 };
 
 /// Options to set; `None` leaves one as it is.
@@ -57,7 +57,7 @@ pub async fn modify_metadata_options(
     authorise(who, "ModifyInstanceMetadataOptions", true)?;
     change.validate()?;
     let (account, now) = (who.account, cloud.now());
-    let write = cloud.store.write(move |txn| {
+    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
             let row = instances::living(txn, account, id, now).await?;
             let new = change.apply(instances::metadata_options(&row));

@@ -16,7 +16,7 @@ use crate::{
     authority::authorise,
     conductor::journal::{NewOperation, OperationKind, OperationState, enqueue},
     entity::instance,
-    store::{failed, instances},
+    store::{Touches, failed, instances},
 };
 
 /// What a call changed of one instance.
@@ -92,9 +92,9 @@ async fn ask(
         });
     }
     let (account, now, rng, ids) = (who.account, cloud.now(), cloud.rng.clone(), ids.to_vec());
-    let write = cloud
-        .store
-        .write(move |txn| Box::pin(async move { change_all(txn, &rng, account, &ids, ask, now).await }));
+    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+        Box::pin(async move { change_all(txn, &rng, account, &ids, ask, now).await })
+    });
     let changes = write.await?;
     cloud.wake.now();
     Ok(changes)

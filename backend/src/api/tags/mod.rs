@@ -18,7 +18,7 @@ use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
     entity::tag,
-    store::{failed, instances, tags},
+    store::{Touches, failed, instances, tags},
 };
 
 pub use target::TagTarget;
@@ -83,7 +83,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
         return Err(Error::MissingParameter { name: "Tag".into() });
     }
     let (account, now, new) = (who.account, cloud.now(), new.to_vec());
-    let write = cloud.store.write(move |txn| {
+    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
             target::check_owned(txn, account, &targets, now).await?;
             upsert(txn, account, &targets, &new).await?;
@@ -113,7 +113,7 @@ pub async fn delete(
         return Err(Error::invalid("Tag", &selectors.len().to_string(), reason));
     }
     let (account, now, selectors) = (who.account, cloud.now(), selectors.to_vec());
-    let write = cloud.store.write(move |txn| {
+    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
             target::check_owned(txn, account, &targets, now).await?;
             for (kind, ids) in target::by_kind(&targets) {

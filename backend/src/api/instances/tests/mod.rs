@@ -1,6 +1,7 @@
 //! The instances' functions over a real database, without a conductor.
 
 mod attributes;
+mod cache;
 mod claims;
 mod describe;
 mod launch;
