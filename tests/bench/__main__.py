@@ -32,7 +32,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rounds", type=int, default=5, help="rounds of each comparison")
     arguments.add_argument("--only", default=",".join(PARTS), help=f"which of {', '.join(PARTS)}")
-    arguments.add_argument("--keep", type=Path, help="write the table with the machine's facts into this file")
+    arguments.add_argument("--keep", type=Path, help="the file for the table of a whole run")
     given = arguments.parse_args()
     wanted = given.only.split(",")
     if not set(wanted) <= set(PARTS):
@@ -46,7 +46,7 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(markdown(rows))
-    if given.keep:
+    if given.keep and set(wanted) == set(PARTS):
         given.keep.parent.mkdir(exist_ok=True)
         given.keep.write_text(document(rows, time.monotonic() - start))
     missed = [row.what for row in rows if row.met is False]
@@ -83,7 +83,7 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
     if "imds" in wanted:
         add(imds.reads(folder, rounds))
     if "guests" in wanted:
-        add(guests.launch_time(folder, few))
+        add(guests.launch_time(folder, rounds))
     return rows
 
 

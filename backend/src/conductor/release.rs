@@ -1,7 +1,7 @@
 //! The ends of operations: what a finished step writes into the instance, and what it gives back.
 
 use cumulet_domain::{
-    Error, Result,
+    Error, Kind, Result,
     id::InstanceId,
     instance::{Event, State, StateReason, transition},
     time::Timestamp,
@@ -13,7 +13,7 @@ use sea_orm::{
 
 use super::journal;
 use crate::{
-    entity::{account, host, instance, interface, interface_group, operation, vpc},
+    entity::{account, host, instance, interface, interface_group, operation, tag, vpc},
     store::failed,
 };
 
@@ -176,10 +176,22 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
         .filter(interface::Column::Instance.eq(instance))
         .into_query();
     interface_group::Entity::delete_many()
-        .filter(interface_group::Column::Interface.in_subquery(theirs))
+        .filter(interface_group::Column::Interface.in_subquery(theirs.clone()))
         .exec(conn)
         .await
         .map_err(failed)?;
+    // What is gone has no tags. A root volume has its instance's number.
+    for (kind, resources) in [
+        (Kind::NetworkInterface, tag::Column::Resource.in_subquery(theirs)),
+        (Kind::Volume, tag::Column::Resource.eq(instance)),
+    ] {
+        tag::Entity::delete_many()
+            .filter(tag::Column::Kind.eq(kind.resource_type()))
+            .filter(resources)
+            .exec(conn)
+            .await
+            .map_err(failed)?;
+    }
     interface::Entity::delete_many()
         .filter(interface::Column::Instance.eq(instance))
         .exec(conn)

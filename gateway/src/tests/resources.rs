@@ -14,7 +14,11 @@ async fn regions_zones_and_the_account() {
         "{xml}"
     );
     assert_eq!(all(&xml, "regionName"), ["us-east-1"]);
-    assert_eq!(all(&xml, "regionEndpoint"), ["127.0.0.1:8773"], "old clients connect to what this says");
+    assert_eq!(
+        all(&xml, "regionEndpoint"),
+        ["127.0.0.1:8773"],
+        "old clients connect to what this says"
+    );
     assert_eq!(
         world.refused("Action=DescribeRegions&RegionName.1=mars").await,
         "InvalidParameterValue"

@@ -20,6 +20,10 @@ const SKIPPED: &[&str] = &[
     "corpus",
     "artifacts",
 ];
+/// Directories with a leading dot that are ours all the same.
+const HIDDEN: &[&str] = &[".ci", ".cargo"];
+/// Files above this many bytes are no sources.
+const LARGEST: u64 = 1 << 20;
 
 /// Directories whose code is only ever run by tests and developers.
 const TEST_DIRS: &[&str] = &["tests", "examples", "benches"];

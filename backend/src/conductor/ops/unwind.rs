@@ -73,20 +73,7 @@ pub(in crate::conductor) async fn give_up(
                 let Some(row) = row.filter(|row| row.generation == operation.generation) else {
                     return Ok(());
                 };
-                let follow = match kind {
-                    OperationKind::Launch => launch_failed(txn, &row, cause).await?,
-                    OperationKind::Start => start_failed(txn, &row, cause).await?,
-                    OperationKind::Stop => Some((
-                        OperationKind::Stop,
-                        row.generation,
-                        OperationState {
-                            force: true,
-                            reason: journal::state(&operation)?.reason,
-                        },
-                    )),
-                    OperationKind::Reboot => reboot_failed(txn, &row).await?,
-                    OperationKind::Terminate => None,
-                };
+                let follow = follow(txn, &operation, &row, kind, cause).await?;
                 if let Some((kind, generation, state)) = follow {
                     let (account, instance) = (row.account, row.id);
                     let new = NewOperation {
@@ -109,6 +96,27 @@ pub(in crate::conductor) async fn give_up(
 }
 
 type Follow = Option<(OperationKind, i64, OperationState)>;
+
+/// What is left to do for an instance, after its row has been changed for it.
+async fn follow(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+    row: &instance::Model,
+    kind: OperationKind,
+    cause: Cause,
+) -> Result<Follow> {
+    match kind {
+        OperationKind::Launch => launch_failed(conn, row, cause).await,
+        OperationKind::Start => start_failed(conn, row, cause).await,
+        OperationKind::Stop => {
+            let reason = journal::state(operation)?.reason;
+            let state = OperationState { force: true, reason };
+            Ok(Some((OperationKind::Stop, row.generation, state)))
+        }
+        OperationKind::Reboot => reboot_failed(conn, row).await,
+        OperationKind::Terminate => Ok(None),
+    }
+}
 
 async fn launch_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause: Cause) -> Result<Follow> {
     let state = release::moved(row, Event::LaunchFailed)?;

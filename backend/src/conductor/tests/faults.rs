@@ -43,7 +43,10 @@ async fn launches_that_come_together_find_themselves_in_the_policy() {
         availability_zone: "us-east-1a".into(),
     })
     .await;
-    until("the host has grown", async || rig.host().await.unwrap().vcpus == 1024).await;
+    until("the host has grown", async || {
+        rig.host().await.unwrap().vcpus == 1024
+    })
+    .await;
     rig.launch(|spec| (spec.min, spec.max) = (MANY, MANY)).await;
     for _ in 0..MANY {
         let Action::Run { spec, policy } = rig.command(is_run).await.action else {

@@ -363,7 +363,7 @@ async fn memory_is_bounded() {
         let bytes = cache.bytes();
         assert!(bytes > 16_000 && bytes <= 16 << 20, "{bytes}");
     }
-    let many = vec![std::sync::Arc::new(view); 3000];
+    let many: Vec<_> = std::iter::repeat_n(std::sync::Arc::new(view), 3000).collect();
     cache.put_all(rig.stranger.account, 1, &many);
     assert!(cache.all(rig.stranger.account, 1).is_none());
 }
