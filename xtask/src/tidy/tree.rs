@@ -12,14 +12,13 @@ use syn::visit::Visit;
 use super::Finding;
 
 /// Directories that hold nothing of ours.
-const SKIPPED: &[&str] = &[
-    ".git",
-    "target",
-    "__pycache__",
-    ".pytest_cache",
-    "corpus",
-    "artifacts",
-];
+const SKIPPED: &[&str] = &["target", "__pycache__", "corpus", "artifacts"];
+
+/// Hidden directories that are ours; the others are tools' own.
+const HIDDEN: &[&str] = &[".cargo", ".ci", ".github"];
+
+/// A file larger than this is no text that anybody wrote.
+const LARGEST: u64 = 8 << 20;
 /// Directories with a leading dot that are ours all the same.
 const HIDDEN: &[&str] = &[".ci", ".cargo"];
 /// Files above this many bytes are no sources.
