@@ -19,10 +19,6 @@ const HIDDEN: &[&str] = &[".cargo", ".ci", ".github"];
 
 /// A file larger than this is no text that anybody wrote.
 const LARGEST: u64 = 8 << 20;
-/// Directories with a leading dot that are ours all the same.
-const HIDDEN: &[&str] = &[".ci", ".cargo"];
-/// Files above this many bytes are no sources.
-const LARGEST: u64 = 1 << 20;
 
 /// Directories whose code is only ever run by tests and developers.
 const TEST_DIRS: &[&str] = &["tests", "examples", "benches"];
