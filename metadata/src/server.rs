@@ -196,7 +196,7 @@ fn admit(shared: &Arc<Shared>, vpc: VpcId, socket: TcpStream, peer: SocketAddr) 
     guest.crowded = guest.instance.is_some() && open > limits.connections;
     // Without it a response of two segments stalls on the guest's delayed acknowledgement.
     socket.set_nodelay(true).ok()?;
-    Some(GuestStream::new(socket, Rc::new(guest), limits.head))
+    Some(GuestStream::new(socket, Rc::new(guest), limits.head, limits.idle))
 }
 
 /// One request. The instance is looked up again each time: an address may have changed hands while

@@ -1,18 +1,24 @@
 //! A guest's connection, as actix-http reads and writes it.
 //!
-//! Two things happen at this level because only here it is known what goes over the wire when: no
+//! Three things happen at this level because only here it is known what goes over the wire when: no
 //! more is read ahead than one request's head may have, and the IP TTL of a token's response is set
-//! right before that response is written.
+//! right before that response is written, and a guest that leaves a request unfinished is cut: the
+//! server's own timers forget a connection whose head came in part.
 
 use std::{
     cell::Cell,
+    future::Future as _,
     io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use actix_rt::net::TcpStream;
+use actix_rt::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until},
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 use crate::server::Guest;
@@ -31,12 +37,22 @@ pub(crate) struct GuestStream {
     allowance: u64,
     /// Whether the requests read so far had their chance to be answered.
     yielded: bool,
+    /// How long may pass from one response to the next.
+    idle: Duration,
+    /// When that is over.
+    deadline: Instant,
+    /// Fires at the deadline or before it.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl GuestStream {
-    pub(crate) fn new(socket: TcpStream, guest: Rc<Guest>, allowance: usize) -> Self {
+    pub(crate) fn new(socket: TcpStream, guest: Rc<Guest>, allowance: usize, idle: Duration) -> Self {
         let allowance = allowance as u64;
+        let deadline = Instant::now() + idle;
         GuestStream {
+            idle,
+            deadline,
+            timer: Box::pin(sleep_until(deadline)),
             socket: socket.take(allowance),
             guest,
             next_ttl: NextTtl::default(),
@@ -48,6 +64,18 @@ impl GuestStream {
     /// Where a response's IP TTL is asked for.
     pub(crate) fn next_ttl(&self) -> NextTtl {
         self.next_ttl.clone()
+    }
+
+    /// Ready when the guest has been silent for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while self.timer.as_mut().poll(context).is_ready() {
+            if Instant::now() >= self.deadline {
+                return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            // A response has moved the deadline since the timer was set.
+            self.timer.as_mut().reset(self.deadline);
+        }
+        Poll::Pending
     }
 
     /// Who is at the other end.
@@ -73,7 +101,10 @@ impl AsyncRead for GuestStream {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut this.socket).poll_read(context, buffer)
+        match Pin::new(&mut this.socket).poll_read(context, buffer) {
+            Poll::Pending => this.poll_silence(context).map(Err),
+            read => read,
+        }
     }
 }
 
@@ -86,6 +117,7 @@ impl AsyncWrite for GuestStream {
         let count = ready!(Pin::new(this.socket.get_mut()).poll_write(context, bytes))?;
         this.socket.set_limit(this.allowance);
         this.yielded = false;
+        this.deadline = Instant::now() + this.idle;
         Poll::Ready(Ok(count))
     }
 
