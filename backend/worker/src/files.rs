@@ -98,19 +98,72 @@ pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
 
 /// Replaces a file as a whole. Only the worker reads it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    write_fresh(&fresh, bytes)?;
+    fs::rename(&fresh, path)
+}
+
+fn write_fresh(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use io::Write as _;
 
-    let fresh = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
     let mut file = options
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&fresh)?;
-    file.write_all(bytes)?;
-    drop(file);
-    fs::rename(&fresh, path)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+/// What the kernel writes at once: whoever is killed has written all of it or nothing.
+const PAGE: u64 = 4096;
+
+/// Replaces a small file that is replaced often, in its place where that is whole or not at all. (A file
+/// that takes another's place costs an inode each time, and file systems that look for one that is not
+/// recently deleted then spend more on that than on all the rest of a launch.) Spaces may follow the content.
+pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+
+    let file = match fs::OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return write(path, bytes),
+        other => other?,
+    };
+    let long = file.metadata()?.len();
+    if long.max(bytes.len() as u64) > PAGE {
+        return write(path, bytes);
+    }
+    let mut padded = bytes.to_vec();
+    padded.resize(bytes.len().max(usize::try_from(long).unwrap_or(0)), b' ');
+    file.write_all_at(&padded, 0)
+}
+
+/// Replaces a large file that is replaced often: the file before stays beside it, for the next time.
+/// [`remove_both`] removes it too.
+pub(crate) fn write_large(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+    if !path.try_exists()? {
+        return write(path, bytes);
+    }
+    let fresh = path.with_extension("new");
+    write_fresh(&fresh, bytes)?;
+    match renameat2(AT_FDCWD, &fresh, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(()),
+        // Not every file system can do that.
+        Err(_) => fs::rename(&fresh, path),
+    }
+}
+
+/// Removes what [`write_large`] made; nothing there is fine.
+pub(crate) fn remove_both(path: &Path) -> io::Result<()> {
+    for path in [path, &path.with_extension("new")] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Does something that may block on a thread that may.
@@ -142,5 +195,36 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn small_files_are_replaced_in_place_and_large_ones_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record.json");
+        let inode = || fs::metadata(&path).unwrap().ino();
+        let value = || serde_json::from_slice::<Vec<u32>>(&fs::read(&path).unwrap()).unwrap();
+        write_small(&path, b"[1,2,3]").unwrap();
+        let first = inode();
+        for (text, expected) in [(&b"[4]"[..], vec![4]), (b"[5,6,7,8]", vec![5, 6, 7, 8])] {
+            write_small(&path, text).unwrap();
+            assert_eq!((value(), inode()), (expected, first));
+        }
+        let long = serde_json::to_vec(&vec![7_u32; 4096]).unwrap();
+        write_small(&path, &long).unwrap();
+        assert_ne!(inode(), first, "more than a page is not written at once");
+        for text in [&b"[1]"[..], b"[2]", b"[3]"] {
+            write_large(&path, text).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), text);
+        }
+        remove_both(&path).unwrap();
+        remove_both(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -229,7 +229,7 @@ impl Slots {
         let text = serde_json::to_vec(&record)?;
         files::blocking(move || {
             files::make_dir(&dir)?;
-            files::write(&path, &text)
+            files::write_small(&path, &text)
         })
         .await?;
         self.state().put(record.instance, Some(record));

@@ -157,7 +157,7 @@ impl Vpcs {
         {
             let path = self.layout.policy(newest.vpc);
             let policy = newest.clone();
-            blocking(move || files::write(&path, &serde_json::to_vec(&*policy)?)).await?;
+            blocking(move || files::write_large(&path, &serde_json::to_vec(&*policy)?)).await?;
             enforced.kept = Some(newest.clone());
         }
         Ok(newest)
@@ -205,10 +205,7 @@ impl Vpcs {
                 groups: Vec::new(),
             });
         }
-        match fs::remove_file(self.layout.policy(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(files::remove_both(&self.layout.policy(id))?)
     }
 
     /// Enforces what was kept in files; the policies.
