@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -138,12 +139,15 @@ impl Request {
             .split('/')
             .filter(|segment| !segment.is_empty() && !segment.bytes().all(|b| b == b'.'));
         let path: Vec<String> = segments.take(4).map(encoded).collect();
-        let reserved = |name: &str| {
-            name.starts_with("X-Amz-") || ["AWSAccessKeyId", "Signature", "SignatureVersion"].contains(&name)
-        };
-        let pairs = query
-            .iter()
-            .filter(|(name, _)| !name.is_empty() && !reserved(name));
+        let reserved = ["awsaccesskeyid", "signature", "signatureversion"];
+        // A NUL in a parameter and a name that comes twice, in any case, are refused, however well
+        // they are signed.
+        let mut names = BTreeSet::new();
+        let pairs = query.iter().filter(|(name, value)| {
+            let folded = name.to_ascii_lowercase();
+            let plain = !name.is_empty() && !folded.starts_with("x-amz-") && !reserved.contains(&&*folded);
+            plain && !name.contains('\0') && !value.contains('\0') && names.insert(folded)
+        });
         let query: Vec<String> = pairs
             .take(6)
             .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
