@@ -67,15 +67,13 @@ where
         name: D::NAME,
         run: |ctx, query, request_id| {
             let input = decode::<D::Input>(query);
-            Box::pin(async move {
-                let output = describe::run::<D>(ctx, input?).await?;
-                Ok(respond(ctx, request_id, &output))
-            })
+            Box::pin(async move { describe::run::<D>(ctx, input?, request_id).await })
         },
         has_filter: |name| D::FILTERS.has(name),
     }
 }
 
-fn respond(ctx: &Ctx, request_id: &str, output: &impl XmlBody) -> String {
+/// The document with an action's answer.
+pub(crate) fn respond(ctx: &Ctx, request_id: &str, output: &impl XmlBody) -> String {
     response::ec2_response(ctx.info.name, &ctx.version, request_id, output)
 }

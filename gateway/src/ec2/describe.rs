@@ -7,6 +7,7 @@ use cumulet_wire::{Operation, ec2::shared};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    action::respond,
     ctx::Ctx,
     filter::{Filters, Table},
     page::{self, Paging},
@@ -53,13 +54,24 @@ pub(crate) trait Describe: Operation {
 
     /// The answer.
     fn render(ctx: &Ctx, input: &Self::Input, rows: Vec<Self::Row>, next: Option<String>) -> Self::Output;
+
+    /// The document with the answer.
+    fn write(
+        ctx: &Ctx,
+        input: &Self::Input,
+        rows: Vec<Self::Row>,
+        next: Option<String>,
+        request_id: &str,
+    ) -> String {
+        respond(ctx, request_id, &Self::render(ctx, input, rows, next))
+    }
 }
 
 /// Runs a Describe call.
 ///
 /// # Errors
 /// Bad filters, limits or tokens, and what `load` answers.
-pub(crate) async fn run<D: Describe>(ctx: &Ctx, input: D::Input) -> Result<D::Output, Fault>
+pub(crate) async fn run<D: Describe>(ctx: &Ctx, input: D::Input, request_id: &str) -> Result<String, Fault>
 where
     D::Input: Send + Sync + 'static,
 {
@@ -72,7 +84,7 @@ where
         .transpose()?;
     let (rows, next) = collect::<D>(ctx, &input, &filters, PageRequest { limit, after }).await?;
     let token = next.map(|key| page::seal(ctx, &key)).transpose()?;
-    Ok(D::render(ctx, &input, rows, token))
+    Ok(D::write(ctx, &input, rows, token, request_id))
 }
 
 /// Reads until the page is full of rows that pass the filters, or there are no more.

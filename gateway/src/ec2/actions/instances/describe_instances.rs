@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cumulet_backend::api::{
-    Page, PageRequest,
+    Cloud, Page, PageRequest,
     instances::{self, InstanceQuery, InstanceView, ReservationView},
 };
 use cumulet_domain::instance::State;
-use cumulet_wire::ec2::{
-    instances::{DescribeInstances, DescribeInstancesRequest, DescribeInstancesResult, Reservation},
-    shared::Filter,
+use cumulet_wire::{
+    ToXml, XmlBody,
+    ec2::{
+        instances::{DescribeInstances, DescribeInstancesRequest, DescribeInstancesResult, Reservation},
+        shared::Filter,
+    },
+    xml::XmlWriter,
 };
 
 use super::filters::{FILTERS, One, Row};
 use crate::{
     ec2::{
+        action::respond,
         ctx::{Ctx, id, ids},
         describe::Describe,
         filter::{Filters, Table},
@@ -55,7 +60,7 @@ impl Describe for DescribeInstances {
         };
         let page = instances::describe_reservations(&ctx.cloud, &ctx.who, &query, page).await?;
         Ok(Page {
-            rows: page.rows.into_iter().map(|view| row(ctx, view)).collect(),
+            rows: rows(ctx, filters, page.rows),
             next: page.next,
         })
     }
@@ -82,15 +87,16 @@ impl Describe for DescribeInstances {
     }
 
     fn render(
-        _: &Ctx,
+        ctx: &Ctx,
         _: &DescribeInstancesRequest,
         rows: Vec<Row>,
         next: Option<String>,
     ) -> DescribeInstancesResult {
+        let instance = |one: One| render::instance::instance(&ctx.cloud, &one.view);
         let reservation = |row: Row| Reservation {
+            instances: row.instances.into_iter().map(instance).collect(),
             reservation_id: Some(row.reservation_id),
             owner_id: Some(row.owner_id),
-            instances: row.instances.into_iter().map(|one| one.shown).collect(),
             ..Default::default()
         };
         DescribeInstancesResult {
@@ -98,19 +104,69 @@ impl Describe for DescribeInstances {
             reservations: rows.into_iter().map(reservation).collect(),
         }
     }
+
+    fn write(
+        ctx: &Ctx,
+        _: &DescribeInstancesRequest,
+        rows: Vec<Row>,
+        next: Option<String>,
+        request_id: &str,
+    ) -> String {
+        let (cloud, rows, next) = (&ctx.cloud, &rows[..], next.as_deref());
+        respond(ctx, request_id, &Listing { cloud, rows, next })
+    }
 }
 
-fn row(ctx: &Ctx, view: ReservationView) -> Row {
+/// What [`Describe::render`] makes, written one instance after the other: the shapes of 1,000 of them
+/// are more memory than the processor has at hand, and cost more than all else of the answer.
+struct Listing<'a> {
+    cloud: &'a Cloud,
+    rows: &'a [Row],
+    next: Option<&'a str>,
+}
+
+impl XmlBody for Listing<'_> {
+    fn members(&self, w: &mut XmlWriter) {
+        if let Some(next) = self.next {
+            w.text("nextToken", next);
+        }
+        if self.rows.is_empty() {
+            return w.empty("reservationSet");
+        }
+        w.open("reservationSet");
+        for row in self.rows {
+            w.open("item");
+            w.text("reservationId", &row.reservation_id);
+            w.text("ownerId", &row.owner_id);
+            w.empty("groupSet");
+            w.open("instancesSet");
+            for one in &row.instances {
+                render::instance::instance(self.cloud, &one.view).to_xml("item", w);
+            }
+            w.close("instancesSet");
+            w.close("item");
+        }
+        w.close("reservationSet");
+    }
+}
+
+fn rows(ctx: &Ctx, filters: &Filters<Row>, views: Vec<ReservationView>) -> Vec<Row> {
+    let unseen = Arc::default();
     let one = |view: Arc<InstanceView>| One {
-        shown: render::instance::instance(&ctx.cloud, &view),
+        shown: if filters.is_empty() {
+            Arc::clone(&unseen)
+        } else {
+            Arc::new(render::instance::instance(&ctx.cloud, &view))
+        },
         view,
     };
-    Row {
+    let row = |view: ReservationView| Row {
         id: view.id.to_db(),
         reservation_id: view.id.to_string(),
         owner_id: view.account.to_string(),
         instances: view.instances.into_iter().map(one).collect(),
-    }
+    };
+    views.into_iter().map(row).collect()
 }
 
 /// What of the filters the database can look for by itself. A value that can't be parsed matches nothing,
@@ -124,5 +180,52 @@ fn columns(filters: &Filters<Row>) -> InstanceQuery {
         states: states.into_iter().filter_map(State::from_name).collect(),
         vpcs: vpcs.into_iter().filter_map(|text| id(text).ok()).collect(),
         subnets: subnets.into_iter().filter_map(|text| id(text).ok()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cumulet_wire::ec2::operations;
+
+    use super::*;
+    use crate::tests::World;
+
+    #[tokio::test]
+    async fn what_is_written_is_what_the_shapes_say() {
+        let world = World::new().await;
+        world
+            .run(
+                2,
+                "&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=%3Ca%3E",
+            )
+            .await;
+        world.run(1, "").await;
+        let info = operations::OPERATIONS
+            .iter()
+            .find(|info| info.name == "DescribeInstances");
+        let ctx = Ctx::new(
+            world.cloud.clone(),
+            world.who.clone(),
+            info.unwrap(),
+            "2016-11-15",
+        );
+        let filters = Filters::parse(&FILTERS, &[]).unwrap_or_else(|_| panic!("no filters"));
+        let input = DescribeInstancesRequest::default();
+        for (limit, next) in [(None, None), (Some(1), Some("token&"))] {
+            let page = async || {
+                let page = PageRequest { limit, after: None };
+                DescribeInstances::load(&ctx, &input, &filters, page)
+                    .await
+                    .unwrap()
+                    .rows
+            };
+            let next = || next.map(str::to_owned);
+            let shapes = DescribeInstances::render(&ctx, &input, page().await, next());
+            let written = DescribeInstances::write(&ctx, &input, page().await, next(), "id");
+            assert_eq!(written, respond(&ctx, "id", &shapes));
+        }
+        let none = DescribeInstances::render(&ctx, &input, Vec::new(), None);
+        let written = DescribeInstances::write(&ctx, &input, Vec::new(), None, "id");
+        assert_eq!(written, respond(&ctx, "id", &none));
     }
 }

@@ -10,10 +10,11 @@ use cumulet_wire::ec2::instances::{
 
 use crate::ec2::filter::{Def, Sink, Table, never, on, shown, some, text};
 
-/// An instance with the view that it was rendered from.
+/// An instance.
 pub(super) struct One {
     pub(super) view: Arc<InstanceView>,
-    pub(super) shown: Instance,
+    /// As it is shown; empty where there are no filters to look at it.
+    pub(super) shown: Arc<Instance>,
 }
 
 /// A reservation, or a part of one with a single instance while the filters look at it.
