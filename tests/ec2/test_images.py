@@ -69,7 +69,7 @@ def test_a_root_disk_is_at_least_as_large_as_its_image(fake_cloud: Cloud, accoun
     with refused("InvalidParameterValue"):
         run(account, ImageId=id, BlockDeviceMappings=mapping(0))
     run(account, ImageId=id, BlockDeviceMappings=mapping(5))
-    fake_cloud.run("image", "delete", id)
+    assert "in use" in fake_cloud.execute("image", "delete", id).stderr
 
 
 def test_list_and_delete_by_the_operator(fake_cloud: Cloud, account: Account, ec2, disk: Path):
