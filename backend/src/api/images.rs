@@ -17,7 +17,7 @@ use super::{Cloud, Page, PageRequest, Parts};
 use crate::{
     authority::authorise,
     entity::{image, instance},
-    store::{batch::missing, failed, tags},
+    store::{batch::missing, column, failed, tags},
 };
 
 /// The state of an image that can be launched.
@@ -102,13 +102,7 @@ pub async fn describe(
     }
     let rows = rows.all(conn).await.map_err(failed)?;
     if !query.ids.is_empty() && rows.len() < query.ids.len() {
-        let known: Vec<i64> = select
-            .select_only()
-            .column(image::Column::Id)
-            .into_tuple()
-            .all(conn)
-            .await
-            .map_err(failed)?;
+        let known: Vec<i64> = column(select.select_only().column(image::Column::Id), conn).await?;
         if let Some(id) = missing(&query.ids, |id| known.contains(&id.to_db())) {
             return Err(not_found(id));
         }

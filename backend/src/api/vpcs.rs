@@ -141,6 +141,12 @@ pub async fn describe_subnets(
 }
 
 /// How many addresses of each subnet are given out.
+#[derive(sea_orm::FromQueryResult)]
+struct Used {
+    subnet: i64,
+    n: i64,
+}
+
 async fn used(conn: &impl ConnectionTrait, subnets: &[i64]) -> Result<HashMap<i64, u64>> {
     let mut used = HashMap::new();
     for chunk in chunks(subnets) {
@@ -150,10 +156,10 @@ async fn used(conn: &impl ConnectionTrait, subnets: &[i64]) -> Result<HashMap<i6
             .column_as(interface::Column::Id.into_expr().count(), "n")
             .filter(interface::Column::Subnet.is_in(chunk))
             .group_by(interface::Column::Subnet);
-        let rows: Vec<(i64, i64)> = query.into_tuple().all(conn).await.map_err(failed)?;
+        let rows: Vec<Used> = query.into_model().all(conn).await.map_err(failed)?;
         used.extend(
             rows.into_iter()
-                .map(|(subnet, n)| (subnet, u64::try_from(n).unwrap_or(0))),
+                .map(|row| (row.subnet, u64::try_from(row.n).unwrap_or(0))),
         );
     }
     Ok(used)

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     entity::operation::{ActiveModel, Column, Entity, Model},
-    store::{Store, failed},
+    store::{Store, column, failed, first},
 };
 
 /// How long a step may take before another engine may run it.
@@ -235,15 +235,15 @@ pub(super) async fn lease(store: &Store, owner: &str, now: Timestamp, limit: u64
             .filter(Column::LeaseUntil.lt(now.0))
     };
     // A read first: an idle engine must not take the writer's turn.
-    let ids: Vec<i64> = due()
-        .select_only()
-        .column(Column::Id)
-        .order_by_asc(Column::NextAt)
-        .limit(limit)
-        .into_tuple()
-        .all(store.read())
-        .await
-        .map_err(failed)?;
+    let ids: Vec<i64> = column(
+        due()
+            .select_only()
+            .column(Column::Id)
+            .order_by_asc(Column::NextAt)
+            .limit(limit),
+        store.read(),
+    )
+    .await?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -275,16 +275,16 @@ pub(super) async fn lease(store: &Store, owner: &str, now: Timestamp, limit: u64
 /// When the next operation is due that nobody works on now. (A lease that runs out is found later, by a
 /// look without a reason.)
 pub(super) async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>> {
-    let next: Option<i64> = Entity::find()
-        .filter(Column::Status.eq("active"))
-        .filter(Column::LeaseUntil.lt(now.0))
-        .select_only()
-        .column(Column::NextAt)
-        .order_by_asc(Column::NextAt)
-        .into_tuple()
-        .one(store.read())
-        .await
-        .map_err(failed)?;
+    let next: Option<i64> = first(
+        Entity::find()
+            .filter(Column::Status.eq("active"))
+            .filter(Column::LeaseUntil.lt(now.0))
+            .select_only()
+            .column(Column::NextAt)
+            .order_by_asc(Column::NextAt),
+        store.read(),
+    )
+    .await?;
     Ok(next.map(Timestamp))
 }
 

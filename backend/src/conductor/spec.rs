@@ -30,7 +30,7 @@ use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
     },
-    store::failed,
+    store::{column, failed},
 };
 
 /// Ids in one `in (…)`: databases limit the parameters of a statement.
@@ -391,16 +391,16 @@ pub(super) async fn policy(conn: &impl ConnectionTrait, host: &HostId, id: i64) 
 /// The instances of a VPC that a host has to serve: placed there and not stopped. (A stopped instance's
 /// interface comes back with its start.)
 async fn instances_on(conn: &impl ConnectionTrait, host: &HostId, vpc: i64) -> Result<Vec<i64>> {
-    instance::Entity::find()
-        .select_only()
-        .column(instance::Column::Id)
-        .filter(instance::Column::Host.eq(host.0.as_str()))
-        .filter(instance::Column::Vpc.eq(vpc))
-        .filter(instance::Column::Claimed.eq(1))
-        .into_tuple()
-        .all(conn)
-        .await
-        .map_err(failed)
+    column(
+        instance::Entity::find()
+            .select_only()
+            .column(instance::Column::Id)
+            .filter(instance::Column::Host.eq(host.0.as_str()))
+            .filter(instance::Column::Vpc.eq(vpc))
+            .filter(instance::Column::Claimed.eq(1)),
+        conn,
+    )
+    .await
 }
 
 async fn group_policies(
@@ -453,16 +453,16 @@ async fn members(conn: &impl ConnectionTrait, group: SecurityGroupId) -> Result<
         .from(interface::Column::Id)
         .to(interface_group::Column::Interface)
         .into();
-    let found: Vec<i64> = interface::Entity::find()
-        .select_only()
-        .column(interface::Column::PrivateIp)
-        .join(JoinType::InnerJoin, relation)
-        .filter(interface_group::Column::SecurityGroup.eq(group.to_db()))
-        .order_by_asc(interface::Column::PrivateIp)
-        .into_tuple()
-        .all(conn)
-        .await
-        .map_err(failed)?;
+    let found: Vec<i64> = column(
+        interface::Entity::find()
+            .select_only()
+            .column(interface::Column::PrivateIp)
+            .join(JoinType::InnerJoin, relation)
+            .filter(interface_group::Column::SecurityGroup.eq(group.to_db()))
+            .order_by_asc(interface::Column::PrivateIp),
+        conn,
+    )
+    .await?;
     Ok(found.into_iter().map(address).collect())
 }
 

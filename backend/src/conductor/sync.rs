@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{Conductor, spec};
 use crate::{
     entity::{host_network, instance, metadata_push, vpc},
-    store::failed,
+    store::{column, failed, first},
 };
 
 /// The longest that the synchroniser goes without looking.
@@ -52,6 +52,12 @@ pub(super) async fn run(conductor: Conductor) {
     }
 }
 
+#[derive(sea_orm::FromQueryResult)]
+struct Generation {
+    id: i64,
+    policy_generation: i64,
+}
+
 /// Sends each host the policies that it has not confirmed.
 async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
     let (conn, now) = (conductor.store.read(), conductor.clock.now());
@@ -59,11 +65,12 @@ async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
     let generations: HashMap<i64, i64> = vpc::Entity::find()
         .select_only()
         .columns([vpc::Column::Id, vpc::Column::PolicyGeneration])
-        .into_tuple()
+        .into_model::<Generation>()
         .all(conn)
         .await
         .map_err(failed)?
         .into_iter()
+        .map(|row| (row.id, row.policy_generation))
         .collect();
     for pair in pairs {
         let wanted = generations.get(&pair.vpc).copied().unwrap_or(0);
@@ -131,23 +138,23 @@ async fn forget_if_empty(
     vpc: VpcId,
     generation: i64,
 ) -> Result<()> {
-    let one: Option<i64> = instance::Entity::find()
-        .select_only()
-        .column(instance::Column::Id)
-        .filter(instance::Column::Host.eq(host.0.as_str()))
-        .filter(instance::Column::Vpc.eq(vpc.to_db()))
-        .limit(1)
-        .into_tuple()
-        .one(conn)
-        .await
-        .map_err(failed)?;
-    let current: Option<i64> = vpc::Entity::find_by_id(vpc.to_db())
-        .select_only()
-        .column(vpc::Column::PolicyGeneration)
-        .into_tuple()
-        .one(conn)
-        .await
-        .map_err(failed)?;
+    let one: Option<i64> = first(
+        instance::Entity::find()
+            .select_only()
+            .column(instance::Column::Id)
+            .filter(instance::Column::Host.eq(host.0.as_str()))
+            .filter(instance::Column::Vpc.eq(vpc.to_db()))
+            .limit(1),
+        conn,
+    )
+    .await?;
+    let current: Option<i64> = first(
+        vpc::Entity::find_by_id(vpc.to_db())
+            .select_only()
+            .column(vpc::Column::PolicyGeneration),
+        conn,
+    )
+    .await?;
     if one.is_none() && current.is_none_or(|current| current <= generation) {
         host_network::Entity::delete_by_id((host.0.clone(), vpc.to_db()))
             .exec(conn)
@@ -163,16 +170,16 @@ async fn snapshots(conductor: &Conductor, asked: &mut HashMap<i64, (i64, Timesta
     asked.retain(|_, (_, at)| now.since(*at) < RESEND);
     let mut last = i64::MIN;
     loop {
-        let waiting: Vec<i64> = metadata_push::Entity::find()
-            .select_only()
-            .column(metadata_push::Column::Instance)
-            .filter(metadata_push::Column::Instance.gt(last))
-            .order_by_asc(metadata_push::Column::Instance)
-            .limit(SNAPSHOTS)
-            .into_tuple()
-            .all(conn)
-            .await
-            .map_err(failed)?;
+        let waiting: Vec<i64> = column(
+            metadata_push::Entity::find()
+                .select_only()
+                .column(metadata_push::Column::Instance)
+                .filter(metadata_push::Column::Instance.gt(last))
+                .order_by_asc(metadata_push::Column::Instance)
+                .limit(SNAPSHOTS),
+            conn,
+        )
+        .await?;
         // All of them, not the first ones alone: those of a host that does not answer hold up no other.
         let Some(end) = waiting.last().copied() else {
             return Ok(());
@@ -252,13 +259,13 @@ pub(super) async fn metadata_applied(
         .write(move |txn| {
             Box::pin(async move {
                 use instance::Column as C;
-                let current: Option<i64> = instance::Entity::find_by_id(instance.to_db())
-                    .select_only()
-                    .column(C::MetadataRevision)
-                    .into_tuple()
-                    .one(txn)
-                    .await
-                    .map_err(failed)?;
+                let current: Option<i64> = first(
+                    instance::Entity::find_by_id(instance.to_db())
+                        .select_only()
+                        .column(C::MetadataRevision),
+                    txn,
+                )
+                .await?;
                 if current.is_some_and(|current| current > revision) {
                     return Ok(());
                 }

@@ -1,12 +1,16 @@
 //! Opens the database: how SQLite is set up, and the migrations.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use cumulet_domain::Result;
 use cumulet_migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{Database, DatabaseConnection, DbBackend, ProxyDatabaseTrait};
 
-use super::{Store, failed, writer::Writer};
+use super::{
+    Store, failed,
+    sqlite::{Readers, Savepoints, WriteConnection},
+    writer::Writer,
+};
 
 /// Where the database is and how it is opened.
 #[derive(Clone, Debug)]
@@ -22,15 +26,35 @@ pub struct Options {
 /// # Errors
 /// When it can't be opened, or its schema can't be migrated (it is newer than this program).
 pub async fn connect(options: &Options) -> Result<Store> {
-    let url = format!("sqlite://{}?mode=rwc", options.path.display());
-    let writer = open(&url, 1).await?;
-    Migrator::up(&writer, None).await.map_err(failed)?;
-    let reader = open(&url, options.readers.max(1)).await?;
+    let connection = Arc::new(WriteConnection::open(&options.path)?);
+    let savepoints = proxy(Savepoints(connection.clone())).await?;
+    migrate(&connection, &savepoints).await?;
     Ok(Store {
-        reader,
-        writer: Arc::new(Writer::start(writer)),
+        reader: proxy(Readers::open(&options.path, options.readers)?).await?,
+        writer: Arc::new(Writer::start(connection, savepoints)?),
         keep: true,
     })
+}
+
+/// All that are pending, or none of them.
+async fn migrate(connection: &WriteConnection, savepoints: &DatabaseConnection) -> Result<()> {
+    connection.begin()?;
+    let done = Migrator::up(savepoints, None).await.map_err(failed);
+    match done.and_then(|()| connection.intact()) {
+        Ok(()) => connection.commit(),
+        Err(error) => {
+            connection.rollback();
+            Err(error)
+        }
+    }
+}
+
+/// A connection of sea-orm over one of ours.
+async fn proxy(database: impl ProxyDatabaseTrait + 'static) -> Result<DatabaseConnection> {
+    let database: Box<dyn ProxyDatabaseTrait> = Box::new(database);
+    Database::connect_proxy(DbBackend::Sqlite, Arc::new(database))
+        .await
+        .map_err(failed)
 }
 
 /// The migrations, oldest first, and whether each has been applied.
@@ -38,8 +62,8 @@ pub async fn connect(options: &Options) -> Result<Store> {
 /// # Errors
 /// When the database can't be opened.
 pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
-    let url = format!("sqlite://{}?mode=rwc", options.path.display());
-    let connection = open(&url, 1).await?;
+    let connection = Arc::new(WriteConnection::open(&options.path)?);
+    let connection = proxy(Savepoints(connection)).await?;
     let pending = Migrator::get_pending_migrations(&connection)
         .await
         .map_err(failed)?;
@@ -53,28 +77,4 @@ pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
         .iter()
         .map(|migration| (migration.name().to_owned(), false));
     Ok(applied.chain(pending).collect())
-}
-
-/// WAL, so that reads never wait for the writer; FULL, so that what is acknowledged survives power loss.
-async fn open(url: &str, connections: u32) -> Result<DatabaseConnection> {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .min_connections(connections)
-        .connect_timeout(Duration::from_secs(10))
-        .acquire_timeout(Duration::from_secs(10))
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-                .pragma("busy_timeout", "10000")
-                .pragma("foreign_keys", "ON")
-                .pragma("cache_size", "-8192")
-                .pragma("temp_store", "MEMORY")
-                .statement_cache_capacity(512)
-        });
-    let connection = Database::connect(options).await.map_err(failed)?;
-    connection.execute_unprepared("select 1").await.map_err(failed)?;
-    Ok(connection)
 }

@@ -7,6 +7,7 @@ pub mod groups;
 pub mod instances;
 pub mod networks;
 pub mod settings;
+mod sqlite;
 pub mod tags;
 mod versions;
 mod writer;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use cumulet_domain::{Error, Result, account::AccountId};
 use futures::future::BoxFuture;
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, SqlErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Select, SqlErr};
 
 pub use connect::{Options, connect, schema};
 pub use versions::Touches;
@@ -90,5 +91,24 @@ pub fn failed(error: DbErr) -> Error {
 
 /// Whether a statement failed because a unique key is taken.
 pub fn is_taken(error: &DbErr) -> bool {
-    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    sqlite::is_taken(error) || matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+}
+
+/// The one column that a query selects, of every row. (`into_tuple`, which says the same, is disallowed
+/// elsewhere: it mixes columns up where there are more than one, see [`sqlite`].)
+///
+/// # Errors
+/// Those of the database.
+#[allow(clippy::disallowed_methods)] // one column, by the type
+pub async fn column<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Vec<i64>> {
+    query.into_tuple().all(conn).await.map_err(failed)
+}
+
+/// The one column that a query selects, of the first row.
+///
+/// # Errors
+/// Those of the database.
+#[allow(clippy::disallowed_methods)] // one column, by the type
+pub async fn first<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Option<i64>> {
+    query.into_tuple().one(conn).await.map_err(failed)
 }

@@ -170,7 +170,7 @@ async fn taken(
         .column(column)
         .filter(scope)
         .filter(which);
-    let rows: Vec<i64> = query.into_tuple().all(txn).await.map_err(failed)?;
+    let rows: Vec<i64> = super::column(query, txn).await?;
     Ok(rows.into_iter().collect())
 }
 

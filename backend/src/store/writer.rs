@@ -6,14 +6,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use cumulet_domain::{Error, Result};
-use futures::{FutureExt as _, future::BoxFuture};
-use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use futures::{FutureExt as _, executor::block_on, future::BoxFuture};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     failed,
+    sqlite::WriteConnection,
     versions::{Touches, Versions},
 };
 
@@ -30,18 +29,26 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer on its own connection. It ends when the last handle is dropped.
-    pub(super) fn start(connection: DatabaseConnection) -> Self {
+    /// Starts the writer, on a thread of its own: statements run on it one after the other without
+    /// waiting for anybody. It ends when the last handle is dropped.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(super) fn start(connection: Arc<WriteConnection>, savepoints: DatabaseConnection) -> Result<Self> {
         let (queue, mut receiver) = mpsc::channel(QUEUE);
         let versions = Arc::new(Versions::new());
         let counted = versions.clone();
-        tokio::spawn(async move {
+        let serve = move || {
             let mut group = Vec::with_capacity(GROUP);
-            while receiver.recv_many(&mut group, GROUP).await > 0 {
-                commit(&connection, std::mem::take(&mut group), &counted).await;
+            while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
+                commit(&connection, &savepoints, std::mem::take(&mut group), &counted);
             }
-        });
-        Writer { queue, versions }
+        };
+        std::thread::Builder::new()
+            .name("database-writer".into())
+            .spawn(serve)
+            .map_err(|error| Error::internal(&error))?;
+        Ok(Writer { queue, versions })
     }
 
     /// The numbers of what was committed. They grow before anybody hears of a commit's success.
@@ -69,19 +76,16 @@ impl Writer {
 }
 
 /// Runs a group in one transaction and tells each its result.
-async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>, versions: &Versions) {
-    let outcome = async {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let transaction = connection.begin_with_options(options).await.map_err(failed)?;
-        for work in &mut group {
-            work.run(&transaction).await?;
-        }
-        transaction.commit().await.map_err(failed)
+fn commit(
+    connection: &WriteConnection,
+    savepoints: &DatabaseConnection,
+    mut group: Vec<Box<dyn Work>>,
+    versions: &Versions,
+) {
+    let outcome = together(connection, savepoints, &mut group);
+    if outcome.is_err() {
+        connection.rollback();
     }
-    .await;
     // Whatever became of it: one that failed may have been written all the same.
     for work in &group {
         versions.bump(work.touched());
@@ -91,11 +95,24 @@ async fn commit(connection: &DatabaseConnection, mut group: Vec<Box<dyn Work>>, 
     }
 }
 
+fn together(
+    connection: &WriteConnection,
+    savepoints: &DatabaseConnection,
+    group: &mut [Box<dyn Work>],
+) -> Result<()> {
+    connection.begin()?;
+    for work in group {
+        block_on(work.run(savepoints))?;
+        connection.intact()?;
+    }
+    connection.commit()
+}
+
 #[async_trait]
 trait Work: Send {
     /// Runs in a savepoint; an error of the work itself undoes that savepoint alone. The answer is an
     /// error only where the whole transaction is lost.
-    async fn run(&mut self, transaction: &DatabaseTransaction) -> Result<()>;
+    async fn run(&mut self, savepoints: &DatabaseConnection) -> Result<()>;
 
     /// What it may have changed, if its part of the transaction was kept.
     fn touched(&self) -> Touches;
@@ -118,11 +135,11 @@ where
     T: Send + 'static,
     F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
 {
-    async fn run(&mut self, transaction: &DatabaseTransaction) -> Result<()> {
+    async fn run(&mut self, savepoints: &DatabaseConnection) -> Result<()> {
         let Some(work) = self.work.take().filter(|_| !self.reply.is_closed()) else {
             return Ok(());
         };
-        let savepoint = transaction.begin().await.map_err(failed)?;
+        let savepoint = savepoints.begin().await.map_err(failed)?;
         // A panic is the end of one request, not of every write from then on.
         let result = AssertUnwindSafe(async { work(&savepoint).await })
             .catch_unwind()

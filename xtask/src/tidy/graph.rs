@@ -43,7 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Packages that a crate must not reach, however far away: `(names, those who may)`. The binary may.
 const REACH: &[(&[&str], &[&str])] = &[
     (
-        &["sea-orm", "sea-orm-migration", "sqlx", "sqlx-core"],
+        &["sea-orm", "sea-orm-migration", "sqlx", "sqlx-core", "rusqlite"],
         &["cumulet-backend", "cumulet-gateway", "cumulet-migrations"],
     ),
     (

@@ -24,7 +24,7 @@ const ONLY: &[Only] = &[
         why: "only the doors and the metadata service know the HTTP server",
     },
     Only {
-        names: &["sea_orm", "sea_orm_migration", "sea_query", "sqlx"],
+        names: &["sea_orm", "sea_orm_migration", "sea_query", "sqlx", "rusqlite"],
         within: &[
             "backend/src/api/",
             "backend/src/bootstrap/",

@@ -16,7 +16,7 @@ use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
     entity::{image, instance},
-    store::{batch::load_in, failed, instances, tags},
+    store::{batch::load_in, column, failed, instances, tags},
 };
 
 pub use instances::VISIBLE_AFTER_END;
@@ -181,7 +181,7 @@ pub async fn describe_reservations(
     if page.limit.is_some() {
         let keys = select.clone().select_only().column(C::Reservation).distinct();
         let keys = keys.order_by_asc(C::Reservation).limit(page.read_limit());
-        let keys: Vec<i64> = keys.into_tuple().all(conn).await.map_err(failed)?;
+        let keys: Vec<i64> = column(keys, conn).await?;
         let Some(last) = keys.last() else {
             return Ok(Page {
                 rows: Vec::new(),

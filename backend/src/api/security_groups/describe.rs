@@ -12,7 +12,7 @@ use crate::{
     entity::{security_group, security_group_rule},
     store::{
         batch::{load_in, missing},
-        failed, groups, networks, tags,
+        column, failed, groups, networks, tags,
     },
 };
 
@@ -117,7 +117,7 @@ pub async fn describe_rules(
     if !query.ids.is_empty() {
         select = select.filter(C::Id.is_in(query.ids.iter().map(|id| id.to_db())));
         let known = select.clone().select_only().column(C::Id);
-        let known: Vec<i64> = known.into_tuple().all(conn).await.map_err(failed)?;
+        let known: Vec<i64> = column(known, conn).await?;
         if let Some(id) = missing(&query.ids, |id| known.contains(&id.to_db())) {
             return Err(Error::NotFound {
                 kind: Kind::SecurityGroupRule,

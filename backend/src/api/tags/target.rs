@@ -102,7 +102,7 @@ macro_rules! owned_in {
             .filter(Column::Account.eq($account.to_db()))
             .filter(Column::Id.is_in($ids.iter().copied()))
             $(.filter($extra))*;
-        query.into_tuple::<i64>().all($conn).await.map_err(crate::store::failed)
+        crate::store::column(query, $conn).await
     }};
 }
 
