@@ -1,13 +1,22 @@
 //! The audit log: a row for every call that changes something, whether accepted or refused.
 
-use cumulet_domain::{Result, account::AccountId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Cloud, Parts};
+use cumulet_domain::{Result, account::AccountId, time::Timestamp};
+use futures::future::BoxFuture;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Cloud, Parts, SharedRng};
 use crate::{
     entity::audit_event,
-    store::{Touches, failed},
+    store::{Companion, Touches, failed},
 };
+
+/// Ids in one entry at the most.
+const MAX_IDS: usize = 20;
+
+/// Ids that are remembered while a call runs.
+const MAX_MADE: usize = 100;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +26,7 @@ pub struct AuditEntry {
     pub user_name: String,
     /// For instance `RunInstances`.
     pub action: String,
-    /// What it was about, as printed.
+    /// What it was about, as printed, with commas between.
     pub resource: Option<String>,
     /// `ok` or the door's error code.
     pub outcome: String,
@@ -25,31 +34,120 @@ pub struct AuditEntry {
     pub detail: Option<String>,
 }
 
-/// Writes an entry.
+impl AuditEntry {
+    fn row(self, rng: &SharedRng, now: Timestamp) -> audit_event::Model {
+        use rand::Rng as _;
+        let cut = |text: String| -> String { text.chars().take(255).collect() };
+        audit_event::Model {
+            id: rng.with(|rng| rng.next_u64()).cast_signed(),
+            at: now.0,
+            account: self.account.to_db(),
+            user_name: cut(self.user_name),
+            action: cut(self.action),
+            resource: self.resource.map(cut),
+            outcome: cut(self.outcome),
+            request_id: cut(self.request_id),
+            detail: self.detail,
+        }
+    }
+}
+
+/// Writes an entry in a transaction of its own.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn record(cloud: &Cloud, entry: AuditEntry) -> Result<()> {
-    use rand::Rng as _;
-    let cut = |text: String| -> String { text.chars().take(255).collect() };
-    let row = audit_event::Model {
-        id: cloud.rng.with(|rng| rng.next_u64()).cast_signed(),
-        at: cloud.now().0,
-        account: entry.account.to_db(),
-        user_name: cut(entry.user_name),
-        action: cut(entry.action),
-        resource: entry.resource.map(cut),
-        outcome: cut(entry.outcome),
-        request_id: cut(entry.request_id),
-        detail: entry.detail,
-    };
+    let row = entry.row(&cloud.rng, cloud.now());
     let write = cloud.store.write_touching(Touches::Nothing, move |txn| {
-        Box::pin(async move {
-            let insert = audit_event::Entity::insert(audit_event::ActiveModel::from(row));
-            insert.exec_without_returning(txn).await.map(drop).map_err(failed)
-        })
+        Box::pin(async move { insert(txn, row).await })
     });
     write.await
+}
+
+async fn insert(txn: &DatabaseTransaction, row: audit_event::Model) -> Result<()> {
+    let insert = audit_event::Entity::insert(audit_event::ActiveModel::from(row));
+    insert.exec_without_returning(txn).await.map(drop).map_err(failed)
+}
+
+/// The entry of a call that succeeds, on its way into the call's own transaction: a change and its entry
+/// are kept together or not at all, and share one commit.
+#[derive(Debug)]
+pub struct Note {
+    rng: SharedRng,
+    now: Timestamp,
+    request_id: String,
+    state: Mutex<NoteState>,
+}
+
+#[derive(Debug)]
+struct NoteState {
+    /// What is still to be written.
+    entry: Option<AuditEntry>,
+    made: Vec<String>,
+}
+
+impl Note {
+    /// A note of an entry that says how the call ends if it ends well.
+    pub fn new(cloud: &Cloud, entry: AuditEntry) -> Self {
+        let request_id = entry.request_id.clone();
+        let (entry, made) = (Some(entry), Vec::new());
+        Note {
+            rng: cloud.rng.clone(),
+            now: cloud.now(),
+            request_id,
+            state: Mutex::new(NoteState { entry, made }),
+        }
+    }
+
+    /// The call's request id.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn state(&self) -> MutexGuard<'_, NoteState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what the call makes or changes without having named it.
+    pub(super) fn made(&self, id: &dyn ToString) {
+        let made = &mut self.state().made;
+        if made.len() < MAX_MADE {
+            made.push(id.to_string());
+        }
+    }
+
+    /// What is still to be written, if the call has changed nothing or has failed.
+    pub fn left(&self) -> Option<AuditEntry> {
+        let mut state = self.state();
+        let made = std::mem::take(&mut state.made);
+        state.entry.take().map(|entry| with(entry, made))
+    }
+}
+
+impl Companion for Note {
+    fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>> {
+        // A call's second transaction, if there is one, needs no second entry.
+        let row = self.left().map(|entry| entry.row(&self.rng, self.now));
+        Box::pin(async move {
+            match row {
+                Some(row) => insert(txn, row).await,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// The ids that the call made, then those that it named.
+fn with(mut entry: AuditEntry, mut ids: Vec<String>) -> AuditEntry {
+    let named = entry.resource.iter().flat_map(|named| named.split(','));
+    for id in named {
+        if !ids.iter().any(|known| known == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    ids.truncate(MAX_IDS);
+    entry.resource = (!ids.is_empty()).then(|| ids.join(","));
+    entry
 }
 
 /// The newest entries of an account, the newest first. For the operator.

@@ -135,6 +135,7 @@ async fn insert(
         created_at: cloud.now().0,
     };
     let view = KeyPairView { row, tags: new_tags };
+    cloud.made(&view.id());
     let (kept, account) = (view.clone(), who.account);
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
@@ -195,7 +196,7 @@ pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> R
 /// Those of the database.
 pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result<Option<KeyPairView>> {
     authorise(who, "DeleteKeyPair", true)?;
-    let account = who.account;
+    let (account, call) = (who.account, cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
             let own = key_pair::Entity::find().filter(key_pair::Column::Account.eq(account.to_db()));
@@ -213,7 +214,9 @@ pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result
             let mut tags_of = tags::of(txn, Kind::KeyPair, &[row.id]).await?;
             tags::remove(txn, Kind::KeyPair, &[row.id]).await?;
             let tags = tags_of.remove(&row.id).unwrap_or_default();
-            Ok(Some(KeyPairView { row, tags }))
+            let view = KeyPairView { row, tags };
+            call.made(&view.id());
+            Ok(Some(view))
         })
     });
     write.await

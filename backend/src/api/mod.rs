@@ -103,6 +103,8 @@ pub struct Cloud {
     pub credentials: accounts::CredentialCache,
     /// Instances that were looked up lately.
     pub instances: instances::InstanceCache,
+    /// The audit log's entry of the call that this handle is for.
+    note: Option<Arc<audit_log::Note>>,
 }
 
 impl Cloud {
@@ -118,6 +120,23 @@ impl Cloud {
             config: Arc::new(config),
             credentials: parts.credentials,
             instances: instances::InstanceCache::default(),
+            note: None,
+        }
+    }
+
+    /// A handle for one call, whose changes take the call's entry in the audit log along.
+    pub fn noting(&self, note: Arc<audit_log::Note>) -> Self {
+        Cloud {
+            store: self.store.with(note.clone()),
+            note: Some(note),
+            ..self.clone()
+        }
+    }
+
+    /// For the audit log: an id that the call makes or changes without having named it.
+    fn made(&self, id: &dyn ToString) {
+        if let Some(note) = &self.note {
+            note.made(id);
         }
     }
 

@@ -27,6 +27,11 @@ impl Wake {
         self.0.sync.notify_one();
     }
 
+    /// Hosts may have something to hear of, but no operation waits.
+    pub fn hosts(&self) {
+        self.0.sync.notify_one();
+    }
+
     pub(super) async fn engine(&self) {
         self.0.engine.notified().await;
     }

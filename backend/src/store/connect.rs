@@ -33,6 +33,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
         reader: proxy(Readers::open(&options.path, options.readers)?).await?,
         writer: Arc::new(Writer::start(connection, savepoints)?),
         keep: true,
+        companion: None,
     })
 }
 

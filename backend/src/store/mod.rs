@@ -16,7 +16,10 @@ use std::sync::Arc;
 
 use cumulet_domain::{Error, Result, account::AccountId};
 use futures::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Select, SqlErr};
+use sea_orm::{
+    Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, IdenStatic as _,
+    QueryResult, Select, SqlErr, sea_query::Query,
+};
 
 pub use connect::{Options, connect, schema};
 pub use versions::Touches;
@@ -27,6 +30,13 @@ pub struct Store {
     reader: DatabaseConnection,
     writer: Arc<writer::Writer>,
     keep: bool,
+    companion: Option<Arc<dyn Companion>>,
+}
+
+/// Something that goes into the transaction of whatever is written through a handle.
+pub trait Companion: std::fmt::Debug + Send + Sync {
+    /// Writes it, after the work itself has succeeded and in the same transaction.
+    fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>>;
 }
 
 impl Store {
@@ -48,6 +58,15 @@ impl Store {
     pub fn rehearsal(&self) -> Store {
         Store {
             keep: false,
+            companion: None,
+            ..self.clone()
+        }
+    }
+
+    /// A handle whose transactions take `companion` along.
+    pub fn with(&self, companion: Arc<dyn Companion>) -> Store {
+        Store {
+            companion: Some(companion),
             ..self.clone()
         }
     }
@@ -76,7 +95,17 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        self.writer.run(self.keep, touches, work).await
+        let Some(companion) = self.companion.clone() else {
+            return self.writer.run(self.keep, touches, work).await;
+        };
+        let both = self.writer.run(self.keep, touches, move |txn| {
+            Box::pin(async move {
+                let value = work(txn).await?;
+                companion.write(txn).await?;
+                Ok(value)
+            })
+        });
+        both.await
     }
 }
 
@@ -102,6 +131,23 @@ pub fn is_taken(error: &DbErr) -> bool {
 #[allow(clippy::disallowed_methods)] // one column, by the type
 pub async fn column<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Vec<i64>> {
     query.into_tuple().all(conn).await.map_err(failed)
+}
+
+/// One column of the rows that a condition is true of, without the cost of a `find()` that names every
+/// column first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn ids<E: EntityTrait>(
+    conn: &impl ConnectionTrait,
+    column: E::Column,
+    which: Condition,
+) -> Result<Vec<i64>> {
+    let mut select = Query::select();
+    select.column(column).from(E::default()).cond_where(which);
+    let rows = conn.query_all(&select).await.map_err(failed)?;
+    let value = |row: QueryResult| row.try_get("", column.as_str()).map_err(failed);
+    rows.into_iter().map(value).collect()
 }
 
 /// The one column that a query selects, of the first row.

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use cumulet_domain::{Error, Result};
 use rusqlite::{
     Connection,
+    config::DbConfig,
     types::{ToSqlOutput, ValueRef},
 };
 use sea_orm::{
@@ -62,6 +63,10 @@ fn open(path: &Path, query_only: bool) -> Result<Connection> {
         .busy_timeout(Duration::from_secs(10))
         .map_err(unavailable)?;
     connection.set_prepared_statement_cache_capacity(PREPARED);
+    // Else a statement is prepared anew whenever a value might call for another plan.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(unavailable)?;
     Ok(connection)
 }
 

@@ -1,7 +1,5 @@
 //! What an action is given besides its parameters.
 
-use std::sync::{Mutex, PoisonError};
-
 use cumulet_backend::api::{ClientToken, Cloud};
 use cumulet_domain::{
     Error, Result,
@@ -27,7 +25,6 @@ pub(crate) struct Ctx {
     pub(crate) token: Option<ClientToken>,
     /// A hash of what is asked, without what may differ between pages.
     pub(crate) listing: [u8; 32],
-    touched: Mutex<Vec<String>>,
 }
 
 impl Ctx {
@@ -40,21 +37,7 @@ impl Ctx {
             version: version.to_owned(),
             token: None,
             listing: [0; 32],
-            touched: Mutex::default(),
         }
-    }
-
-    /// Remembers for the audit log what the request made or changed.
-    pub(crate) fn touched(&self, id: impl ToString) {
-        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        if touched.len() < 100 {
-            touched.push(id.to_string());
-        }
-    }
-
-    /// What was remembered.
-    pub(crate) fn all_touched(&self) -> Vec<String> {
-        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The account's number as EC2 shows it.

@@ -1,8 +1,13 @@
 //! What comes before and after every action: is it known, is it allowed, are its members supported,
 //! is it only a rehearsal, was it asked before; and the audit log.
 
+use std::sync::Arc;
+
 use cumulet_backend::{
-    api::{ClientToken, Cloud, audit_log},
+    api::{
+        ClientToken, Cloud,
+        audit_log::{self, AuditEntry, Note},
+    },
     authority,
 };
 use cumulet_domain::{Kind, account::Principal};
@@ -41,10 +46,12 @@ pub(crate) async fn serve(
     };
     let version = ec2_version(query.get("Version"))?;
     let rehearse = info.dry_run && is_true(query.get("DryRun"));
-    let cloud_used = if rehearse {
-        cloud.rehearsal()
-    } else {
-        cloud.clone()
+    let note = (info.access == Access::Write && !rehearse)
+        .then(|| Arc::new(Note::new(cloud, entry(&who, info, query, request_id))));
+    let cloud_used = match &note {
+        _ if rehearse => cloud.rehearsal(),
+        Some(note) => cloud.noting(note.clone()),
+        None => cloud.clone(),
     };
     let mut ctx = Ctx::new(cloud_used, who, info, version);
     ctx.listing = hash::request(query, &["NextToken", "MaxResults"]);
@@ -55,8 +62,8 @@ pub(crate) async fn serve(
     if rehearse {
         return outcome.and_then(|_| Err(dry_run()));
     }
-    if info.access == Access::Write {
-        audit(cloud, &ctx, query, request_id, &outcome).await;
+    if let Some(note) = note {
+        audit(cloud, &note, &ctx, query, &outcome).await;
     }
     outcome
 }
@@ -88,50 +95,46 @@ fn client_token(info: &OperationInfo, query: &Query<'_>) -> Option<ClientToken> 
     })
 }
 
-/// One row for every mutating call, accepted or refused. The call's outcome does not depend on it: what
-/// was done is done, and a failure to log it is itself logged.
-async fn audit(
-    cloud: &Cloud,
-    ctx: &Ctx,
-    query: &Query<'_>,
-    request_id: &str,
-    outcome: &Result<String, Fault>,
-) {
-    let (code, detail) = match outcome {
-        Ok(_) => ("ok".to_owned(), None),
-        Err(fault) => {
-            let answer = fault.answer();
-            (answer.code.into_owned(), Some(answer.message))
-        }
-    };
-    let entry = audit_log::AuditEntry {
-        account: ctx.who.account,
-        user_name: ctx.who.user_name.clone(),
-        action: ctx.info.permission.to_owned(),
-        resource: resources(ctx, query),
-        outcome: code,
+/// The audit log's entry of a call that ends well.
+fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &str) -> AuditEntry {
+    let named: Vec<&str> = query
+        .iter()
+        .map(|(_, value)| value)
+        .filter(|value| value.len() < 64 && Kind::of(value).is_some())
+        .take(AUDITED_IDS)
+        .collect();
+    AuditEntry {
+        account: who.account,
+        user_name: who.user_name.clone(),
+        action: info.permission.to_owned(),
+        resource: (!named.is_empty()).then(|| named.join(",")),
+        outcome: "ok".to_owned(),
         request_id: request_id.to_owned(),
-        detail,
-    };
-    if let Err(error) = audit_log::record(cloud, entry).await {
-        tracing::error!(request_id, %error, "the audit log could not be written");
+        detail: None,
     }
 }
 
-/// The ids that the request made, then those that it named.
-fn resources(ctx: &Ctx, query: &Query<'_>) -> Option<String> {
-    let mut ids = ctx.all_touched();
-    let named = query
-        .iter()
-        .map(|(_, value)| value)
-        .filter(|value| value.len() < 64 && Kind::of(value).is_some());
-    for id in named {
-        if !ids.iter().any(|known| known == id) {
-            ids.push(id.to_owned());
+/// One row for every mutating call, accepted or refused. A change has taken its entry along; here it is
+/// written for a call that changed nothing or was refused, whose outcome does not depend on it: a failure
+/// to log it is itself logged.
+async fn audit(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome: &Result<String, Fault>) {
+    let left = note.left();
+    let left = match outcome {
+        Ok(_) => left,
+        Err(fault) => {
+            let answer = fault.answer();
+            let again = || entry(&ctx.who, ctx.info, query, note.request_id());
+            Some(AuditEntry {
+                outcome: answer.code.into_owned(),
+                detail: Some(answer.message),
+                ..left.unwrap_or_else(again)
+            })
         }
+    };
+    let Some(left) = left else { return };
+    if let Err(error) = audit_log::record(cloud, left).await {
+        tracing::error!(request_id = note.request_id(), %error, "the audit log could not be written");
     }
-    ids.truncate(AUDITED_IDS);
-    (!ids.is_empty()).then(|| ids.join(","))
 }
 
 #[cfg(test)]

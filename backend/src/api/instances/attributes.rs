@@ -63,7 +63,7 @@ pub async fn modify_attribute(
         })
     });
     write.await?;
-    cloud.wake.now();
+    cloud.wake.hosts();
     Ok(())
 }
 

@@ -91,6 +91,8 @@ impl<'a> Launch<'a> {
         .await?;
         let rows: Vec<_> = (0..count).map(|index| self.instance(&plan, index)).collect();
         self.insert(txn, &rows).await?;
+        self.cloud.made(&self.reservation);
+        rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
         let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &rows, self.now).await?;
         self.tag(txn, &rows, &interfaces).await?;
         let operation = |row| {

@@ -73,6 +73,6 @@ pub async fn modify_metadata_options(
         })
     });
     write.await?;
-    cloud.wake.now();
+    cloud.wake.hosts();
     get(cloud, who, "ModifyInstanceMetadataOptions", id).await
 }

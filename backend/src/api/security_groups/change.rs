@@ -56,11 +56,13 @@ pub async fn authorize(
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             tags::insert(txn, account, Kind::SecurityGroupRule, &ids, &new_tags).await?;
             groups::bump_policy(txn, [group.vpc]).await?;
-            rules::views(txn, rows).await
+            let views = rules::views(txn, rows).await?;
+            views.iter().for_each(|rule| cloud_of.made(&rule.id));
+            Ok(views)
         })
     });
     let views = write.await?;
-    cloud.wake.now();
+    cloud.wake.hosts();
     Ok(views)
 }
 
@@ -214,12 +216,13 @@ pub async fn revoke(
     {
         return Err(missing());
     }
-    let (account, which) = (who.account, which.clone());
+    let (account, which, call) = (who.account, which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
             let group = group::find(txn, account, &which).await?;
             let rows = chosen(txn, account, &group, direction, &what).await?;
             let views = rules::views(txn, rows).await?;
+            views.iter().for_each(|rule| call.made(&rule.id));
             let ids: Vec<i64> = views.iter().map(|rule| rule.id.to_db()).collect();
             let delete = security_group_rule::Entity::delete_many()
                 .filter(security_group_rule::Column::Id.is_in(ids.clone()));
@@ -230,7 +233,7 @@ pub async fn revoke(
         })
     });
     let views = write.await?;
-    cloud.wake.now();
+    cloud.wake.hosts();
     Ok(views)
 }
 

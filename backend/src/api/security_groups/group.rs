@@ -98,6 +98,7 @@ async fn insert(
             failed(error)
         }
     })?;
+    cloud.made(&id);
     let egress = groups::rule_row(&cloud.rng, now, account, id, egress_to_everywhere(), "")?;
     groups::insert_rules(txn, vec![egress]).await?;
     tags::insert(txn, account, Kind::SecurityGroup, &[row.id], &new.tags).await?;
@@ -128,16 +129,18 @@ async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) 
 /// rule names it.
 pub async fn delete(cloud: &Cloud, who: &Principal, which: &GroupName) -> Result<SecurityGroupId> {
     authorise(who, "DeleteSecurityGroup", true)?;
-    let (account, which) = (who.account, which.clone());
+    let (account, which, call) = (who.account, which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
             let row = find(txn, account, &which).await?;
             remove(txn, &row).await?;
-            Ok(SecurityGroupId::from_db(row.id))
+            let id = SecurityGroupId::from_db(row.id);
+            call.made(&id);
+            Ok(id)
         })
     });
     let id = write.await?;
-    cloud.wake.now();
+    cloud.wake.hosts();
     Ok(id)
 }
 

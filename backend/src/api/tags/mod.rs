@@ -9,16 +9,16 @@ use cumulet_domain::{
     tag::{MAX_TAGS, Tag},
 };
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::OnConflict,
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
-    entity::tag,
-    store::{Touches, failed, instances, tags},
+    entity::{instance, tag},
+    store::{self, Touches, failed, first, instances, tags},
 };
 
 pub use target::TagTarget;
@@ -91,8 +91,9 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
             changed(txn, &targets).await
         })
     });
-    write.await?;
-    cloud.wake.now();
+    if write.await? {
+        cloud.wake.hosts();
+    }
     Ok(())
 }
 
@@ -129,8 +130,9 @@ pub async fn delete(
             changed(txn, &targets).await
         })
     });
-    write.await?;
-    cloud.wake.now();
+    if write.await? {
+        cloud.wake.hosts();
+    }
     Ok(())
 }
 
@@ -186,26 +188,41 @@ async fn upsert(
 
 /// No resource has too many tags now.
 async fn check_count(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<()> {
+    let max = MAX_TAGS as u64;
     for (kind, ids) in target::by_kind(targets) {
-        let all = tags::of(txn, kind, &ids).await?;
-        if all.values().any(|tags| tags.len() > MAX_TAGS) {
-            return Err(Error::LimitExceeded {
-                limit: Limit::Tags,
-                max: MAX_TAGS as u64,
-            });
+        let over = tag::Entity::find()
+            .select_only()
+            .column(tag::Column::Resource)
+            .filter(tag::Column::Resource.is_in(ids))
+            .filter(tag::Column::Kind.eq(kind.resource_type()))
+            .group_by(tag::Column::Resource)
+            .having(tag::Column::Key.count().gt(max));
+        if first(over, txn).await?.is_some() {
+            let limit = Limit::Tags;
+            return Err(Error::LimitExceeded { limit, max });
         }
     }
     Ok(())
 }
 
-/// Instances can read their own tags.
-async fn changed(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<()> {
+/// Instances can read their own tags, where their options say so. (What a host has of the others' tags
+/// goes out of date; it gets the present ones together with the options that let them be read.) The
+/// answer says whether a host has to hear of it.
+async fn changed(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<bool> {
     let instances: Vec<i64> = targets
         .iter()
         .filter(|target| target.kind == Kind::Instance)
         .map(|target| target.number)
         .collect();
-    instances::bump_metadata(txn, &instances).await
+    if instances.is_empty() {
+        return Ok(false);
+    }
+    let readers = Condition::all()
+        .add(instance::Column::Id.is_in(instances))
+        .add(instance::Column::HttpTags.eq(1));
+    let readers = store::ids::<instance::Entity>(txn, instance::Column::Id, readers).await?;
+    instances::bump_metadata(txn, &readers).await?;
+    Ok(!readers.is_empty())
 }
 
 /// Tags in the order of their resources.

@@ -8,7 +8,7 @@ use cumulet_domain::{
     id::{Id, Resource, marker},
     time::Timestamp,
 };
-use sea_orm::{ConnectionTrait, QueryFilter, QuerySelect};
+use sea_orm::{Condition, ConnectionTrait};
 
 use crate::store::instances;
 
@@ -94,15 +94,13 @@ pub(super) async fn check_owned(
 /// Those of the ids that the account owns.
 macro_rules! owned_in {
     ($conn:expr, $account:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
-        use sea_orm::{ColumnTrait as _, EntityTrait as _};
+        use sea_orm::ColumnTrait as _;
         use crate::entity::$entity::{Column, Entity};
-        let query = Entity::find()
-            .select_only()
-            .column(Column::Id)
-            .filter(Column::Account.eq($account.to_db()))
-            .filter(Column::Id.is_in($ids.iter().copied()))
-            $(.filter($extra))*;
-        crate::store::column(query, $conn).await
+        let which = Condition::all()
+            .add(Column::Account.eq($account.to_db()))
+            .add(Column::Id.is_in($ids.iter().copied()))
+            $(.add($extra))*;
+        crate::store::ids::<Entity>($conn, Column::Id, which).await
     }};
 }
 

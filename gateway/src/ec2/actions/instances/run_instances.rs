@@ -34,8 +34,6 @@ impl Action for RunInstances {
         spec.root_volume_gib = root;
         spec.client_token = ctx.token.clone();
         let made = instances::launch(&ctx.cloud, &ctx.who, spec).await?;
-        ctx.touched(made.id);
-        made.instances.iter().for_each(|view| ctx.touched(view.id()));
         Ok(render::instance::reservation(&ctx.cloud, &made))
     }
 }

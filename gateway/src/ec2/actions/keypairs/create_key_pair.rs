@@ -38,7 +38,6 @@ impl Action for CreateKeyPair {
         let tags = tags_for("key-pair", input.tag_specifications)?;
         let name = input.key_name.unwrap_or_default();
         let made = key_pairs::create(&ctx.cloud, &ctx.who, &name, key_type, tags).await?;
-        ctx.touched(made.view.id());
         Ok(KeyPair {
             key_pair_id: Some(made.view.id().to_string()),
             tags: shown_tags(&made.view.tags),

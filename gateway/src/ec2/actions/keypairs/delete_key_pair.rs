@@ -26,9 +26,6 @@ impl Action for DeleteKeyPair {
             (None, None) => return Err(Fault::missing("KeyName")),
         };
         let gone = key_pairs::delete(&ctx.cloud, &ctx.who, which).await?;
-        if let Some(view) = &gone {
-            ctx.touched(view.id());
-        }
         Ok(DeleteKeyPairResult {
             r#return: Some(true),
             key_pair_id: gone.map(|view| view.id().to_string()),

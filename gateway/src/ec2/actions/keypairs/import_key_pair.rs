@@ -19,7 +19,6 @@ impl Action for ImportKeyPair {
         let name = input.key_name.unwrap_or_default();
         let material = input.public_key_material.unwrap_or_default();
         let made = key_pairs::import(&ctx.cloud, &ctx.who, &name, &material.0, tags).await?;
-        ctx.touched(made.id());
         Ok(ImportKeyPairResult {
             key_pair_id: Some(made.id().to_string()),
             tags: shown_tags(&made.tags),

@@ -24,7 +24,6 @@ impl Action for CreateSecurityGroup {
             tags: tags_for("security-group", input.tag_specifications)?,
         };
         let made = security_groups::create(&ctx.cloud, &ctx.who, new).await?;
-        ctx.touched(made.id());
         let group_id = made.id().to_string();
         Ok(CreateSecurityGroupResult {
             tags: shown_tags(&made.tags),

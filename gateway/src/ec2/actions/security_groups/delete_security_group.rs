@@ -17,7 +17,6 @@ impl Action for DeleteSecurityGroup {
     async fn run(ctx: &Ctx, input: DeleteSecurityGroupRequest) -> Result<DeleteSecurityGroupResult, Fault> {
         let which = group(input.group_id.as_deref(), input.group_name)?;
         let gone = security_groups::delete(&ctx.cloud, &ctx.who, &which).await?;
-        ctx.touched(gone);
         Ok(DeleteSecurityGroupResult {
             r#return: Some(true),
             group_id: Some(gone.to_string()),

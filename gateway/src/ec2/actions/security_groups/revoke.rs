@@ -92,7 +92,6 @@ async fn remove(
     what: Revoke,
 ) -> Result<Vec<RevokedSecurityGroupRule>, Fault> {
     let gone = security_groups::revoke(&ctx.cloud, &ctx.who, which, direction, what).await?;
-    gone.iter().for_each(|view| ctx.touched(view.id));
     Ok(gone.into_iter().map(revoked).collect())
 }
 
