@@ -13,8 +13,8 @@ use sea_orm::{
 
 use super::journal;
 use crate::{
-    entity::{account, host, instance, interface, interface_group, operation, tag, vpc},
-    store::failed,
+    entity::{account, host, instance, interface, interface_group, operation, tag},
+    store::{failed, groups},
 };
 
 /// The state after an event, by the one transition function.
@@ -95,7 +95,7 @@ pub(super) async fn stopped(
     let state = moved(&row, Event::Halted)?;
     give_back(conn, &row, 0).await?;
     // Its interface is no part of what its host enforces any more.
-    policy_changed(conn, row.vpc).await?;
+    groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
     change.state = Set(state.name().into());
     change.claimed = Set(0);
@@ -131,7 +131,7 @@ pub(super) async fn terminated(
         .exec(conn)
         .await
         .map_err(failed)?;
-    policy_changed(conn, row.vpc).await?;
+    groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
     change.state = Set(state.name().into());
     change.host = Set(None);
@@ -194,20 +194,6 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
     }
     interface::Entity::delete_many()
         .filter(interface::Column::Instance.eq(instance))
-        .exec(conn)
-        .await
-        .map_err(failed)
-        .map(drop)
-}
-
-/// Hosts with instances of the VPC have something new to enforce.
-async fn policy_changed(conn: &impl ConnectionTrait, id: i64) -> Result<()> {
-    vpc::Entity::update_many()
-        .col_expr(
-            vpc::Column::PolicyGeneration,
-            Expr::col(vpc::Column::PolicyGeneration).add(1),
-        )
-        .filter(vpc::Column::Id.eq(id))
         .exec(conn)
         .await
         .map_err(failed)

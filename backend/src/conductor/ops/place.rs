@@ -5,6 +5,7 @@ use std::{sync::PoisonError, time::Duration};
 
 use cumulet_domain::{Error, Result, id::HostId};
 use sea_orm::{
+    ActiveValue::Set,
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
     sea_query::{Expr, OnConflict},
 };
@@ -12,9 +13,9 @@ use sea_orm::{
 use super::{Cause, Round, command, give_up};
 use crate::{
     conductor::journal::{self, OperationKind, Step},
-    entity::{host, host_network, instance, operation, vpc},
+    entity::{host, host_network, instance, operation},
     scheduler::{self, Request},
-    store::failed,
+    store::{failed, groups},
 };
 
 /// How long until a placement that may come to pass is tried again.
@@ -203,9 +204,9 @@ async fn settle(
 /// The host has to do with the VPC from now on, and the VPC's policy there has changed.
 async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<()> {
     let network = host_network::ActiveModel {
-        host: sea_orm::ActiveValue::Set(id.to_owned()),
-        vpc: sea_orm::ActiveValue::Set(row.vpc),
-        applied_generation: sea_orm::ActiveValue::Set(0),
+        host: Set(id.to_owned()),
+        vpc: Set(row.vpc),
+        applied_generation: Set(0),
     };
     let keys = [host_network::Column::Host, host_network::Column::Vpc];
     host_network::Entity::insert(network)
@@ -213,14 +214,5 @@ async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str)
         .exec_without_returning(conn)
         .await
         .map_err(failed)?;
-    vpc::Entity::update_many()
-        .col_expr(
-            vpc::Column::PolicyGeneration,
-            Expr::col(vpc::Column::PolicyGeneration).add(1),
-        )
-        .filter(vpc::Column::Id.eq(row.vpc))
-        .exec(conn)
-        .await
-        .map_err(failed)
-        .map(drop)
+    groups::bump_policy(conn, [row.vpc]).await
 }
