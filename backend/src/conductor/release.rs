@@ -57,11 +57,6 @@ pub(super) async fn running(
     instance::Entity::update_many()
         .col_expr(instance::Column::State, Expr::value(state.name()))
         .col_expr(instance::Column::RunningSince, Expr::value(now.0))
-        // The launch brought the snapshot along; a change since then waits in its own queue.
-        .col_expr(
-            instance::Column::MetadataApplied,
-            Expr::col(instance::Column::MetadataRevision),
-        )
         .col_expr(instance::Column::ReasonCode, Expr::value(Option::<String>::None))
         .col_expr(
             instance::Column::ReasonMessage,

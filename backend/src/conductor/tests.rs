@@ -490,5 +490,5 @@ async fn rules_and_metadata_reach_a_running_instances_host() {
         revision: snapshot.revision,
     })
     .await;
-    until("it is applied", async || rig.view(id).await.metadata_applied()).await;
+    until("it is applied", async || !rig.view(id).await.metadata_pending).await;
 }

@@ -1,6 +1,9 @@
 //! Instances as they are: rows first, then what belongs to all of them, one query a table.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use cumulet_domain::{
     Kind, Result,
@@ -251,9 +254,15 @@ pub(super) async fn views(
 ) -> Result<Vec<Arc<InstanceView>>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let alive = |row: &&instance::Model| row.state != State::Terminated.name();
+    let runs = |row: &&instance::Model| row.state == State::Running.name();
     let with_interfaces: Vec<i64> = rows.iter().filter(alive).map(|row| row.id).collect();
     let mut interfaces = interfaces(conn, &with_interfaces).await?;
     let mut tags = tags::of(conn, Kind::Instance, &ids).await?;
+    let running: Vec<i64> = rows.iter().filter(runs).map(|row| row.id).collect();
+    let pending: HashSet<i64> = load_in!(conn, metadata_push, Instance, &running)
+        .into_iter()
+        .map(|push| push.instance)
+        .collect();
     let mut images: Vec<i64> = rows.iter().map(|row| row.image).collect();
     images.sort_unstable();
     images.dedup();
@@ -266,6 +275,7 @@ pub(super) async fn views(
             interfaces: interfaces.remove(&row.id).unwrap_or_default(),
             tags: tags.remove(&row.id).unwrap_or_default(),
             image: images.get(&row.image).cloned(),
+            metadata_pending: pending.contains(&row.id),
             row,
         })
     };
