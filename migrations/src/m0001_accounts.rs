@@ -71,7 +71,8 @@ impl MigrationTrait for Migration {
             text_null("detail"),
         ];
         table(m, "audit_log", audit, &["id"]).await?;
-        index(m, "audit_log", &["account", "at"], false).await
+        index(m, "audit_log", &["account", "at"], false).await?;
+        index(m, "audit_log", &["at"], false).await
     }
 
     async fn down(&self, m: &SchemaManager) -> Result<(), DbErr> {
