@@ -302,6 +302,20 @@ pub(super) async fn proceed(
     Ok(done.rows_affected == 1)
 }
 
+/// Like [`proceed`], in a transaction of its own.
+pub(super) async fn go_on(
+    store: &Store,
+    operation: &Model,
+    step: Step,
+    attempts: i64,
+    next_at: Timestamp,
+) -> Result<bool> {
+    let operation = operation.clone();
+    store
+        .write(move |txn| Box::pin(async move { proceed(txn, &operation, step, attempts, next_at).await }))
+        .await
+}
+
 /// Gives the lease back, and lets the operation run the same step at `next_at`.
 pub(super) async fn postpone(store: &Store, id: i64, next_at: Timestamp) -> Result<()> {
     store

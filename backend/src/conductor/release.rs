@@ -29,11 +29,16 @@ pub(super) fn moved(row: &instance::Model, event: Event) -> Result<State> {
     })
 }
 
-/// The instance of an operation, while the operation still speaks for it.
-async fn subject(
+/// Ends an operation that has come to its end; its instance, if the operation was under way and still
+/// speaks for it.
+async fn finished(
     conn: &impl ConnectionTrait,
     operation: &operation::Model,
+    now: Timestamp,
 ) -> Result<Option<instance::Model>> {
+    if !journal::finish(conn, operation.id, None, now).await? {
+        return Ok(None);
+    }
     let row = instance::Entity::find_by_id(operation.instance)
         .one(conn)
         .await
@@ -47,10 +52,7 @@ pub(super) async fn running(
     operation: &operation::Model,
     now: Timestamp,
 ) -> Result<()> {
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(());
-    }
-    let Some(row) = subject(conn, operation).await? else {
+    let Some(row) = finished(conn, operation, now).await? else {
         return Ok(());
     };
     let state = moved(&row, Event::Launched)?;
@@ -81,10 +83,7 @@ pub(super) async fn stopped(
     reason: Option<StateReason>,
     now: Timestamp,
 ) -> Result<()> {
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(());
-    }
-    let Some(row) = subject(conn, operation).await? else {
+    let Some(row) = finished(conn, operation, now).await? else {
         return Ok(());
     };
     let state = moved(&row, Event::Halted)?;
@@ -106,10 +105,7 @@ pub(super) async fn terminated(
     operation: &operation::Model,
     now: Timestamp,
 ) -> Result<()> {
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(());
-    }
-    let Some(row) = subject(conn, operation).await? else {
+    let Some(row) = finished(conn, operation, now).await? else {
         return Ok(());
     };
     let state = moved(&row, Event::Destroyed)?;

@@ -99,17 +99,10 @@ fn forget(round: &Round<'_>, host: &HostId) {
 }
 
 async fn wait(round: &Round<'_>, operation: &operation::Model) -> Result<()> {
-    let (operation, next) = (operation.clone(), round.now.after(AGAIN));
-    let store = &round.conductor.store;
-    store
-        .write(move |txn| {
-            Box::pin(async move {
-                journal::proceed(txn, &operation, Step::Place, operation.attempts, next)
-                    .await
-                    .map(drop)
-            })
-        })
+    let (store, next) = (&round.conductor.store, round.now.after(AGAIN));
+    journal::go_on(store, operation, Step::Place, operation.attempts, next)
         .await
+        .map(drop)
 }
 
 /// One transaction: the operation goes on, the host is charged, the instance is on it.
