@@ -97,6 +97,26 @@ pub(crate) const KEYS: &[Key] = &[
         "Disk that may be given out for each byte there is.",
     ),
     key(
+        "retention.terminated_instances",
+        "3600",
+        "Seconds that a terminated instance is still shown; 0: for ever, as in all of `retention`.",
+    ),
+    key(
+        "retention.client_tokens",
+        "86400",
+        "Seconds that a client token is good; a terminated instance's row is kept, unseen, as long as its token.",
+    ),
+    key(
+        "retention.operations",
+        "86400",
+        "Seconds that finished operations of the journal are kept.",
+    ),
+    key(
+        "retention.audit_log",
+        "7776000",
+        "Seconds that entries of the audit log are kept: 90 days.",
+    ),
+    key(
         "fake.hosts",
         "1",
         "With `driver = \"fake\"`: how many hosts to simulate.",

@@ -16,6 +16,7 @@ use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng},
     bootstrap::{FirstStart, Plan, bootstrap},
     conductor::{Conductor, Settings, Wake},
+    retention::{Keep, Retention},
     store::{Options, connect, settings},
 };
 use cumulet_bus::LocalBus;
@@ -76,6 +77,7 @@ pub(crate) async fn assemble(state: &StateDir, config: &Config, endpoint: String
         cloud_id: first.cloud_id.clone(),
         endpoint,
         hypervisor: driver.name().into(),
+        retention: retention(config)?,
     };
     let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
     let conductor = Conductor::new(
@@ -107,6 +109,17 @@ fn conductor_settings(config: &Config) -> Result<Settings> {
         cpu_allocation_ratio: config.get("scheduler.cpu_allocation_ratio")?,
         ram_allocation_ratio: config.get("scheduler.ram_allocation_ratio")?,
         disk_allocation_ratio: config.get("scheduler.disk_allocation_ratio")?,
+        retention: retention(config)?,
+    })
+}
+
+fn retention(config: &Config) -> Result<Retention> {
+    let keep = |name| config.get(name).map(Keep::seconds);
+    Ok(Retention {
+        terminated_instances: keep("retention.terminated_instances")?,
+        client_tokens: keep("retention.client_tokens")?,
+        operations: keep("retention.operations")?,
+        audit_log: keep("retention.audit_log")?,
     })
 }
 
@@ -228,4 +241,15 @@ async fn observe(
         found.extend(worker.inventory().await?);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_kept_as_long_as_the_backend_says() {
+        let config = Config::load(None, &[]).unwrap();
+        assert_eq!(retention(&config).unwrap(), Retention::default());
+    }
 }

@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod conductor;
 pub mod entity;
 pub mod images;
+pub mod retention;
 pub mod scheduler;
 pub mod store;
 

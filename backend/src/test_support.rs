@@ -20,6 +20,7 @@ use crate::{
     bootstrap::{Plan, bootstrap},
     conductor::Wake,
     entity::{account, host, instance},
+    retention::Retention,
     store::{Options, connect},
 };
 
@@ -61,6 +62,7 @@ pub(crate) async fn with_pool(pool: &str) -> Rig {
         cloud_id: first.cloud_id,
         hypervisor: "fake".into(),
         endpoint: "127.0.0.1:8773".into(),
+        retention: Retention::default(),
     };
     let image = images::register(&parts, image(first.account, "tiny", true))
         .await

@@ -25,6 +25,7 @@ use cumulet_backend::{
     bootstrap::{Plan, bootstrap},
     conductor::Wake,
     entity::{account, host},
+    retention::Retention,
     store::{Options, connect, failed},
 };
 use cumulet_bus::LocalBus;
@@ -176,6 +177,7 @@ async fn empty(path: std::path::PathBuf) -> Result<(Cloud, String)> {
         cloud_id: first.cloud_id,
         hypervisor: "fake".into(),
         endpoint: "127.0.0.1:8773".into(),
+        retention: Retention::default(),
     };
     let host = host();
     let write = parts.store.write(move |txn| {

@@ -1,4 +1,7 @@
 //! Settings of the cloud; accounts with their quotas; users and access keys; client tokens; the audit log.
+//!
+//! An access key's `secret` is sealed with the master key: SigV4 needs the secret itself, so it can't be a
+//! hash.
 
 use sea_orm_migration::prelude::*;
 
@@ -36,7 +39,6 @@ impl MigrationTrait for Migration {
         table(m, "users", users, &["id"]).await?;
         index(m, "users", &["account", "name"], true).await?;
 
-        // `secret` is sealed with the master key: SigV4 needs the secret itself, so it can't be a hash.
         let keys = vec![
             name("id"),
             name("user_id"),
@@ -71,7 +73,8 @@ impl MigrationTrait for Migration {
             text_null("detail"),
         ];
         table(m, "audit_log", audit, &["id"]).await?;
-        index(m, "audit_log", &["account", "at"], false).await
+        index(m, "audit_log", &["account", "at"], false).await?;
+        index(m, "audit_log", &["at"], false).await
     }
 
     async fn down(&self, m: &SchemaManager) -> Result<(), DbErr> {

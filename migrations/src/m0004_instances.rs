@@ -31,7 +31,6 @@ impl MigrationTrait for Migration {
             big("generation"),
             // Grows with every change of what the instance can read; hosts keep the newest.
             big("metadata_revision"),
-            big("metadata_applied"),
             // Where the disk is; null before placement and after the end.
             name_null("host"),
             // 1 while the host's vCPUs and memory are claimed for it.

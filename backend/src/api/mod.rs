@@ -20,11 +20,16 @@ use std::{fmt, sync::Arc};
 use cumulet_bus::Bus;
 use cumulet_certs::Sealer;
 use cumulet_domain::{
+    account::AccountId,
     network::Cidr,
     time::{Clock, Timestamp},
 };
 
-use crate::{conductor::Wake, store::Store};
+use crate::{
+    conductor::Wake,
+    retention::Retention,
+    store::{Store, instances::Sight},
+};
 
 pub use page::{Page, PageRequest};
 pub use rng::SharedRng;
@@ -80,6 +85,8 @@ pub struct CloudConfig {
     pub endpoint: String,
     /// The hypervisor's driver: `fake`, `qemu` or `kvm`.
     pub hypervisor: String,
+    /// How long what has ended is kept.
+    pub retention: Retention,
 }
 
 /// Everything that an API function needs. Cheap to clone.
@@ -164,6 +171,12 @@ impl Cloud {
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What an account sees now.
+    pub(crate) fn sight(&self, account: AccountId) -> Sight {
+        let ended_after = self.config.retention.terminated_instances.horizon(self.now());
+        Sight { account, ended_after }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     api::{Cloud, CloudConfig, accounts},
     conductor::Wake,
     entity::{instance_type, security_group, security_group_rule, subnet},
+    retention::Retention,
     test_support::parts,
 };
 
@@ -95,6 +96,7 @@ async fn keys_speak_for_their_users_until_they_are_disabled() {
         cloud_id: first.cloud_id.clone(),
         hypervisor: "fake".into(),
         endpoint: "127.0.0.1:8773".into(),
+        retention: Retention::default(),
     };
     let cloud = Cloud::new(
         parts.clone(),

@@ -5,14 +5,9 @@
 //! that a terminate can give everything back from any point, and no operation needs undo notes of its own.
 //! A lease keeps two engines from running the same step; a step that runs twice is harmless anyway.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use cumulet_domain::{
-    Error, Result,
-    id::OperationId,
-    instance::StateReason,
-    time::{Clock, Timestamp},
-};
+use cumulet_domain::{Error, Result, id::OperationId, instance::StateReason, time::Timestamp};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
     QuerySelect, sea_query::Expr,
@@ -26,9 +21,6 @@ use crate::{
 
 /// How long a step may take before another engine may run it.
 const LEASE: Duration = Duration::from_secs(60);
-
-/// How long finished operations are kept.
-const KEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -310,6 +302,20 @@ pub(super) async fn proceed(
     Ok(done.rows_affected == 1)
 }
 
+/// Like [`proceed`], in a transaction of its own.
+pub(super) async fn go_on(
+    store: &Store,
+    operation: &Model,
+    step: Step,
+    attempts: i64,
+    next_at: Timestamp,
+) -> Result<bool> {
+    let operation = operation.clone();
+    store
+        .write(move |txn| Box::pin(async move { proceed(txn, &operation, step, attempts, next_at).await }))
+        .await
+}
+
 /// Gives the lease back, and lets the operation run the same step at `next_at`.
 pub(super) async fn postpone(store: &Store, id: i64, next_at: Timestamp) -> Result<()> {
     store
@@ -362,29 +368,6 @@ pub(super) async fn active(conn: &impl ConnectionTrait, instance: i64) -> Result
 /// What an operation's row carries.
 pub(super) fn state(operation: &Model) -> Result<OperationState> {
     serde_json::from_str(&operation.state).map_err(|e| Error::internal(&e))
-}
-
-/// Deletes what finished long ago, every hour.
-pub(super) async fn sweep(store: Store, clock: Arc<dyn Clock>) {
-    loop {
-        let before = clock.now().0 - i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX);
-        let swept = store
-            .write(move |txn| {
-                Box::pin(async move {
-                    Entity::delete_many()
-                        .filter(Column::FinishedAt.lt(before))
-                        .exec(txn)
-                        .await
-                        .map_err(failed)
-                        .map(drop)
-                })
-            })
-            .await;
-        if let Err(error) = swept {
-            tracing::warn!(%error, "could not delete old operations");
-        }
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! - `engine`: takes what is due and runs one step of each (`ops`).
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
+//! - `sweep`: deletes what has had its time.
 //! - `spec`: rows into what a host needs.
 
 mod engine;
@@ -13,6 +14,7 @@ mod ops;
 mod release;
 mod reports;
 mod spec;
+mod sweep;
 mod sync;
 mod wake;
 
@@ -22,7 +24,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{Result, time::Clock};
 use tokio::task::JoinSet;
 
-use crate::store::Store;
+use crate::{retention::Retention, store::Store};
 
 pub use wake::Wake;
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub ram_allocation_ratio: f64,
     /// Claimable disk for each of a host's.
     pub disk_allocation_ratio: f64,
+    /// How long what has ended is kept.
+    pub retention: Retention,
 }
 
 /// The conductor's parts, shared by its tasks.
@@ -88,7 +92,7 @@ impl Conductor {
         tasks.spawn(reports::run(self.clone(), reports));
         tasks.spawn(engine::run(self.clone()));
         tasks.spawn(sync::run(self.clone()));
-        tasks.spawn(journal::sweep(self.store.clone(), self.clock.clone()));
+        tasks.spawn(sweep::run(self.clone()));
         // The wait ends when the flag is set or its sender is gone; both mean: stop.
         drop(shutdown.wait_for(|stop| *stop).await);
         tasks.shutdown().await;

@@ -13,8 +13,8 @@ use sea_orm::{
 
 use super::journal;
 use crate::{
-    entity::{account, host, instance, interface, interface_group, operation, tag, vpc},
-    store::failed,
+    entity::{account, host, instance, interface, interface_group, operation, tag},
+    store::{failed, groups},
 };
 
 /// The state after an event, by the one transition function.
@@ -29,11 +29,16 @@ pub(super) fn moved(row: &instance::Model, event: Event) -> Result<State> {
     })
 }
 
-/// The instance of an operation, while the operation still speaks for it.
-async fn subject(
+/// Ends an operation that has come to its end; its instance, if the operation was under way and still
+/// speaks for it.
+async fn finished(
     conn: &impl ConnectionTrait,
     operation: &operation::Model,
+    now: Timestamp,
 ) -> Result<Option<instance::Model>> {
+    if !journal::finish(conn, operation.id, None, now).await? {
+        return Ok(None);
+    }
     let row = instance::Entity::find_by_id(operation.instance)
         .one(conn)
         .await
@@ -47,21 +52,13 @@ pub(super) async fn running(
     operation: &operation::Model,
     now: Timestamp,
 ) -> Result<()> {
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(());
-    }
-    let Some(row) = subject(conn, operation).await? else {
+    let Some(row) = finished(conn, operation, now).await? else {
         return Ok(());
     };
     let state = moved(&row, Event::Launched)?;
     instance::Entity::update_many()
         .col_expr(instance::Column::State, Expr::value(state.name()))
         .col_expr(instance::Column::RunningSince, Expr::value(now.0))
-        // The launch brought the snapshot along; a change since then waits in its own queue.
-        .col_expr(
-            instance::Column::MetadataApplied,
-            Expr::col(instance::Column::MetadataRevision),
-        )
         .col_expr(instance::Column::ReasonCode, Expr::value(Option::<String>::None))
         .col_expr(
             instance::Column::ReasonMessage,
@@ -86,16 +83,13 @@ pub(super) async fn stopped(
     reason: Option<StateReason>,
     now: Timestamp,
 ) -> Result<()> {
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(());
-    }
-    let Some(row) = subject(conn, operation).await? else {
+    let Some(row) = finished(conn, operation, now).await? else {
         return Ok(());
     };
     let state = moved(&row, Event::Halted)?;
     give_back(conn, &row, 0).await?;
     // Its interface is no part of what its host enforces any more.
-    policy_changed(conn, row.vpc).await?;
+    groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
     change.state = Set(state.name().into());
     change.claimed = Set(0);
@@ -111,10 +105,7 @@ pub(super) async fn terminated(
     operation: &operation::Model,
     now: Timestamp,
 ) -> Result<()> {
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(());
-    }
-    let Some(row) = subject(conn, operation).await? else {
+    let Some(row) = finished(conn, operation, now).await? else {
         return Ok(());
     };
     let state = moved(&row, Event::Destroyed)?;
@@ -131,7 +122,7 @@ pub(super) async fn terminated(
         .exec(conn)
         .await
         .map_err(failed)?;
-    policy_changed(conn, row.vpc).await?;
+    groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
     change.state = Set(state.name().into());
     change.host = Set(None);
@@ -194,20 +185,6 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
     }
     interface::Entity::delete_many()
         .filter(interface::Column::Instance.eq(instance))
-        .exec(conn)
-        .await
-        .map_err(failed)
-        .map(drop)
-}
-
-/// Hosts with instances of the VPC have something new to enforce.
-async fn policy_changed(conn: &impl ConnectionTrait, id: i64) -> Result<()> {
-    vpc::Entity::update_many()
-        .col_expr(
-            vpc::Column::PolicyGeneration,
-            Expr::col(vpc::Column::PolicyGeneration).add(1),
-        )
-        .filter(vpc::Column::Id.eq(id))
         .exec(conn)
         .await
         .map_err(failed)

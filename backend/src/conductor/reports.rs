@@ -261,16 +261,15 @@ async fn failed_command(
     }
     let backoff = std::time::Duration::from_secs(1 << attempts.clamp(0, 5));
     let next = conductor.clock.now().after(backoff);
-    conductor
-        .store
-        .write(move |txn| {
-            Box::pin(async move {
-                journal::proceed(txn, &operation, journal::Step::Command, attempts, next)
-                    .await
-                    .map(drop)
-            })
-        })
-        .await
+    journal::go_on(
+        &conductor.store,
+        &operation,
+        journal::Step::Command,
+        attempts,
+        next,
+    )
+    .await
+    .map(drop)
 }
 
 /// A guest changed by itself, or a full report shows that it has.

@@ -269,12 +269,6 @@ pub(super) async fn metadata_applied(
                 if current.is_some_and(|current| current > revision) {
                     return Ok(());
                 }
-                instance::Entity::update_many()
-                    .col_expr(C::MetadataApplied, Expr::value(revision))
-                    .filter(C::Id.eq(instance.to_db()))
-                    .exec(txn)
-                    .await
-                    .map_err(failed)?;
                 metadata_push::Entity::delete_by_id(instance.to_db())
                     .exec(txn)
                     .await

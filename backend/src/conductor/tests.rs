@@ -30,6 +30,7 @@ use crate::{
     },
     bootstrap::{Plan, bootstrap},
     entity::{account, host, interface, operation},
+    retention::Retention,
     store::{Options, connect},
 };
 
@@ -94,6 +95,7 @@ impl Rig {
             cloud_id: first.cloud_id,
             hypervisor: "fake".into(),
             endpoint: "127.0.0.1:8773".into(),
+            retention: Retention::default(),
         };
         let settings = Settings {
             region: "us-east-1".into(),
@@ -101,6 +103,7 @@ impl Rig {
             cpu_allocation_ratio: 1.0,
             ram_allocation_ratio: 1.0,
             disk_allocation_ratio: 1.0,
+            retention: Retention::default(),
         };
         let mailbox = bus.host_mailbox(&this_host()).await.unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -490,5 +493,5 @@ async fn rules_and_metadata_reach_a_running_instances_host() {
         revision: snapshot.revision,
     })
     .await;
-    until("it is applied", async || rig.view(id).await.metadata_applied()).await;
+    until("it is applied", async || !rig.view(id).await.metadata_pending).await;
 }

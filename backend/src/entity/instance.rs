@@ -20,7 +20,6 @@ pub struct Model {
     pub intent: String,
     pub generation: i64,
     pub metadata_revision: i64,
-    pub metadata_applied: i64,
     pub host: Option<String>,
     pub claimed: i64,
     pub vpc: i64,

@@ -1,6 +1,6 @@
 //! Instances' rows.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use cumulet_domain::{
     Error, Kind, Result, account::AccountId, id::InstanceId, instance::State, metadata::MetadataOptions,
@@ -18,36 +18,44 @@ use super::{
 };
 use crate::entity::{instance, metadata_push};
 
-/// How long a terminated instance can still be seen.
-pub const VISIBLE_AFTER_END: Duration = Duration::from_hours(1);
-
-/// Whether an instance can still be seen.
-pub fn visible(now: Timestamp) -> Condition {
-    let millis = i64::try_from(VISIBLE_AFTER_END.as_millis()).unwrap_or(i64::MAX);
-    Condition::any()
-        .add(instance::Column::TerminatedAt.is_null())
-        .add(instance::Column::TerminatedAt.gt(now.0 - millis))
+/// Which instances somebody sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// Whose they are.
+    pub account: AccountId,
+    /// Those that have not ended, or after this.
+    pub ended_after: Timestamp,
 }
 
-/// The opposite of [`visible`], of a row that was read before.
-pub fn has_vanished(row: &instance::Model, now: Timestamp) -> bool {
-    let millis = i64::try_from(VISIBLE_AFTER_END.as_millis()).unwrap_or(i64::MAX);
-    row.terminated_at.is_some_and(|ended| ended <= now.0 - millis)
+impl Sight {
+    /// The condition on rows.
+    pub fn condition(self) -> Condition {
+        use instance::Column as C;
+        let there = Condition::any()
+            .add(C::TerminatedAt.is_null())
+            .add(C::TerminatedAt.gt(self.ended_after.0));
+        Condition::all()
+            .add(C::Account.eq(self.account.to_db()))
+            .add(there)
+    }
+
+    /// Whether one of the account's, in a row that was read before, has gone out of sight since.
+    pub fn has_lost(self, row: &instance::Model) -> bool {
+        row.terminated_at.is_some_and(|ended| ended <= self.ended_after.0)
+    }
 }
 
-/// The instances with these ids, in the ids' order without repetitions, if the account can see them all.
+/// The instances with these ids, in the ids' order without repetitions, if they can all be seen.
 ///
 /// # Errors
 /// `NotFound`, naming all that are not there.
 pub async fn by_ids(
     conn: &impl ConnectionTrait,
-    account: AccountId,
+    sight: Sight,
     ids: &[InstanceId],
-    now: Timestamp,
 ) -> Result<Vec<instance::Model>> {
     let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
-    let own = instance::Column::Account.eq(account.to_db());
-    let rows = load_in!(conn, instance, Id, &numbers, own.clone(), visible(now));
+    let rows = load_in!(conn, instance, Id, &numbers, sight.condition());
     let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
     if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
         return Err(Error::NotFound {
@@ -58,32 +66,22 @@ pub async fn by_ids(
     Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
 }
 
-/// One instance of the account.
+/// One instance.
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn by_id(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    id: InstanceId,
-    now: Timestamp,
-) -> Result<instance::Model> {
-    let mut rows = by_ids(conn, account, &[id], now).await?;
+pub async fn by_id(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) -> Result<instance::Model> {
+    let mut rows = by_ids(conn, sight, &[id]).await?;
     rows.pop()
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
 }
 
-/// One instance of the account that is not ending or ended: what can be changed.
+/// One instance that is not ending or ended: what can be changed.
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`.
-pub async fn living(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    id: InstanceId,
-    now: Timestamp,
-) -> Result<instance::Model> {
-    let row = by_id(conn, account, id, now).await?;
+pub async fn living(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) -> Result<instance::Model> {
+    let row = by_id(conn, sight, id).await?;
     match state(&row)? {
         State::ShuttingDown | State::Terminated => {
             Err(incorrect_state(&row, "pending, running, stopping or stopped"))

@@ -135,8 +135,8 @@ impl Slots {
     /// Finishes what the last worker may have died in the middle of: the removal of an instance whose
     /// tombstone stands and whose record is gone already, so that nothing else would ask for it.
     pub(crate) async fn sweep(&self) -> io::Result<()> {
-        let (layout, path) = (self.layout.clone(), self.layout.tombstones());
-        self.tombstones().compact(&path)?;
+        let layout = self.layout.clone();
+        self.tombstones().compact()?;
         for name in files::names(&layout.instances())? {
             let Ok(id) = name.parse::<InstanceId>() else {
                 continue;

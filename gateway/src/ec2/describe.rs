@@ -138,6 +138,23 @@ pub(crate) fn slice<T>(rows: Vec<(u64, T)>, page: &PageRequest<u64>) -> Page<(u6
     Page { rows, next }
 }
 
+/// Refuses a request that names what is not in a list at hand.
+///
+/// # Errors
+/// `InvalidParameter` with the first name that none of `known` has.
+pub(crate) fn all_known<T>(
+    parameter: &str,
+    wanted: &[String],
+    known: &[T],
+    name: impl Fn(&T) -> &str,
+    reason: &str,
+) -> Result<(), Fault> {
+    match wanted.iter().find(|w| !known.iter().any(|k| name(k) == **w)) {
+        Some(unknown) => Err(Fault::invalid(parameter, unknown, reason)),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ use cumulet_backend::{
     bootstrap::{Plan, bootstrap},
     conductor::Wake,
     entity::host,
+    retention::Retention,
     store::{Options, connect},
 };
 use cumulet_bus::LocalBus;
@@ -70,6 +71,7 @@ impl World {
             cloud_id: first.cloud_id,
             hypervisor: "fake".into(),
             endpoint: "127.0.0.1:8773".into(),
+            retention: Retention::default(),
         };
         let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
         let credential = accounts::credential(&cloud, &first.access_key_id)

@@ -55,10 +55,10 @@ pub async fn modify_attribute(
     change: AttributeChange,
 ) -> Result<()> {
     authorise(who, "ModifyInstanceAttribute", true)?;
-    let (account, now) = (who.account, cloud.now());
+    let (account, sight) = (who.account, cloud.sight(who.account));
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
-            let row = instances::living(txn, account, id, now).await?;
+            let row = instances::living(txn, sight, id).await?;
             apply(txn, &row, change).await
         })
     });

@@ -1,7 +1,7 @@
 //! Instances that were asked for lately. Clients wait for instances by asking for the same ones again and
 //! again, and most of what an answer costs is the way to the database and back. What is kept of an account
 //! is good until a commit that may have changed something of it, so an answer from here is the one that a
-//! read would give. What time alone changes (ended instances vanish) is looked at when it is taken out.
+//! read would give. What time alone changes (ended instances go out of sight) is looked at when it is taken out.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cumulet_domain::{account::AccountId, id::InstanceId, time::Timestamp};
+use cumulet_domain::{account::AccountId, id::InstanceId};
 
 use super::InstanceView;
-use crate::store::instances::has_vanished;
+use crate::store::instances::Sight;
 
 /// Bytes kept at the most, roughly: some 10,000 instances.
 const BYTES: usize = 16 << 20;
@@ -49,21 +49,23 @@ impl InstanceCache {
     /// The named instances, if all of them are kept and can still be seen.
     pub(super) fn named(
         &self,
-        account: AccountId,
+        sight: Sight,
         version: u64,
         ids: &[InstanceId],
-        now: Timestamp,
     ) -> Option<Vec<Arc<InstanceView>>> {
         let kept = self.kept();
-        let shelf = kept.accounts.get(&account).filter(|s| s.version == version)?;
+        let shelf = kept
+            .accounts
+            .get(&sight.account)
+            .filter(|s| s.version == version)?;
         let find = |id: &InstanceId| {
             let view = shelf.views.get(&id.to_db());
-            view.filter(|view| !has_vanished(&view.row, now)).cloned()
+            view.filter(|view| !sight.has_lost(&view.row)).cloned()
         };
         ids.iter().map(find).collect()
     }
 
-    /// All of the account's instances, those that have vanished since among them.
+    /// All of the account's instances, those that have gone out of sight since among them.
     pub(super) fn all(&self, account: AccountId, version: u64) -> Option<Arc<[Arc<InstanceView>]>> {
         let kept = self.kept();
         let shelf = kept.accounts.get(&account).filter(|s| s.version == version)?;

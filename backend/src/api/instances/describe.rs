@@ -1,13 +1,15 @@
 //! Instances as they are: rows first, then what belongs to all of them, one query a table.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use cumulet_domain::{
     Kind, Result,
     account::{AccountId, Principal},
     id::{InstanceId, ReservationId, SubnetId, VpcId},
     instance::State,
-    time::Timestamp,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
@@ -16,10 +18,13 @@ use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
     entity::{image, instance},
-    store::{batch::load_in, column, failed, instances, tags},
+    store::{
+        batch::load_in,
+        column, failed,
+        instances::{self, Sight},
+        tags,
+    },
 };
-
-pub use instances::VISIBLE_AFTER_END;
 
 /// Which instances are wanted. Empty lists mean any; the given ids must all exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,11 +37,9 @@ pub struct InstanceQuery {
 }
 
 impl InstanceQuery {
-    fn select(&self, account: AccountId, now: Timestamp) -> Select<instance::Entity> {
+    fn select(&self, sight: Sight) -> Select<instance::Entity> {
         use instance::Column as C;
-        let mut select = instance::Entity::find()
-            .filter(C::Account.eq(account.to_db()))
-            .filter(instances::visible(now));
+        let mut select = instance::Entity::find().filter(sight.condition());
         if !self.states.is_empty() {
             select = select.filter(C::State.is_in(self.states.iter().map(|state| state.name())));
         }
@@ -69,21 +72,21 @@ async fn in_memory(
     whole: bool,
 ) -> Result<Option<Vec<Arc<InstanceView>>>> {
     // Before anything is read, so that what a commit changes in the meantime is not taken for current.
-    let (account, version, now) = (who.account, cloud.store.version(who.account), cloud.now());
+    let (sight, version) = (cloud.sight(who.account), cloud.store.version(who.account));
     let mut found = if query.ids.is_empty() {
-        match cloud.instances.all(account, version) {
+        match cloud.instances.all(sight.account, version) {
             Some(all) => all
                 .iter()
-                .filter(|view| query.wants(&view.row) && !instances::has_vanished(&view.row, now))
+                .filter(|view| query.wants(&view.row) && !sight.has_lost(&view.row))
                 .cloned()
                 .collect(),
-            None if whole && query.is_all() => read_all(cloud, account, version, now).await?,
+            None if whole && query.is_all() => read_all(cloud, sight, version).await?,
             None => return Ok(None),
         }
     } else {
-        let mut found = match cloud.instances.named(account, version, &query.ids, now) {
+        let mut found = match cloud.instances.named(sight, version, &query.ids) {
             Some(found) => found,
-            None => read_named(cloud, account, version, &query.ids, now).await?,
+            None => read_named(cloud, sight, version, &query.ids).await?,
         };
         found.retain(|view| query.wants(&view.row));
         found
@@ -97,30 +100,24 @@ async fn in_memory(
 
 async fn read_named(
     cloud: &Cloud,
-    account: AccountId,
+    sight: Sight,
     version: u64,
     ids: &[InstanceId],
-    now: Timestamp,
 ) -> Result<Vec<Arc<InstanceView>>> {
     let conn = cloud.store.read();
-    let rows = instances::by_ids(conn, account, ids, now).await?;
+    let rows = instances::by_ids(conn, sight, ids).await?;
     let found = views(conn, rows).await?;
-    cloud.instances.put(account, version, &found);
+    cloud.instances.put(sight.account, version, &found);
     Ok(found)
 }
 
-async fn read_all(
-    cloud: &Cloud,
-    account: AccountId,
-    version: u64,
-    now: Timestamp,
-) -> Result<Vec<Arc<InstanceView>>> {
+async fn read_all(cloud: &Cloud, sight: Sight, version: u64) -> Result<Vec<Arc<InstanceView>>> {
     let conn = cloud.store.read();
-    let select = InstanceQuery::default().select(account, now);
+    let select = InstanceQuery::default().select(sight);
     let mut found = views(conn, select.all(conn).await.map_err(failed)?).await?;
     // In the order of the usual question, so that sorting it is one look over it.
     found.sort_by_key(|view| in_reservation(&view.row));
-    cloud.instances.put_all(account, version, &found);
+    cloud.instances.put_all(sight.account, version, &found);
     Ok(found)
 }
 
@@ -141,8 +138,10 @@ pub async fn describe(
         found.sort_by_key(|view| view.row.id);
         return Ok(Page::cut(found, &page, |view| view.row.id));
     }
-    let (conn, now) = (cloud.store.read(), cloud.now());
-    let mut select = query.select(who.account, now).order_by_asc(instance::Column::Id);
+    let conn = cloud.store.read();
+    let mut select = query
+        .select(cloud.sight(who.account))
+        .order_by_asc(instance::Column::Id);
     if let Some(after) = page.after {
         select = select.filter(instance::Column::Id.gt(after));
     }
@@ -173,8 +172,8 @@ pub async fn describe_reservations(
         let page = Page::cut(grouped(found, |view| &view.row), &page, |(id, _)| *id);
         return Ok(reservations(who.account, page));
     }
-    let (conn, now) = (cloud.store.read(), cloud.now());
-    let mut select = query.select(who.account, now);
+    let conn = cloud.store.read();
+    let mut select = query.select(cloud.sight(who.account));
     if let Some(after) = page.after {
         select = select.filter(C::Reservation.gt(after));
     }
@@ -236,7 +235,7 @@ fn reservations(account: AccountId, page: Page<(i64, Vec<Arc<InstanceView>>)>) -
 pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -> Result<InstanceView> {
     authorise(who, action, false)?;
     let conn = cloud.store.read();
-    let row = instances::by_id(conn, who.account, id, cloud.now()).await?;
+    let row = instances::by_id(conn, cloud.sight(who.account), id).await?;
     let mut views = views(conn, vec![row]).await?;
     views
         .pop()
@@ -251,9 +250,15 @@ pub(super) async fn views(
 ) -> Result<Vec<Arc<InstanceView>>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let alive = |row: &&instance::Model| row.state != State::Terminated.name();
+    let runs = |row: &&instance::Model| row.state == State::Running.name();
     let with_interfaces: Vec<i64> = rows.iter().filter(alive).map(|row| row.id).collect();
     let mut interfaces = interfaces(conn, &with_interfaces).await?;
     let mut tags = tags::of(conn, Kind::Instance, &ids).await?;
+    let running: Vec<i64> = rows.iter().filter(runs).map(|row| row.id).collect();
+    let pending: HashSet<i64> = load_in!(conn, metadata_push, Instance, &running)
+        .into_iter()
+        .map(|push| push.instance)
+        .collect();
     let mut images: Vec<i64> = rows.iter().map(|row| row.image).collect();
     images.sort_unstable();
     images.dedup();
@@ -266,6 +271,7 @@ pub(super) async fn views(
             interfaces: interfaces.remove(&row.id).unwrap_or_default(),
             tags: tags.remove(&row.id).unwrap_or_default(),
             image: images.get(&row.image).cloned(),
+            metadata_pending: pending.contains(&row.id),
             row,
         })
     };

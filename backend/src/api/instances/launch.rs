@@ -139,7 +139,6 @@ impl<'a> Launch<'a> {
             intent: Intent::Running.name().into(),
             generation: 1,
             metadata_revision: 1,
-            metadata_applied: 0,
             host: None,
             claimed: 0,
             vpc: plan.subnet.vpc,

@@ -56,10 +56,10 @@ pub async fn modify_metadata_options(
 ) -> Result<InstanceView> {
     authorise(who, "ModifyInstanceMetadataOptions", true)?;
     change.validate()?;
-    let (account, now) = (who.account, cloud.now());
+    let (account, sight) = (who.account, cloud.sight(who.account));
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
-            let row = instances::living(txn, account, id, now).await?;
+            let row = instances::living(txn, sight, id).await?;
             let new = change.apply(instances::metadata_options(&row));
             use instance::Column as C;
             let update = instance::Entity::update_many()

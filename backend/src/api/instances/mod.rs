@@ -18,7 +18,7 @@ mod view;
 pub use attributes::{AttributeChange, modify_attribute};
 pub use cache::InstanceCache;
 pub use console::{ConsoleOutput, console_output, console_screenshot};
-pub use describe::{InstanceQuery, VISIBLE_AFTER_END, describe, describe_reservations, get};
+pub use describe::{InstanceQuery, describe, describe_reservations, get};
 pub use launch::launch;
 pub use metadata::{MetadataChange, modify_metadata_options};
 pub use power::{StateChange, reboot, start, stop, terminate};

@@ -3,7 +3,7 @@
 
 use cumulet_domain::{
     Error, Result,
-    account::{AccountId, Principal},
+    account::Principal,
     id::{InstanceId, marker},
     instance::{Event, Intent, State, StateReason, transition},
     time::Timestamp,
@@ -16,7 +16,10 @@ use crate::{
     authority::authorise,
     conductor::journal::{NewOperation, OperationKind, OperationState, enqueue},
     entity::instance,
-    store::{Touches, failed, instances},
+    store::{
+        Touches, failed,
+        instances::{self, Sight},
+    },
 };
 
 /// What a call changed of one instance.
@@ -91,9 +94,10 @@ async fn ask(
             name: "InstanceId".into(),
         });
     }
-    let (account, now, rng, ids) = (who.account, cloud.now(), cloud.rng.clone(), ids.to_vec());
+    let (account, sight) = (who.account, cloud.sight(who.account));
+    let (now, rng, ids) = (cloud.now(), cloud.rng.clone(), ids.to_vec());
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
-        Box::pin(async move { change_all(txn, &rng, account, &ids, ask, now).await })
+        Box::pin(async move { change_all(txn, &rng, sight, &ids, ask, now).await })
     });
     let changes = write.await?;
     cloud.wake.now();
@@ -103,12 +107,12 @@ async fn ask(
 async fn change_all(
     txn: &DatabaseTransaction,
     rng: &SharedRng,
-    account: AccountId,
+    sight: Sight,
     ids: &[InstanceId],
     ask: Ask,
     now: Timestamp,
 ) -> Result<Vec<StateChange>> {
-    let rows = instances::by_ids(txn, account, ids, now).await?;
+    let rows = instances::by_ids(txn, sight, ids).await?;
     let steps: Vec<Step> = rows.iter().map(|row| Step::of(row, ask)).collect::<Result<_>>()?;
     for (row, step) in rows.iter().zip(&steps) {
         if let Some(kind) = step.kind {

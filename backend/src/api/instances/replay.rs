@@ -26,6 +26,7 @@ pub(super) fn view(
             interfaces: vec![interface],
             tags: tags.clone(),
             image: Some(image.clone()),
+            metadata_pending: false,
         })
     });
     Ok(ReservationView {

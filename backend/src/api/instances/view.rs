@@ -101,6 +101,8 @@ pub struct InstanceView {
     pub tags: Vec<Tag>,
     /// Its image, also where that is deregistered; shared by the instances of one answer.
     pub image: Option<Arc<image::Model>>,
+    /// Its host has not confirmed the newest of what it can read about itself.
+    pub metadata_pending: bool,
 }
 
 #[allow(missing_docs)] // the names say it
@@ -160,11 +162,6 @@ impl InstanceView {
 
     pub fn metadata_options(&self) -> MetadataOptions {
         instances::metadata_options(&self.row)
-    }
-
-    /// Whether the instance's host serves by the options yet.
-    pub fn metadata_applied(&self) -> bool {
-        self.row.metadata_applied >= self.row.metadata_revision
     }
 
     /// The root volume has the instance's number.

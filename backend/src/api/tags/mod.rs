@@ -82,10 +82,10 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     if new.is_empty() {
         return Err(Error::MissingParameter { name: "Tag".into() });
     }
-    let (account, now, new) = (who.account, cloud.now(), new.to_vec());
+    let (account, sight, new) = (who.account, cloud.sight(who.account), new.to_vec());
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
-            target::check_owned(txn, account, &targets, now).await?;
+            target::check_owned(txn, sight, &targets).await?;
             upsert(txn, account, &targets, &new).await?;
             check_count(txn, &targets).await?;
             changed(txn, &targets).await
@@ -113,10 +113,11 @@ pub async fn delete(
         let reason = format!("at most {MAX_RESOURCES} tags in one request");
         return Err(Error::invalid("Tag", &selectors.len().to_string(), reason));
     }
-    let (account, now, selectors) = (who.account, cloud.now(), selectors.to_vec());
+    let (account, sight) = (who.account, cloud.sight(who.account));
+    let selectors = selectors.to_vec();
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
-            target::check_owned(txn, account, &targets, now).await?;
+            target::check_owned(txn, sight, &targets).await?;
             for (kind, ids) in target::by_kind(&targets) {
                 let mut remove = tag::Entity::delete_many()
                     .filter(tag::Column::Kind.eq(kind.resource_type()))

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use cumulet_domain::{
     Error, Kind, Result,
-    account::AccountId,
     id::{Id, Resource, marker},
-    time::Timestamp,
 };
 use sea_orm::{Condition, ConnectionTrait};
 
-use crate::store::instances;
+use crate::store::instances::Sight;
 
 /// A resource of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,12 +65,11 @@ pub(super) fn by_kind(targets: &[TagTarget]) -> BTreeMap<Kind, Vec<i64>> {
 /// Checks that every target exists and belongs to the account.
 pub(super) async fn check_owned(
     conn: &impl ConnectionTrait,
-    account: AccountId,
+    sight: Sight,
     targets: &[TagTarget],
-    now: Timestamp,
 ) -> Result<()> {
     for (kind, ids) in by_kind(targets) {
-        let known = owned(conn, account, kind, &ids, now).await?;
+        let known = owned(conn, sight, kind, &ids).await?;
         let printed = |number: &i64| {
             TagTarget {
                 kind,
@@ -104,17 +101,12 @@ macro_rules! owned_in {
     }};
 }
 
-async fn owned(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    kind: Kind,
-    ids: &[i64],
-    now: Timestamp,
-) -> Result<Vec<i64>> {
+async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64]) -> Result<Vec<i64>> {
     use sea_orm::ColumnTrait as _;
+    let account = sight.account;
     match kind {
         // A root volume has its instance's number.
-        Kind::Instance | Kind::Volume => owned_in!(conn, account, instance, ids, instances::visible(now)),
+        Kind::Instance | Kind::Volume => owned_in!(conn, account, instance, ids, sight.condition()),
         Kind::Image => {
             let there = crate::entity::image::Column::DeregisteredAt.is_null();
             owned_in!(conn, account, image, ids, there)

@@ -52,14 +52,8 @@ pub(super) async fn run(
         return Ok(None);
     };
     let next = round.now.after(RESEND);
-    let copy = operation.clone();
-    let waiting = round
-        .conductor
-        .store
-        .write(move |txn| {
-            Box::pin(async move { journal::proceed(txn, &copy, Step::Command, copy.attempts, next).await })
-        })
-        .await?;
+    let store = &round.conductor.store;
+    let waiting = journal::go_on(store, operation, Step::Command, operation.attempts, next).await?;
     Ok(waiting.then_some(host))
 }
 
@@ -93,18 +87,10 @@ pub(super) async fn send(
         return Ok(());
     };
     tracing::warn!(operation.instance, %host, %error, "a command could not be handed over");
-    let (operation, next) = (operation.clone(), round.now.after(RETRY));
-    round
-        .conductor
-        .store
-        .write(move |txn| {
-            Box::pin(async move {
-                journal::proceed(txn, &operation, Step::Command, operation.attempts, next)
-                    .await
-                    .map(drop)
-            })
-        })
+    let (store, next) = (&round.conductor.store, round.now.after(RETRY));
+    journal::go_on(store, operation, Step::Command, operation.attempts, next)
         .await
+        .map(drop)
 }
 
 async fn action(

@@ -5,6 +5,7 @@ use std::{sync::PoisonError, time::Duration};
 
 use cumulet_domain::{Error, Result, id::HostId};
 use sea_orm::{
+    ActiveValue::Set,
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
     sea_query::{Expr, OnConflict},
 };
@@ -12,9 +13,9 @@ use sea_orm::{
 use super::{Cause, Round, command, give_up};
 use crate::{
     conductor::journal::{self, OperationKind, Step},
-    entity::{host, host_network, instance, operation, vpc},
+    entity::{host, host_network, instance, operation},
     scheduler::{self, Request},
-    store::failed,
+    store::{failed, groups},
 };
 
 /// How long until a placement that may come to pass is tried again.
@@ -98,17 +99,10 @@ fn forget(round: &Round<'_>, host: &HostId) {
 }
 
 async fn wait(round: &Round<'_>, operation: &operation::Model) -> Result<()> {
-    let (operation, next) = (operation.clone(), round.now.after(AGAIN));
-    let store = &round.conductor.store;
-    store
-        .write(move |txn| {
-            Box::pin(async move {
-                journal::proceed(txn, &operation, Step::Place, operation.attempts, next)
-                    .await
-                    .map(drop)
-            })
-        })
+    let (store, next) = (&round.conductor.store, round.now.after(AGAIN));
+    journal::go_on(store, operation, Step::Place, operation.attempts, next)
         .await
+        .map(drop)
 }
 
 /// One transaction: the operation goes on, the host is charged, the instance is on it.
@@ -203,9 +197,9 @@ async fn settle(
 /// The host has to do with the VPC from now on, and the VPC's policy there has changed.
 async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<()> {
     let network = host_network::ActiveModel {
-        host: sea_orm::ActiveValue::Set(id.to_owned()),
-        vpc: sea_orm::ActiveValue::Set(row.vpc),
-        applied_generation: sea_orm::ActiveValue::Set(0),
+        host: Set(id.to_owned()),
+        vpc: Set(row.vpc),
+        applied_generation: Set(0),
     };
     let keys = [host_network::Column::Host, host_network::Column::Vpc];
     host_network::Entity::insert(network)
@@ -213,14 +207,5 @@ async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str)
         .exec_without_returning(conn)
         .await
         .map_err(failed)?;
-    vpc::Entity::update_many()
-        .col_expr(
-            vpc::Column::PolicyGeneration,
-            Expr::col(vpc::Column::PolicyGeneration).add(1),
-        )
-        .filter(vpc::Column::Id.eq(row.vpc))
-        .exec(conn)
-        .await
-        .map_err(failed)
-        .map(drop)
+    groups::bump_policy(conn, [row.vpc]).await
 }

@@ -119,20 +119,7 @@ async fn follow(
 }
 
 async fn launch_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause: Cause) -> Result<Follow> {
-    let state = release::moved(row, Event::LaunchFailed)?;
-    let generation = row.generation + 1;
-    let mut change = row.clone().into_active_model();
-    change.state = Set(state.name().into());
-    change.intent = Set(Intent::Terminated.name().into());
-    change.generation = Set(generation);
-    change.reason_code = Set(Some(cause.0.code.clone()));
-    change.reason_message = Set(Some(cause.0.message.clone()));
-    change.transition_reason = Set(Some(cause.0.code.clone()));
-    change.update(conn).await.map_err(failed)?;
-    let state = OperationState {
-        force: true,
-        reason: Some(cause.0),
-    };
+    let (generation, state) = fail(conn, row, Event::LaunchFailed, Intent::Terminated, cause).await?;
     Ok(Some((OperationKind::Terminate, generation, state)))
 }
 
@@ -148,20 +135,32 @@ async fn reboot_failed(conn: &impl ConnectionTrait, row: &instance::Model) -> Re
 /// Whatever the host has begun is stopped by a command of a higher generation, after which the claim is
 /// given back.
 async fn start_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause: Cause) -> Result<Follow> {
-    let state = release::moved(row, Event::StartFailed)?;
     debug_assert_eq!(transition(State::Stopped, Event::Halted), Ok(State::Stopped));
+    let (generation, state) = fail(conn, row, Event::StartFailed, Intent::Stopped, cause).await?;
+    Ok((row.claimed != 0).then_some((OperationKind::Stop, generation, state)))
+}
+
+/// Writes what has become of an instance and why; the generation and the state of the operation that
+/// clears up after it.
+async fn fail(
+    conn: &impl ConnectionTrait,
+    row: &instance::Model,
+    event: Event,
+    intent: Intent,
+    Cause(reason): Cause,
+) -> Result<(i64, OperationState)> {
     let generation = row.generation + 1;
     let mut change = row.clone().into_active_model();
-    change.state = Set(state.name().into());
-    change.intent = Set(Intent::Stopped.name().into());
+    change.state = Set(release::moved(row, event)?.name().into());
+    change.intent = Set(intent.name().into());
     change.generation = Set(generation);
-    change.reason_code = Set(Some(cause.0.code.clone()));
-    change.reason_message = Set(Some(cause.0.message.clone()));
-    change.transition_reason = Set(Some(cause.0.code.clone()));
+    change.reason_code = Set(Some(reason.code.clone()));
+    change.reason_message = Set(Some(reason.message.clone()));
+    change.transition_reason = Set(Some(reason.code.clone()));
     change.update(conn).await.map_err(failed)?;
     let state = OperationState {
         force: true,
-        reason: Some(cause.0),
+        reason: Some(reason),
     };
-    Ok((row.claimed != 0).then_some((OperationKind::Stop, generation, state)))
+    Ok((generation, state))
 }

@@ -159,7 +159,7 @@ fn placement(zone: &str) -> shapes::Placement {
 pub(crate) fn metadata_options(view: &InstanceView) -> shapes::InstanceMetadataOptionsResponse {
     let options = view.metadata_options();
     let switch = |on: bool| Some(if on { "enabled" } else { "disabled" }.to_owned());
-    let pending = view.state() == State::Running && !view.metadata_applied();
+    let pending = view.state() == State::Running && view.metadata_pending;
     shapes::InstanceMetadataOptionsResponse {
         state: Some(if pending { "pending" } else { "applied" }.into()),
         http_tokens: Some(

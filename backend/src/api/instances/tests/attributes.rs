@@ -147,7 +147,7 @@ async fn metadata_options_change_what_is_named() {
         (options.hop_limit, view2.row.metadata_revision),
         (3, view.row.metadata_revision + 1)
     );
-    assert!(!view2.metadata_applied());
+    assert!(view2.metadata_pending);
     assert!(
         set(MetadataChange {
             hop_limit: Some(0),

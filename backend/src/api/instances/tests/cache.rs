@@ -225,7 +225,7 @@ async fn others_writes_the_audit_log_and_rehearsals_void_nothing_and_own_writes_
         let named = rig
             .cloud
             .instances
-            .named(who.account, version, &[id], rig.cloud.now());
+            .named(rig.cloud.sight(who.account), version, &[id]);
         assert_eq!(named.is_some(), all);
         all
     };

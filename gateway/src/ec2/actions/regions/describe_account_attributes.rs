@@ -9,7 +9,7 @@ use cumulet_wire::ec2::regions::{
 };
 
 use crate::{
-    ec2::{action::Action, ctx::Ctx},
+    ec2::{action::Action, ctx::Ctx, describe::all_known},
     fault::Fault,
 };
 
@@ -40,16 +40,8 @@ impl Action for DescribeAccountAttributes {
             ("vpc-max-elastic-ips", "0".into()),
         ];
         let names = &input.attribute_names;
-        if let Some(name) = names
-            .iter()
-            .find(|name| !all.iter().any(|(known, _)| known == name))
-        {
-            return Err(Fault::invalid(
-                "AttributeName",
-                name,
-                "there is no such attribute",
-            ));
-        }
+        let missing = "there is no such attribute";
+        all_known("AttributeName", names, &all, |(name, _)| name, missing)?;
         let wanted = all
             .into_iter()
             .filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name));

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, regions};
-use cumulet_domain::Error;
 use cumulet_wire::ec2::{
     regions::{
         AvailabilityZone, DescribeAvailabilityZones, DescribeAvailabilityZonesRequest,
@@ -14,7 +13,7 @@ use cumulet_wire::ec2::{
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::{Describe, slice},
+        describe::{Describe, all_known, slice},
         filter::{Filters, Table, never, on, text},
     },
     fault::Fault,
@@ -56,20 +55,9 @@ impl Describe for DescribeAvailabilityZones {
         page: PageRequest<u64>,
     ) -> Result<Page<Row, u64>, Fault> {
         let known = regions::availability_zones(&ctx.cloud);
-        if let Some(name) = input
-            .zone_names
-            .iter()
-            .find(|name| !known.iter().any(|z| z.name == **name))
-        {
-            return Err(Error::invalid("ZoneName", name, "there is no such availability zone").into());
-        }
-        if let Some(id) = input
-            .zone_ids
-            .iter()
-            .find(|id| !known.iter().any(|z| z.id == **id))
-        {
-            return Err(Error::invalid("ZoneId", id, "there is no such availability zone").into());
-        }
+        let missing = "there is no such availability zone";
+        all_known("ZoneName", &input.zone_names, &known, |z| &z.name, missing)?;
+        all_known("ZoneId", &input.zone_ids, &known, |z| &z.id, missing)?;
         let wanted = known.into_iter().filter(|zone| {
             (input.zone_names.is_empty() || input.zone_names.contains(&zone.name))
                 && (input.zone_ids.is_empty() || input.zone_ids.contains(&zone.id))

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, regions};
-use cumulet_domain::Error;
 use cumulet_wire::ec2::{
     regions::{DescribeRegions, DescribeRegionsRequest, DescribeRegionsResult, Region},
     shared::Filter,
@@ -11,7 +10,7 @@ use cumulet_wire::ec2::{
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::{Describe, slice},
+        describe::{Describe, all_known, slice},
         filter::{Filters, Table, on, text},
     },
     fault::Fault,
@@ -47,13 +46,8 @@ impl Describe for DescribeRegions {
         page: PageRequest<u64>,
     ) -> Result<Page<Row, u64>, Fault> {
         let known = regions::regions(&ctx.cloud);
-        if let Some(name) = input
-            .region_names
-            .iter()
-            .find(|name| !known.iter().any(|r| r.name == **name))
-        {
-            return Err(Error::invalid("RegionName", name, "there is no such region").into());
-        }
+        let missing = "there is no such region";
+        all_known("RegionName", &input.region_names, &known, |r| &r.name, missing)?;
         let wanted = known
             .into_iter()
             .filter(|r| input.region_names.is_empty() || input.region_names.contains(&r.name));

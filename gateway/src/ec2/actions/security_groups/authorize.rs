@@ -13,7 +13,7 @@ use cumulet_wire::ec2::{
     shared::TagSpecification,
 };
 
-use super::which::{Flat, group, permissions};
+use super::which::opening;
 use crate::{
     ec2::{
         action::Action,
@@ -29,16 +29,7 @@ impl Action for AuthorizeSecurityGroupIngress {
         ctx: &Ctx,
         input: AuthorizeSecurityGroupIngressRequest,
     ) -> Result<AuthorizeSecurityGroupIngressResult, Fault> {
-        let which = group(input.group_id.as_deref(), input.group_name)?;
-        let flat = Flat {
-            protocol: input.ip_protocol,
-            from: input.from_port,
-            to: input.to_port,
-            cidr: input.cidr_ip,
-            source_name: input.source_security_group_name,
-            source_owner: input.source_security_group_owner_id,
-        };
-        let permissions = permissions(input.ip_permissions, flat)?;
+        let (which, permissions) = opening!(input, input.group_name);
         let made = add(
             ctx,
             &which,
@@ -60,16 +51,7 @@ impl Action for AuthorizeSecurityGroupEgress {
         ctx: &Ctx,
         input: AuthorizeSecurityGroupEgressRequest,
     ) -> Result<AuthorizeSecurityGroupEgressResult, Fault> {
-        let which = group(input.group_id.as_deref(), None)?;
-        let flat = Flat {
-            protocol: input.ip_protocol,
-            from: input.from_port,
-            to: input.to_port,
-            cidr: input.cidr_ip,
-            source_name: input.source_security_group_name,
-            source_owner: input.source_security_group_owner_id,
-        };
-        let permissions = permissions(input.ip_permissions, flat)?;
+        let (which, permissions) = opening!(input, None);
         let made = add(
             ctx,
             &which,

@@ -9,7 +9,7 @@ use cumulet_wire::ec2::security_groups::{
     RevokeSecurityGroupIngressResult, RevokedSecurityGroupRule,
 };
 
-use super::which::{Flat, group, permissions};
+use super::which::opening;
 use crate::{
     ec2::{
         action::Action,
@@ -25,16 +25,7 @@ impl Action for RevokeSecurityGroupIngress {
         ctx: &Ctx,
         input: RevokeSecurityGroupIngressRequest,
     ) -> Result<RevokeSecurityGroupIngressResult, Fault> {
-        let which = group(input.group_id.as_deref(), input.group_name)?;
-        let flat = Flat {
-            protocol: input.ip_protocol,
-            from: input.from_port,
-            to: input.to_port,
-            cidr: input.cidr_ip,
-            source_name: input.source_security_group_name,
-            source_owner: input.source_security_group_owner_id,
-        };
-        let permissions = permissions(input.ip_permissions, flat)?;
+        let (which, permissions) = opening!(input, input.group_name);
         let what = what(ctx, &input.security_group_rule_ids, &permissions)?;
         Ok(RevokeSecurityGroupIngressResult {
             r#return: Some(true),
@@ -50,16 +41,7 @@ impl Action for RevokeSecurityGroupEgress {
         ctx: &Ctx,
         input: RevokeSecurityGroupEgressRequest,
     ) -> Result<RevokeSecurityGroupEgressResult, Fault> {
-        let which = group(input.group_id.as_deref(), None)?;
-        let flat = Flat {
-            protocol: input.ip_protocol,
-            from: input.from_port,
-            to: input.to_port,
-            cidr: input.cidr_ip,
-            source_name: input.source_security_group_name,
-            source_owner: input.source_security_group_owner_id,
-        };
-        let permissions = permissions(input.ip_permissions, flat)?;
+        let (which, permissions) = opening!(input, None);
         let what = what(ctx, &input.security_group_rule_ids, &permissions)?;
         Ok(RevokeSecurityGroupEgressResult {
             r#return: Some(true),

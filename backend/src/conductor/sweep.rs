@@ -1,0 +1,181 @@
+//! Deletes what has had its time (see [`crate::retention`]), a bounded number of rows a transaction, so that
+//! nobody waits for it. What is deleted can't be seen any more, so nothing that is kept of instances is void.
+
+use cumulet_domain::{Kind, Result, time::Timestamp};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    Select,
+};
+
+use super::Conductor;
+use crate::{
+    entity::{audit_event, client_token, instance, metadata_push, operation, reservation, tag},
+    retention::Retention,
+    store::{Store, Touches, column, failed, tags},
+};
+
+/// Rows in one transaction: some milliseconds.
+const BATCH: u64 = if cfg!(test) { 3 } else { 256 };
+
+pub(super) async fn run(conductor: Conductor) {
+    let keep = conductor.settings.retention;
+    loop {
+        match sweep(&conductor.store, &keep, conductor.clock.now()).await {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(swept) => tracing::debug!(?swept, "deleted what has had its time"),
+            Err(error) => tracing::warn!(%error, "what has had its time could not be deleted"),
+        }
+        tokio::time::sleep(keep.interval()).await;
+    }
+}
+
+/// How many rows of each kind a sweep has deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Swept {
+    client_tokens: u64,
+    instances: u64,
+    operations: u64,
+    audit_log: u64,
+}
+
+async fn sweep(store: &Store, keep: &Retention, now: Timestamp) -> Result<Swept> {
+    let tokens = keep.client_tokens.horizon(now);
+    let ended = keep.terminated_instances.horizon(now);
+    Ok(Swept {
+        // Before the instances: a token that is still good must find those that it made.
+        client_tokens: expire::<client_token::Entity>(store, client_token::Column::CreatedAt, tokens).await?,
+        instances: {
+            untag(store, ended).await?;
+            instances(store, ended, tokens).await?
+        },
+        operations: {
+            let finished = keep.operations.horizon(now);
+            expire::<operation::Entity>(store, operation::Column::FinishedAt, finished).await?
+        },
+        audit_log: {
+            let old = keep.audit_log.horizon(now);
+            expire::<audit_event::Entity>(store, audit_event::Column::At, old).await?
+        },
+    })
+}
+
+/// Deletes the rows of a table whose `time` is the horizon or before it, the oldest first.
+async fn expire<E: EntityTrait>(store: &Store, time: E::Column, horizon: Timestamp) -> Result<u64> {
+    let mut deleted = 0;
+    loop {
+        // A read first: an idle sweeper must not take the writer's turn.
+        let oldest = E::find()
+            .select_only()
+            .column(time)
+            .filter(time.lte(horizon.0))
+            .order_by_asc(time)
+            .limit(BATCH);
+        let oldest = column(oldest, store.read()).await?;
+        let Some(last) = oldest.last().copied() else {
+            return Ok(deleted);
+        };
+        // More than a batch only where that many have the same millisecond.
+        let delete = store.write_touching(Touches::Nothing, move |txn| {
+            Box::pin(async move {
+                let delete = E::delete_many().filter(time.lte(last));
+                delete.exec(txn).await.map_err(failed)
+            })
+        });
+        deleted += delete.await?.rows_affected;
+    }
+}
+
+/// Instances, by their ids, that ended at the horizon or before it.
+fn ended(horizon: Timestamp) -> Select<instance::Entity> {
+    instance::Entity::find()
+        .select_only()
+        .column(instance::Column::Id)
+        .filter(instance::Column::TerminatedAt.lte(horizon.0))
+}
+
+/// What can't be seen any more has no tags. A root volume has its instance's number.
+async fn untag(store: &Store, horizon: Timestamp) -> Result<()> {
+    let kinds = [Kind::Instance, Kind::Volume];
+    loop {
+        let some = tag::Entity::find()
+            .select_only()
+            .column(tag::Column::Resource)
+            .distinct()
+            .filter(tag::Column::Kind.is_in(kinds.map(Kind::resource_type)))
+            .filter(tag::Column::Resource.in_subquery(ended(horizon).into_query()))
+            .limit(BATCH);
+        let some = column(some, store.read()).await?;
+        if some.is_empty() {
+            return Ok(());
+        }
+        let remove = store.write_touching(Touches::Nothing, move |txn| {
+            Box::pin(async move { remove_tags(txn, &some).await })
+        });
+        remove.await?;
+    }
+}
+
+async fn remove_tags(conn: &impl ConnectionTrait, instances: &[i64]) -> Result<()> {
+    tags::remove(conn, Kind::Instance, instances).await?;
+    tags::remove(conn, Kind::Volume, instances).await
+}
+
+/// Deletes the instances that can't be seen any more and that no client token stands for.
+async fn instances(store: &Store, horizon: Timestamp, tokens: Timestamp) -> Result<u64> {
+    use instance::Column as C;
+    let mut deleted = 0;
+    loop {
+        let no_token = Condition::any()
+            .add(C::ClientToken.is_null())
+            .add(C::CreatedAt.lte(tokens.0));
+        let some = ended(horizon)
+            .filter(no_token)
+            .order_by_asc(C::TerminatedAt)
+            .limit(BATCH);
+        let some = column(some, store.read()).await?;
+        if some.is_empty() {
+            return Ok(deleted);
+        }
+        deleted += some.len() as u64;
+        let delete = store.write_touching(Touches::Nothing, move |txn| {
+            Box::pin(async move { forget(txn, some).await })
+        });
+        delete.await?;
+    }
+}
+
+/// Deletes instances with all that is left of them, and those of their reservations that have no others.
+/// Interfaces, addresses and claims were given back when they ended.
+async fn forget(conn: &impl ConnectionTrait, ids: Vec<i64>) -> Result<()> {
+    remove_tags(conn, &ids).await?;
+    let theirs = instance::Entity::find()
+        .select_only()
+        .column(instance::Column::Reservation)
+        .distinct()
+        .filter(instance::Column::Id.is_in(ids.iter().copied()));
+    let reservations = column(theirs, conn).await?;
+    metadata_push::Entity::delete_many()
+        .filter(metadata_push::Column::Instance.is_in(ids.iter().copied()))
+        .exec(conn)
+        .await
+        .map_err(failed)?;
+    instance::Entity::delete_many()
+        .filter(instance::Column::Id.is_in(ids))
+        .exec(conn)
+        .await
+        .map_err(failed)?;
+    let others = instance::Entity::find()
+        .select_only()
+        .column(instance::Column::Reservation)
+        .filter(instance::Column::Reservation.is_in(reservations.iter().copied()));
+    reservation::Entity::delete_many()
+        .filter(reservation::Column::Id.is_in(reservations))
+        .filter(reservation::Column::Id.not_in_subquery(others.into_query()))
+        .exec(conn)
+        .await
+        .map_err(failed)
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What goes, what stays, and when, on a clock that the test moves.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    Error,
+    id::{InstanceId, VolumeId},
+    tag::Tag,
+};
+use sea_orm::PaginatorTrait;
+
+use super::*;
+use crate::{
+    api::{
+        ClientToken, PageRequest,
+        audit_log::{self, AuditEntry},
+        instances::{LaunchSpec, get, launch, terminate},
+        tags::{self as tagging, TagQuery, TagTarget},
+    },
+    conductor::{journal, release},
+    entity::{interface, interface_group},
+    retention::Keep,
+    test_support::{Rig, cloud},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+async fn count<E: EntityTrait<Model: Sync>>(rig: &Rig) -> u64 {
+    E::find().count(rig.cloud.store.read()).await.unwrap()
+}
+
+async fn tag_it(rig: &Rig, id: impl std::fmt::Display) {
+    let target = TagTarget::parse(&id.to_string()).unwrap();
+    let (key, value) = ("k".into(), "v".into());
+    let tag = Tag { key, value };
+    tagging::create(&rig.cloud, &rig.who, &[target], &[tag])
+        .await
+        .unwrap();
+}
+
+fn spec(rig: &Rig, number: u32, token: Option<&str>) -> LaunchSpec {
+    let mut spec = rig.spec();
+    (spec.min, spec.max) = (number, number);
+    spec.client_token = token.map(|token| ClientToken {
+        token: token.into(),
+        request_hash: "h".into(),
+    });
+    spec
+}
+
+/// Launches instances, with a token where one is given, and tags each.
+async fn launched(rig: &Rig, number: u32, token: Option<&str>) -> Vec<InstanceId> {
+    let made = launch(&rig.cloud, &rig.who, spec(rig, number, token))
+        .await
+        .unwrap();
+    let ids: Vec<InstanceId> = made.instances.iter().map(|view| view.id()).collect();
+    for id in &ids {
+        tag_it(rig, id).await;
+    }
+    ids
+}
+
+/// Ends instances as their hosts' reports do.
+async fn end(rig: &Rig, ids: &[InstanceId]) {
+    terminate(&rig.cloud, &rig.who, ids).await.unwrap();
+    let now = rig.cloud.now();
+    for id in ids {
+        let operation = journal::active(rig.cloud.store.read(), id.to_db()).await.unwrap();
+        let operation = operation.unwrap();
+        let write = rig
+            .cloud
+            .store
+            .write(move |txn| Box::pin(async move { release::terminated(txn, &operation, now).await }));
+        write.await.unwrap();
+    }
+}
+
+async fn swept(rig: &Rig) -> Swept {
+    let keep = rig.cloud.config.retention;
+    sweep(&rig.cloud.store, &keep, rig.cloud.now()).await.unwrap()
+}
+
+async fn tagged(rig: &Rig) -> usize {
+    let page = PageRequest {
+        limit: None,
+        after: None,
+    };
+    let tags = tagging::describe(&rig.cloud, &rig.who, &TagQuery::default(), page).await;
+    tags.unwrap().rows.len()
+}
+
+async fn is_found(rig: &Rig, id: InstanceId) -> bool {
+    match get(&rig.cloud, &rig.who, "DescribeInstanceAttribute", id).await {
+        Ok(_) => true,
+        Err(Error::NotFound { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn entry(rig: &Rig) -> AuditEntry {
+    AuditEntry {
+        account: rig.who.account,
+        user_name: "admin".into(),
+        action: "RunInstances".into(),
+        resource: None,
+        outcome: "ok".into(),
+        request_id: "r".into(),
+        detail: None,
+    }
+}
+
+#[tokio::test]
+async fn everything_goes_when_it_has_had_its_time() {
+    let rig = cloud().await;
+    let start = rig.cloud.now();
+    audit_log::record(&rig.cloud, entry(&rig)).await.unwrap();
+    let plain = launched(&rig, 1, None).await;
+    let with_token = launched(&rig, 1, Some("t")).await;
+    end(&rig, &[plain[0], with_token[0]]).await;
+    assert_eq!(count::<interface::Entity>(&rig).await, 0);
+    assert_eq!(count::<interface_group::Entity>(&rig).await, 0);
+
+    // Its root volume has ended with it, and can be tagged as long as it is seen.
+    tag_it(&rig, VolumeId::from_db(plain[0].to_db())).await;
+    rig.pass(HOUR - Duration::from_millis(1));
+    assert_eq!(swept(&rig).await, Swept::default());
+    assert!(is_found(&rig, plain[0]).await && is_found(&rig, with_token[0]).await);
+    assert_eq!(tagged(&rig).await, 3);
+
+    // The one that a token stands for stays, out of sight and without tags.
+    rig.pass(Duration::from_millis(1));
+    let expected = Swept {
+        instances: 1,
+        ..Swept::default()
+    };
+    assert_eq!(swept(&rig).await, expected);
+    assert!(!is_found(&rig, plain[0]).await && !is_found(&rig, with_token[0]).await);
+    assert_eq!(tagged(&rig).await, 0);
+    assert_eq!(
+        (
+            count::<instance::Entity>(&rig).await,
+            count::<reservation::Entity>(&rig).await,
+            count::<operation::Entity>(&rig).await
+        ),
+        (1, 1, 4)
+    );
+
+    rig.pass(HOUR * 23 - Duration::from_millis(1));
+    assert_eq!(swept(&rig).await, Swept::default());
+    let again = launch(&rig.cloud, &rig.who, spec(&rig, 1, Some("t")))
+        .await
+        .unwrap();
+    assert_eq!(again.instances[0].id(), with_token[0]);
+
+    rig.pass(Duration::from_millis(1));
+    let expected = Swept {
+        client_tokens: 1,
+        instances: 1,
+        operations: 4,
+        audit_log: 0,
+    };
+    assert_eq!(swept(&rig).await, expected);
+    for left in [
+        count::<instance::Entity>(&rig).await,
+        count::<reservation::Entity>(&rig).await,
+        count::<operation::Entity>(&rig).await,
+        count::<client_token::Entity>(&rig).await,
+        count::<metadata_push::Entity>(&rig).await,
+    ] {
+        assert_eq!(left, 0);
+    }
+
+    rig.pass(start.after(HOUR * 24 * 90).since(rig.cloud.now()));
+    assert_eq!(swept(&rig).await.audit_log, 1);
+    assert_eq!(count::<audit_event::Entity>(&rig).await, 0);
+}
+
+#[tokio::test]
+async fn many_go_in_batches_and_a_reservation_with_its_last_instance() {
+    let rig = cloud().await;
+    let ids = launched(&rig, 11, None).await;
+    end(&rig, &ids[..7]).await;
+    rig.pass(HOUR / 2);
+    end(&rig, &ids[7..]).await;
+    rig.pass(HOUR / 2);
+    assert_eq!(swept(&rig).await.instances, 7);
+    assert_eq!(count::<instance::Entity>(&rig).await, 4);
+    assert_eq!(count::<reservation::Entity>(&rig).await, 1);
+    rig.pass(HOUR / 2);
+    assert_eq!(swept(&rig).await.instances, 4);
+    assert_eq!(count::<reservation::Entity>(&rig).await, 0);
+    assert_eq!(tagged(&rig).await, 0);
+    rig.pass(HOUR * 24);
+    assert_eq!(swept(&rig).await.operations, 22);
+}
+
+#[tokio::test]
+async fn what_lives_stays_and_what_is_kept_for_ever_too() {
+    let rig = cloud().await;
+    let living = launched(&rig, 2, Some("t")).await;
+    let gone = launched(&rig, 1, None).await;
+    end(&rig, &gone).await;
+    audit_log::record(&rig.cloud, entry(&rig)).await.unwrap();
+    rig.pass(HOUR * 24 * 3650);
+    let ever = Keep::seconds(0);
+    let keep = Retention {
+        terminated_instances: ever,
+        client_tokens: ever,
+        operations: ever,
+        audit_log: ever,
+    };
+    let now = rig.cloud.now();
+    assert_eq!(
+        sweep(&rig.cloud.store, &keep, now).await.unwrap(),
+        Swept::default()
+    );
+    let expected = Swept {
+        client_tokens: 1,
+        instances: 1,
+        operations: 2,
+        audit_log: 1,
+    };
+    assert_eq!(swept(&rig).await, expected);
+    assert!(is_found(&rig, living[0]).await && is_found(&rig, living[1]).await);
+    // The operations of the living are under way.
+    assert_eq!(count::<operation::Entity>(&rig).await, 2);
+    assert_eq!(count::<reservation::Entity>(&rig).await, 1);
+}
