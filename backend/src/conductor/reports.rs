@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use cumulet_bus::ReportMailbox;
 use cumulet_domain::{
-    Error, Result,
+    Error, Result, crash_point,
     id::{HostId, InstanceId, OperationId},
     instance::{Event, Intent, State, StateReason},
     message::{HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
@@ -186,6 +186,7 @@ async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outco
     let Some(kind) = OperationKind::from_name(&operation.kind) else {
         return Ok(());
     };
+    crash_point!(kind.name(), "heard");
     match outcome.failure {
         Some(failure) if kind == OperationKind::Reboot && outcome.report.power != Power::On => {
             // It had gone off before it could be asked to start over: that is what is to be dealt with.
@@ -222,6 +223,7 @@ async fn succeeded(
         .store
         .write(move |txn| Box::pin(async move { close(txn, &operation, kind, now).await }))
         .await?;
+    crash_point!(kind.name(), "ended");
     conductor.wake.now();
     Ok(())
 }
@@ -237,7 +239,9 @@ async fn close(
         OperationKind::Stop => release::stopped(txn, operation, journal::state(operation)?.reason, now).await,
         OperationKind::Reboot => journal::finish(txn, operation.id, None, now).await.map(drop),
         OperationKind::Terminate => release::terminated(txn, operation, now).await,
-    }
+    }?;
+    crash_point!(kind.name(), "closed");
+    Ok(())
 }
 
 async fn failed_command(

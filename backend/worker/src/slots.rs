@@ -243,6 +243,7 @@ impl Slots {
     /// Forgets an instance: its directory is removed and its tombstone put up before that.
     pub(crate) async fn bury(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
         self.tombstones().put(id, generation, now)?;
+        cumulet_domain::crash_point!("terminate", "tombstone");
         let dir = self.layout.instance(id);
         files::blocking(move || files::remove_dir(&dir)).await?;
         self.state().put(id, None);
