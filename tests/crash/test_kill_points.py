@@ -22,6 +22,14 @@ def shared(crash_binary: Path):
         yield cloud, Witness(cloud.first_account())
 
 
+def end_others(witness: Witness) -> list[str]:
+    """Asks for the end of all but the witness; their ids."""
+    ids = [i["InstanceId"] for i in instances(witness.account.ec2) if i["InstanceId"] != witness.id]
+    if ids:
+        witness.account.ec2.terminate_instances(InstanceIds=ids)
+    return ids
+
+
 @pytest.fixture
 def account(shared):
     """Its account; at a test's end all but the witness is ended, and nothing is left of it."""
@@ -32,10 +40,7 @@ def account(shared):
     yield account
     witness.untouched()
     cloud.wait_clean()
-    ids = [i["InstanceId"] for i in instances(account.ec2) if i["State"]["Name"] != "terminated"]
-    ids.remove(witness.id)
-    if ids:
-        account.ec2.terminate_instances(InstanceIds=ids)
+    if ids := end_others(witness):
         wait(account, ids, "terminated")
     cloud.wait_clean()
     subnet = account.ec2.describe_subnets()["Subnets"][0]
@@ -124,20 +129,32 @@ def test_terminate(account: Account, point: str):
     assert states(account.ec2, [stays]) == {"running"} and boots(account, stays) == 1
 
 
-def test_dying_again_and_again_at_the_same_step(account: Account):
-    """Five deaths in a row before the launch gets through."""
-    cloud = account.cloud
-    (point,) = [point for point in points_of("launch") if step_of(point) == "defined"]
-    dies(cloud, point, lambda: run(account, 1))
-    for _ in range(4):
-        cloud.kill()
-        cloud.launch(CUMULET_CRASH_AT=point)
-        try:
-            cloud.wait_death(10)
-        except Exception:  # it got through before the restart: then there is nothing to die of
-            break
-    if cloud.process is None:
-        cloud.start()
+# Where what was begun is gone on with, and so can die again.
+AGAIN = [
+    ("launch", ("claimed", "begun", "tap", "defined", "firewall", "started", "closed")),
+    ("start", ("defined", "started")), ("stop", ("off", "network")), ("reboot", ("begun", "reset")),
+    ("terminate", ("begun", "absent", "network", "tombstone", "freed", "closed")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "point", [p for operation, steps in AGAIN for p in points_of(operation) if step_of(p) in steps]
+)
+def test_dying_again_and_again_at_the_same_step(shared, account: Account, point: str):
+    """Five deaths in a row; then it gets through, and a terminate that comes at that moment does too."""
+    cloud, ec2 = account.cloud, account.ec2
+    operation = point.split(".")[0]
+    ids = running(account, 1) if operation != "launch" else []
+    if operation == "start":
+        ec2.stop_instances(InstanceIds=ids)
+        wait(account, ids, "stopped")
+    ask = {
+        "launch": lambda: run(account, 1), "start": lambda: ec2.start_instances(InstanceIds=ids),
+        "stop": lambda: ec2.stop_instances(InstanceIds=ids), "reboot": lambda: ec2.reboot_instances(InstanceIds=ids),
+        "terminate": lambda: ec2.terminate_instances(InstanceIds=ids),
+    }  # fmt: skip
+    dies(cloud, point, ask[operation], times=5)
+    end_others(shared[1])
     settled(account, {"running", "terminated"})
 
 

@@ -43,13 +43,16 @@ def last_words(call: Callable) -> object:
         return None
 
 
-def dies(cloud: Cloud, point: str, call: Callable) -> object:
-    """Restarts the cloud so that it dies at the point, does what leads there, and starts it again. What was answered,
-    if anything was."""
+def dies(cloud: Cloud, point: str, call: Callable, times: int = 1) -> object:
+    """Restarts the cloud so that it dies at the point, does what leads there, and starts it again; more than once where
+    it is to die of it again. What was answered, if anything was."""
     cloud.stop()
     cloud.start(CUMULET_CRASH_AT=point)
     answer = last_words(call)
-    assert cloud.wait_death(30) in (-signal.SIGKILL, -signal.SIGABRT), cloud.tail()
+    for death in range(times):
+        if death:
+            cloud.launch(CUMULET_CRASH_AT=point)
+        assert cloud.wait_death(30) in (-signal.SIGKILL, -signal.SIGABRT), cloud.tail()
     cloud.start()
     return answer
 

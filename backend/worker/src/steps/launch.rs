@@ -29,6 +29,7 @@ impl Worker {
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
         self.vpcs.remember(policy, needed).await?;
         self.write_spec_unless_newer(spec).await?;
+        crash_point!(order.name, "kept");
         let mut record = record.unwrap_or_else(|| Record::new(spec));
         record.vpc = spec.vpc;
         record.interfaces.clone_from(&interfaces);
