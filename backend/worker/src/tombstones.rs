@@ -1,5 +1,5 @@
-//! The generations at which instances were destroyed here, for a day: a command that comes late must not
-//! bring one back. Commands have deadlines far shorter than that.
+//! The generations at which instances were destroyed here, or stopped without having been here, for a day:
+//! a command that comes late must not bring one back. Commands have deadlines far shorter than that.
 
 use std::{
     collections::HashMap,
@@ -18,48 +18,58 @@ const AGE: Duration = Duration::from_secs(24 * 3600);
 /// Tombstones that stand at the most; beyond it the file is written anew without the old ones.
 const MANY: usize = 100_000;
 
+/// What is known of an instance that has no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    /// No older command is carried out, and none that would run it at this generation.
+    pub(crate) generation: u64,
+    /// It was destroyed: what is left of it is rubbish. Otherwise it was only stopped, and what may be here
+    /// of it, if its record can't be read for instance, is to be kept.
+    pub(crate) destroyed: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Tombstones {
-    generations: HashMap<InstanceId, (u64, Timestamp)>,
+    stones: HashMap<InstanceId, (Tombstone, Timestamp)>,
     file: File,
 }
 
 impl Tombstones {
-    /// Reads the file (a line each: id, generation, time) and forgets what is old. The file is only added
+    /// Reads the file (a line each: id, generation, time, and `stopped` if so) and forgets what is old. The file is only added
     /// to: an audit opens it too, while the worker runs.
     pub(crate) fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             other => other?,
         };
-        let mut generations: HashMap<_, _> = text.lines().filter_map(parse).collect();
-        generations.retain(|_, (_, at)| now.since(*at) < AGE);
+        let mut stones: HashMap<_, _> = text.lines().filter_map(parse).collect();
+        stones.retain(|_, (_, at)| now.since(*at) < AGE);
         let file = append(path)?;
-        Ok(Tombstones { generations, file })
+        Ok(Tombstones { stones, file })
     }
 
     /// Writes the file anew, without what is old. For the worker that runs, and nobody else.
     pub(crate) fn compact(&mut self, path: &Path) -> io::Result<()> {
         let lines: String = self
-            .generations
+            .stones
             .iter()
-            .map(|(id, (generation, at))| line(*id, *generation, *at))
+            .map(|(id, (stone, at))| line(*id, *stone, *at))
             .collect();
         crate::files::write(path, lines.as_bytes())?;
         self.file = append(path)?;
         Ok(())
     }
 
-    pub(crate) fn get(&self, instance: InstanceId) -> Option<u64> {
-        self.generations.get(&instance).map(|(generation, _)| *generation)
+    pub(crate) fn get(&self, instance: InstanceId) -> Option<Tombstone> {
+        self.stones.get(&instance).map(|(stone, _)| *stone)
     }
 
-    pub(crate) fn put(&mut self, instance: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
-        if self.generations.len() >= MANY {
-            self.generations.retain(|_, (_, at)| now.since(*at) < AGE / 24);
+    pub(crate) fn put(&mut self, instance: InstanceId, stone: Tombstone, now: Timestamp) -> io::Result<()> {
+        if self.stones.len() >= MANY {
+            self.stones.retain(|_, (_, at)| now.since(*at) < AGE / 24);
         }
-        self.generations.insert(instance, (generation, now));
-        self.file.write_all(line(instance, generation, now).as_bytes())
+        self.stones.insert(instance, (stone, now));
+        self.file.write_all(line(instance, stone, now).as_bytes())
     }
 }
 
@@ -68,16 +78,25 @@ fn append(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(0o600).open(path)
 }
 
-fn line(instance: InstanceId, generation: u64, at: Timestamp) -> String {
-    format!("{instance} {generation} {}\n", at.0)
+/// How the line of an instance that was not destroyed ends.
+const STOPPED: &str = "stopped";
+
+fn line(instance: InstanceId, stone: Tombstone, at: Timestamp) -> String {
+    let (space, word) = if stone.destroyed { ("", "") } else { (" ", STOPPED) };
+    format!("{instance} {} {}{space}{word}\n", stone.generation, at.0)
 }
 
-fn parse(line: &str) -> Option<(InstanceId, (u64, Timestamp))> {
+fn parse(line: &str) -> Option<(InstanceId, (Tombstone, Timestamp))> {
     let mut words = line.split(' ');
     let instance = words.next()?.parse().ok()?;
     let generation = words.next()?.parse().ok()?;
     let at = words.next()?.parse().ok()?;
-    Some((instance, (generation, Timestamp(at))))
+    let destroyed = words.next() != Some(STOPPED);
+    let stone = Tombstone {
+        generation,
+        destroyed,
+    };
+    Some((instance, (stone, Timestamp(at))))
 }
 
 #[cfg(test)]
@@ -89,24 +108,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tombstones");
         let id = InstanceId::new(1 << 40);
+        let stone = |generation, destroyed| Tombstone {
+            generation,
+            destroyed,
+        };
         let mut stones = Tombstones::open(&path, Timestamp(0)).unwrap();
-        stones.put(id, 3, Timestamp(0)).unwrap();
-        stones.put(id, 7, Timestamp(1)).unwrap();
-        for _ in 0..2 {
-            assert_eq!(Tombstones::open(&path, Timestamp(1000)).unwrap().get(id), Some(7));
+        stones.put(id, stone(3, true), Timestamp(0)).unwrap();
+        for last in [stone(7, false), stone(7, true)] {
+            stones.put(id, last, Timestamp(1)).unwrap();
+            let again = Tombstones::open(&path, Timestamp(1000)).unwrap();
+            assert_eq!(again.get(id), Some(last));
         }
         let mut again = Tombstones::open(&path, Timestamp(1000)).unwrap();
         again.compact(&path).unwrap();
-        again.put(InstanceId::new(2), 1, Timestamp(1)).unwrap();
-        assert_eq!(
-            Tombstones::open(&path, Timestamp(1000))
-                .unwrap()
-                .generations
-                .len(),
-            2
-        );
+        again
+            .put(InstanceId::new(2), stone(1, true), Timestamp(1))
+            .unwrap();
+        assert_eq!(Tombstones::open(&path, Timestamp(1000)).unwrap().stones.len(), 2);
         let later = Timestamp(1).after(AGE);
         assert_eq!(Tombstones::open(&path, later).unwrap().get(id), None);
-        assert_eq!(Tombstones::open(&path, later).unwrap().generations.len(), 0);
+        assert_eq!(Tombstones::open(&path, later).unwrap().stones.len(), 0);
     }
 }

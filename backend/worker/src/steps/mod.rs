@@ -95,6 +95,10 @@ impl Worker {
                 self.counters.stale();
                 tracing::info!(instance = %id, generation, "dropped a command that is out of date");
             }
+            // Nobody's operation: the database has ended it, and a guest of it was reported all the same.
+            Verdict::Done if pending.kind == Kind::Destroy && pending.operation.is_none() => {
+                self.carry_out(order, record).await;
+            }
             Verdict::Done => {
                 self.counters.repeated();
                 let mut report = record.map_or_else(|| absent(id, generation), |r| r.report());

@@ -21,6 +21,8 @@ impl Worker {
         crash_point!(order.name, "received");
         let id = order.instance;
         let Some(mut record) = record else {
+            // The command to run it may have been overtaken, and come yet.
+            self.slots.bar(id, order.generation, self.deps.clock.now())?;
             self.deps.hypervisor.ensure_off(id, Duration::ZERO).await?;
             return Ok(absent(id, order.generation));
         };
