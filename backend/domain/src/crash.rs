@@ -1,7 +1,7 @@
 //! Named crash points: places where a test may kill the whole process, to prove that what comes after a
 //! restart is right. Without the feature `crash-points` a point is nothing at all.
 //!
-//! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.13.tap`, has the
+//! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.14.tap`, has the
 //! step's place in the one list below, from which the tests take their points (`cumulet crash-points`).
 
 /// What `point` knows.
