@@ -14,7 +14,11 @@ use std::{
 };
 
 use anyhow::Result;
-use cumulet_backend::{api::Parts, bootstrap, store::settings};
+use cumulet_backend::{
+    api::Parts,
+    bootstrap,
+    store::{Options, settings, snapshots},
+};
 use serde::Serialize;
 
 use crate::{config::Config, state::StateDir, wiring};
@@ -50,10 +54,15 @@ pub(crate) async fn run(state: &StateDir, parts: &Parts, config: Config, given: 
     let first = bootstrap::existing(parts.store.read()).await?;
     let first = first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet"))?;
     let simulated = config.text("driver") == "fake";
+    let options = Options {
+        path: state.database(),
+        readers: 1,
+    };
+    let database = snapshots(&options).await?;
     let (began, mut doubts) = (Instant::now(), Doubts::default());
     loop {
         let found = wiring::inventory(state, &config, &first.cloud_id).await?;
-        let rows = Rows::load(parts.store.read()).await?;
+        let rows = Rows::load(&database).await?;
         let differences = compare(&rows, &found, simulated);
         let now = Instant::now();
         let open = doubts.weigh(&rows, differences, now);

@@ -18,7 +18,7 @@ use cumulet_domain::{Error, Result, account::AccountId};
 use futures::future::BoxFuture;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Select, SqlErr};
 
-pub use connect::{Options, connect, schema};
+pub use connect::{Options, connect, schema, snapshots};
 pub use versions::Touches;
 
 /// The database. Cheap to clone.
