@@ -1,24 +1,38 @@
 //! Compares what the database says with what is on this host: guests, disks, network devices, firewall,
-//! DHCP. Every difference is a line; none is a healthy cloud.
+//! DHCP; and the database's counters with its own rows. Every difference is a line; none is a healthy cloud.
+//!
+//! A cloud that is busy changes while it is looked at, and rows and host never in the same instant. So what
+//! differs is looked at again: it is reported once it has stayed for a moment while the rows that it is
+//! about were at the same generation and nothing was under way for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod compare;
+mod rows;
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use cumulet_backend::{
     api::Parts,
     bootstrap,
-    entity::{host, instance, interface},
-    store::settings,
+    store::{Options, settings, snapshots},
 };
-use cumulet_domain::{
-    id::{InstanceId, NetworkInterfaceId, VpcId},
-    instance::State,
-};
-use cumulet_worker::{HostObject, ObjectKind};
-use sea_orm::EntityTrait;
 use serde::Serialize;
 
 use crate::{config::Config, state::StateDir, wiring};
+use compare::{Difference, compare};
+use rows::{Rows, Version};
+
+/// How long a difference has to stay.
+const STAYS: Duration = Duration::from_secs(2);
+
+/// How long one may be looked at that keeps changing, or whose operation does not end.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Between two looks. Nothing tells another process of a change.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What an audit found.
 #[derive(Debug, Default, Serialize)]
@@ -39,9 +53,27 @@ pub(crate) async fn run(state: &StateDir, parts: &Parts, config: Config, given: 
     };
     let first = bootstrap::existing(parts.store.read()).await?;
     let first = first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet"))?;
-    let expected = Expected::load(parts).await?;
-    let found = wiring::inventory(state, &config, &first.cloud_id).await?;
-    Ok(compare(&expected, &found, config.text("driver") == "fake"))
+    let simulated = config.text("driver") == "fake";
+    let options = Options {
+        path: state.database(),
+        readers: 1,
+    };
+    let database = snapshots(&options).await?;
+    let (began, mut doubts) = (Instant::now(), Doubts::default());
+    loop {
+        let found = wiring::inventory(state, &config, &first.cloud_id).await?;
+        let rows = Rows::load(&database).await?;
+        let differences = compare(&rows, &found, simulated);
+        let now = Instant::now();
+        let open = doubts.weigh(&rows, differences, now);
+        if !open || now - began >= PATIENCE {
+            return Ok(Audit {
+                compared: rows.instances.len() + found.len(),
+                differences: doubts.certain(now),
+            });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn with_last_driver(parts: &Parts, config: Config) -> Result<Config> {
@@ -51,260 +83,101 @@ async fn with_last_driver(parts: &Parts, config: Config) -> Result<Config> {
     })
 }
 
-/// The rows that something on a host must answer to.
+/// The differences of the last look: at which version of their rows each was seen, and since when.
 #[derive(Debug, Default)]
-struct Expected {
-    instances: BTreeMap<InstanceId, (State, Option<String>, VpcId)>,
-    interfaces: BTreeMap<NetworkInterfaceId, InstanceId>,
-    claims: Vec<String>,
-}
+struct Doubts(HashMap<Difference, (Version, Instant)>);
 
-impl Expected {
-    async fn load(parts: &Parts) -> Result<Self> {
-        let conn = parts.store.read();
-        let rows = instance::Entity::find().all(conn).await?;
-        let claims = claims(&rows, &host::Entity::find().all(conn).await?);
-        let state = |row: &instance::Model| State::from_name(&row.state).unwrap_or(State::Terminated);
-        let instances = rows.iter().map(|row| {
-            (
-                InstanceId::from_db(row.id),
-                (state(row), row.host.clone(), VpcId::from_db(row.vpc)),
-            )
-        });
-        let interfaces = interface::Entity::find().all(conn).await?;
-        let interfaces = interfaces.iter().map(|row| {
-            (
-                NetworkInterfaceId::from_db(row.id),
-                InstanceId::from_db(row.instance),
-            )
-        });
-        Ok(Expected {
-            instances: instances.collect(),
-            interfaces: interfaces.collect(),
-            claims,
-        })
-    }
-
-    fn state(&self, instance: InstanceId) -> Option<State> {
-        self.instances.get(&instance).map(|(state, _, _)| *state)
-    }
-}
-
-/// Each host's counters against the sum of its instances: nothing leaks and nothing is oversold.
-fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
-    let mut differences = Vec::new();
-    for host in hosts {
-        let on = || {
-            rows.iter()
-                .filter(|row| row.host.as_deref() == Some(host.id.as_str()))
+impl Doubts {
+    /// Takes a look's differences in. True while one of them may still be a change on its way.
+    fn weigh(&mut self, rows: &Rows, differences: Vec<Difference>, now: Instant) -> bool {
+        let mut before = std::mem::take(&mut self.0);
+        for difference in differences {
+            let version = rows.version(difference.about);
+            let since = before.remove(&difference).filter(|(then, _)| *then == version);
+            let since = since.map_or(now, |(_, since)| since);
+            self.0.insert(difference, (version, since));
+        }
+        let certain = |(difference, (version, since)): (&Difference, &(Version, Instant))| {
+            difference.is_of_rows() || (!version.changing && now - *since >= STAYS)
         };
-        let claimed = || on().filter(|row| row.claimed != 0);
-        let sums = [
-            (
-                "vCPUs",
-                claimed().map(|row| row.vcpus).sum::<i64>(),
-                host.vcpus_used,
-                host.vcpus_max,
-            ),
-            (
-                "MiB of memory",
-                claimed().map(|row| row.memory_mib).sum(),
-                host.memory_mib_used,
-                host.memory_mib_max,
-            ),
-            (
-                "GiB of disk",
-                on().map(|row| row.disk_gib).sum(),
-                host.disk_gib_used,
-                host.disk_gib_max,
-            ),
-        ];
-        for (what, sum, used, max) in sums {
-            if sum != used {
-                differences.push(format!(
-                    "host {}: {used} {what} are claimed, its instances have {sum}",
-                    host.id
-                ));
-            }
-            if used > max && what != "GiB of disk" {
-                differences.push(format!("host {}: {used} {what} are claimed of {max}", host.id));
-            }
-        }
+        !self.0.iter().all(certain)
     }
-    differences
-}
 
-/// The comparison itself. A simulated host has no disk and no network worth comparing.
-fn compare(expected: &Expected, found: &[HostObject], simulated: bool) -> Audit {
-    let mut audit = Audit {
-        compared: expected.instances.len() + found.len(),
-        differences: expected.claims.clone(),
-    };
-    for object in found {
-        audit.differences.extend(unexpected(expected, object));
+    /// What has stayed, in words. What was new with every look is the cloud at its work.
+    fn certain(self, now: Instant) -> Vec<String> {
+        let stays = |difference: &Difference, since: Instant| difference.is_of_rows() || now - since >= STAYS;
+        let mut words: Vec<String> = self
+            .0
+            .into_iter()
+            .filter(|(difference, (_, since))| stays(difference, *since))
+            .map(|(difference, _)| difference.words)
+            .collect();
+        words.sort();
+        words
     }
-    let have = |kind: ObjectKind| -> BTreeSet<InstanceId> {
-        found
-            .iter()
-            .filter(|object| object.kind == kind)
-            .filter_map(|object| object.instance)
-            .collect()
-    };
-    let (domains, disks) = (have(ObjectKind::Domain), have(ObjectKind::Disk));
-    let interfaces: BTreeSet<_> = found.iter().filter_map(|object| object.interface).collect();
-    for (id, (state, host, _)) in &expected.instances {
-        if host.is_none() || state.is_transient() || *state == State::Terminated {
-            continue;
-        }
-        if *state == State::Running && !domains.contains(id) {
-            audit
-                .differences
-                .push(format!("{id} is running in the database and has no guest"));
-        }
-        if !simulated && !disks.contains(id) {
-            audit.differences.push(format!(
-                "{id} is {} in the database and has no disk",
-                state.name()
-            ));
-        }
-    }
-    if !simulated {
-        audit.differences.extend(unguarded(expected, found));
-    }
-    for (interface, instance) in &expected.interfaces {
-        let running = expected.state(*instance) == Some(State::Running);
-        if !simulated && running && !interfaces.contains(interface) {
-            audit
-                .differences
-                .push(format!("{interface} of {instance} is not on the host"));
-        }
-    }
-    audit
-}
-
-/// VPCs whose instances run without something that guards or serves them.
-fn unguarded(expected: &Expected, found: &[HostObject]) -> Vec<String> {
-    let running = expected
-        .instances
-        .values()
-        .filter(|(state, _, _)| *state == State::Running);
-    let vpcs: BTreeSet<VpcId> = running.map(|(_, _, vpc)| *vpc).collect();
-    let has = |vpc, kind| {
-        found
-            .iter()
-            .any(|object| object.vpc == Some(vpc) && object.kind == kind)
-    };
-    let needed = [ObjectKind::Namespace, ObjectKind::Firewall, ObjectKind::Dhcp];
-    let pairs = vpcs.iter().flat_map(|vpc| needed.map(|kind| (*vpc, kind)));
-    let missing = pairs.filter(|(vpc, kind)| !has(*vpc, *kind));
-    missing
-        .map(|(vpc, kind)| format!("instances of {vpc} run without its {kind:?}"))
-        .collect()
-}
-
-/// Why a thing on the host should not be there, if it should not.
-fn unexpected(expected: &Expected, object: &HostObject) -> Option<String> {
-    let kind = object.kind;
-    let ended = |state: Option<State>| state.is_none_or(|state| state == State::Terminated);
-    if let Some(id) = object.instance {
-        let state = expected.state(id);
-        if ended(state) {
-            let state = state.map_or("unknown", State::name);
-            return Some(format!(
-                "a {kind:?} of {id} is on the host; the instance is {state}"
-            ));
-        }
-        if kind == ObjectKind::Domain && object.on && state == Some(State::Stopped) {
-            return Some(format!("{id} is stopped in the database and its guest runs"));
-        }
-        return None;
-    }
-    if let Some(id) = object.interface {
-        let owner = expected.interfaces.get(&id);
-        if ended(owner.and_then(|instance| expected.state(*instance))) {
-            return Some(format!(
-                "a {kind:?} {id} is on the host and belongs to no living instance"
-            ));
-        }
-        return None;
-    }
-    let vpc = object.vpc?;
-    let used = expected.instances.values().any(|(state, host, of)| {
-        *of == vpc && host.is_some() && *state != State::Terminated && *state != State::Stopped
-    });
-    (!used).then(|| format!("a {kind:?} of {vpc} is on the host; no instance of the VPC runs here"))
 }
 
 #[cfg(test)]
 mod tests {
+    use cumulet_domain::{id::InstanceId, instance::State};
+
     use super::*;
 
-    fn id(number: u64) -> InstanceId {
-        InstanceId::new(number << 40)
+    fn id() -> InstanceId {
+        InstanceId::new(1 << 40)
     }
 
-    fn expected(state: State) -> Expected {
-        let row = (state, Some("h".to_owned()), VpcId::new(1 << 40));
-        Expected {
-            instances: [(id(1), row)].into(),
-            ..Expected::default()
+    /// The rows of one instance at a generation, with or without an operation under way.
+    fn rows(generation: i64, busy: bool) -> Rows {
+        let mut rows = Rows::of(id(), State::Running, generation);
+        if busy {
+            rows.active.insert(id());
         }
+        rows
     }
 
-    fn object(kind: ObjectKind, instance: InstanceId, on: bool) -> HostObject {
-        HostObject {
-            kind,
-            instance: Some(instance),
-            interface: None,
-            vpc: None,
-            on,
-        }
-    }
-
-    fn of_vpc(kind: ObjectKind) -> HostObject {
-        HostObject {
-            kind,
-            instance: None,
-            interface: None,
-            vpc: Some(VpcId::new(1 << 40)),
-            on: false,
-        }
+    fn no_guest() -> Vec<Difference> {
+        vec![Difference::of(id(), "no guest".into())]
     }
 
     #[test]
-    fn agreement_is_silence() {
-        let found = [
-            object(ObjectKind::Domain, id(1), true),
-            object(ObjectKind::Disk, id(1), false),
-            of_vpc(ObjectKind::Namespace),
-            of_vpc(ObjectKind::Firewall),
-            of_vpc(ObjectKind::Dhcp),
-        ];
-        assert_eq!(
-            compare(&expected(State::Running), &found, false).differences,
-            [""; 0]
-        );
-        assert_eq!(
-            compare(&expected(State::Terminated), &[], false).differences,
-            [""; 0]
-        );
+    fn what_stays_at_one_generation_is_certain_after_a_moment() {
+        let (began, mut doubts) = (Instant::now(), Doubts::default());
+        assert!(doubts.weigh(&rows(1, false), no_guest(), began));
+        assert!(doubts.weigh(&rows(1, false), no_guest(), began + STAYS / 2));
+        assert!(!doubts.weigh(&rows(1, false), no_guest(), began + STAYS));
+        assert_eq!(doubts.certain(began + STAYS), ["no guest"]);
     }
 
     #[test]
-    fn each_kind_of_disagreement_is_told() {
-        let guest = [object(ObjectKind::Domain, id(1), true)];
-        let cases = [
-            (State::Running, &[][..], "has no guest"),
-            (State::Running, &guest[..], "has no disk"),
-            (State::Running, &guest[..], "run without its Firewall"),
-            (State::Stopped, &guest[..], "its guest runs"),
-            (State::Terminated, &guest[..], "the instance is terminated"),
-        ];
-        for (state, found, named) in cases {
-            let differences = compare(&expected(state), found, false).differences.join("; ");
-            assert!(differences.contains(named), "{state:?}: {differences:?}");
+    fn what_changes_or_is_under_way_is_looked_at_again() {
+        let (began, mut doubts) = (Instant::now(), Doubts::default());
+        for look in 0..10_u32 {
+            assert!(doubts.weigh(&rows(look.into(), false), no_guest(), began + STAYS * look));
         }
-        let stranger = compare(&Expected::default(), &guest, false).differences;
-        assert!(stranger[0].contains("unknown"), "{stranger:?}");
+        let now = began + STAYS * 9;
+        assert!(doubts.weigh(&rows(9, true), no_guest(), now + STAYS));
+        assert!(doubts.weigh(&rows(9, true), no_guest(), now + STAYS * 2));
+        assert!(
+            !doubts.weigh(&rows(9, false), Vec::new(), now + STAYS * 3),
+            "it has gone"
+        );
+        assert_eq!(doubts.certain(now + STAYS * 3), [""; 0]);
+    }
+
+    #[test]
+    fn an_operation_that_does_not_end_hides_nothing() {
+        let (began, mut doubts) = (Instant::now(), Doubts::default());
+        doubts.weigh(&rows(1, true), no_guest(), began);
+        doubts.weigh(&rows(1, true), no_guest(), began + PATIENCE);
+        assert_eq!(doubts.certain(began + PATIENCE), ["no guest"]);
+    }
+
+    #[test]
+    fn what_rows_say_of_each_other_is_certain_at_once() {
+        let (now, mut doubts) = (Instant::now(), Doubts::default());
+        let leak = vec![Difference::of_rows("a counter".into())];
+        assert!(!doubts.weigh(&rows(1, true), leak, now));
+        assert_eq!(doubts.certain(now), ["a counter"]);
     }
 }

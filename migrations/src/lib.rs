@@ -17,12 +17,56 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
+        let changes: Vec<Box<dyn MigrationTrait>> = vec![
             Box::new(m0001_accounts::Migration),
             Box::new(m0002_catalogue::Migration),
             Box::new(m0003_networks::Migration),
             Box::new(m0004_instances::Migration),
             Box::new(m0005_operations::Migration),
-        ]
+        ];
+        let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
+        whole.collect()
+    }
+}
+
+/// A migration that is done as a whole, with the note that it is done, or not at all. (Only PostgreSQL's
+/// are by themselves: a program that was killed in the middle of one would never start again.)
+struct Whole(Box<dyn MigrationTrait>);
+
+impl MigrationName for Whole {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Whole {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.up(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.down(manager).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_migration_is_done_as_a_whole_and_keeps_its_name() {
+        let all = Migrator::migrations();
+        assert!(
+            all.iter()
+                .all(|migration| migration.use_transaction() == Some(true))
+        );
+        let names: Vec<_> = all.iter().map(|migration| migration.name()).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names[0], "m0001_accounts");
     }
 }

@@ -75,6 +75,10 @@ enum Command {
     /// Look after the database.
     #[command(subcommand)]
     Db(database::Db),
+    /// List the points at which a test may kill the cloud.
+    #[cfg(feature = "crash-points")]
+    #[command(hide = true)]
+    CrashPoints,
     /// List every configuration key with its default, environment variable and meaning.
     Config(config::ShowConfig),
 }
@@ -92,6 +96,11 @@ impl Cli {
             Command::Doctor(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),
+            #[cfg(feature = "crash-points")]
+            Command::CrashPoints => {
+                crate::telemetry::say(cumulet_domain::crash::names().join("\n"));
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Config(command) => command.run(),
         }
     }

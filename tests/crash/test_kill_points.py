@@ -1,93 +1,203 @@
-"""The process dies at each named step of launch, stop and terminate, and comes back: everything ends well or with a
-reason within a minute, nothing is left over, and guests that ran were not touched. Simulated hosts."""
+"""The process dies at each named step of launch, start, stop, reboot and terminate, in the API, the conductor and the
+worker, and comes back: everything ends well or with a reason within a minute, what was asked again with its token is
+done once, nothing is left over, and a guest that ran all the time was not touched. Simulated hosts; the steps of disks
+are in test_kill_real.py. The points come from the program itself, so a new one is tested, or fails here."""
 
 from pathlib import Path
 
 import pytest
 
 from harness.cloud import Account, Cloud
-from harness.crash import dies, settled
-from harness.ec2 import instances, run, running, wait
+from harness.crash import BEFORE, REAL_STEPS, Witness, boots, dies, points, points_of, settled, step_of
+from harness.ec2 import filters, instances, run, running, states, wait
+from harness.wait import until
 
-# Steps that a simulated host goes through; those of images and disks are in test_kill_real.py.
-LAUNCH = [
-    "run.6.received", "run.11.tap", "run.13.metadata", "run.14.defined", "run.12.firewall", "run.15.started",
-    "run.16.reported",
-]  # fmt: skip
-STOP = ["stop.1.received", "stop.2.off", "stop.3.reported"]
-DESTROY = [
-    "destroy.1.received", "destroy.2.absent", "destroy.3.network", "destroy.4.metadata", "destroy.5.disk",
-    "destroy.6.reported",
-]  # fmt: skip
+ADDRESSES = 4091  # of the default subnet
+
+
+@pytest.fixture(scope="module")
+def shared(crash_binary: Path):
+    """A cloud, with a witness of all its deaths."""
+    with Cloud(binary=crash_binary) as cloud:
+        yield cloud, Witness(cloud.first_account())
+
+
+def end_others(witness: Witness) -> list[str]:
+    """Asks for the end of all but the witness; their ids."""
+    ids = [i["InstanceId"] for i in instances(witness.account.ec2) if i["InstanceId"] != witness.id]
+    if ids:
+        witness.account.ec2.terminate_instances(InstanceIds=ids)
+    return ids
 
 
 @pytest.fixture
-def cloud(crash_binary: Path):
-    with Cloud(binary=crash_binary) as cloud:
-        yield cloud
-
-
-def end(cloud: Cloud, account: Account) -> None:
-    """Everything can still be ended, and nothing is left of it."""
+def account(shared):
+    """Its account; at a test's end all but the witness is ended, and nothing is left of it."""
+    cloud, witness = shared
+    account = witness.account
+    if cloud.process is None:  # left so by a test that failed
+        cloud.start()
+    yield account
+    witness.untouched()
     cloud.wait_clean()
-    ids = [i["InstanceId"] for i in instances(account.ec2) if i["State"]["Name"] != "terminated"]
-    account.ec2.terminate_instances(InstanceIds=ids)
-    wait(account, ids, "terminated")
+    if ids := end_others(witness):
+        wait(account, ids, "terminated")
     cloud.wait_clean()
     subnet = account.ec2.describe_subnets()["Subnets"][0]
-    assert subnet["AvailableIpAddressCount"] == 4091, "every address is free again"
+    assert subnet["AvailableIpAddressCount"] == ADDRESSES - 1, "every address but the witness's is free again"
+    witness.untouched()
 
 
-@pytest.mark.parametrize("point", LAUNCH)
-def test_launch(cloud: Cloud, point: str):
-    account = cloud.first_account()
-    before = running(account, 2)
-    seen_before = instances(account.ec2, before)
-    dies(cloud, point, lambda: run(account, 3))
+def made_with(account: Account, token: str) -> list[str]:
+    return [i["InstanceId"] for i in instances(account.ec2, Filters=filters(client_token=[token]))]
+
+
+@pytest.mark.parametrize("point", points_of("launch"))
+def test_launch(account: Account, point: str):
+    answered = dies(account.cloud, point, lambda: run(account, 3, ClientToken=point))
+    made = made_with(account, point)
+    assert len(made) == (0 if step_of(point) in BEFORE else 3), "all of it, or nothing"
+    assert answered in (None, made), "what was answered is there"
     settled(account, {"running", "terminated"})
-    assert instances(account.ec2, before) == seen_before, "what ran was not touched"
-    assert len([i for i in instances(account.ec2) if i["State"]["Name"] == "running"]) == 5, "nothing was in the way"
-    end(cloud, account)
+    assert not made or states(account.ec2, made) == {"running"}, "nothing was in the way"
+    again = run(account, 3, ClientToken=point)
+    wait(account, again, "running")
+    assert sorted(again) == sorted(made_with(account, point)) and set(made) <= set(again), "done once"
 
 
-@pytest.mark.parametrize("point", STOP)
-def test_stop_and_start(cloud: Cloud, point: str):
-    account = cloud.first_account()
-    stays, goes = running(account, 2)
-    seen_before = instances(account.ec2, [stays])
-    dies(cloud, point, lambda: account.ec2.stop_instances(InstanceIds=[goes]))
-    settled(account, {"running", "stopped"})
-    wait(account, [goes], "stopped")
-    assert instances(account.ec2, [stays]) == seen_before
-    account.ec2.start_instances(InstanceIds=[goes])
-    wait(account, [goes], "running")
-    end(cloud, account)
+@pytest.mark.parametrize("point", points_of("start"))
+def test_start(account: Account, point: str):
+    ids = running(account, 2)
+    account.ec2.stop_instances(InstanceIds=ids)
+    wait(account, ids, "stopped")
+    before = {i["InstanceId"]: i["PrivateIpAddress"] for i in instances(account.ec2, ids)}
+    dies(account.cloud, point, lambda: account.ec2.start_instances(InstanceIds=ids))
+    if step_of(point) in BEFORE:
+        assert states(account.ec2, ids) == {"stopped"}, "nothing has happened"
+    else:
+        wait(account, ids, "running")
+    account.ec2.start_instances(InstanceIds=ids)
+    wait(account, ids, "running")
+    assert {i["InstanceId"]: i["PrivateIpAddress"] for i in instances(account.ec2, ids)} == before
+    assert [boots(account, id) for id in ids] == [2, 2], "a guest that runs is not started again"
 
 
-@pytest.mark.parametrize("point", DESTROY)
-def test_terminate(cloud: Cloud, point: str):
-    account = cloud.first_account()
-    ids = running(account, 3)
-    seen_before = instances(account.ec2, ids[:1])
-    dies(cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=ids[1:]))
+@pytest.mark.parametrize("point", points_of("stop"))
+def test_stop(account: Account, point: str):
+    ids = running(account, 2)
+    dies(account.cloud, point, lambda: account.ec2.stop_instances(InstanceIds=ids))
+    if step_of(point) in BEFORE:
+        assert states(account.ec2, ids) == {"running"}, "nothing has happened"
+    else:
+        wait(account, ids, "stopped")
+    account.ec2.stop_instances(InstanceIds=ids)
+    wait(account, ids, "stopped")
+    codes = {i["StateReason"]["Code"] for i in instances(account.ec2, ids)}
+    assert codes == {"Client.UserInitiatedShutdown"}
+    account.ec2.start_instances(InstanceIds=ids)
+    wait(account, ids, "running")
+
+
+@pytest.mark.parametrize("point", points_of("reboot"))
+def test_reboot(account: Account, point: str):
+    ids = running(account, 2)
+    dies(account.cloud, point, lambda: account.ec2.reboot_instances(InstanceIds=ids))
+    if step_of(point) in BEFORE:
+        assert [boots(account, id) for id in ids] == [1, 1], "nothing has happened"
+    else:
+        until(lambda: min(boots(account, id) for id in ids) >= 2, "both have started over")
+    assert states(account.ec2, ids) == {"running"}, "a reboot ends nothing"
+    seen = [boots(account, id) for id in ids]
+    account.ec2.reboot_instances(InstanceIds=ids)
+    until(lambda: all(boots(account, id) > was for id, was in zip(ids, seen)), "both start over once more")
+    account.ec2.stop_instances(InstanceIds=ids)
+    wait(account, ids, "stopped")
+
+
+@pytest.mark.parametrize("point", points_of("terminate"))
+def test_terminate(account: Account, point: str):
+    stays, *ids = running(account, 3)
+    dies(account.cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=ids))
+    if step_of(point) in BEFORE:
+        assert states(account.ec2, ids) == {"running"}, "nothing has happened"
+    else:
+        wait(account, ids, "terminated")
+    account.ec2.terminate_instances(InstanceIds=ids)
+    wait(account, ids, "terminated")
+    codes = {i["StateReason"]["Code"] for i in instances(account.ec2, ids)}
+    assert codes == {"Client.UserInitiatedShutdown"}
+    assert states(account.ec2, [stays]) == {"running"} and boots(account, stays) == 1
+
+
+# Where what was begun is gone on with, and so can die again.
+AGAIN = [
+    ("launch", ("claimed", "begun", "tap", "defined", "firewall", "started", "closed")),
+    ("start", ("defined", "started")), ("stop", ("off", "network")), ("reboot", ("begun", "reset")),
+    ("terminate", ("begun", "absent", "network", "tombstone", "freed", "closed")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "point", [p for operation, steps in AGAIN for p in points_of(operation) if step_of(p) in steps]
+)
+def test_dying_again_and_again_at_the_same_step(shared, account: Account, point: str):
+    """Five deaths in a row; then it gets through, and a terminate that comes at that moment does too."""
+    cloud, ec2 = account.cloud, account.ec2
+    operation = point.split(".")[0]
+    ids = running(account, 1) if operation != "launch" else []
+    if operation == "start":
+        ec2.stop_instances(InstanceIds=ids)
+        wait(account, ids, "stopped")
+    ask = {
+        "launch": lambda: run(account, 1), "start": lambda: ec2.start_instances(InstanceIds=ids),
+        "stop": lambda: ec2.stop_instances(InstanceIds=ids), "reboot": lambda: ec2.reboot_instances(InstanceIds=ids),
+        "terminate": lambda: ec2.terminate_instances(InstanceIds=ids),
+    }  # fmt: skip
+    dies(cloud, point, ask[operation], times=5)
+    end_others(shared[1])
     settled(account, {"running", "terminated"})
-    wait(account, ids[1:], "terminated")
-    assert instances(account.ec2, ids[:1]) == seen_before
-    end(cloud, account)
 
 
-def test_dying_again_and_again_at_the_same_step(cloud: Cloud):
-    """Five deaths in a row before the launch gets through."""
-    account = cloud.first_account()
-    dies(cloud, "run.14.defined", lambda: run(account, 1))
-    for _ in range(4):
-        cloud.kill()
-        cloud.launch(CUMULET_CRASH_AT="run.14.defined")
-        try:
-            cloud.wait_death(10)
-        except Exception:  # it got through before the restart: then there is nothing to die of
-            break
-    if cloud.process is None:
-        cloud.start()
-    settled(account, {"running", "terminated"})
-    end(cloud, account)
+def test_the_points_are_those_that_are_passed_and_in_this_order(account: Account):
+    """One operation after the other on one instance, with a trace of all points: a point that the list lacks, one that
+    nothing passes, and one at the wrong place in the list fail."""
+    cloud = account.cloud
+    trace = cloud.home / "trace"
+    cloud.stop()
+    cloud.start(CUMULET_CRASH_TRACE=str(trace))
+
+    def passed(operation: str) -> list[str]:
+        """What is new in the trace, once the operation has come to its end."""
+        wanted = [point for point in points_of(operation)]
+        until(lambda: set(trace.read_text().split()) >= set(wanted), f"{wanted} are passed", 20)
+        lines = trace.read_text().split()
+        assert [line for line in lines if not line.startswith(f"{operation}.")] == []
+        trace.write_text("")
+        return list(dict.fromkeys(lines))
+
+    seen = {}
+    (id,) = run(account)
+    seen["launch"] = passed("launch")
+    account.ec2.stop_instances(InstanceIds=[id])
+    seen["stop"] = passed("stop")
+    account.ec2.start_instances(InstanceIds=[id])
+    seen["start"] = passed("start")
+    account.ec2.reboot_instances(InstanceIds=[id])
+    seen["reboot"] = passed("reboot")
+    account.ec2.terminate_instances(InstanceIds=[id])
+    seen["terminate"] = passed("terminate")
+    cloud.restart()
+    # Whoever goes on does not wait for these.
+    loose = ("committed", "sent", "reported")
+    for operation, lines in seen.items():
+        expected = points_of(operation)
+        assert set(lines) == set(expected)
+        assert [l for l in lines if step_of(l) not in loose] == [p for p in expected if step_of(p) not in loose]
+    operations = {point.split(".")[0] for point in points()}
+    assert operations == set(seen), "every operation has its test"
+    assert {step_of(point) for point in points() if step_of(point) in REAL_STEPS} == set(REAL_STEPS)
+
+
+def test_the_program_names_its_points():
+    """Without them nothing of the above would have run."""
+    assert len(points()) == len(set(points())) > 80

@@ -6,15 +6,53 @@ from pathlib import Path
 import pytest
 
 from harness.cloud import Cloud
-from harness.crash import dies, settled
-from harness.ec2 import default_group, instances
-from harness.guest import allow, launch, reachable, ssh_key, terminate
+from harness.crash import dies, points, points_of, settled, step_of
+from harness.ec2 import default_group, instances, wait
+from harness.guest import TINY_READY, Guest, allow, launch, reachable, ssh_key, terminate
+
+# Short, so that a guest that has not booted yet and does not listen costs little.
+CONFIG = "[libvirt]\nstop_grace = 10\n"
+
+# Steps that leave something real behind, beside those that only real hosts have.
+LAUNCH = ("kept", "tap", "defined", "firewall", "started")
+START = ("tap", "firewall")
+STOP = ("off", "network")
+REBOOT = ("begun", "reset")
+TERMINATE = ("received", "absent", "network", "tombstone", "reported")
+
+
+def those(operation: str, steps: tuple[str, ...]) -> list[str]:
+    chosen = points_of(operation, real=True)
+    chosen += [point for point in points_of(operation) if step_of(point) in steps]
+    return sorted(chosen, key=points().index)
 
 
 @pytest.fixture
 def cloud(real, crash_binary: Path):
-    with Cloud("libvirt", "[libvirt]\nstop_grace = 20\n", binary=crash_binary) as cloud:
+    with Cloud("libvirt", CONFIG, binary=crash_binary) as cloud:
         yield cloud
+
+
+class Untouched:
+    """A guest that must not notice anything: same boot, same connection to the metadata, same description."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest.wait_ssh()
+        self.boot, self.uptime, _ = self._look()
+        self.before = guest.describe()
+
+    def _look(self) -> tuple[str, float, str]:
+        """Over a connection of its own, since an old one would hide a lost network."""
+        self.guest.hang_up()
+        look = "cat /proc/sys/kernel/random/boot_id /proc/uptime; imds latest/meta-data/instance-id"
+        boot, uptime, id = self.guest.ssh(look).splitlines()
+        return boot, float(uptime.split()[0]), id
+
+    def check(self) -> None:
+        boot, uptime, id = self._look()
+        assert (boot, id) == (self.boot, self.guest.id) and uptime > self.uptime
+        self.uptime = uptime
+        assert self.guest.describe() == self.before
 
 
 def test_a_guest_runs_through_every_death(cloud: Cloud, key_folder: Path):
@@ -22,41 +60,67 @@ def test_a_guest_runs_through_every_death(cloud: Cloud, key_folder: Path):
     key, public = ssh_key(key_folder)
     account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
     allow(account, default_group(account.ec2), "tcp", (22, 22))
-    (witness,) = launch(account, key, "k")
-    witness.wait_ssh()
-    boot, uptime = witness.ssh("cat /proc/sys/kernel/random/boot_id"), witness.uptime()
-    before = witness.describe()
+    (guest,) = launch(account, key, "k")
+    witness = Untouched(guest)
 
-    def untouched() -> None:
-        nonlocal uptime
-        witness.hang_up()
-        assert witness.ssh("cat /proc/sys/kernel/random/boot_id") == boot
-        now = witness.uptime()
-        assert now > uptime
-        uptime = now
-        assert witness.ssh("imds latest/meta-data/instance-id") == witness.id
-        assert witness.describe() == before
-
-    for point in ("run.7.image", "run.8.disk", "run.11.tap", "run.14.defined", "run.12.firewall", "run.15.started"):
+    for point in those("launch", LAUNCH):
         dies(cloud, point, lambda: launch(account, key, "k"))
         settled(account, {"running", "terminated"})
-        untouched()
+        witness.check()
     cloud.wait_clean()
     guests = [i["InstanceId"] for i in instances(account.ec2) if i["State"]["Name"] == "running"]
-    others = [id for id in guests if id != witness.id]
-    assert len(others) == 6, "every launch that was accepted has got through"
+    others = [id for id in guests if id != guest.id]
+    assert len(others) == len(those("launch", LAUNCH)), "every launch that was accepted has got through"
 
     # While the process is away, guests and their packets go on.
     cloud.process.send_signal(signal.SIGKILL)
     cloud.wait_death()
-    address = before["PublicIpAddress"]
-    assert reachable(address, 22)
+    assert reachable(witness.before["PublicIpAddress"], 22)
     cloud.start()
 
-    for point, id in zip(("destroy.1.received", "destroy.2.absent", "destroy.3.network", "destroy.5.disk", "destroy.6.reported"), others):
+    for point, id in zip(those("terminate", TERMINATE), others):
         dies(cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=[id]))
         settled(account, {"running", "terminated"})
-        untouched()
+        witness.check()
     cloud.wait_clean()
-    terminate(account, witness)
+    terminate(account, guest)
+    cloud.wait_clean()
+
+
+def test_a_guest_is_stopped_started_and_reset_through_deaths(cloud: Cloud, key_folder: Path):
+    """Its disk and its address are its own all the time."""
+    account = cloud.first_account()
+    ec2 = account.ec2
+    key, public = ssh_key(key_folder)
+    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    allow(account, default_group(ec2), "tcp", (22, 22))
+    first, second = launch(account, key, "k", 2)
+    witness = Untouched(first)
+    second.wait_ssh()
+    second.ssh("echo kept > /root/mark && sync")
+    second.hang_up()
+    address = second.private
+    for stop, start in zip(those("stop", STOP), those("start", START[:1])):
+        dies(cloud, stop, lambda: ec2.stop_instances(InstanceIds=[second.id]))
+        second.wait_state("stopped")
+        dies(cloud, start, lambda: ec2.start_instances(InstanceIds=[second.id]))
+        second.wait_state("running")
+        witness.check()
+    for point in those("start", START)[2:]:
+        ec2.stop_instances(InstanceIds=[second.id])
+        wait(account, [second.id], "stopped")
+        dies(cloud, point, lambda: ec2.start_instances(InstanceIds=[second.id]))
+        second.wait_state("running")
+        witness.check()
+    second.wait_console(TINY_READY)
+    for point in those("reboot", REBOOT):
+        boots = second.console().count(TINY_READY)
+        dies(cloud, point, lambda: ec2.reboot_instances(InstanceIds=[second.id]))
+        second.wait_console(TINY_READY, boots + 1)
+        assert second.state == "running"
+        witness.check()
+    second.wait_ssh()
+    assert second.ssh("cat /root/mark") == "kept"
+    assert second.private == address
+    second.hang_up()
     cloud.wait_clean()

@@ -1,29 +1,60 @@
 """Dying at a named step and coming back."""
 
 import signal
+import subprocess
+from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .cloud import Account, Cloud
-from .ec2 import instances
+from .cloud import CRASH_BIN, Account, Cloud
+from .ec2 import instance, instances, running
 from .wait import until
 
+# Steps of which a simulated host has none.
+REAL_STEPS = ("image", "disk")
 
-def last_words(call) -> None:
-    """A request that the process may not live to answer."""
+# Nothing has been written when a request dies here; from then on it is done without being asked again.
+BEFORE = ("asked", "written")
+
+
+def points() -> list[str]:
+    """Every point that the program has, in order: `launch.1.asked` and so on."""
+    if not CRASH_BIN.exists():
+        return []
+    done = subprocess.run([CRASH_BIN, "crash-points"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def step_of(point: str) -> str:
+    return point.rsplit(".", 1)[1]
+
+
+def points_of(operation: str, real: bool = False) -> list[str]:
+    """An operation's points: those of simulated hosts, or those that only real ones have."""
+    theirs = [point for point in points() if point.startswith(f"{operation}.")]
+    return [point for point in theirs if (step_of(point) in REAL_STEPS) == real]
+
+
+def last_words(call: Callable) -> object:
+    """The answer to a request, if the process lives to answer it."""
     try:
-        call()
+        return call()
     except (BotoCoreError, ClientError):
-        pass
+        return None
 
 
-def dies(cloud: Cloud, point: str, call) -> None:
-    """Restarts the cloud so that it dies at the point, and does what leads there."""
+def dies(cloud: Cloud, point: str, call: Callable, times: int = 1) -> object:
+    """Restarts the cloud so that it dies at the point, does what leads there, and starts it again; more than once where
+    it is to die of it again. What was answered, if anything was."""
     cloud.stop()
     cloud.start(CUMULET_CRASH_AT=point)
-    last_words(call)
-    assert cloud.wait_death(30) in (-signal.SIGKILL, -signal.SIGABRT), cloud.tail()
+    answer = last_words(call)
+    for death in range(times):
+        if death:
+            cloud.launch(CUMULET_CRASH_AT=point)
+        assert cloud.wait_death(30) in (-signal.SIGKILL, -signal.SIGABRT), cloud.tail()
     cloud.start()
+    return answer
 
 
 def settled(account: Account, final: set[str]) -> list[dict]:
@@ -37,3 +68,25 @@ def settled(account: Account, final: set[str]) -> list[dict]:
     seen = until(all_there, f"every instance is {' or '.join(sorted(final))}", 60)
     assert all(i["StateReason"]["Code"] for i in seen if i["State"]["Name"] == "terminated")
     return seen
+
+
+def boots(account: Account, id: str) -> int:
+    """How often a simulated guest has been switched on or reset since it was made."""
+    output = account.ec2.get_console_output(InstanceId=id).get("Output", "")
+    return output.count("simulated guest")
+
+
+class Witness:
+    """A simulated guest that ran before and must not notice anything."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        (self.id,) = running(account)
+        self.before = self._look()
+
+    def _look(self) -> tuple[dict, int]:
+        return instance(self.account.ec2, self.id), boots(self.account, self.id)
+
+    def untouched(self) -> None:
+        assert self.before[1] == 1
+        assert self._look() == self.before, "what ran was not touched"

@@ -1,22 +1,93 @@
 //! Named crash points: places where a test may kill the whole process, to prove that what comes after a
 //! restart is right. Without the feature `crash-points` a point is nothing at all.
+//!
+//! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.14.tap`, has the
+//! step's place in the one list below, from which the tests take their points (`cumulet crash-points`).
 
-/// Dies here, at once and without unwinding, when the environment's `CUMULET_CRASH_AT` is `name`.
+/// What `point` knows.
 #[cfg(feature = "crash-points")]
-pub fn point(name: &str) {
-    static WANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    let wanted = WANTED.get_or_init(|| std::env::var("CUMULET_CRASH_AT").ok());
-    if wanted.as_deref() == Some(name) {
-        std::process::abort();
+mod points {
+    use std::{fs::OpenOptions, io::Write as _, sync::LazyLock};
+
+    /// Every operation's steps, in the order in which they come to pass, a line each for the API, the
+    /// conductor, the worker, and the conductor again.
+    const POINTS: [(&str, &str); 5] = [
+        ("launch", LAUNCH),
+        ("start", LAUNCH),
+        (
+            "stop",
+            "asked written committed
+             leased waiting sent
+             received begun off network done reported
+             heard closed ended",
+        ),
+        (
+            "reboot",
+            "asked written committed
+             leased waiting sent
+             received begun reset done reported
+             heard closed ended",
+        ),
+        (
+            "terminate",
+            "asked written committed
+             leased waiting sent
+             received begun absent network metadata tombstone buried reported
+             heard freed released closed ended",
+        ),
+    ];
+
+    const LAUNCH: &str = "asked written committed
+        leased claimed waiting sent
+        received kept begun image disk metadata tap defined firewall started done reported
+        heard closed ended";
+
+    static WANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CUMULET_CRASH_AT").ok());
+
+    /// A file that gets a line for each point that is passed.
+    static TRACE: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CUMULET_CRASH_TRACE").ok());
+
+    /// Every point's name.
+    pub fn names() -> Vec<String> {
+        let all = POINTS.iter().flat_map(|(operation, steps)| {
+            let numbered = steps.split_whitespace().enumerate();
+            numbered.map(move |(at, step)| format!("{operation}.{}.{step}", at + 1))
+        });
+        all.collect()
+    }
+
+    fn name(operation: &str, step: &str) -> String {
+        let steps = POINTS.iter().find(|(known, _)| *known == operation);
+        let at = steps.and_then(|(_, steps)| steps.split_whitespace().position(|known| known == step));
+        // A point that is missing in the list: the tests find it by this name.
+        at.map_or(format!("{operation}.?.{step}"), |at| {
+            format!("{operation}.{}.{step}", at + 1)
+        })
+    }
+
+    /// Dies here, at once and without unwinding, when the environment's `CUMULET_CRASH_AT` is this point.
+    pub fn point(operation: &str, step: &str) {
+        let name = name(operation, step);
+        if let Some(path) = &*TRACE
+            && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path)
+        {
+            drop(file.write_all(format!("{name}\n").as_bytes()));
+        }
+        if WANTED.as_ref() == Some(&name) {
+            std::process::abort();
+        }
     }
 }
 
-/// A place where a test may kill the process: `crash_point!("run.8.disk")`.
+#[cfg(feature = "crash-points")]
+pub use points::{names, point};
+
+/// A place where a test may kill the process: `crash_point!("launch", "disk")`.
 #[cfg(feature = "crash-points")]
 #[macro_export]
 macro_rules! crash_point {
-    ($name:expr) => {
-        $crate::crash::point($name)
+    ($operation:expr, $step:literal) => {
+        $crate::crash::point($operation, $step)
     };
 }
 
@@ -24,5 +95,7 @@ macro_rules! crash_point {
 #[cfg(not(feature = "crash-points"))]
 #[macro_export]
 macro_rules! crash_point {
-    ($name:expr) => {{}};
+    ($operation:expr, $step:literal) => {{
+        let _: &str = $operation;
+    }};
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cumulet_domain::Result;
+use cumulet_domain::{Result, crash_point};
 use futures::future::join_all;
 
 use super::{Conductor, journal, ops};
@@ -46,6 +46,7 @@ async fn round(conductor: &Conductor) -> Result<usize> {
     }
     let round = ops::Round::load(conductor, &due, now).await?;
     let steps = due.iter().map(|operation| async {
+        crash_point!(&operation.kind, "leased");
         let stepped = ops::step(&round, operation).await;
         complain(conductor, operation, stepped).await.flatten()
     });

@@ -1,7 +1,7 @@
 //! The ends of operations: what a finished step writes into the instance, and what it gives back.
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, Kind, Result, crash_point,
     id::InstanceId,
     instance::{Event, State, StateReason, transition},
     time::Timestamp,
@@ -110,7 +110,9 @@ pub(super) async fn terminated(
     };
     let state = moved(&row, Event::Destroyed)?;
     give_back(conn, &row, row.disk_gib).await?;
+    crash_point!("terminate", "freed");
     drop_interfaces(conn, row.id).await?;
+    crash_point!("terminate", "released");
     let usage = account::Column::InstancesUsed;
     account::Entity::update_many()
         .col_expr(usage, Expr::col(usage).sub(1))

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use cumulet_bus::ReportMailbox;
 use cumulet_domain::{
-    Error, Result,
+    Error, Result, crash_point,
     id::{HostId, InstanceId, OperationId},
     instance::{Event, Intent, State, StateReason},
-    message::{HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
+    message::{Action, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::Timestamp,
 };
 use futures::future::join_all;
@@ -186,6 +186,7 @@ async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outco
     let Some(kind) = OperationKind::from_name(&operation.kind) else {
         return Ok(());
     };
+    crash_point!(kind.name(), "heard");
     match outcome.failure {
         Some(failure) if kind == OperationKind::Reboot && outcome.report.power != Power::On => {
             // It had gone off before it could be asked to start over: that is what is to be dealt with.
@@ -222,6 +223,7 @@ async fn succeeded(
         .store
         .write(move |txn| Box::pin(async move { close(txn, &operation, kind, now).await }))
         .await?;
+    crash_point!(kind.name(), "ended");
     conductor.wake.now();
     Ok(())
 }
@@ -237,7 +239,9 @@ async fn close(
         OperationKind::Stop => release::stopped(txn, operation, journal::state(operation)?.reason, now).await,
         OperationKind::Reboot => journal::finish(txn, operation.id, None, now).await.map(drop),
         OperationKind::Terminate => release::terminated(txn, operation, now).await,
-    }
+    }?;
+    crash_point!(kind.name(), "closed");
+    Ok(())
 }
 
 async fn failed_command(
@@ -275,30 +279,53 @@ async fn failed_command(
 /// A guest changed by itself, or a full report shows that it has.
 async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: InstanceReport) -> Result<()> {
     let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
-    let acted = conductor
-        .store
-        .write(move |txn| {
-            Box::pin(async move {
-                let row = instance::Entity::find_by_id(seen.instance.to_db())
-                    .one(txn)
-                    .await
-                    .map_err(failed)?;
-                let Some(row) = row else {
-                    tracing::warn!(%host, instance = %seen.instance, "a host has a guest that nobody knows");
-                    return Ok(false);
-                };
-                // What was seen before the end is no longer so.
-                if row.terminated_at.is_some_and(|ended| ended >= at.0) {
-                    return Ok(false);
-                }
-                react(txn, &host, row, &seen, id, now).await
-            })
+    let (on, instance) = (host.clone(), seen.instance);
+    let write = conductor.store.write(move |txn| {
+        Box::pin(async move {
+            let row = instance::Entity::find_by_id(seen.instance.to_db())
+                .one(txn)
+                .await
+                .map_err(failed)?;
+            let Some(row) = row else {
+                tracing::warn!(host = %on, instance = %seen.instance, "a host has a guest that nobody knows");
+                return Ok((false, None));
+            };
+            // What was seen before the end is no longer so.
+            if row.terminated_at.is_some_and(|ended| ended >= at.0) {
+                return Ok((false, None));
+            }
+            if let Some(generation) = remains(&on, &row, &seen) {
+                return Ok((false, Some(generation)));
+            }
+            let acted = react(txn, &on, row, &seen, id, now).await?;
+            Ok((acted, None))
         })
-        .await?;
+    });
+    let (acted, remains) = write.await?;
     if acted {
         conductor.wake.now();
     }
+    if let Some(generation) = remains {
+        let action = Action::Destroy { instance, generation };
+        sync::send(conductor, &host, action, now).await;
+    }
     Ok(())
+}
+
+/// The generation at which a host is to destroy a guest whose instance has ended: that of the instance's
+/// end, and only if the guest is not of a later one. It is commanded as often as it is reported.
+fn remains(host: &HostId, row: &instance::Model, seen: &InstanceReport) -> Option<u64> {
+    if State::from_name(&row.state) != Some(State::Terminated) || seen.power == Power::Absent {
+        return None;
+    }
+    let end = u64::try_from(row.generation).ok()?;
+    let (instance, power) = (seen.instance, seen.power);
+    if seen.generation > end {
+        tracing::error!(%host, %instance, ?power, "a host has a guest of a terminated instance, and a newer one");
+        return None;
+    }
+    tracing::error!(%host, %instance, ?power, "a host has a guest of a terminated instance; it is destroyed");
+    Some(end)
 }
 
 /// What a change asks for; it only ever creates an operation. True where it did.
@@ -339,10 +366,6 @@ async fn react(
             change.generation = Set(generation);
             change.update(conn).await.map_err(failed)?;
             journal::enqueue(conn, new).await.map(|_| true)
-        }
-        (Some(State::Terminated), power) if power != Power::Absent => {
-            tracing::error!(%host, instance = %seen.instance, ?power, "a host has a guest of a terminated instance");
-            Ok(false)
         }
         _ => Ok(false),
     }

@@ -93,7 +93,8 @@ async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
     Ok(())
 }
 
-async fn send(conductor: &Conductor, host: &HostId, action: Action, now: Timestamp) {
+/// Commands what belongs to no operation. A message that is lost is sent again when it is missed again.
+pub(super) async fn send(conductor: &Conductor, host: &HostId, action: Action, now: Timestamp) {
     let command = Command {
         operation: None,
         deadline: now.after(RESEND * 2),

@@ -58,6 +58,15 @@ async fn proxy(database: impl ProxyDatabaseTrait + 'static) -> Result<DatabaseCo
         .map_err(failed)
 }
 
+/// A connection of its own, for what is to be read as of one moment: a transaction that is begun on it and
+/// only reads holds nobody up. (Those of [`Store::read`] may be many, and have no transactions.)
+///
+/// # Errors
+/// When the database can't be opened.
+pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
+    proxy(Savepoints(Arc::new(WriteConnection::open(&options.path)?))).await
+}
+
 /// The migrations, oldest first, and whether each has been applied.
 ///
 /// # Errors

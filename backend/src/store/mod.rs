@@ -21,7 +21,7 @@ use sea_orm::{
     QueryResult, Select, SqlErr, sea_query::Query,
 };
 
-pub use connect::{Options, connect, schema};
+pub use connect::{Options, connect, schema, snapshots};
 pub use versions::Touches;
 
 /// The database. Cheap to clone.

@@ -1,6 +1,9 @@
 //! Decides what a command that has come is: news, a repetition, or out of date. Pure.
 
-use crate::record::{Kind, Record};
+use crate::{
+    record::{Kind, Record},
+    tombstones::Tombstone,
+};
 
 /// What a command is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +17,28 @@ pub(crate) enum Verdict {
     Stale,
 }
 
-/// Judges a command of `generation` for an instance with this record, or whose record was destroyed at
-/// generation `tombstone`.
-pub(crate) fn judge(record: Option<&Record>, tombstone: Option<u64>, generation: u64, kind: Kind) -> Verdict {
-    let newest = record.map_or(0, |r| r.generation).max(tombstone.unwrap_or(0));
+/// Judges a command of `generation` for an instance with this record, or with this tombstone in its place.
+pub(crate) fn judge(
+    record: Option<&Record>,
+    tombstone: Option<Tombstone>,
+    generation: u64,
+    kind: Kind,
+) -> Verdict {
+    let buried = tombstone.map_or(0, |stone| stone.generation);
+    let newest = record.map_or(0, |r| r.generation).max(buried);
     if generation < newest {
         return Verdict::Stale;
     }
     match record {
         Some(record) if generation == record.applied && kind.wants_power() => Verdict::Done,
-        // A destruction that was cut off still has its record and is done again.
-        None if tombstone == Some(generation) && kind == Kind::Destroy => Verdict::Done,
-        _ if tombstone == Some(generation) && kind != Kind::Destroy => Verdict::Stale,
-        _ => Verdict::Do,
+        _ => match tombstone.filter(|stone| stone.generation == generation) {
+            // A destruction that was cut off still has its record and is done again.
+            Some(stone) if stone.destroyed && kind == Kind::Destroy && record.is_none() => Verdict::Done,
+            Some(stone) if stone.destroyed && kind != Kind::Destroy => Verdict::Stale,
+            // Stopped: to be told again, and not to be run.
+            Some(_) if kind.wants_power() => Verdict::Stale,
+            _ => Verdict::Do,
+        },
     }
 }
 
@@ -54,6 +66,13 @@ mod tests {
         }
     }
 
+    fn stone(generation: u64, destroyed: bool) -> Tombstone {
+        Tombstone {
+            generation,
+            destroyed,
+        }
+    }
+
     #[test]
     fn verdicts() {
         const STOP: Kind = Kind::Stop { force: false };
@@ -67,12 +86,21 @@ mod tests {
             (Some((2, 1)), None, 2, Kind::Run, Verdict::Do),
             (Some((2, 1)), None, 1, Kind::Run, Verdict::Stale),
             (Some((2, 2)), None, 3, Kind::Run, Verdict::Do),
-            (None, Some(3), 2, Kind::Run, Verdict::Stale),
-            (None, Some(3), 3, Kind::Run, Verdict::Stale),
-            (None, Some(3), 3, Kind::Destroy, Verdict::Done),
-            (None, Some(3), 4, Kind::Run, Verdict::Do),
+            (None, Some((3, true)), 2, Kind::Run, Verdict::Stale),
+            (None, Some((3, true)), 3, Kind::Run, Verdict::Stale),
+            (None, Some((3, true)), 3, STOP, Verdict::Stale),
+            (None, Some((3, true)), 3, Kind::Destroy, Verdict::Done),
+            (Some((3, 2)), Some((3, true)), 3, Kind::Destroy, Verdict::Do),
+            (None, Some((3, true)), 4, Kind::Run, Verdict::Do),
+            (None, Some((3, false)), 2, Kind::Run, Verdict::Stale),
+            (None, Some((3, false)), 3, Kind::Run, Verdict::Stale),
+            (None, Some((3, false)), 3, STOP, Verdict::Do),
+            (None, Some((3, false)), 3, Kind::Destroy, Verdict::Do),
+            (None, Some((3, false)), 4, Kind::Run, Verdict::Do),
+            (None, Some((3, false)), 4, Kind::Destroy, Verdict::Do),
         ] {
             let record = seen.map(|(g, a)| record(g, a));
+            let tombstone = tombstone.map(|(generation, destroyed)| stone(generation, destroyed));
             assert_eq!(
                 judge(record.as_ref(), tombstone, generation, kind),
                 verdict,
@@ -85,7 +113,7 @@ mod tests {
         /// Whatever comes in whatever order, a newer thing is never undone by an older one.
         #[test]
         fn older_commands_never_act(commands in prop::collection::vec((1_u64..20, 0_u8..4), 1..60)) {
-            let (mut seen, mut tombstone): (Option<Record>, Option<u64>) = (None, None);
+            let (mut seen, mut tombstone): (Option<Record>, Option<Tombstone>) = (None, None);
             let mut newest = 0;
             for (generation, kind) in commands {
                 let kind = [Kind::Run, Kind::Stop { force: false }, Kind::Reboot, Kind::Destroy][usize::from(kind)];
@@ -97,7 +125,9 @@ mod tests {
                     prop_assert!(generation >= newest);
                     newest = generation;
                     if kind == Kind::Destroy {
-                        (seen, tombstone) = (None, Some(generation));
+                        (seen, tombstone) = (None, Some(stone(generation, true)));
+                    } else if kind == (Kind::Stop { force: false }) && seen.is_none() {
+                        tombstone = Some(stone(generation, false));
                     } else {
                         seen = Some(record(generation, generation));
                     }

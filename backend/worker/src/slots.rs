@@ -20,7 +20,7 @@ use crate::{
     WorkerError,
     files::{self, Layout, failed},
     record::{Kind, Pending, Record},
-    tombstones::Tombstones,
+    tombstones::{Tombstone, Tombstones},
 };
 
 /// Something to do for one instance.
@@ -141,7 +141,8 @@ impl Slots {
             let Ok(id) = name.parse::<InstanceId>() else {
                 continue;
             };
-            if self.record(id).is_none() && self.tombstone(id).is_some() {
+            let destroyed = self.tombstone(id).is_some_and(|stone| stone.destroyed);
+            if self.record(id).is_none() && destroyed {
                 let dir = layout.instance(id);
                 files::blocking(move || files::remove_dir(&dir)).await?;
             }
@@ -236,13 +237,27 @@ impl Slots {
         Ok(())
     }
 
-    pub(crate) fn tombstone(&self, id: InstanceId) -> Option<u64> {
+    pub(crate) fn tombstone(&self, id: InstanceId) -> Option<Tombstone> {
         self.tombstones().get(id)
+    }
+
+    /// From now on an instance without a record is not run by an older command.
+    pub(crate) fn bar(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
+        let stone = Tombstone {
+            generation,
+            destroyed: false,
+        };
+        self.tombstones().put(id, stone, now)
     }
 
     /// Forgets an instance: its directory is removed and its tombstone put up before that.
     pub(crate) async fn bury(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
-        self.tombstones().put(id, generation, now)?;
+        let stone = Tombstone {
+            generation,
+            destroyed: true,
+        };
+        self.tombstones().put(id, stone, now)?;
+        cumulet_domain::crash_point!("terminate", "tombstone");
         let dir = self.layout.instance(id);
         files::blocking(move || files::remove_dir(&dir)).await?;
         self.state().put(id, None);

@@ -1,6 +1,6 @@
-//! The generations at which instances were destroyed here, for an hour: a command that comes late must not
-//! bring one back. Later than its deadline no command is obeyed, and the longest, a launch's, is five minutes
-//! after it was asked for; the rest is for clocks that differ.
+//! The generations at which instances were destroyed here, or stopped without having been here, for an
+//! hour: a command that comes late must not bring one back. Later than its deadline no command is obeyed,
+//! and the longest, a launch's, is five minutes after it was asked for; the rest is for clocks that differ.
 
 use std::{
     collections::HashMap,
@@ -19,9 +19,19 @@ const AGE: Duration = Duration::from_secs(3600);
 /// Lines of a file that is not worth a look for old ones.
 const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 
+/// What is known of an instance that has no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    /// No older command is carried out, and none that would run it at this generation.
+    pub(crate) generation: u64,
+    /// It was destroyed: what is left of it is rubbish. Otherwise it was only stopped, and what may be here
+    /// of it, if its record can't be read for instance, is to be kept.
+    pub(crate) destroyed: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Tombstones {
-    generations: HashMap<InstanceId, (u64, Timestamp)>,
+    stones: HashMap<InstanceId, (Tombstone, Timestamp)>,
     path: PathBuf,
     file: File,
     /// How many lines the file has, and how many it may have until it is written anew.
@@ -30,16 +40,16 @@ pub(crate) struct Tombstones {
 }
 
 impl Tombstones {
-    /// Reads the file (a line each: id, generation, time) and forgets what is old. An audit opens it too,
-    /// while the worker runs, and only reads: it is added to, or replaced as a whole.
+    /// Reads the file (a line each: id, generation, time, and `stopped` if so) and forgets what is old. An
+    /// audit opens it too, while the worker runs, and only reads: it is added to, or replaced as a whole.
     pub(crate) fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             other => other?,
         };
-        let generations: HashMap<_, _> = text.lines().filter_map(parse).collect();
+        let known: HashMap<_, _> = text.lines().filter_map(parse).collect();
         let mut stones = Tombstones {
-            generations,
+            stones: known,
             path: path.to_owned(),
             file: append(path)?,
             lines: text.lines().count(),
@@ -50,36 +60,36 @@ impl Tombstones {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        self.generations.retain(|_, (_, at)| now.since(*at) < AGE);
-        self.room = (2 * self.generations.len()).max(FEW);
+        self.stones.retain(|_, (_, at)| now.since(*at) < AGE);
+        self.room = (2 * self.stones.len()).max(FEW);
     }
 
     /// Writes the file anew, without what is old. For the worker that runs, and nobody else.
     pub(crate) fn compact(&mut self) -> io::Result<()> {
         let lines: String = self
-            .generations
+            .stones
             .iter()
-            .map(|(id, (generation, at))| line(*id, *generation, *at))
+            .map(|(id, (stone, at))| line(*id, *stone, *at))
             .collect();
         crate::files::write(&self.path, lines.as_bytes())?;
         self.file = append(&self.path)?;
-        self.lines = self.generations.len();
+        self.lines = self.stones.len();
         Ok(())
     }
 
-    pub(crate) fn get(&self, instance: InstanceId) -> Option<u64> {
-        self.generations.get(&instance).map(|(generation, _)| *generation)
+    pub(crate) fn get(&self, instance: InstanceId) -> Option<Tombstone> {
+        self.stones.get(&instance).map(|(stone, _)| *stone)
     }
 
-    pub(crate) fn put(&mut self, instance: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn put(&mut self, instance: InstanceId, stone: Tombstone, now: Timestamp) -> io::Result<()> {
         // Each time it has doubled, so that one pays for few others.
         if self.lines >= self.room {
             self.forget(now);
             self.compact()?;
         }
-        self.generations.insert(instance, (generation, now));
+        self.stones.insert(instance, (stone, now));
         self.lines += 1;
-        self.file.write_all(line(instance, generation, now).as_bytes())
+        self.file.write_all(line(instance, stone, now).as_bytes())
     }
 }
 
@@ -88,16 +98,25 @@ fn append(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(0o600).open(path)
 }
 
-fn line(instance: InstanceId, generation: u64, at: Timestamp) -> String {
-    format!("{instance} {generation} {}\n", at.0)
+/// How the line of an instance that was not destroyed ends.
+const STOPPED: &str = "stopped";
+
+fn line(instance: InstanceId, stone: Tombstone, at: Timestamp) -> String {
+    let (space, word) = if stone.destroyed { ("", "") } else { (" ", STOPPED) };
+    format!("{instance} {} {}{space}{word}\n", stone.generation, at.0)
 }
 
-fn parse(line: &str) -> Option<(InstanceId, (u64, Timestamp))> {
+fn parse(line: &str) -> Option<(InstanceId, (Tombstone, Timestamp))> {
     let mut words = line.split(' ');
     let instance = words.next()?.parse().ok()?;
     let generation = words.next()?.parse().ok()?;
     let at = words.next()?.parse().ok()?;
-    Some((instance, (generation, Timestamp(at))))
+    let destroyed = words.next() != Some(STOPPED);
+    let stone = Tombstone {
+        generation,
+        destroyed,
+    };
+    Some((instance, (stone, Timestamp(at))))
 }
 
 #[cfg(test)]
@@ -109,25 +128,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tombstones");
         let id = InstanceId::new(1 << 40);
+        let stone = |generation, destroyed| Tombstone {
+            generation,
+            destroyed,
+        };
         let mut stones = Tombstones::open(&path, Timestamp(0)).unwrap();
-        stones.put(id, 3, Timestamp(0)).unwrap();
-        stones.put(id, 7, Timestamp(1)).unwrap();
-        for _ in 0..2 {
-            assert_eq!(Tombstones::open(&path, Timestamp(1000)).unwrap().get(id), Some(7));
+        stones.put(id, stone(3, true), Timestamp(0)).unwrap();
+        for last in [stone(7, false), stone(7, true)] {
+            stones.put(id, last, Timestamp(1)).unwrap();
+            let again = Tombstones::open(&path, Timestamp(1000)).unwrap();
+            assert_eq!(again.get(id), Some(last));
         }
         let mut again = Tombstones::open(&path, Timestamp(1000)).unwrap();
         again.compact().unwrap();
-        again.put(InstanceId::new(2), 1, Timestamp(1)).unwrap();
-        assert_eq!(
-            Tombstones::open(&path, Timestamp(1000))
-                .unwrap()
-                .generations
-                .len(),
-            2
-        );
+        again
+            .put(InstanceId::new(2), stone(1, true), Timestamp(1))
+            .unwrap();
+        assert_eq!(Tombstones::open(&path, Timestamp(1000)).unwrap().stones.len(), 2);
         let later = Timestamp(1).after(AGE);
         assert_eq!(Tombstones::open(&path, later).unwrap().get(id), None);
-        assert_eq!(Tombstones::open(&path, later).unwrap().generations.len(), 0);
+        assert_eq!(Tombstones::open(&path, later).unwrap().stones.len(), 0);
     }
 
     #[test]
@@ -139,13 +159,17 @@ mod tests {
         let mut now = Timestamp(0);
         for number in 1..100 {
             now = now.after(AGE / 3);
-            stones.put(InstanceId::new(number), 1, now).unwrap();
-            assert_eq!(stones.get(InstanceId::new(number)), Some(1));
+            let stone = Tombstone {
+                generation: 1,
+                destroyed: true,
+            };
+            stones.put(InstanceId::new(number), stone, now).unwrap();
+            assert_eq!(stones.get(InstanceId::new(number)), Some(stone));
             // What is not old stands, and what is old does not pile up.
             assert!(number < 3 || stones.get(InstanceId::new(number - 2)).is_some());
-            assert!(lines() <= 8 && stones.generations.len() <= 8, "{}", lines());
+            assert!(lines() <= 8 && stones.stones.len() <= 8, "{}", lines());
         }
         let again = Tombstones::open(&path, now).unwrap();
-        assert_eq!(again.generations.len(), 3);
+        assert_eq!(again.stones.len(), 3);
     }
 }

@@ -5,6 +5,7 @@
 use cumulet_domain::{
     Error, Result,
     account::{AccountId, Principal},
+    crash_point,
     id::{InstanceId, ReservationId, marker},
     instance::{Intent, ShutdownBehavior, State},
     metadata::MetadataOptions,
@@ -32,6 +33,7 @@ pub(super) const OPERATION: &str = "RunInstances";
 pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
     authorise(who, OPERATION, true)?;
     spec.validate()?;
+    crash_point!("launch", "asked");
     if let Some(token) = &spec.client_token
         && let Some(made) = token.find(cloud.store.read(), who.account, OPERATION).await?
     {
@@ -42,6 +44,7 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
         Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })
     });
     let view = write.await?;
+    crash_point!("launch", "committed");
     cloud.wake.now();
     Ok(view)
 }
@@ -112,6 +115,7 @@ impl<'a> Launch<'a> {
                 )
                 .await?;
         }
+        crash_point!("launch", "written");
         replay::view(
             self.account,
             self.reservation,

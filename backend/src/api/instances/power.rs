@@ -4,6 +4,7 @@
 use cumulet_domain::{
     Error, Result,
     account::Principal,
+    crash_point,
     id::{InstanceId, marker},
     instance::{Event, Intent, State, StateReason, transition},
     time::Timestamp,
@@ -40,6 +41,17 @@ enum Ask {
     Stop { force: bool },
     Reboot,
     Terminate,
+}
+
+impl Ask {
+    const fn kind(self) -> OperationKind {
+        match self {
+            Ask::Start => OperationKind::Start,
+            Ask::Stop { .. } => OperationKind::Stop,
+            Ask::Reboot => OperationKind::Reboot,
+            Ask::Terminate => OperationKind::Terminate,
+        }
+    }
 }
 
 /// Starts instances; those that run already stay as they are.
@@ -94,12 +106,14 @@ async fn ask(
             name: "InstanceId".into(),
         });
     }
+    crash_point!(ask.kind().name(), "asked");
     let (account, sight) = (who.account, cloud.sight(who.account));
     let (now, rng, ids) = (cloud.now(), cloud.rng.clone(), ids.to_vec());
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move { change_all(txn, &rng, sight, &ids, ask, now).await })
     });
     let changes = write.await?;
+    crash_point!(ask.kind().name(), "committed");
     cloud.wake.now();
     Ok(changes)
 }
@@ -128,6 +142,7 @@ async fn change_all(
             .await?;
         }
     }
+    crash_point!(ask.kind().name(), "written");
     Ok(rows
         .iter()
         .zip(steps)
@@ -155,12 +170,12 @@ impl Step {
             reason: reason.into(),
         };
         let ended = matches!(previous, State::ShuttingDown | State::Terminated);
-        let (event, kind, expected) = match ask {
-            Ask::Start => (Event::StartAsked, OperationKind::Start, "stopped"),
-            Ask::Stop { .. } => (Event::StopAsked, OperationKind::Stop, "running"),
-            Ask::Terminate => (Event::TerminateAsked, OperationKind::Terminate, "any"),
+        let (event, expected) = match ask {
+            Ask::Start => (Event::StartAsked, "stopped"),
+            Ask::Stop { .. } => (Event::StopAsked, "running"),
+            Ask::Terminate => (Event::TerminateAsked, "any"),
             Ask::Reboot if previous == State::Running => {
-                let kind = Some(OperationKind::Reboot);
+                let kind = Some(ask.kind());
                 return Ok(Step {
                     previous,
                     current: previous,
@@ -181,7 +196,7 @@ impl Step {
             ));
         }
         let again = ask == Ask::Stop { force: true } && previous == State::Stopping;
-        let kind = Some(kind).filter(|_| current != previous || again);
+        let kind = Some(ask.kind()).filter(|_| current != previous || again);
         Ok(Step {
             previous,
             current,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cumulet_domain::{
-    Error, Result,
+    Error, Result, crash_point,
     id::{HostId, InstanceId, OperationId},
     message::{Action, Command},
     time::Timestamp,
@@ -54,6 +54,7 @@ pub(super) async fn run(
     let next = round.now.after(RESEND);
     let store = &round.conductor.store;
     let waiting = journal::go_on(store, operation, Step::Command, operation.attempts, next).await?;
+    crash_point!(kind.name(), "waiting");
     Ok(waiting.then_some(host))
 }
 
@@ -84,6 +85,7 @@ pub(super) async fn send(
         action: action(round, operation, kind, row, host).await?,
     };
     let Err(error) = round.conductor.bus.send(host, command).await else {
+        crash_point!(kind.name(), "sent");
         return Ok(());
     };
     tracing::warn!(operation.instance, %host, %error, "a command could not be handed over");

@@ -3,7 +3,7 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use cumulet_domain::{Error, Result, id::HostId};
+use cumulet_domain::{Error, Result, crash_point, id::HostId};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
@@ -112,24 +112,28 @@ async fn claim(
     row: &instance::Model,
     host: &HostId,
 ) -> Result<()> {
-    let (operation, row, host) = (operation.clone(), row.clone(), host.0.clone());
+    let (copy, row, host) = (operation.clone(), row.clone(), host.0.clone());
     let next = round.now.after(command::RESEND);
     round
         .conductor
         .store
         .write(move |txn| {
             Box::pin(async move {
-                if !journal::proceed(txn, &operation, Step::Command, operation.attempts, next).await? {
+                if !journal::proceed(txn, &copy, Step::Command, copy.attempts, next).await? {
                     return Err(superseded(&row));
                 }
                 if row.claimed == 0 {
                     charge(txn, &row, &host).await?;
                 }
-                settle(txn, &row, &host, operation.generation).await?;
-                subscribe(txn, &row, &host).await
+                settle(txn, &row, &host, copy.generation).await?;
+                subscribe(txn, &row, &host).await?;
+                crash_point!(&copy.kind, "claimed");
+                Ok(())
             })
         })
-        .await
+        .await?;
+    crash_point!(&operation.kind, "waiting");
+    Ok(())
 }
 
 fn superseded(row: &instance::Model) -> Error {

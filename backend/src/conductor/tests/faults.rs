@@ -131,6 +131,46 @@ async fn a_start_right_after_a_failed_one_is_not_stuck_and_charges_once() {
     );
 }
 
+/// A guest that is found after its instance's end is destroyed at the generation of that end; one that is
+/// newer, or that nobody knows, is left alone.
+#[tokio::test]
+async fn the_guest_of_a_terminated_instance_is_destroyed_and_no_other() {
+    let mut rig = Rig::start().await;
+    let id = rig.running(|_| ()).await;
+    instances::terminate(&rig.cloud, &rig.who, &[id]).await.unwrap();
+    let is_destroy = |action: &Action| matches!(action, Action::Destroy { .. });
+    let destroy = rig.command(is_destroy).await;
+    let (_, end) = destroy.action.instance().unwrap();
+    rig.answer(&destroy, Power::Absent, None).await;
+    rig.until_state(id, State::Terminated).await;
+    let used = rig.host().await.unwrap().vcpus_used;
+    let there = |instance, generation| InstanceReport {
+        instance,
+        generation,
+        power: Power::On,
+        off_reason: None,
+    };
+    tokio::time::sleep(Duration::from_millis(2)).await; // reports of the same moment are of before the end
+    let seen = vec![there(id, end + 1), there(InstanceId::new(1 << 50), 1)];
+    rig.say(ReportContent::Full(seen)).await;
+    rig.say(ReportContent::Full(vec![there(id, end - 1)])).await;
+    let again = rig.command(is_destroy).await;
+    assert_eq!(again.action.instance(), Some((id, end)));
+    assert_eq!(again.operation, None);
+    rig.say(ReportContent::Changed(InstanceReport {
+        power: Power::Absent,
+        ..there(id, end)
+    }))
+    .await;
+    rig.say(ReportContent::Full(vec![there(id, 0)])).await;
+    // As often as it is seen, and what was given back is not given back again.
+    assert_eq!(rig.command(is_destroy).await.action.instance(), Some((id, end)));
+    assert_eq!(rig.host().await.unwrap().vcpus_used, used);
+    assert_eq!(rig.view(id).await.state(), State::Terminated);
+    let more = tokio::time::timeout(Duration::from_millis(200), rig.command(is_destroy));
+    assert!(more.await.is_err(), "neither the newer one nor the unknown one");
+}
+
 #[tokio::test]
 async fn a_stopped_instance_leaves_the_policy() {
     let mut rig = Rig::start().await;

@@ -11,24 +11,25 @@ impl Worker {
         order: &Order<'_>,
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
-        crash_point!("destroy.1.received");
+        crash_point!(order.name, "received");
         let id = order.instance;
         let known = record.as_ref().map(|r| (r.vpc, r.interfaces.clone()));
         if let Some(mut record) = record {
             self.begin(&mut record, order).await?;
         }
+        crash_point!(order.name, "begun");
         self.deps.hypervisor.ensure_absent(id).await?;
-        crash_point!("destroy.2.absent");
+        crash_point!(order.name, "absent");
         if let Some((vpc, interfaces)) = known {
             self.vpcs.detach(vpc, &interfaces).await?;
         }
-        crash_point!("destroy.3.network");
+        crash_point!(order.name, "network");
         self.deps.metadata.remove(id);
-        crash_point!("destroy.4.metadata");
+        crash_point!(order.name, "metadata");
         self.slots
             .bury(id, order.generation, self.deps.clock.now())
             .await?;
-        crash_point!("destroy.5.disk");
+        crash_point!(order.name, "buried");
         Ok(absent(id, order.generation))
     }
 }

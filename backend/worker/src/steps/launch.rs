@@ -20,7 +20,7 @@ impl Worker {
         order: &Order<'_>,
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
-        crash_point!("run.6.received");
+        crash_point!(order.name, "received");
         let Some((spec, policy)) = order.launch else {
             return Err(Failure::temporary("what to launch from is lost"));
         };
@@ -29,25 +29,27 @@ impl Worker {
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
         self.vpcs.remember(policy, needed).await?;
         self.write_spec_unless_newer(spec).await?;
+        crash_point!(order.name, "kept");
         let mut record = record.unwrap_or_else(|| Record::new(spec));
         record.vpc = spec.vpc;
         record.interfaces.clone_from(&interfaces);
         self.begin(&mut record, order).await?;
+        crash_point!(order.name, "begun");
 
         let permit = self.launches.acquire().await;
-        let disk = self.disk(spec).await?;
+        let disk = self.disk(order.name, spec).await?;
         let snapshot = self.read_spec(spec.id).await?.metadata;
         self.deps.metadata.put(&snapshot);
-        crash_point!("run.13.metadata");
-        if self.prepare(spec, disk).await? == Prepared::Paused {
+        crash_point!(order.name, "metadata");
+        if self.prepare(order.name, spec, disk).await? == Prepared::Paused {
             tracing::debug!(instance = %spec.id, "the guest is there and waits for its network");
         }
-        crash_point!("run.14.defined");
+        crash_point!(order.name, "defined");
         self.vpcs.attach(policy, &interfaces, needed).await?;
-        crash_point!("run.12.firewall");
+        crash_point!(order.name, "firewall");
         self.deps.hypervisor.resume(spec.id).await?;
         drop(permit);
-        crash_point!("run.15.started");
+        crash_point!(order.name, "started");
         record.power = Power::On;
         record.off_reason = None;
         self.finish(record, order).await
@@ -67,19 +69,19 @@ impl Worker {
     }
 
     /// The root disk over its image; `None` where guests have none.
-    async fn disk(&self, spec: &InstanceSpec) -> Result<Option<DiskSpec>, Failure> {
+    async fn disk(&self, name: &str, spec: &InstanceSpec) -> Result<Option<DiskSpec>, Failure> {
         if !self.deps.disks.uses_images() {
             return Ok(None);
         }
         let image: PathBuf = self.cache.ensure(&spec.image, &*self.deps.images).await?;
-        crash_point!("run.7.image");
+        crash_point!(name, "image");
         let path = self.layout.disk(spec.id);
         let bytes = (spec.disk_gib << 30).max(spec.image.virtual_bytes);
         self.deps
             .disks
             .ensure(&path, bytes, (&image, spec.image.format))
             .await?;
-        crash_point!("run.8.disk");
+        crash_point!(name, "disk");
         Ok(Some(DiskSpec {
             path,
             format: DiskFormat::Qcow2,
@@ -89,7 +91,12 @@ impl Worker {
 
     /// The guest's process shall be there. Only one that is not gets new devices: those of a guest that is
     /// there are in its hands.
-    async fn prepare(&self, spec: &InstanceSpec, disk: Option<DiskSpec>) -> Result<Prepared, Failure> {
+    async fn prepare(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        disk: Option<DiskSpec>,
+    ) -> Result<Prepared, Failure> {
         let there = self.deps.hypervisor.status(spec.id).await?;
         let mut nics = Vec::new();
         for interface in &spec.interfaces {
@@ -106,7 +113,7 @@ impl Worker {
                 tap,
             });
         }
-        crash_point!("run.11.tap");
+        crash_point!(name, "tap");
         let domain = DomainSpec {
             instance: spec.id,
             generation: spec.generation,

@@ -8,6 +8,7 @@ mod power;
 use std::sync::Arc;
 
 use cumulet_domain::{
+    crash_point,
     id::InstanceId,
     message::{Action, InstanceReport, Power, ReportContent},
     metadata::InstanceMetadata,
@@ -28,6 +29,8 @@ pub(crate) struct Order<'a> {
     pub(crate) instance: InstanceId,
     pub(crate) generation: u64,
     pub(crate) pending: Pending,
+    /// What it is called, as the conductor calls it.
+    pub(crate) name: &'static str,
     /// For a launch: what from, and its VPC.
     pub(crate) launch: Option<(&'a InstanceSpec, &'a Arc<VpcPolicy>)>,
 }
@@ -76,6 +79,7 @@ impl Worker {
             instance: id,
             generation,
             pending,
+            name: name(pending.kind, record.as_ref()),
             launch: match action {
                 Action::Run { spec, policy } => Some((spec, policy)),
                 _ => None,
@@ -90,6 +94,10 @@ impl Worker {
             Verdict::Stale => {
                 self.counters.stale();
                 tracing::info!(instance = %id, generation, "dropped a command that is out of date");
+            }
+            // Nobody's operation: the database has ended it, and a guest of it was reported all the same.
+            Verdict::Done if pending.kind == Kind::Destroy && pending.operation.is_none() => {
+                self.carry_out(order, record).await;
             }
             Verdict::Done => {
                 self.counters.repeated();
@@ -106,7 +114,6 @@ impl Worker {
         let Some(record) = self.slots.record(id).filter(|r| r.pending == Some(pending)) else {
             return;
         };
-        tracing::info!(instance = %id, kind = ?pending.kind, "goes on with a command");
         let spec = self.read_spec(id).await;
         let launch = match (&spec, &policy) {
             (Ok(spec), Some(policy)) => Some((spec, policy)),
@@ -116,8 +123,10 @@ impl Worker {
             instance: id,
             generation: record.generation,
             pending,
+            name: name(pending.kind, Some(&record)),
             launch: launch.filter(|_| pending.kind == Kind::Run),
         };
+        tracing::info!(instance = %id, kind = order.name, "goes on with a command");
         let late = self.deps.clock.now() > pending.deadline;
         if late && pending.kind.wants_power() {
             tracing::info!(instance = %id, "its deadline has passed");
@@ -139,17 +148,12 @@ impl Worker {
         let (report, failure) = match done {
             Ok(report) => (report, None),
             Err(failure) => {
-                tracing::warn!(instance = %order.instance, ?kind, reason = failure.reason, "a command failed");
+                tracing::warn!(instance = %order.instance, kind = order.name, reason = failure.reason, "a command failed");
                 (self.give_up(&order).await, Some(failure))
             }
         };
         self.reporter.outcome(&order.pending, report, failure).await;
-        match kind {
-            Kind::Run => cumulet_domain::crash_point!("run.16.reported"),
-            Kind::Stop { .. } => cumulet_domain::crash_point!("stop.3.reported"),
-            Kind::Destroy => cumulet_domain::crash_point!("destroy.6.reported"),
-            Kind::Reboot => {}
-        }
+        crash_point!(order.name, "reported");
     }
 
     /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
@@ -188,6 +192,7 @@ impl Worker {
         record.pending = None;
         let report = record.report();
         self.slots.keep(record).await?;
+        crash_point!(order.name, "done");
         Ok(report)
     }
 
@@ -211,6 +216,17 @@ impl Worker {
             })
             .await;
         Ok(())
+    }
+}
+
+/// What the conductor calls a command: a run of what has run before is a start.
+fn name(kind: Kind, record: Option<&Record>) -> &'static str {
+    match kind {
+        Kind::Run if record.is_some_and(|record| record.applied > 0) => "start",
+        Kind::Run => "launch",
+        Kind::Stop { .. } => "stop",
+        Kind::Reboot => "reboot",
+        Kind::Destroy => "terminate",
     }
 }
 

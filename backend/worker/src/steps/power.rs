@@ -18,14 +18,17 @@ impl Worker {
         record: Option<Record>,
         force: bool,
     ) -> Result<InstanceReport, Failure> {
-        crash_point!("stop.1.received");
+        crash_point!(order.name, "received");
         let id = order.instance;
         let Some(mut record) = record else {
+            // The command to run it may have been overtaken, and come yet.
+            self.slots.bar(id, order.generation, self.deps.clock.now())?;
             self.deps.hypervisor.ensure_off(id, Duration::ZERO).await?;
             return Ok(absent(id, order.generation));
         };
         let was = self.deps.hypervisor.status(id).await?;
         self.begin(&mut record, order).await?;
+        crash_point!(order.name, "begun");
         let grace = if force {
             Duration::ZERO
         } else {
@@ -38,8 +41,9 @@ impl Worker {
                 self.deps.hypervisor.ensure_off(id, Duration::ZERO).await?;
             }
         }
-        crash_point!("stop.2.off");
+        crash_point!(order.name, "off");
         self.vpcs.detach(record.vpc, &record.interfaces).await?;
+        crash_point!(order.name, "network");
         self.deps.metadata.remove(id);
         record.off_reason = match was.power {
             Power::On => Some(OffReason::Commanded),
@@ -55,6 +59,7 @@ impl Worker {
         order: &Order<'_>,
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
+        crash_point!(order.name, "received");
         let id = order.instance;
         let Some(mut record) = record else {
             return Err(Failure::temporary("the instance is not on this host"));
@@ -63,6 +68,7 @@ impl Worker {
             return Err(Failure::temporary("the instance does not run"));
         }
         self.begin(&mut record, order).await?;
+        crash_point!(order.name, "begun");
         let asked = self
             .deps
             .hypervisor
@@ -71,6 +77,7 @@ impl Worker {
             done = asked => done?,
             () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
         }
+        crash_point!(order.name, "reset");
         record.power = Power::On;
         record.off_reason = None;
         self.finish(record, order).await

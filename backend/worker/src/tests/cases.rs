@@ -93,6 +93,67 @@ async fn what_is_late_or_old_is_dropped() {
 }
 
 #[tokio::test]
+async fn what_was_stopped_before_it_came_is_not_run_by_a_late_command() {
+    let mut host = Host::start().await;
+    for _ in 0..2 {
+        // Told again as often as it is asked for.
+        assert_eq!(
+            host.order(stop(1, 3)).await.report,
+            report(1, 3, Power::Absent, None)
+        );
+    }
+    host.die_and_come_back().await;
+    host.send(run(1, 2, &[1])).await;
+    host.order(stop(1, 3)).await;
+    assert_eq!(host.power(1).await, Power::Absent);
+    assert_eq!(host.order(run(1, 4, &[1])).await.report.power, Power::On);
+}
+
+#[tokio::test]
+async fn a_stop_of_what_has_no_record_keeps_its_disk() {
+    let mut host = Host::start().await;
+    host.order(run(1, 1, &[1])).await;
+    host.order(stop(1, 2)).await;
+    let files = host
+        .dir
+        .path()
+        .join("hosts/one/instances")
+        .join(instance(1).to_string());
+    std::fs::write(files.join("record.json"), "damaged").unwrap();
+    std::fs::write(files.join("disk.qcow2"), "precious").unwrap();
+    host.die_and_come_back().await;
+    host.order(stop(1, 3)).await;
+    host.die_and_come_back().await;
+    assert!(files.join("disk.qcow2").exists());
+}
+
+#[tokio::test]
+async fn what_comes_back_after_its_end_is_destroyed_once_more() {
+    let mut host = Host::start().await;
+    host.order(run(9, 1, &[9])).await;
+    host.order(destroy(9, 2)).await;
+    let domain = cumulet_hypervisor::DomainSpec {
+        instance: instance(9),
+        generation: 1,
+        instance_type: String::new(),
+        vcpus: 1,
+        memory_mib: 1,
+        disks: vec![],
+        nics: vec![],
+        console_log: "/dev/null".into(),
+    };
+    host.hypervisor.prepare(&domain).await.unwrap();
+    let command = Command {
+        operation: None,
+        deadline: host.clock.now().after(Duration::from_secs(60)),
+        action: destroy(9, 2),
+    };
+    host.bus.send(&name(), command).await.unwrap();
+    assert_eq!(host.changed().await, report(9, 2, Power::Absent, None));
+    assert_eq!(host.power(9).await, Power::Absent);
+}
+
+#[tokio::test]
 async fn a_guest_that_goes_off_is_told_of_and_not_started_by_a_repetition() {
     let mut host = Host::start().await;
     for (n, reason) in [(1, OffReason::GuestShutdown), (2, OffReason::Crashed)] {

@@ -1,0 +1,294 @@
+//! The rows that something on a host must answer to, all of one moment; and what they say of each other:
+//! counters against what they count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use cumulet_backend::entity::{account, host, host_network, instance, interface, operation, vpc};
+use cumulet_domain::{
+    id::{InstanceId, NetworkInterfaceId, VpcId},
+    instance::State,
+};
+use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
+
+use super::compare::{About, Difference};
+
+/// What is compared of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Instance {
+    pub(super) state: State,
+    pub(super) generation: i64,
+    pub(super) host: Option<String>,
+    pub(super) vpc: VpcId,
+}
+
+/// Which edition of its rows a thing was compared with, and whether something is under way for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Version {
+    edition: Option<(i64, Option<State>)>,
+    pub(super) changing: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) interfaces: BTreeMap<NetworkInterfaceId, InstanceId>,
+    /// Instances with an operation under way.
+    pub(super) active: BTreeSet<InstanceId>,
+    /// The generation of each VPC's policy, and whether a host has still to confirm it.
+    pub(super) policies: BTreeMap<VpcId, (i64, bool)>,
+    /// What does not agree in the rows themselves.
+    pub(super) leaks: Vec<Difference>,
+}
+
+impl Rows {
+    /// Reads everything in one transaction: counters and what they count are of one moment.
+    pub(super) async fn load(conn: &DatabaseConnection) -> Result<Self> {
+        let conn = conn.begin().await?;
+        let instances = instance::Entity::find().all(&conn).await?;
+        let interfaces = interface::Entity::find().all(&conn).await?;
+        let hosts = host::Entity::find().all(&conn).await?;
+        let accounts = account::Entity::find().all(&conn).await?;
+        let operations = operation::Entity::find()
+            .filter(operation::Column::ActiveInstance.is_not_null())
+            .all(&conn)
+            .await?;
+        let vpcs = vpc::Entity::find().all(&conn).await?;
+        let pairs = host_network::Entity::find().all(&conn).await?;
+        conn.rollback().await?;
+        let mut leaks = claims(&instances, &hosts);
+        leaks.extend(usage(&instances, &accounts));
+        let mut rows = Rows {
+            instances: instances.iter().map(compared).collect(),
+            interfaces: interfaces.iter().map(owner).collect(),
+            active: operations
+                .iter()
+                .map(|row| InstanceId::from_db(row.instance))
+                .collect(),
+            policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
+            leaks: Vec::new(),
+        };
+        leaks.extend(rows.stuck());
+        rows.leaks = leaks.into_iter().map(Difference::of_rows).collect();
+        Ok(rows)
+    }
+
+    pub(super) fn state(&self, instance: InstanceId) -> Option<State> {
+        self.instances.get(&instance).map(|row| row.state)
+    }
+
+    /// The edition of the rows that a difference is about.
+    pub(super) fn version(&self, about: About) -> Version {
+        match about {
+            About::Rows => Version::default(),
+            About::Instance(id) => Version {
+                edition: self
+                    .instances
+                    .get(&id)
+                    .map(|row| (row.generation, Some(row.state))),
+                changing: self.active.contains(&id),
+            },
+            About::Vpc(id) => {
+                let policy = self.policies.get(&id);
+                Version {
+                    edition: policy.map(|(generation, _)| (*generation, None)),
+                    changing: policy.is_some_and(|(_, waits)| *waits),
+                }
+            }
+        }
+    }
+
+    /// What nothing would ever bring to its end, or give back.
+    fn stuck(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (id, row) in &self.instances {
+            let (busy, state) = (self.active.contains(id), row.state.name());
+            if row.state.is_transient() && !busy {
+                found.push(format!("{id} is {state} and nothing is under way for it"));
+            }
+            if row.state == State::Terminated && busy {
+                found.push(format!("{id} is {state} and something is under way for it"));
+            }
+        }
+        for (id, instance) in &self.interfaces {
+            if self
+                .state(*instance)
+                .is_none_or(|state| state == State::Terminated)
+            {
+                found.push(format!(
+                    "{id} still has the addresses of {instance}, which has ended"
+                ));
+            }
+        }
+        found
+    }
+
+    /// One instance of one VPC on one host.
+    #[cfg(test)]
+    pub(super) fn of(id: InstanceId, state: State, generation: i64) -> Self {
+        let row = Instance {
+            state,
+            generation,
+            host: Some("h".into()),
+            vpc: VpcId::new(1 << 40),
+        };
+        Rows {
+            instances: [(id, row)].into(),
+            ..Rows::default()
+        }
+    }
+}
+
+fn compared(row: &instance::Model) -> (InstanceId, Instance) {
+    let compared = Instance {
+        state: state(row),
+        generation: row.generation,
+        host: row.host.clone(),
+        vpc: VpcId::from_db(row.vpc),
+    };
+    (InstanceId::from_db(row.id), compared)
+}
+
+fn state(row: &instance::Model) -> State {
+    State::from_name(&row.state).unwrap_or(State::Terminated)
+}
+
+fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
+    (
+        NetworkInterfaceId::from_db(row.id),
+        InstanceId::from_db(row.instance),
+    )
+}
+
+fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, bool)) {
+    let generation = row.policy_generation;
+    let waits = pairs
+        .iter()
+        .any(|pair| pair.vpc == row.id && pair.applied_generation < generation);
+    (VpcId::from_db(row.id), (generation, waits))
+}
+
+/// Each host's counters against the sum of its instances: nothing leaks and nothing is oversold.
+fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for host in hosts {
+        let on = || {
+            rows.iter()
+                .filter(|row| row.host.as_deref() == Some(host.id.as_str()))
+        };
+        let claimed = || on().filter(|row| row.claimed != 0);
+        let sums = [
+            (
+                "vCPUs",
+                claimed().map(|row| row.vcpus).sum::<i64>(),
+                host.vcpus_used,
+                host.vcpus_max,
+            ),
+            (
+                "MiB of memory",
+                claimed().map(|row| row.memory_mib).sum(),
+                host.memory_mib_used,
+                host.memory_mib_max,
+            ),
+            (
+                "GiB of disk",
+                on().map(|row| row.disk_gib).sum(),
+                host.disk_gib_used,
+                host.disk_gib_max,
+            ),
+        ];
+        for (what, sum, used, max) in sums {
+            if sum != used {
+                differences.push(format!(
+                    "host {}: {used} {what} are claimed, its instances have {sum}",
+                    host.id
+                ));
+            }
+            if used > max && what != "GiB of disk" {
+                differences.push(format!("host {}: {used} {what} are claimed of {max}", host.id));
+            }
+        }
+    }
+    differences
+}
+
+/// Each account's counters, which its quotas are held against, against its instances that have not ended.
+fn usage(rows: &[instance::Model], accounts: &[account::Model]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for account in accounts {
+        let living = || {
+            rows.iter()
+                .filter(|row| row.account == account.id && state(row) != State::Terminated)
+        };
+        let count = i64::try_from(living().count()).unwrap_or(i64::MAX);
+        let vcpus: i64 = living().map(|row| row.vcpus).sum();
+        for (what, used, sum) in [
+            ("instances", account.instances_used, count),
+            ("vCPUs", account.vcpus_used, vcpus),
+        ] {
+            if used != sum {
+                differences.push(format!(
+                    "account {:012}: {used} {what} are counted, it has {sum}",
+                    account.id
+                ));
+            }
+        }
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> InstanceId {
+        InstanceId::new(number << 40)
+    }
+
+    #[test]
+    fn what_is_stuck_and_what_is_kept_of_the_ended_is_told() {
+        let told = |state, busy, interface| {
+            let mut rows = Rows::of(id(1), state, 1);
+            if busy {
+                rows.active.insert(id(1));
+            }
+            if interface {
+                rows.interfaces.insert(NetworkInterfaceId::new(1 << 40), id(1));
+            }
+            rows.stuck().join("; ")
+        };
+        for (state, busy, interface, named) in [
+            (State::Pending, true, true, ""),
+            (State::Pending, false, true, "nothing is under way"),
+            (State::Running, true, true, ""),
+            (State::Terminated, false, false, ""),
+            (State::Terminated, true, false, "something is under way"),
+            (State::Terminated, false, true, "still has the addresses"),
+        ] {
+            let found = told(state, busy, interface);
+            assert!(
+                found.contains(named) && found.is_empty() == named.is_empty(),
+                "{state:?}: {found}"
+            );
+        }
+    }
+
+    #[test]
+    fn counters_are_held_against_what_they_count() {
+        let account = |instances_used, vcpus_used| account::Model {
+            id: 7,
+            name: "a".into(),
+            instances_used,
+            instances_max: 9,
+            vcpus_used,
+            vcpus_max: 9,
+            created_at: 0,
+        };
+        assert_eq!(usage(&[], &[account(0, 0)]), [""; 0]);
+        let found = usage(&[], &[account(1, 2)]).join("; ");
+        assert!(
+            found.contains("1 instances are counted") && found.contains("2 vCPUs"),
+            "{found}"
+        );
+    }
+}
