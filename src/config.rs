@@ -56,6 +56,31 @@ pub(crate) const KEYS: &[Key] = &[
         "Threads that serve the API; 0: one for each processor.",
     ),
     key(
+        "http.connections",
+        "2048",
+        "Open connections to the API; beyond that, those that wait longest for their client are closed.",
+    ),
+    key(
+        "http.idle",
+        "60",
+        "Seconds that a connection to the API may pause between two requests.",
+    ),
+    key(
+        "http.head",
+        "10",
+        "Seconds that a request's head may take to arrive.",
+    ),
+    key(
+        "http.body",
+        "30",
+        "Seconds that a request's body may take to arrive.",
+    ),
+    key(
+        "http.stall",
+        "30",
+        "Seconds after which a client that takes nothing of its answer is cut.",
+    ),
+    key(
         "auth.sigv2",
         "false",
         "Accept the old signature version 2 (SHA-256; for boto 2 and old euca2ools).",

@@ -3,6 +3,7 @@
 mod audit;
 mod cli;
 mod config;
+mod descriptors;
 mod state;
 mod telemetry;
 mod wiring;

@@ -7,8 +7,10 @@ mod pool;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    num::NonZero,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -21,10 +23,10 @@ use cumulet_backend::{
 };
 use cumulet_bus::LocalBus;
 use cumulet_domain::time::{Clock, SystemClock};
-use cumulet_gateway::{Gateway, auth::SigV2Policy};
+use cumulet_gateway::{Gateway, Limits, auth::SigV2Policy};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{config::Config, state::StateDir};
+use crate::{config::Config, descriptors, state::StateDir};
 
 pub(crate) use host::{Driver, HostParts};
 pub(crate) use images::{ImageFile, TINY, import_image, tiny};
@@ -181,8 +183,21 @@ pub(crate) fn door(listener: TcpListener, assembled: &Assembled, config: &Config
     let address = listener.local_addr()?;
     let mut gateway = Gateway::new(vec![listener]);
     let workers: usize = config.get("http.workers")?;
-    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
     gateway.workers = if workers == 0 { processors } else { workers };
+    let seconds = |key| {
+        let count: NonZero<u32> = config.get(key)?;
+        anyhow::Ok(Duration::from_secs(count.get().into()))
+    };
+    let files: usize = descriptors::raise()?.try_into()?;
+    gateway.limits = Limits {
+        // The rest is for the guests' metadata, files and programs.
+        connections: config.get::<usize>("http.connections")?.min(files / 2),
+        idle: seconds("http.idle")?,
+        head: seconds("http.head")?,
+        body: seconds("http.body")?,
+        stall: seconds("http.stall")?,
+    };
     if config.get("auth.sigv2")? {
         gateway.auth.sigv2 = SigV2Policy::Sha256;
     }

@@ -1,6 +1,6 @@
 //! Between actix and the door: reads the request within its limits, writes the answer.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,20 +13,21 @@ use tracing::Instrument as _;
 
 use crate::{
     auth::RequestView,
+    connection::{Member, Work},
     door::{Door, Reply, plain_refusal},
+    server::Limits,
 };
 
 /// The largest body: no request of these services comes near it.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
-/// A body that takes longer is given up.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
-
 /// Answers every path: the old endpoints of EC2 (`/services/Cloud`, `/services/compute`) are served too.
 pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Door>) -> HttpResponse {
+    let member = request.conn_data::<Rc<Member>>();
+    let work = member.map(Member::begin);
     let request_id = door.request_id();
     let span = tracing::info_span!("request", %request_id);
-    let reply = answer(&request, payload, &door, &request_id)
+    let reply = answer(&request, payload, work.as_ref(), &door, &request_id)
         .instrument(span)
         .await;
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -37,7 +38,13 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
         .body(reply.body)
 }
 
-async fn answer(request: &HttpRequest, payload: Payload, door: &Door, request_id: &str) -> Reply {
+async fn answer(
+    request: &HttpRequest,
+    payload: Payload,
+    work: Option<&Work>,
+    door: &Door,
+    request_id: &str,
+) -> Reply {
     if request.method() != Method::GET && request.method() != Method::POST {
         let message = "The method is not allowed; use POST or GET.";
         return plain_refusal("MethodNotAllowed", 405, message, request_id);
@@ -53,10 +60,14 @@ async fn answer(request: &HttpRequest, payload: Payload, door: &Door, request_id
         let message = "A request has either a Content-Length or a Transfer-Encoding.";
         return plain_refusal("InvalidRequest", 400, message, request_id);
     }
-    let body = match body(request, payload).await {
+    let body_time = work.map_or(Limits::default().body, Work::body_time);
+    let body = match body(request, payload, body_time).await {
         Ok(body) => body,
         Err(refusal) => return plain_refusal(refusal.0, refusal.1, refusal.2, request_id),
     };
+    if let Some(work) = work {
+        work.is_whole();
+    }
     let headers: Vec<(&str, &[u8])> = head
         .headers
         .iter()
@@ -80,7 +91,7 @@ const TOO_LARGE: Refusal = (
     "The request's body is larger than 1 MiB.",
 );
 
-async fn body(request: &HttpRequest, payload: Payload) -> Result<BytesMut, Refusal> {
+async fn body(request: &HttpRequest, payload: Payload, time: Duration) -> Result<BytesMut, Refusal> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -88,7 +99,7 @@ async fn body(request: &HttpRequest, payload: Payload) -> Result<BytesMut, Refus
     if announced.is_some_and(|length: u64| length > MAX_BODY as u64) {
         return Err(TOO_LARGE);
     }
-    let whole = tokio::time::timeout(BODY_DEADLINE, read(payload)).await;
+    let whole = tokio::time::timeout(time, read(payload)).await;
     whole.unwrap_or(Err((
         "RequestTimeout",
         408,

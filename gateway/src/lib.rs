@@ -8,6 +8,7 @@
 //! ```
 
 pub mod auth;
+mod connection;
 mod credentials;
 pub mod door;
 mod ec2;
@@ -18,7 +19,7 @@ mod server;
 mod sts;
 
 pub use door::Door;
-pub use server::{Gateway, Running};
+pub use server::{Gateway, Limits, Running};
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,29 @@
 //! The HTTP server in front of the door.
 
-use std::{any::Any, io, net::TcpListener, time::Duration};
+use std::{
+    future::ready,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    time::Duration,
+};
 
+use actix_http::{HttpService, KeepAlive, Protocol, error::DispatchError};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::{
-    App, HttpResponse, HttpServer,
-    dev::{Extensions, ServerHandle},
+    App, HttpResponse,
+    dev::{AppConfig, Server, ServerHandle},
     rt::net::TcpStream,
     web,
 };
 use cumulet_backend::api::Cloud;
 
-use crate::{auth::AuthConfig, door::Door, http};
+use crate::{
+    auth::AuthConfig,
+    connection::{Connection, Crowd},
+    door::Door,
+    http,
+};
 
 /// How the door is served.
 #[derive(Debug)]
@@ -19,10 +32,38 @@ pub struct Gateway {
     pub listeners: Vec<TcpListener>,
     /// Threads that serve.
     pub workers: usize,
-    /// Connections of one worker at the most.
-    pub max_connections: usize,
+    /// What connections may use.
+    pub limits: Limits,
     /// Rules for signatures.
     pub auth: AuthConfig,
+}
+
+/// What connections may use, so that slow clients hold up no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections. When there are more, those that have waited longest are closed: first those
+    /// without any request so far. A connection whose request is being answered stays.
+    pub connections: usize,
+    /// From one answer to the next request.
+    pub idle: Duration,
+    /// For a request's head to arrive.
+    pub head: Duration,
+    /// For a request's body to arrive.
+    pub body: Duration,
+    /// From one piece of an answer that a client takes to the next.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 2048,
+            idle: Duration::from_secs(60),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Gateway {
@@ -31,7 +72,7 @@ impl Gateway {
         Gateway {
             listeners,
             workers: 2,
-            max_connections: 10_000,
+            limits: Limits::default(),
             auth: AuthConfig::default(),
         }
     }
@@ -42,32 +83,64 @@ impl Gateway {
     /// When a socket can't be listened on.
     pub fn start(self, cloud: Cloud) -> io::Result<Running> {
         let door = web::Data::new(Door::new(cloud, self.auth));
-        let mut server = HttpServer::new(move || {
-            App::new()
-                .app_data(door.clone())
-                .route(
-                    "/cumulet/health",
-                    web::get().to(|| async { HttpResponse::Ok().body("ok\n") }),
-                )
-                .default_service(web::to(http::handle))
-        })
-        .workers(self.workers.max(1))
-        .max_connections(self.max_connections)
-        .keep_alive(Duration::from_secs(60))
-        // A client that dribbles its headers is cut off.
-        .client_request_timeout(Duration::from_secs(10))
-        .client_disconnect_timeout(Duration::from_secs(5))
-        .shutdown_timeout(10)
-        .disable_signals()
-        .on_connect(no_delay);
+        let (limits, workers) = (self.limits, self.workers.max(1));
+        let most = limits.connections.div_ceil(workers);
+        let mut server = Server::build()
+            .workers(workers)
+            // Only reached when that many are at work, since new connections take others' places.
+            .max_concurrent_connections(most.saturating_mul(2).max(64))
+            .shutdown_timeout(10)
+            .disable_signals();
+        let signal = server.graceful_shutdown_signal();
+        // What actix-web's `HttpServer` does, whose connections can't be other than bare sockets.
         for listener in self.listeners {
-            server = server.listen(listener)?;
+            let (door, signal) = (door.clone(), signal.clone());
+            server = server.listen("api", listener, move || {
+                let (door, signal) = (door.clone(), signal.clone());
+                let app = App::new()
+                    .app_data(door)
+                    .route(
+                        "/cumulet/health",
+                        web::get().to(|| async { HttpResponse::Ok().body("ok\n") }),
+                    )
+                    .default_service(web::to(http::handle));
+                let app = app
+                    .into_factory()
+                    .map_err(|e: actix_web::Error| e.error_response());
+                let http = HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let signal = signal.clone();
+                        async move { signal.notified().await }
+                    })
+                    // Times are the connection's: one clock, and not one that is half a second late.
+                    .keep_alive(KeepAlive::Os)
+                    .client_request_timeout(Duration::ZERO)
+                    .client_disconnect_timeout(Duration::from_secs(5))
+                    .on_connect_ext(|connection: &Connection, data| {
+                        data.insert(connection.member());
+                    })
+                    .finish(map_config(app, |()| AppConfig::default()));
+                let crowd = Crowd::new(most, limits);
+                fn_service(move |socket| ready(Ok::<_, DispatchError>(accept(socket, &crowd)))).and_then(http)
+            })?;
         }
         let server = server.run();
         let handle = server.handle();
         let task = tokio::spawn(server);
         Ok(Running { handle, task })
     }
+}
+
+type Accepted = (Connection, Protocol, Option<SocketAddr>);
+
+fn accept(socket: TcpStream, crowd: &Rc<Crowd>) -> Accepted {
+    // actix does not set this; without it a small streamed answer waits for the client's
+    // acknowledgement, some 40 ms now and then.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let peer = socket.peer_addr().ok();
+    (Connection::new(socket, crowd.clone()), Protocol::Http1, peer)
 }
 
 /// A gateway that serves.
@@ -93,15 +166,5 @@ impl Running {
     /// What the server died of.
     pub async fn ended(&mut self) -> io::Result<()> {
         (&mut self.task).await.map_err(io::Error::other)?
-    }
-}
-
-/// actix-web does not set this; without it a small streamed answer waits for the client's
-/// acknowledgement, some 40 ms now and then.
-fn no_delay(connection: &dyn Any, _: &mut Extensions) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let Err(error) = stream.set_nodelay(true)
-    {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{HttpService, Request, Response, error::DispatchError};
+use actix_http::{HttpService, KeepAlive, Request, Response, error::DispatchError};
 use actix_rt::{net::TcpStream, task::JoinHandle};
 use actix_service::{Service, ServiceFactory, fn_service};
 use bytes::Bytes;
@@ -36,7 +36,7 @@ use crate::{
 const STRANGERS: u32 = 64;
 
 /// The time for a request's head to arrive.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// What all threads share.
 pub(crate) struct Shared {
@@ -56,12 +56,12 @@ pub(crate) enum Command {
 
 /// A thread's life; ends when the sender of its commands is dropped.
 pub(crate) async fn run(shared: Arc<Shared>, rng: StdRng, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let limits = shared.config.limits;
     let rng = Rc::new(RefCell::new(rng));
     let handler = shared.clone();
     let factory = HttpService::build()
-        .keep_alive(limits.idle)
-        .client_request_timeout(HEAD_TIME.min(limits.idle))
+        // Times are the connection's: one clock, and not one that is half a second late.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
         .on_connect_ext(move |stream: &GuestStream, data: &mut actix_http::Extensions| {
             data.insert(stream.next_ttl());
             data.insert(stream.guest());

@@ -1,27 +1,23 @@
 //! A guest's connection, as actix-http reads and writes it.
 //!
 //! Three things happen at this level because only here it is known what goes over the wire when: no
-//! more is read ahead than one request's head may have, and the IP TTL of a token's response is set
-//! right before that response is written, and a guest that leaves a request unfinished is cut: the
-//! server's own timers forget a connection whose head came in part.
+//! more is read ahead than one request's head may have, the IP TTL of a token's response is set
+//! right before that response is written, and a guest that leaves a request unfinished is cut.
 
 use std::{
     cell::Cell,
-    future::Future as _,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use actix_rt::{
-    net::TcpStream,
-    time::{Instant, Sleep, sleep_until},
-};
+use actix_rt::net::TcpStream;
+use cumulet_patience::{Limits, Patience};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
-use crate::server::Guest;
+use crate::server::{Guest, HEAD_TIME};
 
 /// The IP TTL that the next write is to have, and all after it on this connection: retransmissions
 /// use the socket's value, so it stays.
@@ -37,22 +33,19 @@ pub(crate) struct GuestStream {
     allowance: u64,
     /// Whether the requests read so far had their chance to be answered.
     yielded: bool,
-    /// How long may pass from one response to the next.
-    idle: Duration,
-    /// When that is over.
-    deadline: Instant,
-    /// Fires at the deadline or before it.
-    timer: Pin<Box<Sleep>>,
+    patience: Patience,
 }
 
 impl GuestStream {
     pub(crate) fn new(socket: TcpStream, guest: Rc<Guest>, allowance: usize, idle: Duration) -> Self {
         let allowance = allowance as u64;
-        let deadline = Instant::now() + idle;
-        GuestStream {
+        let limits = Limits {
             idle,
-            deadline,
-            timer: Box::pin(sleep_until(deadline)),
+            head: HEAD_TIME.min(idle),
+            stall: idle,
+        };
+        GuestStream {
+            patience: Patience::new(limits),
             socket: socket.take(allowance),
             guest,
             next_ttl: NextTtl::default(),
@@ -64,18 +57,6 @@ impl GuestStream {
     /// Where a response's IP TTL is asked for.
     pub(crate) fn next_ttl(&self) -> NextTtl {
         self.next_ttl.clone()
-    }
-
-    /// Ready when the guest has been silent for too long.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        while self.timer.as_mut().poll(context).is_ready() {
-            if Instant::now() >= self.deadline {
-                return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
-            }
-            // A response has moved the deadline since the timer was set.
-            self.timer.as_mut().reset(self.deadline);
-        }
-        Poll::Pending
     }
 
     /// Who is at the other end.
@@ -102,8 +83,11 @@ impl AsyncRead for GuestStream {
             return Poll::Pending;
         }
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
-            Poll::Pending => this.poll_silence(context).map(Err),
-            read => read,
+            Poll::Pending => this.patience.poll_over(context, false).map(Err),
+            read => {
+                this.patience.received();
+                read
+            }
         }
     }
 }
@@ -114,10 +98,14 @@ impl AsyncWrite for GuestStream {
         if let Some(ttl) = this.next_ttl.take() {
             this.socket.get_ref().set_ttl(ttl.into())?;
         }
-        let count = ready!(Pin::new(this.socket.get_mut()).poll_write(context, bytes))?;
+        let Poll::Ready(written) = Pin::new(this.socket.get_mut()).poll_write(context, bytes) else {
+            this.patience.stalled();
+            return this.patience.poll_over(context, false).map(Err);
+        };
+        let count = written?;
         this.socket.set_limit(this.allowance);
         this.yielded = false;
-        this.deadline = Instant::now() + this.idle;
+        this.patience.written();
         Poll::Ready(Ok(count))
     }
 

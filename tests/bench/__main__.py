@@ -8,7 +8,6 @@ Run it through `make bench`, which builds everything first. Takes some minutes; 
 import argparse
 import shutil
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ import imds  # noqa: E402
 import launches  # noqa: E402
 from clouds import CONFIG, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
+from harness.folder import fresh  # noqa: E402
 from report import Row, document, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
@@ -39,8 +39,7 @@ def main() -> int:
         arguments.error(f"--only takes {', '.join(PARTS)}")
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed; scripts/bench does that")
-    start, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="cumulet-bench-", dir="/var/tmp"))
-    folder.chmod(0o711)
+    start, folder = time.monotonic(), fresh("bench-")
     try:
         rows = run(wanted, folder, given.rounds)
     finally:

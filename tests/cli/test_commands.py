@@ -105,9 +105,17 @@ def test_commands_before_the_first_start(tmp_path: Path):
 
 def test_secrets_at_rest_are_sealed(fake_cloud: Cloud):
     secret = fake_cloud.key.secret.encode()
-    for path in fake_cloud.state.rglob("*"):
-        if path.is_file() and path.stat().st_size < 50 << 20:
-            assert secret not in path.read_bytes(), path
+    looked_at = 0
+    for folder, _, names in os.walk(fake_cloud.state):
+        for path in (Path(folder, name) for name in names):
+            try:
+                if not path.is_file() or path.stat().st_size >= 50 << 20:
+                    continue
+                assert secret not in path.read_bytes(), path
+                looked_at += 1
+            except FileNotFoundError:  # the cloud runs meanwhile, and what it removes holds nothing
+                pass
+    assert looked_at >= 3
     assert (fake_cloud.state / "master.key").stat().st_mode & 0o777 == 0o600
     assert fake_cloud.state.stat().st_mode & 0o777 == 0o711
     assert (fake_cloud.state / "cumulet.db").stat().st_mode & 0o077 == 0
@@ -130,15 +138,14 @@ def test_it_answers_again_after_a_restart_with_everything():
         before = instances(account.ec2, ids)
         cloud.restart()
         assert instances(account.ec2, ids) == before
-        assert cloud.audit() == {"compared": cloud.audit()["compared"], "differences": []}
+        assert cloud.wait_clean()["compared"] >= 3
 
 
 def test_audit_sees_a_difference():
     """An audit that can't fail is none: a guest that the database does not know is found."""
     with Cloud() as cloud:
         running(cloud.first_account(), 2)
-        report = cloud.audit()
-        assert report["differences"] == [] and report["compared"] >= 2
+        assert cloud.wait_clean()["compared"] >= 2
         cloud.stop()
         (guests,) = cloud.state.glob("hosts/*/guests.json")
         kept = json.loads(guests.read_text().splitlines()[0]) if guests.read_text().startswith("{") else None
@@ -227,7 +234,7 @@ def test_image_import_refuses_what_is_unsafe(fake_cloud: Cloud, tmp_path: Path):
     before = fake_cloud.run("image", "list")
     files = sorted((fake_cloud.state / "images").iterdir())
     for name, (path, declared, reason) in cases(tmp_path).items():
-        done = fake_cloud.execute("image", "import", "--name", "no-such", "--format", declared, str(path), timeout=20)
+        done = fake_cloud.execute("image", "import", "--name", "no-such", "--format", declared, str(path), timeout=60)
         assert done.returncode == 1 and reason in done.stderr, (name, done.returncode, done.stderr)
         assert "panicked" not in done.stderr, name
     assert fake_cloud.run("image", "list") == before
@@ -262,3 +269,27 @@ def test_the_tiny_image_is_registered_once():
         first = cloud.image
         cloud.restart()
         assert cloud.image == first and cloud.run("image", "list").count("cumulet-tiny") == 1
+
+
+def test_a_cloud_that_does_not_start_leaves_nothing():
+    """The harness's own: `with` ends nothing that it could not enter."""
+    cloud = Cloud("fake", "listen = 1\nnonsense = true\n")
+    with pytest.raises(RuntimeError, match="nonsense"), cloud:
+        pass
+    assert cloud.process is None and not cloud.home.exists()
+    # One that starts too slowly for its deadline is ended too.
+    slow = Cloud("fake", variables={"CUMULET_FAKE_LATENCY_MS": "600000"})
+    slow.wait_ready = lambda timeout: Cloud.wait_ready(slow, 0)
+    with pytest.raises(AssertionError, match="cumulet is ready"), slow:
+        pass
+    assert slow.process is None and not slow.home.exists()
+
+
+def test_a_cloud_that_dies_is_not_overlooked():
+    cloud = Cloud("fake").start()
+    process = cloud.process
+    process.kill()
+    process.wait()
+    with pytest.raises(AssertionError, match="ended by itself with -9"):
+        cloud.close()
+    assert not cloud.home.exists()

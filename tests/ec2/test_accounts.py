@@ -124,7 +124,7 @@ def test_an_operators_command_ends_a_key(account: Account):
     ]:
         account.cloud.run("access-key", command, key.id)
         # Another process has changed it: the cloud looks every second.
-        until(lambda: error_of(client.describe_regions) == expected, command, timeout=3)
+        until(lambda: error_of(client.describe_regions) == expected, command, timeout=20)
 
 
 def test_unknown_keys_and_wrong_secrets_look_alike(account: Account):

@@ -174,7 +174,7 @@ def test_a_huge_body(world):
     assert answer.error() == ("RequestEntityTooLarge", 413)
     # Announced and never sent: refused without waiting for it.
     headers = raw.signer.but().headers(account.cloud.address, b"")
-    answer = raw.send("POST", "/", headers | {"Content-Length": str(1 << 40)}, b"", timeout=10)
+    answer = raw.send("POST", "/", headers | {"Content-Length": str(1 << 40)}, b"", timeout=25)
     assert answer.error() == ("RequestEntityTooLarge", 413)
 
 
@@ -197,4 +197,5 @@ def test_other_methods(world):
 def test_the_cloud_is_as_well_as_before(world):
     account, id = world
     assert [i["InstanceId"] for i in instances(account.ec2)] == [id]
-    assert account.cloud.audit()["differences"] == []
+    # Instances that other tests have left may still be on their way.
+    account.cloud.wait_clean()

@@ -77,6 +77,24 @@ def test_tags_wildcards_and_escapes(ec2, fleet):
         assert names(ec2, fleet, wanted) == expected, wanted
 
 
+def test_tags_of_interfaces(account: Account, ec2, fleet):
+    nic = instance(ec2, fleet["web-2"])["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    ec2.create_tags(Resources=[nic], Tags=[{"Key": "side", "Value": "out*"}])
+    spec = [{"ResourceType": "network-interface", "Tags": [{"Key": "side", "Value": "in"}]}]
+    (late,) = running(account, TagSpecifications=spec)
+    fleet = fleet | {"late": late}
+    for name, value, expected in [
+        ("network-interface.tag-key", "side", {"web-2", "late"}),
+        ("network-interface.tag-key", "Name", set()),
+        ("network-interface.tag-value", "in", {"late"}),
+        ("network-interface.tag-value", "out\\*", {"web-2"}),
+        ("tag-key", "side", set()),
+    ]:
+        assert names(ec2, fleet, [{"Name": name, "Values": [value]}]) == expected, (name, value)
+    ec2.delete_tags(Resources=[nic])
+    assert names(ec2, fleet, [{"Name": "network-interface.tag-key", "Values": ["side"]}]) == {"late"}
+
+
 def test_a_filter_without_a_match_is_an_empty_list_and_an_unknown_one_an_error(ec2):
     assert ec2.describe_instances(Filters=filters(instance_id=["i-00000000000000001"]))["Reservations"] == []
     assert ec2.describe_images(Filters=filters(name=["nothing of the kind"]))["Images"] == []

@@ -64,7 +64,7 @@ def test_a_root_disk_is_at_least_as_large_as_its_image(fake_cloud: Cloud, accoun
     def mapping(size: int) -> list[dict]:
         return [{"DeviceName": device, "Ebs": {"VolumeSize": size}}]
 
-    with refused("InvalidParameterValue", message="smaller than the image"):
+    with refused("InvalidBlockDeviceMapping", message="smaller than its image"):
         run(account, ImageId=id, BlockDeviceMappings=mapping(2))
     with refused("InvalidParameterValue"):
         run(account, ImageId=id, BlockDeviceMappings=mapping(0))

@@ -28,9 +28,9 @@ def test_a_guest_that_powers_itself_off(account, key_folder):
         guest.wait_ssh()
     for guest in (stays, goes):
         power_off(guest)
-    seen = stays.wait_state("stopped", 20)
+    seen = stays.wait_state("stopped", 45)
     assert seen["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown", seen["StateReason"]
-    seen = goes.wait_state("terminated", 20)
+    seen = goes.wait_state("terminated", 45)
     assert seen["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown", seen["StateReason"]
     # It is stopped as any other: it can be started, and is itself again.
     account.ec2.start_instances(InstanceIds=[stays.id])

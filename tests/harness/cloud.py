@@ -6,10 +6,8 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,8 @@ import boto3
 from botocore.config import Config
 
 from . import host, model_check
+from .folder import fresh
+from .port import Port, free_port  # noqa: F401
 from .wait import until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cumulet"
@@ -68,14 +68,13 @@ class Cloud:
     """A cloud under test. `with Cloud() as cloud:` starts it and checks at the end that nothing is left."""
 
     def __init__(self, driver: str = "fake", config: str = "", binary: Path = BIN, variables=None) -> None:
-        # libvirt's user passes through on its way to the disks, hence not pytest's tmp_path, which is 0700.
-        self.home = Path(tempfile.mkdtemp(prefix="cumulet-test-", dir="/var/tmp"))
-        self.home.chmod(0o711)
+        self.home = fresh("cloud-")
         self.state = self.home / "state"
         self.driver, self.binary, self.variables = driver, binary, dict(variables or {})
         self.config = self.home / "config.toml"
         self.config.write_text(config)
-        self.address = f"127.0.0.1:{free_port()}"
+        self.port = Port()
+        self.address = f"127.0.0.1:{self.port.number}"
         self.output = self.home / "output"
         self.process: subprocess.Popen | None = None
         self._clients: dict[tuple[str, str], object] = {}
@@ -134,7 +133,7 @@ class Cloud:
         self.process.wait()
         self.process = None
 
-    def stop(self, timeout: float = 30.0) -> None:
+    def stop(self, timeout: float = 60.0) -> None:
         """An orderly end; guests run on."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout)
@@ -263,26 +262,42 @@ class Cloud:
     # ---- the end
 
     def __enter__(self) -> "Cloud":
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            # What `with` has not entered it does not end.
+            self._remove()
+            raise
 
     def __exit__(self, kind, *_) -> None:
         self.close(check=kind is None)
 
     def close(self, check: bool = True) -> None:
         """Ends everything, and says what would have been left."""
+        problems = []
         try:
+            if self.process and self.process.poll() is not None:
+                problems.append(f"the cloud ended by itself with {self.wait_death()}:\n{self.tail()}")
+            # With real guests it has to come back, to end them.
             if self.process is None and self.state.exists() and self.driver != "fake":
                 self.start()
-            problems = self._finish() if self.process else []
-        finally:
             if self.process:
-                self.kill()
-            left = host.leftovers(self.state) if self.driver != "fake" else []
-            host.remove(self.state, left)
-            for client in self._clients.values():
-                client.close()
-            shutil.rmtree(self.home, ignore_errors=True)
-        assert not check or not (problems or left), f"left behind: {problems + left}"
+                problems += self._finish()
+        finally:
+            problems += self._remove()
+        assert not check or not problems, f"left behind: {problems}"
+
+    def _remove(self) -> list[str]:
+        """Ends the process where it still runs and takes away all that there is; what was left."""
+        if self.process:
+            self.kill()
+        left = host.leftovers(self.state) if self.driver != "fake" else []
+        host.remove(self.state, left)
+        for client in self._clients.values():
+            client.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.port.free()
+        return left
 
     def _finish(self) -> list[str]:
         secrets = [self.key.secret]
@@ -317,8 +332,3 @@ class Cloud:
                     InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
                 )
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -159,7 +159,7 @@ class Raw:
         query = (signer or self.signer.but()).presigned(self.cloud.address, parameters)
         return self.send("GET", f"/?{query}", {"Host": self.cloud.address})
 
-    def bytes(self, data: bytes, timeout: float = 10.0) -> Answer:
+    def bytes(self, data: bytes, timeout: float = 30.0) -> Answer:
         """Whatever is on the line."""
         host, port = self.cloud.address.split(":")
         with socket.create_connection((host, int(port)), timeout) as connection:

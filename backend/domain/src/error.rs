@@ -75,6 +75,8 @@ pub enum Error {
     InvalidKeyFormat { reason: String },
     #[error("the account has no default VPC")]
     NoDefaultVpc,
+    #[error("a volume of {gib} GiB is smaller than its image, which has {least} GiB")]
+    VolumeTooSmall { gib: u64, least: u64 },
     #[error("{} {id} is {state}", kind.resource_type())]
     Unusable { kind: Kind, id: String, state: String },
     #[error("{what} is not supported")]

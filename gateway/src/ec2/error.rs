@@ -38,6 +38,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::MalformedUserData { .. } => "InvalidUserData.Malformed",
         Error::InvalidKeyFormat { .. } => "InvalidKey.Format",
         Error::NoDefaultVpc => "VPCIdNotSpecified",
+        Error::VolumeTooSmall { .. } => "InvalidBlockDeviceMapping",
         Error::Unusable {
             kind: Kind::Image, ..
         } => "InvalidAMIID.Unavailable",
@@ -271,6 +272,7 @@ mod tests {
             Error::MalformedUserData { reason: text() },
             Error::InvalidKeyFormat { reason: text() },
             Error::NoDefaultVpc,
+            Error::VolumeTooSmall { gib: 1, least: 2 },
             Error::Unsupported { what: text() },
             Error::Unavailable(text()),
             Error::Internal(text()),

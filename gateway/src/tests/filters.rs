@@ -12,6 +12,12 @@ async fn a_reservation_shows_only_what_passes() {
             ids[1]
         ))
         .await;
+    let nic = all(&world.ask("Action=DescribeInstances").await, "networkInterfaceId").swap_remove(2);
+    world
+        .ask(&format!(
+            "Action=CreateTags&ResourceId.1={nic}&Tag.1.Key=side&Tag.1.Value=out"
+        ))
+        .await;
     for (filter, expected) in [
         ("tag:role=db%5C*1", vec![1]),
         ("tag:role=db%5C*2", vec![]),
@@ -25,6 +31,9 @@ async fn a_reservation_shows_only_what_passes() {
         ("vpc-id=nonsense", vec![]),
         ("instance.group-name=default", vec![0, 1, 2]),
         ("network-interface.status=in-use", vec![0, 1, 2]),
+        ("network-interface.tag-key=side", vec![2]),
+        ("network-interface.tag-value=o*", vec![2]),
+        ("network-interface.tag-key=role", vec![]),
         ("launch-time=2026-11-21T*", vec![0, 1, 2]),
         ("availability-zone=us-east-1?", vec![0, 1, 2]),
         ("outpost-arn=*", vec![]),

@@ -13,15 +13,19 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Gateway, Running};
+use crate::{Gateway, Limits, Running};
 
 async fn serve(world: &World) -> (Running, SocketAddr) {
+    serve_with(world, Limits::default()).await
+}
+
+pub(super) async fn serve_with(world: &World, limits: Limits) -> (Running, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (
-        Gateway::new(vec![listener]).start(world.cloud.clone()).unwrap(),
-        address,
-    )
+    let mut gateway = Gateway::new(vec![listener]);
+    gateway.workers = 1;
+    gateway.limits = limits;
+    (gateway.start(world.cloud.clone()).unwrap(), address)
 }
 
 /// Sends bytes and answers the whole response.
@@ -34,7 +38,7 @@ async fn send(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8(response).unwrap()
 }
 
-fn post(world: &World, address: SocketAddr, service: &str, body: &str) -> Vec<u8> {
+pub(super) fn post(world: &World, address: SocketAddr, service: &str, body: &str) -> Vec<u8> {
     let identity = Credentials::new(&world.access_key_id, &world.secret, None, None, "test").into();
     let params = SigningParams::builder()
         .identity(&identity)

@@ -6,6 +6,7 @@ mod http;
 mod instances;
 mod paging;
 mod resources;
+mod slow;
 mod wrong;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};

@@ -37,7 +37,7 @@ pub(super) async fn attach(
         let rows = choose(txn, cloud, spec, plan, instances, now).await?;
         if insert(txn, &rows).await? {
             join(txn, plan, &rows).await?;
-            return Ok(views(plan, rows));
+            return Ok(views(spec, plan, rows));
         }
         if let Some(address) = spec.private_ip {
             return Err(Error::AddressInUse {
@@ -133,11 +133,14 @@ async fn join(txn: &DatabaseTransaction, plan: &Plan, rows: &[interface::Model])
     insert.map(drop).map_err(failed)
 }
 
-fn views(plan: &Plan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {
+fn views(spec: &LaunchSpec, plan: &Plan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {
     let groups: Vec<GroupRef> = plan.groups.iter().map(GroupRef::of).collect();
+    let mut tags = spec.tags.network_interface.clone();
+    tags.sort();
     let view = |row| InterfaceView {
         row,
         groups: groups.clone(),
+        tags: tags.clone(),
     };
     rows.into_iter().map(view).collect()
 }

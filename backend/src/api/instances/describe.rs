@@ -300,14 +300,16 @@ async fn interfaces(
             .or_default()
             .extend(groups.get(&member.security_group).cloned());
     }
+    let mut tags = tags::of(conn, Kind::NetworkInterface, &ids).await?;
     let mut views: HashMap<i64, Vec<InterfaceView>> = HashMap::new();
     for row in rows {
         let mut groups = of.remove(&row.id).unwrap_or_default();
         groups.sort_by_key(|group| group.id);
+        let tags = tags.remove(&row.id).unwrap_or_default();
         views
             .entry(row.instance)
             .or_default()
-            .push(InterfaceView { row, groups });
+            .push(InterfaceView { row, groups, tags });
     }
     Ok(views)
 }

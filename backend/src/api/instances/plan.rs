@@ -101,14 +101,10 @@ fn disk(image: &image::Model, wanted: Option<u64>) -> Result<i64> {
         .div_ceil(1 << 30)
         .max(1);
     match wanted {
-        Some(gib) if gib < image_gib => {
-            let reason = format!("the volume must not be smaller than the image, which has {image_gib} GiB");
-            Err(Error::invalid(
-                "BlockDeviceMapping.1.Ebs.VolumeSize",
-                &gib.to_string(),
-                reason,
-            ))
-        }
+        Some(gib) if gib < image_gib => Err(Error::VolumeTooSmall {
+            gib,
+            least: image_gib,
+        }),
         wanted => Ok(wanted.unwrap_or(image_gib).cast_signed()),
     }
 }

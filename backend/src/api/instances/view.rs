@@ -57,6 +57,8 @@ pub struct InterfaceView {
     pub row: interface::Model,
     /// Its security groups, sorted by id.
     pub groups: Vec<GroupRef>,
+    /// Its tags, sorted by key.
+    pub tags: Vec<Tag>,
 }
 
 #[allow(missing_docs)] // the names say it

@@ -42,6 +42,12 @@ fn nics(row: &Row, sink: &mut Sink<'_>, read: fn(&Nic, &mut Sink<'_>)) {
         .for_each(|nic| read(nic, sink));
 }
 
+/// The tags of all its interfaces, which are not shown with the instance.
+fn interface_tags(row: &Row) -> impl Iterator<Item = &Tag> {
+    let interfaces = one(row).into_iter().flat_map(|one| &one.view.interfaces);
+    interfaces.flat_map(|interface| &interface.tags)
+}
+
 fn association(
     row: &Row,
     sink: &mut Sink<'_>,
@@ -330,6 +336,12 @@ const DEFS: &[Def<Row>] = &[
     on(&["network-interface.subnet-id"], |row, sink| {
         nics(row, sink, |nic, sink| text(&nic.subnet_id, sink))
     }),
+    on(&["network-interface.tag-key"], |row, sink| {
+        interface_tags(row).for_each(|tag| sink(&tag.key));
+    }),
+    on(&["network-interface.tag-value"], |row, sink| {
+        interface_tags(row).for_each(|tag| sink(&tag.value));
+    }),
     on(&["network-interface.vpc-id"], |row, sink| {
         nics(row, sink, |nic, sink| text(&nic.vpc_id, sink))
     }),
@@ -447,9 +459,6 @@ const ABSENT: &[&str] = &[
     "network-interface.operator.principal",
     "network-interface.outpost-arn",
     "network-interface.requester-id",
-    // Tags of interfaces are kept; no operation of this API version shows them yet.
-    "network-interface.tag-key",
-    "network-interface.tag-value",
     "network-performance-options.bandwidth-weighting",
     "operator.managed",
     "operator.principal",

@@ -1,0 +1,240 @@
+//! A client's connection, as actix-http reads and writes it: one that keeps the door waiting is cut.
+//!
+//! Its [`Patience`] ends what is left unfinished. Beyond that the connections of a worker know each
+//! other ([`Crowd`]): when there are as many as there may be, the next one takes the place of the one
+//! that has waited longest, first of those that never sent a whole request. So a correct client is
+//! answered however many others open connections and say nothing.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use actix_web::rt::net::TcpStream;
+use cumulet_patience::Patience;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use crate::server::Limits;
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    /// More than these are not kept, those aside whose request is being answered.
+    most: usize,
+    limits: Limits,
+    next: Cell<u64>,
+    members: RefCell<BTreeMap<u64, Rc<Member>>>,
+}
+
+/// Whom a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The client: for a request, or to take an answer.
+    Client,
+    /// The client, for a body, for which its reader has a deadline.
+    Body,
+    /// The door.
+    Work,
+}
+
+/// What others may know of a connection, and its requests' handlers too.
+#[derive(Debug)]
+pub(crate) struct Member {
+    stage: Cell<Stage>,
+    /// Whether a whole request has come so far.
+    served: Cell<bool>,
+    /// How long its requests' bodies may take.
+    body: Duration,
+    /// Since when it waits for its client.
+    since: Cell<Instant>,
+    evicted: Cell<bool>,
+    /// Its task's, while that waits.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Crowd {
+    /// At most so many.
+    pub(crate) fn new(most: usize, limits: Limits) -> Rc<Self> {
+        Rc::new(Crowd {
+            most: most.max(1),
+            limits,
+            next: Cell::new(0),
+            members: RefCell::default(),
+        })
+    }
+
+    /// A place for a new connection, another one's where there is none.
+    fn admit(&self) -> (u64, Rc<Member>) {
+        let mut members = self.members.borrow_mut();
+        let staying = |members: &BTreeMap<_, Rc<Member>>| {
+            let staying = members.values().filter(|member| !member.evicted.get());
+            staying.count()
+        };
+        if members.len() >= self.most && staying(&members) >= self.most {
+            let waiting = members.values().filter(|member| member.may_go());
+            match waiting.min_by_key(|member| (member.served.get(), member.since.get())) {
+                Some(member) => member.evict(),
+                None => tracing::debug!("more connections than wanted, all at work"),
+            }
+        }
+        let id = self.next.get();
+        self.next.set(id + 1);
+        let member = Rc::new(Member {
+            stage: Cell::new(Stage::Client),
+            served: Cell::new(false),
+            body: self.limits.body,
+            since: Cell::new(Instant::now()),
+            evicted: Cell::new(false),
+            waker: RefCell::default(),
+        });
+        members.insert(id, member.clone());
+        (id, member)
+    }
+}
+
+impl Member {
+    fn may_go(&self) -> bool {
+        self.stage.get() != Stage::Work && !self.evicted.get()
+    }
+
+    fn evict(&self) {
+        self.evicted.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// A request's head has come: until the result is dropped, the connection's clock stands.
+    pub(crate) fn begin(self: &Rc<Self>) -> Work {
+        self.stage.set(Stage::Body);
+        Work(self.clone())
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) struct Work(Rc<Member>);
+
+impl Work {
+    /// How long the request's body may take.
+    pub(crate) fn body_time(&self) -> Duration {
+        self.0.body
+    }
+
+    /// The request is whole: the connection stays until it is answered.
+    pub(crate) fn is_whole(&self) {
+        self.0.stage.set(Stage::Work);
+        self.0.served.set(true);
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.stage.set(Stage::Client);
+        self.0.since.set(Instant::now());
+    }
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: TcpStream,
+    patience: Patience,
+    crowd: Rc<Crowd>,
+    id: u64,
+    member: Rc<Member>,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: TcpStream, crowd: Rc<Crowd>) -> Self {
+        let (id, member) = crowd.admit();
+        let limits = cumulet_patience::Limits {
+            idle: crowd.limits.idle,
+            head: crowd.limits.head,
+            stall: crowd.limits.stall,
+        };
+        Connection {
+            socket,
+            patience: Patience::new(limits),
+            crowd,
+            id,
+            member,
+        }
+    }
+
+    pub(crate) fn member(&self) -> Rc<Member> {
+        self.member.clone()
+    }
+
+    /// Ready when this connection has to go; called whenever it has to wait.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let mut waker = self.member.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()))
+        {
+            *waker = Some(context.waker().clone());
+        }
+        drop(waker);
+        let stage = self.member.stage.get();
+        if self.member.evicted.get() && stage != Stage::Work {
+            return Poll::Ready(io::Error::from(io::ErrorKind::ConnectionAborted));
+        }
+        self.patience.poll_over(context, stage != Stage::Client)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.crowd.members.borrow_mut().remove(&self.id);
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.socket).poll_read(context, buffer) {
+            Poll::Pending => this.poll_over(context).map(Err),
+            read => {
+                this.patience.received();
+                read
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.socket).poll_write(context, bytes) {
+            Poll::Pending => {
+                this.patience.stalled();
+                this.poll_over(context).map(Err)
+            }
+            written => {
+                this.patience.written();
+                written
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,31 @@
+//! How many files and connections this process may have open.
+
+use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// More is no use here, and programs that are started inherit it, of which some close every number.
+const ENOUGH: u64 = 65_536;
+
+/// Raises the limit, often 1024 and meant for old programs, as far as this process may; what it is then.
+pub(crate) fn raise() -> Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
+    let wanted = hard.min(ENOUGH);
+    if soft >= wanted {
+        return Ok(soft);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).context("raising the limit of open files")?;
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_what_it_says() {
+        let raised = raise().unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(raised, soft);
+        assert!(soft >= hard.min(ENOUGH), "{soft} of {hard}");
+    }
+}
