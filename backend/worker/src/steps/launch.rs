@@ -103,6 +103,7 @@ impl Worker {
         if !self.deps.disks.uses_images() {
             return Ok(None);
         }
+        let _hold = self.cache.hold().await;
         let image: PathBuf = self.cache.ensure(&spec.image, &*self.deps.images).await?;
         crash_point!("run.7.image");
         let path = self.layout.disk(spec.id);
