@@ -11,6 +11,7 @@ pub mod images;
 mod inventory;
 pub mod network;
 mod policy;
+mod policy_file;
 mod prune;
 mod qemu_img;
 mod record;

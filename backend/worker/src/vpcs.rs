@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -18,6 +18,7 @@ use crate::{
     files::{self, Layout, blocking},
     network::{Applied, HostNetwork, NamespaceId, NetworkError},
     policy::merge,
+    policy_file::{self, Kept},
 };
 
 /// Why a VPC is not as it should be.
@@ -45,7 +46,7 @@ pub(crate) struct Vpcs {
 #[derive(Default)]
 struct Vpc {
     proposed: Mutex<Option<Arc<VpcPolicy>>>,
-    kept: tokio::sync::Mutex<Option<Arc<VpcPolicy>>>,
+    kept: tokio::sync::Mutex<Option<Kept>>,
     enforced: tokio::sync::Mutex<Enforced>,
 }
 
@@ -191,11 +192,13 @@ impl Vpcs {
         let mut kept = vpc.kept.lock().await;
         let newest = vpc.proposed().clone();
         let newest = newest.ok_or_else(|| io::Error::other("no policy was proposed"))?;
-        if kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, &newest)) {
-            let path = self.layout.policy(newest.vpc);
-            let policy = newest.clone();
-            blocking(move || files::write_large(&path, &serde_json::to_vec(&*policy)?)).await?;
-            *kept = Some(newest.clone());
+        if kept
+            .as_ref()
+            .is_none_or(|kept| !Arc::ptr_eq(&kept.policy, &newest))
+        {
+            let (path, policy) = (self.layout.policy(newest.vpc), newest.clone());
+            let before = kept.take();
+            *kept = Some(blocking(move || policy_file::write(&path, before, policy)).await?);
         }
         Ok(newest)
     }
@@ -230,7 +233,7 @@ impl Vpcs {
     /// generation is remembered, unless another one has been proposed meanwhile.
     async fn forget(&self, vpc: &Vpc, id: VpcId) -> Result<(), VpcError> {
         let mut keeping = vpc.kept.lock().await;
-        let kept = keeping.take();
+        let kept = keeping.take().map(|kept| kept.policy);
         if let (Some(kept), Some(proposed)) = (kept, vpc.proposed().as_mut())
             && Arc::ptr_eq(&kept, proposed)
         {
@@ -271,7 +274,7 @@ impl Vpcs {
         for id in self.ids() {
             let vpc = self.vpc(id);
             let mut enforced = vpc.enforced.lock().await;
-            let kept = vpc.kept.lock().await.clone();
+            let kept = vpc.kept.lock().await.as_ref().map(|kept| kept.policy.clone());
             if let Some(kept) = kept {
                 self.enforce(&vpc, &mut enforced, &kept).await?;
             }
@@ -286,7 +289,7 @@ fn read_policies(dir: &Path) -> io::Result<HashMap<VpcId, Arc<VpcPolicy>>> {
         let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse::<VpcId>().ok()) else {
             continue;
         };
-        match serde_json::from_slice::<VpcPolicy>(&fs::read(dir.join(&name))?) {
+        match policy_file::read(&dir.join(&name)) {
             Ok(policy) if policy.vpc == id => drop(policies.insert(id, Arc::new(policy))),
             _ => tracing::warn!(vpc = %id, "the VPC's policy can't be read; it will be told again"),
         }
