@@ -71,13 +71,12 @@ impl LinuxNetwork {
         Arc::clone(self.vpcs.lock().await.entry(vpc).or_default())
     }
 
-    /// Takes over the policy unless a newer one is known, and enforces the newest.
-    async fn enforce(
-        &self,
-        state: &mut State,
+    /// The policy, unless a newer one is known; it has the interface that is to be attached.
+    fn newest(
+        state: &State,
         policy: &VpcPolicy,
         attaching: Option<NetworkInterfaceId>,
-    ) -> Result<Applied> {
+    ) -> Result<Arc<VpcPolicy>> {
         let newest = match &state.policy {
             // The launches of one round bring the same one.
             Some(known) if **known == *policy => Arc::clone(known),
@@ -89,15 +88,26 @@ impl LinuxNetwork {
                 newer.map_or_else(|| Arc::new(policy.clone()), Arc::clone)
             }
         };
-        if let Some(interface) = attaching
-            && !newest.interfaces.iter().any(|i| i.id == interface)
-        {
-            return Err(NetworkError::NotInPolicy {
-                interface,
-                vpc: policy.vpc,
-                generation: newest.generation,
-            });
+        match attaching {
+            Some(interface) if !newest.interfaces.iter().any(|i| i.id == interface) => {
+                Err(NetworkError::NotInPolicy {
+                    interface,
+                    vpc: policy.vpc,
+                    generation: newest.generation,
+                })
+            }
+            _ => Ok(newest),
         }
+    }
+
+    /// Takes over the policy unless a newer one is known, and enforces the newest.
+    async fn enforce(
+        &self,
+        state: &mut State,
+        policy: &VpcPolicy,
+        attaching: Option<NetworkInterfaceId>,
+    ) -> Result<Applied> {
+        let newest = Self::newest(state, policy, attaching)?;
         // Known from here on: supervision ends what a failure below leaves undone.
         state.policy = Some(Arc::clone(&newest));
         let generation = newest.generation;
