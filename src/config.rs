@@ -97,6 +97,16 @@ pub(crate) const KEYS: &[Key] = &[
         "Seconds that a guest has to obey the power button before it is cut.",
     ),
     key(
+        "images.unused_hours",
+        "168",
+        "Hours that a host keeps an image which no instance there uses any more.",
+    ),
+    key(
+        "images.unused_gib",
+        "50",
+        "GiB of such images that a host keeps; beyond, those unused for the longest time go.",
+    ),
+    key(
         "network.public_pool",
         "",
         "Block for public addresses; empty: a /24 of 198.18.0.0/15 that is free here, chosen at first start.",

@@ -22,7 +22,7 @@ use cumulet_hypervisor::{
 };
 use cumulet_metadata::{MetadataService, TokenSecret};
 use cumulet_worker::{
-    MetadataSink, Worker, WorkerConfig, WorkerDeps,
+    MetadataSink, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     images::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork},
@@ -219,6 +219,13 @@ fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
     let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
     config.stop_grace = Duration::from_secs(parts.config.get("libvirt.stop_grace")?);
     config.reboot_grace = config.stop_grace;
+    config.unused_images = UnusedImages {
+        keep: Duration::from_secs(3600).saturating_mul(parts.config.get("images.unused_hours")?),
+        bytes: parts
+            .config
+            .get::<u64>("images.unused_gib")?
+            .saturating_mul(1 << 30),
+    };
     Ok(config)
 }
 

@@ -121,19 +121,23 @@ class Pattern:
         return ElementTree.tostring(root, encoding="unicode")
 
 
+# Pairs at least: guests boot in seconds, and the mark is a part of one.
+PAIRS = 10
+
+
 def launch_time(folder: Path, rounds: int) -> list[Row]:
-    """In turn, and the difference of the medians."""
+    """In turn, and the median of what each pair differs by: other work on the machine comes and goes."""
     room = Path(folder / "bare")
     room.mkdir()
     room.chmod(0o777)
     with Cloud("libvirt", "[libvirt]\nstop_grace = 5\n") as cloud:
         pattern = Pattern(cloud.first_account(), room)
         ours, bare = [], []
-        for _ in range(rounds):
+        for _ in range(max(rounds, PAIRS)):
             bare.append(pattern.bare())
             ours.append(pattern.launch())
     shutil.rmtree(room)
-    added = (median(ours) - median(bare)) * 1000
+    added = median(one - other for one, other in zip(ours, bare)) * 1000
     return [
         Row("Real launch, from the request to the guest's first line", f"{median(ours):.2f} s",
             f"`virsh create`: {median(bare):.2f} s", f"{added:+.0f} ms", "< +300 ms", added < 300)

@@ -39,7 +39,7 @@ mod points {
 
     const LAUNCH: &str = "asked written committed
         leased claimed waiting sent
-        received kept begun image disk metadata tap defined firewall started done reported
+        received begun metadata image disk tap defined firewall started done reported
         heard closed ended";
 
     static WANTED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("CUMULET_CRASH_AT").ok());

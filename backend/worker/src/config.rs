@@ -10,7 +10,7 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::Hypervisor;
 
-use crate::{disks::Disks, images::ImageSource, network::HostNetwork};
+use crate::{disks::Disks, images::ImageSource, network::HostNetwork, prune::UnusedImages};
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct WorkerConfig {
     pub full_report: Duration,
     /// Launches that are worked on at once.
     pub concurrency: usize,
+    /// What is kept of images that no instance of the host uses.
+    pub unused_images: UnusedImages,
 }
 
 impl WorkerConfig {
@@ -45,6 +47,7 @@ impl WorkerConfig {
             heartbeat: Duration::from_secs(5),
             full_report: Duration::from_secs(30),
             concurrency: 8,
+            unused_images: UnusedImages::default(),
         }
     }
 }

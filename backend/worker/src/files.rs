@@ -103,7 +103,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&fresh, path)
 }
 
-fn write_fresh(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that nobody takes for whole before something else is there.
+pub(crate) fn write_fresh(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use io::Write as _;
 
     let mut options = fs::OpenOptions::new();

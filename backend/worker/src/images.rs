@@ -10,10 +10,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cumulet_domain::image::ImageRef;
+use cumulet_domain::{image::ImageRef, time::Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::files::blocking;
+use crate::{
+    files::{Layout, blocking},
+    prune::{UnusedImages, is_hash, prune},
+};
 
 /// Where images come from.
 #[async_trait]
@@ -67,6 +70,8 @@ pub(crate) struct ImageCache {
     dir: PathBuf,
     /// One fetch of an image at a time; the others wait for it.
     flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// Held by all who count on what they find, and alone by who removes.
+    holds: tokio::sync::RwLock<()>,
 }
 
 impl ImageCache {
@@ -74,7 +79,28 @@ impl ImageCache {
         ImageCache {
             dir,
             flights: Mutex::default(),
+            holds: tokio::sync::RwLock::default(),
         }
+    }
+
+    /// While this is held nothing goes: from before an image is asked for until a disk lies over it.
+    pub(crate) async fn hold(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.holds.read().await
+    }
+
+    /// Removes images that no instance of the host uses any more; their hashes. While somebody fetches or
+    /// makes a disk nothing is removed, and nobody waits for that.
+    pub(crate) async fn prune(
+        &self,
+        layout: &Layout,
+        limits: UnusedImages,
+        now: Timestamp,
+    ) -> io::Result<Vec<String>> {
+        let Ok(_alone) = self.holds.try_write() else {
+            return Ok(Vec::new());
+        };
+        let layout = layout.clone();
+        blocking(move || prune(&layout, limits, now)).await
     }
 
     /// The path of an image in the cache. A file that has the name was checked when it got it.
@@ -93,7 +119,7 @@ impl ImageCache {
             what: what.to_owned(),
         };
         let hash = &image.sha256;
-        if hash.len() != 64 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if !is_hash(hash) {
             return Err(wrong("its hash is no SHA-256"));
         }
         let path = self.path(image);

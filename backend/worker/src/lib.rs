@@ -11,6 +11,8 @@ pub mod images;
 mod inventory;
 pub mod network;
 mod policy;
+mod policy_file;
+mod prune;
 mod qemu_img;
 mod record;
 mod report;
@@ -27,4 +29,5 @@ mod worker;
 
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use inventory::{HostObject, ObjectKind};
+pub use prune::UnusedImages;
 pub use worker::{Counters, Worker};

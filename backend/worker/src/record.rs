@@ -83,6 +83,13 @@ impl Record {
         }
     }
 
+    /// A command has been begun.
+    pub(crate) fn begin(&mut self, generation: u64, pending: Pending) {
+        self.generation = generation;
+        self.wants_power = pending.kind.wants_power();
+        self.pending = Some(pending);
+    }
+
     /// The instance as it was last seen, at the newest generation that was carried out: while a command is
     /// in between, the report is an old one and decides nothing.
     pub(crate) fn report(&self) -> InstanceReport {

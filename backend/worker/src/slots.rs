@@ -228,12 +228,42 @@ impl Slots {
         let dir = self.layout.instance(record.instance);
         let path = self.layout.record(record.instance);
         let text = serde_json::to_vec(&record)?;
-        files::blocking(move || {
-            files::make_dir(&dir)?;
-            files::write_small(&path, &text)
+        files::blocking(move || match files::write_small(&path, &text) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                files::make_dir(&dir)?;
+                files::write_small(&path, &text)
+            }
+            other => other,
         })
         .await?;
         self.state().put(record.instance, Some(record));
+        Ok(())
+    }
+
+    /// Keeps a record, first in its file, and before that the text of the specification that the instance
+    /// is run from. Without a record nobody reads the specification, so that a first one need not be
+    /// whole at every moment.
+    pub(crate) async fn keep_with(&self, record: Record, spec: Vec<u8>) -> io::Result<()> {
+        let id = record.instance;
+        let is_new = self.record(id).is_none();
+        let (dir, spec_path, path) = (
+            self.layout.instance(id),
+            self.layout.spec(id),
+            self.layout.record(id),
+        );
+        let text = serde_json::to_vec(&record)?;
+        files::blocking(move || {
+            files::make_dir(&dir)?;
+            if is_new {
+                files::write_fresh(&spec_path, &spec)?;
+                files::write_fresh(&path, &text)
+            } else {
+                files::write(&spec_path, &spec)?;
+                files::write_small(&path, &text)
+            }
+        })
+        .await?;
+        self.state().put(id, Some(record));
         Ok(())
     }
 

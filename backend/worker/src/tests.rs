@@ -1,6 +1,7 @@
 //! The whole worker over a simulated host: the host, and the conductor's end of the bus.
 
 mod cases;
+mod order;
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +27,7 @@ use crate::{
     MetadataSink, Worker, WorkerConfig, WorkerDeps,
     disks::FakeDisks,
     images::DirectoryImages,
-    network::FakeHostNetwork,
+    network::{FakeHostNetwork, HostNetwork},
     testing::{instance, policy, spec},
 };
 
@@ -190,7 +191,7 @@ fn make(
     bus: &LocalBus,
     clock: &Arc<ManualClock>,
     hypervisor: &Arc<FakeHypervisor>,
-    network: &Arc<FakeHostNetwork>,
+    network: &Arc<impl HostNetwork>,
     sink: &Arc<Sink>,
 ) -> Arc<Worker> {
     let config = WorkerConfig::new(name(), dir.path(), "us-east-1a");

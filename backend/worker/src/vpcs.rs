@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -18,6 +18,7 @@ use crate::{
     files::{self, Layout, blocking},
     network::{Applied, HostNetwork, NamespaceId, NetworkError},
     policy::merge,
+    policy_file::{self, Kept},
 };
 
 /// Why a VPC is not as it should be.
@@ -40,16 +41,19 @@ pub(crate) struct Vpcs {
 }
 
 /// One VPC. What is proposed is known at once; what is done is done by one after the other, so that many
-/// launches that come together need the policy written once.
+/// launches that come together need the policy written, and enforced, once. Who only wants it written
+/// does not wait for the network: `kept` may be waited for while `enforced` is held, never the other way.
 #[derive(Default)]
 struct Vpc {
     proposed: Mutex<Option<Arc<VpcPolicy>>>,
+    kept: tokio::sync::Mutex<Option<Kept>>,
     enforced: tokio::sync::Mutex<Enforced>,
 }
 
 #[derive(Default)]
 struct Enforced {
-    kept: Option<Arc<VpcPolicy>>,
+    /// What the network was last brought to, if nothing has been done to it since.
+    policy: Option<Arc<VpcPolicy>>,
     /// The namespace that the metadata service listens in.
     listening: Option<NamespaceId>,
 }
@@ -90,6 +94,29 @@ impl Vpcs {
         vpcs.keys().copied().collect()
     }
 
+    /// The VPC shall be ready for the interfaces, whatever becomes of their taps: its namespace, rules and
+    /// DHCP by this policy or a newer, and the metadata service. This takes a while the first time, in
+    /// which the guest can be made.
+    pub(crate) async fn build(
+        &self,
+        policy: &Arc<VpcPolicy>,
+        interfaces: &[NetworkInterfaceId],
+        needed: impl Fn(NetworkInterfaceId) -> bool,
+    ) -> Result<(), VpcError> {
+        let vpc = self.vpc(policy.vpc);
+        vpc.propose(policy, |id| interfaces.contains(&id) || needed(id));
+        let mut enforced = vpc.enforced.lock().await;
+        let newest = self.keep(&vpc).await?;
+        if enforced
+            .policy
+            .as_ref()
+            .is_some_and(|done| Arc::ptr_eq(done, &newest))
+        {
+            return Ok(());
+        }
+        self.enforce(&vpc, &mut enforced, &newest).await.map(drop)
+    }
+
     /// The interfaces, whose taps the guest has opened, shall be in the VPC with this policy or a newer.
     pub(crate) async fn attach(
         &self,
@@ -100,11 +127,13 @@ impl Vpcs {
         let vpc = self.vpc(policy.vpc);
         vpc.propose(policy, |id| interfaces.contains(&id) || needed(id));
         let mut enforced = vpc.enforced.lock().await;
-        let newest = self.keep(&vpc, &mut enforced).await?;
+        let newest = self.keep(&vpc).await?;
+        enforced.policy = None;
         for interface in interfaces {
             let applied = self.network.attach_interface(&newest, *interface).await?;
             self.listen(&vpc, policy.vpc, &mut enforced, applied).await?;
         }
+        enforced.policy = Some(newest);
         Ok(())
     }
 
@@ -116,8 +145,7 @@ impl Vpcs {
     ) -> Result<(), VpcError> {
         let vpc = self.vpc(policy.vpc);
         vpc.propose(policy, needed);
-        let mut enforced = vpc.enforced.lock().await;
-        self.keep(&vpc, &mut enforced).await.map(drop)
+        self.keep(&vpc).await.map(drop)
     }
 
     /// This policy or a newer one shall be enforced; the generation that is.
@@ -129,9 +157,21 @@ impl Vpcs {
         let vpc = self.vpc(policy.vpc);
         vpc.propose(policy, needed);
         let mut enforced = vpc.enforced.lock().await;
-        let newest = self.keep(&vpc, &mut enforced).await?;
-        let applied = self.network.apply(&newest).await?;
-        self.listen(&vpc, policy.vpc, &mut enforced, applied).await?;
+        let newest = self.keep(&vpc).await?;
+        self.enforce(&vpc, &mut enforced, &newest).await
+    }
+
+    /// Brings the network to a policy; the generation that is in force then.
+    async fn enforce(
+        &self,
+        vpc: &Vpc,
+        enforced: &mut Enforced,
+        policy: &Arc<VpcPolicy>,
+    ) -> Result<u64, VpcError> {
+        enforced.policy = None;
+        let applied = self.network.apply(policy).await?;
+        self.listen(vpc, policy.vpc, enforced, applied).await?;
+        enforced.policy = Some(policy.clone());
         Ok(applied.generation)
     }
 
@@ -139,6 +179,7 @@ impl Vpcs {
     pub(crate) async fn detach(&self, id: VpcId, interfaces: &[NetworkInterfaceId]) -> Result<(), VpcError> {
         let vpc = self.vpc(id);
         let mut enforced = vpc.enforced.lock().await;
+        enforced.policy = None;
         for interface in interfaces {
             let applied = self.network.detach_interface(id, *interface).await?;
             self.listen(&vpc, id, &mut enforced, applied).await?;
@@ -147,18 +188,17 @@ impl Vpcs {
     }
 
     /// Writes what is proposed, if that is not what is written.
-    async fn keep(&self, vpc: &Vpc, enforced: &mut Enforced) -> Result<Arc<VpcPolicy>, VpcError> {
+    async fn keep(&self, vpc: &Vpc) -> Result<Arc<VpcPolicy>, VpcError> {
+        let mut kept = vpc.kept.lock().await;
         let newest = vpc.proposed().clone();
         let newest = newest.ok_or_else(|| io::Error::other("no policy was proposed"))?;
-        if enforced
-            .kept
+        if kept
             .as_ref()
-            .is_none_or(|kept| !Arc::ptr_eq(kept, &newest))
+            .is_none_or(|kept| !Arc::ptr_eq(&kept.policy, &newest))
         {
-            let path = self.layout.policy(newest.vpc);
-            let policy = newest.clone();
-            blocking(move || files::write_large(&path, &serde_json::to_vec(&*policy)?)).await?;
-            enforced.kept = Some(newest.clone());
+            let (path, policy) = (self.layout.policy(newest.vpc), newest.clone());
+            let before = kept.take();
+            *kept = Some(blocking(move || policy_file::write(&path, before, policy)).await?);
         }
         Ok(newest)
     }
@@ -173,14 +213,14 @@ impl Vpcs {
     ) -> Result<(), VpcError> {
         if enforced.listening == applied.namespace {
             if applied.namespace.is_none() {
-                self.forget(vpc, id, enforced)?;
+                self.forget(vpc, id).await?;
             }
             return Ok(());
         }
         self.metadata.stop(id);
         enforced.listening = None;
         if applied.namespace.is_none() {
-            return self.forget(vpc, id, enforced);
+            return self.forget(vpc, id).await;
         }
         if let Some(listener) = self.network.listener(id).await? {
             self.metadata.serve(id, listener).map_err(VpcError::Metadata)?;
@@ -191,8 +231,9 @@ impl Vpcs {
 
     /// Nothing of the VPC is left here: neither shall its policy's file be. Of the policy only the
     /// generation is remembered, unless another one has been proposed meanwhile.
-    fn forget(&self, vpc: &Vpc, id: VpcId, enforced: &mut Enforced) -> Result<(), VpcError> {
-        let kept = enforced.kept.take();
+    async fn forget(&self, vpc: &Vpc, id: VpcId) -> Result<(), VpcError> {
+        let mut keeping = vpc.kept.lock().await;
+        let kept = keeping.take().map(|kept| kept.policy);
         if let (Some(kept), Some(proposed)) = (kept, vpc.proposed().as_mut())
             && Arc::ptr_eq(&kept, proposed)
         {
@@ -233,9 +274,9 @@ impl Vpcs {
         for id in self.ids() {
             let vpc = self.vpc(id);
             let mut enforced = vpc.enforced.lock().await;
-            if let Some(kept) = enforced.kept.clone() {
-                let applied = self.network.apply(&kept).await?;
-                self.listen(&vpc, id, &mut enforced, applied).await?;
+            let kept = vpc.kept.lock().await.as_ref().map(|kept| kept.policy.clone());
+            if let Some(kept) = kept {
+                self.enforce(&vpc, &mut enforced, &kept).await?;
             }
         }
         Ok(())
@@ -248,7 +289,7 @@ fn read_policies(dir: &Path) -> io::Result<HashMap<VpcId, Arc<VpcPolicy>>> {
         let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse::<VpcId>().ok()) else {
             continue;
         };
-        match serde_json::from_slice::<VpcPolicy>(&fs::read(dir.join(&name))?) {
+        match policy_file::read(&dir.join(&name)) {
             Ok(policy) if policy.vpc == id => drop(policies.insert(id, Arc::new(policy))),
             _ => tracing::warn!(vpc = %id, "the VPC's policy can't be read; it will be told again"),
         }

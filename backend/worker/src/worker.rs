@@ -46,6 +46,9 @@ const CONSOLE: usize = 64 * 1024;
 /// A console's file is cut at this size, where nothing else keeps it short.
 const CONSOLE_FILE: u64 = 8 << 20;
 
+/// How often it is looked for images that nobody uses.
+const PRUNE: Duration = Duration::from_secs(600);
+
 /// How long unfinished work is waited for at the end; what is not done then is gone on with next time.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -143,6 +146,9 @@ impl Worker {
         tasks.spawn(self.clone().watch(events));
         tasks.spawn(self.clone().keep_time());
         tasks.spawn(self.clone().supervise());
+        if self.deps.disks.uses_images() {
+            tasks.spawn(self.clone().prune());
+        }
         let work = async {
             loop {
                 match mailbox.next().await {
@@ -301,6 +307,21 @@ impl Worker {
                     self.report_all().await;
                 }
                 _ = beat.tick() => self.heartbeat(disk_gib).await,
+            }
+        }
+    }
+
+    /// Keeps the image cache short.
+    async fn prune(self: Arc<Self>) {
+        let mut timer = tokio::time::interval(PRUNE);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            timer.tick().await;
+            let (limits, now) = (self.config.unused_images, self.deps.clock.now());
+            match self.cache.prune(&self.layout, limits, now).await {
+                Ok(removed) if removed.is_empty() => {}
+                Ok(removed) => tracing::info!(images = ?removed, "removed images that no instance uses"),
+                Err(error) => tracing::warn!(%error, "can't tell which images are used; all are kept"),
             }
         }
     }

@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncWriteExt as _, process::Command, runtime::Handle, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::Command,
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::{NetworkError, Result, netns};
 
@@ -48,12 +53,15 @@ impl Commands {
         args: &[&str],
         input: &str,
     ) -> Result<String> {
-        timeout(
+        let began = Instant::now();
+        let done = timeout(
             self.deadline,
             self.run_undisturbed(namespace, program, args, input),
         )
-        .await
-        .map_err(|_| NetworkError::Deadline(program.to_owned()))?
+        .await;
+        let inside = namespace.is_some();
+        tracing::debug!(program, ?args, inside, took = ?began.elapsed(), "ran a program");
+        done.map_err(|_| NetworkError::Deadline(program.to_owned()))?
     }
 
     async fn run_undisturbed(

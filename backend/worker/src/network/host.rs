@@ -32,6 +32,14 @@ pub(super) struct Corrected {
     pub(super) present: BTreeSet<NetworkInterfaceId>,
 }
 
+/// What was done about the uplink.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Uplink {
+    Kept,
+    Routed,
+    Made,
+}
+
 /// A VPC's place on the host.
 #[derive(Clone, Debug)]
 pub(super) struct Place<'a> {
@@ -60,19 +68,46 @@ impl<'a> Place<'a> {
         fs::metadata(&self.path).ok().map(|m| NamespaceId(m.ino()))
     }
 
-    /// Makes the namespace, unless it is there and complete.
-    pub(super) async fn ensure(&self, policy: &VpcPolicy) -> Result<NamespaceId> {
+    /// Makes the namespace, unless it is there and complete, or `known` to be; whether it is a new one,
+    /// which is complete after [`Place::furnish`].
+    pub(super) async fn ensure(&self, known: Option<NamespaceId>) -> Result<(NamespaceId, bool)> {
+        if let Some(id) = self.id().filter(|id| known == Some(*id)) {
+            return Ok((id, false));
+        }
         if self.path.exists() && !self.complete().await? {
             self.delete().await?;
         }
-        if !self.path.exists() {
+        let new = !self.path.exists();
+        if new {
             self.commands.ip_once(&["netns", "add", &self.name]).await?;
             netns::run(Some(&self.path), netns::set_sysctls).await?;
-            self.commands
-                .ip(Some(&self.path), &links::base(policy.cidr))
-                .await?;
         }
-        self.id().ok_or(NetworkError::NoNamespace(self.vpc))
+        let id = self.id().ok_or(NetworkError::NoNamespace(self.vpc))?;
+        Ok((id, new))
+    }
+
+    /// What a new namespace has before any interface.
+    pub(super) async fn furnish(&self, policy: &VpcPolicy) -> Result<()> {
+        self.commands
+            .ip(Some(&self.path), &links::base(policy.cidr))
+            .await
+    }
+
+    /// Whether an interface's device is in the namespace. One that is just being made or removed has none.
+    pub(super) async fn holds(&self, interface: NetworkInterfaceId) -> Result<bool> {
+        if !self.path.exists() {
+            return Ok(false);
+        }
+        let device = device_name(interface);
+        let look = move || Ok(on_host(&device));
+        match netns::run(Some(&self.path), look).await {
+            Err(NetworkError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound || is_no_namespace(&source) =>
+            {
+                Ok(false)
+            }
+            result => result,
+        }
     }
 
     /// Whether an earlier run got to the end of making the namespace.
@@ -80,9 +115,7 @@ impl<'a> Place<'a> {
         let look = || Ok(netns::sysctls_set()? && has_metadata(&netns::devices()?));
         match netns::run(Some(&self.path), look).await {
             // A file without a namespace is left when the making stopped in between.
-            Err(NetworkError::Io { source, .. }) if source.raw_os_error() == Some(Errno::EINVAL as i32) => {
-                Ok(false)
-            }
+            Err(NetworkError::Io { source, .. }) if is_no_namespace(&source) => Ok(false),
             result => result,
         }
     }
@@ -124,68 +157,69 @@ impl<'a> Place<'a> {
                 lines.push_str(&links::tap(self.config, subnet, interface));
             }
         }
-        self.commands.ip(Some(&self.path), &lines).await?;
+        // The host's end first: what is done in the namespace is then done at once.
         let uplink = self.correct_uplink(policy, &devices).await?;
+        if uplink == Uplink::Made {
+            lines.push_str(&links::uplink(self.config));
+        }
+        self.commands.ip(Some(&self.path), &lines).await?;
         Ok(Corrected {
-            changed: uplink || !lines.is_empty(),
+            changed: uplink != Uplink::Kept || !lines.is_empty(),
             present: devices.keys().filter_map(|name| interface_of(name)).collect(),
         })
     }
 
-    async fn correct_uplink(&self, policy: &VpcPolicy, devices: &BTreeMap<String, Device>) -> Result<bool> {
+    /// The host's end of the uplink and the routes to it. A new pair's inner end is down yet.
+    async fn correct_uplink(&self, policy: &VpcPolicy, devices: &BTreeMap<String, Device>) -> Result<Uplink> {
         let wanted: BTreeSet<Ipv4Addr> = policy.interfaces.iter().filter_map(|i| i.public_ip).collect();
         let outer = uplink_name(self.vpc);
         let inner = devices.get(UPLINK);
         if wanted.is_empty() && inner.is_none() {
-            return Ok(false);
+            return Ok(Uplink::Kept);
         }
         let on_host = netns::run(None, netns::devices).await?;
         let there = on_host.get(&outer).is_some_and(|d| d.up) && inner.is_some_and(|d| d.up);
+        let mut lines = String::new();
         if !there {
-            self.make_uplink(on_host.contains_key(&outer), inner.is_some())
-                .await?;
+            // Half a pair cannot be; a pair that is not up was left by a run that ended in between.
+            if on_host.contains_key(&outer) {
+                lines = format!("link del dev {outer}\n");
+            } else if inner.is_some() {
+                self.commands
+                    .ip(Some(&self.path), &format!("link del dev {UPLINK}\n"))
+                    .await?;
+            }
+            lines.push_str(&links::make_uplink(self.config, self.vpc, &self.name));
         }
         let present = on_host
             .get(&outer)
             .filter(|_| there)
             .map(|d| d.routes.clone())
             .unwrap_or_default();
-        let routes = links::public_routes(self.vpc, &wanted, &present);
-        self.commands.ip(None, &routes).await?;
-        Ok(!there || !routes.is_empty())
-    }
-
-    async fn make_uplink(&self, outer: bool, inner: bool) -> Result<()> {
-        // Half a pair cannot be; a pair that is not up was left by a run that ended in between.
-        if outer {
-            self.commands
-                .ip(None, &format!("link del dev {}\n", uplink_name(self.vpc)))
-                .await?;
-        } else if inner {
-            self.commands
-                .ip(Some(&self.path), &format!("link del dev {UPLINK}\n"))
-                .await?;
-        }
-        match self.commands.ip(Some(&self.path), &links::uplink_rule()).await {
-            Err(NetworkError::Command { detail, .. }) if detail.contains("File exists") => {}
-            result => result?,
-        }
-        let pair = links::make_uplink(self.config, self.vpc, &self.name);
-        self.commands.ip(None, &pair).await?;
-        self.commands
-            .ip(Some(&self.path), &links::uplink(self.config))
-            .await
+        lines.push_str(&links::public_routes(self.vpc, &wanted, &present));
+        self.commands.ip(None, &lines).await?;
+        Ok(match (there, lines.is_empty()) {
+            (false, _) => Uplink::Made,
+            (true, false) => Uplink::Routed,
+            (true, true) => Uplink::Kept,
+        })
     }
 
     /// Deletes an interface's device, wherever it is.
     pub(super) async fn drop_interface(&self, interface: NetworkInterfaceId) -> Result<()> {
-        let device = device_name(interface);
-        let line = format!("link del dev {device}\n");
-        if on_host(&device) {
-            gone_is_fine(self.commands.ip(None, &line).await)?;
-        }
-        if self.path.exists() && self.devices().await?.contains_key(&device) {
+        self.drop_outside(interface).await?;
+        if self.holds(interface).await? {
+            let line = format!("link del dev {}\n", device_name(interface));
             gone_is_fine(self.commands.ip(Some(&self.path), &line).await)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes an interface's device in the host's namespace.
+    pub(super) async fn drop_outside(&self, interface: NetworkInterfaceId) -> Result<()> {
+        let device = device_name(interface);
+        if on_host(&device) {
+            gone_is_fine(self.commands.ip(None, &format!("link del dev {device}\n")).await)?;
         }
         Ok(())
     }
@@ -235,7 +269,12 @@ fn has_metadata(devices: &BTreeMap<String, Device>) -> bool {
         .is_some_and(|lo| lo.up && lo.addresses.contains(&links::METADATA))
 }
 
-/// Whether the process's own namespace has the device.
+/// Whether entering failed because the file is not (or not yet, or no more) a namespace.
+fn is_no_namespace(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EINVAL as i32)
+}
+
+/// Whether the calling thread's namespace has the device.
 pub(super) fn on_host(device: &str) -> bool {
     if_nametoindex(device).is_ok()
 }

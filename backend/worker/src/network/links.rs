@@ -74,20 +74,17 @@ pub(super) fn make_uplink(config: &Config, vpc: VpcId, namespace: &str) -> Strin
     )
 }
 
-/// In the namespace: its end of the uplink.
+/// In the namespace: its end of the uplink, and the rule by which replies to connections from there leave
+/// there again (once, however often this is done).
 pub(super) fn uplink(config: &Config) -> String {
     let mut text = format!(
-        "link set dev {UPLINK} arp off\nlink set dev {UPLINK} up\nroute replace default dev {UPLINK} table {UPLINK_TABLE}\n"
+        "rule flush table {UPLINK_TABLE}\nrule add fwmark {FROM_UPLINK} lookup {UPLINK_TABLE}\n\
+         link set dev {UPLINK} arp off\nlink set dev {UPLINK} up\nroute replace default dev {UPLINK} table {UPLINK_TABLE}\n"
     );
     if config.uplink_egress {
         let _ = writeln!(text, "route replace default dev {UPLINK}");
     }
     text
-}
-
-/// In the namespace, once: replies to connections from the uplink leave by it.
-pub(super) fn uplink_rule() -> String {
-    format!("rule add fwmark {FROM_UPLINK} lookup {UPLINK_TABLE}\n")
 }
 
 /// In the host's namespace: the public addresses behind an uplink, given those that are routed now.

@@ -28,8 +28,17 @@ use super::{
 #[derive(Default)]
 struct State {
     policy: Option<Arc<VpcPolicy>>,
-    /// The rules in force, and in which namespace.
-    rules: Option<(NamespaceId, Objects)>,
+    rules: Option<Rules>,
+}
+
+/// The rules in force.
+struct Rules {
+    /// In which namespace, which is complete.
+    namespace: NamespaceId,
+    /// What they were made from.
+    policy: Arc<VpcPolicy>,
+    options: firewall::Options,
+    objects: Objects,
 }
 
 /// The host network of the machine, or of the namespace, that the process runs in.
@@ -62,6 +71,35 @@ impl LinuxNetwork {
         Arc::clone(self.vpcs.lock().await.entry(vpc).or_default())
     }
 
+    /// The policy, unless a newer one is known; it has the interface that is to be attached.
+    fn newest(
+        state: &State,
+        policy: &VpcPolicy,
+        attaching: Option<NetworkInterfaceId>,
+    ) -> Result<Arc<VpcPolicy>> {
+        let newest = match &state.policy {
+            // The launches of one round bring the same one.
+            Some(known) if **known == *policy => Arc::clone(known),
+            known => {
+                check::check(policy)?;
+                let newer = known
+                    .as_ref()
+                    .filter(|known| known.generation > policy.generation);
+                newer.map_or_else(|| Arc::new(policy.clone()), Arc::clone)
+            }
+        };
+        match attaching {
+            Some(interface) if !newest.interfaces.iter().any(|i| i.id == interface) => {
+                Err(NetworkError::NotInPolicy {
+                    interface,
+                    vpc: policy.vpc,
+                    generation: newest.generation,
+                })
+            }
+            _ => Ok(newest),
+        }
+    }
+
     /// Takes over the policy unless a newer one is known, and enforces the newest.
     async fn enforce(
         &self,
@@ -69,20 +107,7 @@ impl LinuxNetwork {
         policy: &VpcPolicy,
         attaching: Option<NetworkInterfaceId>,
     ) -> Result<Applied> {
-        check::check(policy)?;
-        let newest = match &state.policy {
-            Some(known) if known.generation > policy.generation => Arc::clone(known),
-            _ => Arc::new(policy.clone()),
-        };
-        if let Some(interface) = attaching
-            && !newest.interfaces.iter().any(|i| i.id == interface)
-        {
-            return Err(NetworkError::NotInPolicy {
-                interface,
-                vpc: policy.vpc,
-                generation: newest.generation,
-            });
-        }
+        let newest = Self::newest(state, policy, attaching)?;
         // Known from here on: supervision ends what a failure below leaves undone.
         state.policy = Some(Arc::clone(&newest));
         let generation = newest.generation;
@@ -96,7 +121,14 @@ impl LinuxNetwork {
                 namespace: None,
             });
         }
-        let namespace = place.ensure(&newest).await?;
+        let known = state.rules.as_ref().map(|rules| rules.namespace);
+        let (namespace, is_new) = place.ensure(known).await?;
+        let furnished = async {
+            match is_new {
+                true => place.furnish(&newest).await,
+                false => Ok(()),
+            }
+        };
         // Rules before devices: a device is up only when its rules are in force.
         let moved = async {
             match attaching {
@@ -104,11 +136,17 @@ impl LinuxNetwork {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(
-            self.firewall(state, &newest, namespace),
+        let done = tokio::try_join!(
+            self.firewall(&mut state.rules, &newest, namespace),
+            furnished,
             moved,
             dhcp::ensure(&self.commands, &self.config, &newest, &place.path)
-        )?;
+        );
+        if let Err(error) = done {
+            // The next time looks at everything.
+            state.rules = None;
+            return Err(error);
+        }
         let present = place.correct(&newest).await?.present;
         if let Some(interface) = attaching.filter(|id| !present.contains(id)) {
             return Err(NetworkError::NoDevice(interface));
@@ -119,24 +157,44 @@ impl LinuxNetwork {
         })
     }
 
-    async fn firewall(&self, state: &mut State, policy: &VpcPolicy, namespace: NamespaceId) -> Result<()> {
+    /// Puts the policy's rules in force, unless they are.
+    async fn firewall(
+        &self,
+        rules: &mut Option<Rules>,
+        policy: &Arc<VpcPolicy>,
+        namespace: NamespaceId,
+    ) -> Result<()> {
         let options = self.options().await?;
         let path = self.place(policy.vpc).path;
-        let old = state.rules.take().filter(|(id, _)| *id == namespace);
-        if let Some((_, old)) = old {
-            let (text, objects) = firewall::render(policy, &options, Some(&old));
+        // From here on it is not known what is in force, until it is.
+        let old = rules.take().filter(|old| old.namespace == namespace);
+        let mut objects = None;
+        if let Some(old) = old {
+            if Arc::ptr_eq(&old.policy, policy) && old.options == options {
+                *rules = Some(old);
+                return Ok(());
+            }
+            let (text, new) = firewall::render(policy, &options, Some(&old.objects));
             match self.commands.nft(&path, &text).await {
-                Ok(()) => {
-                    state.rules = Some((namespace, objects));
-                    return Ok(());
-                }
+                Ok(()) => objects = Some(new),
                 // Somebody else touched the tables, or it is not known what came of it: from nothing.
                 Err(e) => tracing::warn!(vpc = %policy.vpc, error = %e, "replacing the rules by new tables"),
             }
         }
-        let (text, objects) = firewall::render(policy, &options, None);
-        self.commands.nft(&path, &text).await?;
-        state.rules = Some((namespace, objects));
+        let objects = match objects {
+            Some(objects) => objects,
+            None => {
+                let (text, objects) = firewall::render(policy, &options, None);
+                self.commands.nft(&path, &text).await?;
+                objects
+            }
+        };
+        *rules = Some(Rules {
+            namespace,
+            policy: Arc::clone(policy),
+            options,
+            objects,
+        });
         Ok(())
     }
 
@@ -199,7 +257,7 @@ impl LinuxNetwork {
             return Ok(Some(format!("{vpc}: removed what was left")));
         }
         let place = self.place(vpc);
-        let known = state.rules.as_ref().map(|(id, _)| *id);
+        let known = state.rules.as_ref().map(|rules| rules.namespace);
         if known.is_none() || place.id() != known || !self.look(vpc).await?.firewall {
             state.rules = None;
             self.enforce(state, &policy, None).await?;
@@ -218,9 +276,15 @@ impl LinuxNetwork {
 #[async_trait]
 impl HostNetwork for LinuxNetwork {
     async fn prepare_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<String> {
-        let state = self.state(vpc).await;
-        let _one_at_a_time = state.lock().await;
-        self.place(vpc).drop_interface(interface).await?;
+        let (place, state) = (self.place(vpc), self.state(vpc).await);
+        // A first tap does not wait for the namespace that may be in the making; one that is in there
+        // is taken away when nobody works on it.
+        if place.holds(interface).await? {
+            let _turn = state.lock().await;
+            place.drop_interface(interface).await?;
+        } else {
+            place.drop_outside(interface).await?;
+        }
         self.commands
             .ip(None, &links::make_tap(&self.config, interface))
             .await?;

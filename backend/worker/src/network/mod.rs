@@ -7,6 +7,8 @@
 //!
 //! The order for a launch: [`HostNetwork::prepare_interface`], create the guest paused,
 //! [`HostNetwork::attach_interface`], [`HostNetwork::listener`] if the namespace is a new one, resume.
+//! What takes longest of that is the VPC's namespace, which [`HostNetwork::apply`] makes, too, at any
+//! time before: what is in force already is not done again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,15 +1,18 @@
-//! A launch, or a start: image, disk, metadata, interface, guest, firewall and DHCP, and go.
+//! A launch, or a start: metadata; the guest's process with its disk and taps, and at the same time the
+//! VPC's namespace with its rules and services; then the taps go there, and the guest runs.
 
-use std::path::PathBuf;
+use std::{future::Future, io, path::PathBuf, sync::Arc};
 
 use cumulet_domain::{
     crash_point,
-    id::NetworkInterfaceId,
+    id::{InstanceId, NetworkInterfaceId},
     image::DiskFormat,
     message::{InstanceReport, Power},
+    metadata::InstanceMetadata,
     spec::InstanceSpec,
 };
 use cumulet_hypervisor::{DiskSpec, DomainSpec, NicSpec, Prepared};
+use tokio::time::Instant;
 
 use super::Order;
 use crate::{Worker, failure::Failure, network::device_name, record::Record};
@@ -27,45 +30,73 @@ impl Worker {
         let interfaces: Vec<NetworkInterfaceId> = spec.interfaces.iter().map(|i| i.id).collect();
         // The worker's own notes first, so that one that comes back knows what it had begun.
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
-        self.vpcs.remember(policy, needed).await?;
-        self.write_spec_unless_newer(spec).await?;
-        crash_point!(order.name, "kept");
-        let mut record = record.unwrap_or_else(|| Record::new(spec));
-        record.vpc = spec.vpc;
-        record.interfaces.clone_from(&interfaces);
-        self.begin(&mut record, order).await?;
+        let clock = Stopwatch::start(spec.id);
+        clock.time("policy", self.vpcs.remember(policy, needed)).await?;
+        let kept = clock
+            .time("notes", self.begin_launch(order, spec, record))
+            .await?;
+        let (mut record, metadata) = kept;
         crash_point!(order.name, "begun");
 
         let permit = self.launches.acquire().await;
-        let disk = self.disk(order.name, spec).await?;
-        let snapshot = self.read_spec(spec.id).await?.metadata;
-        self.deps.metadata.put(&snapshot);
+        self.deps.metadata.put(&metadata);
         crash_point!(order.name, "metadata");
-        if self.prepare(order.name, spec, disk).await? == Prepared::Paused {
+        // The VPC's namespace, rules and services are made while the guest's process is: neither needs the
+        // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
+        let (built, prepared) = tokio::join!(
+            clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
+            self.prepare(order.name, spec, &clock),
+        );
+        built?;
+        if prepared? == Prepared::Paused {
             tracing::debug!(instance = %spec.id, "the guest is there and waits for its network");
         }
         crash_point!(order.name, "defined");
-        self.vpcs.attach(policy, &interfaces, needed).await?;
+        clock
+            .time("attach", self.vpcs.attach(policy, &interfaces, needed))
+            .await?;
         crash_point!(order.name, "firewall");
-        self.deps.hypervisor.resume(spec.id).await?;
+        clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
         drop(permit);
         crash_point!(order.name, "started");
         record.power = Power::On;
         record.off_reason = None;
-        self.finish(record, order).await
+        clock.time("finish", self.finish(record, order)).await
     }
 
-    /// A change of the metadata may have overtaken the launch.
-    async fn write_spec_unless_newer(&self, spec: &InstanceSpec) -> Result<(), Failure> {
-        let kept = self.read_spec(spec.id).await.ok();
-        match kept.filter(|kept| kept.metadata.revision > spec.metadata.revision) {
-            Some(kept) => {
-                let mut spec = spec.clone();
-                spec.metadata = kept.metadata;
-                Ok(self.write_spec(&spec).await?)
-            }
-            None => Ok(self.write_spec(spec).await?),
-        }
+    /// Keeps the specification and the record of a launch that has begun; with the metadata to serve. A
+    /// change of that may have overtaken the launch of an instance that was here before.
+    async fn begin_launch(
+        &self,
+        order: &Order<'_>,
+        spec: &InstanceSpec,
+        record: Option<Record>,
+    ) -> Result<(Record, Arc<InstanceMetadata>), Failure> {
+        let kept = match &record {
+            Some(_) => self.read_spec(spec.id).await.ok(),
+            None => None,
+        };
+        let newer = kept.filter(|kept| kept.metadata.revision > spec.metadata.revision);
+        let (mut record, metadata, text) = (
+            record.unwrap_or_else(|| Record::new(spec)),
+            newer
+                .as_ref()
+                .map_or(&spec.metadata, |kept| &kept.metadata)
+                .clone(),
+            match &newer {
+                Some(kept) => serde_json::to_vec(&InstanceSpec {
+                    metadata: kept.metadata.clone(),
+                    ..spec.clone()
+                }),
+                None => serde_json::to_vec(spec),
+            },
+        );
+        record.vpc = spec.vpc;
+        record.interfaces = spec.interfaces.iter().map(|i| i.id).collect();
+        record.begin(order.generation, order.pending);
+        let text = text.map_err(io::Error::from)?;
+        self.slots.keep_with(record.clone(), text).await?;
+        Ok((record, metadata))
     }
 
     /// The root disk over its image; `None` where guests have none.
@@ -73,6 +104,7 @@ impl Worker {
         if !self.deps.disks.uses_images() {
             return Ok(None);
         }
+        let _hold = self.cache.hold().await;
         let image: PathBuf = self.cache.ensure(&spec.image, &*self.deps.images).await?;
         crash_point!(name, "image");
         let path = self.layout.disk(spec.id);
@@ -89,14 +121,30 @@ impl Worker {
         }))
     }
 
-    /// The guest's process shall be there. Only one that is not gets new devices: those of a guest that is
-    /// there are in its hands.
-    async fn prepare(
-        &self,
-        name: &str,
-        spec: &InstanceSpec,
-        disk: Option<DiskSpec>,
-    ) -> Result<Prepared, Failure> {
+    /// The guest's process shall be there, with its disk and its taps, which are made at the same time.
+    async fn prepare(&self, name: &str, spec: &InstanceSpec, clock: &Stopwatch) -> Result<Prepared, Failure> {
+        let (disk, nics) = tokio::join!(
+            clock.time("disk", self.disk(name, spec)),
+            clock.time("taps", self.taps(spec))
+        );
+        let domain = DomainSpec {
+            instance: spec.id,
+            generation: spec.generation,
+            instance_type: spec.instance_type.clone(),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            disks: disk?.into_iter().collect(),
+            nics: nics?,
+            console_log: self.layout.console(spec.id),
+        };
+        crash_point!(name, "tap");
+        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain));
+        Ok(prepared.await?)
+    }
+
+    /// The guest's interfaces. Only a guest that is not there gets new devices: those of one that is there
+    /// are in its hands.
+    async fn taps(&self, spec: &InstanceSpec) -> Result<Vec<NicSpec>, Failure> {
         let there = self.deps.hypervisor.status(spec.id).await?;
         let mut nics = Vec::new();
         for interface in &spec.interfaces {
@@ -113,17 +161,29 @@ impl Worker {
                 tap,
             });
         }
-        crash_point!(name, "tap");
-        let domain = DomainSpec {
-            instance: spec.id,
-            generation: spec.generation,
-            instance_type: spec.instance_type.clone(),
-            vcpus: spec.vcpus,
-            memory_mib: spec.memory_mib,
-            disks: disk.into_iter().collect(),
-            nics,
-            console_log: self.layout.console(spec.id),
-        };
-        Ok(self.deps.hypervisor.prepare(&domain).await?)
+        Ok(nics)
+    }
+}
+
+/// Tells the log, at level debug, how long each part of a launch took.
+struct Stopwatch {
+    instance: InstanceId,
+    began: Instant,
+}
+
+impl Stopwatch {
+    fn start(instance: InstanceId) -> Stopwatch {
+        Stopwatch {
+            instance,
+            began: Instant::now(),
+        }
+    }
+
+    async fn time<T>(&self, part: &str, work: impl Future<Output = T>) -> T {
+        let (instance, from) = (self.instance, self.began.elapsed());
+        let done = work.await;
+        let to = self.began.elapsed();
+        tracing::debug!(%instance, part, ?from, ?to, took = ?(to - from), "a part of a launch");
+        done
     }
 }

@@ -180,9 +180,7 @@ impl Worker {
 
     /// Remembers that an order has been begun.
     async fn begin(&self, record: &mut Record, order: &Order<'_>) -> Result<(), Failure> {
-        record.generation = order.generation;
-        record.wants_power = order.pending.kind.wants_power();
-        record.pending = Some(order.pending);
+        record.begin(order.generation, order.pending);
         Ok(self.slots.keep(record.clone()).await?)
     }
 

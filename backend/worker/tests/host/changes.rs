@@ -1,6 +1,7 @@
 //! Changes while packets pass, and the life of taps.
 
 use std::{
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,7 +16,10 @@ use cumulet_domain::{
 };
 use cumulet_worker::network::{HostNetwork as _, NetworkError};
 
-use crate::host::{address, anywhere, group, udp, world};
+use crate::{
+    PUBLIC, dhcp,
+    host::{address, anywhere, connect, group, output, tcp, udp, world},
+};
 
 /// Two policies replace each other under a stream of packets: what both let pass all arrives, what
 /// neither lets pass never does, though every half of it is in one of them.
@@ -133,5 +137,40 @@ fn a_life_of_a_tap() {
             println!("detached in {:?}", begin.elapsed());
             world.network.detach_interface(policy.vpc, id).await.unwrap();
         }
+    });
+}
+
+/// A launch makes the namespace while the guest's process is made, and the tap comes to what is in force.
+#[test]
+fn a_namespace_is_made_before_its_guest() {
+    world(async |world| {
+        let mut policy = world.vpc(1);
+        policy.groups = vec![group(1, &[(Ingress, tcp(22), anywhere())])];
+        let [first, second] = [4, 5].map(|n| world.interface(&mut policy, n, &[SecurityGroupId::new(1)]));
+        policy.interfaces[0].public_ip = Some(PUBLIC);
+        let (applied, tap) = tokio::join!(
+            world.network.apply(&policy),
+            world.network.prepare_interface(policy.vpc, second)
+        );
+        let namespace = applied.unwrap().namespace;
+        assert!(namespace.is_some() && tap.is_ok());
+        let path = world.namespaces("vpc").remove(0);
+        let rules = || output(Command::new("ip").args(["netns", "exec", &path, "nft", "list", "ruleset"]));
+        let in_force = rules();
+        assert!(in_force.contains("pins_a"), "{in_force}");
+        let guest = world.bare_guest(&policy, first).await;
+        world.network.attach_interface(&policy, second).await.unwrap();
+        assert_eq!(rules(), in_force, "the same rules were made again");
+        assert!(dhcp(world, &guest).expect("a lease").contains("ip=172.31.16.4"));
+        guest.ip("route add default via 172.31.16.1");
+        let _ssh = guest.listen(22);
+        assert!(connect(PUBLIC, 22).is_ok(), "the public address");
+        // Another policy is another transaction, in which the first guest stays.
+        world.interface(&mut policy, 6, &[SecurityGroupId::new(1)]);
+        assert_eq!(world.apply(&mut policy).await.namespace, namespace);
+        assert!(rules().contains("pins_b") && connect(PUBLIC, 22).is_ok());
+        // What nothing was attached to goes as well.
+        policy.interfaces.clear();
+        assert_eq!(world.apply(&mut policy).await.namespace, None);
     });
 }

@@ -314,6 +314,8 @@ impl Guest {
             UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
         });
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // On a busy machine a receiver may not have its turn for a while: what comes meanwhile is not lost.
+        setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20)).unwrap();
         socket
     }
 
