@@ -16,10 +16,7 @@ use std::sync::Arc;
 
 use cumulet_domain::{Error, Result, account::AccountId};
 use futures::future::BoxFuture;
-use sea_orm::{
-    Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, IdenStatic as _,
-    QueryResult, Select, SqlErr, sea_query::Query,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Select, SqlErr};
 
 pub use connect::{Options, connect, schema, snapshots};
 pub use versions::Touches;
@@ -131,23 +128,6 @@ pub fn is_taken(error: &DbErr) -> bool {
 #[allow(clippy::disallowed_methods)] // one column, by the type
 pub async fn column<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Vec<i64>> {
     query.into_tuple().all(conn).await.map_err(failed)
-}
-
-/// One column of the rows that a condition is true of, without the cost of a `find()` that names every
-/// column first.
-///
-/// # Errors
-/// Those of the database.
-pub async fn ids<E: EntityTrait>(
-    conn: &impl ConnectionTrait,
-    column: E::Column,
-    which: Condition,
-) -> Result<Vec<i64>> {
-    let mut select = Query::select();
-    select.column(column).from(E::default()).cond_where(which);
-    let rows = conn.query_all(&select).await.map_err(failed)?;
-    let value = |row: QueryResult| row.try_get("", column.as_str()).map_err(failed);
-    rows.into_iter().map(value).collect()
 }
 
 /// The one column that a query selects, of the first row.

@@ -47,6 +47,8 @@ fn open(path: &Path, query_only: bool) -> Result<Connection> {
         ("synchronous", "FULL"),
         ("foreign_keys", "ON"),
         ("cache_size", "-8192"),
+        // Pages that change again and again are copied back once, not every four megabytes.
+        ("wal_autocheckpoint", "4096"),
         ("temp_store", "MEMORY"),
         ("query_only", if query_only { "ON" } else { "OFF" }),
     ] {

@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
-    entity::{instance, tag},
-    store::{self, Touches, failed, first, instances, tags},
+    entity::tag,
+    store::{Touches, failed, first, instances, tags},
 };
 
+use target::Seen;
 pub use target::TagTarget;
 
 /// Resources in one request at the most.
@@ -85,10 +86,10 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     let (account, sight, new) = (who.account, cloud.sight(who.account), new.to_vec());
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
-            target::check_owned(txn, sight, &targets).await?;
+            let seen = target::look(txn, sight, &targets).await?;
             upsert(txn, account, &targets, &new).await?;
-            check_count(txn, &targets).await?;
-            changed(txn, &targets).await
+            check_count(txn, &seen, new.len()).await?;
+            changed(txn, &seen).await
         })
     });
     if write.await? {
@@ -117,7 +118,7 @@ pub async fn delete(
     let selectors = selectors.to_vec();
     let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
         Box::pin(async move {
-            target::check_owned(txn, sight, &targets).await?;
+            let seen = target::look(txn, sight, &targets).await?;
             for (kind, ids) in target::by_kind(&targets) {
                 let mut remove = tag::Entity::delete_many()
                     .filter(tag::Column::Kind.eq(kind.resource_type()))
@@ -128,7 +129,7 @@ pub async fn delete(
                 }
                 remove.exec(txn).await.map_err(failed)?;
             }
-            changed(txn, &targets).await
+            changed(txn, &seen).await
         })
     });
     if write.await? {
@@ -187,10 +188,12 @@ async fn upsert(
     Ok(())
 }
 
-/// No resource has too many tags now.
-async fn check_count(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<()> {
+/// No resource has too many tags now. Whether one could have, after so many were set, is known from before.
+async fn check_count(txn: &DatabaseTransaction, seen: &[Seen], new: usize) -> Result<()> {
     let max = MAX_TAGS as u64;
-    for (kind, ids) in target::by_kind(targets) {
+    let room = |seen: &&Seen| usize::try_from(seen.tags).is_ok_and(|tags| tags + new <= MAX_TAGS);
+    let tight: Vec<TagTarget> = seen.iter().filter(|seen| !room(seen)).map(Seen::target).collect();
+    for (kind, ids) in target::by_kind(&tight) {
         let over = tag::Entity::find()
             .select_only()
             .column(tag::Column::Resource)
@@ -209,19 +212,12 @@ async fn check_count(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result
 /// Instances can read their own tags, where their options say so. (What a host has of the others' tags
 /// goes out of date; it gets the present ones together with the options that let them be read.) The
 /// answer says whether a host has to hear of it.
-async fn changed(txn: &DatabaseTransaction, targets: &[TagTarget]) -> Result<bool> {
-    let instances: Vec<i64> = targets
+async fn changed(txn: &DatabaseTransaction, seen: &[Seen]) -> Result<bool> {
+    let readers: Vec<i64> = seen
         .iter()
-        .filter(|target| target.kind == Kind::Instance)
-        .map(|target| target.number)
+        .filter(|seen| seen.reads)
+        .map(|seen| seen.number)
         .collect();
-    if instances.is_empty() {
-        return Ok(false);
-    }
-    let readers = Condition::all()
-        .add(instance::Column::Id.is_in(instances))
-        .add(instance::Column::HttpTags.eq(1));
-    let readers = store::ids::<instance::Entity>(txn, instance::Column::Id, readers).await?;
     instances::bump_metadata(txn, &readers).await?;
     Ok(!readers.is_empty())
 }

@@ -6,9 +6,15 @@ use cumulet_domain::{
     Error, Kind, Result,
     id::{Id, Resource, marker},
 };
-use sea_orm::{Condition, ConnectionTrait};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbErr, ExprTrait, QueryResult,
+    sea_query::{Expr, Query, SelectStatement},
+};
 
-use crate::store::instances::Sight;
+use crate::{
+    entity::{instance, tag},
+    store::{failed, instances::Sight},
+};
 
 /// A resource of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,61 +68,107 @@ pub(super) fn by_kind(targets: &[TagTarget]) -> BTreeMap<Kind, Vec<i64>> {
     kinds
 }
 
-/// Checks that every target exists and belongs to the account.
-pub(super) async fn check_owned(
+/// A target that is there.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) kind: Kind,
+    pub(super) number: i64,
+    /// How many tags it has.
+    pub(super) tags: i64,
+    /// It is an instance that can read its own tags.
+    pub(super) reads: bool,
+}
+
+impl Seen {
+    pub(super) fn target(&self) -> TagTarget {
+        TagTarget {
+            kind: self.kind,
+            number: self.number,
+        }
+    }
+}
+
+/// Looks at the targets, every one of which must exist and belong to the account.
+pub(super) async fn look(
     conn: &impl ConnectionTrait,
     sight: Sight,
     targets: &[TagTarget],
-) -> Result<()> {
+) -> Result<Vec<Seen>> {
+    let mut all = Vec::with_capacity(targets.len());
     for (kind, ids) in by_kind(targets) {
-        let known = owned(conn, sight, kind, &ids).await?;
+        let seen = owned(conn, sight, kind, &ids).await?;
+        let gone = |id: &&i64| !seen.iter().any(|seen| seen.number == **id);
         let printed = |number: &i64| {
-            TagTarget {
-                kind,
-                number: *number,
-            }
-            .printed()
+            let number = *number;
+            TagTarget { kind, number }.printed()
         };
-        let gone: Vec<String> = ids.iter().filter(|id| !known.contains(id)).map(printed).collect();
+        let gone: Vec<String> = ids.iter().filter(gone).map(printed).collect();
         if !gone.is_empty() {
-            return Err(Error::NotFound {
-                kind,
-                id: gone.join(", "),
-            });
+            let id = gone.join(", ");
+            return Err(Error::NotFound { kind, id });
         }
+        all.extend(seen);
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Those of the ids that the account owns.
 macro_rules! owned_in {
-    ($conn:expr, $account:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
-        use sea_orm::ColumnTrait as _;
+    ($conn:expr, $kind:expr, $sight:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
         use crate::entity::$entity::{Column, Entity};
         let which = Condition::all()
-            .add(Column::Account.eq($account.to_db()))
+            .add(Column::Account.eq($sight.account.to_db()))
             .add(Column::Id.is_in($ids.iter().copied()))
             $(.add($extra))*;
-        crate::store::ids::<Entity>($conn, Column::Id, which).await
+        let mut select = Query::select();
+        select.column((Entity, Column::Id)).from(Entity).cond_where(which);
+        select.expr_as(count($kind, Expr::col((Entity, Column::Id))), "tags");
+        if $kind == Kind::Instance {
+            select.column(instance::Column::HttpTags);
+        }
+        rows($conn, $kind, &select).await
     }};
 }
 
-async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64]) -> Result<Vec<i64>> {
-    use sea_orm::ColumnTrait as _;
-    let account = sight.account;
+/// How many tags a row has, as a column of its query.
+fn count(kind: Kind, id: Expr) -> Expr {
+    use tag::Column as C;
+    let mut select = Query::select();
+    select
+        .expr(C::Key.count())
+        .from(tag::Entity)
+        .and_where(Expr::col((tag::Entity, C::Resource)).eq(id))
+        .and_where(C::Kind.eq(kind.resource_type()));
+    select.into()
+}
+
+async fn rows(conn: &impl ConnectionTrait, kind: Kind, select: &SelectStatement) -> Result<Vec<Seen>> {
+    let seen = |row: QueryResult| -> Result<Seen, DbErr> {
+        Ok(Seen {
+            kind,
+            number: row.try_get("", "id")?,
+            tags: row.try_get("", "tags")?,
+            reads: kind == Kind::Instance && row.try_get::<i64>("", "http_tags")? != 0,
+        })
+    };
+    let rows = conn.query_all(select).await.map_err(failed)?;
+    rows.into_iter().map(|row| seen(row).map_err(failed)).collect()
+}
+
+async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64]) -> Result<Vec<Seen>> {
     match kind {
         // A root volume has its instance's number.
-        Kind::Instance | Kind::Volume => owned_in!(conn, account, instance, ids, sight.condition()),
+        Kind::Instance | Kind::Volume => owned_in!(conn, kind, sight, instance, ids, sight.condition()),
         Kind::Image => {
             let there = crate::entity::image::Column::DeregisteredAt.is_null();
-            owned_in!(conn, account, image, ids, there)
+            owned_in!(conn, kind, sight, image, ids, there)
         }
-        Kind::KeyPair => owned_in!(conn, account, key_pair, ids),
-        Kind::SecurityGroup => owned_in!(conn, account, security_group, ids),
-        Kind::SecurityGroupRule => owned_in!(conn, account, security_group_rule, ids),
-        Kind::Vpc => owned_in!(conn, account, vpc, ids),
-        Kind::Subnet => owned_in!(conn, account, subnet, ids),
-        Kind::NetworkInterface => owned_in!(conn, account, interface, ids),
+        Kind::KeyPair => owned_in!(conn, kind, sight, key_pair, ids),
+        Kind::SecurityGroup => owned_in!(conn, kind, sight, security_group, ids),
+        Kind::SecurityGroupRule => owned_in!(conn, kind, sight, security_group_rule, ids),
+        Kind::Vpc => owned_in!(conn, kind, sight, vpc, ids),
+        Kind::Subnet => owned_in!(conn, kind, sight, subnet, ids),
+        Kind::NetworkInterface => owned_in!(conn, kind, sight, interface, ids),
         Kind::Reservation
         | Kind::Snapshot
         | Kind::InterfaceAttachment
