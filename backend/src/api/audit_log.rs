@@ -8,12 +8,15 @@ use std::sync::{
 use cumulet_domain::{Result, account::AccountId, time::Timestamp};
 use futures::future::BoxFuture;
 use rand::Rng as _;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
+};
 
 use super::{Cloud, Parts, SharedRng};
 use crate::{
     entity::audit_event,
-    store::{Companion, Touches, failed},
+    store::{Companion, Touches, failed, fixed::Fixed},
 };
 
 /// Bits of an entry's id that tell entries of one millisecond apart: two processes that share a database
@@ -82,8 +85,22 @@ pub async fn record(cloud: &Cloud, entry: AuditEntry) -> Result<()> {
 }
 
 async fn insert(txn: &DatabaseTransaction, row: audit_event::Model) -> Result<()> {
-    let insert = audit_event::Entity::insert(audit_event::ActiveModel::from(row));
-    insert.exec_without_returning(txn).await.map(drop).map_err(failed)
+    static INSERT: Fixed = Fixed::new();
+    let values = vec![
+        row.id.into(),
+        row.at.into(),
+        row.account.into(),
+        row.user_name.as_str().into(),
+        row.action.as_str().into(),
+        row.resource.as_deref().into(),
+        row.outcome.as_str().into(),
+        row.request_id.as_str().into(),
+        row.detail.as_deref().into(),
+    ];
+    let insert = INSERT.with(txn.get_database_backend(), values, || {
+        audit_event::Entity::insert(audit_event::ActiveModel::from(row.clone())).into_query()
+    });
+    txn.execute_raw(insert).await.map(drop).map_err(failed)
 }
 
 /// The entry of a call that succeeds, on its way into the call's own transaction: a change and its entry

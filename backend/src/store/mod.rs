@@ -3,6 +3,7 @@
 
 pub mod batch;
 mod connect;
+pub mod fixed;
 pub mod groups;
 pub mod instances;
 pub mod networks;

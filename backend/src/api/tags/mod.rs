@@ -9,8 +9,8 @@ use cumulet_domain::{
     tag::{MAX_TAGS, Tag},
 };
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::OnConflict,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
     entity::tag,
-    store::{Touches, failed, first, instances, tags},
+    store::{Touches, failed, first, fixed::Fixed, instances, tags},
 };
 
 use target::Seen;
@@ -170,6 +170,9 @@ async fn upsert(
     targets: &[TagTarget],
     new: &[Tag],
 ) -> Result<()> {
+    if let ([target], [tag]) = (targets, new) {
+        return upsert_one(txn, account, target, tag).await;
+    }
     let rows: Vec<tag::ActiveModel> = targets
         .iter()
         .flat_map(|target| {
@@ -177,15 +180,40 @@ async fn upsert(
                 .map(|tag| tags::row(account, target.kind, target.number, tag))
         })
         .collect();
-    let key = [tag::Column::Resource, tag::Column::Kind, tag::Column::Key];
     for rows in rows.chunks(1000) {
-        let conflict = OnConflict::columns(key)
-            .update_column(tag::Column::Value)
-            .to_owned();
-        let insert = tag::Entity::insert_many(rows.to_vec()).on_conflict(conflict);
+        let insert = tag::Entity::insert_many(rows.to_vec()).on_conflict(new_value());
         insert.exec_without_returning(txn).await.map_err(failed)?;
     }
     Ok(())
+}
+
+/// What almost every request asks for.
+async fn upsert_one(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    target: &TagTarget,
+    tag: &Tag,
+) -> Result<()> {
+    static UPSERT: Fixed = Fixed::new();
+    let values = vec![
+        target.number.into(),
+        target.kind.resource_type().into(),
+        tag.key.as_str().into(),
+        tag.value.as_str().into(),
+        account.to_db().into(),
+    ];
+    let upsert = UPSERT.with(txn.get_database_backend(), values, || {
+        let row = tags::row(account, target.kind, target.number, tag);
+        tag::Entity::insert(row).on_conflict(new_value()).into_query()
+    });
+    txn.execute_raw(upsert).await.map(drop).map_err(failed)
+}
+
+/// A tag that is there gets the new value.
+fn new_value() -> OnConflict {
+    OnConflict::columns([tag::Column::Resource, tag::Column::Kind, tag::Column::Key])
+        .update_column(tag::Column::Value)
+        .to_owned()
 }
 
 /// No resource has too many tags now. Whether one could have, after so many were set, is known from before.

@@ -7,13 +7,13 @@ use cumulet_domain::{
     id::{Id, Resource, marker},
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbErr, ExprTrait, QueryResult,
-    sea_query::{Expr, Query, SelectStatement},
+    ColumnTrait, Condition, ConnectionTrait, DbErr, ExprTrait, QueryResult, Value,
+    sea_query::{Expr, Query},
 };
 
 use crate::{
     entity::{instance, tag},
-    store::{failed, instances::Sight},
+    store::{failed, fixed::Fixed, instances::Sight},
 };
 
 /// A resource of any kind.
@@ -113,8 +113,8 @@ pub(super) async fn look(
 }
 
 /// Those of the ids that the account owns.
-macro_rules! owned_in {
-    ($conn:expr, $kind:expr, $sight:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
+macro_rules! select {
+    ($kind:expr, $sight:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
         use crate::entity::$entity::{Column, Entity};
         let which = Condition::all()
             .add(Column::Account.eq($sight.account.to_db()))
@@ -126,8 +126,14 @@ macro_rules! owned_in {
         if $kind == Kind::Instance {
             select.column(instance::Column::HttpTags);
         }
-        rows($conn, $kind, &select).await
+        select
     }};
+}
+
+macro_rules! owned_in {
+    ($conn:expr, $kind:expr, $($rest:tt)*) => {
+        rows($kind, $conn.query_all(&select!($kind, $($rest)*)).await)
+    };
 }
 
 /// How many tags a row has, as a column of its query.
@@ -142,7 +148,24 @@ fn count(kind: Kind, id: Expr) -> Expr {
     select.into()
 }
 
-async fn rows(conn: &impl ConnectionTrait, kind: Kind, select: &SelectStatement) -> Result<Vec<Seen>> {
+/// What almost every request is about.
+async fn one_instance(conn: &impl ConnectionTrait, sight: Sight, id: i64) -> Result<Vec<Seen>> {
+    static SELECT: Fixed = Fixed::new();
+    let (kind, account) = (Kind::Instance, Value::from(sight.account.to_db()));
+    let values = vec![
+        kind.resource_type().into(),
+        account.clone(),
+        id.into(),
+        account,
+        sight.ended_after.0.into(),
+    ];
+    let select = SELECT.with(conn.get_database_backend(), values, || {
+        select!(kind, sight, instance, [id], sight.condition())
+    });
+    rows(kind, conn.query_all_raw(select).await)
+}
+
+fn rows(kind: Kind, found: Result<Vec<QueryResult>, DbErr>) -> Result<Vec<Seen>> {
     let seen = |row: QueryResult| -> Result<Seen, DbErr> {
         Ok(Seen {
             kind,
@@ -151,11 +174,14 @@ async fn rows(conn: &impl ConnectionTrait, kind: Kind, select: &SelectStatement)
             reads: kind == Kind::Instance && row.try_get::<i64>("", "http_tags")? != 0,
         })
     };
-    let rows = conn.query_all(select).await.map_err(failed)?;
+    let rows = found.map_err(failed)?;
     rows.into_iter().map(|row| seen(row).map_err(failed)).collect()
 }
 
 async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64]) -> Result<Vec<Seen>> {
+    if let (Kind::Instance, [id]) = (kind, ids) {
+        return one_instance(conn, sight, *id).await;
+    }
     match kind {
         // A root volume has its instance's number.
         Kind::Instance | Kind::Volume => owned_in!(conn, kind, sight, instance, ids, sight.condition()),
