@@ -140,13 +140,13 @@ pub async fn describe_subnets(
     })
 }
 
-/// How many addresses of each subnet are given out.
 #[derive(sea_orm::FromQueryResult)]
 struct Used {
     subnet: i64,
     n: i64,
 }
 
+/// How many addresses of each subnet are given out.
 async fn used(conn: &impl ConnectionTrait, subnets: &[i64]) -> Result<HashMap<i64, u64>> {
     let mut used = HashMap::new();
     for chunk in chunks(subnets) {

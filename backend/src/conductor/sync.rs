@@ -6,11 +6,13 @@ use std::{collections::HashMap, time::Duration};
 use cumulet_domain::{
     Result,
     id::{HostId, InstanceId, VpcId},
+    instance::State,
     message::{Action, Command},
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
 use tokio::time::Instant;
 
@@ -227,7 +229,7 @@ async fn some_snapshots(
 async fn settle_absent(conductor: &Conductor, waiting: &[i64], rows: &[instance::Model]) -> Result<()> {
     let runs = |id: &i64| {
         rows.iter()
-            .any(|row| row.id == *id && (row.claimed != 0 || row.state == "pending"))
+            .any(|row| row.id == *id && (row.claimed != 0 || row.state == State::Pending.name()))
     };
     let idle: Vec<i64> = waiting.iter().copied().filter(|id| !runs(id)).collect();
     if idle.is_empty() {
@@ -237,8 +239,20 @@ async fn settle_absent(conductor: &Conductor, waiting: &[i64], rows: &[instance:
         .store
         .write(move |txn| {
             Box::pin(async move {
+                // One may have been started since the look, and changed after that.
+                let begun = instance::Entity::find()
+                    .select_only()
+                    .column(instance::Column::Id)
+                    .filter(instance::Column::Id.is_in(idle.iter().copied()))
+                    .filter(
+                        Condition::any()
+                            .add(instance::Column::Claimed.ne(0))
+                            .add(instance::Column::State.eq(State::Pending.name())),
+                    );
+                let begun = column(begun, txn).await?;
                 metadata_push::Entity::delete_many()
                     .filter(metadata_push::Column::Instance.is_in(idle))
+                    .filter(metadata_push::Column::Instance.is_not_in(begun))
                     .exec(txn)
                     .await
                     .map_err(failed)

@@ -161,6 +161,16 @@ impl State {
         }
     }
 
+    /// The connection, unless what has begun on it was ended by SQLite itself: what came then would be
+    /// kept at once and alone.
+    fn inside(&self) -> Result<&Connection, DbErr> {
+        if self.depth > 0 && self.connection.is_autocommit() {
+            let text = "the database ended the transaction".to_owned();
+            return Err(DbErr::Exec(RuntimeErr::Internal(text)));
+        }
+        Ok(&self.connection)
+    }
+
     fn end(&mut self, keep: bool) {
         let depth = self.depth;
         if !keep {
@@ -240,11 +250,11 @@ pub(super) struct Savepoints(pub(super) std::sync::Arc<WriteConnection>);
 #[async_trait]
 impl ProxyDatabaseTrait for Savepoints {
     async fn query(&self, statement: Statement) -> Result<Vec<ProxyRow>, DbErr> {
-        query(&lock(&self.0.0).connection, &statement)
+        query(lock(&self.0.0).inside()?, &statement)
     }
 
     async fn execute(&self, statement: Statement) -> Result<ProxyExecResult, DbErr> {
-        execute(&lock(&self.0.0).connection, &statement)
+        execute(lock(&self.0.0).inside()?, &statement)
     }
 
     async fn begin(&self) {

@@ -71,8 +71,12 @@ impl Tombstones {
             .iter()
             .map(|(id, (stone, at))| line(*id, *stone, *at))
             .collect();
-        crate::files::write(&self.path, lines.as_bytes())?;
-        self.file = append(&self.path)?;
+        // Opened before it takes the other's place: from then on there is nothing left that could fail.
+        let fresh = self.path.with_extension("new");
+        crate::files::write_fresh(&fresh, lines.as_bytes())?;
+        let file = append(&fresh)?;
+        fs::rename(&fresh, &self.path)?;
+        self.file = file;
         self.lines = self.stones.len();
         Ok(())
     }

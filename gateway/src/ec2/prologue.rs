@@ -114,7 +114,7 @@ fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &
     }
 }
 
-/// One row for every mutating call, accepted or refused. A change has taken its entry along; here it is
+/// A row for every mutating call, accepted or refused. A change has taken its entry along; here it is
 /// written for a call that changed nothing or was refused, whose outcome does not depend on it: a failure
 /// to log it is itself logged.
 async fn audit(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome: &Result<String, Fault>) {
@@ -123,11 +123,12 @@ async fn audit(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome
         Ok(_) => left,
         Err(fault) => {
             let answer = fault.answer();
-            let again = || entry(&ctx.who, ctx.info, query, note.request_id());
+            // Made anew: what the note names besides was undone. Where the change was kept and something
+            // failed after it, this is a second row of the same request.
             Some(AuditEntry {
                 outcome: answer.code.into_owned(),
                 detail: Some(answer.message),
-                ..left.unwrap_or_else(again)
+                ..entry(&ctx.who, ctx.info, query, note.request_id())
             })
         }
     };

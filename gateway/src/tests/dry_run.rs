@@ -174,3 +174,30 @@ async fn changes_are_audited_whether_accepted_or_not() {
         ]
     );
 }
+
+#[tokio::test]
+async fn the_audit_log_names_what_was_made_and_nothing_that_was_not() {
+    let world = World::new().await;
+    let create = "Action=CreateSecurityGroup&GroupName=g&GroupDescription=d";
+    let made = world.ask(create).await;
+    world.advance(1);
+    world.refused(create).await;
+    world.advance(1);
+    world.refused("Action=CreateKeyPair&KeyName=%20k").await;
+    let log = audit_log::list(&world.cloud.parts(), world.who.account, 10)
+        .await
+        .unwrap();
+    let told: Vec<_> = log
+        .iter()
+        .rev()
+        .map(|row| (&*row.outcome, row.resource.as_deref()))
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    let (ok, group) = told[0];
+    assert!(
+        ok == "ok" && group.is_some_and(|id| id.starts_with("sg-") && made.contains(id)),
+        "{told:?}"
+    );
+    assert_eq!(told[1], ("InvalidGroup.Duplicate", None));
+    assert_eq!(told[2], ("InvalidParameterValue", None));
+}

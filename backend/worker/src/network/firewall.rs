@@ -13,7 +13,8 @@
 //! A new set of rules is one transaction. The chains that hang on the kernel's hooks stay and only
 //! change what is in them: a chain that is deleted and made again would drop or let pass packets
 //! between the two. Everything else has a name with the letter of its edition, `a` or `b`, so that
-//! old rules never meet a new set. Only if the tables are not known (after a restart of the worker)
+//! old rules never meet a new set. What an edition leaves behind is deleted with the next change: a
+//! packet that is on its way through the old rules at that moment would find their sets empty. Only if the tables are not known (after a restart of the worker)
 //! they are made from nothing.
 
 use std::{
@@ -59,7 +60,7 @@ impl Edition {
     }
 }
 
-/// The named objects of the rules in force, to delete them with the next ones.
+/// The named objects of the rules in force, to delete them when they are so no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Objects {
     edition: Edition,
@@ -67,6 +68,8 @@ pub(super) struct Objects {
     chains: Vec<String>,
     sets: Vec<String>,
     arp_sets: Vec<String>,
+    /// Those of the edition before, which nothing leads to any more.
+    before: Option<Box<Objects>>,
 }
 
 /// What the rules depend on beside the policy.
@@ -98,6 +101,13 @@ pub(super) fn render(policy: &VpcPolicy, options: &Options, old: Option<&Objects
             chains: Vec::new(),
             sets: Vec::new(),
             arp_sets: Vec::new(),
+            before: old.map(|old| {
+                let before = None;
+                Box::new(Objects {
+                    before,
+                    ..old.clone()
+                })
+            }),
         },
     };
     page.identities();
@@ -110,17 +120,21 @@ pub(super) fn render(policy: &VpcPolicy, options: &Options, old: Option<&Objects
     (text, page.objects)
 }
 
-/// Takes the old rules away, users first: nftables deletes nothing that is in use.
+/// Takes the old rules out of the chains on hooks, and what the ones before them left behind away, users
+/// first: nftables deletes nothing that is in use.
 fn removal(old: &Objects) -> String {
     let mut text = format!("flush chain arp {TABLE} to_host\n");
     for chain in BASE_CHAINS {
         let _ = writeln!(text, "flush chain inet {TABLE} {chain}");
     }
+    let Some(before) = &old.before else {
+        return text;
+    };
     let lists = [
-        ("map inet", &old.maps),
-        ("chain inet", &old.chains),
-        ("set inet", &old.sets),
-        ("set arp", &old.arp_sets),
+        ("map inet", &before.maps),
+        ("chain inet", &before.chains),
+        ("set inet", &before.sets),
+        ("set arp", &before.arp_sets),
     ];
     for (kind, names) in lists {
         for name in names {

@@ -215,30 +215,40 @@ fn every_policy_replaces_every_other() {
 }
 
 #[test]
-fn nothing_of_an_old_edition_stays() {
+fn an_old_edition_is_out_of_use_at_once_and_gone_with_the_next_change() {
     if !asks_the_kernel() {
         return;
     }
     in_new_namespace(|| {
-        let (first, a) = render(&policy(3), &Options::default(), None);
-        let (second, b) = render(&policy(2), &Options::default(), Some(&a));
-        let (third, _) = render(&policy(3), &Options::default(), Some(&b));
-        nft(&["-f", "-"], &first).unwrap();
-        let fresh = nft(&["list", "ruleset"], "").unwrap();
-        nft(&["-f", "-"], &second).unwrap();
-        let now = nft(&["list", "ruleset"], "").unwrap();
-        let old = |word: &str| word.ends_with("_a");
-        assert!(
-            !now.split(|c: char| c.is_whitespace() || c == ',').any(old),
-            "{now}"
-        );
-        nft(&["-f", "-"], &third).unwrap();
+        let load = |count, old: Option<&Objects>| {
+            let (text, objects) = render(&policy(count), &Options::default(), old);
+            nft(&["-f", "-"], &text).unwrap();
+            objects
+        };
+        let listed = || nft(&["list", "ruleset"], "").unwrap();
         let sorted = |text: &str| {
             let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
             lines.sort();
             lines
         };
-        assert_eq!(sorted(&nft(&["list", "ruleset"], "").unwrap()), sorted(&fresh));
+        let a = load(3, None);
+        let b = load(2, Some(&a));
+        for chain in BASE_CHAINS {
+            let rules = nft(&["list", "chain", "inet", TABLE, chain], "").unwrap();
+            let old = |word: &str| word.ends_with("_a");
+            assert!(
+                !rules.split(|c: char| c.is_whitespace() || c == ',').any(old),
+                "{rules}"
+            );
+        }
+        let both = sorted(&listed());
+        let a = load(3, Some(&b));
+        load(2, Some(&a));
+        assert_eq!(
+            sorted(&listed()),
+            both,
+            "something older than the last edition is there"
+        );
     });
 }
 
