@@ -62,7 +62,7 @@ impl MigrationTrait for Migration {
         index(m, "instances", &["account", "id"], false).await?;
         index(m, "instances", &["reservation"], false).await?;
         index(m, "instances", &["account", "reservation"], false).await?;
-        index(m, "instances", &["host"], false).await?;
+        index(m, "instances", &["host", "id"], false).await?;
         index(m, "instances", &["image"], false).await?;
         index(m, "instances", &["terminated_at"], false).await?;
 

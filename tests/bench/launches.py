@@ -10,7 +10,7 @@ from report import Row, number
 
 CLIENTS = 16
 # Accounts that the launches are spread over: a default subnet holds some 4,000 addresses.
-ACCOUNTS = 4
+ACCOUNTS = 16
 
 
 def sustained(cloud: Cloud, size: int, seconds: float, clients: int = CLIENTS) -> tuple[float, float, int]:

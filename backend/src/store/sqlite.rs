@@ -46,7 +46,8 @@ fn open(path: &Path, query_only: bool) -> Result<Connection> {
         ("journal_mode", "WAL"),
         ("synchronous", "FULL"),
         ("foreign_keys", "ON"),
-        ("cache_size", "-8192"),
+        // KiB. What a reader lacks is in the kernel's cache.
+        ("cache_size", if query_only { "-2048" } else { "-8192" }),
         // Pages that change again and again are copied back once, not every four megabytes.
         ("wal_autocheckpoint", "4096"),
         ("temp_store", "MEMORY"),
