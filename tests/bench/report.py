@@ -86,8 +86,9 @@ def machine() -> str:
     cpus = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", cpus, re.M)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+    kernel = ".".join(platform.release().split(".")[:2])
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split()
     return (
         f"Machine: {os.cpu_count()} × {model[1] if model else platform.machine()}, "
-        f"{int(memory[1]) / 2**20:.0f} GiB, Linux {".".join(platform.release().split(".")[:2])}, rustc {rustc[1] if len(rustc) > 1 else '?'}."
+        f"{int(memory[1]) / 2**20:.0f} GiB, Linux {kernel}, rustc {rustc[1] if len(rustc) > 1 else '?'}."
     )
