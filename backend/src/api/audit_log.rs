@@ -1,13 +1,9 @@
 //! The audit log: a row for every call that changes something, whether accepted or refused.
 
-use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cumulet_domain::{Result, account::AccountId, time::Timestamp};
 use futures::future::BoxFuture;
-use rand::Rng as _;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait,
@@ -65,11 +61,25 @@ impl AuditEntry {
 /// An id that is above those of earlier entries, so that a new one goes to the end of the table's index:
 /// the milliseconds, then a number that goes up by one within this process, whose start is random.
 fn in_time_order(rng: &SharedRng, now: Timestamp) -> i64 {
-    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    let next = NEXT.get_or_init(|| AtomicU64::new(rng.with(|rng| rng.next_u64())));
-    let low = next.fetch_add(1, Ordering::Relaxed) & ((1 << LOW_BITS) - 1);
+    let low = rng.serial() & ((1 << LOW_BITS) - 1);
     // A millisecond has 42 bits until the year 2109.
     (now.0 << LOW_BITS) | low.cast_signed()
+}
+
+#[cfg(test)]
+impl AuditEntry {
+    /// An entry of no call in particular.
+    pub(crate) fn sample(account: AccountId) -> Self {
+        AuditEntry {
+            account,
+            user_name: "admin".into(),
+            action: "RunInstances".into(),
+            resource: None,
+            outcome: "ok".into(),
+            request_id: "r".into(),
+            detail: None,
+        }
+    }
 }
 
 /// Writes an entry in a transaction of its own.

@@ -2,30 +2,49 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cumulet_domain::id::{Id, Resource};
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{Rng as _, SeedableRng, rngs::StdRng};
 
 /// One generator for all who share it. Cheap to clone.
 #[derive(Clone)]
-pub struct SharedRng(Arc<Mutex<StdRng>>);
+pub struct SharedRng(Arc<Shared>);
+
+struct Shared {
+    rng: Mutex<StdRng>,
+    serial: AtomicU64,
+}
 
 impl SharedRng {
     /// The same numbers for the same seed.
     pub fn seeded(seed: u64) -> Self {
-        SharedRng(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+        Self::of(StdRng::seed_from_u64(seed))
     }
 
     /// Seeded by the operating system.
     pub fn system() -> Self {
-        SharedRng(Arc::new(Mutex::new(StdRng::from_rng(&mut rand::rng()))))
+        Self::of(StdRng::from_rng(&mut rand::rng()))
+    }
+
+    fn of(mut rng: StdRng) -> Self {
+        let serial = AtomicU64::new(rng.next_u64());
+        let rng = Mutex::new(rng);
+        SharedRng(Arc::new(Shared { rng, serial }))
     }
 
     /// Draws with `draw`, which should be short: others wait.
     pub fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut self.0.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number that goes up by one each time, from a random one on.
+    pub fn serial(&self) -> u64 {
+        self.0.serial.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A new id.

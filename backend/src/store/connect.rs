@@ -1,4 +1,4 @@
-//! Opens the database: how SQLite is set up, and the migrations.
+//! Opens the database, and brings its schema up to date.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -88,7 +88,7 @@ pub(super) fn is_taken(error: &DbErr) -> bool {
         if text.starts_with(TAKEN))
 }
 
-/// Connections for reads. A thread takes the first that is free from one of its own on.
+/// Connections for reads. Whoever asks takes the first that is free.
 #[derive(Debug)]
 pub(super) struct Readers {
     connections: Vec<Mutex<Connection>>,

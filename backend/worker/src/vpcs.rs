@@ -104,9 +104,9 @@ impl Vpcs {
         needed: impl Fn(NetworkInterfaceId) -> bool,
     ) -> Result<(), VpcError> {
         let vpc = self.vpc(policy.vpc);
-        vpc.propose(policy, |id| interfaces.contains(&id) || needed(id));
-        let mut enforced = vpc.enforced.lock().await;
-        let newest = self.keep(&vpc).await?;
+        let (mut enforced, newest) = self
+            .newest(&vpc, policy, |id| interfaces.contains(&id) || needed(id))
+            .await?;
         if enforced
             .policy
             .as_ref()
@@ -125,9 +125,9 @@ impl Vpcs {
         needed: impl Fn(NetworkInterfaceId) -> bool,
     ) -> Result<(), VpcError> {
         let vpc = self.vpc(policy.vpc);
-        vpc.propose(policy, |id| interfaces.contains(&id) || needed(id));
-        let mut enforced = vpc.enforced.lock().await;
-        let newest = self.keep(&vpc).await?;
+        let (mut enforced, newest) = self
+            .newest(&vpc, policy, |id| interfaces.contains(&id) || needed(id))
+            .await?;
         enforced.policy = None;
         for interface in interfaces {
             let applied = self.network.attach_interface(&newest, *interface).await?;
@@ -155,10 +155,21 @@ impl Vpcs {
         needed: impl Fn(NetworkInterfaceId) -> bool,
     ) -> Result<u64, VpcError> {
         let vpc = self.vpc(policy.vpc);
-        vpc.propose(policy, needed);
-        let mut enforced = vpc.enforced.lock().await;
-        let newest = self.keep(&vpc).await?;
+        let (mut enforced, newest) = self.newest(&vpc, policy, needed).await?;
         self.enforce(&vpc, &mut enforced, &newest).await
+    }
+
+    /// The turn to change the VPC, and the policy to change it to: this one or a newer, written down.
+    async fn newest<'v>(
+        &self,
+        vpc: &'v Vpc,
+        policy: &Arc<VpcPolicy>,
+        needed: impl Fn(NetworkInterfaceId) -> bool,
+    ) -> Result<(tokio::sync::MutexGuard<'v, Enforced>, Arc<VpcPolicy>), VpcError> {
+        vpc.propose(policy, needed);
+        let enforced = vpc.enforced.lock().await;
+        let newest = self.keep(vpc).await?;
+        Ok((enforced, newest))
     }
 
     /// Brings the network to a policy; the generation that is in force then.

@@ -97,23 +97,13 @@ async fn is_found(rig: &Rig, id: InstanceId) -> bool {
     }
 }
 
-fn entry(rig: &Rig) -> AuditEntry {
-    AuditEntry {
-        account: rig.who.account,
-        user_name: "admin".into(),
-        action: "RunInstances".into(),
-        resource: None,
-        outcome: "ok".into(),
-        request_id: "r".into(),
-        detail: None,
-    }
-}
-
 #[tokio::test]
 async fn everything_goes_when_it_has_had_its_time() {
     let rig = cloud().await;
     let start = rig.cloud.now();
-    audit_log::record(&rig.cloud, entry(&rig)).await.unwrap();
+    audit_log::record(&rig.cloud, AuditEntry::sample(rig.who.account))
+        .await
+        .unwrap();
     let plain = launched(&rig, 1, None).await;
     let with_token = launched(&rig, 1, Some("t")).await;
     end(&rig, &[plain[0], with_token[0]]).await;
@@ -200,7 +190,9 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
     let living = launched(&rig, 2, Some("t")).await;
     let gone = launched(&rig, 1, None).await;
     end(&rig, &gone).await;
-    audit_log::record(&rig.cloud, entry(&rig)).await.unwrap();
+    audit_log::record(&rig.cloud, AuditEntry::sample(rig.who.account))
+        .await
+        .unwrap();
     rig.pass(HOUR * 24 * 3650);
     let ever = Keep::seconds(0);
     let keep = Retention {

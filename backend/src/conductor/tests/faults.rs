@@ -64,11 +64,7 @@ async fn launches_that_come_together_find_themselves_in_the_policy() {
 #[tokio::test]
 async fn a_reboot_of_a_guest_that_had_gone_off_ends_stopped() {
     let mut rig = Rig::start().await;
-    let id = rig.running(|_| ()).await;
-    instances::reboot(&rig.cloud, &rig.who, &[id]).await.unwrap();
-    let reboot = rig
-        .command(|action| matches!(action, Action::Reboot { .. }))
-        .await;
+    let (id, reboot) = rebooting(&mut rig).await;
     rig.changed(id, 1, Power::Off, OffReason::GuestShutdown).await; // the reboot is under way: not now
     rig.answer(&reboot, Power::Off, Some("it does not run")).await;
     let stop = rig.command(is_stop).await;
@@ -79,11 +75,7 @@ async fn a_reboot_of_a_guest_that_had_gone_off_ends_stopped() {
 #[tokio::test]
 async fn a_reboot_that_never_reached_the_host_makes_no_report_old() {
     let mut rig = Rig::start().await;
-    let id = rig.running(|_| ()).await;
-    instances::reboot(&rig.cloud, &rig.who, &[id]).await.unwrap();
-    let reboot = rig
-        .command(|action| matches!(action, Action::Reboot { .. }))
-        .await;
+    let (id, reboot) = rebooting(&mut rig).await;
     rig.answer(&reboot, Power::On, Some("the guest does not listen"))
         .await;
     until("the reboot is given up", async || {
@@ -228,4 +220,12 @@ async fn snapshots_that_are_not_confirmed_hold_up_no_other() {
     };
     let told_all = tokio::time::timeout(SOON, all).await;
     assert!(told_all.is_ok(), "{} of {MANY} were told", told.len());
+}
+
+/// A running instance, and the command that reboots it.
+async fn rebooting(rig: &mut Rig) -> (InstanceId, Command) {
+    let id = rig.running(|_| ()).await;
+    instances::reboot(&rig.cloud, &rig.who, &[id]).await.unwrap();
+    let is_reboot = |action: &Action| matches!(action, Action::Reboot { .. });
+    (id, rig.command(is_reboot).await)
 }

@@ -132,17 +132,7 @@ async fn what_comes_back_after_its_end_is_destroyed_once_more() {
     let mut host = Host::start().await;
     host.order(run(9, 1, &[9])).await;
     host.order(destroy(9, 2)).await;
-    let domain = cumulet_hypervisor::DomainSpec {
-        instance: instance(9),
-        generation: 1,
-        instance_type: String::new(),
-        vcpus: 1,
-        memory_mib: 1,
-        disks: vec![],
-        nics: vec![],
-        console_log: "/dev/null".into(),
-    };
-    host.hypervisor.prepare(&domain).await.unwrap();
+    host.hypervisor.prepare(&stray(9)).await.unwrap();
     let command = Command {
         operation: None,
         deadline: host.clock.now().after(Duration::from_secs(60)),
@@ -307,17 +297,7 @@ async fn policies_are_applied_newest_first() {
 #[tokio::test]
 async fn unknown_guests_are_reported_and_left_alone() {
     let mut host = Host::start().await;
-    let foreign = cumulet_hypervisor::DomainSpec {
-        instance: instance(9),
-        generation: 1,
-        instance_type: String::new(),
-        vcpus: 1,
-        memory_mib: 1,
-        disks: vec![],
-        nics: vec![],
-        console_log: "/dev/null".into(),
-    };
-    host.hypervisor.prepare(&foreign).await.unwrap();
+    host.hypervisor.prepare(&stray(9)).await.unwrap();
     assert_eq!(host.full().await, [report(9, 0, Power::On, None)]);
     assert_eq!(host.power(9).await, Power::On);
 }
@@ -443,4 +423,18 @@ async fn what_was_begun_and_is_too_late_is_over() {
     let over = tokio::time::timeout(Duration::from_secs(20), over).await;
     assert!(over.is_ok(), "it is pending for ever");
     assert_eq!(host.power(1).await, Power::On);
+}
+
+/// A guest that the worker did not make.
+fn stray(n: u8) -> cumulet_hypervisor::DomainSpec {
+    cumulet_hypervisor::DomainSpec {
+        instance: instance(n),
+        generation: 1,
+        instance_type: String::new(),
+        vcpus: 1,
+        memory_mib: 1,
+        disks: vec![],
+        nics: vec![],
+        console_log: "/dev/null".into(),
+    }
 }

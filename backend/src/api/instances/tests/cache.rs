@@ -232,15 +232,7 @@ async fn others_writes_the_audit_log_and_rehearsals_void_nothing_and_own_writes_
     assert!(kept());
 
     launch(&rig.cloud, &rig.stranger, rig.spec()).await.unwrap();
-    let entry = audit_log::AuditEntry {
-        account: who.account,
-        user_name: "admin".into(),
-        action: "RunInstances".into(),
-        resource: None,
-        outcome: "ok".into(),
-        request_id: "r".into(),
-        detail: None,
-    };
+    let entry = audit_log::AuditEntry::sample(who.account);
     audit_log::record(&rig.cloud, entry).await.unwrap();
     tag(&rig, &rig.cloud.rehearsal(), id, "undone").await;
     assert!(
