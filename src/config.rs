@@ -29,6 +29,21 @@ const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Ke
 /// Every key.
 pub(crate) const KEYS: &[Key] = &[
     key(
+        "roles",
+        "all",
+        "What this process does: `all`, or some of gateway, scheduler, conductor, compute, metadata.",
+    ),
+    key(
+        "bus",
+        "",
+        "The broker, an amqp:// or amqps:// URL (RabbitMQ); empty: none, all roles are in this process.",
+    ),
+    key(
+        "cloud",
+        "",
+        "The cloud's id, for a process that does not open the database; `cumulet admin cloud` prints it.",
+    ),
+    key(
         "listen",
         "127.0.0.1:8773",
         "Address and port of the API (EC2, IAM, STS).",

@@ -6,7 +6,10 @@
 //! images/SHA256     imported images, named by content
 //! hosts/NAME/       one folder for each host of this process: image cache, disks, consoles
 //! run/              what lives only while the cloud runs
-//! lock              held by the running cloud
+//! lock.ROLE         held by the process that has the role
+//!
+//! In a cluster every host has a state directory of its own. Those with a role that opens the database have
+//! the same `master.key`, and all have the same files in `images/`: mount a shared file system there.
 //! ```
 
 use std::{
@@ -18,6 +21,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cumulet_certs::{MasterKey, Sealer};
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::roles::{Role, Roles};
 
 /// A cloud's state directory.
 #[derive(Clone, Debug)]
@@ -86,9 +91,14 @@ impl StateDir {
         key.with_context(|| format!("the master key {}", path.display()))
     }
 
-    /// Keeps a second cloud out of the directory as long as the answer lives.
-    pub(crate) fn lock(&self) -> Result<Flock<File>> {
-        let path = self.0.join("lock");
+    /// Keeps a second process out of the directory that has one of these roles, as long as the answer
+    /// lives. (Processes of one host with different roles may share the directory.)
+    pub(crate) fn lock(&self, roles: &Roles) -> Result<Vec<Flock<File>>> {
+        roles.iter().map(|role| self.lock_role(role)).collect()
+    }
+
+    fn lock_role(&self, role: Role) -> Result<Flock<File>> {
+        let path = self.0.join(format!("lock.{role}"));
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -97,7 +107,9 @@ impl StateDir {
         let file = file.with_context(|| path.display().to_string())?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(lock),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!("a cloud runs in {} already", self.0.display()),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                bail!("a cloud runs in {} already (role {role})", self.0.display())
+            }
             Err((_, error)) => Err(error).with_context(|| path.display().to_string()),
         }
     }
@@ -113,10 +125,12 @@ mod tests {
         let state = StateDir::create(&dir.path().join("state")).unwrap();
         let mode = fs::metadata(state.database()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let lock = state.lock().unwrap();
-        assert!(state.lock().is_err());
+        let roles = |text: &str| text.parse::<Roles>().unwrap();
+        let lock = state.lock(&roles("gateway,conductor")).unwrap();
+        assert!(state.lock(&roles("all")).is_err());
+        assert!(state.lock(&roles("compute,metadata")).is_ok());
         drop(lock);
-        assert!(state.lock().is_ok());
+        assert!(state.lock(&roles("all")).is_ok());
     }
 
     #[test]

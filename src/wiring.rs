@@ -1,35 +1,33 @@
-//! Names the concrete parts and puts them together: the one place that knows which bus, which hypervisor
-//! and which host network a cloud has.
+//! Names the concrete parts and puts them together: the one place that knows which bus, which database,
+//! which hypervisor and which host network a process has. A process with all roles is no special case.
 
+mod bus;
+mod control;
+mod door;
 mod host;
 mod images;
+mod inventory;
+mod metadata;
 mod pool;
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    num::NonZero,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use cumulet_backend::{
-    api::{Cloud, CloudConfig, Parts, SharedRng},
-    bootstrap::{FirstStart, Plan, bootstrap},
-    conductor::{Conductor, Settings, Wake},
-    retention::{Keep, Retention},
-    store::{Options, connect, settings},
-};
-use cumulet_bus::LocalBus;
 use cumulet_domain::time::{Clock, SystemClock};
-use cumulet_gateway::{Gateway, Limits, auth::SigV2Policy};
+use cumulet_metadata::link::Server as MetadataServer;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{config::Config, descriptors, state::StateDir};
+use crate::{
+    config::Config,
+    roles::{Role, Roles},
+    state::StateDir,
+};
 
+pub(crate) use control::Control;
+pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
 pub(crate) use images::{ImageFile, TINY, import_image, tiny};
+pub(crate) use inventory::inventory;
 
 /// The setting that holds the API's address.
 pub(crate) const ENDPOINT: &str = "endpoint";
@@ -41,230 +39,95 @@ pub(crate) const ZONE: &str = "availability_zone";
 /// The setting that holds the driver that the cloud last ran with.
 pub(crate) const DRIVER: &str = "driver";
 
-/// A cloud that is put together and not started.
+/// A process's roles, put together and not started.
 pub(crate) struct Assembled {
-    pub(crate) cloud: Cloud,
-    pub(crate) parts: Parts,
-    pub(crate) first: FirstStart,
-    conductor: Conductor,
+    /// What opens the database, where a role does.
+    pub(crate) control: Option<Control>,
+    /// What runs instances here: `kvm`, `qemu` or `fake`; where the role is not here, what is configured.
+    pub(crate) hypervisor: String,
+    engines: bool,
+    /// The metadata service for another process of this host; it ends when this is dropped.
+    metadata: Option<MetadataServer>,
     hosts: Vec<Arc<cumulet_worker::Worker>>,
 }
 
-/// Opens everything that is on disk, makes what the first start makes, and wires the roles.
-pub(crate) async fn assemble(state: &StateDir, config: &Config, endpoint: String) -> Result<Assembled> {
+/// Opens what is on disk and on the bus, makes what the first start makes, and wires the roles.
+pub(crate) async fn assemble(
+    state: &StateDir,
+    config: &Config,
+    roles: &Roles,
+    endpoint: String,
+) -> Result<Assembled> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options {
-        path: state.database(),
-        readers: 4,
+    let opened = if roles.control() {
+        Some(control::open(state, config, clock.clone()).await?)
+    } else {
+        None
     };
-    let store = connect(&options)
-        .await
-        .with_context(|| format!("the database {}", options.path.display()))?;
-    let sealer = Arc::new(state.sealer(true)?);
-    let parts = Parts::new(store.clone(), clock.clone(), SharedRng::system(), sealer);
-    let zone = config.text("availability_zone").to_owned();
-    let plan = Plan {
-        availability_zones: vec![zone.clone()],
-        public_pool: pool::choose(config)?,
-    };
-    let first = bootstrap(&parts, &plan).await.context("the first start")?;
-
-    let bus = Arc::new(LocalBus::new());
-    let wake = Wake::new();
-    let driver = Driver::start(state, config, &first.cloud_id).await?;
-    let cloud_config = CloudConfig {
-        region: config.text("region").into(),
-        availability_zones: vec![zone],
-        public_pool: first.public_pool,
-        cloud_id: first.cloud_id.clone(),
-        endpoint,
-        hypervisor: driver.name().into(),
-        retention: retention(config)?,
-    };
-    let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
-    let conductor = Conductor::new(
-        store,
-        bus.clone(),
-        clock.clone(),
-        wake,
-        conductor_settings(config)?,
+    let cloud_id = opened.as_ref().map_or_else(
+        || config.text("cloud").to_owned(),
+        |(_, first)| first.cloud_id.clone(),
     );
-    let hosts = driver.workers(&HostParts {
-        state,
+    let bus = bus::open(config, &cloud_id).await?;
+    let linked = roles.has(Role::Metadata) && !roles.has(Role::Compute);
+    let metadata = linked
+        .then(|| metadata::serve(state, clock.clone()))
+        .transpose()?;
+    let (mut hosts, mut hypervisor) = (Vec::new(), config.text("driver").to_owned());
+    if roles.has(Role::Compute) {
+        let driver = Driver::start(state, config, &cloud_id).await?;
+        driver.name().clone_into(&mut hypervisor);
+        let (bus, served) = (bus.clone(), roles.has(Role::Metadata));
+        hosts = driver.workers(&HostParts {
+            state,
+            config,
+            bus,
+            clock,
+            served,
+        })?;
+    }
+    let around = control::Around {
         config,
+        roles,
         bus,
-        clock,
-    })?;
+        endpoint,
+        hypervisor: hypervisor.clone(),
+    };
+    let control = opened
+        .map(|(parts, first)| Control::new(parts, first, around))
+        .transpose()?;
     Ok(Assembled {
-        cloud,
-        parts,
-        first,
-        conductor,
+        control,
+        hypervisor,
+        engines: roles.has(Role::Scheduler) || roles.has(Role::Conductor),
+        metadata,
         hosts,
     })
 }
 
-fn conductor_settings(config: &Config) -> Result<Settings> {
-    Ok(Settings {
-        region: config.text("region").into(),
-        owner: "conductor".into(),
-        cpu_allocation_ratio: config.get("scheduler.cpu_allocation_ratio")?,
-        ram_allocation_ratio: config.get("scheduler.ram_allocation_ratio")?,
-        disk_allocation_ratio: config.get("scheduler.disk_allocation_ratio")?,
-        retention: retention(config)?,
-    })
-}
-
-fn retention(config: &Config) -> Result<Retention> {
-    let keep = |name| config.get(name).map(Keep::seconds);
-    Ok(Retention {
-        terminated_instances: keep("retention.terminated_instances")?,
-        client_tokens: keep("retention.client_tokens")?,
-        operations: keep("retention.operations")?,
-        audit_log: keep("retention.audit_log")?,
-    })
-}
-
 impl Assembled {
-    /// Starts the conductor and the hosts; they run until `shutdown` says so.
-    pub(crate) fn start(&mut self, shutdown: &watch::Receiver<bool>) -> JoinSet<Result<()>> {
-        let mut roles = JoinSet::new();
-        let (conductor, until) = (self.conductor.clone(), shutdown.clone());
-        roles.spawn(async move { conductor.run(until).await.context("the conductor") });
+    /// Starts the engines and the hosts; they run until `shutdown` says so.
+    pub(crate) fn start(
+        &mut self,
+        control: Option<&Control>,
+        shutdown: &watch::Receiver<bool>,
+    ) -> JoinSet<Result<()>> {
+        let mut tasks = JoinSet::new();
+        if let Some(control) = control.filter(|_| self.engines) {
+            tasks.spawn(control.conduct(shutdown.clone()));
+        }
         for worker in self.hosts.drain(..) {
             let until = shutdown.clone();
-            roles.spawn(async move { worker.run(until).await.context("the compute worker") });
+            tasks.spawn(async move { worker.run(until).await.context("the compute worker") });
         }
-        roles
-    }
-
-    /// Writes down where the cloud answers, for `cumulet env`.
-    pub(crate) async fn announce(&self, config: &Config) -> Result<String> {
-        let endpoint = format!("http://{}", self.cloud.config.endpoint);
-        let pairs = [
-            (ENDPOINT, endpoint.clone()),
-            (REGION, config.text("region").to_owned()),
-            (ZONE, config.text("availability_zone").to_owned()),
-            (DRIVER, config.text("driver").to_owned()),
-        ];
-        let write = self.parts.store.write(move |txn| {
-            Box::pin(async move {
-                for (name, value) in &pairs {
-                    settings::put(txn, name, value).await?;
-                }
+        if let Some(server) = self.metadata.take() {
+            let mut until = shutdown.clone();
+            tasks.spawn(async move {
+                drop(until.wait_for(|stop| *stop).await);
+                drop(server);
                 Ok(())
-            })
-        });
-        write.await?;
-        Ok(endpoint)
-    }
-}
-
-/// The door, bound to its address and not yet serving.
-pub(crate) struct BoundDoor {
-    gateway: Gateway,
-    cloud: Cloud,
-    address: SocketAddr,
-}
-
-/// Binds the API's address; with where clients find it.
-pub(crate) fn bind(config: &Config) -> Result<(TcpListener, String)> {
-    let listen = config.text("listen");
-    let listener = TcpListener::bind(listen).with_context(|| format!("the API's address {listen}"))?;
-    let endpoint = match config.text("endpoint") {
-        "" => listener.local_addr()?.to_string(),
-        given => given.to_owned(),
-    };
-    Ok((listener, endpoint))
-}
-
-/// The door on a bound socket.
-pub(crate) fn door(listener: TcpListener, assembled: &Assembled, config: &Config) -> Result<BoundDoor> {
-    let address = listener.local_addr()?;
-    let mut gateway = Gateway::new(vec![listener]);
-    let workers: usize = config.get("http.workers")?;
-    let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
-    gateway.workers = if workers == 0 { processors } else { workers };
-    let seconds = |key| {
-        let count: NonZero<u32> = config.get(key)?;
-        anyhow::Ok(Duration::from_secs(count.get().into()))
-    };
-    let files: usize = descriptors::raise()?.try_into()?;
-    gateway.limits = Limits {
-        // The rest is for the guests' metadata, files and programs.
-        connections: config.get::<usize>("http.connections")?.min(files / 2),
-        idle: seconds("http.idle")?,
-        head: seconds("http.head")?,
-        body: seconds("http.body")?,
-        stall: seconds("http.stall")?,
-    };
-    if config.get("auth.sigv2")? {
-        gateway.auth.sigv2 = SigV2Policy::Sha256;
-    }
-    Ok(BoundDoor {
-        gateway,
-        cloud: assembled.cloud.clone(),
-        address,
-    })
-}
-
-impl BoundDoor {
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `shutdown` says so.
-    pub(crate) async fn serve(self, mut shutdown: watch::Receiver<bool>) -> Result<()> {
-        let mut running = self.gateway.start(self.cloud)?;
-        tokio::select! {
-            ended = running.ended() => return ended.context("the API's server"),
-            _ = shutdown.wait_for(|stop| *stop) => {}
+            });
         }
-        running.stop().await.context("the API's server")
-    }
-}
-
-/// Everything that is on this host because of a cloud. Changes nothing, and starts nothing.
-pub(crate) async fn inventory(
-    state: &StateDir,
-    config: &Config,
-    cloud: &str,
-) -> Result<Vec<cumulet_worker::HostObject>> {
-    let scratch = state.run().join(format!("audit-{}", std::process::id()));
-    let found = observe(state, config, cloud, &scratch).await;
-    if scratch.exists() {
-        std::fs::remove_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
-    }
-    found
-}
-
-async fn observe(
-    state: &StateDir,
-    config: &Config,
-    cloud: &str,
-    scratch: &Path,
-) -> Result<Vec<cumulet_worker::HostObject>> {
-    let driver = Driver::observe(state, config, cloud, scratch).await?;
-    let (bus, clock) = (Arc::new(LocalBus::new()), Arc::new(SystemClock));
-    let mut found = Vec::new();
-    for worker in driver.workers(&HostParts {
-        state,
-        config,
-        bus,
-        clock,
-    })? {
-        found.extend(worker.inventory().await?);
-    }
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_configured_is_kept_as_long_as_the_backend_says() {
-        let config = Config::load(None, &[]).unwrap();
-        assert_eq!(retention(&config).unwrap(), Retention::default());
+        tasks
     }
 }

@@ -1,6 +1,6 @@
 //! The instance metadata service: what a guest reads at 169.254.169.254.
 //!
-//! It runs on every compute host, inside the worker's process, and needs no control plane: an
+//! It runs on every compute host, inside the worker's process or linked to it, and needs no control plane: an
 //! instance's [`InstanceMetadata`](cumulet_domain::metadata::InstanceMetadata) is rendered once into an
 //! immutable table, and a request is a look-up in it. A caller is identified by the VPC that the
 //! listening socket belongs to and by its address, which the host's network pins to the guest's
@@ -15,6 +15,7 @@
 //! registry   (VPC, address) -> instance
 //! instance   snapshot, limits and counters of one instance
 //! render     snapshot -> table; document: the identity document
+//! link       the service in a process of its own
 //! table      the immutable tree with its listings
 //! path       a request's path -> version and key; version: the dated versions
 //! ```
@@ -26,6 +27,7 @@ mod document;
 mod http;
 mod instance;
 mod limit;
+pub mod link;
 mod path;
 mod registry;
 mod render;

@@ -52,7 +52,7 @@ impl Place {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the cloud, in the foreground, all roles in one process.
+    /// Start the cloud, or some of its roles, in the foreground.
     Up(up::Up),
     /// Print shell exports for the AWS CLI, boto3 and euca2ools.
     Env(env::Env),

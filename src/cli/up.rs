@@ -1,4 +1,4 @@
-//! `cumulet up`: the cloud, in the foreground.
+//! `cumulet up`: the cloud, or some of its roles, in the foreground.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -16,9 +16,10 @@ use tokio::{
 use super::Place;
 use crate::{
     config::Config,
+    roles::{Role, Roles},
     state::StateDir,
     telemetry::{self, say},
-    wiring::{self, Assembled},
+    wiring::{self, Control},
 };
 
 /// How long the first heartbeat of a host may take.
@@ -32,6 +33,9 @@ const BLOCKING: usize = 16;
 pub(crate) struct Up {
     #[command(flatten)]
     place: Place,
+    /// What this process does: all, or some of gateway, scheduler, conductor, compute, metadata.
+    #[arg(long, value_name = "ROLE,…")]
+    role: Option<String>,
     /// Address and port of the API.
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -49,58 +53,76 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         telemetry::start();
-        let given = [("listen", self.listen.clone()), ("driver", self.driver.clone())];
+        let given = [
+            ("listen", self.listen.clone()),
+            ("driver", self.driver.clone()),
+            ("roles", self.role.clone()),
+        ];
         let config = Config::load(self.config.as_deref(), &given)?;
+        let roles: Roles = config.get("roles")?;
+        roles.check(&config)?;
         let state = self.place.create()?;
-        let _lock = state.lock()?;
+        let _locks = state.lock(&roles)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             // File work only; hundreds of idle threads would each keep an arena of memory.
             .max_blocking_threads(BLOCKING)
             .build()?;
-        let result = runtime.block_on(self.serve(&state, &config));
+        let result = runtime.block_on(self.serve(&state, &config, &roles));
         // Calls that hang (a hypervisor that does not answer) must not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(5));
         result.map(|()| ExitCode::SUCCESS)
     }
 
-    async fn serve(&self, state: &StateDir, config: &Config) -> Result<()> {
+    async fn serve(&self, state: &StateDir, config: &Config, roles: &Roles) -> Result<()> {
         let (stop, stopped) = watch::channel(false);
-        let (listener, endpoint) = wiring::bind(config)?;
-        let mut assembled = wiring::assemble(state, config, endpoint).await?;
-        let door = wiring::door(listener, &assembled, config)?;
-        let simulated = config.text("driver") == "fake";
-        let account = assembled.first.account;
-        let tiny = wiring::tiny(
-            state,
-            &assembled.parts,
-            account,
-            self.tiny_image.as_deref(),
-            simulated,
-        )
-        .await?;
-        let mut roles = assembled.start(&stopped);
-        until_host(&assembled, &mut roles).await?;
-        let address = door.address();
-        let until = stopped.clone();
-        roles.spawn(async move { door.serve(until).await });
-        let endpoint = assembled.announce(config).await?;
-        greet(&endpoint, state, &assembled, tiny, address);
-        let ended = until_told(&mut roles).await;
+        let bound = roles
+            .has(Role::Gateway)
+            .then(|| wiring::bind(config))
+            .transpose()?;
+        let (listener, endpoint) = bound.unzip();
+        let mut assembled = wiring::assemble(state, config, roles, endpoint.unwrap_or_default()).await?;
+        let control = assembled.control.take();
+        let mut front = None;
+        if let (Some(listener), Some(control)) = (listener, &control) {
+            let door = wiring::door(listener, &control.cloud, config)?;
+            front = Some((door, self.tiny(state, config, control).await?));
+        }
+        let mut tasks = assembled.start(control.as_ref(), &stopped);
+        if let Some(control) = control.as_ref().filter(|_| roles.all()) {
+            until_host(control, &mut tasks).await?;
+        }
+        match (front, &control) {
+            (Some((door, tiny)), Some(control)) => {
+                let (address, until) = (door.address(), stopped.clone());
+                tasks.spawn(async move { door.serve(until).await });
+                let endpoint = control.announce(config).await?;
+                greet(&endpoint, state, &assembled.hypervisor, tiny, address);
+            }
+            _ => say(format_args!("cumulet is ready: {roles}")),
+        }
+        let ended = until_told(&mut tasks).await;
         stop.send_replace(true);
-        while let Some(role) = roles.join_next().await {
-            role??;
+        while let Some(task) = tasks.join_next().await {
+            task??;
         }
         ended
+    }
+
+    /// The tiny image, which is there from the first start on.
+    async fn tiny(&self, state: &StateDir, config: &Config, control: &Control) -> Result<Option<ImageId>> {
+        let (simulated, account) = (config.text("driver") == "fake", control.first.account);
+        let file = self.tiny_image.as_deref();
+        wiring::tiny(state, &control.parts, account, file, simulated).await
     }
 }
 
 /// Waits until every host has registered, so that what is ready can launch.
-async fn until_host(assembled: &Assembled, roles: &mut JoinSet<Result<()>>) -> Result<()> {
+async fn until_host(control: &Control, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     let registered = async {
         loop {
-            let hosts = host::Entity::find().all(assembled.parts.store.read()).await?;
-            let now = assembled.cloud.now();
+            let hosts = host::Entity::find().all(control.parts.store.read()).await?;
+            let now = control.cloud.now();
             if hosts
                 .iter()
                 .any(|row| now.since(cumulet_domain::time::Timestamp(row.last_seen)) < HOST_DEADLINE)
@@ -112,21 +134,14 @@ async fn until_host(assembled: &Assembled, roles: &mut JoinSet<Result<()>>) -> R
     };
     tokio::select! {
         done = tokio::time::timeout(HOST_DEADLINE, registered) => done.context("no host has registered")?,
-        Some(ended) = roles.join_next() => match ended? {
+        Some(ended) = tasks.join_next() => match ended? {
             Ok(()) => bail!("a role ended while the cloud started"),
             Err(error) => Err(error),
         },
     }
 }
 
-fn greet(
-    endpoint: &str,
-    state: &StateDir,
-    assembled: &Assembled,
-    tiny: Option<ImageId>,
-    address: SocketAddr,
-) {
-    let hypervisor = &assembled.cloud.config.hypervisor;
+fn greet(endpoint: &str, state: &StateDir, hypervisor: &str, tiny: Option<ImageId>, address: SocketAddr) {
     say(format_args!(
         "cumulet is ready: {endpoint}  (EC2, IAM, STS on one endpoint; hypervisor: {hypervisor})"
     ));
@@ -145,12 +160,12 @@ fn greet(
 }
 
 /// Until Ctrl-C or SIGTERM, or a role ends by itself, which is an error.
-async fn until_told(roles: &mut JoinSet<Result<()>>) -> Result<()> {
+async fn until_told(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        Some(ended) = roles.join_next() => {
+        Some(ended) = tasks.join_next() => {
             ended??;
             bail!("a role ended by itself");
         }

@@ -1,7 +1,6 @@
 //! A host's parts: real ones over libvirt, QEMU and the kernel's network, or simulated ones.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,25 +8,21 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use cumulet_bus::Bus;
-use cumulet_domain::{
-    id::{HostId, InstanceId, VpcId},
-    metadata::InstanceMetadata,
-    time::Clock,
-};
+use cumulet_domain::{id::HostId, time::Clock};
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use cumulet_hypervisor::{
     Hypervisor,
     fake::{FakeConfig, FakeHypervisor, FaultPlan},
 };
-use cumulet_metadata::{MetadataService, TokenSecret};
 use cumulet_worker::{
-    MetadataSink, UnusedImages, Worker, WorkerConfig, WorkerDeps,
+    UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     images::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork},
 };
 
+use super::metadata;
 use crate::{config::Config, state::StateDir};
 
 /// The file in which a simulated host keeps its guests.
@@ -52,6 +47,8 @@ pub(crate) struct HostParts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether this process serves its guests' metadata itself.
+    pub(crate) served: bool,
 }
 
 impl Driver {
@@ -107,7 +104,7 @@ impl Driver {
     pub(crate) fn workers(self, parts: &HostParts<'_>) -> Result<Vec<Arc<Worker>>> {
         match self {
             Driver::Real { cloud, hypervisor } => {
-                let name = host_name(parts.config)?;
+                let name = name(parts.config)?;
                 Ok(vec![real(parts, &cloud, name, hypervisor)?])
             }
             Driver::Fake { hosts } => {
@@ -122,7 +119,7 @@ impl Driver {
 
 /// The names of the simulated hosts: this host's, and the same with numbers.
 fn simulated_names(config: &Config) -> Result<Vec<String>> {
-    let (count, name) = (config.get::<usize>("fake.hosts")?, host_name(config)?);
+    let (count, name) = (config.get::<usize>("fake.hosts")?, name(config)?);
     anyhow::ensure!(
         (1..=10_000).contains(&count),
         "configuration: fake.hosts is 1 to 10000"
@@ -131,7 +128,8 @@ fn simulated_names(config: &Config) -> Result<Vec<String>> {
     Ok(std::iter::once(name.clone()).chain(rest).collect())
 }
 
-fn host_name(config: &Config) -> Result<String> {
+/// This host's name in the cloud.
+pub(super) fn name(config: &Config) -> Result<String> {
     let name = config.text("host");
     if !name.is_empty() {
         return Ok(name.into());
@@ -237,16 +235,6 @@ fn real(
 ) -> Result<Arc<Worker>> {
     let mut network = NetworkConfig::new(cloud, parts.state.run().join("network"));
     network.uplink_egress = parts.config.get("network.egress")?;
-    let secret = TokenSecret {
-        master: parts.state.master_key(false)?,
-        epoch: 0,
-    };
-    let metadata = MetadataService::start(
-        cumulet_metadata::Config::default(),
-        secret,
-        parts.clock.clone(),
-        &mut rand::rng(),
-    );
     let deps = WorkerDeps {
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),
@@ -254,7 +242,7 @@ fn real(
         network: Arc::new(LinuxNetwork::new(network).context("the host's network")?),
         disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
-        metadata: Arc::new(Served(metadata.context("the metadata service")?)),
+        metadata: metadata::sink(parts)?,
     };
     Ok(Worker::new(worker_config(parts, name)?, deps)?)
 }
@@ -267,49 +255,7 @@ fn fake(parts: &HostParts<'_>, name: String, hypervisor: Arc<dyn Hypervisor>) ->
         network: Arc::new(FakeHostNetwork::new()),
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
-        metadata: Arc::new(Unserved),
+        metadata: Arc::new(metadata::Unserved),
     };
     Ok(Worker::new(worker_config(parts, name)?, deps)?)
-}
-
-/// The metadata service as a worker knows it.
-struct Served(MetadataService);
-
-impl MetadataSink for Served {
-    fn put(&self, snapshot: &InstanceMetadata) {
-        self.0.put(snapshot);
-    }
-
-    fn remove(&self, instance: InstanceId) {
-        self.0.remove(instance);
-    }
-
-    fn serve(&self, vpc: VpcId, listener: TcpListener) -> Result<(), String> {
-        self.0.serve(vpc, listener).map_err(|error| error.to_string())
-    }
-
-    fn stop(&self, vpc: VpcId) {
-        if let Err(error) = self.0.stop(vpc) {
-            tracing::error!(%vpc, %error, "the metadata service could not let go of a VPC");
-        }
-    }
-
-    fn registered(&self) -> Vec<InstanceId> {
-        self.0.registered()
-    }
-}
-
-/// Simulated guests read nothing.
-struct Unserved;
-
-impl MetadataSink for Unserved {
-    fn put(&self, _: &InstanceMetadata) {}
-    fn remove(&self, _: InstanceId) {}
-    fn serve(&self, _: VpcId, _: TcpListener) -> Result<(), String> {
-        Ok(())
-    }
-    fn stop(&self, _: VpcId) {}
-    fn registered(&self) -> Vec<InstanceId> {
-        Vec::new()
-    }
 }

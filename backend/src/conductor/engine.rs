@@ -6,7 +6,11 @@ use std::time::Duration;
 use cumulet_domain::{Result, crash_point};
 use futures::future::join_all;
 
-use super::{Conductor, journal, ops};
+use super::{
+    Conductor, Duties,
+    journal::{self, Step},
+    ops,
+};
 use crate::entity::operation;
 
 /// Operations in one round at the most.
@@ -21,10 +25,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// When a step that failed runs again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(conductor: Conductor) {
+pub(super) async fn run(conductor: Conductor, duties: Duties) {
+    let only = only(duties);
     loop {
-        let wait = match round(&conductor).await {
-            Ok(0) => until_next(&conductor).await,
+        let wait = match round(&conductor, only).await {
+            Ok(0) => until_next(&conductor, only).await,
             Ok(_) => continue,
             Err(error) => {
                 tracing::error!(%error, "the engine's round failed");
@@ -37,10 +42,19 @@ pub(super) async fn run(conductor: Conductor) {
     }
 }
 
+/// The one step that this engine runs; `None` is every step.
+fn only(duties: Duties) -> Option<Step> {
+    match (duties.place, duties.drive) {
+        (true, false) => Some(Step::Place),
+        (false, true) => Some(Step::Command),
+        _ => None,
+    }
+}
+
 /// Runs one step of everything that is due; how many that were.
-async fn round(conductor: &Conductor) -> Result<usize> {
+async fn round(conductor: &Conductor, only: Option<Step>) -> Result<usize> {
     let now = conductor.clock.now();
-    let due = journal::lease(&conductor.store, &conductor.settings.owner, now, ROUND).await?;
+    let due = journal::lease(&conductor.store, &conductor.settings.owner, only, now, ROUND).await?;
     if due.is_empty() {
         return Ok(0);
     }
@@ -76,8 +90,8 @@ async fn complain<T>(conductor: &Conductor, operation: &operation::Model, result
     None
 }
 
-async fn until_next(conductor: &Conductor) -> Duration {
-    match journal::next_due(&conductor.store, conductor.clock.now()).await {
+async fn until_next(conductor: &Conductor, only: Option<Step>) -> Duration {
+    match journal::next_due(&conductor.store, only, conductor.clock.now()).await {
         Ok(Some(next)) => next
             .since(conductor.clock.now())
             .min(IDLE)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cumulet_domain::{Error, Result, id::OperationId, instance::StateReason, time::Timestamp};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::Expr,
+    QuerySelect, Select, sea_query::Expr,
 };
 use serde::{Deserialize, Serialize};
 
@@ -218,11 +218,25 @@ pub(super) async fn adopt(store: &Store, owner: &str, now: Timestamp) -> Result<
         .await
 }
 
-/// Leases what is due, oldest first.
-pub(super) async fn lease(store: &Store, owner: &str, now: Timestamp, limit: u64) -> Result<Vec<Model>> {
+/// What is under way, or of that what is at one step.
+fn under_way(only: Option<Step>) -> Select<Entity> {
+    let all = Entity::find().filter(Column::Status.eq("active"));
+    match only {
+        Some(step) => all.filter(Column::Step.eq(step.name())),
+        None => all,
+    }
+}
+
+/// Leases what is due (at step `only`, if one is given), oldest first.
+pub(super) async fn lease(
+    store: &Store,
+    owner: &str,
+    only: Option<Step>,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<Model>> {
     let due = || {
-        Entity::find()
-            .filter(Column::Status.eq("active"))
+        under_way(only)
             .filter(Column::NextAt.lte(now.0))
             .filter(Column::LeaseUntil.lt(now.0))
     };
@@ -266,10 +280,9 @@ pub(super) async fn lease(store: &Store, owner: &str, now: Timestamp, limit: u64
 
 /// When the next operation is due that nobody works on now. (A lease that runs out is found later, by a
 /// look without a reason.)
-pub(super) async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>> {
+pub(super) async fn next_due(store: &Store, only: Option<Step>, now: Timestamp) -> Result<Option<Timestamp>> {
     let next: Option<i64> = first(
-        Entity::find()
-            .filter(Column::Status.eq("active"))
+        under_way(only)
             .filter(Column::LeaseUntil.lt(now.0))
             .select_only()
             .column(Column::NextAt)

@@ -45,6 +45,24 @@ pub struct Settings {
     pub retention: Retention,
 }
 
+/// What of the conductor's work a process does. Several processes may do the same: leases keep them from
+/// one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duties {
+    /// Finds and claims hosts (the role `scheduler`).
+    pub place: bool,
+    /// Everything else: commands, reports, networks, metadata, what has had its time (`conductor`).
+    pub drive: bool,
+}
+
+impl Duties {
+    /// The whole of it.
+    pub const ALL: Duties = Duties {
+        place: true,
+        drive: true,
+    };
+}
+
 /// The conductor's parts, shared by its tasks.
 #[derive(Clone)]
 pub struct Conductor {
@@ -85,14 +103,20 @@ impl Conductor {
     ///
     /// # Errors
     /// When the bus can't be listened to.
-    pub async fn run(self, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
-        let reports = reports::listen(&self).await?;
-        journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
+    pub async fn run(self, duties: Duties, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(reports::run(self.clone(), reports));
-        tasks.spawn(engine::run(self.clone()));
-        tasks.spawn(sync::run(self.clone()));
-        tasks.spawn(sweep::run(self.clone()));
+        if duties.drive {
+            let reports = reports::listen(&self).await?;
+            tasks.spawn(reports::run(self.clone(), reports));
+        }
+        journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
+        if duties.place || duties.drive {
+            tasks.spawn(engine::run(self.clone(), duties));
+        }
+        if duties.drive {
+            tasks.spawn(sync::run(self.clone()));
+            tasks.spawn(sweep::run(self.clone()));
+        }
         // The wait ends when the flag is set or its sender is gone; both mean: stop.
         drop(shutdown.wait_for(|stop| *stop).await);
         tasks.shutdown().await;

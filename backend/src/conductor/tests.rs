@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 mod faults;
 
-use super::{Conductor, Settings, Wake};
+use super::{Conductor, Duties, Settings, Wake};
 use crate::{
     api::{
         Cloud, CloudConfig, Parts, SharedRng, images,
@@ -108,7 +108,7 @@ impl Rig {
         let mailbox = bus.host_mailbox(&this_host()).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let conductor = Conductor::new(store, bus.clone(), clock, wake.clone(), settings);
-        tokio::spawn(conductor.run(stopped));
+        tokio::spawn(conductor.run(Duties::ALL, stopped));
         let who = Principal {
             account: first.account,
             user_id: "AIDATEST".into(),

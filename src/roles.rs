@@ -1,0 +1,190 @@
+//! The parts that one process takes: `cumulet up --role …`. All of them in one process is a cloud on one
+//! host; in a cluster each process takes some, and they meet in the database and on the bus.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::config::Config;
+
+/// One part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// The API's door: opens the database.
+    Gateway,
+    /// Finds hosts for instances: opens the database.
+    Scheduler,
+    /// Drives instances, hears what hosts report: opens the database.
+    Conductor,
+    /// Runs instances on this host; knows the bus alone.
+    Compute,
+    /// Serves this host's guests their metadata; knows the compute process of its host alone.
+    Metadata,
+}
+
+impl Role {
+    /// Every role, in the order in which a cloud starts.
+    pub(crate) const ALL: [Role; 5] = [
+        Role::Gateway,
+        Role::Scheduler,
+        Role::Conductor,
+        Role::Compute,
+        Role::Metadata,
+    ];
+
+    /// The name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Role::Gateway => "gateway",
+            Role::Scheduler => "scheduler",
+            Role::Conductor => "conductor",
+            Role::Compute => "compute",
+            Role::Metadata => "metadata",
+        }
+    }
+
+    /// Whether it opens the database.
+    const fn controls(self) -> bool {
+        matches!(self, Role::Gateway | Role::Scheduler | Role::Conductor)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The roles of one process: at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Roles(BTreeSet<Role>);
+
+impl Roles {
+    /// Whether this process has the role.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Role> {
+        self.0.iter().copied()
+    }
+
+    /// Whether this process opens the database.
+    pub(crate) fn control(&self) -> bool {
+        self.iter().any(Role::controls)
+    }
+
+    /// Whether everything is in this process, so that neither a broker nor a database server is needed.
+    pub(crate) fn all(&self) -> bool {
+        Role::ALL.into_iter().all(|role| self.has(role))
+    }
+
+    /// Whether what these roles need is configured.
+    ///
+    /// # Errors
+    /// Names the key that is missing.
+    pub(crate) fn check(&self, config: &Config) -> Result<()> {
+        // The metadata role by itself speaks to the compute process of its host and to nobody else.
+        let alone = self.iter().all(|role| role == Role::Metadata);
+        ensure!(
+            self.all() || alone || !config.text("bus").is_empty(),
+            "roles {self} in a process of their own need a broker: set `bus` to an amqp:// or amqps:// URL"
+        );
+        let control = Role::ALL.into_iter().filter(|role| role.controls());
+        let some = self.control() && !control.clone().all(|role| self.has(role));
+        ensure!(
+            !some || !config.text("database").is_empty(),
+            "roles {self} share the database with other processes: set `database` to the URL of a server"
+        );
+        ensure!(
+            self.control() || !self.has(Role::Compute) || !config.text("cloud").is_empty(),
+            "role compute without the database needs the cloud's id: set `cloud` to what `cumulet admin cloud` prints"
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, role) in self.iter().enumerate() {
+            write!(f, "{}{role}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Roles {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "all" {
+            return Ok(Roles(Role::ALL.into()));
+        }
+        let mut roles = BTreeSet::new();
+        for name in text.split(',').map(str::trim) {
+            let Some(role) = Role::ALL.into_iter().find(|role| role.name() == name) else {
+                let known: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
+                bail!(
+                    "{name:?} is not a role; expecting all, or some of {}",
+                    known.join(", ")
+                );
+            };
+            roles.insert(role);
+        }
+        Ok(Roles(roles))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(given: &[(&'static str, &str)]) -> Config {
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, value)| (*name, Some((*value).to_owned())))
+            .collect();
+        Config::load(None, &given).unwrap()
+    }
+
+    #[test]
+    fn roles_are_read_and_printed() {
+        for (text, printed) in [
+            ("all", "gateway,scheduler,conductor,compute,metadata"),
+            ("conductor, gateway", "gateway,conductor"),
+            ("compute", "compute"),
+        ] {
+            assert_eq!(text.parse::<Roles>().unwrap().to_string(), printed);
+        }
+        for wrong in ["", "compute,", "gatway", "All"] {
+            let error = wrong.parse::<Roles>().unwrap_err().to_string();
+            assert!(error.contains("expecting all, or some of gateway"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_process_of_its_own_needs_is_named() {
+        let (bus, database) = (("bus", "amqp://b"), ("database", "postgres://d"));
+        let cases: [(&str, &[(&'static str, &str)], &str); 9] = [
+            ("all", &[], ""),
+            ("gateway,scheduler,conductor", &[], "`bus`"),
+            ("gateway,scheduler,conductor", &[bus], ""),
+            ("gateway", &[bus], "`database`"),
+            ("gateway", &[bus, database], ""),
+            ("compute", &[], "`bus`"),
+            ("compute", &[bus], "`cloud`"),
+            ("compute", &[bus, ("cloud", "01234567")], ""),
+            ("metadata", &[], ""),
+        ];
+        for (roles, given, missing) in cases {
+            let checked = roles.parse::<Roles>().unwrap().check(&config(given));
+            match checked {
+                Ok(()) => assert_eq!(missing, "", "{roles} {given:?}"),
+                Err(error) => assert!(
+                    !missing.is_empty() && error.to_string().contains(missing),
+                    "{roles}: {error}"
+                ),
+            }
+        }
+    }
+}

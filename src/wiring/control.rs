@@ -1,0 +1,158 @@
+//! The control plane's part of a process: the database, the API behind the door, and the engines.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use cumulet_backend::{
+    api::{Cloud, CloudConfig, Parts, SharedRng},
+    bootstrap::{FirstStart, Plan, bootstrap},
+    conductor::{Conductor, Duties, Settings, Wake},
+    retention::{Keep, Retention},
+    store::{Options, connect, settings},
+};
+use cumulet_bus::Bus;
+use cumulet_domain::time::Clock;
+use tokio::sync::watch;
+
+use super::{DRIVER, ENDPOINT, REGION, ZONE, host, pool};
+use crate::{
+    config::Config,
+    roles::{Role, Roles},
+    state::StateDir,
+};
+
+/// What opens the database in this process.
+pub(crate) struct Control {
+    pub(crate) cloud: Cloud,
+    pub(crate) parts: Parts,
+    pub(crate) first: FirstStart,
+    conductor: Conductor,
+    duties: Duties,
+}
+
+/// Opens the database and makes what the first start makes.
+pub(super) async fn open(
+    state: &StateDir,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<(Parts, FirstStart)> {
+    let options = Options {
+        path: state.database(),
+        readers: 4,
+    };
+    let store = connect(&options)
+        .await
+        .with_context(|| format!("the database {}", options.path.display()))?;
+    let sealer = Arc::new(state.sealer(true)?);
+    let parts = Parts::new(store, clock, SharedRng::system(), sealer);
+    let plan = Plan {
+        availability_zones: vec![config.text("availability_zone").to_owned()],
+        public_pool: pool::choose(config)?,
+    };
+    let first = bootstrap(&parts, &plan).await.context("the first start")?;
+    Ok((parts, first))
+}
+
+/// What a control plane is made of beside the database.
+pub(super) struct Around<'a> {
+    pub(super) config: &'a Config,
+    pub(super) roles: &'a Roles,
+    pub(super) bus: Arc<dyn Bus>,
+    /// Where clients find the API; empty in a process that has no door.
+    pub(super) endpoint: String,
+    pub(super) hypervisor: String,
+}
+
+impl Control {
+    pub(super) fn new(parts: Parts, first: FirstStart, around: Around<'_>) -> Result<Self> {
+        let Around {
+            config, roles, bus, ..
+        } = around;
+        let wake = Wake::new();
+        let cloud_config = CloudConfig {
+            region: config.text("region").into(),
+            availability_zones: vec![config.text("availability_zone").to_owned()],
+            public_pool: first.public_pool,
+            cloud_id: first.cloud_id.clone(),
+            endpoint: around.endpoint,
+            hypervisor: around.hypervisor,
+            retention: retention(config)?,
+        };
+        let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
+        let settings = conductor_settings(config, roles)?;
+        let conductor = Conductor::new(parts.store.clone(), bus, parts.clock.clone(), wake, settings);
+        Ok(Control {
+            cloud,
+            parts,
+            first,
+            conductor,
+            duties: Duties {
+                place: roles.has(Role::Scheduler),
+                drive: roles.has(Role::Conductor),
+            },
+        })
+    }
+
+    /// Runs the engines until `shutdown` says so.
+    pub(super) fn conduct(
+        &self,
+        shutdown: watch::Receiver<bool>,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (conductor, duties) = (self.conductor.clone(), self.duties);
+        async move { conductor.run(duties, shutdown).await.context("the conductor") }
+    }
+
+    /// Writes down where the cloud answers, for `cumulet env`.
+    pub(crate) async fn announce(&self, config: &Config) -> Result<String> {
+        let endpoint = format!("http://{}", self.cloud.config.endpoint);
+        let pairs = [
+            (ENDPOINT, endpoint.clone()),
+            (REGION, config.text("region").to_owned()),
+            (ZONE, config.text("availability_zone").to_owned()),
+            (DRIVER, config.text("driver").to_owned()),
+        ];
+        let write = self.parts.store.write(move |txn| {
+            Box::pin(async move {
+                for (name, value) in &pairs {
+                    settings::put(txn, name, value).await?;
+                }
+                Ok(())
+            })
+        });
+        write.await?;
+        Ok(endpoint)
+    }
+}
+
+fn conductor_settings(config: &Config, roles: &Roles) -> Result<Settings> {
+    Ok(Settings {
+        region: config.text("region").into(),
+        // The same after a restart, so that what this process had leased is gone on with at once.
+        owner: format!("{}/{roles}", host::name(config)?),
+        cpu_allocation_ratio: config.get("scheduler.cpu_allocation_ratio")?,
+        ram_allocation_ratio: config.get("scheduler.ram_allocation_ratio")?,
+        disk_allocation_ratio: config.get("scheduler.disk_allocation_ratio")?,
+        retention: retention(config)?,
+    })
+}
+
+fn retention(config: &Config) -> Result<Retention> {
+    let keep = |name| config.get(name).map(Keep::seconds);
+    Ok(Retention {
+        terminated_instances: keep("retention.terminated_instances")?,
+        client_tokens: keep("retention.client_tokens")?,
+        operations: keep("retention.operations")?,
+        audit_log: keep("retention.audit_log")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_kept_as_long_as_the_backend_says() {
+        let config = Config::load(None, &[]).unwrap();
+        assert_eq!(retention(&config).unwrap(), Retention::default());
+    }
+}
