@@ -28,8 +28,7 @@ def pytest_runtest_makereport(item, call):
         values = getattr(item, "funcargs", {}).values()
         clouds = {id(c): c for c in (getattr(value, "cloud", value) for value in values) if isinstance(c, Cloud)}
         for cloud in clouds.values():
-            if cloud.output.exists():
-                report.sections.append((f"the cloud at {cloud.address}", cloud.tail(6000)))
+            report.sections.append((f"the cloud at {cloud.address}", cloud.tail(6000)))
 
 
 def pytest_sessionstart(session) -> None:

@@ -287,9 +287,9 @@ def test_a_cloud_that_does_not_start_leaves_nothing():
 
 def test_a_cloud_that_dies_is_not_overlooked():
     cloud = Cloud("fake").start()
-    process = cloud.process
-    process.kill()
-    process.wait()
+    popen = cloud.process.popen
+    popen.kill()
+    popen.wait()
     with pytest.raises(AssertionError, match="ended by itself with -9"):
         cloud.close()
     assert not cloud.home.exists()

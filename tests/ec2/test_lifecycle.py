@@ -101,11 +101,10 @@ def reboot(guest: Guest) -> None:
 
 def nothing_is_left(cloud: Cloud) -> None:
     """While the cloud still runs: no guest, no namespace, no device, no file of an instance."""
-    mark = host.cloud_id(cloud.state)
+    mark = cloud.mark
     assert host.domains(mark) == [] and host.links(mark) == []
     assert until(lambda: host.namespaces(mark) == [], "no namespace", 15)
-    own = cloud.process.pid
-    others = {pid: line for pid, line in host.processes(cloud.state).items() if pid != own and "audit" not in line}
+    others = {pid: line for pid, line in host.processes(cloud.state).items() if pid not in cloud.pids and "audit" not in line}
     assert others == {}, others
     assert list(cloud.state.glob("hosts/*/instances/*")) == []
     uplinks = {"cv" + host.short(vpc["VpcId"]) for vpc in cloud.client().describe_vpcs()["Vpcs"]}

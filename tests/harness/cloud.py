@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -16,8 +15,10 @@ import boto3
 from botocore.config import Config
 
 from . import host, model_check
+from .cluster import KIND, settings
 from .folder import fresh
 from .port import Port, free_port  # noqa: F401
+from .process import Process
 from .wait import until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cumulet"
@@ -26,7 +27,10 @@ BIN = Path(os.environ.get("CUMULET_BIN", CACHE / "target/release/cumulet"))
 CRASH_BIN = Path(os.environ.get("CUMULET_CRASH_BIN", CACHE / "target/release/cumulet-crash-points"))
 TINY = Path(os.environ.get("CUMULET_TINY_IMAGE", CACHE / "guests/tiny.qcow2"))
 DEBIAN = Path(os.environ.get("CUMULET_DEBIAN_IMAGE", CACHE / "guests/debian.qcow2"))
-READY = "cumulet is ready"
+
+# In a cluster: the processes, in the order in which they start.
+CONTROL = ["gateway", "scheduler", "conductor"]
+HOST = ["compute", "metadata"]
 
 _session = boto3.session.Session()
 _session_lock = threading.Lock()
@@ -65,80 +69,130 @@ class Account:
 
 
 class Cloud:
-    """A cloud under test. `with Cloud() as cloud:` starts it and checks at the end that nothing is left."""
+    """A cloud under test. `with Cloud() as cloud:` starts it and checks at the end that nothing is left.
 
-    def __init__(self, driver: str = "fake", config: str = "", binary: Path = BIN, variables=None) -> None:
+    Its roles are in one process, or, where `cluster` names a database, in processes of their own."""
+
+    def __init__(
+        self, driver: str = "fake", config: str = "", binary: Path = BIN, variables=None, cluster: str = KIND
+    ) -> None:
         self.home = fresh("cloud-")
         self.state = self.home / "state"
         self.driver, self.binary, self.variables = driver, binary, dict(variables or {})
+        self.cluster = cluster
         self.config = self.home / "config.toml"
         self.config.write_text(config)
         self.port = Port()
         self.address = f"127.0.0.1:{self.port.number}"
         self.output = self.home / "output"
-        self.process: subprocess.Popen | None = None
+        if cluster:
+            self.variables |= settings(cluster)
+        self.processes = [self._process(roles) for roles in (CONTROL + HOST if cluster else ["all"])]
         self._clients: dict[tuple[str, str], object] = {}
         self._names = 0
         self._image = ""
         self._names_lock = threading.Lock()
 
-    # ---- the process
+    # ---- the processes
 
-    def start(self, timeout: float = 60.0, **variables: str) -> "Cloud":
-        """Starts the process and waits until it serves."""
-        self.launch(**variables)
-        self.wait_ready(timeout)
-        return self
-
-    def launch(self, **variables: str) -> None:
-        """Starts the process."""
-        assert self.process is None
+    def _process(self, roles: str) -> Process:
         command = [
-            str(self.binary), "up", "--state-dir", str(self.state), "--listen", self.address,
+            str(self.binary), "up", "--role", roles, "--state-dir", str(self.state), "--listen", self.address,
             "--driver", self.driver, "--config", str(self.config),
         ]  # fmt: skip
-        if TINY.exists():
+        if TINY.exists() and roles in ("all", "gateway"):
             command += ["--tiny-image", str(TINY)]
-        self._from = self.output.stat().st_size if self.output.exists() else 0
-        environment = self.environment() | variables
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
+        output = self.output if roles == "all" else self.home / f"output.{roles}"
+        return Process(roles, command, output)
+
+    def role(self, name: str) -> Process:
+        """The process that has a role."""
+        (found,) = [p for p in self.processes if p.name == "all" or name in p.name.split(",")]
+        return found
+
+    @property
+    def process(self) -> Process | None:
+        """The process with all roles, or in a cluster the API's; `None` while the cloud is down."""
+        running = [p for p in self.processes if p.popen]
+        return running[0] if running else None
+
+    @property
+    def pids(self) -> set[int]:
+        return {p.pid for p in self.processes if p.popen}
+
+    @property
+    def mark(self) -> str | None:
+        """The cloud's id, which is in the names of what it makes on the machine."""
+        return self.variables.get("CUMULET_CLOUD") or host.cloud_id(self.state)
+
+    def start(self, timeout: float = 60.0, **variables: str) -> "Cloud":
+        """Starts what does not run, and waits until it serves."""
+        if self.cluster:
+            self._start_cluster(timeout, variables)
+        else:
+            self.launch(**variables)
+            self.wait_ready(timeout)
+        return self
+
+    def _start_cluster(self, timeout: float, variables: dict[str, str]) -> None:
+        if all(p.popen is None for p in self.processes):
+            shutil.rmtree(self.state / "run", ignore_errors=True)
+        # What was to die at some point and has not is as new as the rest.
+        for process in self.processes:
+            if process.popen and process.variables:
+                process.stop()
+        down = [p for p in self.processes if p.popen is None]
+        for process in down:
+            if process.name in HOST and "CUMULET_CLOUD" not in self.variables:
+                self.variables["CUMULET_CLOUD"] = self.run("admin", "cloud")
+            process.launch(self.environment(), variables)
+            if process.name == "gateway":
+                process.wait_ready(timeout)
+        for process in down:
+            process.wait_ready(timeout)
+        self.wait_hosts(timeout)
+
+    def wait_hosts(self, timeout: float = 60.0) -> None:
+        """Waits until a host has been heard of."""
+        up = lambda: any(h["alive"] for h in json.loads(self.run("admin", "host", "list", "--json")))  # noqa: E731
+        until(up, "a host that is alive", timeout, every=0.1)
+
+    def launch(self, **variables: str) -> None:
+        """Starts what does not run, without waiting."""
+        assert any(p.popen is None for p in self.processes)
+        for process in self.processes:
+            if process.popen is None:
+                process.launch(self.environment(), variables)
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        def ready() -> bool:
-            with self.output.open("rb") as output:
-                output.seek(self._from)
-                if READY.encode() in output.read():
-                    return True
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the cloud ended with {self.process.returncode}:\n{self.tail()}")
-            return False
-
-        until(ready, f"{READY!r} on the cloud's output", timeout, every=0.03)
+        for process in self.processes:
+            process.wait_ready(timeout)
 
     def tail(self, count: int = 4000) -> str:
-        return self.output.read_text(errors="replace")[-count:]
+        if not self.cluster:
+            return self.processes[0].tail(count)
+        share = count // len(self.processes)
+        return "\n".join(f"---- {p.name}\n{p.tail(share)}" for p in self.processes)
+
+    def text(self) -> str:
+        """Everything that was printed."""
+        return "".join(p.output.read_text(errors="replace") for p in self.processes if p.output.exists())
 
     def wait_death(self, timeout: float = 60.0) -> int:
-        """Waits for the process to die by itself; its status."""
-        status = self.process.wait(timeout)
-        self.process = None
-        return status
+        """Waits for a process to end by itself; its status."""
+        dead = until(lambda: next((p for p in self.processes if p.dead), None), "the end of a process", timeout, every=0.02)
+        return dead.wait_death(timeout)
 
     def kill(self) -> None:
-        """`kill -9`."""
-        self.process.kill()
-        self.process.wait()
-        self.process = None
+        """`kill -9`, of every process."""
+        for process in self.processes:
+            process.kill()
 
     def stop(self, timeout: float = 60.0) -> None:
         """An orderly end; guests run on."""
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout)
-        self.process = None
-        assert status == 0, f"the cloud ended with {status}:\n{self.tail()}"
+        for process in reversed(self.processes):
+            if process.popen:
+                process.stop(timeout)
 
     def restart(self) -> None:
         self.stop()
@@ -276,10 +330,11 @@ class Cloud:
         """Ends everything, and says what would have been left."""
         problems = []
         try:
-            if self.process and self.process.poll() is not None:
-                problems.append(f"the cloud ended by itself with {self.wait_death()}:\n{self.tail()}")
+            for process in self.processes:
+                if process.dead:
+                    problems.append(f"{process.name} ended by itself with {process.wait_death(1)}:\n{process.tail()}")
             # With real guests it has to come back, to end them.
-            if self.process is None and self.state.exists() and self.driver != "fake":
+            if any(p.popen is None for p in self.processes) and self.state.exists() and self.driver != "fake":
                 self.start()
             if self.process:
                 problems += self._finish()
@@ -289,9 +344,8 @@ class Cloud:
 
     def _remove(self) -> list[str]:
         """Ends the process where it still runs and takes away all that there is; what was left."""
-        if self.process:
-            self.kill()
-        left = host.leftovers(self.state) if self.driver != "fake" else []
+        self.kill()
+        left = host.leftovers(self.state, self.mark) if self.driver != "fake" else []
         host.remove(self.state, left)
         for client in self._clients.values():
             client.close()
@@ -309,7 +363,7 @@ class Cloud:
             except AssertionError as error:
                 problems.append(str(error))
         self.stop()
-        text = self.output.read_text(errors="replace")
+        text = self.text()
         problems += [f"a secret is in the log ({s[:4]}…)" for s in secrets if s in text]
         problems += [line for line in text.splitlines() if "panicked at" in line]
         return problems

@@ -68,10 +68,9 @@ def definition(domain: str) -> str:
     return subprocess.run(["virsh", "-q", "-c", "qemu:///system", "dumpxml", domain], capture_output=True, text=True).stdout
 
 
-def leftovers(state: Path) -> list[str]:
-    """What there still is of the cloud in this state directory; call it when the cloud is down."""
+def leftovers(state: Path, cloud: str | None) -> list[str]:
+    """What there still is of the cloud with this id and state directory; call it when the cloud is down."""
     found = [f"process {pid}: {line[:160]}" for pid, line in processes(state).items()]
-    cloud = cloud_id(state)
     if cloud:
         found += [f"namespace {name}" for name in namespaces(cloud)]
         found += [f"device {name}" for name in links(cloud)]

@@ -192,7 +192,7 @@ def ttl_of_the_answer(guest: Guest) -> int:
     from harness import host
 
     vpc = guest.describe()["VpcId"]
-    mark = host.cloud_id(guest.cloud.state)
+    mark = guest.cloud.mark
     device = "cu" + host.short(guest.describe()["NetworkInterfaces"][0]["NetworkInterfaceId"])
     sniffer = f"""
 import socket

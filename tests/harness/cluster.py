@@ -1,0 +1,41 @@
+"""The servers of a cloud whose roles are processes of their own: a database and a broker, one of each for all clouds of
+a test process. `CUMULET_TEST_CLUSTER` names the database: `postgresql` or `mariadb`; without it a cloud is one process."""
+
+import atexit
+import os
+import threading
+import uuid
+
+KIND = os.environ.get("CUMULET_TEST_CLUSTER", "")
+
+_lock = threading.Lock()
+_started: dict[str, object] = {}
+
+
+def _server(kind: str):
+    from .broker import RabbitMQ
+    from .servers import MariaDB, PostgreSQL
+
+    with _lock:
+        if kind not in _started:
+            server = {"postgresql": PostgreSQL, "mariadb": MariaDB, "rabbitmq": RabbitMQ}[kind]()
+            server.start()
+            atexit.register(server.stop)
+            _started[kind] = server
+        return _started[kind]
+
+
+def database(kind: str):
+    """The database server, started when it is first asked for."""
+    return _server(kind)
+
+
+def broker():
+    """The broker, started when it is first asked for."""
+    return _server("rabbitmq")
+
+
+def settings(kind: str) -> dict[str, str]:
+    """Where a new cloud finds a database and a broker of its own."""
+    name = f"cumulet_{uuid.uuid4().hex[:12]}"
+    return {"CUMULET_DATABASE": database(kind).url(name), "CUMULET_BUS": broker().url(name)}
