@@ -88,7 +88,8 @@ class Cloud:
         if cluster:
             self.variables |= settings(cluster)
         self.processes = [self._process(roles) for roles in (CONTROL + HOST if cluster else ["all"])]
-        self._clients: dict[tuple[str, str], object] = {}
+        self._ports = [self.port]
+        self._clients: dict[tuple[str, str, str], object] = {}
         self._names = 0
         self._image = ""
         self._names_lock = threading.Lock()
@@ -104,6 +105,33 @@ class Cloud:
             command += ["--tiny-image", str(TINY)]
         output = self.output if roles == "all" else self.home / f"output.{roles}"
         return Process(roles, command, output)
+
+    def another(self, role: str) -> Process:
+        """One more process with a role, as on another machine: a state directory of its own with the cloud's key and
+        images in it. It is started with the others."""
+        assert self.cluster
+        number = len(self.processes)
+        state = self.home / f"state-{number}"
+        state.mkdir()
+        shutil.copy2(self.state / "master.key", state / "master.key")
+        (state / "images").symlink_to(self.state / "images")
+        process = self._process(role)
+        process.command[process.command.index("--state-dir") + 1] = str(state)
+        process.output = self.home / f"output.{role}-{number}"
+        process.name = f"{role}-{number}"
+        process.variables_of_its_own = {"CUMULET_HOST": process.name}
+        if role == "gateway":
+            port = Port()
+            self._ports.append(port)
+            process.command[process.command.index("--listen") + 1] = f"127.0.0.1:{port.number}"
+            process.variables_of_its_own["CUMULET_ENDPOINT"] = self.address
+        self.processes.append(process)
+        return process
+
+    @property
+    def doors(self) -> list[str]:
+        """The addresses of all gateways."""
+        return [f"http://127.0.0.1:{port.number}" for port in self._ports]
 
     def role(self, name: str) -> Process:
         """The process that has a role."""
@@ -275,15 +303,15 @@ class Cloud:
         if not any(line.split()[-1] == "admin" for line in users.splitlines()):
             self.run("user", "create", "--account", number, "admin")
 
-    def client(self, service: str = "ec2", key: Key | None = None):
+    def client(self, service: str = "ec2", key: Key | None = None, door: str = ""):
         """A boto3 client that checks every answer and retries none."""
-        key = key or self.key
+        key, door = key or self.key, door or self.endpoint
         with _session_lock:
-            if (service, key.id) not in self._clients:
+            if (service, key.id, door) not in self._clients:
                 client = _session.client(
                     service,
                     region_name="us-east-1",
-                    endpoint_url=self.endpoint,
+                    endpoint_url=door,
                     aws_access_key_id=key.id,
                     aws_secret_access_key=key.secret,
                     config=Config(
@@ -291,8 +319,8 @@ class Cloud:
                     ),
                 )
                 model_check.attach(client)
-                self._clients[service, key.id] = client
-            return self._clients[service, key.id]
+                self._clients[service, key.id, door] = client
+            return self._clients[service, key.id, door]
 
     # ---- how it is
 
@@ -350,7 +378,8 @@ class Cloud:
         for client in self._clients.values():
             client.close()
         shutil.rmtree(self.home, ignore_errors=True)
-        self.port.free()
+        for port in self._ports:
+            port.free()
         return left
 
     def _finish(self) -> list[str]:

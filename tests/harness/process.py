@@ -14,7 +14,9 @@ class Process:
 
     def __init__(self, name: str, command: list[str], output: Path) -> None:
         self.name, self.command, self.output = name, command, output
+        # What it was started with beside the cloud's variables, and what it always is.
         self.variables: dict[str, str] = {}
+        self.variables_of_its_own: dict[str, str] = {}
         self.popen: subprocess.Popen | None = None
         self._from = 0
 
@@ -34,7 +36,7 @@ class Process:
         self._from = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
             self.popen = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment | variables
+                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment | self.variables_of_its_own | variables,
             )
 
     def wait_ready(self, timeout: float) -> None:
