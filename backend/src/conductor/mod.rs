@@ -21,7 +21,7 @@ mod wake;
 use std::sync::Arc;
 
 use cumulet_bus::Bus;
-use cumulet_domain::{Result, time::Clock};
+use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
 use crate::{retention::Retention, store::Store};
@@ -87,9 +87,12 @@ impl Conductor {
     /// When the bus can't be listened to.
     pub async fn run(self, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
         let reports = reports::listen(&self).await?;
+        let taps = self.bus.wakes().await;
+        let taps = taps.map_err(|error| Error::Unavailable(error.to_string()))?;
         journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(reports::run(self.clone(), reports));
+        tasks.spawn(self.wake.clone().listen(taps));
         tasks.spawn(engine::run(self.clone()));
         tasks.spawn(sync::run(self.clone()));
         tasks.spawn(sweep::run(self.clone()));

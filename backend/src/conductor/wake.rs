@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use cumulet_bus::{Bus, Tap, WakeMailbox};
+use futures::FutureExt;
 use tokio::sync::Notify;
 
 /// Wakes the conductor. Cheap to clone.
@@ -32,11 +34,64 @@ impl Wake {
         self.0.sync.notify_one();
     }
 
+    /// Passes every poke on over the bus, for a process whose conductor is elsewhere. Those that come while
+    /// one is on its way are passed on together. Does not end.
+    pub async fn forward(self, bus: Arc<dyn Bus>) {
+        loop {
+            let tap = tokio::select! {
+                biased;
+                () = self.engine() => Tap::Work,
+                () = self.sync() => Tap::Hosts,
+            };
+            if tap == Tap::Work {
+                // The same poke woke both; the other half of it needs no tap of its own.
+                _ = self.0.sync.notified().now_or_never();
+            }
+            if let Err(error) = bus.wake(tap).await {
+                tracing::debug!(%error, "a conductor was not woken; it looks by itself later");
+            }
+        }
+    }
+
+    /// Pokes with what comes over the bus.
+    pub(super) async fn listen(self, mut taps: WakeMailbox) {
+        while let Some(tap) = taps.next().await {
+            match tap {
+                Tap::Work => self.now(),
+                Tap::Hosts => self.hosts(),
+            }
+        }
+    }
+
     pub(super) async fn engine(&self) {
         self.0.engine.notified().await;
     }
 
     pub(super) async fn sync(&self) {
         self.0.sync.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cumulet_bus::LocalBus;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pokes_reach_a_conductor_over_the_bus() {
+        let bus = Arc::new(LocalBus::new());
+        let (gateway, conductor) = (Wake::new(), Wake::new());
+        let listening = tokio::spawn(conductor.clone().listen(bus.wakes().await.unwrap()));
+        let forwarding = tokio::spawn(gateway.clone().forward(bus.clone()));
+        gateway.now();
+        conductor.engine().await;
+        conductor.sync().await;
+        gateway.hosts();
+        conductor.sync().await;
+        assert!(conductor.engine().now_or_never().is_none(), "hosts only");
+        assert_eq!(bus.counters().sent, 2);
+        listening.abort();
+        forwarding.abort();
     }
 }
