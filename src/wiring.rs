@@ -45,7 +45,6 @@ pub(crate) struct Assembled {
     pub(crate) control: Option<Control>,
     /// What runs instances here: `kvm`, `qemu` or `fake`; where the role is not here, what is configured.
     pub(crate) hypervisor: String,
-    engines: bool,
     /// The metadata service for another process of this host; it ends when this is dropped.
     metadata: Option<MetadataServer>,
     hosts: Vec<Arc<cumulet_worker::Worker>>,
@@ -99,7 +98,6 @@ pub(crate) async fn assemble(
     Ok(Assembled {
         control,
         hypervisor,
-        engines: roles.has(Role::Scheduler) || roles.has(Role::Conductor),
         metadata,
         hosts,
     })
@@ -113,7 +111,7 @@ impl Assembled {
         shutdown: &watch::Receiver<bool>,
     ) -> JoinSet<Result<()>> {
         let mut tasks = JoinSet::new();
-        if let Some(control) = control.filter(|_| self.engines) {
+        if let Some(control) = control {
             tasks.spawn(control.conduct(shutdown.clone()));
         }
         for worker in self.hosts.drain(..) {

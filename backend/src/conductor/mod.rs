@@ -21,7 +21,7 @@ mod wake;
 use std::sync::Arc;
 
 use cumulet_bus::Bus;
-use cumulet_domain::{Result, time::Clock};
+use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
 use crate::{retention::Retention, store::Store};
@@ -45,8 +45,8 @@ pub struct Settings {
     pub retention: Retention,
 }
 
-/// What of the conductor's work a process does. Several processes may do the same: leases keep them from
-/// one operation.
+/// What of the conductor's work a process does; one that does nothing of it passes its pokes on to those
+/// that do. Several processes may do the same: leases keep them from one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duties {
     /// Finds and claims hosts (the role `scheduler`).
@@ -105,12 +105,22 @@ impl Conductor {
     /// When the bus can't be listened to.
     pub async fn run(self, duties: Duties, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
         let mut tasks = JoinSet::new();
+        let engine = duties.place || duties.drive;
+        if duties != Duties::ALL {
+            // Those who wake and those who are woken are not all in this process.
+            tasks.spawn(self.wake.clone().forward(self.bus.clone()));
+        }
+        if duties != Duties::ALL && engine {
+            let taps = self.bus.wakes().await;
+            let taps = taps.map_err(|error| Error::Unavailable(error.to_string()))?;
+            tasks.spawn(self.wake.clone().listen(taps));
+        }
         if duties.drive {
             let reports = reports::listen(&self).await?;
             tasks.spawn(reports::run(self.clone(), reports));
         }
-        journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
-        if duties.place || duties.drive {
+        if engine {
+            journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
             tasks.spawn(engine::run(self.clone(), duties));
         }
         if duties.drive {
