@@ -133,6 +133,7 @@ impl World {
             }],
             interfaces: Vec::new(),
             groups: Vec::new(),
+            tunnel: None,
         }
     }
 
