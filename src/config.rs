@@ -132,6 +132,21 @@ pub(crate) const KEYS: &[Key] = &[
         "Let instances open connections out of the public side.",
     ),
     key(
+        "network.tunnel_address",
+        "",
+        "This host's IPv4 address for tunnels to the cloud's other hosts; empty: it is the only one.",
+    ),
+    key(
+        "network.tunnel_port",
+        "4789",
+        "UDP port of the tunnels (VXLAN), the same on every host.",
+    ),
+    key(
+        "network.mtu",
+        "0",
+        "Largest packet of an instance; 0: 1500, or what the tunnel leaves of its device's.",
+    ),
+    key(
         "scheduler.cpu_allocation_ratio",
         "16.0",
         "vCPUs that may be given out for each processor.",

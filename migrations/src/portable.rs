@@ -84,6 +84,29 @@ pub(crate) async fn index(
     manager.create_index(create.take()).await
 }
 
+/// Adds one column. (Several at once are not everybody's.)
+pub(crate) async fn add_column(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    column: ColumnDef,
+) -> Result<(), DbErr> {
+    let mut column = column;
+    let alter = Table::alter().table(Name(table)).add_column(&mut column).take();
+    manager.alter_table(alter).await
+}
+
+/// Drops columns.
+pub(crate) async fn drop_columns(
+    manager: &SchemaManager<'_>,
+    columns: &[(&'static str, &'static str)],
+) -> Result<(), DbErr> {
+    for (table, column) in columns {
+        let alter = Table::alter().table(Name(table)).drop_column(Name(column)).take();
+        manager.alter_table(alter).await?;
+    }
+    Ok(())
+}
+
 /// Drops tables, newest first.
 pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
     for table in tables.iter().rev() {

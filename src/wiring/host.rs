@@ -19,7 +19,7 @@ use cumulet_worker::{
     UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     images::DirectoryImages,
-    network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork},
+    network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
 };
 
 use super::metadata;
@@ -34,11 +34,19 @@ pub(crate) enum Driver {
     Real {
         cloud: String,
         hypervisor: Arc<dyn Hypervisor>,
+        wires: Wires,
     },
     /// Hosts that only say that they run something.
     Fake {
         hosts: Vec<(String, Arc<dyn Hypervisor>)>,
     },
+}
+
+/// What a host's network hangs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wires {
+    tunnel: Option<Tunnel>,
+    mtu: u16,
 }
 
 /// What the workers share with the rest of the process.
@@ -83,6 +91,7 @@ impl Driver {
                 Ok(Driver::Real {
                     cloud: cloud.into(),
                     hypervisor,
+                    wires: wires(config).await?,
                 })
             }
             "fake" => Ok(Driver::Fake {
@@ -103,9 +112,13 @@ impl Driver {
     /// A worker for each host.
     pub(crate) fn workers(self, parts: &HostParts<'_>) -> Result<Vec<Arc<Worker>>> {
         match self {
-            Driver::Real { cloud, hypervisor } => {
+            Driver::Real {
+                cloud,
+                hypervisor,
+                wires,
+            } => {
                 let name = name(parts.config)?;
-                Ok(vec![real(parts, &cloud, name, hypervisor)?])
+                Ok(vec![real(parts, &cloud, name, hypervisor, wires)?])
             }
             Driver::Fake { hosts } => {
                 let workers = hosts
@@ -136,6 +149,29 @@ pub(super) fn name(config: &Config) -> Result<String> {
     }
     let name = nix::unistd::gethostname().context("the machine's name")?;
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// The tunnels to other hosts, and the largest packet that fits.
+async fn wires(config: &Config) -> Result<Wires> {
+    let mtu = config.get::<u16>("network.mtu")?;
+    let tunnel = match config.text("network.tunnel_address") {
+        "" => None,
+        _ => Some(Tunnel {
+            address: config.get("network.tunnel_address")?,
+            port: config.get("network.tunnel_port")?,
+        }),
+    };
+    let mtu = match tunnel {
+        // An address that is not this host's is found out now, not with the first packet.
+        Some(tunnel) => {
+            let fits = tunnel_mtu(tunnel.address).await;
+            let fits = fits.context("configuration: network.tunnel_address")?;
+            if mtu == 0 { fits } else { mtu }
+        }
+        None if mtu == 0 => 1500,
+        None => mtu,
+    };
+    Ok(Wires { tunnel, mtu })
 }
 
 /// Connects to libvirt.
@@ -232,9 +268,11 @@ fn real(
     cloud: &str,
     name: String,
     hypervisor: Arc<dyn Hypervisor>,
+    wires: Wires,
 ) -> Result<Arc<Worker>> {
     let mut network = NetworkConfig::new(cloud, parts.state.run().join("network"));
     network.uplink_egress = parts.config.get("network.egress")?;
+    (network.tunnel, network.mtu) = (wires.tunnel, wires.mtu);
     let deps = WorkerDeps {
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),

@@ -2,7 +2,7 @@
 //! conductor what is. Both may be lost, repeated or reordered; generations make old ones harmless, and
 //! nothing is ever decided from the absence of an answer alone.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -165,6 +165,9 @@ pub enum ReportContent {
         hypervisor: String,
         /// The availability zone that the host is in.
         availability_zone: String,
+        /// Where the host's tunnels to other hosts end; `None` when it has none.
+        #[serde(default)]
+        tunnel_address: Option<Ipv4Addr>,
     },
     /// A guest changed by itself.
     Changed(InstanceReport),

@@ -268,6 +268,24 @@ pub struct InterfacePolicy {
     pub groups: Vec<SecurityGroupId>,
 }
 
+/// Instances of the VPC on one other host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelPeer {
+    /// The other host's tunnel address.
+    pub host: Ipv4Addr,
+    /// The private addresses of the interfaces there, sorted.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// The VPC's part on other hosts, and how this host reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelPolicy {
+    /// The VPC's number in the tunnels: 24 bits, never 0, no other VPC's.
+    pub vni: u32,
+    /// The other hosts with instances of the VPC, sorted by address, at least one.
+    pub peers: Vec<TunnelPeer>,
+}
+
 /// All that one host enforces for one VPC: applied as a whole, atomically. Higher generations replace
 /// lower ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,6 +302,9 @@ pub struct VpcPolicy {
     pub interfaces: Vec<InterfacePolicy>,
     /// Every group that an interface is in.
     pub groups: Vec<GroupPolicy>,
+    /// The instances on other hosts; `None` when there are none that can be reached.
+    #[serde(default)]
+    pub tunnel: Option<TunnelPolicy>,
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use crate::{
     api::SharedRng,
     entity::{security_group, subnet, vpc},
-    store::{failed, groups},
+    store::{failed, groups, networks},
 };
 
 /// The block of a default VPC (VPC user guide, "Default VPC components").
@@ -43,6 +43,7 @@ pub(crate) async fn create(
         cidr: block().to_string(),
         is_default: 1,
         policy_generation: 1,
+        vni: Some(networks::free_vni(txn, rng).await?),
         created_at: now.0,
     };
     let insert = vpc::Entity::insert(vpc::ActiveModel::from(row));

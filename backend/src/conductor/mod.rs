@@ -16,6 +16,7 @@ mod reports;
 mod spec;
 mod sweep;
 mod sync;
+mod tunnel;
 mod wake;
 
 use std::sync::Arc;

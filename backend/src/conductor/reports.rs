@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     entity::{host, instance, operation},
-    store::{Touches, failed},
+    store::{Touches, failed, groups},
 };
 
 /// Reports that are applied side by side, so that their transactions share commits.
@@ -99,7 +99,11 @@ async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
             resources,
             hypervisor,
             availability_zone,
-        } => heartbeat(conductor, host, resources, hypervisor, availability_zone).await,
+            tunnel_address,
+        } => {
+            let tunnel = tunnel_address.map(|a| i64::from(u32::from(a)));
+            heartbeat(conductor, host, resources, hypervisor, availability_zone, tunnel).await
+        }
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,
         ReportContent::NetworkApplied { vpc, generation } => {
@@ -119,6 +123,7 @@ async fn heartbeat(
     resources: HostResources,
     hypervisor: String,
     availability_zone: String,
+    tunnel: Option<i64>,
 ) -> Result<()> {
     let (now, settings) = (conductor.clock.now().0, &conductor.settings);
     let (vcpus, memory, disk) = (
@@ -127,7 +132,7 @@ async fn heartbeat(
         i64::try_from(resources.disk_gib).unwrap_or(i64::MAX),
     );
     let row = host::ActiveModel {
-        id: Set(id.0),
+        id: Set(id.0.clone()),
         availability_zone: Set(availability_zone),
         hypervisor: Set(hypervisor),
         enabled: Set(1),
@@ -142,6 +147,7 @@ async fn heartbeat(
         disk_gib_used: Set(0),
         last_seen: Set(now),
         created_at: Set(now),
+        tunnel_address: Set(tunnel),
     };
     use host::Column as C;
     let told = [
@@ -150,6 +156,7 @@ async fn heartbeat(
         C::Vcpus,
         C::MemoryMib,
         C::DiskGib,
+        C::TunnelAddress,
     ];
     let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax, C::LastSeen];
     let update = OnConflict::column(C::Id)
@@ -157,8 +164,10 @@ async fn heartbeat(
         .to_owned();
     let write = conductor.store.write_touching(Touches::Nothing, move |txn| {
         Box::pin(async move {
+            let moved = super::tunnel::moved(txn, &id, tunnel).await?;
             let insert = host::Entity::insert(row).on_conflict(update);
-            insert.exec_without_returning(txn).await.map_err(failed).map(drop)
+            insert.exec_without_returning(txn).await.map_err(failed)?;
+            groups::bump_policy(txn, moved).await
         })
     });
     write.await

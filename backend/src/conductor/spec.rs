@@ -26,6 +26,7 @@ use sea_orm::{
 };
 use tokio::sync::Mutex;
 
+use super::tunnel;
 use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
@@ -375,15 +376,17 @@ pub(super) async fn policy(conn: &impl ConnectionTrait, host: &HostId, id: i64) 
             })
         })
         .collect::<Result<_>>()?;
+    let interfaces: Vec<_> = interfaces
+        .iter()
+        .map(|row| interface_policy(row, groups.get(&row.id)))
+        .collect();
     Ok(VpcPolicy {
         vpc: VpcId::from_db(id),
         generation: unsigned(row.policy_generation),
         cidr: row.cidr.parse()?,
         subnets,
-        interfaces: interfaces
-            .iter()
-            .map(|row| interface_policy(row, groups.get(&row.id)))
-            .collect(),
+        tunnel: tunnel::policy(conn, host, &row, &interfaces).await?,
+        interfaces,
         groups: group_policies(conn, &used).await?,
     })
 }

@@ -153,6 +153,7 @@ impl Rig {
             resources,
             hypervisor,
             availability_zone,
+            tunnel_address: None,
         })
         .await;
         until("the host is registered", async || self.host().await.is_some()).await;

@@ -22,6 +22,7 @@ pub struct Model {
     pub disk_gib_used: i64,
     pub last_seen: i64,
     pub created_at: i64,
+    pub tunnel_address: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -12,6 +12,7 @@ pub struct Model {
     pub cidr: String,
     pub is_default: i64,
     pub policy_generation: i64,
+    pub vni: Option<i64>,
     pub created_at: i64,
 }
 

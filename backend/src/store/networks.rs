@@ -105,6 +105,26 @@ pub async fn free_public(
     enough(found, &pool.to_string(), wanted)
 }
 
+/// A number for a VPC's tunnels that no other has: 24 bits, never 0. Chosen at random, so that two clouds
+/// on the same wires seldom meet. The unique key has the last word.
+///
+/// # Errors
+/// `Internal` when no free one is found; those of the database.
+pub async fn free_vni(txn: &impl ConnectionTrait, rng: &SharedRng) -> Result<i64> {
+    for _ in 0..16 {
+        let guesses: Vec<i64> = rng.with(|rng| (0..8).map(|_| rng.random_range(1..1 << 24)).collect());
+        let query = vpc::Entity::find()
+            .select_only()
+            .column(vpc::Column::Vni)
+            .filter(vpc::Column::Vni.is_in(guesses.iter().copied()));
+        let taken: Vec<i64> = super::column(query, txn).await?;
+        if let Some(free) = guesses.into_iter().find(|vni| !taken.contains(vni)) {
+            return Ok(free);
+        }
+    }
+    Err(Error::Internal("no number is left for a VPC's tunnels".into()))
+}
+
 fn enough(found: Vec<i64>, place: &str, wanted: usize) -> Result<Vec<i64>> {
     if found.len() < wanted {
         return Err(Error::InsufficientAddresses {

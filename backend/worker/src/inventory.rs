@@ -29,6 +29,10 @@ pub enum ObjectKind {
     Firewall,
     /// A VPC's way to the public side.
     Uplink,
+    /// A VPC's way to its instances on other hosts.
+    Tunnel,
+    /// What lets packets of other hosts into a VPC.
+    Guard,
 }
 
 /// A thing on a host.
@@ -107,6 +111,8 @@ impl Worker {
             interface: Some(*id),
             ..HostObject::new(ObjectKind::Tap)
         }));
+        let guards = network.guarded.into_iter();
+        objects.extend(guards.map(|vpc| HostObject::of_vpc(ObjectKind::Guard, vpc)));
         for (vpc, has) in network.vpcs {
             objects.push(HostObject::of_vpc(ObjectKind::Namespace, vpc));
             objects.extend(has.interfaces.iter().map(|id| HostObject {
@@ -117,6 +123,7 @@ impl Worker {
                 (has.dhcp, ObjectKind::Dhcp),
                 (has.firewall, ObjectKind::Firewall),
                 (has.uplink, ObjectKind::Uplink),
+                (has.tunnel, ObjectKind::Tunnel),
             ] {
                 if there {
                     objects.push(HostObject::of_vpc(kind, vpc));

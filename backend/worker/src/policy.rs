@@ -37,6 +37,10 @@ pub(crate) fn merge(
     }
     let mut merged = VpcPolicy::clone(base);
     for interface in missing {
+        // Here, and no longer or not yet elsewhere.
+        for peer in merged.tunnel.iter_mut().flat_map(|tunnel| &mut tunnel.peers) {
+            peer.addresses.retain(|address| *address != interface.private_ip);
+        }
         merged.interfaces.push(interface.clone());
         for group in &interface.groups {
             if !merged.groups.iter().any(|g| g.id == *group) {

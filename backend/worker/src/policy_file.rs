@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use cumulet_domain::network::{GroupPolicy, InterfacePolicy, Rule, SubnetPolicy, VpcPolicy};
+use cumulet_domain::network::{GroupPolicy, InterfacePolicy, Rule, SubnetPolicy, TunnelPolicy, VpcPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
@@ -29,7 +29,7 @@ pub(crate) struct Kept {
 }
 
 /// In place of `gone` elements from `at` on (as the list was before) there are those of `put`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Splice<T> {
     at: usize,
     gone: usize,
@@ -43,6 +43,18 @@ struct Change {
     subnets: Vec<Splice<SubnetPolicy>>,
     interfaces: Vec<Splice<InterfacePolicy>>,
     groups: Vec<GroupChange>,
+    #[serde(default)]
+    tunnel: TunnelChange,
+}
+
+/// What becomes of the VPC's part on other hosts.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum TunnelChange {
+    #[default]
+    Same,
+    Whole(Option<TunnelPolicy>),
+    /// By the number of the host.
+    Peers(Vec<(usize, Vec<Splice<Ipv4Addr>>)>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,7 +132,24 @@ fn change(old: &VpcPolicy, new: &VpcPolicy) -> Option<Change> {
         subnets: splices(&old.subnets, &new.subnets, |subnet| subnet.id),
         interfaces: splices(&old.interfaces, &new.interfaces, |interface| interface.id),
         groups,
+        tunnel: tunnel_change(old.tunnel.as_ref(), new.tunnel.as_ref()),
     })
+}
+
+fn tunnel_change(old: Option<&TunnelPolicy>, new: Option<&TunnelPolicy>) -> TunnelChange {
+    if old == new {
+        return TunnelChange::Same;
+    }
+    let hosts = |tunnel: &TunnelPolicy| tunnel.peers.iter().map(|peer| peer.host).collect::<Vec<_>>();
+    match (old, new) {
+        (Some(old), Some(new)) if old.vni == new.vni && hosts(old) == hosts(new) => {
+            let peers = old.peers.iter().zip(&new.peers).enumerate();
+            let changes =
+                peers.map(|(n, (old, new))| (n, splices(&old.addresses, &new.addresses, |address| *address)));
+            TunnelChange::Peers(changes.filter(|(_, splices)| !splices.is_empty()).collect())
+        }
+        (_, new) => TunnelChange::Whole(new.cloned()),
+    }
 }
 
 /// The splices that make `new` of `old`: few where elements, known by their keys, came and went.
@@ -184,6 +213,17 @@ fn apply(policy: &mut VpcPolicy, change: Change) -> io::Result<()> {
             found.rules = rules;
         }
         splice(&mut found.members, group.members)?;
+    }
+    match (change.tunnel, &mut policy.tunnel) {
+        (TunnelChange::Same, _) => {}
+        (TunnelChange::Whole(tunnel), found) => *found = tunnel,
+        (TunnelChange::Peers(_), None) => return Err(unreadable()),
+        (TunnelChange::Peers(peers), Some(found)) => {
+            for (number, splices) in peers {
+                let peer = found.peers.get_mut(number).ok_or_else(unreadable)?;
+                splice(&mut peer.addresses, splices)?;
+            }
+        }
     }
     Ok(())
 }

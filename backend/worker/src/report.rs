@@ -77,6 +77,7 @@ impl Worker {
                     },
                     hypervisor: self.deps.hypervisor.name().to_owned(),
                     availability_zone: self.config.availability_zone.clone(),
+                    tunnel_address: self.deps.network.tunnel_address(),
                 };
                 self.reporter.send(content).await;
             }

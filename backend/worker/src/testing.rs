@@ -59,6 +59,7 @@ pub(crate) fn policy(generation: u64, interfaces: &[u8]) -> VpcPolicy {
                 members: vec![],
             })
             .collect(),
+        tunnel: None,
     }
 }
 

@@ -255,6 +255,7 @@ impl Vpcs {
                 subnets: Vec::new(),
                 interfaces: Vec::new(),
                 groups: Vec::new(),
+                tunnel: None,
             });
         }
         Ok(files::remove_both(&self.layout.policy(id))?)

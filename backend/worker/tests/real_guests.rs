@@ -200,6 +200,7 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
             rules: vec![],
             members: vec![],
         }],
+        tunnel: None,
     };
     let metadata = InstanceMetadata {
         instance: id,

@@ -12,7 +12,10 @@ use sea_orm::{
 
 use super::{Cause, Round, command, give_up};
 use crate::{
-    conductor::journal::{self, OperationKind, Step},
+    conductor::{
+        journal::{self, OperationKind, Step},
+        tunnel,
+    },
     entity::{host, host_network, instance, operation},
     scheduler::{self, Request},
     store::{failed, groups},
@@ -114,7 +117,7 @@ async fn claim(
 ) -> Result<()> {
     let (copy, row, host) = (operation.clone(), row.clone(), host.0.clone());
     let next = round.now.after(command::RESEND);
-    round
+    let shared = round
         .conductor
         .store
         .write(move |txn| {
@@ -126,12 +129,16 @@ async fn claim(
                     charge(txn, &row, &host).await?;
                 }
                 settle(txn, &row, &host, copy.generation).await?;
-                subscribe(txn, &row, &host).await?;
+                let shared = subscribe(txn, &row, &host).await?;
                 crash_point!(&copy.kind, "claimed");
-                Ok(())
+                Ok(shared)
             })
         })
         .await?;
+    if shared {
+        // The VPC's other hosts let the guest's packets in when they know of it.
+        round.conductor.wake.hosts();
+    }
     crash_point!(&operation.kind, "waiting");
     Ok(())
 }
@@ -198,8 +205,9 @@ async fn settle(
     }
 }
 
-/// The host has to do with the VPC from now on, and the VPC's policy there has changed.
-async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<()> {
+/// The host has to do with the VPC from now on, and the VPC's policy there has changed; whether others
+/// have, too.
+async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<bool> {
     let network = host_network::ActiveModel {
         host: Set(id.to_owned()),
         vpc: Set(row.vpc),
@@ -211,5 +219,6 @@ async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str)
         .exec_without_returning(conn)
         .await
         .map_err(failed)?;
-    groups::bump_policy(conn, [row.vpc]).await
+    groups::bump_policy(conn, [row.vpc]).await?;
+    tunnel::shared(conn, id, row.vpc).await
 }

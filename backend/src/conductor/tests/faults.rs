@@ -41,6 +41,7 @@ async fn launches_that_come_together_find_themselves_in_the_policy() {
         resources,
         hypervisor: "fake".into(),
         availability_zone: "us-east-1a".into(),
+        tunnel_address: None,
     })
     .await;
     until("the host has grown", async || {

@@ -44,6 +44,9 @@ pub(super) fn check(policy: &VpcPolicy) -> Result<()> {
             ));
         }
     }
+    if let Err(what) = check_tunnel(policy, addresses) {
+        return bad(what.to_owned());
+    }
     let groups: HashSet<_> = policy.groups.iter().map(|g| g.id).collect();
     if groups.len() != policy.groups.len() {
         return bad("a group is there twice".to_owned());
@@ -92,6 +95,29 @@ fn check_interface(policy: &VpcPolicy, interface: &InterfacePolicy) -> Result<()
     Ok(())
 }
 
+/// The other hosts' instances are somebody else's than this host's, given the addresses that are taken here.
+fn check_tunnel(policy: &VpcPolicy, mut addresses: HashSet<Ipv4Addr>) -> Result<(), &'static str> {
+    let Some(tunnel) = &policy.tunnel else {
+        return Ok(());
+    };
+    if !(1..1 << 24).contains(&tunnel.vni) {
+        return Err("the number of its tunnel is not one of 24 bits");
+    }
+    addresses.extend(policy.subnets.iter().map(gateway));
+    let mut hosts = HashSet::new();
+    for peer in &tunnel.peers {
+        if !plain(peer.host) || !hosts.insert(peer.host) {
+            return Err("another host's address is not one, or is there twice");
+        }
+        for address in &peer.addresses {
+            if !policy.cidr.contains(*address) || !addresses.insert(*address) {
+                return Err("an instance elsewhere has an address that is not its own");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether an address can be somebody's on a network.
 fn plain(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
@@ -100,7 +126,10 @@ fn plain(address: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::policy, *};
+    use super::{
+        super::testing::{policy, spread},
+        *,
+    };
 
     #[test]
     fn contradictions_are_refused() {
@@ -146,6 +175,32 @@ mod tests {
         for (what, edit) in edits {
             let mut policy = policy(3);
             edit(&mut policy);
+            assert!(check(&policy).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn strangers_in_the_tunnel_are_refused() {
+        assert!(check(&spread(3)).is_ok());
+        let edits: &[(&str, fn(&mut cumulet_domain::network::TunnelPolicy))] = &[
+            ("no number", |t| t.vni = 0),
+            ("too large", |t| t.vni = 1 << 24),
+            ("host twice", |t| t.peers[1].host = t.peers[0].host),
+            ("no host", |t| t.peers[1].host = Ipv4Addr::UNSPECIFIED),
+            ("outside", |t| {
+                t.peers[0].addresses[0] = Ipv4Addr::new(10, 0, 0, 1)
+            }),
+            ("twice", |t| t.peers[0].addresses[0] = t.peers[1].addresses[0]),
+            ("one of ours", |t| {
+                t.peers[0].addresses[0] = Ipv4Addr::new(172, 31, 16, 4)
+            }),
+            ("our gateway's", |t| {
+                t.peers[0].addresses[0] = Ipv4Addr::new(172, 31, 16, 1)
+            }),
+        ];
+        for (what, edit) in edits {
+            let mut policy = spread(3);
+            edit(policy.tunnel.as_mut().unwrap());
             assert!(check(&policy).is_err(), "{what}");
         }
     }

@@ -33,16 +33,24 @@ impl Commands {
         self.run(namespace, "ip", &["-batch", "-"], lines).await.map(drop)
     }
 
+    /// Lines for `bridge -batch`, in a namespace. Stops at the first that fails.
+    pub(super) async fn bridge(&self, namespace: &Path, lines: &str) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.run(Some(namespace), "bridge", &["-batch", "-"], lines)
+            .await
+            .map(drop)
+    }
+
     /// One `ip` command.
     pub(super) async fn ip_once(&self, args: &[&str]) -> Result<String> {
         self.run(None, "ip", args, "").await
     }
 
     /// A transaction of nftables.
-    pub(super) async fn nft(&self, namespace: &Path, text: &str) -> Result<()> {
-        self.run(Some(namespace), "nft", &["-f", "-"], text)
-            .await
-            .map(drop)
+    pub(super) async fn nft(&self, namespace: Option<&Path>, text: &str) -> Result<()> {
+        self.run(namespace, "nft", &["-f", "-"], text).await.map(drop)
     }
 
     /// Runs a program to its end; its output.

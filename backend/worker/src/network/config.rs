@@ -1,8 +1,17 @@
 //! What the host network is told about its host.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use super::{NetworkError, Result};
+
+/// Where a host's tunnels to other hosts end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// An address of this host that the other hosts reach.
+    pub address: Ipv4Addr,
+    /// The UDP port, the same on every host.
+    pub port: u16,
+}
 
 /// The configuration of the host network.
 #[derive(Clone, Debug)]
@@ -23,6 +32,8 @@ pub struct Config {
     pub deadline: Duration,
     /// The user whom the DHCP servers run as.
     pub dhcp_user: String,
+    /// The tunnels to other hosts; `None` for a host that is alone.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Config {
@@ -36,6 +47,7 @@ impl Config {
             uplink_egress: false,
             deadline: Duration::from_secs(5),
             dhcp_user: "nobody".to_owned(),
+            tunnel: None,
         }
     }
 
@@ -61,6 +73,15 @@ impl Config {
         // 68 is the least that IPv4 allows; guests that speak DHCP need 576.
         if !(576..=9216).contains(&self.mtu) {
             return bad("the MTU is 576 to 9216");
+        }
+        if let Some(tunnel) = self.tunnel {
+            let address = tunnel.address;
+            if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+                return bad("the tunnels' address is not one of a host");
+            }
+            if tunnel.port == 0 {
+                return bad("the tunnels' port is 1 to 65535");
+            }
         }
         Ok(())
     }

@@ -169,11 +169,17 @@ impl HostNetwork for FakeHostNetwork {
                     dhcp: true,
                     firewall: true,
                     uplink: v.policy.interfaces.iter().any(|i| i.public_ip.is_some()),
+                    tunnel: v.policy.tunnel.is_some(),
                 };
                 (*id, inventory)
             });
+        let tunnels = state.vpcs.iter().filter(|(_, v)| v.policy.tunnel.is_some());
         Ok(Inventory {
             prepared: state.prepared.clone(),
+            guarded: tunnels
+                .filter(|(_, v)| v.namespace.is_some())
+                .map(|(id, _)| *id)
+                .collect(),
             vpcs: vpcs.collect(),
         })
     }

@@ -25,10 +25,13 @@ use std::{
 
 use cumulet_domain::{
     id::SecurityGroupId,
-    network::{Direction, Peer, Rule, Traffic, VpcPolicy},
+    network::{Direction, Peer, VpcPolicy},
 };
 
-use super::names::{TABLE, UPLINK, device_name};
+use self::rule::rule;
+use super::names::{TABLE, TUNNEL, UPLINK, device_name, tunnel_mac};
+
+mod rule;
 
 /// Connections that came from the uplink; their replies are routed by this mark as well.
 pub(super) const FROM_UPLINK: &str = "0x1";
@@ -111,6 +114,7 @@ pub(super) fn render(policy: &VpcPolicy, options: &Options, old: Option<&Objects
         },
     };
     page.identities();
+    page.remotes();
     page.groups();
     page.profiles();
     page.translations();
@@ -208,12 +212,27 @@ impl Page<'_> {
                 dhcp.push(format!("\"{device}\" . 0x{address:08x} . 0x{mac}"));
             }
         }
+        // From the tunnel comes what the host that has the address sent (see `guard`).
+        for peer in self.policy.tunnel.iter().flat_map(|tunnel| &tunnel.peers) {
+            let mac = tunnel_mac(peer.host);
+            let pin = |address| format!("\"{TUNNEL}\" . {mac} . {address}");
+            pins.extend(peer.addresses.iter().map(pin));
+        }
         self.set("pins", "type ifname . ether_addr . ipv4_addr", &pins);
         self.set("macs", "type ifname . ether_addr", &macs);
         self.set("dhcp", "typeof iifname . @th,160,32 . @th,288,48", &dhcp);
         self.body.push_str(
             "\tset dhcp_rate {\n\t\ttype ifname\n\t\tsize 65535\n\t\tflags dynamic\n\t\ttimeout 1m\n\t}\n",
         );
+    }
+
+    /// The VPC's addresses on other hosts.
+    fn remotes(&mut self) {
+        if let Some(tunnel) = &self.policy.tunnel {
+            let all = tunnel.peers.iter().flat_map(|peer| &peer.addresses);
+            let all: Vec<_> = all.map(Ipv4Addr::to_string).collect();
+            self.set("remote", "type ipv4_addr", &all);
+        }
     }
 
     fn groups(&mut self) {
@@ -333,9 +352,13 @@ impl Page<'_> {
             "type nat hook prerouting priority dstnat; policy accept;",
             &[format!("iifname \"{UPLINK}\" dnat ip to ip daddr map @dnat_{l}")],
         );
+        let outside = match self.policy.tunnel {
+            Some(_) => format!("iifname {{ \"{UPLINK}\", \"{TUNNEL}\" }} drop"),
+            None => format!("iifname \"{UPLINK}\" drop"),
+        };
         self.base("to_host", "type filter hook input priority filter; policy drop;", &[
             "iifname \"lo\" accept".to_owned(),
-            format!("iifname \"{UPLINK}\" drop"),
+            outside,
             "ip daddr 169.254.169.254 tcp dport 80 accept".to_owned(),
             "udp dport 67 update @dhcp_rate { iifname limit rate over 20/second burst 40 packets } drop".to_owned(),
             // @th,256,32 is the relay's address: a relayed request is answered to wherever it says.
@@ -366,8 +389,14 @@ impl Page<'_> {
                 "ct mark {FROM_UPLINK} ct original ip daddr . ct reply ip saddr @pairs_{l} meta mark set {MAY_LEAVE}"
             ),
             format!("ct mark != {FROM_UPLINK} ct original ip saddr vmap @out_{l}"),
-            format!("meta mark != {MAY_LEAVE} drop"),
         ];
+        if self.policy.tunnel.is_some() {
+            // Whether it may leave, its own host decides.
+            rules.push(format!(
+                "ct mark != {FROM_UPLINK} ct original ip saddr @remote_{l} meta mark set {MAY_LEAVE}"
+            ));
+        }
+        rules.push(format!("meta mark != {MAY_LEAVE} drop"));
         if self.options.egress_except.is_some() {
             let ours = format!("oifname \"{UPLINK}\" ct mark != {FROM_UPLINK} ct direction original");
             rules.push(format!(
@@ -379,6 +408,12 @@ impl Page<'_> {
         }
         rules.push(format!("oifname \"{UPLINK}\" ct mark != {FROM_UPLINK} drop"));
         rules.push(format!("ct reply ip saddr vmap @in_{l}"));
+        if self.policy.tunnel.is_some() {
+            // Whether it may come in, too.
+            rules.push(format!(
+                "ct mark != {FROM_UPLINK} ct reply ip saddr @remote_{l} accept"
+            ));
+        }
         self.base(
             "between",
             "type filter hook forward priority filter; policy drop;",
@@ -421,70 +456,6 @@ fn way(direction: Direction) -> &'static str {
 
 fn group_chain(id: SecurityGroupId, direction: Direction) -> String {
     format!("g{:x}_{}", id.number(), way(direction))
-}
-
-/// One rule. ICMP errors have the protocol ICMP and belong to the connection that they are about, so
-/// the packet's protocol may be either. (Naming the protocol also tells nft how to read the ports.)
-fn rule(rule: &Rule, letter: char) -> String {
-    let tracked = |name: &str| format!("meta l4proto {{ icmp, {name} }} ct original protocol {name}");
-    let ports = |name: &str, from: u16, to: u16| match (from, to) {
-        (0, u16::MAX) => tracked(name),
-        (from, to) if from == to => format!("{} ct reply proto-src {from}", tracked(name)),
-        (from, to) => format!("{} ct reply proto-src {from}-{to}", tracked(name)),
-    };
-    let icmp = "meta l4proto icmp ct original protocol icmp";
-    // Connection tracking keeps type and code of a request in place of a port.
-    let traffic = match rule.traffic {
-        Traffic::All => String::new(),
-        Traffic::Tcp { from, to } => ports("tcp", from, to),
-        Traffic::Udp { from, to } => ports("udp", from, to),
-        Traffic::Icmp {
-            kind: None,
-            code: None,
-        } => icmp.to_owned(),
-        Traffic::Icmp {
-            kind: Some(kind),
-            code: None,
-        } => {
-            let first = u16::from(kind) << 8;
-            format!("{icmp} ct original proto-dst {first}-{}", first | 0xff)
-        }
-        Traffic::Icmp {
-            kind: Some(kind),
-            code: Some(code),
-        } => {
-            format!(
-                "{icmp} ct original proto-dst {}",
-                u16::from(kind) << 8 | u16::from(code)
-            )
-        }
-        Traffic::Icmp {
-            kind: None,
-            code: Some(code),
-        } => {
-            format!("{icmp} ct original proto-dst & 0xff == {code}")
-        }
-        Traffic::Protocol(1) => icmp.to_owned(),
-        Traffic::Protocol(number) => format!("ct original protocol {number}"),
-    };
-    let end = match rule.direction {
-        Direction::Egress => "ct reply ip saddr",
-        Direction::Ingress => "ct original ip saddr",
-    };
-    let peer = match rule.peer {
-        Peer::Cidr(block) if block.prefix() == 0 => String::new(),
-        Peer::Cidr(block) => format!("{end} {block}"),
-        Peer::Group(id) => format!("{end} @sg_{:x}_{letter}", id.number()),
-    };
-    let verdict = match rule.direction {
-        Direction::Egress => format!("meta mark set {MAY_LEAVE} return"),
-        Direction::Ingress => "accept".to_owned(),
-    };
-    [traffic, peer, verdict]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[cfg(test)]

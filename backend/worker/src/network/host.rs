@@ -20,8 +20,11 @@ use super::{
     command::Commands,
     config::Config,
     links,
-    names::{GATEWAY_MAC, NAMESPACES, UPLINK, device_name, interface_of, namespace_name, uplink_name},
+    names::{
+        GATEWAY_MAC, NAMESPACES, TUNNEL, UPLINK, device_name, interface_of, namespace_name, uplink_name,
+    },
     netns::{self, Device},
+    tunnel,
 };
 
 /// What [`Place::correct`] found.
@@ -145,7 +148,9 @@ impl<'a> Place<'a> {
     /// Makes devices, addresses and routes as the policy wants them.
     pub(super) async fn correct(&self, policy: &VpcPolicy) -> Result<Corrected> {
         let devices = self.devices().await?;
+        let tunnel = tunnel::correct(self, policy.tunnel.as_ref(), &devices).await?;
         let mut lines = stale(policy, &devices);
+        lines.push_str(&tunnel.first);
         for interface in &policy.interfaces {
             let (Some(subnet), Some(device)) = (
                 subnet_of(policy, interface),
@@ -162,9 +167,11 @@ impl<'a> Place<'a> {
         if uplink == Uplink::Made {
             lines.push_str(&links::uplink(self.config));
         }
+        lines.push_str(&tunnel.then);
         self.commands.ip(Some(&self.path), &lines).await?;
+        self.commands.bridge(&self.path, &tunnel.bridge).await?;
         Ok(Corrected {
-            changed: uplink != Uplink::Kept || !lines.is_empty(),
+            changed: uplink != Uplink::Kept || !lines.is_empty() || !tunnel.is_empty(),
             present: devices.keys().filter_map(|name| interface_of(name)).collect(),
         })
     }
@@ -235,7 +242,7 @@ impl<'a> Place<'a> {
                 .devices()
                 .await?
                 .keys()
-                .filter(|name| *name == UPLINK || interface_of(name).is_some())
+                .filter(|name| [UPLINK, TUNNEL].contains(&name.as_str()) || interface_of(name).is_some())
                 .map(|name| format!("link del dev {name}\n"))
                 .collect();
             gone_is_fine(self.commands.ip(Some(&self.path), &lines).await)?;

@@ -5,12 +5,13 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use cumulet_domain::{
     id::{NetworkInterfaceId, VpcId},
-    network::VpcPolicy,
+    network::{TunnelPolicy, VpcPolicy},
 };
 use tokio::sync::Mutex;
 
@@ -20,9 +21,17 @@ use super::{
     config::Config,
     dhcp,
     firewall::{self, Objects},
+    guard::Guard,
     host::{self, Place},
-    links, names, netns,
+    links, names, netns, tunnel,
 };
+
+/// The largest packet of a guest on a host whose tunnels end at this address, one of the calling process's
+/// network namespace.
+pub async fn tunnel_mtu(address: Ipv4Addr) -> Result<u16> {
+    let deadline = Duration::from_secs(5);
+    tunnel::mtu(&Commands { deadline }, address).await
+}
 
 /// What is known of a VPC since the worker started.
 #[derive(Default)]
@@ -45,6 +54,7 @@ struct Rules {
 pub struct LinuxNetwork {
     config: Config,
     commands: Commands,
+    guard: Guard,
     vpcs: Mutex<HashMap<VpcId, Arc<Mutex<State>>>>,
 }
 
@@ -57,6 +67,7 @@ impl LinuxNetwork {
             deadline: config.deadline,
         };
         Ok(LinuxNetwork {
+            guard: Guard::new(&config.cloud),
             config,
             commands,
             vpcs: Mutex::default(),
@@ -114,8 +125,7 @@ impl LinuxNetwork {
         let place = self.place(policy.vpc);
         if newest.interfaces.is_empty() {
             state.rules = None;
-            dhcp::remove(&self.commands, &self.config, policy.vpc).await?;
-            place.remove().await?;
+            self.remove(&place).await?;
             return Ok(Applied {
                 generation,
                 namespace: None,
@@ -138,6 +148,7 @@ impl LinuxNetwork {
         };
         let done = tokio::try_join!(
             self.firewall(&mut state.rules, &newest, namespace),
+            self.guard(policy.vpc, newest.tunnel.as_ref()),
             furnished,
             moved,
             dhcp::ensure(&self.commands, &self.config, &newest, &place.path)
@@ -155,6 +166,21 @@ impl LinuxNetwork {
             generation,
             namespace: Some(namespace),
         })
+    }
+
+    /// Lets in what the policy says may come out of the VPC's tunnel, and nothing else.
+    async fn guard(&self, vpc: VpcId, policy: Option<&TunnelPolicy>) -> Result<()> {
+        match self.config.tunnel {
+            Some(tunnel) => self.guard.set(&self.commands, tunnel, vpc, policy).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes all that a VPC has here.
+    async fn remove(&self, place: &Place<'_>) -> Result<()> {
+        dhcp::remove(&self.commands, &self.config, place.vpc).await?;
+        place.remove().await?;
+        self.guard(place.vpc, None).await
     }
 
     /// Puts the policy's rules in force, unless they are.
@@ -175,7 +201,7 @@ impl LinuxNetwork {
                 return Ok(());
             }
             let (text, new) = firewall::render(policy, &options, Some(&old.objects));
-            match self.commands.nft(&path, &text).await {
+            match self.commands.nft(Some(&path), &text).await {
                 Ok(()) => objects = Some(new),
                 // Somebody else touched the tables, or it is not known what came of it: from nothing.
                 Err(e) => tracing::warn!(vpc = %policy.vpc, error = %e, "replacing the rules by new tables"),
@@ -185,7 +211,7 @@ impl LinuxNetwork {
             Some(objects) => objects,
             None => {
                 let (text, objects) = firewall::render(policy, &options, None);
-                self.commands.nft(&path, &text).await?;
+                self.commands.nft(Some(&path), &text).await?;
                 objects
             }
         };
@@ -223,6 +249,7 @@ impl LinuxNetwork {
                 .lines()
                 .any(|line| line.trim() == format!("table inet {}", names::TABLE)),
             uplink: devices.contains_key(names::UPLINK),
+            tunnel: devices.contains_key(names::TUNNEL),
         })
     }
 
@@ -258,7 +285,11 @@ impl LinuxNetwork {
         }
         let place = self.place(vpc);
         let known = state.rules.as_ref().map(|rules| rules.namespace);
-        if known.is_none() || place.id() != known || !self.look(vpc).await?.firewall {
+        let guarded = match (self.config.tunnel, &policy.tunnel) {
+            (Some(_), Some(tunnel)) => self.guard.stands(vpc, tunnel).await,
+            _ => true,
+        };
+        if known.is_none() || place.id() != known || !guarded || !self.look(vpc).await?.firewall {
             state.rules = None;
             self.enforce(state, &policy, None).await?;
             return Ok(Some(format!("{vpc}: enforced the policy again")));
@@ -316,8 +347,7 @@ impl HostNetwork for LinuxNetwork {
                 .keys()
                 .any(|name| names::interface_of(name).is_some());
             if empty {
-                dhcp::remove(&self.commands, &self.config, vpc).await?;
-                place.remove().await?;
+                self.remove(&place).await?;
             }
         }
         Ok(Applied {
@@ -332,6 +362,10 @@ impl HostNetwork for LinuxNetwork {
         self.enforce(&mut state, policy, None).await
     }
 
+    fn tunnel_address(&self) -> Option<Ipv4Addr> {
+        self.config.tunnel.map(|tunnel| tunnel.address)
+    }
+
     async fn listener(&self, vpc: VpcId) -> Result<Option<TcpListener>> {
         let place = self.place(vpc);
         if place.id().is_none() {
@@ -344,6 +378,7 @@ impl HostNetwork for LinuxNetwork {
     async fn inventory(&self) -> Result<Inventory> {
         let mut inventory = Inventory {
             prepared: self.prepared().await?,
+            guarded: self.guard.guarded(&self.commands).await?,
             ..Inventory::default()
         };
         let names = host::namespaces()?;
@@ -364,6 +399,9 @@ impl HostNetwork for LinuxNetwork {
     }
 
     async fn ensure(&self) -> Result<Vec<String>> {
+        if self.config.tunnel.is_some() {
+            self.guard.check(&self.commands).await?;
+        }
         let vpcs: Vec<_> = {
             let vpcs = self.vpcs.lock().await;
             vpcs.iter()

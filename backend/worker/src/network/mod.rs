@@ -13,7 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
 };
 
 use async_trait::async_trait;
@@ -28,6 +28,7 @@ mod config;
 mod dhcp;
 mod fake;
 mod firewall;
+mod guard;
 mod host;
 mod links;
 mod linux;
@@ -35,10 +36,11 @@ mod names;
 mod netns;
 #[cfg(test)]
 mod testing;
+mod tunnel;
 
-pub use config::Config;
+pub use config::{Config, Tunnel};
 pub use fake::FakeHostNetwork;
-pub use linux::LinuxNetwork;
+pub use linux::{LinuxNetwork, tunnel_mtu};
 pub use names::device_name;
 
 /// Why the host network is not as asked.
@@ -115,6 +117,8 @@ pub struct Applied {
 pub struct Inventory {
     /// Taps that are not in a VPC's namespace yet.
     pub prepared: BTreeSet<NetworkInterfaceId>,
+    /// VPCs for which packets of other hosts are let in.
+    pub guarded: BTreeSet<VpcId>,
     /// The namespaces.
     pub vpcs: BTreeMap<VpcId, VpcInventory>,
 }
@@ -130,6 +134,8 @@ pub struct VpcInventory {
     pub firewall: bool,
     /// Whether it has a way to the public side.
     pub uplink: bool,
+    /// Whether it has a way to its instances on other hosts.
+    pub tunnel: bool,
 }
 
 /// The network of one compute host. Every method may be repeated; calls for one VPC follow each other,
@@ -159,6 +165,11 @@ pub trait HostNetwork: Send + Sync + 'static {
     /// `None`: this kind of network has none. A socket keeps the namespace it was opened in alive:
     /// drop it when [`Applied::namespace`] is another one.
     async fn listener(&self, vpc: VpcId) -> Result<Option<TcpListener>>;
+
+    /// Where this host's tunnels to other hosts end; `None` when it has none.
+    fn tunnel_address(&self) -> Option<Ipv4Addr> {
+        None
+    }
 
     /// What of this cloud is on the host.
     async fn inventory(&self) -> Result<Inventory>;

@@ -1,5 +1,7 @@
 //! Names of devices, namespaces and tables, and back: the audit reads ids from them.
 
+use std::net::Ipv4Addr;
+
 use cumulet_domain::{
     id::{Id, NetworkInterfaceId, Resource, VpcId},
     network::Mac,
@@ -11,6 +13,8 @@ pub(super) const GATEWAY_MAC: Mac = Mac([0x0a, 0x16, 0, 0, 0, 1]);
 pub(super) const UPLINK_MAC: Mac = Mac([0x0a, 0x16, 0, 0, 0, 2]);
 /// The inner end of the uplink. Must not begin like a tap.
 pub(super) const UPLINK: &str = "uplink";
+/// The device that leads to the VPC's other hosts. Must not begin like a tap.
+pub(super) const TUNNEL: &str = "tunnel";
 /// The nftables table, in the families `inet` and `arp`.
 pub(super) const TABLE: &str = "cumulet";
 /// Where `ip netns` keeps its namespaces.
@@ -46,6 +50,12 @@ pub(super) fn vpc_of(cloud: &str, namespace: &str) -> Option<VpcId> {
         .strip_prefix('-')?
         .parse()
         .ok()
+}
+
+/// The Ethernet address of a host's end of every tunnel, from its tunnel address.
+pub(super) fn tunnel_mac(host: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = host.octets();
+    Mac([0x0a, 0x17, a, b, c, d])
 }
 
 /// The mark of ownership on the taps that are still in the host's namespace.
@@ -94,6 +104,7 @@ mod tests {
             "cu",
             "lo",
             "uplink",
+            "tunnel",
             "cuzzzzzzzzzzzzz",
             "cu000000000000u",
             "cu00000000000000",

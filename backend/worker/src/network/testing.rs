@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use cumulet_domain::{
     id::{NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId},
     network::{
-        Cidr, Direction, GroupPolicy, InterfacePolicy, Mac, Peer, Rule, SubnetPolicy, Traffic, VpcPolicy,
+        Cidr, Direction, GroupPolicy, InterfacePolicy, Mac, Peer, Rule, SubnetPolicy, Traffic, TunnelPeer,
+        TunnelPolicy, VpcPolicy,
     },
 };
 
@@ -52,5 +53,21 @@ pub(super) fn policy(interfaces: u32) -> VpcPolicy {
             members: interfaces.iter().map(|i| i.private_ip).collect(),
         }],
         interfaces,
+        tunnel: None,
+    }
+}
+
+/// The same with instances on two other hosts.
+pub(super) fn spread(interfaces: u32) -> VpcPolicy {
+    let peer = |host: u8, addresses: &[u8]| TunnelPeer {
+        host: Ipv4Addr::new(10, 200, 0, host),
+        addresses: addresses.iter().map(|n| Ipv4Addr::new(172, 31, 32, *n)).collect(),
+    };
+    VpcPolicy {
+        tunnel: Some(TunnelPolicy {
+            vni: 0x2a,
+            peers: vec![peer(2, &[4, 5]), peer(3, &[6])],
+        }),
+        ..policy(interfaces)
     }
 }

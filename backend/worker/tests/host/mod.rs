@@ -133,6 +133,7 @@ impl World {
             }],
             interfaces: Vec::new(),
             groups: Vec::new(),
+            tunnel: None,
         }
     }
 
@@ -279,7 +280,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    fn configure(&self) {
+    pub(crate) fn configure(&self) {
         self.ip(&format!("addr add {}/20 dev eth0", self.ip));
         self.ip("route add default via 172.31.16.1");
     }

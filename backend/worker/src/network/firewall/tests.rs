@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use cumulet_domain::network::{Cidr, GroupPolicy};
+use cumulet_domain::network::{Cidr, GroupPolicy, Rule, Traffic};
 use nix::sched::{CloneFlags, unshare};
 use proptest::prelude::*;
 

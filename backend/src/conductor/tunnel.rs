@@ -1,0 +1,125 @@
+//! What a host has to know of a VPC's instances on other hosts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use cumulet_domain::{
+    Result,
+    id::HostId,
+    network::{InterfacePolicy, TunnelPeer, TunnelPolicy},
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef};
+
+use crate::{
+    entity::{host, host_network, instance, interface, vpc},
+    store::{column, failed, first},
+};
+
+#[derive(sea_orm::FromQueryResult)]
+struct Remote {
+    private_ip: i64,
+    tunnel_address: i64,
+}
+
+/// The VPC's other hosts with their instances, for a host that has a tunnel address, given the interfaces
+/// that it has itself. Hosts without one can't be reached and are left out.
+pub(super) async fn policy(
+    conn: &impl ConnectionTrait,
+    me: &HostId,
+    vpc: &vpc::Model,
+    here: &[InterfacePolicy],
+) -> Result<Option<TunnelPolicy>> {
+    let Some(vni) = vpc.vni.and_then(|vni| u32::try_from(vni).ok()) else {
+        return Ok(None);
+    };
+    let Some(mine) = address_of(conn, me).await? else {
+        return Ok(None);
+    };
+    // An instance that moves between two looks is where the first one saw it.
+    let here: BTreeSet<Ipv4Addr> = here.iter().map(|interface| interface.private_ip).collect();
+    let mut peers: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    for row in remotes(conn, me, vpc.id).await? {
+        let ip = address(row.private_ip);
+        if row.tunnel_address != mine && !here.contains(&ip) {
+            peers.entry(address(row.tunnel_address)).or_default().insert(ip);
+        }
+    }
+    let peers: Vec<_> = peers
+        .into_iter()
+        .map(|(host, addresses)| TunnelPeer {
+            host,
+            addresses: addresses.into_iter().collect(),
+        })
+        .collect();
+    Ok((!peers.is_empty()).then_some(TunnelPolicy { vni, peers }))
+}
+
+fn address(number: i64) -> Ipv4Addr {
+    Ipv4Addr::from(u32::try_from(number).unwrap_or(0))
+}
+
+async fn address_of(conn: &impl ConnectionTrait, id: &HostId) -> Result<Option<i64>> {
+    let query = host::Entity::find_by_id(id.0.as_str())
+        .select_only()
+        .column(host::Column::TunnelAddress)
+        .filter(host::Column::TunnelAddress.is_not_null());
+    first(query, conn).await
+}
+
+/// The interfaces of instances that other hosts have to serve: see `spec::instances_on`.
+async fn remotes(conn: &impl ConnectionTrait, me: &HostId, vpc: i64) -> Result<Vec<Remote>> {
+    let instances: RelationDef = interface::Entity::belongs_to(instance::Entity)
+        .from(interface::Column::Instance)
+        .to(instance::Column::Id)
+        .into();
+    let hosts: RelationDef = instance::Entity::belongs_to(host::Entity)
+        .from(instance::Column::Host)
+        .to(host::Column::Id)
+        .into();
+    interface::Entity::find()
+        .select_only()
+        .column(interface::Column::PrivateIp)
+        .column(host::Column::TunnelAddress)
+        .join(JoinType::InnerJoin, instances)
+        .join(JoinType::InnerJoin, hosts)
+        .filter(interface::Column::Vpc.eq(vpc))
+        .filter(instance::Column::Claimed.eq(1))
+        .filter(instance::Column::Host.ne(me.0.as_str()))
+        .filter(host::Column::TunnelAddress.is_not_null())
+        .into_model::<Remote>()
+        .all(conn)
+        .await
+        .map_err(failed)
+}
+
+/// The VPCs whose hosts have to be told that a host's tunnels end elsewhere from now on.
+pub(super) async fn moved(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    address: Option<i64>,
+) -> Result<Vec<i64>> {
+    if address_of(conn, host).await? == address {
+        return Ok(Vec::new());
+    }
+    column(
+        host_network::Entity::find()
+            .select_only()
+            .column(host_network::Column::Vpc)
+            .filter(host_network::Column::Host.eq(host.0.as_str())),
+        conn,
+    )
+    .await
+}
+
+/// Whether other hosts have to do with the VPC.
+pub(super) async fn shared(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Result<bool> {
+    let other = host_network::Entity::find()
+        .select_only()
+        .column(host_network::Column::Vpc)
+        .filter(host_network::Column::Vpc.eq(vpc))
+        .filter(host_network::Column::Host.ne(host))
+        .limit(1);
+    Ok(first(other, conn).await?.is_some())
+}
