@@ -4,6 +4,7 @@
 mod host;
 mod images;
 mod pool;
+mod scheduler;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -69,6 +70,7 @@ pub(crate) async fn assemble(state: &StateDir, config: &Config, endpoint: String
     };
     let first = bootstrap(&parts, &plan).await.context("the first start")?;
 
+    let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
     let bus = Arc::new(LocalBus::new());
     let wake = Wake::new();
     let driver = Driver::start(state, config, &first.cloud_id).await?;
@@ -81,14 +83,16 @@ pub(crate) async fn assemble(state: &StateDir, config: &Config, endpoint: String
         hypervisor: driver.name().into(),
         retention: retention(config)?,
     };
-    let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
+    let cloud =
+        Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config).with_scheduler(scheduler.clone());
     let conductor = Conductor::new(
         store,
         bus.clone(),
         clock.clone(),
         wake,
         conductor_settings(config)?,
-    );
+    )
+    .with_scheduler(scheduler);
     let hosts = driver.workers(&HostParts {
         state,
         config,

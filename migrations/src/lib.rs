@@ -5,6 +5,7 @@ mod m0002_catalogue;
 mod m0003_networks;
 mod m0004_instances;
 mod m0005_operations;
+mod m0006_scheduling;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_networks::Migration),
             Box::new(m0004_instances::Migration),
             Box::new(m0005_operations::Migration),
+            Box::new(m0006_scheduling::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -24,7 +24,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{Result, time::Clock};
 use tokio::task::JoinSet;
 
-use crate::{retention::Retention, store::Store};
+use crate::{retention::Retention, scheduler::Scheduler, store::Store};
 
 pub use wake::Wake;
 
@@ -53,6 +53,7 @@ pub struct Conductor {
     clock: Arc<dyn Clock>,
     wake: Wake,
     settings: Arc<Settings>,
+    scheduler: Scheduler,
 }
 
 impl std::fmt::Debug for Conductor {
@@ -78,7 +79,14 @@ impl Conductor {
             clock,
             wake,
             settings: Arc::new(settings),
+            scheduler: Scheduler::default(),
         }
+    }
+
+    /// The same with a configured scheduler.
+    #[must_use]
+    pub fn with_scheduler(self, scheduler: Scheduler) -> Self {
+        Conductor { scheduler, ..self }
     }
 
     /// Runs until `shutdown` says so. What is under way stays in the journal.
