@@ -162,6 +162,61 @@ pub(crate) const KEYS: &[Key] = &[
         "Disk that may be given out for each byte there is.",
     ),
     key(
+        "scheduler.enabled_filters",
+        "retry,availability_zone,enabled,compute,cpu,ram,disk,compute_capabilities,image_properties,aggregate_multi_tenancy_isolation,server_group_anti_affinity,server_group_affinity,different_host,same_host",
+        "The scheduler's filters, in the order in which they run; there is also `aggregate_instance_extra_specs`.",
+    ),
+    key(
+        "scheduler.host_subset_size",
+        "1",
+        "A launch goes to one of so many of the best hosts, at random.",
+    ),
+    key(
+        "scheduler.max_attempts",
+        "3",
+        "Hosts that a launch is tried on at the most.",
+    ),
+    key(
+        "scheduler.ram_weight_multiplier",
+        "1.0",
+        "What free memory counts for: positive spreads instances, negative stacks them, 0 leaves it out, as in all multipliers.",
+    ),
+    key(
+        "scheduler.cpu_weight_multiplier",
+        "1.0",
+        "What free vCPUs count for.",
+    ),
+    key(
+        "scheduler.disk_weight_multiplier",
+        "1.0",
+        "What free disk counts for.",
+    ),
+    key(
+        "scheduler.io_ops_weight_multiplier",
+        "-1.0",
+        "What instances that are being launched on a host count for.",
+    ),
+    key(
+        "scheduler.metrics_weight_multiplier",
+        "1.0",
+        "What a host's metrics count for, by `scheduler.metrics_weight_setting`.",
+    ),
+    key(
+        "scheduler.metrics_weight_setting",
+        "",
+        "What each metric that hosts tell counts for: `name=ratio`, separated by commas.",
+    ),
+    key(
+        "scheduler.soft_affinity_weight_multiplier",
+        "1.0",
+        "What other members of a group count for whose policy is soft affinity.",
+    ),
+    key(
+        "scheduler.soft_anti_affinity_weight_multiplier",
+        "1.0",
+        "What other members of a group count for whose policy is soft anti-affinity.",
+    ),
+    key(
         "retention.terminated_instances",
         "3600",
         "Seconds that a terminated instance is still shown; 0: for ever, as in all of `retention`.",

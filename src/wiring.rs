@@ -9,6 +9,7 @@ mod images;
 mod inventory;
 mod metadata;
 mod pool;
+mod scheduler;
 
 use std::sync::Arc;
 

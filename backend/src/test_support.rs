@@ -135,7 +135,7 @@ async fn add_host(cloud: &Cloud) {
         disk_gib_used: 0,
         last_seen: cloud.now().0,
         created_at: cloud.now().0,
-        tunnel_address: None,
+        ..host::Model::default()
     };
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {

@@ -209,7 +209,7 @@ fn host() -> host::Model {
         disk_gib_used: 0,
         last_seen: NOW.0,
         created_at: NOW.0,
-        tunnel_address: None,
+        ..host::Model::default()
     }
 }
 

@@ -5,6 +5,7 @@ mod m0002_catalogue;
 mod m0003_networks;
 mod m0004_instances;
 mod m0005_operations;
+mod m0006_scheduling;
 mod m0007_tunnels;
 mod portable;
 
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_networks::Migration),
             Box::new(m0004_instances::Migration),
             Box::new(m0005_operations::Migration),
+            Box::new(m0006_scheduling::Migration),
             Box::new(m0007_tunnels::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);

@@ -64,6 +64,20 @@ pub(crate) async fn table(
         .await
 }
 
+/// Adds columns to a table, one a statement, since SQLite takes no more. What is added may be absent: the
+/// rows that are there have nothing to put into it.
+pub(crate) async fn add_columns(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    columns: Vec<ColumnDef>,
+) -> Result<(), DbErr> {
+    for column in columns {
+        let alter = Table::alter().table(Name(table)).add_column(column).take();
+        manager.alter_table(alter).await?;
+    }
+    Ok(())
+}
+
 /// Creates an index named after its table and columns.
 pub(crate) async fn index(
     manager: &SchemaManager<'_>,

@@ -14,7 +14,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::time::Clock;
 use tokio::sync::watch;
 
-use super::{DRIVER, ENDPOINT, REGION, ZONE, host, pool};
+use super::{DRIVER, ENDPOINT, REGION, ZONE, host, pool, scheduler};
 use crate::{
     config::Config,
     roles::{Role, Roles},
@@ -78,9 +78,12 @@ impl Control {
             hypervisor: around.hypervisor,
             retention: retention(config)?,
         };
-        let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config);
+        let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
+        let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config)
+            .with_scheduler(scheduler.clone());
         let settings = conductor_settings(config, roles)?;
-        let conductor = Conductor::new(parts.store.clone(), bus, parts.clock.clone(), wake, settings);
+        let conductor = Conductor::new(parts.store.clone(), bus, parts.clock.clone(), wake, settings)
+            .with_scheduler(scheduler);
         Ok(Control {
             cloud,
             parts,

@@ -30,11 +30,13 @@ pub enum Kind {
     DhcpOptions,
     Address,
     Operation,
+    PlacementGroup,
+    Aggregate,
 }
 
 impl Kind {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 20] = [
         Kind::Instance,
         Kind::Reservation,
         Kind::Image,
@@ -53,6 +55,8 @@ impl Kind {
         Kind::DhcpOptions,
         Kind::Address,
         Kind::Operation,
+        Kind::PlacementGroup,
+        Kind::Aggregate,
     ];
 
     /// The part of a printed id before the dash (EC2 user guide, "Resource IDs").
@@ -76,6 +80,8 @@ impl Kind {
             Kind::DhcpOptions => "dopt",
             Kind::Address => "eipalloc",
             Kind::Operation => "op",
+            Kind::PlacementGroup => "pg",
+            Kind::Aggregate => "agg",
         }
     }
 
@@ -100,6 +106,8 @@ impl Kind {
             Kind::DhcpOptions => "dhcp-options",
             Kind::Address => "elastic-ip",
             Kind::Operation => "operation",
+            Kind::PlacementGroup => "placement-group",
+            Kind::Aggregate => "aggregate",
         }
     }
 
@@ -285,6 +293,8 @@ kinds! {
     DhcpOptions => DhcpOptionsId,
     Address => AddressId,
     Operation => OperationId,
+    PlacementGroup => PlacementGroupId,
+    Aggregate => AggregateId,
 }
 
 /// The name of a host (a compute worker), unique in the cloud: letters, digits, `.`, `-`, `_`; at most 64.

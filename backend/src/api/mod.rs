@@ -28,6 +28,7 @@ use cumulet_domain::{
 use crate::{
     conductor::Wake,
     retention::Retention,
+    scheduler::Scheduler,
     store::{Store, instances::Sight},
 };
 
@@ -110,6 +111,8 @@ pub struct Cloud {
     pub credentials: accounts::CredentialCache,
     /// Instances that were looked up lately.
     pub instances: instances::InstanceCache,
+    /// Says whether a launch could be placed.
+    pub scheduler: Scheduler,
     /// The audit log's entry of the call that this handle is for.
     note: Option<Arc<audit_log::Note>>,
 }
@@ -127,8 +130,15 @@ impl Cloud {
             config: Arc::new(config),
             credentials: parts.credentials,
             instances: instances::InstanceCache::default(),
+            scheduler: Scheduler::default(),
             note: None,
         }
+    }
+
+    /// The same with a configured scheduler.
+    #[must_use]
+    pub fn with_scheduler(self, scheduler: Scheduler) -> Self {
+        Cloud { scheduler, ..self }
     }
 
     /// A handle for one call, whose changes take the call's entry in the audit log along.

@@ -7,7 +7,12 @@
 
 use std::time::Duration;
 
-use cumulet_domain::{Error, Result, id::OperationId, instance::StateReason, time::Timestamp};
+use cumulet_domain::{
+    Error, Result,
+    id::{InstanceId, OperationId},
+    instance::StateReason,
+    time::Timestamp,
+};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
     QuerySelect, Select, sea_query::Expr,
@@ -63,9 +68,11 @@ impl OperationKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The first step: what takes a host begins with placing.
-    const fn first_step(self) -> Step {
+    /// The first step: what takes a host begins with placing; a launch that has failed on a host, with
+    /// clearing that one.
+    const fn first_step(self, state: &OperationState) -> Step {
         match self {
+            OperationKind::Launch if !state.tried.is_empty() => Step::Clear,
             OperationKind::Launch | OperationKind::Start => Step::Place,
             OperationKind::Stop | OperationKind::Reboot | OperationKind::Terminate => Step::Command,
         }
@@ -86,6 +93,9 @@ impl OperationKind {
 /// Where an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
+    /// What a failed launch has left on its host is to be destroyed there, again and again, until the host
+    /// reports that nothing is left.
+    Clear,
     /// A host is to be claimed.
     Place,
     /// The host is to be told, again and again, until it reports.
@@ -96,10 +106,31 @@ impl Step {
     /// The name in the database.
     pub const fn name(self) -> &'static str {
         match self {
+            Step::Clear => "clear",
             Step::Place => "place",
             Step::Command => "command",
         }
     }
+}
+
+/// A host on which a launch has failed for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The host's name.
+    pub host: String,
+    /// What it said.
+    pub failure: String,
+}
+
+/// Where an instance is to be, by instances that are there already: Nova's scheduler hints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hints {
+    /// Not on the host of any of these.
+    #[serde(default)]
+    pub different_host: Vec<InstanceId>,
+    /// On the host of one of these, where there are any.
+    #[serde(default)]
+    pub same_host: Vec<InstanceId>,
 }
 
 /// What an operation carries from step to step.
@@ -111,6 +142,12 @@ pub struct OperationState {
     /// What the instance's StateReason becomes when the operation is done.
     #[serde(default)]
     pub reason: Option<StateReason>,
+    /// Where a launch has failed.
+    #[serde(default)]
+    pub tried: Vec<Attempt>,
+    /// Where a launch is to be.
+    #[serde(default)]
+    pub hints: Hints,
 }
 
 /// An operation to be enqueued.
@@ -143,7 +180,7 @@ impl NewOperation {
             active_instance: Set(Some(self.instance)),
             generation: Set(self.generation),
             status: Set("active".into()),
-            step: Set(self.kind.first_step().name().into()),
+            step: Set(self.kind.first_step(&self.state).name().into()),
             state: Set(state),
             attempts: Set(0),
             next_at: Set(self.now.0),

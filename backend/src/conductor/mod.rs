@@ -25,7 +25,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
-use crate::{retention::Retention, store::Store};
+use crate::{retention::Retention, scheduler::Scheduler, store::Store};
 
 pub use wake::Wake;
 
@@ -72,6 +72,7 @@ pub struct Conductor {
     clock: Arc<dyn Clock>,
     wake: Wake,
     settings: Arc<Settings>,
+    scheduler: Scheduler,
 }
 
 impl std::fmt::Debug for Conductor {
@@ -97,7 +98,14 @@ impl Conductor {
             clock,
             wake,
             settings: Arc::new(settings),
+            scheduler: Scheduler::default(),
         }
+    }
+
+    /// The same with a configured scheduler.
+    #[must_use]
+    pub fn with_scheduler(self, scheduler: Scheduler) -> Self {
+        Conductor { scheduler, ..self }
     }
 
     /// Runs until `shutdown` says so. What is under way stays in the journal.

@@ -14,7 +14,7 @@ use sea_orm::{
 use super::journal;
 use crate::{
     entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{failed, groups},
+    store::{failed, groups, placement},
 };
 
 /// The state after an event, by the one transition function.
@@ -110,6 +110,7 @@ pub(super) async fn terminated(
     };
     let state = moved(&row, Event::Destroyed)?;
     give_back(conn, &row, row.disk_gib).await?;
+    placement::leave(conn, &row).await?;
     crash_point!("terminate", "freed");
     drop_interfaces(conn, row.id).await?;
     crash_point!("terminate", "released");
@@ -133,6 +134,29 @@ pub(super) async fn terminated(
     change.terminated_at = Set(Some(now.0));
     explain(&mut change, journal::state(operation)?.reason);
     change.update(conn).await.map_err(failed).map(drop)
+}
+
+/// A launch that failed on its host has been cleared away there: what it took of the host is given back,
+/// and the instance is nowhere again. It must be of the operation's generation, and on that host.
+pub(super) async fn unplaced(conn: &impl ConnectionTrait, row: &instance::Model) -> Result<()> {
+    use instance::Column as C;
+    let moved = instance::Entity::update_many()
+        .col_expr(C::Host, Expr::value(Option::<String>::None))
+        .col_expr(C::Claimed, Expr::value(0_i64))
+        .filter(C::Id.eq(row.id))
+        .filter(C::Generation.eq(row.generation))
+        .filter(C::Host.eq(row.host.clone()))
+        .filter(C::Claimed.eq(row.claimed))
+        .exec(conn)
+        .await
+        .map_err(failed)?;
+    if moved.rows_affected != 1 {
+        let text = format!("instance {} has changed while it was cleared away", row.id);
+        return Err(Error::Unavailable(text));
+    }
+    give_back(conn, row, row.disk_gib).await?;
+    placement::leave(conn, row).await?;
+    groups::bump_policy(conn, [row.vpc]).await
 }
 
 fn explain(change: &mut instance::ActiveModel, reason: Option<StateReason>) {

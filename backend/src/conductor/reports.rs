@@ -20,7 +20,7 @@ use sea_orm::{
 use super::{
     Conductor,
     journal::{self, NewOperation, OperationKind, OperationState},
-    ops::{Cause, give_up},
+    ops::{self, Cause, give_up},
     release, sync,
 };
 use crate::{
@@ -148,6 +148,7 @@ async fn heartbeat(
         last_seen: Set(now),
         created_at: Set(now),
         tunnel_address: Set(tunnel),
+        ..Default::default()
     };
     use host::Column as C;
     let told = [
@@ -204,6 +205,9 @@ async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outco
         return Ok(());
     };
     crash_point!(kind.name(), "heard");
+    if operation.step == journal::Step::Clear.name() {
+        return cleared(conductor, operation, row, outcome).await;
+    }
     match outcome.failure {
         Some(failure) if kind == OperationKind::Reboot && outcome.report.power != Power::On => {
             // It had gone off before it could be asked to start over: that is what is to be dealt with.
@@ -245,6 +249,38 @@ async fn succeeded(
     Ok(())
 }
 
+/// A host has answered the command to destroy what a failed launch left there: when nothing is left, the
+/// launch goes on elsewhere.
+async fn cleared(
+    conductor: &Conductor,
+    operation: operation::Model,
+    row: instance::Model,
+    outcome: Outcome,
+) -> Result<()> {
+    let now = conductor.clock.now();
+    if outcome.failure.is_some() || outcome.report.power != Power::Absent {
+        tracing::warn!(operation.instance, failure = ?outcome.failure, "a failed launch could not be cleared away");
+        let (step, next) = (journal::Step::Clear, now.after(backoff(operation.attempts + 1)));
+        let again = journal::go_on(&conductor.store, &operation, step, operation.attempts + 1, next);
+        return again.await.map(drop);
+    }
+    let write = conductor.store.write(move |txn| {
+        Box::pin(async move {
+            if journal::proceed(txn, &operation, journal::Step::Place, 0, now).await? {
+                release::unplaced(txn, &row).await?;
+            }
+            Ok(())
+        })
+    });
+    write.await?;
+    conductor.wake.now();
+    Ok(())
+}
+
+fn backoff(attempts: i64) -> std::time::Duration {
+    std::time::Duration::from_secs(1 << attempts.clamp(0, 5))
+}
+
 async fn close(
     txn: &DatabaseTransaction,
     operation: &operation::Model,
@@ -278,10 +314,12 @@ async fn failed_command(
     );
     let endless = kind == OperationKind::Terminate;
     if !endless && (permanent || attempts >= ATTEMPTS) {
-        return give_up(conductor, &operation, kind, Cause::failure(failure)).await;
+        return match kind {
+            OperationKind::Launch => ops::elsewhere(conductor, &operation, failure).await,
+            _ => give_up(conductor, &operation, kind, Cause::failure(failure)).await,
+        };
     }
-    let backoff = std::time::Duration::from_secs(1 << attempts.clamp(0, 5));
-    let next = conductor.clock.now().after(backoff);
+    let next = conductor.clock.now().after(backoff(attempts));
     journal::go_on(
         &conductor.store,
         &operation,
@@ -367,7 +405,7 @@ async fn react(
             tracing::warn!(instance = %seen.instance, "a stopped instance runs; it is stopped again");
             let state = OperationState {
                 force: true,
-                reason: None,
+                ..OperationState::default()
             };
             let generation = row.generation + 1;
             let new = NewOperation {
@@ -424,6 +462,7 @@ async fn went_off(
         state: OperationState {
             force: true,
             reason: Some(reason.clone()),
+            ..OperationState::default()
         },
         now,
     };

@@ -3,7 +3,7 @@
 
 use sea_orm::entity::prelude::*;
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "hosts")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -23,6 +23,14 @@ pub struct Model {
     pub last_seen: i64,
     pub created_at: i64,
     pub tunnel_address: Option<i64>,
+    pub disabled_reason: Option<String>,
+    pub draining: Option<i64>,
+    pub architecture: Option<String>,
+    pub capabilities: Option<String>,
+    pub metrics: Option<String>,
+    pub maintenance_start: Option<i64>,
+    pub maintenance_end: Option<i64>,
+    pub maintenance_reason: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -43,6 +43,8 @@ pub struct Model {
     pub created_at: i64,
     pub running_since: Option<i64>,
     pub terminated_at: Option<i64>,
+    pub placement_group: Option<i64>,
+    pub partition_number: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

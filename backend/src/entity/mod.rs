@@ -2,6 +2,9 @@
 
 pub mod access_key;
 pub mod account;
+pub mod aggregate;
+pub mod aggregate_host;
+pub mod aggregate_metadata;
 pub mod audit_event;
 pub mod client_token;
 pub mod host;
@@ -9,14 +12,18 @@ pub mod host_network;
 pub mod image;
 pub mod instance;
 pub mod instance_type;
+pub mod instance_type_spec;
 pub mod interface;
 pub mod interface_group;
 pub mod key_pair;
 pub mod metadata_push;
 pub mod operation;
+pub mod placement_group;
+pub mod placement_group_host;
 pub mod reservation;
 pub mod security_group;
 pub mod security_group_rule;
+pub mod service;
 pub mod setting;
 pub mod subnet;
 pub mod tag;

@@ -1,11 +1,24 @@
-//! Chooses hosts for instances. `pick` is pure: hosts and a request in, an order of hosts or the reasons
-//! against them out. What makes a choice hold is the claim, one conditional update in the conductor; a
-//! lost race tries the next host.
+//! Chooses hosts for instances. `pick` is pure: a fleet and a request in, a host or the reasons against all
+//! of them out. What makes a choice hold is the claim, one conditional update in the conductor; a lost race
+//! tries again.
+//!
+//! - `fleet`: the hosts as the choice sees them; what many have in common is kept once.
+//! - `filters`, `weights`: what a host must be, and what makes one better. One small file each.
+//! - `settings`: which of them are used, and how, as Nova's configuration names it.
+//! - `specs`: the operators of extra specifications, Nova's.
+//! - `picture`: the fleet as read from the database, kept for a moment and corrected.
 
 pub mod filters;
+mod fleet;
 mod pick;
-mod snapshot;
+mod picture;
+mod request;
+mod settings;
+pub mod specs;
 pub mod weights;
 
-pub use pick::{HostState, Refusal, Request, pick};
-pub use snapshot::{could_fit, hosts};
+pub use fleet::{Fleet, HostInfo, HostState, Pairs, Profile};
+pub use pick::{Refusal, fitting, pick, room};
+pub use picture::{SILENCE, Scheduler};
+pub use request::{Group, HostSet, Member, Policy, Request};
+pub use settings::{Multipliers, Settings};

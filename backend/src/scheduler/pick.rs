@@ -1,50 +1,27 @@
 //! The choice itself.
 
-use std::fmt;
+use std::{cmp::Ordering, collections::BinaryHeap, fmt};
 
-use cumulet_domain::id::HostId;
+use super::{Fleet, Request, Settings, filters, weights};
 
-use super::{filters, weights};
-
-/// A host as the scheduler sees it. What is free already counts the allocation ratios.
+/// What one filter has removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostState {
-    /// Which host.
-    pub id: HostId,
-    /// Its availability zone.
-    pub availability_zone: String,
-    /// The operator lets it take new instances.
-    pub enabled: bool,
-    /// It was heard of lately.
-    pub alive: bool,
-    /// Virtual CPUs that can still be claimed.
-    pub free_vcpus: i64,
-    /// Memory that can still be claimed, in MiB.
-    pub free_memory_mib: i64,
-    /// Disk that can still be claimed, in GiB.
-    pub free_disk_gib: i64,
+pub struct Removed {
+    /// The filter's name.
+    pub filter: &'static str,
+    /// What it wants, to be read after "no host".
+    pub wants: String,
+    /// How many hosts it removed of those that the filters before it left.
+    pub hosts: usize,
 }
 
-/// What an instance needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The zone that it must be in.
-    pub availability_zone: String,
-    /// Virtual CPUs.
-    pub vcpus: i64,
-    /// Memory in MiB.
-    pub memory_mib: i64,
-    /// Disk in GiB.
-    pub disk_gib: i64,
-}
-
-/// Why no host is good enough: which filter removed how many of those that the filters before it left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why no host is good enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// How many hosts there were.
     pub hosts: usize,
-    /// Each filter's reason and how many hosts it removed, in the filters' order, without the idle ones.
-    pub removed: Vec<(String, usize)>,
+    /// What the filters removed, in their order, without the idle ones. The numbers add up to `hosts`.
+    pub removed: Vec<Removed>,
 }
 
 impl Refusal {
@@ -54,7 +31,7 @@ impl Refusal {
             || self
                 .removed
                 .iter()
-                .any(|(reason, _)| reason == filters::compute::SILENT)
+                .any(|removed| removed.filter == filters::compute::NAME)
     }
 }
 
@@ -62,15 +39,16 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.hosts, self.removed.as_slice()) {
             (0, _) => f.write_str("there is no host"),
-            (_, [(reason, _)]) => write!(f, "no host {reason}"),
+            (hosts, [one]) => {
+                let Removed { filter, wants, .. } = one;
+                write!(f, "no host {wants} (filter {filter} removed {hosts} of {hosts})")
+            }
             (hosts, removed) => {
                 write!(f, "none of {hosts} hosts fits:")?;
-                for (i, (reason, count)) in removed.iter().enumerate() {
-                    write!(
-                        f,
-                        "{} {count} not one that {reason}",
-                        if i == 0 { "" } else { "," }
-                    )?;
+                for (i, one) in removed.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { "," };
+                    let Removed { filter, wants, hosts } = one;
+                    write!(f, "{comma} filter {filter} removed {hosts}: not one {wants}")?;
                 }
                 Ok(())
             }
@@ -78,107 +56,118 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The hosts that pass every filter, the best first: indices into `hosts`.
+/// The hosts that pass every filter, by their places; only `only`, where that is given, is looked at.
 ///
 /// # Errors
 /// The [`Refusal`] that says what stood in the way.
-pub fn pick(hosts: &[HostState], request: &Request) -> Result<Vec<usize>, Refusal> {
-    let mut left: Vec<usize> = (0..hosts.len()).collect();
-    let mut removed = Vec::new();
-    for filter in filters::ENABLED {
+pub fn fitting(
+    fleet: &Fleet,
+    request: &Request,
+    settings: &Settings,
+    only: Option<u32>,
+) -> Result<Vec<u32>, Refusal> {
+    let count = u32::try_from(fleet.hosts().len()).unwrap_or(u32::MAX);
+    let mut left: Vec<u32> = match only {
+        Some(at) => (at..count).take(1).collect(),
+        None => (0..count).collect(),
+    };
+    let (hosts, mut removed) = (left.len(), Vec::new());
+    for filter in &settings.filters {
+        if !filter.applies(request) {
+            continue;
+        }
         let before = left.len();
-        left.retain(|i| (filter.passes)(&hosts[*i], request));
+        filter.sieve(&mut left, fleet, request);
         if left.len() < before {
-            removed.push(((filter.wants)(request), before - left.len()));
+            removed.push(Removed {
+                filter: filter.name(),
+                wants: filter.wants(request),
+                hosts: before - left.len(),
+            });
+        }
+        if left.is_empty() {
+            return Err(Refusal { hosts, removed });
         }
     }
     if left.is_empty() {
-        return Err(Refusal {
-            hosts: hosts.len(),
-            removed,
-        });
+        return Err(Refusal { hosts, removed });
     }
-    // The id decides between equals, so that the same input always gives the same order.
-    left.sort_by(|a, b| {
-        let (a, b) = (&hosts[*a], &hosts[*b]);
-        weights::total(b)
-            .total_cmp(&weights::total(a))
-            .then_with(|| a.id.cmp(&b.id))
-    });
     Ok(left)
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// The best host, or one of the best `host_subset_size`: `below(n)` draws a number below `n`.
+///
+/// # Errors
+/// The [`Refusal`] that says what stood in the way.
+pub fn pick(
+    fleet: &Fleet,
+    request: &Request,
+    settings: &Settings,
+    below: impl FnOnce(usize) -> usize,
+) -> Result<u32, Refusal> {
+    let left = fitting(fleet, request, settings, None)?;
+    let totals = weights::totals(&left, fleet, request, settings);
+    let mut best = best(&left, &totals, settings.host_subset_size.max(1));
+    let drawn = if best.len() > 1 { below(best.len()) } else { 0 };
+    let drawn = drawn.min(best.len().saturating_sub(1));
+    Ok(best.swap_remove(drawn))
+}
 
-    use super::*;
-
-    fn host(id: &str, free_vcpus: i64, free_memory_mib: i64) -> HostState {
-        HostState {
-            id: HostId(id.into()),
-            availability_zone: "us-east-1a".into(),
-            enabled: true,
-            alive: true,
-            free_vcpus,
-            free_memory_mib,
-            free_disk_gib: 100,
+/// How many instances such as this fit on these hosts, at most `wanted`.
+pub fn room(fleet: &Fleet, request: &Request, hosts: &[u32], wanted: u64) -> u64 {
+    let by = |free: i64, needed: i64| if needed > 0 { free / needed } else { i64::MAX };
+    let mut total = 0_u64;
+    for host in hosts.iter().filter_map(|at| fleet.hosts().get(*at as usize)) {
+        let each = by(host.free_vcpus, request.vcpus)
+            .min(by(host.free_memory_mib, request.memory_mib))
+            .min(by(host.free_disk_gib, request.disk_gib));
+        total = total.saturating_add(u64::try_from(each).unwrap_or(0));
+        if total >= wanted {
+            return wanted;
         }
     }
+    total
+}
 
-    fn request(vcpus: i64) -> Request {
-        Request {
-            availability_zone: "us-east-1a".into(),
-            vcpus,
-            memory_mib: 512,
-            disk_gib: 8,
-        }
-    }
+/// A host with its weight. The place decides between equals, so that the same input gives the same order;
+/// the greatest is the worst, which is what a heap of the best gives up first.
+#[derive(PartialEq)]
+struct Weighed(f64, u32);
 
-    #[test]
-    fn the_host_with_the_most_free_memory_comes_first() {
-        let hosts = [
-            host("a", 8, 1024),
-            host("b", 8, 4096),
-            host("c", 8, 4096),
-            host("d", 8, 256),
-        ];
-        assert_eq!(pick(&hosts, &request(1)), Ok(vec![1, 2, 0]));
-    }
+impl Eq for Weighed {}
 
-    #[test]
-    fn a_refusal_says_what_was_missing() {
-        let full = pick(&[host("a", 2, 4096)], &request(8)).unwrap_err();
-        assert_eq!(full.to_string(), "no host has 8 free vCPUs in us-east-1a");
-        assert!(!full.may_pass());
-        let silent = HostState {
-            alive: false,
-            ..host("a", 8, 4096)
-        };
-        let refusal = pick(&[silent, host("b", 8, 100)], &request(1)).unwrap_err();
-        assert_eq!(
-            refusal.to_string(),
-            "none of 2 hosts fits: 1 not one that is alive, 1 not one that has 512 MiB of free memory in us-east-1a"
-        );
-        assert!(refusal.may_pass());
-        assert_eq!(
-            pick(&[], &request(1)).unwrap_err().to_string(),
-            "there is no host"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn only_hosts_that_fit_are_picked(free in prop::collection::vec((0_i64..16, 0_i64..8192), 0..20), vcpus in 1_i64..16) {
-            let hosts: Vec<_> = free.iter().enumerate().map(|(i, (c, m))| host(&format!("h{i}"), *c, *m)).collect();
-            let fitting = hosts.iter().filter(|h| h.free_vcpus >= vcpus && h.free_memory_mib >= 512).count();
-            match pick(&hosts, &request(vcpus)) {
-                Ok(order) => {
-                    prop_assert_eq!(order.len(), fitting);
-                    prop_assert!(order.iter().all(|i| hosts[*i].free_vcpus >= vcpus));
-                }
-                Err(_) => prop_assert_eq!(fitting, 0),
-            }
-        }
+impl Ord for Weighed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.0.total_cmp(&self.0).then(self.1.cmp(&other.1))
     }
 }
+
+impl PartialOrd for Weighed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The best `n` hosts, the best first. What is not among them is not sorted.
+fn best(left: &[u32], totals: &[f64], n: usize) -> Vec<u32> {
+    let weighed = left.iter().zip(totals).map(|(at, total)| Weighed(*total, *at));
+    if n == 1 {
+        return weighed.min().map(|Weighed(_, at)| at).into_iter().collect();
+    }
+    let mut heap = BinaryHeap::with_capacity(n.min(left.len()) + 1);
+    for host in weighed {
+        if heap.len() < n {
+            heap.push(host);
+        } else if heap.peek().is_some_and(|worst| host < *worst) {
+            heap.pop();
+            heap.push(host);
+        }
+    }
+    heap.into_sorted_vec()
+        .into_iter()
+        .map(|Weighed(_, at)| at)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

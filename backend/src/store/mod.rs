@@ -7,6 +7,7 @@ pub mod fixed;
 pub mod groups;
 pub mod instances;
 pub mod networks;
+pub mod placement;
 pub mod settings;
 mod sqlite;
 pub mod tags;

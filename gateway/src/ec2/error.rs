@@ -69,7 +69,8 @@ const fn not_found(kind: Kind) -> &'static str {
         Kind::NetworkAcl => "InvalidNetworkAclID.NotFound",
         Kind::DhcpOptions => "InvalidDhcpOptionID.NotFound",
         Kind::Address => "InvalidAllocationID.NotFound",
-        Kind::Operation => "InvalidID",
+        Kind::PlacementGroup => "InvalidPlacementGroup.Unknown",
+        Kind::Operation | Kind::Aggregate => "InvalidID",
     }
 }
 
@@ -92,7 +93,8 @@ const fn malformed(kind: Kind) -> &'static str {
         Kind::NetworkAcl => "InvalidNetworkAclID.Malformed",
         Kind::DhcpOptions => "InvalidDhcpOptionsID.Malformed",
         Kind::Address => "InvalidAllocationID.Malformed",
-        Kind::Operation => "InvalidID",
+        Kind::PlacementGroup => "InvalidPlacementGroupId.Malformed",
+        Kind::Operation | Kind::Aggregate => "InvalidID",
     }
 }
 
@@ -101,6 +103,7 @@ const fn duplicate(kind: Kind) -> &'static str {
         Kind::SecurityGroup => "InvalidGroup.Duplicate",
         Kind::KeyPair => "InvalidKeyPair.Duplicate",
         Kind::Image => "InvalidAMIName.Duplicate",
+        Kind::PlacementGroup => "InvalidPlacementGroup.Duplicate",
         _ => "ResourceAlreadyExists",
     }
 }
@@ -110,6 +113,7 @@ const fn in_use(kind: Kind) -> &'static str {
         Kind::Volume => "VolumeInUse",
         Kind::Snapshot => "InvalidSnapshot.InUse",
         Kind::NetworkInterface => "InvalidNetworkInterface.InUse",
+        Kind::PlacementGroup => "InvalidPlacementGroup.InUse",
         _ => "DependencyViolation",
     }
 }

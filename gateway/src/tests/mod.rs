@@ -166,7 +166,7 @@ async fn add_host(parts: &Parts) {
         disk_gib_used: 0,
         last_seen: NOW.0,
         created_at: NOW.0,
-        tunnel_address: None,
+        ..host::Model::default()
     };
     let write = parts.store.write(move |txn| {
         Box::pin(async move {

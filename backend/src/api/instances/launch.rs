@@ -83,7 +83,7 @@ impl<'a> Launch<'a> {
             &self.cloud.config.availability_zones,
         )
         .await?;
-        let fitting = plan.fit(txn, self.now, self.spec.min, self.spec.max).await?;
+        let fitting = plan.fit(self.cloud, txn, self.account, self.spec).await?;
         let count = accounts::claim(
             txn,
             self.account,
@@ -99,7 +99,10 @@ impl<'a> Launch<'a> {
         let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &rows, self.now).await?;
         self.tag(txn, &rows, &interfaces).await?;
         let operation = |row| {
-            let state = OperationState::default();
+            let state = OperationState {
+                hints: self.spec.hints.clone(),
+                ..OperationState::default()
+            };
             power::operation(&self.cloud.rng, OperationKind::Launch, row, state, self.now)
         };
         enqueue_new(txn, rows.iter().map(operation).collect()).await?;
@@ -169,6 +172,8 @@ impl<'a> Launch<'a> {
             created_at: self.now.0,
             running_since: None,
             terminated_at: None,
+            placement_group: plan.group.as_ref().map(|group| group.id),
+            partition_number: plan.partition(spec, index),
         }
     }
 

@@ -5,16 +5,15 @@ use cumulet_domain::{
     account::AccountId,
     id::{SubnetId, VpcId},
     network::Cidr,
-    time::Timestamp,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
 use super::{LaunchSpec, spec::MAX_GROUPS};
 use crate::{
-    api::{images, instance_types},
-    entity::{image, instance_type, key_pair, security_group, subnet},
-    scheduler,
-    store::{failed, groups, networks},
+    api::{Cloud, images, instance_types},
+    entity::{image, instance_type, key_pair, placement_group, security_group, subnet},
+    scheduler::{Fleet, Request},
+    store::{failed, groups, networks, placement},
 };
 
 /// A launch's references.
@@ -28,6 +27,7 @@ pub(super) struct Plan {
     pub(super) groups: Vec<security_group::Model>,
     pub(super) disk_gib: i64,
     pub(super) public: bool,
+    pub(super) group: Option<placement_group::Model>,
 }
 
 impl Plan {
@@ -65,25 +65,34 @@ impl Plan {
             groups,
             disk_gib,
             public,
+            group: group(txn, account, spec).await?,
         })
     }
 
     /// How many of the wanted instances some host has room for; placement itself comes later.
     pub(super) async fn fit(
         &self,
+        cloud: &Cloud,
         txn: &impl ConnectionTrait,
-        now: Timestamp,
-        min: u32,
-        max: u32,
+        account: AccountId,
+        spec: &LaunchSpec,
     ) -> Result<i64> {
-        let request = scheduler::Request {
+        let (min, max) = (spec.min, spec.max);
+        let request = |fleet: &Fleet| Request {
             availability_zone: self.subnet.availability_zone.clone(),
             vcpus: self.kind.vcpus,
             memory_mib: self.kind.memory_mib,
             disk_gib: self.disk_gib,
+            account: account.to_string(),
+            architecture: Some(self.image.architecture.clone()),
+            extra_specs: fleet.type_specs(&self.kind.name),
+            ..Request::default()
         };
         let refused = |reason: String| Error::InsufficientCapacity { reason };
-        match scheduler::could_fit(txn, now, &request, u64::from(max)).await? {
+        let could = cloud
+            .scheduler
+            .could_fit(txn, cloud.now(), u64::from(max), request);
+        match could.await? {
             Ok(fitting) if fitting >= u64::from(min) => Ok(fitting.cast_signed()),
             Ok(fitting) => Err(refused(format!(
                 "there is room for {fitting} instances of type {} in {}, and at least {min} are wanted",
@@ -92,6 +101,43 @@ impl Plan {
             Err(refusal) => Err(refused(refusal.to_string())),
         }
     }
+}
+
+impl Plan {
+    /// The partition of the group that an instance is in: the one that is asked for, or each in its turn.
+    pub(super) fn partition(&self, spec: &LaunchSpec, index: i64) -> Option<i64> {
+        let count = self.group.as_ref()?.partition_count.filter(|count| *count > 0)?;
+        Some(spec.partition_number.map_or(index % count + 1, i64::from))
+    }
+}
+
+/// The placement group that a launch names, which must have the partition that it names.
+async fn group(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    spec: &LaunchSpec,
+) -> Result<Option<placement_group::Model>> {
+    let Some(name) = &spec.placement_group else {
+        return match spec.partition_number {
+            None => Ok(None),
+            Some(_) => Err(Error::InvalidCombination {
+                reason: "a partition needs a placement group".into(),
+            }),
+        };
+    };
+    let group = placement::by_name(txn, account, name).await?;
+    if let Some(number) = spec.partition_number {
+        let count = group.partition_count.unwrap_or(0);
+        if number < 1 || i64::from(number) > count {
+            let reason = format!("the placement group has {count} partitions");
+            return Err(Error::invalid(
+                "Placement.PartitionNumber",
+                &number.to_string(),
+                reason,
+            ));
+        }
+    }
+    Ok(Some(group))
 }
 
 /// The root disk's size: the image's in whole GiB, or what was asked for if that is not less.

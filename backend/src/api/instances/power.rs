@@ -256,7 +256,12 @@ async fn apply(
             id_of(row)
         )));
     }
-    queue(txn, rng, kind, &new, OperationState { force, reason }, now).await
+    let state = OperationState {
+        force,
+        reason,
+        ..OperationState::default()
+    };
+    queue(txn, rng, kind, &new, state, now).await
 }
 
 /// What EC2 shows as the reason of what a user asked for.

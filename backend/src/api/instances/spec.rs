@@ -10,7 +10,7 @@ use cumulet_domain::{
 };
 
 use super::{MetadataChange, user_data};
-use crate::{api::ClientToken, store::tags};
+use crate::{api::ClientToken, conductor::journal::Hints, store::tags};
 
 /// Instances in one launch at the most.
 const MAX_INSTANCES: u32 = 1000;
@@ -60,6 +60,12 @@ pub struct LaunchSpec {
     /// Without it the image's size.
     pub root_volume_gib: Option<u64>,
     pub client_token: Option<ClientToken>,
+    /// The placement group's name.
+    pub placement_group: Option<String>,
+    /// The partition of the group.
+    pub partition_number: Option<u32>,
+    /// Where the instances are to be, by others.
+    pub hints: Hints,
 }
 
 impl LaunchSpec {
@@ -86,6 +92,9 @@ impl LaunchSpec {
             metadata: MetadataChange::default(),
             root_volume_gib: None,
             client_token: None,
+            placement_group: None,
+            partition_number: None,
+            hints: Hints::default(),
         }
     }
 

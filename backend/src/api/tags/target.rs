@@ -195,6 +195,7 @@ async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64
         Kind::Vpc => owned_in!(conn, kind, sight, vpc, ids),
         Kind::Subnet => owned_in!(conn, kind, sight, subnet, ids),
         Kind::NetworkInterface => owned_in!(conn, kind, sight, interface, ids),
+        Kind::PlacementGroup => owned_in!(conn, kind, sight, placement_group, ids),
         Kind::Reservation
         | Kind::Snapshot
         | Kind::InterfaceAttachment
@@ -203,7 +204,8 @@ async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64
         | Kind::NetworkAcl
         | Kind::DhcpOptions
         | Kind::Address
-        | Kind::Operation => Ok(Vec::new()),
+        | Kind::Operation
+        | Kind::Aggregate => Ok(Vec::new()),
     }
 }
 

@@ -90,7 +90,12 @@ pub(super) async fn send(
     };
     tracing::warn!(operation.instance, %host, %error, "a command could not be handed over");
     let (store, next) = (&round.conductor.store, round.now.after(RETRY));
-    journal::go_on(store, operation, Step::Command, operation.attempts, next)
+    let step = if operation.step == Step::Clear.name() {
+        Step::Clear
+    } else {
+        Step::Command
+    };
+    journal::go_on(store, operation, step, operation.attempts, next)
         .await
         .map(drop)
 }
@@ -104,6 +109,9 @@ async fn action(
 ) -> Result<Action> {
     let instance = InstanceId::from_db(row.id);
     let generation = u64::try_from(operation.generation).unwrap_or(0);
+    if operation.step == Step::Clear.name() {
+        return Ok(Action::Destroy { instance, generation });
+    }
     Ok(match kind {
         OperationKind::Launch | OperationKind::Start => {
             let spec = round.specs.get(row.id).ok_or_else(|| {

@@ -1,12 +1,13 @@
-//! The steps of operations. `place` claims a host; `command` sets when the operation is looked at again.
-//! After both the host is told what shall be (`send`), and its report is waited for. Everything may run any
+//! The steps of operations. `clear` clears away a launch that has failed on a host; `place` claims a host;
+//! `command` sets when the operation is looked at again. After all of them the host is told what shall be (`send`), and its report is waited for. Everything may run any
 //! number of times.
 
+mod clear;
 mod command;
+mod demand;
+mod elsewhere;
 mod place;
 mod unwind;
-
-use std::sync::Mutex;
 
 use cumulet_domain::{Error, Result, id::HostId, time::Timestamp};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
@@ -18,10 +19,11 @@ use super::{
 };
 use crate::{
     entity::{instance, operation},
-    scheduler::{self, HostState},
     store::failed,
 };
 
+use demand::Demands;
+pub(super) use elsewhere::elsewhere;
 pub(super) use unwind::{Cause, give_up};
 
 /// What the steps of one round share: read once, not once for each.
@@ -29,8 +31,9 @@ pub(super) struct Round<'c> {
     pub(super) conductor: &'c Conductor,
     pub(super) now: Timestamp,
     instances: std::collections::HashMap<i64, instance::Model>,
-    /// The hosts, less what this round has claimed.
-    hosts: Mutex<Vec<HostState>>,
+    demands: Demands,
+    /// Set once the hosts have been read for this round: a refusal before that may be by an old picture.
+    read: tokio::sync::OnceCell<()>,
     specs: Specs,
     policies: Policies,
 }
@@ -60,15 +63,14 @@ impl<'c> Round<'c> {
             .map(|operation| operation.instance)
             .collect();
         let wanted: Vec<&instance::Model> = rows.iter().filter(|row| launched.contains(&row.id)).collect();
-        let hosts = if wanted.is_empty() {
-            Vec::new()
-        } else {
-            scheduler::hosts(conn, now).await?
-        };
+        if !wanted.is_empty() {
+            conductor.scheduler.look(conn, now).await?;
+        }
         Ok(Round {
             conductor,
             now,
-            hosts: Mutex::new(hosts),
+            demands: Demands::load(conn, &wanted, due).await?,
+            read: tokio::sync::OnceCell::new(),
             specs: Specs::load(conn, &wanted, &conductor.settings.region).await?,
             policies: Policies::default(),
             instances: rows.into_iter().map(|row| (row.id, row)).collect(),
@@ -91,6 +93,7 @@ fn kind(operation: &operation::Model) -> Result<OperationKind> {
 pub(super) async fn step(round: &Round<'_>, operation: &operation::Model) -> Result<Option<HostId>> {
     let kind = kind(operation)?;
     match operation.step.as_str() {
+        "clear" => clear::run(round, operation, kind).await,
         "place" => place::run(round, operation, kind).await,
         "command" => command::run(round, operation, kind).await,
         other => Err(Error::Internal(format!("unknown step {other:?}"))),

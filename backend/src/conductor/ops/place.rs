@@ -1,7 +1,7 @@
 //! Places an instance: a host is proposed by the scheduler and claimed by one conditional update. A
 //! stopped instance goes back to the host that has its disk.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use cumulet_domain::{Error, Result, crash_point, id::HostId};
 use sea_orm::{
@@ -10,19 +10,22 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::{Cause, Round, command, give_up};
+use super::{Cause, Round, command, demand::Demands, give_up};
 use crate::{
     conductor::{
         journal::{self, OperationKind, Step},
         tunnel,
     },
     entity::{host, host_network, instance, operation},
-    scheduler::{self, Request},
-    store::{failed, groups},
+    scheduler::Refusal,
+    store::{failed, groups, placement},
 };
 
 /// How long until a placement that may come to pass is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a claim that was lost to somebody else is followed by another choice at once.
+const RACES: usize = 16;
 
 /// The step: the host that has been claimed and is to be told, if one could be.
 pub(super) async fn run(
@@ -39,66 +42,78 @@ pub(super) async fn run(
             Err(error) => Err(error),
         };
     }
-    loop {
-        let host = match choose(round, row) {
+    let mut groups = None;
+    for _ in 0..RACES {
+        let demands = groups.as_ref().unwrap_or(&round.demands);
+        let host = match choose(round, demands, row).await? {
             Ok(host) => host,
-            Err(refusal) if refusal.may_pass() && round.now.0 < operation.deadline => {
-                return wait(round, operation).await.map(|()| None);
-            }
-            Err(refusal) => {
-                let cause = Cause::no_capacity(&refusal.to_string());
-                return give_up(round.conductor, operation, kind, cause)
-                    .await
-                    .map(|()| None);
-            }
+            Err(refusal) if refusal.may_pass() && round.now.0 < operation.deadline => break,
+            Err(refusal) => return refuse(round, operation, kind, &refusal).await.map(|()| None),
         };
         match claim(round, operation, row, &host).await {
             Ok(()) => return Ok(Some(host)),
-            Err(Error::InsufficientCapacity { .. }) => forget(round, &host),
+            // Somebody else was quicker, so the picture was wrong: it is put right, and another chosen.
+            Err(Error::InsufficientCapacity { .. }) => {
+                let conn = round.conductor.store.read();
+                round.conductor.scheduler.correct(conn, &host).await?;
+                groups = Some(Demands::load(conn, &[row], std::slice::from_ref(operation)).await?);
+            }
             // Another operation has taken over: nothing is left to do.
             Err(Error::IncorrectState { .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
+    if round.now.0 >= operation.deadline {
+        let cause = Cause::deadline();
+        return give_up(round.conductor, operation, kind, cause)
+            .await
+            .map(|()| None);
+    }
+    wait(round, operation).await.map(|()| None)
 }
 
-/// The best host by the round's picture, which then counts the instance as there.
-fn choose(round: &Round<'_>, row: &instance::Model) -> Result<HostId, scheduler::Refusal> {
-    let mut hosts = round.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-    // A disk that is there already is paid for.
-    let disk_gib = if row.host.is_some() { 0 } else { row.disk_gib };
-    let request = Request {
-        availability_zone: row.availability_zone.clone(),
-        vcpus: row.vcpus,
-        memory_mib: row.memory_mib,
-        disk_gib,
-    };
-    let chosen = if let Some(home) = &row.host {
-        let only: Vec<_> = hosts.iter().filter(|host| host.id.0 == *home).cloned().collect();
-        scheduler::pick(&only, &request)?;
-        hosts.iter_mut().find(|host| host.id.0 == *home)
+/// No host can take the instance: it fails with what stood in the way, and what happened before.
+async fn refuse(
+    round: &Round<'_>,
+    operation: &operation::Model,
+    kind: OperationKind,
+    refusal: &Refusal,
+) -> Result<()> {
+    let tried = journal::state(operation)?.tried;
+    let cause = if tried.is_empty() {
+        Cause::no_capacity(&refusal.to_string())
     } else {
-        let order = scheduler::pick(&hosts, &request)?;
-        order.first().copied().and_then(|best| hosts.get_mut(best))
+        Cause::tried(&tried, refusal)
     };
-    let nobody = || scheduler::Refusal {
-        hosts: 0,
-        removed: Vec::new(),
-    };
-    let chosen = chosen.ok_or_else(nobody)?;
-    chosen.free_vcpus -= row.vcpus;
-    chosen.free_memory_mib -= row.memory_mib;
-    chosen.free_disk_gib -= disk_gib;
-    Ok(chosen.id.clone())
+    give_up(round.conductor, operation, kind, cause).await
 }
 
-/// A claim on this host failed, so the picture was wrong: the round leaves the host alone.
-fn forget(round: &Round<'_>, host: &HostId) {
-    round
-        .hosts
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .retain(|state| state.id != *host);
+/// The best host by the picture, which then counts the instance as there. A refusal stands only if the
+/// hosts have been read for this round.
+async fn choose(
+    round: &Round<'_>,
+    demands: &Demands,
+    row: &instance::Model,
+) -> Result<Result<HostId, Refusal>> {
+    let scheduler = &round.conductor.scheduler;
+    let once = || {
+        scheduler.with(|fleet| {
+            let request = demands.request(fleet, row, round.now);
+            let home = row.host.clone().map(HostId);
+            let at = scheduler.choose(fleet, &request, home.as_ref())?;
+            fleet.charge(at, request.vcpus, request.memory_mib, request.disk_gib);
+            fleet.id(at).cloned().ok_or_else(Refusal::default)
+        })
+    };
+    match once() {
+        Err(_) if !round.read.initialized() => {
+            let conn = round.conductor.store.read();
+            let read = || scheduler.read(conn, round.now);
+            round.read.get_or_try_init(read).await?;
+            Ok(once())
+        }
+        chosen => Ok(chosen),
+    }
 }
 
 async fn wait(round: &Round<'_>, operation: &operation::Model) -> Result<()> {
@@ -116,6 +131,7 @@ async fn claim(
     host: &HostId,
 ) -> Result<()> {
     let (copy, row, host) = (operation.clone(), row.clone(), host.0.clone());
+    let group = round.demands.policy(&row).filter(|_| row.host.is_none());
     let next = round.now.after(command::RESEND);
     let shared = round
         .conductor
@@ -127,6 +143,9 @@ async fn claim(
                 }
                 if row.claimed == 0 {
                     charge(txn, &row, &host).await?;
+                }
+                if let Some((group, policy)) = group {
+                    placement::join(txn, group, policy, &host).await?;
                 }
                 settle(txn, &row, &host, copy.generation).await?;
                 let shared = subscribe(txn, &row, &host).await?;

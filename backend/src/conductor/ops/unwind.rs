@@ -13,7 +13,7 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, 
 use crate::{
     conductor::{
         Conductor,
-        journal::{self, NewOperation, OperationKind, OperationState},
+        journal::{self, Attempt, NewOperation, OperationKind, OperationState},
         release,
     },
     entity::{instance, operation},
@@ -33,6 +33,15 @@ impl Cause {
     /// The host could not do it.
     pub(in crate::conductor) fn failure(text: impl Display) -> Self {
         Cause(StateReason::new("Server.InternalError", text))
+    }
+
+    /// It was tried on these hosts, and that is all there is.
+    pub(in crate::conductor) fn tried(attempts: &[Attempt], then: impl Display) -> Self {
+        let said: Vec<String> = attempts
+            .iter()
+            .map(|attempt| format!("{}: {}", attempt.host, attempt.failure))
+            .collect();
+        Cause::failure(format_args!("{}; {then}", said.join("; ")))
     }
 
     /// It took too long.
@@ -110,7 +119,11 @@ async fn follow(
         OperationKind::Start => start_failed(conn, row, cause).await,
         OperationKind::Stop => {
             let reason = journal::state(operation)?.reason;
-            let state = OperationState { force: true, reason };
+            let state = OperationState {
+                force: true,
+                reason,
+                ..OperationState::default()
+            };
             Ok(Some((OperationKind::Stop, row.generation, state)))
         }
         OperationKind::Reboot => reboot_failed(conn, row).await,
@@ -161,6 +174,7 @@ async fn fail(
     let state = OperationState {
         force: true,
         reason: Some(reason),
+        ..OperationState::default()
     };
     Ok((generation, state))
 }

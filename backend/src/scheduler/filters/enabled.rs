@@ -1,10 +1,22 @@
 //! The operator has not disabled the host.
 
-use super::Filter;
+use super::{Filter, by_host};
+use crate::scheduler::{Fleet, Request};
 
 /// See the module.
-pub const FILTER: Filter = Filter {
-    name: "enabled",
-    passes: |host, _| host.enabled,
-    wants: |_| "is enabled".into(),
-};
+#[derive(Debug)]
+pub struct Enabled;
+
+impl Filter for Enabled {
+    fn name(&self) -> &'static str {
+        "enabled"
+    }
+
+    fn wants(&self, _: &Request) -> String {
+        "is enabled".into()
+    }
+
+    fn sieve(&self, left: &mut Vec<u32>, fleet: &Fleet, _: &Request) {
+        by_host(left, fleet, |_, host| host.enabled);
+    }
+}

@@ -1,9 +1,20 @@
-//! Spreads instances: the more free memory, the better.
+//! Free memory: a positive multiplier spreads instances, a negative one stacks them.
 
-use crate::scheduler::HostState;
+use super::Weigher;
+use crate::scheduler::{HostState, Multipliers, Request};
 
-/// Free memory in MiB.
-#[allow(clippy::cast_precision_loss)] // a weight needs no more than 53 bits
-pub fn weight(host: &HostState) -> f64 {
-    host.free_memory_mib as f64
+/// See the module.
+#[derive(Debug)]
+pub struct Ram;
+
+impl Weigher for Ram {
+    fn multiplier(&self, multipliers: &Multipliers) -> f64 {
+        multipliers.ram
+    }
+
+    #[inline]
+    #[allow(clippy::cast_precision_loss)] // a weight needs no more than 53 bits
+    fn weight(&self, _: u32, host: &HostState, _: &Request) -> f64 {
+        host.free_memory_mib as f64
+    }
 }

@@ -1,0 +1,142 @@
+//! What the scheduler is asked for: an instance with its image, its group and where others are.
+
+use std::collections::{BTreeSet, HashMap};
+
+use cumulet_domain::{
+    Result,
+    account::AccountId,
+    id::{HostId, InstanceId},
+    time::Timestamp,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+
+use crate::{
+    conductor::journal::{self, Hints},
+    entity::{image, instance, operation, placement_group, placement_group_host},
+    scheduler::{Fleet, Group, HostSet, Member, Policy, Request},
+    store::{failed, placement},
+};
+
+/// The rows around the instances of a round that are to be placed.
+#[derive(Debug, Default)]
+pub(super) struct Demands {
+    architectures: HashMap<i64, String>,
+    groups: HashMap<i64, placement_group::Model>,
+    members: HashMap<i64, Vec<placement_group_host::Model>>,
+    /// By instance: where it has been tried, and its hints.
+    states: HashMap<i64, (Vec<HostId>, Hints)>,
+    /// Where the instances are that hints name.
+    named: HashMap<i64, HostId>,
+}
+
+impl Demands {
+    /// Reads what the placement of these instances needs.
+    pub(super) async fn load(
+        conn: &impl ConnectionTrait,
+        rows: &[&instance::Model],
+        operations: &[operation::Model],
+    ) -> Result<Self> {
+        let mut demands = Demands::default();
+        if rows.is_empty() {
+            return Ok(demands);
+        }
+        let images: BTreeSet<i64> = rows.iter().map(|row| row.image).collect();
+        let images = image::Entity::find().filter(image::Column::Id.is_in(images));
+        for row in images.all(conn).await.map_err(failed)? {
+            demands.architectures.insert(row.id, row.architecture);
+        }
+        let groups: BTreeSet<i64> = rows.iter().filter_map(|row| row.placement_group).collect();
+        demands.load_groups(conn, groups).await?;
+        let mut named = BTreeSet::new();
+        for operation in operations {
+            let state = journal::state(operation)?;
+            named.extend(state.hints.different_host.iter().map(|id| id.to_db()));
+            named.extend(state.hints.same_host.iter().map(|id| id.to_db()));
+            let tried = state
+                .tried
+                .into_iter()
+                .map(|attempt| HostId(attempt.host))
+                .collect();
+            demands.states.insert(operation.instance, (tried, state.hints));
+        }
+        if !named.is_empty() {
+            let named = instance::Entity::find().filter(instance::Column::Id.is_in(named));
+            for row in named.all(conn).await.map_err(failed)? {
+                if let Some(host) = row.host {
+                    demands.named.insert(row.id, HostId(host));
+                }
+            }
+        }
+        Ok(demands)
+    }
+
+    async fn load_groups(&mut self, conn: &impl ConnectionTrait, ids: BTreeSet<i64>) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let groups = placement_group::Entity::find().filter(placement_group::Column::Id.is_in(ids.clone()));
+        for row in groups.all(conn).await.map_err(failed)? {
+            self.groups.insert(row.id, row);
+        }
+        let hosts = placement_group_host::Entity::find()
+            .filter(placement_group_host::Column::PlacementGroup.is_in(ids));
+        for row in hosts.all(conn).await.map_err(failed)? {
+            self.members.entry(row.placement_group).or_default().push(row);
+        }
+        Ok(())
+    }
+
+    /// The policy of an instance's group, where it is in one that is still there.
+    pub(super) fn policy(&self, row: &instance::Model) -> Option<(i64, Policy)> {
+        let group = self.groups.get(&row.placement_group?)?;
+        Some((group.id, placement::policy(group, row.partition_number)))
+    }
+
+    /// What an instance needs of a host. One whose disk is on a host already pays for no disk, and has
+    /// its place in its group.
+    pub(super) fn request(&self, fleet: &Fleet, row: &instance::Model, now: Timestamp) -> Request {
+        let request = Request {
+            availability_zone: row.availability_zone.clone(),
+            vcpus: row.vcpus,
+            memory_mib: row.memory_mib,
+            disk_gib: if row.host.is_some() { 0 } else { row.disk_gib },
+            account: AccountId::from_db(row.account).to_string(),
+            architecture: self.architectures.get(&row.image).cloned(),
+            extra_specs: fleet.type_specs(&row.instance_type),
+            ..Request::default()
+        }
+        .at(now);
+        if row.host.is_some() {
+            return request;
+        }
+        let places = |hosts: &mut dyn Iterator<Item = &HostId>| -> HostSet {
+            hosts.filter_map(|host| fleet.at(host)).collect()
+        };
+        let of = |ids: &[InstanceId]| places(&mut ids.iter().filter_map(|id| self.named.get(&id.to_db())));
+        let (tried, hints) = self.states.get(&row.id).cloned().unwrap_or_default();
+        Request {
+            tried: places(&mut tried.iter()),
+            different_host: of(&hints.different_host),
+            same_host: (!hints.same_host.is_empty()).then(|| of(&hints.same_host)),
+            group: self.group(fleet, row),
+            ..request
+        }
+    }
+
+    fn group(&self, fleet: &Fleet, row: &instance::Model) -> Option<Group> {
+        let (id, policy) = self.policy(row)?;
+        let members = self.members.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let at = |row: &placement_group_host::Model| {
+            let member = Member {
+                count: row.members,
+                partition: row.partition_number,
+            };
+            Some((fleet.at(&HostId(row.host.clone()))?, member))
+        };
+        Some(Group {
+            policy,
+            members: members.iter().filter_map(at).collect(),
+            populated: !members.is_empty(),
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! A launch that has failed on a host for good is tried on another one, as often as is configured. It is a
+//! new operation of the next generation, which begins with clearing away what is left on the old host; it
+//! carries what has happened so far.
+
+use cumulet_domain::{Error, Result, id::OperationId};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
+
+use super::{Cause, demand::Demands, give_up};
+use crate::{
+    conductor::{
+        Conductor,
+        journal::{self, Attempt, NewOperation, OperationKind, OperationState},
+    },
+    entity::{instance, operation},
+    store::failed,
+};
+
+/// The launch goes on elsewhere, or ends where there is no other host.
+pub(in crate::conductor) async fn elsewhere(
+    conductor: &Conductor,
+    operation: &operation::Model,
+    failure: String,
+) -> Result<()> {
+    let conn = conductor.store.read();
+    let row = instance::Entity::find_by_id(operation.instance)
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    let Some(row) = row.filter(|row| row.generation == operation.generation) else {
+        return Ok(());
+    };
+    let mut state = journal::state(operation)?;
+    let host = row.host.clone().unwrap_or_default();
+    state.tried.push(Attempt { host, failure });
+    let launch = OperationKind::Launch;
+    if let Some(why) = nowhere(conductor, &row, operation, &state).await? {
+        return give_up(conductor, operation, launch, Cause::tried(&state.tried, why)).await;
+    }
+    tracing::warn!(
+        operation.instance,
+        tried = state.tried.len(),
+        "a launch has failed on its host and is tried on another"
+    );
+    again(conductor, operation.clone(), state).await
+}
+
+/// Why there is no use in trying another host, if there is none.
+async fn nowhere(
+    conductor: &Conductor,
+    row: &instance::Model,
+    operation: &operation::Model,
+    state: &OperationState,
+) -> Result<Option<String>> {
+    let (attempts, scheduler) = (state.tried.len(), &conductor.scheduler);
+    if attempts >= scheduler.settings().max_attempts {
+        return Ok(Some(format!(
+            "it was tried on {attempts} hosts, which is the limit"
+        )));
+    }
+    let (conn, now) = (conductor.store.read(), conductor.clock.now());
+    let tried = serde_json::to_string(state).map_err(|error| Error::internal(&error))?;
+    let operation = operation::Model {
+        state: tried,
+        ..operation.clone()
+    };
+    // It is on no host as far as the next one is concerned.
+    let row = instance::Model {
+        host: None,
+        ..row.clone()
+    };
+    let demands = Demands::load(conn, &[&row], std::slice::from_ref(&operation)).await?;
+    scheduler.look(conn, now).await?;
+    let choose = || {
+        scheduler.with(|fleet| {
+            let request = demands.request(fleet, &row, now);
+            scheduler.choose(fleet, &request, None)
+        })
+    };
+    let mut chosen = choose();
+    if chosen.is_err() {
+        scheduler.read(conn, now).await?;
+        chosen = choose();
+    }
+    Ok(match chosen {
+        Err(refusal) if !refusal.may_pass() => Some(refusal.to_string()),
+        _ => None,
+    })
+}
+
+/// One transaction: the operation ends as failed, and the next one takes its place.
+async fn again(conductor: &Conductor, operation: operation::Model, state: OperationState) -> Result<()> {
+    let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
+    let failure = state.tried.last().map(|attempt| attempt.failure.clone());
+    let write = conductor.store.write(move |txn| {
+        Box::pin(async move {
+            if !journal::finish(txn, operation.id, failure, now).await? {
+                return Ok(());
+            }
+            let row = instance::Entity::find_by_id(operation.instance)
+                .one(txn)
+                .await
+                .map_err(failed)?;
+            let Some(row) = row.filter(|row| row.generation == operation.generation) else {
+                return Ok(());
+            };
+            let (account, instance, generation) = (row.account, row.id, row.generation + 1);
+            let mut change = row.into_active_model();
+            change.generation = Set(generation);
+            change.update(txn).await.map_err(failed)?;
+            let new = NewOperation {
+                id,
+                kind: OperationKind::Launch,
+                account,
+                instance,
+                generation,
+                state,
+                now,
+            };
+            journal::enqueue(txn, new).await.map(drop)
+        })
+    });
+    write.await?;
+    conductor.wake.now();
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Where members of a placement group are.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "placement_group_hosts")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub placement_group: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub slot: String,
+    pub host: String,
+    pub partition_number: i64,
+    pub members: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
