@@ -19,7 +19,7 @@ use cumulet_backend::{
     bootstrap::{FirstStart, Plan, bootstrap},
     conductor::{Conductor, Settings, Wake},
     retention::{Keep, Retention},
-    store::{Options, connect, settings},
+    store::{connect, settings},
 };
 use cumulet_bus::LocalBus;
 use cumulet_domain::time::{Clock, SystemClock};
@@ -53,13 +53,10 @@ pub(crate) struct Assembled {
 /// Opens everything that is on disk, makes what the first start makes, and wires the roles.
 pub(crate) async fn assemble(state: &StateDir, config: &Config, endpoint: String) -> Result<Assembled> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = Options {
-        path: state.database(),
-        readers: 4,
-    };
+    let options = state.options(config, 4)?;
     let store = connect(&options)
         .await
-        .with_context(|| format!("the database {}", options.path.display()))?;
+        .with_context(|| format!("the database {}", options.location))?;
     let sealer = Arc::new(state.sealer(true)?);
     let parts = Parts::new(store.clone(), clock.clone(), SharedRng::system(), sealer);
     let zone = config.text("availability_zone").to_owned();

@@ -5,11 +5,12 @@ mod m0002_catalogue;
 mod m0003_networks;
 mod m0004_instances;
 mod m0005_operations;
+mod m0008_commits;
 mod portable;
 
 use sea_orm_migration::prelude::*;
 
-pub use sea_orm_migration::MigratorTrait;
+pub use sea_orm_migration::{MigrationStatus, MigratorTrait};
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -23,14 +24,16 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_networks::Migration),
             Box::new(m0004_instances::Migration),
             Box::new(m0005_operations::Migration),
+            Box::new(m0008_commits::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()
     }
 }
 
-/// A migration that is done as a whole, with the note that it is done, or not at all. (Only PostgreSQL's
-/// are by themselves: a program that was killed in the middle of one would never start again.)
+/// A migration that is done as a whole, with the note that it is done, or not at all: a program that was
+/// killed in the middle of one would never start again. (MariaDB and MySQL can't: there each change is one
+/// that does nothing where it has been made, see `portable`.)
 struct Whole(Box<dyn MigrationTrait>);
 
 impl MigrationName for Whole {

@@ -38,9 +38,6 @@ pub(crate) struct Up {
     /// What runs instances: libvirt, or fake, which simulates.
     #[arg(long)]
     driver: Option<String>,
-    /// A TOML file; `cumulet config` lists its keys.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// The tiny image's file, registered at the first start.
     #[arg(long, env = "CUMULET_TINY_IMAGE", value_name = "FILE")]
     tiny_image: Option<PathBuf>,
@@ -50,7 +47,7 @@ impl Up {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         telemetry::start();
         let given = [("listen", self.listen.clone()), ("driver", self.driver.clone())];
-        let config = Config::load(self.config.as_deref(), &given)?;
+        let config = self.place.config(&given)?;
         let state = self.place.create()?;
         let _lock = state.lock()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
