@@ -143,8 +143,14 @@ impl Server {
             return End::Again(doom);
         }
         if result.is_err() || !keep {
+            let raced = matches!(result, Err(Error::Internal(_))) && session.found_taken().await;
             commit::undo(&session).await;
-            return End::Done(result);
+            // A key was found taken that the work had not found there when it looked: somebody else has
+            // committed it in between. When it looks again it finds it.
+            return match result {
+                Err(Error::Internal(text)) if raced => End::Again(Failure::kind(text)),
+                result => End::Done(result),
+            };
         }
         if session.is_refused().await {
             commit::undo(&session).await;

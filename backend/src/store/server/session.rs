@@ -48,6 +48,8 @@ struct State {
     /// At which depth a statement has failed, after which PostgreSQL refuses everything up to the end of that
     /// savepoint, and takes a commit for a rollback.
     refused: Option<usize>,
+    /// A unique key was found taken.
+    taken: bool,
 }
 
 impl Session {
@@ -59,6 +61,7 @@ impl Session {
                 depth: 0,
                 doom: None,
                 refused: None,
+                taken: false,
             }),
             dropped: AtomicUsize::new(0),
         })
@@ -72,6 +75,11 @@ impl Session {
     /// Whether a statement's failure stands that makes a commit impossible.
     pub(super) async fn is_refused(&self) -> bool {
         self.settled().await.refused.is_some()
+    }
+
+    /// Whether a unique key was found taken.
+    pub(super) async fn found_taken(&self) -> bool {
+        self.settled().await.taken
     }
 
     /// Runs statements without values, outside of what sea-orm knows.
@@ -107,6 +115,7 @@ impl State {
         if let Err(failure) = &done {
             match failure.fault {
                 Fault::Statement => {
+                    self.taken |= failure.is_taken();
                     if self.depth > 0 && self.conn.as_ref().is_some_and(Conn::is_postgres) {
                         self.refused.get_or_insert(self.depth);
                     }
