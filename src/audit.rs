@@ -17,7 +17,7 @@ use anyhow::Result;
 use cumulet_backend::{
     api::Parts,
     bootstrap,
-    store::{Options, settings, snapshots},
+    store::{settings, snapshots},
 };
 use serde::Serialize;
 
@@ -54,10 +54,7 @@ pub(crate) async fn run(state: &StateDir, parts: &Parts, config: Config, given: 
     let first = bootstrap::existing(parts.store.read()).await?;
     let first = first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet"))?;
     let simulated = config.text("driver") == "fake";
-    let options = Options {
-        path: state.database(),
-        readers: 1,
-    };
+    let options = state.options(&config, 1)?;
     let database = snapshots(&options).await?;
     let (began, mut doubts) = (Instant::now(), Doubts::default());
     loop {

@@ -53,6 +53,11 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "The API's address as clients write it, a host and a port; empty: `listen`.",
     ),
+    key(
+        "database",
+        "",
+        "The database server's URL, `postgres://…` or `mysql://…`; empty: SQLite in the state directory.",
+    ),
     key("region", "us-east-1", "The region's name."),
     key(
         "availability_zone",

@@ -1,7 +1,7 @@
 //! The state directory: everything that a cloud keeps on disk.
 //!
 //! ```text
-//! cumulet.db        the database (SQLite, WAL)
+//! cumulet.db        the database (SQLite, WAL), where no server is configured
 //! master.key        seals every secret in the database; mode 0600
 //! images/SHA256     imported images, named by content
 //! hosts/NAME/       one folder for each host of this process: image cache, disks, consoles
@@ -19,10 +19,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use cumulet_backend::store::{Location, Options};
 use cumulet_certs::{MasterKey, Sealer};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::roles::{Role, Roles};
+use crate::{
+    config::Config,
+    roles::{Role, Roles},
+};
 
 /// A cloud's state directory.
 #[derive(Clone, Debug)]
@@ -35,9 +39,16 @@ impl StateDir {
         let context = || format!("the state directory {}", path.display());
         fs::create_dir_all(path).with_context(context)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o711)).with_context(context)?;
-        let state = Self::open(path)?;
-        state.close_database()?;
-        Ok(state)
+        Self::open(path)
+    }
+
+    /// How the database is opened: the configuration's server, or the file here.
+    pub(crate) fn options(&self, config: &Config, readers: u32) -> Result<Options> {
+        let location = Location::parse(config.text("database"), self.database())?;
+        if location.is_local() {
+            self.close_database()?;
+        }
+        Ok(Options { location, readers })
     }
 
     /// Others may pass through the directory, so the database itself has to keep them out. SQLite gives
@@ -123,6 +134,8 @@ mod tests {
     fn one_cloud_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(&dir.path().join("state")).unwrap();
+        let config = Config::load(None, &[]).unwrap();
+        state.options(&config, 1).unwrap();
         let mode = fs::metadata(state.database()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let roles = |text: &str| text.parse::<Roles>().unwrap();

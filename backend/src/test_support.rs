@@ -21,7 +21,7 @@ use crate::{
     conductor::Wake,
     entity::{account, host, instance},
     retention::Retention,
-    store::{Options, connect},
+    store::{connect, scratch::Scratch},
 };
 
 /// The zone of the test cloud.
@@ -37,7 +37,7 @@ pub(crate) struct Rig {
     pub(crate) stranger: Principal,
     /// A public image of the first account.
     pub(crate) image: ImageId,
-    _dir: tempfile::TempDir,
+    pub(crate) database: Scratch,
 }
 
 /// A new cloud.
@@ -47,7 +47,7 @@ pub(crate) async fn cloud() -> Rig {
 
 /// A new cloud with this pool of public addresses.
 pub(crate) async fn with_pool(pool: &str) -> Rig {
-    let (dir, parts, clock) = parts().await;
+    let (database, parts, clock) = parts().await;
     let zones = vec![ZONE.to_owned()];
     let plan = Plan {
         availability_zones: zones.clone(),
@@ -76,19 +76,18 @@ pub(crate) async fn with_pool(pool: &str) -> Rig {
         who: principal(first.account, Role::Administrator),
         stranger: principal(AccountId::from_db(other.id), Role::Administrator),
         image,
-        _dir: dir,
+        database,
     }
 }
 
 /// The parts of a cloud that has not been started yet.
-pub(crate) async fn parts() -> (tempfile::TempDir, Parts, Arc<ManualClock>) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("cloud.db");
-    let store = connect(&Options { path, readers: 4 }).await.unwrap();
+pub(crate) async fn parts() -> (Scratch, Parts, Arc<ManualClock>) {
+    let database = Scratch::new().await;
+    let store = connect(&database.options(4)).await.unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(1_767_323_045_000)));
     let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([7; 32])));
     let parts = Parts::new(store, clock.clone(), SharedRng::seeded(1), sealer);
-    (dir, parts, clock)
+    (database, parts, clock)
 }
 
 /// Somebody of an account.

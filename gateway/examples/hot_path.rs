@@ -160,7 +160,7 @@ impl Signed {
 
 /// A cloud without instances, and its first access key.
 async fn empty(path: std::path::PathBuf) -> Result<(Cloud, String)> {
-    let store = connect(&Options { path, readers: 2 }).await?;
+    let store = connect(&Options::file(path, 2)).await?;
     let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([3; 32])));
     let clock = Arc::new(ManualClock::new(NOW));
     let parts = Parts::new(store, clock, SharedRng::seeded(7), sealer);

@@ -7,11 +7,12 @@ mod m0004_instances;
 mod m0005_operations;
 mod m0006_scheduling;
 mod m0007_tunnels;
+mod m0008_commits;
 mod portable;
 
 use sea_orm_migration::prelude::*;
 
-pub use sea_orm_migration::MigratorTrait;
+pub use sea_orm_migration::{MigrationStatus, MigratorTrait};
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -27,14 +28,16 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_operations::Migration),
             Box::new(m0006_scheduling::Migration),
             Box::new(m0007_tunnels::Migration),
+            Box::new(m0008_commits::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()
     }
 }
 
-/// A migration that is done as a whole, with the note that it is done, or not at all. (Only PostgreSQL's
-/// are by themselves: a program that was killed in the middle of one would never start again.)
+/// A migration that is done as a whole, with the note that it is done, or not at all: a program that was
+/// killed in the middle of one would never start again. (MariaDB and MySQL can't: there each change is one
+/// that does nothing where it has been made, see `portable`.)
 struct Whole(Box<dyn MigrationTrait>);
 
 impl MigrationName for Whole {

@@ -50,7 +50,7 @@ impl MigrationTrait for Migration {
             big("resource"),
             name("kind"),
             name("key"),
-            name("value"),
+            text("value"),
             big("account"),
         ];
         table(m, "tags", tags, &["resource", "kind", "key"]).await?;

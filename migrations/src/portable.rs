@@ -1,8 +1,13 @@
 //! The subset of SQL that SQLite, PostgreSQL, MySQL and MariaDB share, as columns. Ids, times and
 //! addresses are BIGINT made in the program; booleans are BIGINT 0 or 1 (no driver differs on that);
-//! JSON is text and never queried; names that are keys are VARCHAR, at most 255.
+//! JSON is text and never queried; names that are keys are VARCHAR, at most 255. Texts are compared byte by
+//! byte everywhere. MariaDB and MySQL commit with every change of the schema, so that one which a killed
+//! program has made already is found and left alone.
 
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{DbBackend, Statement},
+};
 
 /// A name of a table or a column.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +56,16 @@ pub(crate) async fn table(
     columns: Vec<ColumnDef>,
     key: &[&'static str],
 ) -> Result<(), DbErr> {
-    let mut create = Table::create().table(Name(table)).take();
+    let backend = manager.get_database_backend();
+    let mut create = Table::create().table(Name(table)).if_not_exists().take();
+    if backend == DbBackend::MySql {
+        create
+            .engine("InnoDB")
+            .character_set("utf8mb4")
+            .collate(collation(manager).await?);
+    }
     for column in columns {
-        create.col(column);
+        create.col(suited(column, backend));
     }
     let mut primary = Index::create();
     for column in key {
@@ -64,15 +76,57 @@ pub(crate) async fn table(
         .await
 }
 
-/// Adds columns to a table, one a statement, since SQLite takes no more. What is added may be absent: the
-/// rows that are there have nothing to put into it.
+/// A column as this database wants it.
+fn suited(mut column: ColumnDef, backend: DbBackend) -> ColumnDef {
+    let text = matches!(column.get_column_type(), Some(ColumnType::Text));
+    let name = matches!(column.get_column_type(), Some(ColumnType::String(_)));
+    if backend == DbBackend::MySql && text {
+        // TEXT ends at 64 KiB.
+        column.custom(Name("mediumtext"));
+    }
+    if backend == DbBackend::Postgres && (text || name) {
+        column.extra("COLLATE \"C\"");
+    }
+    column
+}
+
+/// The collation that compares bytes and nothing else (`utf8mb4_bin` takes "a" and "a " for the same key).
+async fn collation(manager: &SchemaManager<'_>) -> Result<&'static str, DbErr> {
+    let sql = "SELECT COUNT(*) AS found FROM information_schema.COLLATIONS WHERE COLLATION_NAME = ?";
+    Ok(if count(manager, sql, &["utf8mb4_nopad_bin"]).await? > 0 {
+        "utf8mb4_nopad_bin"
+    } else {
+        "utf8mb4_0900_bin"
+    })
+}
+
+async fn count(manager: &SchemaManager<'_>, sql: &str, values: &[&str]) -> Result<i64, DbErr> {
+    let values = values.iter().map(|value| Value::from(*value));
+    let ask = Statement::from_sql_and_values(manager.get_database_backend(), sql, values);
+    match manager.get_connection().query_one_raw(ask).await? {
+        Some(row) => row.try_get("", "found"),
+        None => Ok(0),
+    }
+}
+
+/// Adds columns to a table, those that it does not have yet, one a statement, since SQLite takes no more.
+/// What is added may be absent: the rows that are there have nothing to put into it.
 pub(crate) async fn add_columns(
     manager: &SchemaManager<'_>,
     table: &'static str,
     columns: Vec<ColumnDef>,
 ) -> Result<(), DbErr> {
+    let backend = manager.get_database_backend();
     for column in columns {
-        let alter = Table::alter().table(Name(table)).add_column(column).take();
+        if backend == DbBackend::MySql {
+            let sql = "SELECT COUNT(*) AS found FROM information_schema.COLUMNS \
+                       WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND COLUMN_NAME = ?";
+            if count(manager, sql, &[table, &column.get_column_name()]).await? > 0 {
+                continue;
+            }
+        }
+        let mut alter = Table::alter();
+        alter.table(Name(table)).add_column(suited(column, backend));
         manager.alter_table(alter).await?;
     }
     Ok(())
@@ -85,10 +139,16 @@ pub(crate) async fn index(
     columns: &[&'static str],
     unique: bool,
 ) -> Result<(), DbErr> {
+    let name = format!("{table}__{}", columns.join("__"));
+    if manager.get_database_backend() == DbBackend::MySql {
+        let sql = "SELECT COUNT(*) AS found FROM information_schema.STATISTICS \
+                   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND INDEX_NAME = ?";
+        if count(manager, sql, &[table, &name]).await? > 0 {
+            return Ok(());
+        }
+    }
     let mut create = Index::create();
-    create
-        .name(format!("{table}__{}", columns.join("__")))
-        .table(Name(table));
+    create.name(name).table(Name(table));
     for column in columns {
         create.col(Name(column));
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Place;
-use crate::{audit, config::Config, telemetry::say};
+use crate::{audit, telemetry::say};
 
 /// See the module.
 #[derive(Args, Debug)]
@@ -29,8 +29,8 @@ impl Audit {
             .enable_all()
             .build()?;
         let report = runtime.block_on(async {
-            let parts = super::operator::parts(&state).await?;
-            let config = Config::load(None, &[("driver", self.driver.clone())])?;
+            let config = self.place.config(&[("driver", self.driver.clone())])?;
+            let parts = super::operator::parts(&state, &config).await?;
             audit::run(&state, &parts, config, self.driver.is_some()).await
         })?;
         if self.json {

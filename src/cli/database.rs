@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use cumulet_backend::store::{Options, connect, schema};
+use cumulet_backend::store::{connect, schema};
 
 use super::Place;
 use crate::telemetry::say;
@@ -26,10 +26,7 @@ impl Db {
         let place = match self {
             Db::Migrate(place) | Db::Status(place) => place,
         };
-        let options = Options {
-            path: place.open()?.database(),
-            readers: 1,
-        };
+        let options = place.open()?.options(&place.config(&[])?, 1)?;
         runtime.block_on(async {
             if let Db::Migrate(_) = self {
                 drop(connect(&options).await?);

@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::state::StateDir;
+use crate::{config::Config, state::StateDir};
 
 /// An EC2-compatible cloud: real virtual machines behind the AWS API.
 #[derive(Debug, Parser)]
@@ -36,12 +36,20 @@ pub(crate) struct Place {
         value_name = "DIR"
     )]
     state_dir: PathBuf,
+    /// A TOML file; `cumulet config` lists its keys.
+    #[arg(long, env = "CUMULET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl Place {
     /// The directory of a cloud that was started before.
     pub(crate) fn open(&self) -> Result<StateDir> {
         StateDir::open(&self.state_dir)
+    }
+
+    /// The configuration: the file's, the environment's, and what the command line gives.
+    pub(crate) fn config(&self, given: &[(&'static str, Option<String>)]) -> Result<Config> {
+        Config::load(self.config.as_deref(), given)
     }
 
     /// The directory, made if it is not there.

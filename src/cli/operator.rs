@@ -5,27 +5,25 @@ use std::{future::Future, process::ExitCode, sync::Arc};
 use anyhow::{Context, Result};
 use cumulet_backend::{
     api::{Parts, SharedRng},
-    store::{Options, connect},
+    store::connect,
 };
 use cumulet_domain::time::SystemClock;
 
 use super::Place;
-use crate::state::StateDir;
+use crate::{config::Config, state::StateDir};
 
 /// The parts of a cloud that was started before.
-pub(super) async fn parts(state: &StateDir) -> Result<Parts> {
+pub(super) async fn parts(state: &StateDir, config: &Config) -> Result<Parts> {
     anyhow::ensure!(
-        state.database().exists(),
+        !config.text("database").is_empty() || state.database().exists(),
         "there is no cloud in {}; `cumulet up` makes one",
         state.path().display()
     );
     let sealer = state.sealer(false)?;
-    let store = connect(&Options {
-        path: state.database(),
-        readers: 1,
-    })
-    .await
-    .context("the database")?;
+    let options = state.options(config, 1)?;
+    let store = connect(&options)
+        .await
+        .with_context(|| format!("the database {}", options.location))?;
     Ok(Parts::new(
         store,
         Arc::new(SystemClock),
@@ -40,12 +38,12 @@ where
     W: FnOnce(StateDir, Parts) -> F,
     F: Future<Output = Result<()>>,
 {
-    let state = place.open()?;
+    let (state, config) = (place.open()?, place.config(&[])?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let parts = parts(&state).await?;
+        let parts = parts(&state, &config).await?;
         work(state, parts).await
     })?;
     Ok(ExitCode::SUCCESS)

@@ -42,9 +42,6 @@ pub(crate) struct Up {
     /// What runs instances: libvirt, or fake, which simulates.
     #[arg(long)]
     driver: Option<String>,
-    /// A TOML file; `cumulet config` lists its keys.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// The tiny image's file, registered at the first start.
     #[arg(long, env = "CUMULET_TINY_IMAGE", value_name = "FILE")]
     tiny_image: Option<PathBuf>,
@@ -58,7 +55,7 @@ impl Up {
             ("driver", self.driver.clone()),
             ("roles", self.role.clone()),
         ];
-        let config = Config::load(self.config.as_deref(), &given)?;
+        let config = self.place.config(&given)?;
         let roles: Roles = config.get("roles")?;
         roles.check(&config)?;
         let state = self.place.create()?;

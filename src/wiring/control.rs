@@ -8,7 +8,7 @@ use cumulet_backend::{
     bootstrap::{FirstStart, Plan, bootstrap},
     conductor::{Conductor, Duties, Settings, Wake},
     retention::{Keep, Retention},
-    store::{Options, connect, settings},
+    store::{connect, settings},
 };
 use cumulet_bus::Bus;
 use cumulet_domain::time::Clock;
@@ -36,13 +36,10 @@ pub(super) async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
 ) -> Result<(Parts, FirstStart)> {
-    let options = Options {
-        path: state.database(),
-        readers: 4,
-    };
+    let options = state.options(config, 4)?;
     let store = connect(&options)
         .await
-        .with_context(|| format!("the database {}", options.path.display()))?;
+        .with_context(|| format!("the database {}", options.location))?;
     let sealer = Arc::new(state.sealer(true)?);
     let parts = Parts::new(store, clock, SharedRng::system(), sealer);
     let plan = Plan {

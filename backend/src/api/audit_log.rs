@@ -128,18 +128,23 @@ struct NoteState {
     /// What is still to be written.
     entry: Option<AuditEntry>,
     made: Vec<String>,
+    /// The entry once more, should its transaction be undone and run again.
+    spare: Option<AuditEntry>,
 }
 
 impl Note {
     /// A note of an entry that says how the call ends if it ends well.
     pub fn new(cloud: &Cloud, entry: AuditEntry) -> Self {
         let request_id = entry.request_id.clone();
-        let (entry, made) = (Some(entry), Vec::new());
         Note {
             rng: cloud.rng.clone(),
             now: cloud.now(),
             request_id,
-            state: Mutex::new(NoteState { entry, made }),
+            state: Mutex::new(NoteState {
+                entry: Some(entry),
+                made: Vec::new(),
+                spare: None,
+            }),
         }
     }
 
@@ -178,6 +183,19 @@ impl Companion for Note {
                 None => Ok(()),
             }
         })
+    }
+
+    fn begun(&self) {
+        let mut state = self.state();
+        state.spare = state.entry.clone();
+    }
+
+    fn undone(&self) {
+        let mut state = self.state();
+        state.made.clear();
+        if state.spare.is_some() {
+            state.entry = state.spare.take();
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     bootstrap::{Plan, bootstrap},
     entity::{account, host, interface, operation},
     retention::Retention,
-    store::{Options, connect},
+    store::{connect, scratch::Scratch},
 };
 
 /// How long something that must happen may take.
@@ -44,7 +44,7 @@ struct Rig {
     bus: Arc<LocalBus>,
     mailbox: HostMailbox,
     _stop: watch::Sender<bool>,
-    _dir: tempfile::TempDir,
+    _database: Scratch,
 }
 
 fn this_host() -> HostId {
@@ -57,13 +57,8 @@ impl Rig {
     }
 
     async fn with_vcpus(vcpus: u32) -> Rig {
-        let dir = tempfile::tempdir().unwrap();
-        let store = connect(&Options {
-            path: dir.path().join("db"),
-            readers: 2,
-        })
-        .await
-        .unwrap();
+        let database = Scratch::new().await;
+        let store = connect(&database.options(2)).await.unwrap();
         let rng = SharedRng::seeded(7);
         let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([3; 32])));
         let clock = Arc::new(SystemClock);
@@ -124,7 +119,7 @@ impl Rig {
             bus,
             mailbox,
             _stop: stop,
-            _dir: dir,
+            _database: database,
         };
         rig.heartbeat(vcpus).await;
         rig

@@ -1,24 +1,35 @@
 //! Opens the database, and brings its schema up to date.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use cumulet_domain::Result;
 use cumulet_migrations::{Migrator, MigratorTrait};
 use sea_orm::{Database, DatabaseConnection, DbBackend, ProxyDatabaseTrait};
 
 use super::{
-    Store, failed,
+    Location, Store, Writer, failed, newer,
+    server::{self, Server},
     sqlite::{Readers, Savepoints, WriteConnection},
-    writer::Writer,
+    writer,
 };
 
 /// Where the database is and how it is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The SQLite file; made if it is not there.
-    pub path: PathBuf,
-    /// Connections for reads.
+    /// Where it is.
+    pub location: Location,
+    /// Connections for reads; on a server, as many again for transactions.
     pub readers: u32,
+}
+
+impl Options {
+    /// For a SQLite file.
+    pub fn file(path: impl Into<std::path::PathBuf>, readers: u32) -> Self {
+        Options {
+            location: Location::Sqlite(path.into()),
+            readers,
+        }
+    }
 }
 
 /// Opens the database, bringing its schema up to date first.
@@ -26,21 +37,35 @@ pub struct Options {
 /// # Errors
 /// When it can't be opened, or its schema can't be migrated (it is newer than this program).
 pub async fn connect(options: &Options) -> Result<Store> {
-    let connection = Arc::new(WriteConnection::open(&options.path)?);
-    let savepoints = proxy(Savepoints(connection.clone())).await?;
-    migrate(&connection, &savepoints).await?;
+    let (reader, writer) = match &options.location {
+        Location::Sqlite(path) => file(path, options.readers).await?,
+        location => {
+            server::migrate(location).await?;
+            let (server, reader) = Server::open(location, options.readers).await?;
+            (reader, Writer::Server(Arc::new(server)))
+        }
+    };
     Ok(Store {
-        reader: proxy(Readers::open(&options.path, options.readers)?).await?,
-        writer: Arc::new(Writer::start(connection, savepoints)?),
+        reader,
+        writer,
         keep: true,
         companion: None,
     })
 }
 
+async fn file(path: &Path, readers: u32) -> Result<(DatabaseConnection, Writer)> {
+    let connection = Arc::new(WriteConnection::open(path)?);
+    let savepoints = proxy(Savepoints(connection.clone())).await?;
+    migrate(&connection, &savepoints).await?;
+    let reader = proxy(Readers::open(path, readers)?).await?;
+    let writer = writer::Writer::start(connection, savepoints)?;
+    Ok((reader, Writer::Sqlite(Arc::new(writer))))
+}
+
 /// All that are pending, or none of them.
 async fn migrate(connection: &WriteConnection, savepoints: &DatabaseConnection) -> Result<()> {
     connection.begin()?;
-    let done = Migrator::up(savepoints, None).await.map_err(failed);
+    let done = Migrator::up(savepoints, None).await.map_err(newer);
     match done.and_then(|()| connection.intact()) {
         Ok(()) => connection.commit(),
         Err(error) => {
@@ -64,7 +89,10 @@ async fn proxy(database: impl ProxyDatabaseTrait + 'static) -> Result<DatabaseCo
 /// # Errors
 /// When the database can't be opened.
 pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
-    proxy(Savepoints(Arc::new(WriteConnection::open(&options.path)?))).await
+    match &options.location {
+        Location::Sqlite(path) => proxy(Savepoints(Arc::new(WriteConnection::open(path)?))).await,
+        location => server::snapshots(location).await,
+    }
 }
 
 /// The migrations, oldest first, and whether each has been applied.
@@ -72,19 +100,11 @@ pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
 /// # Errors
 /// When the database can't be opened.
 pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
-    let connection = Arc::new(WriteConnection::open(&options.path)?);
-    let connection = proxy(Savepoints(connection)).await?;
-    let pending = Migrator::get_pending_migrations(&connection)
-        .await
-        .map_err(failed)?;
-    let applied = Migrator::get_applied_migrations(&connection)
-        .await
-        .map_err(failed)?;
-    let applied = applied
-        .iter()
-        .map(|migration| (migration.name().to_owned(), true));
-    let pending = pending
-        .iter()
-        .map(|migration| (migration.name().to_owned(), false));
-    Ok(applied.chain(pending).collect())
+    match &options.location {
+        Location::Sqlite(path) => {
+            let connection = proxy(Savepoints(Arc::new(WriteConnection::open(path)?))).await?;
+            server::listed(&connection).await.map_err(newer)
+        }
+        location => server::schema(location).await,
+    }
 }

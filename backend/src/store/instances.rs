@@ -134,7 +134,7 @@ pub async fn bump_metadata(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()
             .iter()
             .map(|id| metadata_push::ActiveModel { instance: Set(*id) });
         let there = OnConflict::column(metadata_push::Column::Instance)
-            .do_nothing()
+            .do_nothing_on([metadata_push::Column::Instance])
             .to_owned();
         let insert = metadata_push::Entity::insert_many(pushes).on_conflict(there);
         insert.exec_without_returning(txn).await.map_err(failed)?;

@@ -6,8 +6,13 @@ mod connect;
 pub mod fixed;
 pub mod groups;
 pub mod instances;
+mod location;
 pub mod networks;
 pub mod placement;
+#[cfg(any(test, feature = "scratch"))]
+#[allow(clippy::unwrap_used, clippy::print_stderr, clippy::panic, clippy::unreachable)] // for tests alone
+pub mod scratch;
+mod server;
 pub mod settings;
 mod sqlite;
 pub mod tags;
@@ -18,24 +23,44 @@ use std::sync::Arc;
 
 use cumulet_domain::{Error, Result, account::AccountId};
 use futures::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, Select, SqlErr};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, RuntimeErr, Select,
+};
 
 pub use connect::{Options, connect, schema, snapshots};
+pub use location::Location;
+pub use server::Counters;
 pub use versions::Touches;
+
+/// What a statement's error begins with when a unique key is taken.
+const TAKEN: &str = "a unique key is taken: ";
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     reader: DatabaseConnection,
-    writer: Arc<writer::Writer>,
+    writer: Writer,
     keep: bool,
     companion: Option<Arc<dyn Companion>>,
+}
+
+/// Who runs transactions.
+#[derive(Clone, Debug)]
+enum Writer {
+    Sqlite(Arc<writer::Writer>),
+    Server(Arc<server::Server>),
 }
 
 /// Something that goes into the transaction of whatever is written through a handle.
 pub trait Companion: std::fmt::Debug + Send + Sync {
     /// Writes it, after the work itself has succeeded and in the same transaction.
     fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>>;
+
+    /// Hears that a transaction begins which may have to be run again.
+    fn begun(&self) {}
+
+    /// Hears that such a transaction was undone; it may begin again.
+    fn undone(&self) {}
 }
 
 impl Store {
@@ -45,11 +70,24 @@ impl Store {
     }
 
     /// A number for those who keep what they have read of an account's instances: as long as it is the one
-    /// from before the read, a new read would find the same, but for what time does. Other processes (the
-    /// operator's commands) are not counted: of what they write, only that the image of ended instances
-    /// has been deleted is shown with an instance.
+    /// from before the read, a new read would find the same, but for what time does. With SQLite other
+    /// processes (the operator's commands) are not counted: of what they write, only that the image of ended
+    /// instances has been deleted is shown with an instance. A server is written to by many processes: each
+    /// call answers another number, and nothing that was read is taken for what is there now.
     pub fn version(&self, account: AccountId) -> u64 {
-        self.writer.versions().of(account)
+        match &self.writer {
+            Writer::Sqlite(writer) => writer.versions().of(account),
+            Writer::Server(server) => server.version(),
+        }
+    }
+
+    /// What has happened to transactions since the program started. With SQLite, nothing: there they run one
+    /// after the other.
+    pub fn counters(&self) -> Counters {
+        match &self.writer {
+            Writer::Sqlite(_) => Counters::default(),
+            Writer::Server(server) => server.counters(),
+        }
     }
 
     /// A handle whose transactions run in full and are then undone, successful or not: what DryRun
@@ -72,14 +110,15 @@ impl Store {
 
     /// Runs `work` in a transaction and commits it durably before it returns. When `work` fails nothing
     /// of it remains. Transactions that come together may share one commit, so `work` should be short
-    /// and wait for nothing but the database.
+    /// and wait for nothing but the database. On a server, where others write at the same time, it may be run
+    /// several times; of what it does outside of the transaction nothing may count but the last time.
     ///
     /// # Errors
     /// What `work` answers, or `Unavailable` when the commit's outcome is not success.
     pub async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
     {
         self.write_touching(Touches::Everything, work).await
     }
@@ -92,12 +131,16 @@ impl Store {
     pub async fn write_touching<T, F>(&self, touches: Touches, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
     {
-        let Some(companion) = self.companion.clone() else {
-            return self.writer.run(self.keep, touches, work).await;
+        let writer = match &self.writer {
+            Writer::Sqlite(writer) => writer,
+            Writer::Server(server) => return server.run(self.keep, self.companion.clone(), work).await,
         };
-        let both = self.writer.run(self.keep, touches, move |txn| {
+        let Some(companion) = self.companion.clone() else {
+            return writer.run(self.keep, touches, work).await;
+        };
+        let both = writer.run(self.keep, touches, move |txn| {
             Box::pin(async move {
                 let value = work(txn).await?;
                 companion.write(txn).await?;
@@ -117,9 +160,23 @@ pub fn failed(error: DbErr) -> Error {
     }
 }
 
+/// An error of the migrations.
+#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
+fn newer(error: DbErr) -> Error {
+    match &error {
+        DbErr::Custom(text) if text.contains("has been applied but its file is missing") => {
+            Error::Unavailable(format!(
+                "the database's schema is newer than this program: {text}"
+            ))
+        }
+        _ => failed(error),
+    }
+}
+
 /// Whether a statement failed because a unique key is taken.
 pub fn is_taken(error: &DbErr) -> bool {
-    sqlite::is_taken(error) || matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    matches!(error, DbErr::Exec(RuntimeErr::Internal(text)) | DbErr::Query(RuntimeErr::Internal(text))
+        if text.starts_with(TAKEN))
 }
 
 /// The one column that a query selects, of every row. (`into_tuple`, which says the same, is disallowed

@@ -26,8 +26,7 @@ use sea_orm::{
     DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, RuntimeErr, Statement, Value, sea_query::Values,
 };
 
-/// What a statement's error begins with when a unique key is taken.
-const TAKEN: &str = "a unique key is taken: ";
+use super::TAKEN;
 
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 512;
@@ -80,12 +79,6 @@ fn unavailable(error: rusqlite::Error) -> Error {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing here panics between two halves of a change: transactions are SQLite's own.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether an error says that a unique key is taken.
-pub(super) fn is_taken(error: &DbErr) -> bool {
-    matches!(error, DbErr::Exec(RuntimeErr::Internal(text)) | DbErr::Query(RuntimeErr::Internal(text))
-        if text.starts_with(TAKEN))
 }
 
 /// Connections for reads. Whoever asks takes the first that is free.

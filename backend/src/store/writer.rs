@@ -184,12 +184,9 @@ mod tests {
     };
 
     async fn store(dir: &tempfile::TempDir) -> Store {
-        connect(&Options {
-            path: dir.path().join("test.db"),
-            readers: 2,
-        })
-        .await
-        .unwrap()
+        connect(&Options::file(dir.path().join("test.db"), 2))
+            .await
+            .unwrap()
     }
 
     async fn put(store: &Store, name: String, fail: bool) -> Result<()> {

@@ -17,7 +17,7 @@ use cumulet_backend::{
     conductor::Wake,
     entity::host,
     retention::Retention,
-    store::{Options, connect},
+    store::{connect, scratch::Scratch},
 };
 use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
@@ -43,20 +43,17 @@ pub(crate) struct World {
     pub(crate) access_key_id: String,
     pub(crate) secret: String,
     pub(crate) image: String,
-    _dir: tempfile::TempDir,
+    _database: Scratch,
 }
 
 impl World {
     pub(crate) async fn new() -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            path: dir.path().join("cumulet.db"),
-            readers: 2,
-        };
+        let database = Scratch::new().await;
+        let store = connect(&database.options(2)).await.unwrap();
         let rng = SharedRng::seeded(7);
         let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([3; 32])));
         let clock = Arc::new(ManualClock::new(NOW));
-        let parts = Parts::new(connect(&options).await.unwrap(), clock.clone(), rng, sealer);
+        let parts = Parts::new(store, clock.clone(), rng, sealer);
         let pool = Cidr::new(Ipv4Addr::new(203, 0, 113, 0), 24);
         let plan = Plan {
             availability_zones: vec!["us-east-1a".into()],
@@ -86,7 +83,7 @@ impl World {
             image,
             cloud,
             clock,
-            _dir: dir,
+            _database: database,
         }
     }
 

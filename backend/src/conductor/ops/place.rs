@@ -234,7 +234,7 @@ async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str)
     };
     let keys = [host_network::Column::Host, host_network::Column::Vpc];
     host_network::Entity::insert(network)
-        .on_conflict(OnConflict::columns(keys).do_nothing().to_owned())
+        .on_conflict(OnConflict::columns(keys).do_nothing_on(keys).to_owned())
         .exec_without_returning(conn)
         .await
         .map_err(failed)?;

@@ -12,11 +12,9 @@ use crate::{
 use super::*;
 
 async fn store(dir: &tempfile::TempDir) -> Store {
-    let options = Options {
-        path: dir.path().join("test.db"),
-        readers: 1,
-    };
-    connect(&options).await.unwrap()
+    connect(&Options::file(dir.path().join("test.db"), 1))
+        .await
+        .unwrap()
 }
 
 fn row(name: &str) -> setting::ActiveModel {

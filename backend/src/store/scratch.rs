@@ -1,0 +1,124 @@
+//! Databases for tests: a SQLite file in a directory of its own or, where `CUMULET_TEST_DATABASE` is the URL
+//! of a server (as somebody who may create databases), a database of its own there. It is gone when the
+//! test ends.
+
+use std::{env, path::PathBuf, str::FromStr as _};
+
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, mysql::MySqlConnectOptions,
+    postgres::PgConnectOptions,
+};
+
+use super::{Location, Options};
+
+/// A database that lives as long as this.
+#[derive(Debug)]
+pub struct Scratch {
+    location: Location,
+    on_server: Option<(String, String)>,
+    dir: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// An empty database.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub async fn new() -> Scratch {
+        let dir = tempfile::tempdir().unwrap();
+        match env::var("CUMULET_TEST_DATABASE") {
+            Ok(server) if !server.is_empty() => Scratch::on(dir, server).await,
+            _ => Scratch {
+                location: Location::Sqlite(dir.path().join("cumulet.db")),
+                on_server: None,
+                dir,
+            },
+        }
+    }
+
+    async fn on(dir: tempfile::TempDir, server: String) -> Scratch {
+        let name = format!("t_{:016x}", rand::random::<u64>());
+        run(&server, format!("CREATE DATABASE {name}")).await.unwrap();
+        let location = match Location::parse(&server, PathBuf::new()).unwrap() {
+            Location::Postgres(options) => Location::Postgres(Box::new(options.database(&name))),
+            Location::MySql(options) => Location::MySql(Box::new(options.database(&name))),
+            Location::Sqlite(_) => unreachable!(),
+        };
+        Scratch {
+            location,
+            on_server: Some((server, name)),
+            dir,
+        }
+    }
+
+    /// How it is opened.
+    pub fn options(&self, readers: u32) -> Options {
+        Options {
+            location: self.location.clone(),
+            readers,
+        }
+    }
+
+    /// Whether it is on a server.
+    pub fn is_on_server(&self) -> bool {
+        self.on_server.is_some()
+    }
+
+    /// A directory for whatever else the test keeps.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Runs statements as the server's administrator, in this database.
+    ///
+    /// # Panics
+    /// When they fail, or this is a file.
+    pub async fn administer(&self, sql: &str) {
+        match &self.location {
+            Location::Postgres(options) => {
+                let mut conn = PgConnection::connect_with(options).await.unwrap();
+                conn.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+            }
+            Location::MySql(options) => {
+                let mut conn = MySqlConnection::connect_with(options).await.unwrap();
+                conn.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+            }
+            Location::Sqlite(_) => panic!("a file has no administrator"),
+        }
+    }
+}
+
+async fn run(server: &str, sql: String) -> Result<(), sqlx::Error> {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+    if server.starts_with("postgres") {
+        let mut conn = PgConnection::connect_with(&PgConnectOptions::from_str(server)?).await?;
+        conn.execute(sql).await.map(drop)
+    } else {
+        let mut conn = MySqlConnection::connect_with(&MySqlConnectOptions::from_str(server)?).await?;
+        conn.execute(sql).await.map(drop)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let Some((server, name)) = self.on_server.take() else {
+            return;
+        };
+        // The test's runtime may be ending, so another one does it.
+        let ended = std::thread::spawn(move || {
+            let force = if server.starts_with("postgres") {
+                " WITH (FORCE)"
+            } else {
+                ""
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let drop = run(&server, format!("DROP DATABASE IF EXISTS {name}{force}"));
+            runtime.block_on(drop).map_err(std::io::Error::other)
+        });
+        if let Ok(Err(error)) = ended.join() {
+            eprintln!("a test's database is left over: {error}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A database server, PostgreSQL or MariaDB (MySQL), that other processes write to as well. Reads go over a
+//! pool; each transaction has a connection of its own and is run again as a whole when the server gives it
+//! up for another's sake. See [`commit`] for how a commit's outcome is never guessed.
+
+mod commit;
+mod fault;
+mod migrate;
+mod mysql;
+mod postgres;
+mod retry;
+mod session;
+mod wire;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use async_trait::async_trait;
+use cumulet_domain::{Error, Result};
+use futures::{FutureExt as _, future::BoxFuture};
+use sea_orm::{
+    Database, DatabaseConnection, DatabaseTransaction, DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow,
+    Statement, TransactionTrait as _,
+};
+
+use super::{Companion, Location, failed};
+use commit::{Marker, Outcome};
+use fault::{Failure, Fault};
+pub use retry::Counters;
+use retry::{ATTEMPTS, Tally};
+use session::{Handle, Mode, Session};
+use wire::Pool;
+
+pub(super) use migrate::{listed, migrate, schema};
+
+/// A database server.
+#[derive(Debug)]
+pub(super) struct Server {
+    writes: Pool,
+    tally: Tally,
+}
+
+/// How one run of a transaction has ended.
+enum End<T> {
+    Done(Result<T>),
+    Again(Failure),
+}
+
+impl Server {
+    /// The server, with room for so many transactions at once, and the connection for reads.
+    ///
+    /// # Errors
+    /// Never for a server.
+    pub(super) async fn open(location: &Location, connections: u32) -> Result<(Self, DatabaseConnection)> {
+        let no_server = || Error::Internal("a file is no server".into());
+        let reads = Pool::new(location, connections).ok_or_else(no_server)?;
+        let writes = Pool::new(location, connections).ok_or_else(no_server)?;
+        let backend = reads.backend();
+        let reader = proxy(backend, Reads(reads)).await?;
+        let tally = Tally::default();
+        Ok((Server { writes, tally }, reader))
+    }
+
+    /// What has happened to transactions so far.
+    pub(super) fn counters(&self) -> Counters {
+        self.tally.counters()
+    }
+
+    /// A number that no other call has answered or will: what has been read holds for nobody, because
+    /// other processes write, too.
+    pub(super) fn version(&self) -> u64 {
+        self.tally.unique()
+    }
+
+    /// Runs `work` in a transaction, once more as a whole when that is of use, and commits it.
+    pub(super) async fn run<T, F>(
+        self: &Arc<Self>,
+        keep: bool,
+        companion: Option<Arc<dyn Companion>>,
+        work: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
+    {
+        let server = self.clone();
+        // A caller that goes away does not end a transaction half-way.
+        let all = tokio::spawn(async move {
+            let mut last = None;
+            for attempt in 0..ATTEMPTS {
+                if attempt > 0 {
+                    server.tally.pause(attempt).await;
+                }
+                if let Some(companion) = &companion {
+                    companion.begun();
+                }
+                match server.once(keep, companion.as_deref(), work.clone()).await {
+                    End::Done(result) => {
+                        if let (Err(_), Some(companion)) = (&result, &companion) {
+                            companion.undone();
+                        }
+                        return result;
+                    }
+                    End::Again(failure) => {
+                        tracing::debug!(%failure, attempt, "a transaction is run again");
+                        server.tally.again();
+                        if let Some(companion) = &companion {
+                            companion.undone();
+                        }
+                        last = Some(failure);
+                    }
+                }
+            }
+            server.tally.gave_up();
+            let why = last.map_or_else(String::new, |failure| failure.to_string());
+            Err(Error::Unavailable(format!(
+                "the database: {ATTEMPTS} times: {why}"
+            )))
+        });
+        let gone = |_| Error::Internal("a transaction's task has ended".into());
+        all.await.map_err(gone)?
+    }
+
+    async fn once<T, F>(&self, keep: bool, companion: Option<&dyn Companion>, work: F) -> End<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        // Whoever has waited for a connection in vain has waited long enough.
+        let conn = match self.writes.acquire().await {
+            Ok(conn) => conn,
+            Err(failure) => return End::Done(Err(failed(failure.told()))),
+        };
+        let marker = Marker::new();
+        let session = Session::new(conn, Mode::Owned);
+        let backend = match commit::begin(&session, self.writes.backend()).await {
+            Ok(backend) => backend,
+            Err(failure) => return End::Again(failure),
+        };
+        let result = inside(&session, self.writes.backend(), companion, work).await;
+        if let Some(doom) = session.doom().await {
+            if doom.fault == Fault::Again {
+                commit::undo(&session).await;
+            }
+            return End::Again(doom);
+        }
+        if result.is_err() || !keep {
+            let raced = matches!(result, Err(Error::Internal(_))) && session.found_taken().await;
+            commit::undo(&session).await;
+            // A key was found taken that the work had not found there when it looked: somebody else has
+            // committed it in between. When it looks again it finds it.
+            return match result {
+                Err(Error::Internal(text)) if raced => End::Again(Failure::kind(text)),
+                result => End::Done(result),
+            };
+        }
+        if session.is_refused().await {
+            commit::undo(&session).await;
+            let text = "a statement has failed and its transaction was to be committed all the same";
+            return End::Done(Err(Error::Internal(text.into())));
+        }
+        match marker.commit(&session, &self.writes, backend).await {
+            Outcome::Committed => {
+                self.tally.committed(&self.writes);
+                End::Done(result)
+            }
+            Outcome::Resolved => {
+                self.tally.resolved();
+                End::Done(result)
+            }
+            Outcome::NotCommitted(failure) if failure.fault == Fault::Statement => {
+                End::Done(Err(failed(failure.told())))
+            }
+            Outcome::NotCommitted(failure) => End::Again(failure),
+            Outcome::Unknown(failure) => {
+                self.tally.unknown();
+                let text = format!("the outcome of a commit is not known: {failure}");
+                End::Done(Err(Error::Unavailable(text)))
+            }
+        }
+    }
+}
+
+/// Runs the work, and the companion's after it, on a session whose transaction has begun.
+async fn inside<T, F>(
+    session: &Arc<Session>,
+    backend: sea_orm::DbBackend,
+    companion: Option<&dyn Companion>,
+    work: F,
+) -> Result<T>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
+{
+    let conn = proxy(backend, Handle(session.clone())).await?;
+    let txn = conn.begin().await.map_err(failed)?;
+    // A panic is the end of one request.
+    let run = AssertUnwindSafe(async {
+        let value = work(&txn).await?;
+        if let Some(companion) = companion {
+            companion.write(&txn).await?;
+        }
+        Ok(value)
+    });
+    let result = run.catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(Error::Internal("a transaction panicked".into())));
+    // For sea-orm alone: the session's owner ends the transaction itself.
+    txn.commit().await.map_err(failed)?;
+    result
+}
+
+/// A connection of sea-orm over one of ours.
+async fn proxy(
+    backend: sea_orm::DbBackend,
+    database: impl ProxyDatabaseTrait + 'static,
+) -> Result<DatabaseConnection> {
+    let database: Box<dyn ProxyDatabaseTrait> = Box::new(database);
+    let connection = Database::connect_proxy(backend, Arc::new(database)).await;
+    connection.map_err(failed)
+}
+
+/// A connection whose transactions see the rows of one moment.
+///
+/// # Errors
+/// When the server is away.
+pub(super) async fn snapshots(location: &Location) -> Result<DatabaseConnection> {
+    let pool = Pool::new(location, 1).ok_or_else(|| Error::Internal("a file is no server".into()))?;
+    let conn = pool.acquire().await.map_err(|failure| failed(failure.told()))?;
+    proxy(pool.backend(), Handle(Session::new(conn, Mode::Snapshot))).await
+}
+
+/// The connections for reads. Each statement takes one that is free.
+#[derive(Debug)]
+struct Reads(Pool);
+
+/// How often a read is tried whose connection turns out to be gone: each time another one.
+const TRIES: usize = 3;
+
+#[async_trait]
+impl ProxyDatabaseTrait for Reads {
+    async fn query(&self, statement: Statement) -> Result<Vec<ProxyRow>, DbErr> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut conn = self.0.acquire().await.map_err(|failure| failure.told())?;
+            match conn.query(&statement).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) if failure.fault == Fault::Lost => {
+                    let late = failure.is_late();
+                    conn.cut();
+                    if tries == TRIES || late {
+                        return Err(failure.told());
+                    }
+                }
+                Err(failure) => return Err(failure.told()),
+            }
+        }
+    }
+
+    async fn execute(&self, _: Statement) -> Result<ProxyExecResult, DbErr> {
+        // What is to be kept goes through `Store::write`.
+        Err(Failure::kind("connections for reads change nothing").told())
+    }
+}
