@@ -20,6 +20,7 @@ use sea_orm::EntityTrait;
 use tokio::sync::watch;
 
 mod faults;
+mod tunnels;
 
 use super::{Conductor, Duties, Settings, Wake};
 use crate::{

@@ -251,6 +251,7 @@ fn unreadable() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use cumulet_domain::network::TunnelPeer;
     use proptest::prelude::*;
 
     use super::*;
@@ -271,6 +272,14 @@ mod tests {
         for group in &mut policy.groups {
             group.members.clone_from(&members);
         }
+        // Some of them are on one or two other hosts as well, as far as the file is concerned.
+        let peers: Vec<_> = (0..changed % 3)
+            .map(|n| TunnelPeer {
+                host: Ipv4Addr::new(10, 200, 0, n),
+                addresses: members.iter().skip(usize::from(n)).copied().collect(),
+            })
+            .collect();
+        policy.tunnel = (!peers.is_empty()).then_some(TunnelPolicy { vni: 7, peers });
         policy
     }
 

@@ -1,0 +1,157 @@
+//! A VPC on two hosts: each is told of the other's instances, when they come and when they go.
+
+use std::net::Ipv4Addr;
+
+use cumulet_domain::network::{TunnelPeer, VpcPolicy};
+
+use super::*;
+use crate::entity::vpc;
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 2);
+
+/// The policy that a command carries.
+fn policy(command: &Command) -> Option<&VpcPolicy> {
+    match &command.action {
+        Action::Run { policy, .. } | Action::Network(policy) => Some(policy),
+        _ => None,
+    }
+}
+
+fn peers(policy: &VpcPolicy) -> &[TunnelPeer] {
+    policy.tunnel.as_ref().map_or(&[], |tunnel| &tunnel.peers)
+}
+
+async fn alive(rig: &Rig, host: &str, address: Option<Ipv4Addr>) {
+    let content = ReportContent::Heartbeat {
+        resources: HostResources {
+            vcpus: 2,
+            memory_mib: 65_536,
+            disk_gib: 100,
+        },
+        hypervisor: "fake".into(),
+        availability_zone: "us-east-1a".into(),
+        tunnel_address: address,
+    };
+    let (host, at) = (HostId(host.into()), rig.cloud.now());
+    let report = Report { host, at, content };
+    rig.bus.report(report).await.unwrap();
+}
+
+async fn next(mailbox: &mut HostMailbox, wanted: impl Fn(&Command) -> bool) -> Command {
+    let found = async {
+        loop {
+            match mailbox.next().await {
+                Some(Delivery::Command(command)) if wanted(&command) => return command,
+                Some(_) => {}
+                None => panic!("the bus has closed"),
+            }
+        }
+    };
+    tokio::time::timeout(SOON, found)
+        .await
+        .expect("a command should have come")
+}
+
+#[tokio::test]
+async fn each_host_is_told_of_the_others() {
+    // Room for one instance on each host.
+    let mut rig = Rig::with_vcpus(2).await;
+    let b = HostId("host-b".into());
+    let mut on_b = rig.bus.host_mailbox(&b).await.unwrap();
+    alive(&rig, "host-a", Some(A)).await;
+    until("the first host's address is known", async || {
+        rig.host().await.unwrap().tunnel_address == Some(u32::from(A).into())
+    })
+    .await;
+    let first = rig.running(|_| ()).await;
+    let first_ip = rig.view(first).await.interfaces[0].row.private_ip;
+    let first_ip = Ipv4Addr::from(u32::try_from(first_ip).unwrap());
+    alive(&rig, "host-b", Some(B)).await;
+    let store = rig.cloud.store.clone();
+    until("the second host is there", async || {
+        host::Entity::find_by_id("host-b")
+            .one(store.read())
+            .await
+            .unwrap()
+            .is_some()
+    })
+    .await;
+    let second = rig.launch(|_| ()).await;
+    let run = next(&mut on_b, |command| is_run(&command.action)).await;
+    let told = policy(&run).unwrap();
+    assert_eq!(told.interfaces.len(), 1);
+    let expected = |host, ip| {
+        vec![TunnelPeer {
+            host,
+            addresses: vec![ip],
+        }]
+    };
+    assert_eq!(peers(told), expected(A, first_ip));
+    let second_ip = told.interfaces[0].private_ip;
+    // The first host hears of it before it even runs.
+    let tunnel = rig
+        .command(|action| matches!(action, Action::Network(policy) if policy.tunnel.is_some()))
+        .await;
+    let told = policy(&tunnel).unwrap();
+    assert_eq!(peers(told), expected(B, second_ip));
+    let row = vpc::Entity::find().one(store.read()).await.unwrap().unwrap();
+    let vni = told.tunnel.as_ref().map(|tunnel| i64::from(tunnel.vni));
+    assert_eq!(vni, row.vni);
+    // Group members are the VPC's, wherever they are.
+    let mut all = vec![first_ip, second_ip];
+    all.sort();
+    assert_eq!(told.groups[0].members, all);
+    // A host's tunnels end elsewhere: the others hear of it.
+    let moved = Ipv4Addr::new(10, 200, 0, 9);
+    alive(&rig, "host-b", Some(moved)).await;
+    rig.command(|action| matches!(action, Action::Network(p) if peers(p) == expected(moved, second_ip)))
+        .await;
+    // It ends: the first host is alone again.
+    let (instance, generation) = run.action.instance().unwrap();
+    assert_eq!(instance, second);
+    instances::terminate(&rig.cloud, &rig.who, &[second])
+        .await
+        .unwrap();
+    let end = next(&mut on_b, |c| matches!(c.action, Action::Destroy { .. })).await;
+    let report = InstanceReport {
+        instance,
+        generation: generation + 1,
+        power: Power::Absent,
+        off_reason: None,
+    };
+    let outcome = Outcome {
+        operation: end.operation.unwrap(),
+        report,
+        failure: None,
+        permanent: false,
+    };
+    let (host, at) = (b, rig.cloud.now());
+    let content = ReportContent::Done(outcome);
+    rig.bus.report(Report { host, at, content }).await.unwrap();
+    rig.command(
+        |action| matches!(action, Action::Network(p) if p.tunnel.is_none() && !p.interfaces.is_empty()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn hosts_without_an_address_have_no_tunnels() {
+    let mut rig = Rig::with_vcpus(2).await;
+    let b = HostId("host-b".into());
+    let mut on_b = rig.bus.host_mailbox(&b).await.unwrap();
+    rig.running(|_| ()).await;
+    alive(&rig, "host-b", Some(B)).await;
+    let store = rig.cloud.store.clone();
+    until("the second host is there", async || {
+        host::Entity::find_by_id("host-b")
+            .one(store.read())
+            .await
+            .unwrap()
+            .is_some()
+    })
+    .await;
+    rig.launch(|_| ()).await;
+    let run = next(&mut on_b, |command| is_run(&command.action)).await;
+    assert_eq!(policy(&run).unwrap().tunnel, None);
+}
