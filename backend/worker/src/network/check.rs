@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn strangers_in_the_tunnel_are_refused() {
         assert!(check(&spread(3)).is_ok());
-        let edits: &[(&str, fn(&mut cumulet_domain::network::TunnelPolicy))] = &[
+        type Edit = fn(&mut cumulet_domain::network::TunnelPolicy);
+        let edits: &[(&str, Edit)] = &[
             ("no number", |t| t.vni = 0),
             ("too large", |t| t.vni = 1 << 24),
             ("host twice", |t| t.peers[1].host = t.peers[0].host),

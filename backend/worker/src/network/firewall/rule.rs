@@ -48,15 +48,7 @@ pub(super) fn rule(rule: &Rule, letter: char) -> String {
         Traffic::Protocol(1) => icmp.to_owned(),
         Traffic::Protocol(number) => format!("ct original protocol {number}"),
     };
-    let end = match rule.direction {
-        Direction::Egress => "ct reply ip saddr",
-        Direction::Ingress => "ct original ip saddr",
-    };
-    let peer = match rule.peer {
-        Peer::Cidr(block) if block.prefix() == 0 => String::new(),
-        Peer::Cidr(block) => format!("{end} {block}"),
-        Peer::Group(id) => format!("{end} @sg_{:x}_{letter}", id.number()),
-    };
+    let peer = peer(rule, letter);
     let verdict = match rule.direction {
         Direction::Egress => format!("meta mark set {MAY_LEAVE} return"),
         Direction::Ingress => "accept".to_owned(),
@@ -66,4 +58,17 @@ pub(super) fn rule(rule: &Rule, letter: char) -> String {
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// The other side of the connection.
+fn peer(rule: &Rule, letter: char) -> String {
+    let end = match rule.direction {
+        Direction::Egress => "ct reply ip saddr",
+        Direction::Ingress => "ct original ip saddr",
+    };
+    match rule.peer {
+        Peer::Cidr(block) if block.prefix() == 0 => String::new(),
+        Peer::Cidr(block) => format!("{end} {block}"),
+        Peer::Group(id) => format!("{end} @sg_{:x}_{letter}", id.number()),
+    }
 }
