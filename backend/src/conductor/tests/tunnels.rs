@@ -42,7 +42,7 @@ async fn next(mailbox: &mut HostMailbox, wanted: impl Fn(&Command) -> bool) -> C
     let found = async {
         loop {
             match mailbox.next().await {
-                Some(Delivery::Command(command)) if wanted(&command) => return command,
+                Some(Delivery::Command(command)) if wanted(&command) => return command.accept(),
                 Some(_) => {}
                 None => panic!("the bus has closed"),
             }
