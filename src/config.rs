@@ -127,6 +127,11 @@ pub(crate) const KEYS: &[Key] = &[
         "GiB of such images that a host keeps; beyond, those unused for the longest time go.",
     ),
     key(
+        "metrics.listen",
+        "",
+        "Address and port at which this process tells Prometheus what it counts (/metrics); empty: nowhere.",
+    ),
+    key(
         "network.public_pool",
         "",
         "Block for public addresses; empty: a /24 of 198.18.0.0/15 that is free here, chosen at first start.",

@@ -4,6 +4,7 @@ mod audit;
 mod cli;
 mod config;
 mod descriptors;
+mod metrics;
 mod roles;
 mod state;
 mod telemetry;

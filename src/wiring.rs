@@ -11,15 +11,17 @@ mod metadata;
 mod pool;
 mod scheduler;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
+use cumulet_bus::Bus;
 use cumulet_domain::time::{Clock, SystemClock};
 use cumulet_metadata::link::Server as MetadataServer;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     config::Config,
+    metrics,
     roles::{Role, Roles},
     state::StateDir,
 };
@@ -49,6 +51,8 @@ pub(crate) struct Assembled {
     /// The metadata service for another process of this host; it ends when this is dropped.
     metadata: Option<MetadataServer>,
     hosts: Vec<Arc<cumulet_worker::Worker>>,
+    bus: Arc<dyn Bus>,
+    metrics: Option<SocketAddr>,
 }
 
 /// Opens what is on disk and on the bus, makes what the first start makes, and wires the roles.
@@ -89,7 +93,7 @@ pub(crate) async fn assemble(
     let around = control::Around {
         config,
         roles,
-        bus,
+        bus: bus.clone(),
         endpoint,
         hypervisor: hypervisor.clone(),
     };
@@ -101,6 +105,8 @@ pub(crate) async fn assemble(
         hypervisor,
         metadata,
         hosts,
+        bus,
+        metrics: metrics::address(config)?,
     })
 }
 
@@ -114,6 +120,14 @@ impl Assembled {
         let mut tasks = JoinSet::new();
         if let Some(control) = control {
             tasks.spawn(control.conduct(shutdown.clone()));
+        }
+        if let Some(address) = self.metrics {
+            let sources = metrics::Sources {
+                bus: self.bus.clone(),
+                store: control.map(|control| control.parts.store.clone()),
+                workers: self.hosts.clone(),
+            };
+            tasks.spawn(metrics::serve(address, sources, shutdown.clone()));
         }
         for worker in self.hosts.drain(..) {
             let until = shutdown.clone();

@@ -1,0 +1,156 @@
+//! What the process has counted, for Prometheus: `GET /metrics` on the address of the key `metrics.listen`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use cumulet_backend::store::Store;
+use cumulet_bus::Bus;
+use cumulet_worker::Worker;
+use metrics::{Recorder, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+use crate::config::Config;
+
+/// How old a figure may be.
+const AGE: Duration = Duration::from_secs(1);
+
+/// Who counts.
+pub(crate) struct Sources {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) store: Option<Store>,
+    pub(crate) workers: Vec<Arc<Worker>>,
+}
+
+/// The address that is configured, if one is.
+pub(crate) fn address(config: &Config) -> Result<Option<SocketAddr>> {
+    match config.text("metrics.listen") {
+        "" => Ok(None),
+        _ => config.get("metrics.listen").map(Some),
+    }
+}
+
+/// Serves until `shutdown` says so.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    sources: Sources,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<()> {
+    let (recorder, server) = PrometheusBuilder::new()
+        .with_http_listener(address)
+        .build()
+        .with_context(|| format!("metrics.listen = {address}"))?;
+    with_local_recorder(&recorder, describe);
+    let server = tokio::spawn(server);
+    let ended = async {
+        server
+            .await
+            .map(|ended| ended.map_err(|error| anyhow::anyhow!("{error:?}")))
+    };
+    tokio::select! {
+        ended = ended => ended?.context("the metrics' server"),
+        () = refresh(&recorder, &sources) => Ok(()),
+        _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+    }
+}
+
+async fn refresh(recorder: &impl Recorder, sources: &Sources) {
+    let mut timer = tokio::time::interval(AGE);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        with_local_recorder(recorder, || read(sources));
+    }
+}
+
+/// The counters' names and meanings.
+const COUNTERS: [(&str, &str); 15] = [
+    ("cumulet_bus_sent_total", "Messages that were to be handed over"),
+    (
+        "cumulet_bus_confirmed_total",
+        "Messages that the broker has taken",
+    ),
+    ("cumulet_bus_returned_total", "Messages that had nowhere to go"),
+    (
+        "cumulet_bus_redelivered_total",
+        "Messages that were handed out again",
+    ),
+    (
+        "cumulet_bus_dead_letters_total",
+        "Messages that nobody could take; each wants to be looked at",
+    ),
+    (
+        "cumulet_bus_refused_total",
+        "Messages that were unreadable, of an unknown version, or of a sender that may not say so",
+    ),
+    (
+        "cumulet_bus_reconnects_total",
+        "Times that the connection was made again",
+    ),
+    ("cumulet_bus_blocked_total", "Times that the broker asked to wait"),
+    (
+        "cumulet_database_retries_total",
+        "Transactions that were run again after a deadlock, a serialisation failure or a lost connection",
+    ),
+    (
+        "cumulet_database_gave_up_total",
+        "Transactions that were given up after the last try",
+    ),
+    (
+        "cumulet_database_commits_resolved_total",
+        "Commits whose connection was lost and that were found to have been done",
+    ),
+    (
+        "cumulet_database_commits_unknown_total",
+        "Commits of which nobody could say whether they were done",
+    ),
+    (
+        "cumulet_worker_commands_stale_total",
+        "Commands dropped because a newer one had been seen",
+    ),
+    (
+        "cumulet_worker_commands_expired_total",
+        "Commands dropped because their deadline had passed",
+    ),
+    (
+        "cumulet_worker_commands_repeated_total",
+        "Commands that came again after they had been carried out",
+    ),
+];
+
+fn describe() {
+    for (name, meaning) in COUNTERS {
+        describe_counter!(name, meaning);
+    }
+    describe_gauge!("cumulet_bus_blocked", "1 while the broker asks to wait");
+}
+
+fn read(sources: &Sources) {
+    let bus = sources.bus.counters();
+    counter!("cumulet_bus_sent_total").absolute(bus.sent);
+    counter!("cumulet_bus_confirmed_total").absolute(bus.confirmed);
+    counter!("cumulet_bus_returned_total").absolute(bus.returned);
+    counter!("cumulet_bus_redelivered_total").absolute(bus.redelivered);
+    counter!("cumulet_bus_dead_letters_total").absolute(bus.dead);
+    counter!("cumulet_bus_refused_total").absolute(bus.refused);
+    counter!("cumulet_bus_reconnects_total").absolute(bus.reconnects);
+    counter!("cumulet_bus_blocked_total").absolute(bus.blocked);
+    gauge!("cumulet_bus_blocked").set(f64::from(u8::from(bus.is_blocked)));
+    if let Some(store) = &sources.store {
+        let database = store.counters();
+        counter!("cumulet_database_retries_total").absolute(database.retried);
+        counter!("cumulet_database_gave_up_total").absolute(database.gave_up);
+        counter!("cumulet_database_commits_resolved_total").absolute(database.resolved);
+        counter!("cumulet_database_commits_unknown_total").absolute(database.unknown);
+    }
+    if sources.workers.is_empty() {
+        return;
+    }
+    let sum = sources.workers.iter().fold((0, 0, 0), |sum, worker| {
+        let (stale, expired, repeated) = worker.counters().read();
+        (sum.0 + stale, sum.1 + expired, sum.2 + repeated)
+    });
+    counter!("cumulet_worker_commands_stale_total").absolute(sum.0);
+    counter!("cumulet_worker_commands_expired_total").absolute(sum.1);
+    counter!("cumulet_worker_commands_repeated_total").absolute(sum.2);
+}
