@@ -58,12 +58,17 @@ async fn many_processes_migrate_at_once_and_a_newer_schema_is_refused() {
         .administer("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_future', 0)")
         .await;
     let error = connect(&options).await.unwrap_err().to_string();
-    assert!(error.contains("newer than this program") && error.contains("m9999_future"), "{error}");
+    assert!(
+        error.contains("newer than this program") && error.contains("m9999_future"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_death_among_migrations_is_made_good() {
-    let Some((database, store)) = server().await else { return };
+    let Some((database, store)) = server().await else {
+        return;
+    };
     drop(store);
     // As on MariaDB after a death between a migration's changes and its note.
     if !is_postgres(&database.options(1)) {
@@ -72,12 +77,20 @@ async fn a_death_among_migrations_is_made_good() {
             .await;
     }
     connect(&database.options(1)).await.unwrap();
-    assert!(schema(&database.options(1)).await.unwrap().iter().all(|(_, applied)| *applied));
+    assert!(
+        schema(&database.options(1))
+            .await
+            .unwrap()
+            .iter()
+            .all(|(_, applied)| *applied)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_on_a_tenth_of_all_transactions_are_not_seen() {
-    let Some((database, store)) = server().await else { return };
+    let Some((database, store)) = server().await else {
+        return;
+    };
     // The server itself fails one insert of ten: PostgreSQL as unserialisable, MariaDB as a deadlock.
     database
         .administer(if is_postgres(&database.options(1)) {
@@ -91,7 +104,11 @@ async fn failures_on_a_tenth_of_all_transactions_are_not_seen() {
         })
         .await;
     let all = join_all((0..300).map(|i| put(&store, format!("n{i}")))).await;
-    assert!(all.iter().all(Result::is_ok), "{:?}", all.iter().find(|answer| answer.is_err()));
+    assert!(
+        all.iter().all(Result::is_ok),
+        "{:?}",
+        all.iter().find(|answer| answer.is_err())
+    );
     assert_eq!(rows(&store).await, 300);
     let counters = store.counters();
     assert!(counters.retried > 5 && counters.gave_up == 0, "{counters:?}");
@@ -99,12 +116,18 @@ async fn failures_on_a_tenth_of_all_transactions_are_not_seen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_that_lock_each_other_out_all_get_through() {
-    let Some((_database, store)) = server().await else { return };
+    let Some((_database, store)) = server().await else {
+        return;
+    };
     for name in ["a", "b"] {
         put(&store, name.into()).await.unwrap();
     }
     let cross = |i: usize| {
-        let names = if i.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
+        let names = if i.is_multiple_of(2) {
+            ["a", "b"]
+        } else {
+            ["b", "a"]
+        };
         store.write(move |txn| {
             Box::pin(async move {
                 for name in names {
@@ -124,7 +147,9 @@ async fn transactions_that_lock_each_other_out_all_get_through() {
 
 #[tokio::test]
 async fn a_failed_statement_that_is_passed_over_commits_nothing_on_postgresql() {
-    let Some((database, store)) = server().await else { return };
+    let Some((database, store)) = server().await else {
+        return;
+    };
     put(&store, "there".into()).await.unwrap();
     let write = store.write(|txn| {
         Box::pin(async move {
