@@ -164,9 +164,7 @@ pub(crate) async fn add_column(
     table: &'static str,
     column: ColumnDef,
 ) -> Result<(), DbErr> {
-    let mut column = column;
-    let alter = Table::alter().table(Name(table)).add_column(&mut column).take();
-    manager.alter_table(alter).await
+    add_columns(manager, table, vec![column]).await
 }
 
 /// Drops columns.

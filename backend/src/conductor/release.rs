@@ -14,7 +14,7 @@ use sea_orm::{
 use super::journal;
 use crate::{
     entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{failed, groups, placement},
+    store::{failed, groups, instances, placement},
 };
 
 /// The state after an event, by the one transition function.
@@ -36,6 +36,8 @@ async fn finished(
     operation: &operation::Model,
     now: Timestamp,
 ) -> Result<Option<instance::Model>> {
+    // The instance first, then its operation: as those who ask for something do.
+    instances::lock(conn, &[operation.instance]).await?;
     if !journal::finish(conn, operation.id, None, now).await? {
         return Ok(None);
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     entity::{host, instance, operation},
-    store::{Touches, failed, groups},
+    store::{Touches, failed, groups, instances},
 };
 
 /// Reports that are applied side by side, so that their transactions share commits.
@@ -266,6 +266,7 @@ async fn cleared(
     }
     let write = conductor.store.write(move |txn| {
         Box::pin(async move {
+            instances::lock(txn, &[operation.instance]).await?;
             if journal::proceed(txn, &operation, journal::Step::Place, 0, now).await? {
                 release::unplaced(txn, &row).await?;
             }
@@ -337,6 +338,7 @@ async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: Insta
     let (on, instance) = (host.clone(), seen.instance);
     let write = conductor.store.write(move |txn| {
         Box::pin(async move {
+            instances::lock(txn, &[seen.instance.to_db()]).await?;
             let row = instance::Entity::find_by_id(seen.instance.to_db())
                 .one(txn)
                 .await

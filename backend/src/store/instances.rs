@@ -8,7 +8,7 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
@@ -66,6 +66,47 @@ pub async fn by_ids(
     Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
 }
 
+/// Keeps others from changing these instances until the transaction ends, on a server; whatever else it
+/// changes comes after them. (On SQLite there is one transaction at a time, and nothing to do.)
+///
+/// # Errors
+/// Those of the database.
+pub async fn lock(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
+    if txn.get_database_backend() == DbBackend::Sqlite {
+        return Ok(());
+    }
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    for chunk in super::batch::chunks(&ids) {
+        // In one order, so that two of these never wait for each other.
+        let lock = instance::Entity::find()
+            .select_only()
+            .column(instance::Column::Id)
+            .filter(instance::Column::Id.is_in(chunk))
+            .order_by_asc(instance::Column::Id)
+            .lock_exclusive();
+        super::column(lock, txn).await?;
+    }
+    Ok(())
+}
+
+/// Like [`by_ids`], for a transaction that changes them.
+///
+/// # Errors
+/// Those of [`by_ids`].
+pub async fn locked(
+    txn: &impl ConnectionTrait,
+    sight: Sight,
+    ids: &[InstanceId],
+) -> Result<Vec<instance::Model>> {
+    if txn.get_database_backend() != DbBackend::Sqlite {
+        // Nobody holds up what is not theirs.
+        let theirs = by_ids(txn, sight, ids).await?;
+        lock(txn, &theirs.iter().map(|row| row.id).collect::<Vec<_>>()).await?;
+    }
+    by_ids(txn, sight, ids).await
+}
+
 /// One instance.
 ///
 /// # Errors
@@ -76,12 +117,15 @@ pub async fn by_id(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) ->
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
 }
 
-/// One instance that is not ending or ended: what can be changed.
+/// One instance that is not ending or ended, for a transaction that changes it.
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`.
 pub async fn living(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) -> Result<instance::Model> {
-    let row = by_id(conn, sight, id).await?;
+    let mut rows = locked(conn, sight, &[id]).await?;
+    let row = rows
+        .pop()
+        .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
     match state(&row)? {
         State::ShuttingDown | State::Terminated => {
             Err(incorrect_state(&row, "pending, running, stopping or stopped"))

@@ -5,8 +5,8 @@
 use std::{env, path::PathBuf, str::FromStr as _};
 
 use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, mysql::MySqlConnectOptions,
-    postgres::PgConnectOptions,
+    AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, Row as _,
+    mysql::MySqlConnectOptions, postgres::PgConnectOptions,
 };
 
 use super::{Location, Options};
@@ -67,6 +67,30 @@ impl Scratch {
     /// A directory for whatever else the test keeps.
     pub fn dir(&self) -> &std::path::Path {
         self.dir.path()
+    }
+
+    /// Ends all other sessions of this database.
+    ///
+    /// # Panics
+    /// When this is a file, or the server is away.
+    pub async fn end_sessions(&self) {
+        let Location::MySql(options) = &self.location else {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            return self.administer(sql).await;
+        };
+        let mut conn = MySqlConnection::connect_with(options).await.unwrap();
+        let ask =
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
+        let rows = conn.fetch_all(sqlx::raw_sql(ask)).await.unwrap();
+        for row in rows {
+            let id: i64 = row.try_get_unchecked(0).unwrap();
+            // One that has ended by itself meanwhile is no failure.
+            drop(
+                conn.execute(sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}"))))
+                    .await,
+            );
+        }
     }
 
     /// Runs statements as the server's administrator, in this database.

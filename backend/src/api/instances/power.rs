@@ -126,7 +126,7 @@ async fn change_all(
     ask: Ask,
     now: Timestamp,
 ) -> Result<Vec<StateChange>> {
-    let rows = instances::by_ids(txn, sight, ids).await?;
+    let rows = instances::locked(txn, sight, ids).await?;
     let steps: Vec<Step> = rows.iter().map(|row| Step::of(row, ask)).collect::<Result<_>>()?;
     for (row, step) in rows.iter().zip(&steps) {
         if let Some(kind) = step.kind {

@@ -18,7 +18,7 @@ use crate::{
     },
     entity::{host, host_network, instance, operation},
     scheduler::Refusal,
-    store::{failed, groups, placement},
+    store::{failed, groups, instances, placement},
 };
 
 /// How long until a placement that may come to pass is tried again.
@@ -138,6 +138,7 @@ async fn claim(
         .store
         .write(move |txn| {
             Box::pin(async move {
+                instances::lock(txn, &[row.id]).await?;
                 if !journal::proceed(txn, &copy, Step::Command, copy.attempts, next).await? {
                     return Err(superseded(&row));
                 }

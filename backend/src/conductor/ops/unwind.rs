@@ -17,7 +17,7 @@ use crate::{
         release,
     },
     entity::{instance, operation},
-    store::failed,
+    store::{failed, instances},
 };
 
 /// Why an operation failed for good.
@@ -72,6 +72,7 @@ pub(in crate::conductor) async fn give_up(
         .store
         .write(move |txn| {
             Box::pin(async move {
+                instances::lock(txn, &[operation.instance]).await?;
                 if !journal::finish(txn, operation.id, Some(cause.0.message.clone()), now).await? {
                     return Ok(());
                 }

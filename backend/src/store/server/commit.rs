@@ -98,7 +98,10 @@ impl Marker {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.mark(pool).await {
-                Ok(()) => return Outcome::NotCommitted(cause),
+                Ok(()) => {
+                    end_idle(pool, name.as_deref()).await;
+                    return Outcome::NotCommitted(cause);
+                }
                 Err(failure) if failure.is_taken() => return Outcome::Resolved,
                 Err(failure) if Instant::now() >= until => return Outcome::Unknown(failure),
                 Err(failure) if failure.fault == Fault::Again => end(pool, name.as_deref()).await,
@@ -126,6 +129,26 @@ async fn end(pool: &Pool, name: Option<&str>) {
         DbBackend::MySql => format!("KILL {number}"),
         _ => format!("SELECT pg_terminate_backend({number})::text"),
     };
+    if let Ok(mut conn) = pool.acquire().await
+        && let Err(failure) = conn.simple(sql).await
+    {
+        tracing::debug!(%failure, "a session that was to be ended");
+    }
+}
+
+/// Ends a session whose client is gone, should the server still keep its transaction open, and its locks.
+pub(super) async fn end_idle(pool: &Pool, name: Option<&str>) {
+    let Some(number) = name.and_then(|name| name.parse::<u64>().ok()) else {
+        return;
+    };
+    if pool.backend() == DbBackend::MySql {
+        return end(pool, name).await;
+    }
+    // The number may be another session's by now, which is not ended in the midst of its work.
+    let sql = format!(
+        "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity \
+         WHERE pid = {number} AND state LIKE 'idle in transaction%'"
+    );
     if let Ok(mut conn) = pool.acquire().await
         && let Err(failure) = conn.simple(sql).await
     {

@@ -119,26 +119,40 @@ impl Server {
         all.await.map_err(gone)?
     }
 
+    /// A connection on which a transaction has begun, with the server's name for it.
+    async fn begin(&self) -> Result<(Arc<Session>, Option<String>), Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // Whoever has waited for a connection in vain has waited long enough.
+            let session = Session::new(self.writes.acquire().await?, Mode::Owned);
+            match commit::begin(&session, self.writes.backend()).await {
+                Ok(name) => return Ok((session, name)),
+                // One that went while it idled: there may be more of them.
+                Err(failure) if failure.fault == Fault::Lost && !failure.is_late() && tries < TRIES => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
     async fn once<T, F>(&self, keep: bool, companion: Option<&dyn Companion>, work: F) -> End<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        // Whoever has waited for a connection in vain has waited long enough.
-        let conn = match self.writes.acquire().await {
-            Ok(conn) => conn,
-            Err(failure) => return End::Done(Err(failed(failure.told()))),
-        };
         let marker = Marker::new();
-        let session = Session::new(conn, Mode::Owned);
-        let backend = match commit::begin(&session, self.writes.backend()).await {
-            Ok(backend) => backend,
-            Err(failure) => return End::Again(failure),
+        let (session, backend) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(failure) => return End::Done(Err(failed(failure.told()))),
         };
         let result = inside(&session, self.writes.backend(), companion, work).await;
         if let Some(doom) = session.doom().await {
             if doom.fault == Fault::Again {
                 commit::undo(&session).await;
+            } else {
+                // The server may not know yet, and keep the session's locks.
+                let pool = self.writes.clone();
+                tokio::spawn(async move { commit::end_idle(&pool, backend.as_deref()).await });
             }
             return End::Again(doom);
         }
@@ -231,8 +245,8 @@ pub(super) async fn snapshots(location: &Location) -> Result<DatabaseConnection>
 #[derive(Debug)]
 struct Reads(Pool);
 
-/// How often a read is tried whose connection turns out to be gone: each time another one.
-const TRIES: usize = 3;
+/// How many connections are tried that turn out to be gone; more than a pool usually has.
+const TRIES: usize = 24;
 
 #[async_trait]
 impl ProxyDatabaseTrait for Reads {
@@ -260,3 +274,6 @@ impl ProxyDatabaseTrait for Reads {
         Err(Failure::kind("connections for reads change nothing").told())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use crate::{
     api::{
-        PageRequest,
+        ClientToken, PageRequest,
         instances::{ReservationView, launch},
         vpcs::{SubnetQuery, describe_subnets},
     },
@@ -37,6 +37,40 @@ async fn the_instance_quota_is_exact() {
         }
     );
     assert_eq!(rig.account().await.instances_used, 49);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_hundred_for_the_last_place_one_gets_it() {
+    let rig = cloud().await;
+    rig.set_quota(5, 1000).await;
+    for _ in 0..4 {
+        launch(&rig.cloud, &rig.who, rig.spec()).await.unwrap();
+    }
+    let all = join_all((0..100).map(|_| launch(&rig.cloud, &rig.who, rig.spec()))).await;
+    assert_eq!(succeeded(&all), 1, "{:?}", rig.cloud.store.counters());
+    let limit = |answer: &cumulet_domain::Result<_>| matches!(answer, Err(Error::LimitExceeded { .. }));
+    assert_eq!(all.iter().filter(|answer| limit(answer)).count(), 99);
+    assert_eq!(rig.account().await.instances_used, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_with_one_token_launch_once() {
+    let rig = cloud().await;
+    let ask = || {
+        let mut spec = rig.spec();
+        spec.client_token = Some(ClientToken {
+            token: "t".into(),
+            request_hash: "h".into(),
+        });
+        launch(&rig.cloud, &rig.who, spec)
+    };
+    let all = join_all((0..50).map(|_| ask())).await;
+    let ids: HashSet<_> = all
+        .into_iter()
+        .map(|made| made.unwrap().instances[0].id())
+        .collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(rig.account().await.instances_used, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
