@@ -1,15 +1,40 @@
-//! Carries commands to hosts, reports to the conductor, and reads to hosts. It only carries: the
-//! database decides, and everything converges (later) when a message is lost.
+//! Carries commands to hosts, reports to the conductor, reads to hosts, and taps on the conductor's
+//! shoulder. It only carries: the database decides, and everything converges (later) when a message is
+//! lost.
+//!
+//! What every bus keeps to (`tests/contract`):
+//!
+//! - `send` and `report` are `Ok` once the bus has taken the message, and end within [`DEADLINE`] in any
+//!   case; so does `query`.
+//! - Messages to one host, and reports of one host to one conductor, come in the order in which they were
+//!   sent; what comes again comes later than it came first.
+//! - A command or report that was handed out and dropped without an acknowledgement comes again after a
+//!   pause, [`DELIVERY_LIMIT`] times in all; after that it is a dead letter. A read never comes again.
+//! - One mailbox a host: a newer one of the same bus replaces the older, and what waited is handed to it.
+//!   Report mailboxes share what comes, each report for one of them.
+//! - A tap goes to everybody who listens, or is lost.
 
+mod counters;
+mod delivered;
 mod local;
+mod mailbox;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cumulet_domain::{
     id::{HostId, InstanceId},
     message::{Command, Query, Report},
 };
+use serde::{Deserialize, Serialize};
 
+pub use counters::Counters;
+pub use delivered::{DELIVERY_LIMIT, Delivered};
 pub use local::LocalBus;
+pub use mailbox::{HostMailbox, ReportMailbox, WakeMailbox};
+
+/// How long handing over or asking may take at the most.
+pub const DEADLINE: Duration = Duration::from_millis(4500);
 
 /// Why a message could not be handed over or a read was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,19 +50,30 @@ pub enum BusError {
     Refused(String),
 }
 
+/// A tap on the conductor's shoulder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tap {
+    /// An operation may be due.
+    Work,
+    /// Hosts may have something to hear of, but no operation waits.
+    Hosts,
+}
+
 /// The sending half that the control plane holds, and the receiving half that hosts hold.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
     /// Hands a command over for a host. It may arrive late, twice, or never.
     ///
     /// # Errors
-    /// When it was certainly not handed over.
+    /// When it was not handed over, as far as the bus can tell: where the bus goes away in between, it may
+    /// have been all the same.
     async fn send(&self, host: &HostId, command: Command) -> Result<(), BusError>;
 
     /// Hands a report over for the conductor. It may arrive late, twice, or never.
     ///
     /// # Errors
-    /// When it was certainly not handed over.
+    /// As for `send`.
     async fn report(&self, report: Report) -> Result<(), BusError>;
 
     /// Asks a host and waits for the answer, for a few seconds at the most.
@@ -46,19 +82,40 @@ pub trait Bus: Send + Sync + 'static {
     /// When the host is not there, does not answer in time, or refuses.
     async fn query(&self, host: &HostId, query: Query) -> Result<Vec<u8>, BusError>;
 
+    /// Taps the conductors on the shoulder. A tap may be lost at any time, also where nobody listens.
+    ///
+    /// # Errors
+    /// When the bus is away.
+    async fn wake(&self, tap: Tap) -> Result<(), BusError>;
+
     /// The next commands and reads for a host, in the order in which they came. One receiver a host; a
     /// newer one replaces the older.
+    ///
+    /// # Errors
+    /// When the bus is away.
     async fn host_mailbox(&self, host: &HostId) -> Result<HostMailbox, BusError>;
 
-    /// The next reports for the conductor. One receiver; a newer one replaces the older.
+    /// The next reports for the conductor. Several receivers share them.
+    ///
+    /// # Errors
+    /// When the bus is away.
     async fn report_mailbox(&self) -> Result<ReportMailbox, BusError>;
+
+    /// The next taps. Every receiver gets them all.
+    ///
+    /// # Errors
+    /// When the bus is away.
+    async fn wakes(&self) -> Result<WakeMailbox, BusError>;
+
+    /// What has been counted since the start.
+    fn counters(&self) -> Counters;
 }
 
 /// What comes to a host.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Something to do.
-    Command(Command),
+    /// Something to do. It comes again unless it is acknowledged.
+    Command(Delivered<Command>),
     /// Something to tell.
     Query(Query, Reply),
 }
@@ -81,35 +138,5 @@ impl Reply {
     /// Answers. An asker that has gone away is no error.
     pub fn answer(self, result: Result<Vec<u8>, String>) {
         drop(self.0.send(result.map_err(BusError::Refused)));
-    }
-}
-
-/// A host's deliveries.
-#[derive(Debug)]
-pub struct HostMailbox(tokio::sync::mpsc::Receiver<Delivery>);
-
-impl HostMailbox {
-    /// The next delivery; `None` when the bus has closed or another receiver has taken over.
-    pub async fn next(&mut self) -> Option<Delivery> {
-        self.0.recv().await
-    }
-}
-
-/// The conductor's reports.
-#[derive(Debug)]
-pub struct ReportMailbox(tokio::sync::mpsc::Receiver<Report>);
-
-impl ReportMailbox {
-    /// The next report; `None` when the bus has closed or another receiver has taken over.
-    pub async fn next(&mut self) -> Option<Report> {
-        self.0.recv().await
-    }
-
-    /// The next reports, as many as are there, at most `limit`; empty when the bus has closed. Several
-    /// reports that came together can share one transaction.
-    pub async fn next_batch(&mut self, limit: usize) -> Vec<Report> {
-        let mut batch = Vec::new();
-        self.0.recv_many(&mut batch, limit).await;
-        batch
     }
 }

@@ -21,7 +21,7 @@ mod wake;
 use std::sync::Arc;
 
 use cumulet_bus::Bus;
-use cumulet_domain::{Result, time::Clock};
+use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
 use crate::{retention::Retention, store::Store};
@@ -111,6 +111,9 @@ impl Conductor {
         }
         journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
         if duties.place || duties.drive {
+            let taps = self.bus.wakes().await;
+            let taps = taps.map_err(|error| Error::Unavailable(error.to_string()))?;
+            tasks.spawn(self.wake.clone().listen(taps));
             tasks.spawn(engine::run(self.clone(), duties));
         }
         if duties.drive {

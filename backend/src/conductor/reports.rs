@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use cumulet_bus::ReportMailbox;
+use cumulet_bus::{Delivered, ReportMailbox};
 use cumulet_domain::{
     Error, Result, crash_point,
     id::{HostId, InstanceId, OperationId},
@@ -52,7 +52,7 @@ pub(super) async fn run(conductor: Conductor, mut mailbox: ReportMailbox) {
             return;
         }
         // Reports about one object keep their order; those about different ones need none.
-        let mut by_object: HashMap<(HostId, Option<InstanceId>), Vec<Report>> = HashMap::new();
+        let mut by_object: HashMap<(HostId, Option<InstanceId>), Vec<Delivered<Report>>> = HashMap::new();
         for report in batch {
             by_object
                 .entry((report.host.clone(), about(&report.content)))
@@ -68,12 +68,17 @@ pub(super) async fn run(conductor: Conductor, mut mailbox: ReportMailbox) {
     }
 }
 
-async fn in_order(conductor: &Conductor, reports: Vec<Report>) {
+async fn in_order(conductor: &Conductor, reports: Vec<Delivered<Report>>) {
     for report in reports {
-        let host = report.host.clone();
-        if let Err(error) = apply(conductor, report).await {
-            // Nothing is lost: commands are sent again and full reports come again.
-            tracing::error!(%host, %error, "a report could not be applied");
+        match apply(conductor, Report::clone(&report)).await {
+            // What it changed is committed: it need not come again.
+            Ok(()) => report.ack(),
+            // It comes again; and if it never can be applied, commands are sent again and full reports
+            // come again.
+            Err(error) => {
+                let (host, times) = (&report.host, report.times());
+                tracing::error!(%host, %error, times, "a report could not be applied");
+            }
         }
     }
 }

@@ -180,8 +180,9 @@ impl Rig {
         let next = async {
             loop {
                 match self.mailbox.next().await {
-                    Some(Delivery::Command(command)) if wanted(&command.action) => return command,
-                    Some(_) => {}
+                    Some(Delivery::Command(command)) if wanted(&command.action) => return command.accept(),
+                    Some(Delivery::Command(command)) => command.ack(),
+                    Some(Delivery::Query(..)) => {}
                     None => panic!("the bus has closed"),
                 }
             }

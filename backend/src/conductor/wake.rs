@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cumulet_bus::{Bus, Tap, WakeMailbox};
 use tokio::sync::Notify;
 
 /// Wakes the conductor. Cheap to clone.
@@ -13,6 +14,9 @@ pub struct Wake(Arc<Inner>);
 struct Inner {
     engine: Notify,
     sync: Notify,
+    /// For those that listen elsewhere.
+    far_engine: Notify,
+    far_sync: Notify,
 }
 
 impl Wake {
@@ -23,13 +27,43 @@ impl Wake {
 
     /// There may be something to do, now.
     pub fn now(&self) {
-        self.0.engine.notify_one();
-        self.0.sync.notify_one();
+        self.0.far_engine.notify_one();
+        self.near(Tap::Work);
     }
 
     /// Hosts may have something to hear of, but no operation waits.
     pub fn hosts(&self) {
+        self.0.far_sync.notify_one();
+        self.near(Tap::Hosts);
+    }
+
+    fn near(&self, tap: Tap) {
+        if tap == Tap::Work {
+            self.0.engine.notify_one();
+        }
         self.0.sync.notify_one();
+    }
+
+    /// Passes every poke of this process on over the bus, where others listen. Those that come while one
+    /// is on its way are passed on together. Does not end.
+    pub async fn forward(self, bus: Arc<dyn Bus>) {
+        loop {
+            let tap = tokio::select! {
+                biased;
+                () = self.0.far_engine.notified() => Tap::Work,
+                () = self.0.far_sync.notified() => Tap::Hosts,
+            };
+            if let Err(error) = bus.wake(tap).await {
+                tracing::debug!(%error, "nobody was woken elsewhere; they look by themselves later");
+            }
+        }
+    }
+
+    /// Pokes with what comes over the bus.
+    pub(super) async fn listen(self, mut taps: WakeMailbox) {
+        while let Some(tap) = taps.next().await {
+            self.near(tap);
+        }
     }
 
     pub(super) async fn engine(&self) {
@@ -38,5 +72,30 @@ impl Wake {
 
     pub(super) async fn sync(&self) {
         self.0.sync.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cumulet_bus::LocalBus;
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pokes_reach_a_conductor_over_the_bus() {
+        let bus = Arc::new(LocalBus::new());
+        let (gateway, conductor) = (Wake::new(), Wake::new());
+        let listening = tokio::spawn(conductor.clone().listen(bus.wakes().await.unwrap()));
+        let forwarding = tokio::spawn(gateway.clone().forward(bus.clone()));
+        gateway.now();
+        conductor.engine().await;
+        conductor.sync().await;
+        gateway.hosts();
+        conductor.sync().await;
+        assert!(conductor.engine().now_or_never().is_none(), "hosts only");
+        assert_eq!(bus.counters().sent, 2);
+        listening.abort();
+        forwarding.abort();
     }
 }

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use cumulet_bus::Delivered;
 use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId},
     message::{Command, InstanceReport},
@@ -25,12 +26,12 @@ use crate::{
 
 /// Something to do for one instance.
 pub(crate) enum Job {
-    /// A command came.
-    Command(Command),
+    /// A command came. It comes again if it is dropped before it is acknowledged.
+    Command(Delivered<Command>),
     /// A command was begun before the worker ended.
     Resume(Pending, Option<Arc<VpcPolicy>>),
     /// Its metadata changed.
-    Metadata(Arc<InstanceMetadata>),
+    Metadata(Arc<InstanceMetadata>, Delivered<Command>),
     /// Its guest may have changed by itself.
     Observe,
 }
@@ -53,7 +54,7 @@ impl Job {
     fn is_urgent(&self) -> bool {
         let kind = match self {
             Job::Command(command) => Kind::of(&command.action),
-            Job::Resume(..) | Job::Metadata(_) | Job::Observe => None,
+            Job::Resume(..) | Job::Metadata(..) | Job::Observe => None,
         };
         kind.is_some_and(Kind::is_urgent)
     }
@@ -166,6 +167,9 @@ impl Slots {
         // A command that is sent again while the first still waits takes its place: one that waits for a
         // guest that hangs must not collect all that is sent meanwhile.
         if let Some(same) = queue.jobs.iter_mut().find(|(waiting, _)| waiting.is_same(&job)) {
+            if let (Job::Command(first), _) = same {
+                first.ack();
+            }
             *same = (job, permit);
             return idle;
         }

@@ -128,7 +128,7 @@ impl Host {
     async fn until<T>(&mut self, mut wanted: impl FnMut(ReportContent) -> Option<T>) -> T {
         let found = async {
             loop {
-                let report = self.reports.next().await.expect("the bus closed");
+                let report = self.reports.next().await.expect("the bus closed").accept();
                 if let Some(found) = wanted(report.content) {
                     return found;
                 }
@@ -172,7 +172,9 @@ impl Host {
     }
 
     async fn full(&mut self) -> Vec<InstanceReport> {
-        while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(1), self.reports.next()).await {}
+        while let Ok(Some(old)) = tokio::time::timeout(Duration::from_millis(1), self.reports.next()).await {
+            old.ack();
+        }
         self.send(Action::ReportAll).await;
         self.until(|c| match c {
             ReportContent::Full(reports) => Some(reports),

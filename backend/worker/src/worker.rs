@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_bus::{Delivery, Reply};
+use cumulet_bus::{Delivered, Delivery, Reply};
 use cumulet_domain::{
     id::InstanceId,
     message::{Action, Command, Query, ReportContent},
@@ -197,18 +197,21 @@ impl Worker {
         }
     }
 
-    fn take(self: &Arc<Self>, command: Command, permit: OwnedSemaphorePermit) {
+    fn take(self: &Arc<Self>, command: Delivered<Command>, permit: OwnedSemaphorePermit) {
         if let Some((id, _)) = command.action.instance() {
             return self.enqueue(id, Job::Command(command), Some(permit));
         }
-        match command.action {
+        match &command.action {
             Action::Metadata(snapshot) => {
-                self.enqueue(snapshot.instance, Job::Metadata(snapshot), Some(permit))
+                let snapshot = snapshot.clone();
+                self.enqueue(snapshot.instance, Job::Metadata(snapshot, command), Some(permit))
             }
             Action::Network(policy) => {
-                let this = self.clone();
+                let (this, policy) = (self.clone(), policy.clone());
                 tokio::spawn(async move {
                     this.enforce(policy).await;
+                    // Where it failed, too: it is sent again, perhaps newer, until it is confirmed.
+                    command.ack();
                     drop(permit);
                 });
             }
@@ -216,6 +219,7 @@ impl Worker {
                 let this = self.clone();
                 tokio::spawn(async move {
                     this.report_all().await;
+                    command.ack();
                     drop(permit);
                 });
             }

@@ -116,7 +116,7 @@ impl Host {
     async fn until<T>(&mut self, mut wanted: impl FnMut(ReportContent) -> Option<T>) -> T {
         let found = async {
             loop {
-                if let Some(found) = wanted(self.reports.next().await.unwrap().content) {
+                if let Some(found) = wanted(self.reports.next().await.unwrap().accept().content) {
                     return found;
                 }
             }

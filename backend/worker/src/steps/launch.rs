@@ -96,6 +96,7 @@ impl Worker {
         record.begin(order.generation, order.pending);
         let text = text.map_err(io::Error::from)?;
         self.slots.keep_with(record.clone(), text).await?;
+        order.noted();
         Ok((record, metadata))
     }
 

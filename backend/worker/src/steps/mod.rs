@@ -7,10 +7,11 @@ mod power;
 
 use std::sync::Arc;
 
+use cumulet_bus::Delivered;
 use cumulet_domain::{
     crash_point,
     id::InstanceId,
-    message::{Action, InstanceReport, Power, ReportContent},
+    message::{Action, Command, InstanceReport, Power, ReportContent},
     metadata::InstanceMetadata,
     network::VpcPolicy,
     spec::InstanceSpec,
@@ -33,6 +34,17 @@ pub(crate) struct Order<'a> {
     pub(crate) name: &'static str,
     /// For a launch: what from, and its VPC.
     pub(crate) launch: Option<(&'a InstanceSpec, &'a Arc<VpcPolicy>)>,
+    /// What it came as, unless it is gone on with.
+    pub(crate) came: Option<&'a Delivered<Command>>,
+}
+
+impl Order<'_> {
+    /// It is in the worker's own notes, which it is gone on with from: the bus need not bring it again.
+    pub(crate) fn noted(&self) {
+        if let Some(came) = self.came {
+            came.ack();
+        }
+    }
 }
 
 impl Worker {
@@ -46,15 +58,21 @@ impl Worker {
                         deadline: command.deadline,
                         kind,
                     };
-                    self.obey(id, pending, &command.action).await;
+                    self.obey(id, pending, &command).await;
                 }
+                command.ack();
                 Ok(())
             }
             Job::Resume(pending, policy) => {
                 self.resume(id, pending, policy).await;
                 Ok(())
             }
-            Job::Metadata(snapshot) => self.publish(id, &snapshot).await,
+            Job::Metadata(snapshot, command) => {
+                let published = self.publish(id, &snapshot).await;
+                // Where it failed, too: it is sent again, perhaps newer, until it is confirmed.
+                command.ack();
+                published
+            }
             Job::Observe => match self.slots.record(id) {
                 Some(record) => self.observe(record).await,
                 None => Ok(()),
@@ -66,7 +84,8 @@ impl Worker {
     }
 
     /// Judges a command that came, and carries it out if it is news.
-    async fn obey(&self, id: InstanceId, pending: Pending, action: &Action) {
+    async fn obey(&self, id: InstanceId, pending: Pending, command: &Delivered<Command>) {
+        let action = &command.action;
         let Some((_, generation)) = action.instance() else {
             return;
         };
@@ -84,6 +103,7 @@ impl Worker {
                 Action::Run { spec, policy } => Some((spec, policy)),
                 _ => None,
             },
+            came: Some(command),
         };
         match judge(
             record.as_ref(),
@@ -125,6 +145,7 @@ impl Worker {
             pending,
             name: name(pending.kind, Some(&record)),
             launch: launch.filter(|_| pending.kind == Kind::Run),
+            came: None,
         };
         tracing::info!(instance = %id, kind = order.name, "goes on with a command");
         let late = self.deps.clock.now() > pending.deadline;
@@ -181,7 +202,9 @@ impl Worker {
     /// Remembers that an order has been begun.
     async fn begin(&self, record: &mut Record, order: &Order<'_>) -> Result<(), Failure> {
         record.begin(order.generation, order.pending);
-        Ok(self.slots.keep(record.clone()).await?)
+        self.slots.keep(record.clone()).await?;
+        order.noted();
+        Ok(())
     }
 
     /// Remembers that an order has been carried out; the report of it.
