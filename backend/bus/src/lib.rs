@@ -18,6 +18,7 @@ mod counters;
 mod delivered;
 mod local;
 mod mailbox;
+pub mod rabbit;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use counters::Counters;
 pub use delivered::{DELIVERY_LIMIT, Delivered};
 pub use local::LocalBus;
 pub use mailbox::{HostMailbox, ReportMailbox, WakeMailbox};
+pub use rabbit::{RabbitBus, RabbitConfig};
 
 /// How long handing over or asking may take at the most.
 pub const DEADLINE: Duration = Duration::from_millis(4500);
