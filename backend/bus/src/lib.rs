@@ -11,12 +11,14 @@
 //! - A command or report that was handed out and dropped without an acknowledgement comes again after a
 //!   pause, [`DELIVERY_LIMIT`] times in all; after that it is a dead letter. A read never comes again.
 //! - One mailbox a host: a newer one of the same bus replaces the older, and what waited is handed to it.
-//!   Report mailboxes share what comes, each report for one of them; each wake mailbox gets every tap.
+//!   Report mailboxes share what comes, each report for one of them.
+//! - A tap goes to everybody who listens, or is lost.
 
 mod counters;
 mod delivered;
 mod local;
 mod mailbox;
+pub mod rabbit;
 
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ pub use counters::Counters;
 pub use delivered::{DELIVERY_LIMIT, Delivered};
 pub use local::LocalBus;
 pub use mailbox::{HostMailbox, ReportMailbox, WakeMailbox};
+pub use rabbit::{RabbitBus, RabbitConfig};
 
 /// How long handing over or asking may take at the most.
 pub const DEADLINE: Duration = Duration::from_millis(4500);
@@ -81,7 +84,7 @@ pub trait Bus: Send + Sync + 'static {
     /// When the host is not there, does not answer in time, or refuses.
     async fn query(&self, host: &HostId, query: Query) -> Result<Vec<u8>, BusError>;
 
-    /// Taps a conductor on the shoulder. A tap may be lost at any time, also where nobody listens.
+    /// Taps the conductors on the shoulder. A tap may be lost at any time, also where nobody listens.
     ///
     /// # Errors
     /// When the bus is away.
@@ -100,7 +103,7 @@ pub trait Bus: Send + Sync + 'static {
     /// When the bus is away.
     async fn report_mailbox(&self) -> Result<ReportMailbox, BusError>;
 
-    /// The next taps, from now on. Every receiver gets each: schedulers and conductors have different work.
+    /// The next taps. Every receiver gets them all.
     ///
     /// # Errors
     /// When the bus is away.

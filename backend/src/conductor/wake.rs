@@ -14,14 +14,9 @@ pub struct Wake(Arc<Inner>);
 struct Inner {
     engine: Notify,
     sync: Notify,
-    /// For other processes; nobody waits for these where all roles are in this one.
-    outward: Outward,
-}
-
-#[derive(Debug, Default)]
-struct Outward {
-    work: Notify,
-    hosts: Notify,
+    /// For those that listen elsewhere.
+    far_engine: Notify,
+    far_sync: Notify,
 }
 
 impl Wake {
@@ -32,42 +27,42 @@ impl Wake {
 
     /// There may be something to do, now.
     pub fn now(&self) {
-        self.inside(Tap::Work);
-        self.0.outward.work.notify_one();
+        self.0.far_engine.notify_one();
+        self.near(Tap::Work);
     }
 
     /// Hosts may have something to hear of, but no operation waits.
     pub fn hosts(&self) {
-        self.inside(Tap::Hosts);
-        self.0.outward.hosts.notify_one();
+        self.0.far_sync.notify_one();
+        self.near(Tap::Hosts);
     }
 
-    fn inside(&self, tap: Tap) {
+    fn near(&self, tap: Tap) {
         if tap == Tap::Work {
             self.0.engine.notify_one();
         }
         self.0.sync.notify_one();
     }
 
-    /// Passes pokes on over the bus, for a process that has not all roles. Those that come while one is on
-    /// its way are passed on together. Does not end.
+    /// Passes every poke of this process on over the bus, where others listen. Those that come while one
+    /// is on its way are passed on together. Does not end.
     pub(super) async fn forward(self, bus: Arc<dyn Bus>) {
         loop {
             let tap = tokio::select! {
                 biased;
-                () = self.0.outward.work.notified() => Tap::Work,
-                () = self.0.outward.hosts.notified() => Tap::Hosts,
+                () = self.0.far_engine.notified() => Tap::Work,
+                () = self.0.far_sync.notified() => Tap::Hosts,
             };
             if let Err(error) = bus.wake(tap).await {
-                tracing::debug!(%error, "a conductor was not woken; it looks by itself later");
+                tracing::debug!(%error, "nobody was woken elsewhere; they look by themselves later");
             }
         }
     }
 
-    /// Pokes with what comes over the bus, and passes nothing of it on.
+    /// Pokes with what comes over the bus.
     pub(super) async fn listen(self, mut taps: WakeMailbox) {
         while let Some(tap) = taps.next().await {
-            self.inside(tap);
+            self.near(tap);
         }
     }
 
@@ -83,7 +78,7 @@ impl Wake {
 #[cfg(test)]
 mod tests {
     use cumulet_bus::LocalBus;
-    use futures::FutureExt as _;
+    use futures::FutureExt;
 
     use super::*;
 

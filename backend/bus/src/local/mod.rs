@@ -13,7 +13,10 @@ use cumulet_domain::{
     id::HostId,
     message::{Command, Query, Report},
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{broadcast, oneshot},
+    time::timeout,
+};
 
 use crate::{
     Bus, BusError, Counters, DEADLINE, Delivered, Delivery, HostMailbox, Reply, ReportMailbox, Tap,
@@ -35,8 +38,7 @@ pub struct LocalBus(Arc<Inner>);
 struct Inner {
     hosts: Mutex<HashMap<HostId, Arc<Queue<Letter>>>>,
     reports: Arc<Queue<Report>>,
-    /// One for each who listens.
-    taps: Mutex<Vec<Arc<Queue<Tap>>>>,
+    taps: broadcast::Sender<Tap>,
     tally: Arc<Tally>,
 }
 
@@ -53,7 +55,7 @@ impl Default for LocalBus {
         LocalBus(Arc::new(Inner {
             hosts: Mutex::default(),
             reports: Arc::new(Queue::new(QUEUE, tally.clone())),
-            taps: Mutex::default(),
+            taps: broadcast::Sender::new(TAPS),
             tally,
         }))
     }
@@ -122,9 +124,9 @@ impl Bus for LocalBus {
     }
 
     async fn wake(&self, tap: Tap) -> Result<(), BusError> {
-        let mut taps = self.0.taps.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where there is no room, the tap is lost, as it may be; who has gone is forgotten.
-        taps.retain(|queue| !matches!(self.counted(queue.push(tap)), Err(Full::Nobody)));
+        // Where nobody listens the tap is lost, as it may be.
+        let pushed = self.0.taps.send(tap).map(drop);
+        drop(self.counted(pushed.map_err(|_| Full::<()>::Nobody)));
         Ok(())
     }
 
@@ -141,14 +143,7 @@ impl Bus for LocalBus {
     }
 
     async fn wakes(&self) -> Result<WakeMailbox, BusError> {
-        let queue = Arc::new(Queue::new(TAPS, self.0.tally.clone()));
-        let reader = queue.join();
-        self.0
-            .taps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(queue);
-        Ok(WakeMailbox::new(reader))
+        Ok(WakeMailbox::new(self.0.taps.subscribe()))
     }
 
     fn counters(&self) -> Counters {
@@ -182,9 +177,15 @@ impl Source<Delivered<Report>> for Reader<Report> {
 }
 
 #[async_trait]
-impl Source<Tap> for Reader<Tap> {
-    async fn take(&mut self, limit: usize, into: &mut Vec<Tap>) {
-        self.read(limit, |tap, _| into.push(tap)).await;
+impl Source<Tap> for broadcast::Receiver<Tap> {
+    async fn take(&mut self, _: usize, into: &mut Vec<Tap>) {
+        use broadcast::error::RecvError;
+        match self.recv().await {
+            Ok(tap) => into.push(tap),
+            // Some of them said so.
+            Err(RecvError::Lagged(_)) => into.push(Tap::Work),
+            Err(RecvError::Closed) => {}
+        }
     }
 }
 

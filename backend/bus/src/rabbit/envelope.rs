@@ -1,0 +1,107 @@
+//! How a message is written: JSON, `{"v": 1, "kind": "command", "body": …}`.
+//!
+//! `v` changes when an old program could misread what a new one writes; such a message is refused. Within
+//! a version, fields are only added, with defaults: unknown ones are skipped. A variant of an enumeration
+//! that is not known is refused, as it can't be obeyed.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The version that is written.
+pub(super) const VERSION: u32 = 1;
+
+/// What is read at the most.
+const LIMIT: usize = 16 << 20;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Command,
+    Query,
+    Report,
+    Tap,
+}
+
+impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Kind::Command => "command",
+            Kind::Query => "query",
+            Kind::Report => "report",
+            Kind::Tap => "tap",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Kind> {
+        [Kind::Command, Kind::Query, Kind::Report, Kind::Tap]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+/// Why a message can't be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("it is of version {0}, and only {VERSION} is understood here")]
+    Version(u32),
+    #[error("it is of kind {0:?}, which is not known here")]
+    Kind(String),
+    #[error("it is {0} bytes long")]
+    Long(usize),
+    #[error("{0}")]
+    Text(String),
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    v: u32,
+    kind: &'a str,
+    body: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    v: u32,
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Body<T> {
+    body: T,
+}
+
+/// Writes a message.
+pub(super) fn write<T: Serialize>(kind: Kind, body: &T) -> serde_json::Result<Vec<u8>> {
+    let kind = kind.name();
+    serde_json::to_vec(&Written {
+        v: VERSION,
+        kind,
+        body,
+    })
+}
+
+/// What kind of message this is, if its version is understood.
+pub(super) fn kind(text: &[u8]) -> Result<Kind, Unreadable> {
+    if text.len() > LIMIT {
+        return Err(Unreadable::Long(text.len()));
+    }
+    let head: Head = serde_json::from_slice(text).map_err(|e| Unreadable::Text(e.to_string()))?;
+    if head.v != VERSION {
+        return Err(Unreadable::Version(head.v));
+    }
+    let short: String = head.kind.chars().take(64).collect();
+    Kind::from_name(&head.kind).ok_or(Unreadable::Kind(short))
+}
+
+/// Reads a message of a kind that has been looked at.
+pub(super) fn body<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
+    let read: Body<T> = serde_json::from_slice(text).map_err(|e| Unreadable::Text(e.to_string()))?;
+    Ok(read.body)
+}
+
+/// Reads a message that has to be of this kind.
+pub(super) fn read<T: DeserializeOwned>(wanted: Kind, text: &[u8]) -> Result<T, Unreadable> {
+    match kind(text)? {
+        found if found == wanted => body(text),
+        other => Err(Unreadable::Kind(other.name().into())),
+    }
+}
