@@ -1,6 +1,7 @@
 //! The command line: one file a family of sub-commands.
 
 mod account;
+mod admin;
 mod audit;
 mod config;
 mod database;
@@ -76,6 +77,9 @@ enum Command {
     /// Create, list, disable and delete access keys.
     #[command(subcommand)]
     AccessKey(account::AccessKey),
+    /// Look after hosts, services, aggregates and instance types.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Say what this host can do, and what is enforced.
     Doctor(doctor::Doctor),
     /// Compare the database with what is on this host; exit 0 only when they agree.
@@ -101,6 +105,7 @@ impl Cli {
             Command::Account(command) => command.run(),
             Command::User(command) => command.run(),
             Command::AccessKey(command) => command.run(),
+            Command::Admin(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),

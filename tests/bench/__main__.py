@@ -18,13 +18,14 @@ import api  # noqa: E402
 import guests  # noqa: E402
 import imds  # noqa: E402
 import launches  # noqa: E402
+import scheduler  # noqa: E402
 from clouds import CONFIG, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
 from report import Row, document, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
-PARTS = ["api", "moto", "launches", "imds", "guests"]
+PARTS = ["api", "moto", "launches", "imds", "guests", "scheduler"]
 SIZES = [100, 1000, 10_000]
 
 
@@ -76,6 +77,9 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
                 with moto() as server:
                     add(api.with_moto(Moto(server), seeded[-1], all_of, few))
             add([memory(seeded[-1].cloud, " after the requests above")])
+    if "scheduler" in wanted:
+        say("making decisions")
+        add(scheduler.rows(2.0))
     if "launches" in wanted:
         with moto() as server:
             add(launches.launches(Moto(server), few))

@@ -28,6 +28,35 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// The inverse of the printed form; seconds and their fraction may be left out. `None` for anything else,
+    /// and for days and times that there are not.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+        let (time, millis) = match time.split_once('.') {
+            None => (time, 0),
+            Some((time, fraction)) if fraction.len() == 3 => (time, digits(fraction)?),
+            Some(_) => return None,
+        };
+        let fields = |text: &str, by: char| text.split(by).map(digits).collect::<Option<Vec<i64>>>();
+        let ([year, month, day], time) = (fields(date, '-')?.try_into().ok()?, fields(time, ':')?);
+        let (hour, minute, second) = match time[..] {
+            [hour, minute] => (hour, minute, 0),
+            [hour, minute, second] => (hour, minute, second),
+            _ => return None,
+        };
+        // Howard Hinnant's `days_from_civil`.
+        let y = year - i64::from(month <= 2);
+        let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+        let doe = y.rem_euclid(400) * 365 + y.rem_euclid(400) / 4 - y.rem_euclid(400) / 100 + doy;
+        let days = y.div_euclid(400) * 146_097 + doe - 719_468;
+        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+        let parsed = Timestamp(seconds * 1000 + millis);
+        // What is not a day or a time comes out as another.
+        let civil = parsed.civil();
+        let again = [civil.1, civil.2, civil.3, civil.4, civil.5].map(i64::from);
+        ((year, [month, day, hour, minute, second]) == (civil.0, again)).then_some(parsed)
+    }
+
     /// Year, month, day, hour, minute, second in UTC (Howard Hinnant's `civil_from_days`).
     pub fn civil(self) -> (i64, u8, u8, u8, u8, u8) {
         let seconds = self.seconds();
@@ -51,6 +80,12 @@ impl Timestamp {
             small(rest % 60),
         )
     }
+}
+
+/// A number of at most four digits and nothing else.
+fn digits(text: &str) -> Option<i64> {
+    let plain = (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
 }
 
 /// ISO 8601 in UTC with exactly three fraction digits, as EC2 writes times.
@@ -120,6 +155,29 @@ mod tests {
             (4_102_444_799_999, "2099-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp(millis).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn parses_what_it_prints_and_nothing_that_is_no_time() {
+        for millis in [0, 951_782_400_000, 1_767_323_045_678, 4_102_444_799_999] {
+            assert_eq!(
+                Timestamp::parse(&Timestamp(millis).to_string()),
+                Some(Timestamp(millis))
+            );
+        }
+        let whole = Some(Timestamp(1_767_323_040_000));
+        assert_eq!(Timestamp::parse("2026-01-02T03:04Z"), whole);
+        assert_eq!(Timestamp::parse("2026-01-02T03:04:00Z"), whole);
+        for wrong in [
+            "",
+            "2026-02-30T00:00Z",
+            "2026-01-02T24:00Z",
+            "2026-01-02",
+            "2026-01-02T03:04",
+            "2026-1-2T-1:0Z",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
         }
     }
 }

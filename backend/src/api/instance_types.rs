@@ -1,13 +1,16 @@
 //! The instance type catalogue: a table that the operator may edit.
 
 use cumulet_domain::{Error, Result, account::Principal, catalogue::InstanceType};
-use sea_orm::{ConnectionTrait, EntityTrait};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    sea_query::OnConflict,
+};
 
-use super::Cloud;
+use super::{Cloud, Parts};
 use crate::{
     authority::authorise,
-    entity::{host, instance_type},
-    store::failed,
+    entity::{host, instance_type, instance_type_spec},
+    store::{Touches, failed},
 };
 
 /// The offered types, or the named ones whether offered or not; the smallest first.
@@ -104,6 +107,57 @@ pub(crate) async fn offered(conn: &impl ConnectionTrait, name: &str) -> Result<i
         .await
         .map_err(failed)?;
     row.filter(|row| row.offered != 0).ok_or_else(|| unknown(name))
+}
+
+/// The extra specifications of every type that has some, by type and key. For the operator.
+///
+/// # Errors
+/// Those of the database.
+pub async fn extra_specs(parts: &Parts) -> Result<Vec<instance_type_spec::Model>> {
+    use instance_type_spec::Column as C;
+    let query = instance_type_spec::Entity::find()
+        .order_by_asc(C::InstanceType)
+        .order_by_asc(C::Key);
+    query.all(parts.store.read()).await.map_err(failed)
+}
+
+/// Sets an extra specification of a type, what it wants of a host, or removes it where there is no value.
+/// It counts from the next placement on. For the operator.
+///
+/// # Errors
+/// `InvalidParameter` for an unknown type, or a key or value that is empty or too long.
+pub async fn set_extra_spec(parts: &Parts, kind: &str, key: &str, value: Option<&str>) -> Result<()> {
+    use instance_type_spec::Column as C;
+    for (name, text, most) in [("Key", key, 255), ("Value", value.unwrap_or("-"), 4096)] {
+        if text.is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
+            let reason = format!("expected 1 to {most} printable characters");
+            return Err(Error::invalid(name, text, reason));
+        }
+    }
+    let (kind, key, value) = (kind.to_owned(), key.to_owned(), value.map(str::to_owned));
+    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+        Box::pin(async move {
+            let there = instance_type::Entity::find_by_id(kind.as_str()).one(txn).await;
+            let name = there.map_err(failed)?.ok_or_else(|| unknown(&kind))?.name;
+            let Some(value) = value else {
+                let delete = instance_type_spec::Entity::delete_many()
+                    .filter(C::InstanceType.eq(name))
+                    .filter(C::Key.eq(key));
+                return delete.exec(txn).await.map(drop).map_err(failed);
+            };
+            let row = instance_type_spec::ActiveModel {
+                instance_type: Set(name),
+                key: Set(key),
+                value: Set(value),
+            };
+            let keys = OnConflict::columns([C::InstanceType, C::Key])
+                .update_column(C::Value)
+                .to_owned();
+            let insert = instance_type_spec::Entity::insert(row).on_conflict(keys);
+            insert.exec_without_returning(txn).await.map(drop).map_err(failed)
+        })
+    });
+    write.await
 }
 
 fn unknown(name: &str) -> Error {

@@ -3,14 +3,17 @@
 
 pub mod accounts;
 pub mod audit_log;
+pub mod hosts;
 pub mod images;
 pub mod instance_types;
 pub mod instances;
 pub mod key_pairs;
 mod page;
+pub mod placement_groups;
 pub mod regions;
 mod rng;
 pub mod security_groups;
+pub mod services;
 pub mod tags;
 mod token;
 pub mod vpcs;

@@ -19,6 +19,7 @@ use cumulet_domain::{
 use sea_orm::EntityTrait;
 use tokio::sync::watch;
 
+mod elsewhere;
 mod faults;
 mod tunnels;
 

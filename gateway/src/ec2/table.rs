@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use cumulet_wire::ec2::{images, instances, keypairs, regions, security_groups, tags, vpcs};
+use cumulet_wire::ec2::{
+    images, instances, keypairs, placement_groups, regions, security_groups, tags, vpcs,
+};
 
 use super::action::{Row, action, listing};
 
@@ -28,6 +30,9 @@ pub(super) static ROWS: &[Row] = &[
     action::<keypairs::DeleteKeyPair>(),
     listing::<keypairs::DescribeKeyPairs>(),
     action::<keypairs::ImportKeyPair>(),
+    action::<placement_groups::CreatePlacementGroup>(),
+    action::<placement_groups::DeletePlacementGroup>(),
+    listing::<placement_groups::DescribePlacementGroups>(),
     action::<regions::DescribeAccountAttributes>(),
     listing::<regions::DescribeAvailabilityZones>(),
     listing::<regions::DescribeRegions>(),

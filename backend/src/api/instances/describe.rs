@@ -266,8 +266,16 @@ pub(super) async fn views(
         .into_iter()
         .map(|row| (row.id, Arc::new(row)))
         .collect();
+    let mut groups: Vec<i64> = rows.iter().filter_map(|row| row.placement_group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let groups: HashMap<i64, String> = load_in!(conn, placement_group, Id, &groups)
+        .into_iter()
+        .map(|row| (row.id, row.name))
+        .collect();
     let view = |row: instance::Model| {
         Arc::new(InstanceView {
+            placement_group: row.placement_group.and_then(|id| groups.get(&id).cloned()),
             interfaces: interfaces.remove(&row.id).unwrap_or_default(),
             tags: tags.remove(&row.id).unwrap_or_default(),
             image: images.get(&row.image).cloned(),

@@ -27,6 +27,7 @@ pub(super) fn view(
             tags: tags.clone(),
             image: Some(image.clone()),
             metadata_pending: false,
+            placement_group: plan.group.as_ref().map(|group| group.name.clone()),
         })
     });
     Ok(ReservationView {

@@ -105,6 +105,8 @@ pub struct InstanceView {
     pub image: Option<Arc<image::Model>>,
     /// Its host has not confirmed the newest of what it can read about itself.
     pub metadata_pending: bool,
+    /// The name of its placement group.
+    pub placement_group: Option<String>,
 }
 
 #[allow(missing_docs)] // the names say it

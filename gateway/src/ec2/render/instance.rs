@@ -10,6 +10,7 @@ use cumulet_backend::api::{
 };
 use cumulet_domain::{
     dns,
+    id::PlacementGroupId,
     instance::{State, StateReason},
 };
 use cumulet_wire::{
@@ -73,7 +74,7 @@ pub(crate) fn instance(cloud: &Cloud, view: &InstanceView) -> shapes::Instance {
         ami_launch_index: i32::try_from(row.launch_index).ok(),
         key_name: row.key_name.clone(),
         client_token: Some(row.client_token.clone().unwrap_or_default()),
-        placement: Some(placement(&row.availability_zone)),
+        placement: Some(placement(view)),
         vpc_id: (!ended).then(|| view.vpc().to_string()),
         subnet_id: (!ended).then(|| view.subnet().to_string()),
         private_ip_address: private_ip.map(|ip| ip.to_string()),
@@ -144,11 +145,21 @@ fn state_reason(reason: StateReason) -> shared::StateReason {
     }
 }
 
-fn placement(zone: &str) -> shapes::Placement {
+fn placement(view: &InstanceView) -> shapes::Placement {
+    let zone = view.row.availability_zone.as_str();
+    let group = view
+        .row
+        .placement_group
+        .filter(|_| view.placement_group.is_some());
     shapes::Placement {
         availability_zone: Some(zone.into()),
         availability_zone_id: Some(regions::zone_id(zone)),
-        group_name: Some(String::new()),
+        group_name: Some(view.placement_group.clone().unwrap_or_default()),
+        group_id: group.map(|id| PlacementGroupId::from_db(id).to_string()),
+        partition_number: view
+            .row
+            .partition_number
+            .and_then(|number| i32::try_from(number).ok()),
         tenancy: Some("default".into()),
         ..Default::default()
     }

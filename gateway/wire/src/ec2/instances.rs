@@ -8,6 +8,8 @@ use crate::types::{Blob, Sensitive, Timestamp};
 use super::shared::{
     BlockDeviceMapping,
     Filter,
+    OperatorRequest,
+    OperatorResponse,
     ProductCode,
     StateReason,
     Tag,
@@ -875,16 +877,6 @@ output! { NeuronInfo {
 
 output! { NitroTpmInfo {
     supported_versions: Vec<String> = "supportedVersions";
-} }
-
-input! { OperatorRequest {
-    principal: Option<String> = "Principal";
-} }
-
-output! { OperatorResponse {
-    managed: Option<bool> = "managed";
-    principal: Option<String> = "principal";
-    hidden_by_default: Option<bool> = "hiddenByDefault";
 } }
 
 output! { PerformanceStatusSummary {

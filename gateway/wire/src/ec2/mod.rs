@@ -10,6 +10,8 @@ pub mod keypairs;
 #[rustfmt::skip]
 pub mod operations;
 #[rustfmt::skip]
+pub mod placement_groups;
+#[rustfmt::skip]
 pub mod regions;
 #[rustfmt::skip]
 pub mod security_groups;

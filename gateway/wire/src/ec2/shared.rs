@@ -34,6 +34,16 @@ input! { Filter {
     values: Vec<String> = "Value";
 } }
 
+input! { OperatorRequest {
+    principal: Option<String> = "Principal";
+} }
+
+output! { OperatorResponse {
+    managed: Option<bool> = "managed";
+    principal: Option<String> = "principal";
+    hidden_by_default: Option<bool> = "hiddenByDefault";
+} }
+
 output! { ProductCode {
     product_code_id: Option<String> = "productCode";
     product_code_type: Option<String> = "type";

@@ -1,10 +1,11 @@
 //! DescribeInstanceStatus: whether instances are reachable. Only running ones unless all are asked for.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use cumulet_backend::api::{
     Page, PageRequest,
+    hosts::{self, Maintenance},
     instances::{self, InstanceQuery, InstanceView},
     regions,
 };
@@ -12,7 +13,7 @@ use cumulet_domain::{instance::State, time::Timestamp};
 use cumulet_wire::ec2::{
     instances::{
         DescribeInstanceStatus, DescribeInstanceStatusRequest, DescribeInstanceStatusResult, InstanceStatus,
-        InstanceStatusDetails, InstanceStatusSummary,
+        InstanceStatusDetails, InstanceStatusEvent, InstanceStatusSummary,
     },
     shared::Filter,
 };
@@ -41,6 +42,15 @@ fn reachability(summary: &Option<InstanceStatusSummary>, sink: &mut Sink<'_>) {
     for detail in summary.iter().flat_map(|summary| &summary.details) {
         text(&detail.status, sink);
     }
+}
+
+/// A text of each of an instance's events.
+fn event(row: &InstanceStatus, of: fn(&InstanceStatusEvent) -> Option<String>, sink: &mut Sink<'_>) {
+    row.events.iter().filter_map(of).for_each(|text| sink(&text));
+}
+
+fn time(at: cumulet_wire::Timestamp) -> String {
+    Timestamp(at.0).to_string()
 }
 
 #[async_trait]
@@ -76,14 +86,24 @@ impl Describe for DescribeInstanceStatus {
             on(&["system-status.reachability"], |(_, row), sink| {
                 reachability(&row.system_status, sink)
             }),
+            on(&["event.code"], |(_, row), sink| {
+                event(row, |e| e.code.clone(), sink)
+            }),
+            on(&["event.description"], |(_, row), sink| {
+                event(row, |e| e.description.clone(), sink);
+            }),
+            on(&["event.instance-event-id"], |(_, row), sink| {
+                event(row, |e| e.instance_event_id.clone(), sink);
+            }),
+            on(&["event.not-after"], |(_, row), sink| {
+                event(row, |e| e.not_after.map(time), sink);
+            }),
+            on(&["event.not-before"], |(_, row), sink| {
+                event(row, |e| e.not_before.map(time), sink);
+            }),
             never(&[
                 "application-status.status",
                 "attached-ebs-status.status",
-                "event.code",
-                "event.description",
-                "event.instance-event-id",
-                "event.not-after",
-                "event.not-before",
                 "event.not-before-deadline",
                 "operator.managed",
                 "operator.principal",
@@ -124,12 +144,13 @@ impl Describe for DescribeInstanceStatus {
         };
         let page = instances::describe(&ctx.cloud, &ctx.who, &query, page).await?;
         let now = ctx.cloud.now();
+        let planned = hosts::planned(&ctx.cloud).await?;
         let wanted = |view: &InstanceView| all || view.state() == State::Running;
         let rows = page
             .rows
             .iter()
             .filter(|view| wanted(view))
-            .map(|view| (view.row.id, shown(view, now)));
+            .map(|view| (view.row.id, shown(view, &planned, now)));
         Ok(Page {
             rows: rows.collect(),
             next: page.next,
@@ -153,7 +174,25 @@ impl Describe for DescribeInstanceStatus {
     }
 }
 
-fn shown(view: &InstanceView, now: Timestamp) -> InstanceStatus {
+/// The maintenance of an instance's host, as a scheduled event.
+fn scheduled(view: &InstanceView, planned: &HashMap<String, Maintenance>) -> Option<InstanceStatusEvent> {
+    let plan = planned.get(view.row.host.as_deref()?)?;
+    let id = view.id().to_string();
+    Some(InstanceStatusEvent {
+        code: Some("system-maintenance".into()),
+        description: Some(
+            plan.reason
+                .clone()
+                .unwrap_or_else(|| "The host is maintained".into()),
+        ),
+        instance_event_id: Some(format!("instance-event-{}", id.trim_start_matches("i-"))),
+        not_before: Some(cumulet_wire::Timestamp(plan.start.0)),
+        not_after: Some(cumulet_wire::Timestamp(plan.end.0)),
+        ..Default::default()
+    })
+}
+
+fn shown(view: &InstanceView, planned: &HashMap<String, Maintenance>, now: Timestamp) -> InstanceStatus {
     let (status, detail) = health(view.state(), view.row.running_since.map(Timestamp), now);
     let summary = InstanceStatusSummary {
         status: Some(status.into()),
@@ -166,6 +205,7 @@ fn shown(view: &InstanceView, now: Timestamp) -> InstanceStatus {
         instance_state: Some(render::instance::state(view.state())),
         instance_status: Some(summary.clone()),
         system_status: Some(summary),
+        events: scheduled(view, planned).into_iter().collect(),
         ..Default::default()
     }
 }

@@ -391,6 +391,19 @@ const DEFS: &[Def<Row>] = &[
     on(&["subnet-id"], |row, sink| {
         of(row, sink, |i| i.subnet_id.as_ref())
     }),
+    on(&["placement-group-name"], |row, sink| {
+        of(row, sink, |i| {
+            i.placement
+                .as_ref()?
+                .group_name
+                .as_ref()
+                .filter(|name| !name.is_empty())
+        });
+    }),
+    on(&["placement-partition-number"], |row, sink| {
+        let number = |one: &Instance| one.placement.as_ref()?.partition_number;
+        some(one(row).and_then(|one| number(&one.shown)), sink);
+    }),
     on(&["tenancy"], |row, sink| {
         of(row, sink, |i| i.placement.as_ref()?.tenancy.as_ref())
     }),
@@ -463,8 +476,6 @@ const ABSENT: &[&str] = &[
     "operator.managed",
     "operator.principal",
     "outpost-arn",
-    "placement-group-name",
-    "placement-partition-number",
     "platform",
     "product-code",
     "product-code.type",

@@ -46,7 +46,13 @@ fn spec(image: ImageId, input: RunInstancesRequest) -> Result<LaunchSpec, Fault>
         count("MaxCount", input.max_count)?,
     );
     spec.key_name = input.key_name;
-    spec.availability_zone = input.placement.and_then(|placement| placement.availability_zone);
+    if let Some(placement) = input.placement {
+        spec.availability_zone = placement.availability_zone;
+        spec.placement_group = placement.group_name.filter(|name| !name.is_empty());
+        spec.partition_number = placement
+            .partition_number
+            .map(|number| u32::try_from(number).unwrap_or(0));
+    }
     spec.subnet = input.subnet_id.as_deref().map(id).transpose()?;
     spec.groups = ids(&input.security_group_ids)?;
     spec.group_names = input.security_groups;

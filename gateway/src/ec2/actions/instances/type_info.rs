@@ -46,7 +46,9 @@ pub(super) fn info(kind: &InstanceType) -> InstanceTypeInfo {
             ..Default::default()
         }),
         network_info: Some(network()),
-        placement_group_info: Some(PlacementGroupInfo::default()),
+        placement_group_info: Some(PlacementGroupInfo {
+            supported_strategies: ["cluster", "partition", "spread"].map(str::to_owned).to_vec(),
+        }),
         hibernation_supported: Some(false),
         // With `true` Terraform would ask for credit specifications.
         burstable_performance_supported: Some(false),

@@ -1,0 +1,171 @@
+//! The hosts as they are.
+
+use std::collections::HashMap;
+
+use cumulet_domain::{
+    Error, Result,
+    id::{HostId, InstanceId},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use crate::{
+    api::{Cloud, Parts},
+    entity::{aggregate, aggregate_host, host, instance},
+    scheduler::SILENCE,
+    store::failed,
+};
+
+/// What a host is to the scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes new instances.
+    Enabled,
+    /// The operator has taken it out.
+    Disabled,
+    /// The operator empties it.
+    Draining,
+    /// Its planned maintenance goes on.
+    Maintenance,
+}
+
+impl Standing {
+    /// As it is printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Standing::Enabled => "enabled",
+            Standing::Disabled => "disabled",
+            Standing::Draining => "draining",
+            Standing::Maintenance => "maintenance",
+        }
+    }
+
+    fn of(row: &host::Model, now: Timestamp) -> Self {
+        let planned = row.maintenance_start.zip(row.maintenance_end);
+        if planned.is_some_and(|(start, end)| start <= now.0 && now.0 < end) {
+            Standing::Maintenance
+        } else if row.draining == Some(1) {
+            Standing::Draining
+        } else if row.enabled == 0 {
+            Standing::Disabled
+        } else {
+            Standing::Enabled
+        }
+    }
+}
+
+/// A host with what is on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostView {
+    /// The host's row.
+    pub row: host::Model,
+    /// What it is to the scheduler.
+    pub standing: Standing,
+    /// It was heard of lately.
+    pub alive: bool,
+    /// The instances whose disks are there.
+    pub instances: Vec<InstanceId>,
+    /// The names of the aggregates that it is in.
+    pub aggregates: Vec<String>,
+}
+
+/// Every host, by name.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list(parts: &Parts) -> Result<Vec<HostView>> {
+    let (conn, now) = (parts.store.read(), parts.clock.now());
+    let query = host::Entity::find().order_by_asc(host::Column::Id);
+    let rows = query.all(conn).await.map_err(failed)?;
+    let mut instances: HashMap<String, Vec<InstanceId>> = HashMap::new();
+    for on in on(conn, None).await? {
+        instances
+            .entry(on.host)
+            .or_default()
+            .push(InstanceId::from_db(on.id));
+    }
+    let names = aggregate::Entity::find().all(conn).await.map_err(failed)?;
+    let names: HashMap<i64, String> = names.into_iter().map(|row| (row.id, row.name)).collect();
+    let mut aggregates: HashMap<String, Vec<String>> = HashMap::new();
+    for row in aggregate_host::Entity::find().all(conn).await.map_err(failed)? {
+        if let Some(name) = names.get(&row.aggregate) {
+            aggregates.entry(row.host).or_default().push(name.clone());
+        }
+    }
+    let view = |row: host::Model| {
+        let mut aggregates = aggregates.remove(&row.id).unwrap_or_default();
+        aggregates.sort();
+        HostView {
+            standing: Standing::of(&row, now),
+            alive: now.since(Timestamp(row.last_seen)) < SILENCE,
+            instances: instances.remove(&row.id).unwrap_or_default(),
+            aggregates,
+            row,
+        }
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// Planned maintenance of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintenance {
+    /// From then on its instances may be interrupted.
+    pub start: Timestamp,
+    /// Until then.
+    pub end: Timestamp,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// The hosts with planned maintenance that is not over, for the events of those instances that are on them.
+/// Read each time: the operator plans it from another process.
+///
+/// # Errors
+/// Those of the database.
+pub async fn planned(cloud: &Cloud) -> Result<HashMap<String, Maintenance>> {
+    let rows = host::Entity::find().filter(host::Column::MaintenanceEnd.gt(cloud.now().0));
+    let rows = rows.all(cloud.store.read()).await.map_err(failed)?;
+    let of = |row: host::Model| {
+        let plan = Maintenance {
+            start: Timestamp(row.maintenance_start?),
+            end: Timestamp(row.maintenance_end?),
+            reason: row.maintenance_reason,
+        };
+        Some((row.id, plan))
+    };
+    Ok(rows.into_iter().filter_map(of).collect())
+}
+
+/// One host's row.
+///
+/// # Errors
+/// `InvalidParameter` where there is none of the name.
+pub async fn get(conn: &impl ConnectionTrait, id: &HostId) -> Result<host::Model> {
+    let row = host::Entity::find_by_id(id.0.as_str())
+        .one(conn)
+        .await
+        .map_err(failed)?;
+    row.ok_or_else(|| Error::invalid("Host", &id.0, "there is no such host; `cumulet admin host list`"))
+}
+
+/// An instance and its host.
+#[derive(FromQueryResult)]
+pub(super) struct On {
+    pub(super) id: i64,
+    host: String,
+}
+
+/// The instances that are on hosts, or on one of them, by their ids.
+pub(super) async fn on(conn: &impl ConnectionTrait, host: Option<&HostId>) -> Result<Vec<On>> {
+    let query = instance::Entity::find()
+        .select_only()
+        .columns([instance::Column::Id, instance::Column::Host])
+        .order_by_asc(instance::Column::Id);
+    let query = match host {
+        Some(host) => query.filter(instance::Column::Host.eq(host.0.as_str())),
+        None => query.filter(instance::Column::Host.is_not_null()),
+    };
+    query.into_model::<On>().all(conn).await.map_err(failed)
+}

@@ -1,0 +1,266 @@
+//! Placement groups: how instances are to be spread over hosts, or kept together. The group is made at
+//! once; its strategy holds where its members are placed (`store::placement::join`).
+
+use cumulet_domain::{
+    Error, Kind, Result,
+    account::Principal,
+    id::{PlacementGroupId, marker},
+    tag::Tag,
+};
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+};
+
+use super::Cloud;
+use crate::{
+    authority::authorise,
+    entity::{instance, placement_group},
+    store::{
+        batch::missing,
+        failed, is_taken,
+        placement::{CLUSTER, PARTITION, SPREAD, by_name},
+        tags,
+    },
+};
+
+/// Partitions of a group at the most (EC2 user guide, "Placement groups").
+const MAX_PARTITIONS: i64 = 7;
+/// Those of a group that says nothing.
+const PARTITIONS: i64 = 2;
+
+/// A placement group with its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// The group.
+    pub row: placement_group::Model,
+    /// Its tags, sorted by key.
+    pub tags: Vec<Tag>,
+}
+
+impl GroupView {
+    /// Its id.
+    pub fn id(&self) -> PlacementGroupId {
+        PlacementGroupId::from_db(self.row.id)
+    }
+}
+
+/// A group to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct NewGroup {
+    pub name: String,
+    /// `cluster`, which is what nothing means, `spread` or `partition`.
+    pub strategy: String,
+    pub partition_count: Option<i64>,
+    pub tags: Vec<Tag>,
+}
+
+/// Makes a placement group.
+///
+/// # Errors
+/// `Duplicate` when the name is taken; `InvalidParameter`, `InvalidCombination`.
+pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result<GroupView> {
+    authorise(who, "CreatePlacementGroup", true)?;
+    let printable = new.name.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if new.name.is_empty() || new.name.len() > 255 || !printable || new.name.trim() != new.name {
+        let reason = "a placement group's name has 1 to 255 ASCII characters and no space around it";
+        return Err(Error::invalid("GroupName", &new.name, reason));
+    }
+    let strategy = match new.strategy.as_str() {
+        "" => CLUSTER,
+        known @ (CLUSTER | SPREAD | PARTITION) => known,
+        other => {
+            let reason = "expecting cluster, spread or partition";
+            return Err(Error::invalid("Strategy", other, reason));
+        }
+    };
+    let partition_count = partitions(strategy, new.partition_count)?;
+    tags::validate(&new.tags)?;
+    new.tags.sort();
+    let row = placement_group::Model {
+        id: cloud.rng.id::<marker::PlacementGroup>().to_db(),
+        account: who.account.to_db(),
+        name: new.name,
+        strategy: strategy.into(),
+        partition_count,
+        spread_level: (strategy == SPREAD).then(|| "host".to_owned()),
+        created_at: cloud.now().0,
+    };
+    let view = GroupView { row, tags: new.tags };
+    cloud.made(&view.id());
+    let (kept, account) = (view.clone(), who.account);
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let insert =
+                placement_group::Entity::insert(placement_group::ActiveModel::from(kept.row.clone()));
+            insert.exec_without_returning(txn).await.map_err(|error| {
+                if is_taken(&error) {
+                    Error::Duplicate {
+                        kind: Kind::PlacementGroup,
+                        name: kept.row.name.clone(),
+                    }
+                } else {
+                    failed(error)
+                }
+            })?;
+            tags::insert(txn, account, Kind::PlacementGroup, &[kept.row.id], &kept.tags).await
+        })
+    });
+    write.await?;
+    Ok(view)
+}
+
+fn partitions(strategy: &str, wanted: Option<i64>) -> Result<Option<i64>> {
+    match (strategy, wanted) {
+        (PARTITION, None) => Ok(Some(PARTITIONS)),
+        (PARTITION, Some(count)) if (1..=MAX_PARTITIONS).contains(&count) => Ok(wanted),
+        (PARTITION, Some(count)) => {
+            let reason = format!("a group has 1 to {MAX_PARTITIONS} partitions");
+            Err(Error::invalid("PartitionCount", &count.to_string(), reason))
+        }
+        (_, None) => Ok(None),
+        (_, Some(_)) => Err(Error::InvalidCombination {
+            reason: "only a group of the strategy partition has a PartitionCount".into(),
+        }),
+    }
+}
+
+/// An account's groups by name: all, or those with these ids and names, which must all be there.
+///
+/// # Errors
+/// `NotFound`, naming all that are not there.
+pub async fn describe(
+    cloud: &Cloud,
+    who: &Principal,
+    ids: &[PlacementGroupId],
+    names: &[String],
+) -> Result<Vec<GroupView>> {
+    authorise(who, "DescribePlacementGroups", false)?;
+    let conn = cloud.store.read();
+    let select = placement_group::Entity::find()
+        .filter(placement_group::Column::Account.eq(who.account.to_db()))
+        .order_by_asc(placement_group::Column::Name);
+    let mut rows = select.all(conn).await.map_err(failed)?;
+    let known = |id: &PlacementGroupId| rows.iter().any(|row| row.id == id.to_db());
+    let gone = missing(ids, known)
+        .or_else(|| missing(names, |name: &String| rows.iter().any(|row| row.name == *name)));
+    if let Some(id) = gone {
+        return Err(Error::NotFound {
+            kind: Kind::PlacementGroup,
+            id,
+        });
+    }
+    rows.retain(|row| {
+        (ids.is_empty() || ids.iter().any(|id| id.to_db() == row.id))
+            && (names.is_empty() || names.contains(&row.name))
+    });
+    let numbers: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let mut tags = tags::of(conn, Kind::PlacementGroup, &numbers).await?;
+    let view = |row: placement_group::Model| GroupView {
+        tags: tags.remove(&row.id).unwrap_or_default(),
+        row,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// Deletes a group that no instance is in any more.
+///
+/// # Errors
+/// `NotFound`; `InUse`.
+pub async fn delete(cloud: &Cloud, who: &Principal, name: &str) -> Result<()> {
+    authorise(who, "DeletePlacementGroup", true)?;
+    let (account, name, call) = (who.account, name.to_owned(), cloud.clone());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let row = by_name(txn, account, &name).await?;
+            let members = instance::Entity::find()
+                .select_only()
+                .column(instance::Column::Id)
+                .filter(instance::Column::PlacementGroup.eq(row.id))
+                .filter(instance::Column::TerminatedAt.is_null())
+                .into_query();
+            let deleted = placement_group::Entity::delete_many()
+                .filter(placement_group::Column::Id.eq(row.id))
+                .filter(Expr::exists(members).not())
+                .exec(txn)
+                .await
+                .map_err(failed)?;
+            if deleted.rows_affected == 0 {
+                return Err(Error::InUse {
+                    kind: Kind::PlacementGroup,
+                    id: name,
+                    by: "instances".into(),
+                });
+            }
+            call.made(&PlacementGroupId::from_db(row.id));
+            tags::remove(txn, Kind::PlacementGroup, &[row.id]).await
+        })
+    });
+    write.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::instances, test_support};
+
+    fn named(name: &str, strategy: &str) -> NewGroup {
+        NewGroup {
+            name: name.into(),
+            strategy: strategy.into(),
+            ..NewGroup::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_are_made_seen_by_their_account_and_deleted_when_nobody_is_in_them() {
+        let rig = test_support::cloud().await;
+        let (cloud, who) = (&rig.cloud, &rig.who);
+        let made = create(cloud, who, named("web", "partition")).await.unwrap();
+        assert_eq!(made.row.partition_count, Some(2));
+        let twice = create(cloud, who, named("web", "spread")).await.unwrap_err();
+        assert!(matches!(twice, Error::Duplicate { .. }), "{twice}");
+        assert_eq!(describe(cloud, who, &[made.id()], &[]).await.unwrap(), [made]);
+        assert!(describe(cloud, &rig.stranger, &[], &[]).await.unwrap().is_empty());
+        assert!(delete(cloud, &rig.stranger, "web").await.is_err());
+
+        let mut spec = rig.spec();
+        (spec.max, spec.placement_group) = (3, Some("web".into()));
+        let launched = instances::launch(cloud, who, spec.clone()).await.unwrap();
+        let partitions = launched.instances.iter().map(|view| view.row.partition_number);
+        assert_eq!(partitions.collect::<Vec<_>>(), [Some(1), Some(2), Some(1)]);
+        spec.partition_number = Some(3);
+        let refused = instances::launch(cloud, who, spec).await.unwrap_err();
+        assert!(refused.to_string().contains("2 partitions"), "{refused}");
+
+        let used = delete(cloud, who, "web").await.unwrap_err();
+        assert!(matches!(used, Error::InUse { .. }), "{used}");
+        for view in &launched.instances {
+            rig.settle(view.id(), cumulet_domain::instance::State::Terminated)
+                .await;
+        }
+        delete(cloud, who, "web").await.unwrap();
+        assert!(delete(cloud, who, "web").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_group_is_refused() {
+        let rig = test_support::cloud().await;
+        for (name, strategy, count) in [
+            ("", "cluster", None),
+            (" web", "cluster", None),
+            ("web", "scatter", None),
+            ("web", "cluster", Some(2)),
+            ("web", "partition", Some(8)),
+        ] {
+            let new = NewGroup {
+                partition_count: count,
+                ..named(name, strategy)
+            };
+            assert!(
+                create(&rig.cloud, &rig.who, new).await.is_err(),
+                "{name} {strategy}"
+            );
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Placement groups.
+mod create_placement_group;
+mod delete_placement_group;
+mod describe_placement_groups;

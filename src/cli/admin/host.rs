@@ -1,0 +1,186 @@
+//! `cumulet admin host`.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use cumulet_backend::api::hosts::{self, HostView, Window};
+use cumulet_domain::{id::HostId, time::Timestamp};
+use serde::Serialize;
+
+use super::{super::operator, Listing, Place};
+use crate::telemetry::say;
+
+/// `cumulet admin host`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// List the hosts: what they are to the scheduler, what they have and what is on them.
+    List(Listing),
+    /// Let a host take nothing new.
+    Disable(Because),
+    /// Let a host take new instances again.
+    Enable(One),
+    /// Let a host take nothing new and print the instances that are on it, which stay: their users stop or
+    /// terminate them.
+    Drain(Because),
+    /// Take a host without instances out of the cloud.
+    Remove(One),
+    /// Plan maintenance, which the host's instances show as a scheduled event, or cancel it.
+    Maintenance(Maintenance),
+}
+
+/// One host.
+#[derive(Args, Debug)]
+pub(crate) struct One {
+    #[command(flatten)]
+    place: Place,
+    /// The host's name.
+    host: String,
+}
+
+/// One host and a reason.
+#[derive(Args, Debug)]
+pub(crate) struct Because {
+    #[command(flatten)]
+    one: One,
+    /// Why, for the list.
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// `cumulet admin host maintenance`.
+#[derive(Args, Debug)]
+pub(crate) struct Maintenance {
+    #[command(flatten)]
+    because: Because,
+    /// When it begins, such as 2027-03-01T22:00:00Z.
+    #[arg(long, required_unless_present = "cancel")]
+    start: Option<String>,
+    /// How long it takes, in minutes.
+    #[arg(long, default_value_t = 120)]
+    minutes: u32,
+    /// Take the plan back.
+    #[arg(long, conflicts_with = "start")]
+    cancel: bool,
+}
+
+#[derive(Serialize)]
+struct Used {
+    used: i64,
+    max: i64,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    host: String,
+    state: &'static str,
+    alive: bool,
+    last_seen: String,
+    availability_zone: String,
+    hypervisor: String,
+    architecture: Option<String>,
+    vcpus: Used,
+    memory_mib: Used,
+    disk_gib: Used,
+    instances: Vec<String>,
+    aggregates: Vec<String>,
+    disabled_reason: Option<String>,
+    maintenance: Option<[String; 2]>,
+}
+
+impl From<HostView> for Shown {
+    fn from(view: HostView) -> Self {
+        let row = view.row;
+        let used = |used, max| Used { used, max };
+        let planned = row.maintenance_start.zip(row.maintenance_end);
+        Shown {
+            state: view.standing.name(),
+            alive: view.alive,
+            last_seen: Timestamp(row.last_seen).to_string(),
+            vcpus: used(row.vcpus_used, row.vcpus_max),
+            memory_mib: used(row.memory_mib_used, row.memory_mib_max),
+            disk_gib: used(row.disk_gib_used, row.disk_gib_max),
+            instances: view.instances.iter().map(ToString::to_string).collect(),
+            aggregates: view.aggregates,
+            maintenance: planned.map(|(start, end)| [start, end].map(|at| Timestamp(at).to_string())),
+            host: row.id,
+            availability_zone: row.availability_zone,
+            hypervisor: row.hypervisor,
+            architecture: row.architecture,
+            disabled_reason: row.disabled_reason,
+        }
+    }
+}
+
+impl Shown {
+    fn line(&self) -> String {
+        let part = |used: &Used| format!("{}/{}", used.used, used.max);
+        let mut line = format!(
+            "{:20}  {:11}  {:4}  {}  {}  vcpus {}  memory {} MiB  disk {} GiB  {} instances",
+            self.host,
+            self.state,
+            if self.alive { "up" } else { "down" },
+            self.last_seen,
+            self.availability_zone,
+            part(&self.vcpus),
+            part(&self.memory_mib),
+            part(&self.disk_gib),
+            self.instances.len(),
+        );
+        if let Some(why) = &self.disabled_reason {
+            line.push_str(&format!("  ({why})"));
+        }
+        if let Some([start, end]) = &self.maintenance {
+            line.push_str(&format!("  maintenance {start} to {end}"));
+        }
+        line
+    }
+}
+
+impl Host {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Host::List(listing) => operator::run(&listing.place.clone(), |_, parts| async move {
+                let found: Vec<Shown> = hosts::list(&parts).await?.into_iter().map(Shown::from).collect();
+                listing.print(&found, Shown::line)
+            }),
+            Host::Disable(Because { one, reason }) => operator::run(&one.place, |_, parts| async move {
+                Ok(hosts::disable(&parts, &HostId(one.host), &reason).await?)
+            }),
+            Host::Enable(one) => operator::run(&one.place, |_, parts| async move {
+                Ok(hosts::enable(&parts, &HostId(one.host)).await?)
+            }),
+            Host::Drain(Because { one, reason }) => operator::run(&one.place, |_, parts| async move {
+                let left = hosts::drain(&parts, &HostId(one.host), &reason).await?;
+                left.instances.iter().for_each(say);
+                Ok(())
+            }),
+            Host::Remove(one) => operator::run(&one.place, |_, parts| async move {
+                Ok(hosts::remove(&parts, &HostId(one.host)).await?)
+            }),
+            Host::Maintenance(plan) => plan.run(),
+        }
+    }
+}
+
+impl Maintenance {
+    fn run(self) -> Result<ExitCode> {
+        let Because { one, reason } = self.because;
+        let host = HostId(one.host);
+        let window = match self.start {
+            None => None,
+            Some(text) => {
+                let start = Timestamp::parse(&text).context("--start: expected 2027-03-01T22:00:00Z")?;
+                let end = start.after(Duration::from_secs(60 * u64::from(self.minutes)));
+                Some(Window { start, end })
+            }
+        };
+        operator::run(&one.place, |_, parts| async move {
+            match window {
+                Some(window) => hosts::plan_maintenance(&parts, &host, window, &reason).await?,
+                None => hosts::cancel_maintenance(&parts, &host).await?,
+            }
+            Ok(())
+        })
+    }
+}
