@@ -82,6 +82,8 @@ class Machine:
 
     def __init__(self, name: str, link: str, bridge: str, address: ipaddress.IPv4Interface) -> None:
         self.name, self.link, self.bridge, self.interface = name, link, bridge, address
+        # Its network card stays the same from one start to the next.
+        self.mac = ":".join(["02", *(f"{random.randrange(256):02x}" for _ in range(5))])
         self.root = fresh("machine-")
         self.pid = 0
         self._unshare: subprocess.Popen | None = None
@@ -135,7 +137,7 @@ class Machine:
             file.write(f'\nhost_uuid = "{uuid.uuid4()}"\n')
 
     def _plug_in(self) -> None:
-        _ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid))
+        _ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "address", self.mac, "netns", str(self.pid))
         _ip("link", "set", self.link, "master", self.bridge, "up")
         self.run("ip", "address", "add", str(self.interface), "dev", "eth0")
         self.run("ip", "link", "set", "eth0", "up")
