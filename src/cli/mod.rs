@@ -8,6 +8,7 @@ mod doctor;
 mod env;
 mod image;
 mod operator;
+mod simulate;
 mod up;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -76,6 +77,8 @@ enum Command {
     /// Create, list, disable and delete access keys.
     #[command(subcommand)]
     AccessKey(account::AccessKey),
+    /// Run the control plane with simulated hosts under a virtual clock; exit 0 only when all holds.
+    Simulate(simulate::Simulate),
     /// Say what this host can do, and what is enforced.
     Doctor(doctor::Doctor),
     /// Compare the database with what is on this host; exit 0 only when they agree.
@@ -101,6 +104,7 @@ impl Cli {
             Command::Account(command) => command.run(),
             Command::User(command) => command.run(),
             Command::AccessKey(command) => command.run(),
+            Command::Simulate(command) => command.run(),
             Command::Doctor(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),

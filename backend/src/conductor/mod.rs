@@ -25,7 +25,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
-use crate::{retention::Retention, scheduler::Scheduler, store::Store};
+use crate::{api::SharedRng, retention::Retention, scheduler::Scheduler, store::Store};
 
 pub use wake::Wake;
 
@@ -71,6 +71,7 @@ pub struct Conductor {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     wake: Wake,
+    rng: SharedRng,
     settings: Arc<Settings>,
     scheduler: Scheduler,
 }
@@ -97,6 +98,7 @@ impl Conductor {
             bus,
             clock,
             wake,
+            rng: SharedRng::system(),
             settings: Arc::new(settings),
             scheduler: Scheduler::default(),
         }
@@ -106,6 +108,12 @@ impl Conductor {
     #[must_use]
     pub fn with_scheduler(self, scheduler: Scheduler) -> Self {
         Conductor { scheduler, ..self }
+    }
+
+    /// The same conductor with this randomness in place of the system's.
+    #[must_use]
+    pub fn with_rng(self, rng: SharedRng) -> Self {
+        Conductor { rng, ..self }
     }
 
     /// Runs until `shutdown` says so. What is under way stays in the journal.

@@ -1,12 +1,12 @@
 //! What hosts say, applied to rows. A report is believed only for objects that the database assigns to
 //! the host that sent it, and only at the object's present generation; everything else is dropped.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cumulet_bus::{Delivered, ReportMailbox};
 use cumulet_domain::{
     Error, Result, crash_point,
-    id::{HostId, InstanceId, OperationId},
+    id::{HostId, InstanceId, OperationId, marker},
     instance::{Event, Intent, State, StateReason},
     message::{Action, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::Timestamp,
@@ -52,7 +52,7 @@ pub(super) async fn run(conductor: Conductor, mut mailbox: ReportMailbox) {
             return;
         }
         // Reports about one object keep their order; those about different ones need none.
-        let mut by_object: HashMap<(HostId, Option<InstanceId>), Vec<Delivered<Report>>> = HashMap::new();
+        let mut by_object: BTreeMap<(HostId, Option<InstanceId>), Vec<Delivered<Report>>> = BTreeMap::new();
         for report in batch {
             by_object
                 .entry((report.host.clone(), about(&report.content)))
@@ -333,7 +333,7 @@ async fn failed_command(
 
 /// A guest changed by itself, or a full report shows that it has.
 async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: InstanceReport) -> Result<()> {
-    let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
+    let (now, id) = (conductor.clock.now(), conductor.rng.id::<marker::Operation>());
     let (on, instance) = (host.clone(), seen.instance);
     let write = conductor.store.write(move |txn| {
         Box::pin(async move {
@@ -479,7 +479,7 @@ async fn went_off(
 
 /// Everything that a host has, compared with what it should have.
 async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<InstanceReport>) -> Result<()> {
-    let mut seen: HashMap<InstanceId, InstanceReport> = seen.into_iter().map(|r| (r.instance, r)).collect();
+    let mut seen: BTreeMap<InstanceId, InstanceReport> = seen.into_iter().map(|r| (r.instance, r)).collect();
     let mut different = Vec::new();
     let mut after = i64::MIN;
     loop {
