@@ -3,6 +3,7 @@
 //!
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).
+//! - `patience`: when an operation's time is over.
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
 //! - `sweep`: deletes what has had its time.
@@ -11,6 +12,7 @@
 mod engine;
 pub mod journal;
 mod ops;
+mod patience;
 mod release;
 mod reports;
 mod spec;
@@ -72,6 +74,7 @@ pub struct Conductor {
     clock: Arc<dyn Clock>,
     wake: Wake,
     rng: SharedRng,
+    patience: patience::Patience,
     settings: Arc<Settings>,
     scheduler: Scheduler,
 }
@@ -99,6 +102,7 @@ impl Conductor {
             clock,
             wake,
             rng: SharedRng::system(),
+            patience: patience::Patience::default(),
             settings: Arc::new(settings),
             scheduler: Scheduler::default(),
         }
