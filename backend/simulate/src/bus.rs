@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cumulet_bus::{Bus, BusError, HostMailbox, ReportMailbox};
+use cumulet_bus::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Tap, WakeMailbox};
 use cumulet_domain::{
     id::HostId,
     message::{Action, Command, Query, Report, ReportContent},
@@ -122,12 +122,27 @@ impl Bus for ChaosBus {
         self.inner.query(host, query).await
     }
 
+    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
+        if self.world.rages() && self.world.dice.chance(self.world.faults().loss) {
+            return Ok(());
+        }
+        self.inner.wake(tap).await
+    }
+
     async fn host_mailbox(&self, host: &HostId) -> Result<HostMailbox, BusError> {
         self.inner.host_mailbox(host).await
     }
 
     async fn report_mailbox(&self) -> Result<ReportMailbox, BusError> {
         self.inner.report_mailbox().await
+    }
+
+    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
+        self.inner.wakes().await
+    }
+
+    fn counters(&self) -> Counters {
+        self.inner.counters()
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cumulet_backend::{api::Cloud, conductor::Conductor};
+use cumulet_backend::{
+    api::Cloud,
+    conductor::{Conductor, Duties},
+};
 use cumulet_domain::{Error, Result, crash::Killed};
 use futures::future::BoxFuture;
 use tokio::{
@@ -128,14 +131,20 @@ impl Api {
 pub(crate) struct ConductorRole {
     world: Arc<World>,
     make: Box<dyn Fn() -> Conductor + Send + Sync>,
+    duties: Duties,
     killed: Notify,
 }
 
 impl ConductorRole {
-    pub(crate) fn new(world: Arc<World>, make: impl Fn() -> Conductor + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(
+        world: Arc<World>,
+        duties: Duties,
+        make: impl Fn() -> Conductor + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(ConductorRole {
             world,
             make: Box::new(make),
+            duties,
             killed: Notify::new(),
         })
     }
@@ -144,7 +153,7 @@ impl ConductorRole {
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             let (stop, stopped) = watch::channel(false);
-            let mut task = tokio::spawn((self.make)().run(stopped));
+            let mut task = tokio::spawn((self.make)().run(self.duties, stopped));
             tokio::select! {
                 biased;
                 () = self.killed.notified() => {}
@@ -170,8 +179,8 @@ impl ConductorRole {
 
 /// Kills roles where they pass a crash point, as often as the run's faults say.
 #[cfg(feature = "crash-points")]
-pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductor: &Arc<ConductorRole>) {
-    let (world, api, conductor) = (world.clone(), api.clone(), conductor.clone());
+pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductors: &[Arc<ConductorRole>]) {
+    let (world, api, conductors) = (world.clone(), api.clone(), conductors.to_vec());
     cumulet_domain::crash::hook(Some(Box::new(move |name| {
         if !world.rages() || !world.dice.chance(world.faults().kill_at) {
             return false;
@@ -180,7 +189,8 @@ pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductor: &Arc
         world.seen().killed_at.insert(name.to_owned());
         match name.rsplit('.').next() {
             Some("asked" | "written" | "committed") => api.kill(),
-            _ => conductor.kill(),
+            // Whose task it is can't be told: all of them, as if they shared a machine.
+            _ => conductors.iter().for_each(|conductor| conductor.kill()),
         }
         true
     })));
@@ -188,7 +198,7 @@ pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductor: &Arc
 
 /// Nothing, since the feature is off.
 #[cfg(not(feature = "crash-points"))]
-pub(crate) fn kill_at_points(_: &Arc<World>, _: &Arc<Api>, _: &Arc<ConductorRole>) {}
+pub(crate) fn kill_at_points(_: &Arc<World>, _: &Arc<Api>, _: &[Arc<ConductorRole>]) {}
 
 /// No more kills at crash points in this thread.
 pub(crate) fn no_more_points() {

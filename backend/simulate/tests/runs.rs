@@ -62,6 +62,27 @@ fn some_seeds_with_all_kinds_of_faults() {
     }
 }
 
+#[test]
+fn seeds_that_once_went_wrong() {
+    let lines = include_str!("../regressions.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'));
+    let mut runs = 0;
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let mut number = || words.next().unwrap().parse::<usize>().unwrap();
+        let (seed, hosts, instances) = (number(), number(), number());
+        let options = Options {
+            hosts,
+            instances,
+            ..options(seed as u64, words.next().unwrap())
+        };
+        must_hold(&go(&options));
+        runs += 1;
+    }
+    assert!(runs > 0);
+}
+
 /// What is broken on purpose must be found within some seeds.
 fn is_found(sabotage: Sabotage, faults: &str, invariant: Invariant) {
     let found = (1..40).any(|seed| {

@@ -346,7 +346,7 @@ async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: Insta
                 return Ok((false, None));
             };
             // What was seen before the end is no longer so.
-            if row.terminated_at.is_some_and(|ended| ended >= at.0) {
+            if row.terminated_at.is_some_and(|ended| !is_after(at, ended, now)) {
                 return Ok((false, None));
             }
             if let Some(generation) = remains(&on, &row, &seen) {
@@ -502,7 +502,8 @@ async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<Inst
                 _ => false, // an operation is on its way
             };
             // What became so after the host looked is no difference.
-            if differs && row.running_since.is_none_or(|since| since < at.0) {
+            let now = conductor.clock.now();
+            if differs && row.running_since.is_none_or(|since| is_after(at, since, now)) {
                 different.push(report);
             }
         }
@@ -516,6 +517,16 @@ async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<Inst
         join_all(apply).await.into_iter().collect::<Result<()>>()?;
     }
     Ok(())
+}
+
+/// Clocks may differ by so much, in milliseconds.
+const SKEW: i64 = 30_000;
+
+/// Whether what a host saw at a time was after something that was written down. What is later than now was
+/// written down before the clock was set back, and all that is seen by the new time was seen after it.
+fn is_after(at: Timestamp, written: i64, now: Timestamp) -> bool {
+    let latest = now.0.saturating_add(SKEW);
+    written < at.0 || (written > latest && at.0 <= latest)
 }
 
 /// What a full report is compared with: of each instance no more than that.

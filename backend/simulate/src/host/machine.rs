@@ -47,6 +47,8 @@ pub(crate) struct Net {
     pub(crate) ids: BTreeSet<NetworkInterfaceId>,
     /// Taps in the namespace.
     pub(crate) attached: BTreeSet<NetworkInterfaceId>,
+    /// No instance here was in it at the last look.
+    unused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +157,27 @@ impl Machine {
             *proposed = Arc::new(empty);
         }
         self.nets.remove(&vpc);
+    }
+
+    /// VPCs that no instance here has been in for two looks go.
+    pub(crate) fn forget_unused(&mut self) {
+        let busy = |record: &Record| record.wants_power || record.pending.is_some();
+        let used = self
+            .kept
+            .values()
+            .map(|kept| &kept.record)
+            .filter(|record| busy(record));
+        let used: BTreeSet<VpcId> = used.map(|record| record.vpc).collect();
+        let mut idle = Vec::new();
+        for (vpc, net) in &mut self.nets {
+            let was_unused = std::mem::replace(&mut net.unused, !used.contains(vpc));
+            if was_unused && net.unused {
+                idle.push((*vpc, net.ids.iter().copied().collect::<Vec<_>>()));
+            }
+        }
+        for (vpc, interfaces) in idle {
+            self.detach(vpc, &interfaces);
+        }
     }
 
     /// A worker is back: its memory is what its files say.

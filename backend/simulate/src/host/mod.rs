@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_bus::{Bus, Delivery};
+use cumulet_bus::{Bus, Delivered, Delivery};
 use cumulet_domain::{
     id::{HostId, InstanceId},
     message::{Action, Command, HostResources, OffReason},
@@ -126,6 +126,7 @@ impl Host {
                 () = tokio::time::sleep_until(full) => {
                     full += FULL_REPORT;
                     self.report_all(life).await;
+                    self.machine().forget_unused();
                 }
                 () = tokio::time::sleep_until(beat) => {
                     beat += HEARTBEAT;
@@ -163,22 +164,27 @@ impl Host {
         }
     }
 
-    fn take(self: &Arc<Self>, life: &Arc<Life>, command: Command) {
+    fn take(self: &Arc<Self>, life: &Arc<Life>, command: Delivered<Command>) {
         if let Some((id, _)) = command.action.instance() {
             return self.enqueue(life, id, Job::Command(command));
         }
-        match command.action {
+        let (this, of) = (self.clone(), life.clone());
+        match &command.action {
             Action::Metadata(snapshot) => {
-                self.enqueue(life, snapshot.instance, Job::Metadata(snapshot.revision));
+                let (id, revision) = (snapshot.instance, snapshot.revision);
+                self.enqueue(life, id, Job::Metadata(revision, command));
             }
             Action::Network(policy) => {
-                let (this, life) = (self.clone(), life.clone());
-                tokio::spawn(async move { this.apply(&life, &policy).await });
+                let policy = policy.clone();
+                tokio::spawn(async move {
+                    this.apply(&of, &policy).await;
+                    command.ack();
+                });
             }
-            _ => {
-                let (this, life) = (self.clone(), life.clone());
-                tokio::spawn(async move { this.report_all(&life).await });
-            }
+            _ => drop(tokio::spawn(async move {
+                this.report_all(&of).await;
+                command.ack();
+            })),
         }
     }
 

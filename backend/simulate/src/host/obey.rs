@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use cumulet_bus::Delivered;
 use cumulet_domain::{
     id::InstanceId,
     message::{Action, Command, InstanceReport, Outcome, Power, ReportContent},
@@ -52,9 +53,19 @@ impl Host {
     pub(super) async fn work(&self, life: &Life, id: InstanceId, job: Job) -> Result<(), Stop> {
         self.alive(life, 0..3).await?;
         match job {
-            Job::Command(command) => self.obey(life, id, command).await,
+            Job::Command(command) => {
+                let done = self.obey(life, id, &command).await;
+                if done.is_ok() {
+                    command.ack();
+                }
+                done
+            }
             Job::Resume(pending) => self.resume(life, id, pending).await,
-            Job::Metadata(revision) => self.publish(id, revision).await,
+            Job::Metadata(revision, command) => {
+                let done = self.publish(id, revision).await;
+                command.ack();
+                done
+            }
             Job::Observe => self.observe(id).await,
         }
     }
@@ -93,7 +104,7 @@ impl Host {
         Ok(())
     }
 
-    async fn obey(&self, life: &Life, id: InstanceId, command: Command) -> Result<(), Stop> {
+    async fn obey(&self, life: &Life, id: InstanceId, command: &Delivered<Command>) -> Result<(), Stop> {
         let (Some(kind), Some((_, generation))) = (Kind::of(&command.action), command.action.instance())
         else {
             return Ok(());

@@ -5,17 +5,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use cumulet_bus::Delivered;
 use cumulet_domain::{id::InstanceId, message::Command};
 use cumulet_worker::decisions::{Kind, Pending};
 
 /// Something to do for one instance.
 pub(crate) enum Job {
-    /// A command came.
-    Command(Command),
+    /// A command came. It comes again if it is dropped before it is acknowledged.
+    Command(Delivered<Command>),
     /// A command was begun before the worker ended.
     Resume(Pending),
     /// Its metadata changed, to this revision.
-    Metadata(u64),
+    Metadata(u64, Delivered<Command>),
     /// Its guest may have changed by itself.
     Observe,
 }
@@ -58,7 +59,12 @@ impl Queues {
         let idle = !all.contains_key(&id);
         let queue = all.entry(id).or_default();
         match queue.iter_mut().find(|waiting| waiting.is_same(&job)) {
-            Some(same) => *same = job,
+            Some(same) => {
+                if let Job::Command(first) = same {
+                    first.ack();
+                }
+                *same = job;
+            }
             None => queue.push_back(job),
         }
         idle

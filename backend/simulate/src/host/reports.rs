@@ -40,6 +40,7 @@ impl Host {
             resources: self.resources,
             hypervisor: "fake".into(),
             availability_zone: self.zone.clone(),
+            tunnel_address: None,
         })
         .await;
     }

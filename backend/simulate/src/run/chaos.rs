@@ -16,13 +16,13 @@ const WHILE: std::ops::Range<u64> = 1000..120_000;
 pub(super) fn start(world: &Arc<World>, cloud: &Cloud) {
     let faults = world.planned().clone();
     let hosts = &cloud.hosts;
-    let (api, conductor, bus) = (&cloud.api, &cloud.conductor, &cloud.bus);
+    let (api, conductors, bus) = (&cloud.api, &cloud.conductors, &cloud.bus);
     now_and_then(world, faults.kills, |_| {
-        let (api, conductor) = (api.clone(), conductor.clone());
+        let (api, conductors) = (api.clone(), conductors.clone());
         move |world| {
             if world.dice.chance(0.5) {
                 api.kill();
-            } else {
+            } else if let Some(conductor) = world.dice.pick(&conductors) {
                 conductor.kill();
             }
             std::future::ready(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cumulet_backend::{
     api::{self, CloudConfig, Parts, SharedRng, accounts, images},
     bootstrap::{FirstStart, Plan, bootstrap},
-    conductor::{Conductor, Settings, Wake},
+    conductor::{Conductor, Duties, Settings, Wake},
     retention::{Keep, Retention},
     store::{Store, Template, connect_inline},
 };
@@ -42,7 +42,7 @@ pub(crate) struct Cloud {
     pub(crate) bus: Arc<ChaosBus>,
     pub(crate) hosts: Vec<Arc<Host>>,
     pub(crate) api: Arc<Api>,
-    pub(crate) conductor: Arc<ConductorRole>,
+    pub(crate) conductors: Vec<Arc<ConductorRole>>,
     pub(crate) ledger: Arc<Ledger>,
     accounts: Vec<AccountId>,
     image: ImageId,
@@ -75,13 +75,13 @@ pub(crate) async fn build(
         accounts.push(AccountId::from_db(row.id));
     }
     let image = images::register(&parts, image(first.account)).await?.id();
-    let (api, conductor) = start_roles(world, &parts, &bus, &first);
+    let (api, conductors) = start_roles(world, &parts, &bus, &first);
     Ok(Cloud {
         hosts: start_hosts(options, world, &bus),
         store,
         bus,
         api,
-        conductor,
+        conductors,
         ledger: Arc::default(),
         accounts,
         image,
@@ -97,7 +97,7 @@ fn start_roles(
     parts: &Parts,
     bus: &Arc<ChaosBus>,
     first: &FirstStart,
-) -> (Arc<Api>, Arc<ConductorRole>) {
+) -> (Arc<Api>, Vec<Arc<ConductorRole>>) {
     let wake = Wake::new();
     let config = CloudConfig {
         region: REGION.into(),
@@ -129,14 +129,37 @@ fn start_roles(
             api::Cloud::new(parts, wake.clone(), bus.clone(), config.clone())
         })
     };
-    let (parts, bus) = (parts.clone(), bus.clone());
-    let conductor = ConductorRole::new(world.clone(), move || {
-        let (store, clock) = (parts.store.clone(), parts.clock.clone());
-        Conductor::new(store, bus.clone(), clock, wake.clone(), settings.clone()).with_rng(parts.rng.clone())
-    });
-    tokio::spawn(conductor.clone().run());
-    roles::kill_at_points(world, &api, &conductor);
-    (api, conductor)
+    let mut conductors = Vec::new();
+    for (number, duties) in processes(world).into_iter().enumerate() {
+        let (parts, bus, wake) = (parts.clone(), bus.clone(), wake.clone());
+        let settings = Settings {
+            owner: format!("conductor-{number}"),
+            ..settings.clone()
+        };
+        let conductor = ConductorRole::new(world.clone(), duties, move || {
+            let (store, clock) = (parts.store.clone(), parts.clock.clone());
+            Conductor::new(store, bus.clone(), clock, wake.clone(), settings.clone())
+                .with_rng(parts.rng.clone())
+        });
+        tokio::spawn(conductor.clone().run());
+        conductors.push(conductor);
+    }
+    roles::kill_at_points(world, &api, &conductors);
+    (api, conductors)
+}
+
+/// The conductor's processes: one, or several of the same or with different duties.
+fn processes(world: &World) -> Vec<Duties> {
+    let part = |place| Duties { place, drive: !place };
+    if world.quiet() {
+        return vec![Duties::ALL];
+    }
+    match world.dice.number(0..4) {
+        0 => vec![Duties::ALL, Duties::ALL],
+        1 => vec![part(true), part(false)],
+        2 => vec![part(true), part(true), part(false), part(false)],
+        _ => vec![Duties::ALL],
+    }
 }
 
 /// Rows of what has ended are looked at when the run is over.
