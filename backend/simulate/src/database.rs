@@ -106,7 +106,7 @@ impl Database {
                 .await
                 .map_err(failed)?;
         }
-        if self.hosts > FEW && count % SELDOM != 0 {
+        if self.hosts > FEW && !count.is_multiple_of(SELDOM) {
             return Ok(());
         }
         for row in query(SUMS).await.map_err(failed)? {

@@ -1,6 +1,7 @@
 //! Whole runs: the same seed is the same run, nothing is violated where nothing is broken, and what is broken
 //! on purpose is found.
 
+#![allow(clippy::unwrap_used)] // a test may stop the world
 use std::sync::Arc;
 
 use cumulet_bus::{Bus, LocalBus};
