@@ -16,6 +16,16 @@ const SLACK: Duration = Duration::from_secs(5);
 /// As long as this after a jump there may be operations that were begun before it.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// Clocks may differ by so much, in milliseconds.
+const SKEW: i64 = 30_000;
+
+/// Whether what a host saw at a time was after something that was written down. What is later than now was
+/// written down before the clock was set back, and all that is seen by the new time was seen after it.
+pub(super) fn is_after(at: Timestamp, written: i64, now: Timestamp) -> bool {
+    let latest = now.0.saturating_add(SKEW);
+    written < at.0 || (written > latest && at.0 <= latest)
+}
+
 /// Compares the clock on the wall with one that is never set. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patience(Arc<Mutex<State>>);

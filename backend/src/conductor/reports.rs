@@ -519,16 +519,6 @@ async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<Inst
     Ok(())
 }
 
-/// Clocks may differ by so much, in milliseconds.
-const SKEW: i64 = 30_000;
-
-/// Whether what a host saw at a time was after something that was written down. What is later than now was
-/// written down before the clock was set back, and all that is seen by the new time was seen after it.
-fn is_after(at: Timestamp, written: i64, now: Timestamp) -> bool {
-    let latest = now.0.saturating_add(SKEW);
-    written < at.0 || (written > latest && at.0 <= latest)
-}
-
 /// What a full report is compared with: of each instance no more than that.
 #[derive(sea_orm::FromQueryResult)]
 struct Placed {

@@ -48,7 +48,7 @@ pub async fn connect_inline(template: &Template, around: Arc<dyn Around>) -> Res
     let savepoints = proxy(Savepoints(connection.clone())).await?;
     Ok(Store {
         reader: savepoints.clone(),
-        writer: Arc::new(Writer::inline(connection, savepoints, around)),
+        writer: super::Writer::Sqlite(Arc::new(Writer::inline(connection, savepoints, around))),
         keep: true,
         companion: None,
     })

@@ -63,7 +63,7 @@ pub(super) async fn run(
             Err(error) => return Err(error),
         }
     }
-    if round.now.0 >= operation.deadline {
+    if round.is_overdue(operation) {
         let cause = Cause::deadline();
         return give_up(round.conductor, operation, kind, cause)
             .await
