@@ -162,20 +162,7 @@ impl Simulate {
         if let Some(peak) = peak_memory_kib() {
             say(format_args!("  memory at the most {} MiB", peak / 1024));
         }
-        for (invariant, name) in Invariant::ALL {
-            let found = outcome
-                .violations
-                .iter()
-                .find(|found| found.invariant == invariant);
-            say(format_args!(
-                "  {:<36}{}",
-                name,
-                if found.is_some() { "VIOLATED" } else { "holds" }
-            ));
-            for words in found.iter().flat_map(|found| &found.told) {
-                say(format_args!("    {words}"));
-            }
-        }
+        verdicts(outcome);
         say(format_args!(
             "  digest {} of {} events",
             outcome.digest, outcome.events
@@ -185,6 +172,24 @@ impl Simulate {
                 "  again: cumulet simulate --hosts {} --instances {} --faults {} --seed {seed} --trace",
                 self.hosts, self.instances, self.faults
             ));
+        }
+    }
+}
+
+/// What holds, and what does not.
+fn verdicts(outcome: &Outcome) {
+    for (invariant, name) in Invariant::ALL {
+        let found = outcome
+            .violations
+            .iter()
+            .find(|found| found.invariant == invariant);
+        say(format_args!(
+            "  {:<36}{}",
+            name,
+            if found.is_some() { "VIOLATED" } else { "holds" }
+        ));
+        for words in found.iter().flat_map(|found| &found.told) {
+            say(format_args!("    {words}"));
         }
     }
 }

@@ -4,12 +4,14 @@
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).
 //! - `patience`: when an operation's time is over.
+//! - `full_report`: all that a host has, compared with rows.
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
 //! - `sweep`: deletes what has had its time.
 //! - `spec`: rows into what a host needs.
 
 mod engine;
+mod full_report;
 pub mod journal;
 mod ops;
 mod patience;
