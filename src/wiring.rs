@@ -110,6 +110,11 @@ pub(crate) async fn assemble(
     })
 }
 
+/// A bus of this process alone.
+pub(crate) fn local_bus() -> Arc<dyn cumulet_bus::Bus> {
+    Arc::new(LocalBus::new())
+}
+
 impl Assembled {
     /// Starts the engines and the hosts; they run until `shutdown` says so.
     pub(crate) fn start(

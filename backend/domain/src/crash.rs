@@ -4,10 +4,16 @@
 //! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.14.tap`, has the
 //! step's place in the one list below, from which the tests take their points (`cumulet crash-points`).
 
+/// What a role of a simulation is killed with: the payload of its panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Killed;
+
 /// What `point` knows.
 #[cfg(feature = "crash-points")]
 mod points {
-    use std::{fs::OpenOptions, io::Write as _, sync::LazyLock};
+    use std::{cell::RefCell, fs::OpenOptions, io::Write as _, panic::resume_unwind, sync::LazyLock};
+
+    use super::Killed;
 
     /// Every operation's steps, in the order in which they come to pass, a line each for the API, the
     /// conductor, the worker, and the conductor again.
@@ -65,6 +71,18 @@ mod points {
         })
     }
 
+    type Hook = Box<dyn FnMut(&str) -> bool>;
+
+    thread_local! {
+        static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    }
+
+    /// From now on `hook` is asked at each point that this thread passes, and where it says so the caller
+    /// dies, by a panic with [`Killed`] that no hook for panics hears of: for many roles in one thread.
+    pub fn hook(hook: Option<Hook>) {
+        HOOK.with_borrow_mut(|kept| *kept = hook);
+    }
+
     /// Dies here, at once and without unwinding, when the environment's `CUMULET_CRASH_AT` is this point.
     pub fn point(operation: &str, step: &str) {
         let name = name(operation, step);
@@ -76,11 +94,14 @@ mod points {
         if WANTED.as_ref() == Some(&name) {
             std::process::abort();
         }
+        if HOOK.with_borrow_mut(|hook| hook.as_mut().is_some_and(|hook| hook(&name))) {
+            resume_unwind(Box::new(Killed));
+        }
     }
 }
 
 #[cfg(feature = "crash-points")]
-pub use points::{names, point};
+pub use points::{hook, names, point};
 
 /// A place where a test may kill the process: `crash_point!("launch", "disk")`.
 #[cfg(feature = "crash-points")]

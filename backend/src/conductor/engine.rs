@@ -54,11 +54,12 @@ fn only(duties: Duties) -> Option<Step> {
 /// Runs one step of everything that is due; how many that were.
 async fn round(conductor: &Conductor, only: Option<Step>) -> Result<usize> {
     let now = conductor.clock.now();
+    let by = conductor.patience.by(now);
     let due = journal::lease(&conductor.store, &conductor.settings.owner, only, now, ROUND).await?;
     if due.is_empty() {
         return Ok(0);
     }
-    let round = ops::Round::load(conductor, &due, now).await?;
+    let round = ops::Round::load(conductor, &due, now, by).await?;
     let steps = due.iter().map(|operation| async {
         crash_point!(&operation.kind, "leased");
         let stepped = ops::step(&round, operation).await;

@@ -14,8 +14,8 @@ use cumulet_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select, sea_query::Expr,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,10 @@ use crate::{
 
 /// How long a step may take before another engine may run it.
 const LEASE: Duration = Duration::from_secs(60);
+
+/// No step is put off for longer, and no lease lasts longer: a time that is farther away was written by a
+/// clock that has been set back since, and is taken for past.
+const FARTHEST: Duration = Duration::from_secs(120);
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -255,6 +259,20 @@ pub(super) async fn adopt(store: &Store, owner: &str, now: Timestamp) -> Result<
         .await
 }
 
+/// Whether a time that was written down has come.
+fn has_come(time: Column, now: Timestamp) -> Condition {
+    Condition::any()
+        .add(time.lte(now.0))
+        .add(time.gt(now.after(FARTHEST).0))
+}
+
+/// Whether nobody works on an operation.
+fn is_free(now: Timestamp) -> Condition {
+    Condition::any()
+        .add(Column::LeaseUntil.lt(now.0))
+        .add(Column::LeaseUntil.gt(now.after(FARTHEST).0))
+}
+
 /// What is under way, or of that what is at one step.
 fn under_way(only: Option<Step>) -> Select<Entity> {
     let all = Entity::find().filter(Column::Status.eq("active"));
@@ -274,8 +292,8 @@ pub(super) async fn lease(
 ) -> Result<Vec<Model>> {
     let due = || {
         under_way(only)
-            .filter(Column::NextAt.lte(now.0))
-            .filter(Column::LeaseUntil.lt(now.0))
+            .filter(has_come(Column::NextAt, now))
+            .filter(is_free(now))
     };
     // A read first: an idle engine must not take the writer's turn.
     let ids: Vec<i64> = column(
@@ -299,7 +317,7 @@ pub(super) async fn lease(
                     .col_expr(Column::LeaseUntil, Expr::value(now.after(LEASE).0))
                     .filter(Column::Id.is_in(ids.clone()))
                     .filter(Column::Status.eq("active"))
-                    .filter(Column::LeaseUntil.lt(now.0))
+                    .filter(is_free(now))
                     .exec(txn)
                     .await
                     .map_err(failed)?;

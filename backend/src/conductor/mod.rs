@@ -3,14 +3,18 @@
 //!
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).
+//! - `patience`: when an operation's time is over.
+//! - `full_report`: all that a host has, compared with rows.
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
 //! - `sweep`: deletes what has had its time.
 //! - `spec`: rows into what a host needs.
 
 mod engine;
+mod full_report;
 pub mod journal;
 mod ops;
+mod patience;
 mod release;
 mod reports;
 mod spec;
@@ -25,7 +29,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
-use crate::{retention::Retention, scheduler::Scheduler, store::Store};
+use crate::{api::SharedRng, retention::Retention, scheduler::Scheduler, store::Store};
 
 pub use wake::Wake;
 
@@ -71,6 +75,8 @@ pub struct Conductor {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     wake: Wake,
+    rng: SharedRng,
+    patience: patience::Patience,
     settings: Arc<Settings>,
     scheduler: Scheduler,
 }
@@ -97,6 +103,8 @@ impl Conductor {
             bus,
             clock,
             wake,
+            rng: SharedRng::system(),
+            patience: patience::Patience::default(),
             settings: Arc::new(settings),
             scheduler: Scheduler::default(),
         }
@@ -106,6 +114,12 @@ impl Conductor {
     #[must_use]
     pub fn with_scheduler(self, scheduler: Scheduler) -> Self {
         Conductor { scheduler, ..self }
+    }
+
+    /// The same conductor with this randomness in place of the system's.
+    #[must_use]
+    pub fn with_rng(self, rng: SharedRng) -> Self {
+        Conductor { rng, ..self }
     }
 
     /// Runs until `shutdown` says so. What is under way stays in the journal.

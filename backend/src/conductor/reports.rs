@@ -1,26 +1,28 @@
 //! What hosts say, applied to rows. A report is believed only for objects that the database assigns to
 //! the host that sent it, and only at the object's present generation; everything else is dropped.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cumulet_bus::{Delivered, ReportMailbox};
 use cumulet_domain::{
     Error, Result, crash_point,
-    id::{HostId, InstanceId, OperationId},
+    id::{HostId, InstanceId, OperationId, marker},
     instance::{Event, Intent, State, StateReason},
     message::{Action, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::Timestamp,
 };
 use futures::future::join_all;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::OnConflict,
+    ActiveModelTrait, ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    sea_query::OnConflict,
 };
 
 use super::{
     Conductor,
+    full_report::full,
     journal::{self, NewOperation, OperationKind, OperationState},
     ops::{self, Cause, give_up},
+    patience::is_after,
     release, sync,
 };
 use crate::{
@@ -29,10 +31,7 @@ use crate::{
 };
 
 /// Reports that are applied side by side, so that their transactions share commits.
-const BATCH: usize = 256;
-
-/// Instances of a host that are compared with its full report together.
-const PLACED: u64 = if cfg!(test) { 2 } else { 1000 };
+pub(super) const BATCH: usize = 256;
 
 /// How often a command may fail before the operation does.
 const ATTEMPTS: i64 = 5;
@@ -52,7 +51,7 @@ pub(super) async fn run(conductor: Conductor, mut mailbox: ReportMailbox) {
             return;
         }
         // Reports about one object keep their order; those about different ones need none.
-        let mut by_object: HashMap<(HostId, Option<InstanceId>), Vec<Delivered<Report>>> = HashMap::new();
+        let mut by_object: BTreeMap<(HostId, Option<InstanceId>), Vec<Delivered<Report>>> = BTreeMap::new();
         for report in batch {
             by_object
                 .entry((report.host.clone(), about(&report.content)))
@@ -333,8 +332,13 @@ async fn failed_command(
 }
 
 /// A guest changed by itself, or a full report shows that it has.
-async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: InstanceReport) -> Result<()> {
-    let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
+pub(super) async fn changed(
+    conductor: &Conductor,
+    host: HostId,
+    at: Timestamp,
+    seen: InstanceReport,
+) -> Result<()> {
+    let (now, id) = (conductor.clock.now(), conductor.rng.id::<marker::Operation>());
     let (on, instance) = (host.clone(), seen.instance);
     let write = conductor.store.write(move |txn| {
         Box::pin(async move {
@@ -348,7 +352,7 @@ async fn changed(conductor: &Conductor, host: HostId, at: Timestamp, seen: Insta
                 return Ok((false, None));
             };
             // What was seen before the end is no longer so.
-            if row.terminated_at.is_some_and(|ended| ended >= at.0) {
+            if row.terminated_at.is_some_and(|ended| !is_after(at, ended, now)) {
                 return Ok((false, None));
             }
             if let Some(generation) = remains(&on, &row, &seen) {
@@ -477,71 +481,4 @@ async fn went_off(
     change.transition_reason = Set(Some(String::new()));
     change.update(conn).await.map_err(failed)?;
     journal::enqueue(conn, new).await.map(drop)
-}
-
-/// Everything that a host has, compared with what it should have.
-async fn full(conductor: &Conductor, host: HostId, at: Timestamp, seen: Vec<InstanceReport>) -> Result<()> {
-    let mut seen: HashMap<InstanceId, InstanceReport> = seen.into_iter().map(|r| (r.instance, r)).collect();
-    let mut different = Vec::new();
-    let mut after = i64::MIN;
-    loop {
-        let rows = placed(conductor, &host, after).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.id;
-        for row in rows {
-            let id = InstanceId::from_db(row.id);
-            let absent = InstanceReport {
-                instance: id,
-                // Of no use once something newer is wanted.
-                generation: u64::try_from(row.generation).unwrap_or(0),
-                power: Power::Absent,
-                off_reason: None,
-            };
-            let report = seen.remove(&id).unwrap_or(absent);
-            let differs = match State::from_name(&row.state) {
-                Some(State::Running) => report.power != Power::On,
-                Some(State::Stopped) => report.power == Power::On,
-                _ => false, // an operation is on its way
-            };
-            // What became so after the host looked is no difference.
-            if differs && row.running_since.is_none_or(|since| since < at.0) {
-                different.push(report);
-            }
-        }
-    }
-    different.extend(seen.into_values());
-    // Side by side, so that their transactions share commits: after a host's restart it may be all of them.
-    for some in different.chunks(BATCH) {
-        let apply = some
-            .iter()
-            .map(|report| changed(conductor, host.clone(), at, report.clone()));
-        join_all(apply).await.into_iter().collect::<Result<()>>()?;
-    }
-    Ok(())
-}
-
-/// What a full report is compared with: of each instance no more than that.
-#[derive(sea_orm::FromQueryResult)]
-struct Placed {
-    id: i64,
-    generation: i64,
-    state: String,
-    running_since: Option<i64>,
-}
-
-/// Some of a host's instances, in the order of their ids, after one of them: all at once would be much
-/// memory for a large host. (One that comes to be behind that place is looked at by itself.)
-async fn placed(conductor: &Conductor, host: &HostId, after: i64) -> Result<Vec<Placed>> {
-    use instance::Column as C;
-    let rows = instance::Entity::find()
-        .select_only()
-        .columns([C::Id, C::Generation, C::State, C::RunningSince])
-        .filter(C::Host.eq(host.0.as_str()))
-        .filter(C::Id.gt(after))
-        .order_by_asc(C::Id)
-        .limit(PLACED);
-    rows.into_model()
-        .all(conductor.store.read())
-        .await
-        .map_err(failed)
 }

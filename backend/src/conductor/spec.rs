@@ -2,7 +2,7 @@
 //! a host. Loaded for many instances at once, with one query a table.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::Ipv4Addr,
     sync::Arc,
 };
@@ -38,7 +38,7 @@ use crate::{
 const CHUNK: usize = 500;
 
 /// Specifications of some instances.
-pub(super) struct Specs(HashMap<i64, InstanceSpec>);
+pub(super) struct Specs(BTreeMap<i64, InstanceSpec>);
 
 impl Specs {
     /// Loads them. An instance that can't be specified (its image is gone) is left out.
@@ -48,10 +48,10 @@ impl Specs {
         region: &str,
     ) -> Result<Self> {
         if rows.is_empty() {
-            return Ok(Specs(HashMap::new()));
+            return Ok(Specs(BTreeMap::new()));
         }
         let parts = Parts::load(conn, rows).await?;
-        let mut specs = HashMap::new();
+        let mut specs = BTreeMap::new();
         for row in rows {
             match parts.spec(row, region) {
                 Ok(spec) => drop(specs.insert(row.id, spec)),

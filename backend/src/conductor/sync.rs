@@ -1,7 +1,7 @@
 //! Keeps hosts at what the rows say between operations: network policies and metadata snapshots. Level
 //! triggered: what a host has not confirmed is sent again.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use cumulet_domain::{
     Result,
@@ -35,11 +35,11 @@ const RESEND: Duration = Duration::from_secs(5);
 const SNAPSHOTS: u64 = if cfg!(test) { 4 } else { 200 };
 
 /// What was sent and not confirmed yet: by host and VPC, the generation and when.
-type Sent = HashMap<(String, i64), (i64, Timestamp)>;
+type Sent = BTreeMap<(String, i64), (i64, Instant)>;
 
 pub(super) async fn run(conductor: Conductor) {
     let mut sent = Sent::new();
-    let mut asked: HashMap<i64, (i64, Timestamp)> = HashMap::new();
+    let mut asked: BTreeMap<i64, (i64, Instant)> = BTreeMap::new();
     loop {
         let began = Instant::now();
         if let Err(error) = networks(&conductor, &mut sent).await {
@@ -64,7 +64,7 @@ struct Generation {
 async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
     let (conn, now) = (conductor.store.read(), conductor.clock.now());
     let pairs = host_network::Entity::find().all(conn).await.map_err(failed)?;
-    let generations: HashMap<i64, i64> = vpc::Entity::find()
+    let generations: BTreeMap<i64, i64> = vpc::Entity::find()
         .select_only()
         .columns([vpc::Column::Id, vpc::Column::PolicyGeneration])
         .into_model::<Generation>()
@@ -83,13 +83,16 @@ async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
         }
         if sent
             .get(&key)
-            .is_some_and(|(generation, at)| *generation >= wanted && now.since(*at) < RESEND)
+            .is_some_and(|(generation, at)| *generation >= wanted && at.elapsed() < RESEND)
         {
             continue;
         }
         let host = HostId(pair.host);
         let policy = spec::policy(conn, &host, pair.vpc).await?;
-        sent.insert(key, (i64::try_from(policy.generation).unwrap_or(wanted), now));
+        sent.insert(
+            key,
+            (i64::try_from(policy.generation).unwrap_or(wanted), Instant::now()),
+        );
         send(conductor, &host, Action::Network(policy.into()), now).await;
     }
     Ok(())
@@ -168,9 +171,9 @@ async fn forget_if_empty(
 }
 
 /// Sends the snapshots that hosts have not confirmed.
-async fn snapshots(conductor: &Conductor, asked: &mut HashMap<i64, (i64, Timestamp)>) -> Result<()> {
+async fn snapshots(conductor: &Conductor, asked: &mut BTreeMap<i64, (i64, Instant)>) -> Result<()> {
     let (conn, now) = (conductor.store.read(), conductor.clock.now());
-    asked.retain(|_, (_, at)| now.since(*at) < RESEND);
+    asked.retain(|_, (_, at)| at.elapsed() < RESEND);
     let mut last = i64::MIN;
     loop {
         let waiting: Vec<i64> = column(
@@ -194,7 +197,7 @@ async fn snapshots(conductor: &Conductor, asked: &mut HashMap<i64, (i64, Timesta
 
 async fn some_snapshots(
     conductor: &Conductor,
-    asked: &mut HashMap<i64, (i64, Timestamp)>,
+    asked: &mut BTreeMap<i64, (i64, Instant)>,
     waiting: Vec<i64>,
     now: Timestamp,
 ) -> Result<()> {
@@ -211,14 +214,14 @@ async fn some_snapshots(
         .filter(|row| {
             asked
                 .get(&row.id)
-                .is_none_or(|(revision, at)| *revision < row.metadata_revision || now.since(*at) >= RESEND)
+                .is_none_or(|(revision, at)| *revision < row.metadata_revision || at.elapsed() >= RESEND)
         })
         .collect();
     for snapshot in spec::snapshots(conn, &due, &conductor.settings.region).await? {
         let Some(row) = due.iter().find(|row| row.id == snapshot.instance.to_db()) else {
             continue;
         };
-        asked.insert(row.id, (row.metadata_revision, now));
+        asked.insert(row.id, (row.metadata_revision, Instant::now()));
         let host = HostId(row.host.clone().unwrap_or_default());
         send(conductor, &host, Action::Metadata(snapshot), now).await;
     }

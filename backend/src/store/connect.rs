@@ -63,7 +63,7 @@ async fn file(path: &Path, readers: u32) -> Result<(DatabaseConnection, Writer)>
 }
 
 /// All that are pending, or none of them.
-async fn migrate(connection: &WriteConnection, savepoints: &DatabaseConnection) -> Result<()> {
+pub(super) async fn migrate(connection: &WriteConnection, savepoints: &DatabaseConnection) -> Result<()> {
     connection.begin()?;
     let done = Migrator::up(savepoints, None).await.map_err(newer);
     match done.and_then(|()| connection.intact()) {
@@ -76,7 +76,7 @@ async fn migrate(connection: &WriteConnection, savepoints: &DatabaseConnection) 
 }
 
 /// A connection of sea-orm over one of ours.
-async fn proxy(database: impl ProxyDatabaseTrait + 'static) -> Result<DatabaseConnection> {
+pub(super) async fn proxy(database: impl ProxyDatabaseTrait + 'static) -> Result<DatabaseConnection> {
     let database: Box<dyn ProxyDatabaseTrait> = Box::new(database);
     Database::connect_proxy(DbBackend::Sqlite, Arc::new(database))
         .await

@@ -5,6 +5,7 @@ pub mod batch;
 mod connect;
 pub mod fixed;
 pub mod groups;
+mod inline;
 pub mod instances;
 mod location;
 pub mod networks;
@@ -28,6 +29,7 @@ use sea_orm::{
 };
 
 pub use connect::{Options, connect, schema, snapshots};
+pub use inline::{Around, Template, connect_inline};
 pub use location::Location;
 pub use server::Counters;
 pub use versions::Touches;

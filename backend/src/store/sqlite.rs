@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use cumulet_domain::{Error, Result};
 use rusqlite::{
     Connection,
+    backup::Backup,
     config::DbConfig,
     types::{ToSqlOutput, ValueRef},
 };
@@ -183,6 +184,31 @@ impl WriteConnection {
     pub(super) fn open(path: &Path) -> Result<Self> {
         Ok(WriteConnection(Mutex::new(State {
             connection: open(path, false)?,
+            depth: 0,
+            damage: None,
+        })))
+    }
+
+    /// One of its own in memory, with all that `from` has.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(super) fn in_memory(from: Option<&WriteConnection>) -> Result<Self> {
+        let mut connection = Connection::open_in_memory().map_err(unavailable)?;
+        if let Some(from) = from {
+            let from = lock(&from.0);
+            let copy = Backup::new(&from.connection, &mut connection).map_err(unavailable)?;
+            copy.step(-1).map_err(unavailable)?;
+        }
+        connection
+            .pragma_update(None, "foreign_keys", "ON")
+            .map_err(unavailable)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(unavailable)?;
+        Ok(WriteConnection(Mutex::new(State {
+            connection,
             depth: 0,
             damage: None,
         })))

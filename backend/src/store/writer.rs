@@ -2,16 +2,21 @@
 //! savepoint, and share one commit, because on SQLite the commit's flush to disk costs far more than the
 //! rows. Nobody hears of success before the commit.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
-use cumulet_domain::{Error, Result};
+use cumulet_domain::{Error, Result, crash::Killed};
 use futures::{FutureExt as _, executor::block_on, future::BoxFuture};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     failed,
+    inline::Around,
     sqlite::WriteConnection,
     versions::{Touches, Versions},
 };
@@ -24,8 +29,21 @@ const QUEUE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Box<dyn Work>>,
+    turn: Turn,
     versions: Arc<Versions>,
+}
+
+/// Who runs a transaction.
+#[derive(Debug)]
+enum Turn {
+    /// A thread, together with others that wait.
+    Thread(mpsc::Sender<Box<dyn Work>>),
+    /// Whoever asks for it, at once and alone.
+    Caller {
+        connection: Arc<WriteConnection>,
+        savepoints: DatabaseConnection,
+        around: Arc<dyn Around>,
+    },
 }
 
 impl Writer {
@@ -48,7 +66,24 @@ impl Writer {
             .name("database-writer".into())
             .spawn(serve)
             .map_err(|error| Error::internal(&error))?;
-        Ok(Writer { queue, versions })
+        let turn = Turn::Thread(queue);
+        Ok(Writer { turn, versions })
+    }
+
+    /// A writer without a thread: a transaction runs on the caller's, from its beginning to its end.
+    pub(super) fn inline(
+        connection: Arc<WriteConnection>,
+        savepoints: DatabaseConnection,
+        around: Arc<dyn Around>,
+    ) -> Self {
+        Writer {
+            turn: Turn::Caller {
+                connection,
+                savepoints,
+                around,
+            },
+            versions: Arc::new(Versions::new()),
+        }
     }
 
     /// The numbers of what was committed. They grow before anybody hears of a commit's success.
@@ -62,15 +97,27 @@ impl Writer {
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let task = Task {
+        let task: Box<dyn Work> = Box::new(Task {
             work: Some(work),
             keep,
             touches,
             result: None,
+            killed: None,
             reply,
-        };
+        });
         let gone = || Error::Unavailable("the database's writer has stopped".into());
-        self.queue.send(Box::new(task)).await.map_err(|_| gone())?;
+        match &self.turn {
+            Turn::Thread(queue) => queue.send(task).await.map_err(|_| gone())?,
+            Turn::Caller {
+                connection,
+                savepoints,
+                around,
+            } => {
+                around.before().await?;
+                commit(connection, savepoints, vec![task], &self.versions);
+                around.after().await?;
+            }
+        }
         answer.await.map_err(|_| gone())?
     }
 }
@@ -90,7 +137,10 @@ fn commit(
     for work in &group {
         versions.bump(work.touched());
     }
-    for work in group {
+    for mut work in group {
+        if let Some(killed) = work.killed() {
+            resume_unwind(killed);
+        }
         work.finish(outcome.clone());
     }
 }
@@ -117,6 +167,10 @@ trait Work: Send {
     /// What it may have changed, if its part of the transaction was kept.
     fn touched(&self) -> Touches;
 
+    /// What it panicked with, if that was a crash point of a simulation: the caller dies of it, and nothing
+    /// of the transaction is kept.
+    fn killed(&mut self) -> Option<Box<dyn Any + Send>>;
+
     /// Tells the caller, once the commit has succeeded or failed.
     fn finish(self: Box<Self>, committed: Result<()>);
 }
@@ -126,6 +180,7 @@ struct Task<T, F> {
     keep: bool,
     touches: Touches,
     result: Option<Result<T>>,
+    killed: Option<Box<dyn Any + Send>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
@@ -144,7 +199,10 @@ where
         let result = AssertUnwindSafe(async { work(&savepoint).await })
             .catch_unwind()
             .await;
-        let result = result.unwrap_or_else(|_| Err(Error::Internal("a transaction panicked".into())));
+        let result = result.unwrap_or_else(|panic| {
+            self.killed = Some(panic).filter(|panic| panic.is::<Killed>());
+            Err(Error::Internal("a transaction panicked".into()))
+        });
         match result {
             Ok(_) if self.keep => savepoint.commit().await.map_err(failed)?,
             _ => savepoint.rollback().await.map_err(failed)?,
@@ -160,6 +218,10 @@ where
             Some(Err(_)) | None => Touches::Nothing,
             Some(Ok(_)) => self.touches,
         }
+    }
+
+    fn killed(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.killed.take()
     }
 
     fn finish(self: Box<Self>, committed: Result<()>) {

@@ -7,7 +7,7 @@ use crate::{
 
 /// What a command is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// To be carried out (perhaps again, after it failed or was cut off).
     Do,
     /// It was carried out already: only its outcome is told again. A guest that went off by itself since
@@ -18,12 +18,7 @@ pub(crate) enum Verdict {
 }
 
 /// Judges a command of `generation` for an instance with this record, or with this tombstone in its place.
-pub(crate) fn judge(
-    record: Option<&Record>,
-    tombstone: Option<Tombstone>,
-    generation: u64,
-    kind: Kind,
-) -> Verdict {
+pub fn judge(record: Option<&Record>, tombstone: Option<Tombstone>, generation: u64, kind: Kind) -> Verdict {
     let buried = tombstone.map_or(0, |stone| stone.generation);
     let newest = record.map_or(0, |r| r.generation).max(buried);
     if generation < newest {

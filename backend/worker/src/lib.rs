@@ -27,6 +27,16 @@ mod tombstones;
 mod vpcs;
 mod worker;
 
+/// What a worker decides by, pure: for whoever simulates one.
+pub mod decisions {
+    pub use crate::{
+        admission::{Verdict, judge},
+        policy::merge,
+        record::{Kind, Pending, Record},
+        tombstones::Tombstone,
+    };
+}
+
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use inventory::{HostObject, ObjectKind};
 pub use prune::UnusedImages;

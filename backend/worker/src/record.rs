@@ -11,16 +11,23 @@ use serde::{Deserialize, Serialize};
 /// What was last commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// The guest shall run.
     Run,
-    Stop { force: bool },
+    /// It shall not.
+    Stop {
+        /// It is not asked first.
+        force: bool,
+    },
+    /// It shall start over.
     Reboot,
+    /// Nothing of it shall be left.
     Destroy,
 }
 
 impl Kind {
     /// The kind of an action about an instance.
-    pub(crate) fn of(action: &Action) -> Option<Kind> {
+    pub fn of(action: &Action) -> Option<Kind> {
         match action {
             Action::Run { .. } => Some(Kind::Run),
             Action::Stop { force, .. } => Some(Kind::Stop { force: *force }),
@@ -31,45 +38,53 @@ impl Kind {
     }
 
     /// Whether the guest shall run when it is done.
-    pub(crate) const fn wants_power(self) -> bool {
+    pub const fn wants_power(self) -> bool {
         matches!(self, Kind::Run | Kind::Reboot)
     }
 
     /// Whether whoever waits for a guest's good will should stop waiting for this.
-    pub(crate) const fn is_urgent(self) -> bool {
+    pub const fn is_urgent(self) -> bool {
         matches!(self, Kind::Destroy | Kind::Stop { force: true })
     }
 }
 
 /// A command that was begun and is not finished: after a restart it is gone on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Pending {
-    pub(crate) operation: Option<OperationId>,
-    pub(crate) deadline: Timestamp,
-    pub(crate) kind: Kind,
+pub struct Pending {
+    /// Whose outcome is waited for, if it is.
+    pub operation: Option<OperationId>,
+    /// After this it is dropped unread.
+    pub deadline: Timestamp,
+    /// What is to be done.
+    pub kind: Kind,
 }
 
 /// What a worker remembers of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) instance: InstanceId,
+pub struct Record {
+    /// Which instance.
+    pub instance: InstanceId,
     /// The newest generation seen.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// The newest generation carried out.
-    pub(crate) applied: u64,
+    pub applied: u64,
     /// Whether the guest shall run.
-    pub(crate) wants_power: bool,
+    pub wants_power: bool,
     /// What was last seen, and told, of the guest.
-    pub(crate) power: Power,
-    pub(crate) off_reason: Option<OffReason>,
-    pub(crate) pending: Option<Pending>,
-    pub(crate) vpc: VpcId,
-    pub(crate) interfaces: Vec<NetworkInterfaceId>,
+    pub power: Power,
+    /// Why it is off.
+    pub off_reason: Option<OffReason>,
+    /// What was begun and not finished.
+    pub pending: Option<Pending>,
+    /// Where its interfaces are.
+    pub vpc: VpcId,
+    /// Its interfaces.
+    pub interfaces: Vec<NetworkInterfaceId>,
 }
 
 impl Record {
     /// The record of an instance that nothing was done for.
-    pub(crate) fn new(spec: &InstanceSpec) -> Record {
+    pub fn new(spec: &InstanceSpec) -> Record {
         Record {
             instance: spec.id,
             generation: 0,
@@ -84,7 +99,7 @@ impl Record {
     }
 
     /// A command has been begun.
-    pub(crate) fn begin(&mut self, generation: u64, pending: Pending) {
+    pub fn begin(&mut self, generation: u64, pending: Pending) {
         self.generation = generation;
         self.wants_power = pending.kind.wants_power();
         self.pending = Some(pending);
@@ -92,7 +107,7 @@ impl Record {
 
     /// The instance as it was last seen, at the newest generation that was carried out: while a command is
     /// in between, the report is an old one and decides nothing.
-    pub(crate) fn report(&self) -> InstanceReport {
+    pub fn report(&self) -> InstanceReport {
         InstanceReport {
             instance: self.instance,
             generation: self.applied,

@@ -9,7 +9,7 @@ use std::{
 
 use cumulet_bus::Delivered;
 use cumulet_domain::{
-    id::{InstanceId, NetworkInterfaceId},
+    id::{InstanceId, NetworkInterfaceId, VpcId},
     message::{Command, InstanceReport},
     metadata::InstanceMetadata,
     network::VpcPolicy,
@@ -225,6 +225,16 @@ impl Slots {
     /// Whether a guest that shall run has the interface.
     pub(crate) fn needs(&self, interface: NetworkInterfaceId) -> bool {
         self.state().needed.contains(&interface)
+    }
+
+    /// Whether an instance in the VPC runs here, or something is being done to one.
+    pub(crate) fn uses(&self, vpc: VpcId) -> bool {
+        let busy = |record: &Record| record.wants_power || record.pending.is_some();
+        let state = self.state();
+        state
+            .records
+            .values()
+            .any(|record| record.vpc == vpc && busy(record))
     }
 
     /// Keeps a record, first in its file.

@@ -21,12 +21,12 @@ const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// What is known of an instance that has no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tombstone {
+pub struct Tombstone {
     /// No older command is carried out, and none that would run it at this generation.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// It was destroyed: what is left of it is rubbish. Otherwise it was only stopped, and what may be here
     /// of it, if its record can't be read for instance, is to be kept.
-    pub(crate) destroyed: bool,
+    pub destroyed: bool,
 }
 
 #[derive(Debug)]

@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cumulet_domain::{
@@ -48,6 +51,8 @@ struct Vpc {
     proposed: Mutex<Option<Arc<VpcPolicy>>>,
     kept: tokio::sync::Mutex<Option<Kept>>,
     enforced: tokio::sync::Mutex<Enforced>,
+    /// No instance here was in it at the last look.
+    unused: AtomicBool,
 }
 
 #[derive(Default)]
@@ -194,6 +199,23 @@ impl Vpcs {
         for interface in interfaces {
             let applied = self.network.detach_interface(id, *interface).await?;
             self.listen(&vpc, id, &mut enforced, applied).await?;
+        }
+        Ok(())
+    }
+
+    /// VPCs that no instance here has been in for two looks go. A policy that came late, after a restart
+    /// had forgotten the newer one, may have made one again, and nobody but this host would know.
+    pub(crate) async fn forget_unused(&self, used: impl Fn(VpcId) -> bool) -> Result<(), VpcError> {
+        for id in self.ids() {
+            let vpc = self.vpc(id);
+            let was_unused = vpc.unused.swap(!used(id), Ordering::Relaxed);
+            let policy = vpc.proposed().clone();
+            let left = policy.filter(|policy| !policy.interfaces.is_empty());
+            if let Some(policy) = left.filter(|_| was_unused && !used(id)) {
+                tracing::warn!(vpc = %id, "nothing here is in the VPC; its network goes");
+                let interfaces: Vec<_> = policy.interfaces.iter().map(|i| i.id).collect();
+                self.detach(id, &interfaces).await?;
+            }
         }
         Ok(())
     }

@@ -309,6 +309,9 @@ impl Worker {
                         Err(error) => tracing::warn!(%error, "can't tell how much disk there is"),
                     }
                     self.report_all().await;
+                    if let Err(error) = self.vpcs.forget_unused(|vpc| self.slots.uses(vpc)).await {
+                        tracing::error!(%error, "a network that nobody needs can't be taken away");
+                    }
                 }
                 _ = beat.tick() => self.heartbeat(disk_gib).await,
             }

@@ -38,6 +38,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cumulet-metadata",
         &["cumulet-certs", "cumulet-domain", "cumulet-patience"],
     ),
+    // Runs the control plane, and decides as a worker does.
+    (
+        "cumulet-simulate",
+        &[
+            "cumulet-backend",
+            "cumulet-bus",
+            "cumulet-certs",
+            "cumulet-domain",
+            "cumulet-worker",
+        ],
+    ),
     (
         "cumulet-worker",
         &["cumulet-bus", "cumulet-domain", "cumulet-hypervisor"],
@@ -48,13 +59,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const REACH: &[(&[&str], &[&str])] = &[
     (
         &["sea-orm", "sea-orm-migration", "sqlx", "sqlx-core", "rusqlite"],
-        &["cumulet-backend", "cumulet-gateway", "cumulet-migrations"],
+        &[
+            "cumulet-backend",
+            "cumulet-gateway",
+            "cumulet-migrations",
+            "cumulet-simulate",
+        ],
     ),
     (
         &["actix-web", "actix-http", "actix-server"],
         &["cumulet-gateway", "cumulet-metadata"],
     ),
-    (&["virt", "virt-sys"], &["cumulet-hypervisor", "cumulet-worker"]),
+    (
+        &["virt", "virt-sys"],
+        &["cumulet-hypervisor", "cumulet-simulate", "cumulet-worker"],
+    ),
     (
         &["tokio", "reqwest", "hyper", "mio"],
         &[
@@ -65,6 +84,7 @@ const REACH: &[(&[&str], &[&str])] = &[
             "cumulet-metadata",
             "cumulet-migrations",
             "cumulet-patience",
+            "cumulet-simulate",
             "cumulet-worker",
         ],
     ),
@@ -229,7 +249,7 @@ mod tests {
         assert_eq!(
             found("cumulet-worker", edges),
             [
-                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-migrations may"
+                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-migrations, cumulet-simulate may"
             ]
         );
         assert_eq!(found("cumulet-worker", &edges[1..]), [""; 0]);

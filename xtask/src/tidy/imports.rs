@@ -32,6 +32,7 @@ const ONLY: &[Only] = &[
             "backend/src/entity/",
             "backend/src/scheduler/",
             "backend/src/store/",
+            "backend/simulate/src/",
             "migrations/src/",
             "src/",
         ],

@@ -20,7 +20,7 @@ pub(super) async fn run(
     if row.generation != operation.generation {
         return Ok(None); // superseded between the lease and the look at the instance
     }
-    if round.now.0 >= operation.deadline {
+    if round.is_overdue(operation) {
         let tried = journal::state(operation)?.tried;
         let cause = Cause::tried(&tried, "what is left there could not be cleared away in time");
         return give_up(round.conductor, operation, kind, cause)

@@ -35,7 +35,7 @@ pub(super) async fn run(
     if row.generation != operation.generation {
         return Ok(None); // superseded between the lease and the look at the instance
     }
-    let overdue = round.now.0 >= operation.deadline;
+    let overdue = round.is_overdue(operation);
     if overdue && kind != OperationKind::Terminate {
         give_up(round.conductor, operation, kind, Cause::deadline()).await?;
         return Ok(None);

@@ -30,6 +30,8 @@ pub(super) use unwind::{Cause, give_up};
 pub(super) struct Round<'c> {
     pub(super) conductor: &'c Conductor,
     pub(super) now: Timestamp,
+    /// By this deadlines are judged.
+    by: Timestamp,
     instances: std::collections::HashMap<i64, instance::Model>,
     demands: Demands,
     /// Set once the hosts have been read for this round: a refusal before that may be by an old picture.
@@ -43,6 +45,7 @@ impl<'c> Round<'c> {
         conductor: &'c Conductor,
         due: &[operation::Model],
         now: Timestamp,
+        by: Timestamp,
     ) -> Result<Self> {
         let conn = conductor.store.read();
         let ids: Vec<i64> = due.iter().map(|operation| operation.instance).collect();
@@ -69,12 +72,18 @@ impl<'c> Round<'c> {
         Ok(Round {
             conductor,
             now,
+            by,
             demands: Demands::load(conn, &wanted, due).await?,
             read: tokio::sync::OnceCell::new(),
             specs: Specs::load(conn, &wanted, &conductor.settings.region).await?,
             policies: Policies::default(),
             instances: rows.into_iter().map(|row| (row.id, row)).collect(),
         })
+    }
+
+    /// Whether an operation's time is over.
+    fn is_overdue(&self, operation: &operation::Model) -> bool {
+        self.by.0 >= operation.deadline
     }
 
     fn instance(&self, operation: &operation::Model) -> Result<&instance::Model> {

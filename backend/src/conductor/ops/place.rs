@@ -47,7 +47,7 @@ pub(super) async fn run(
         let demands = groups.as_ref().unwrap_or(&round.demands);
         let host = match choose(round, demands, row).await? {
             Ok(host) => host,
-            Err(refusal) if refusal.may_pass() && round.now.0 < operation.deadline => break,
+            Err(refusal) if refusal.may_pass() && !round.is_overdue(operation) => break,
             Err(refusal) => return refuse(round, operation, kind, &refusal).await.map(|()| None),
         };
         match claim(round, operation, row, &host).await {
@@ -63,7 +63,7 @@ pub(super) async fn run(
             Err(error) => return Err(error),
         }
     }
-    if round.now.0 >= operation.deadline {
+    if round.is_overdue(operation) {
         let cause = Cause::deadline();
         return give_up(round.conductor, operation, kind, cause)
             .await

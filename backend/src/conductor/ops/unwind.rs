@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use cumulet_domain::{
     Result,
-    id::OperationId,
+    id::marker,
     instance::{Event, Intent, State, StateReason, transition},
 };
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, IntoActiveModel};
@@ -60,7 +60,7 @@ pub(in crate::conductor) async fn give_up(
     let (operation, now, id) = (
         operation.clone(),
         conductor.clock.now(),
-        OperationId::random(&mut rand::rng()),
+        conductor.rng.id::<marker::Operation>(),
     );
     tracing::warn!(
         operation.instance,

@@ -1,0 +1,202 @@
+//! The bus between control plane and hosts: whatever it is over, messages get lost, come more than once,
+//! late, and in another order; hosts are cut off.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cumulet_bus::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Tap, WakeMailbox};
+use cumulet_domain::{
+    id::HostId,
+    message::{Action, Command, Query, Report, ReportContent},
+};
+
+use crate::world::World;
+
+/// How late a message can be at the most.
+const HOUR: u64 = 3_600_000;
+
+/// A bus over another one.
+pub(crate) struct ChaosBus {
+    inner: Arc<dyn Bus>,
+    world: Arc<World>,
+    cut_off: Mutex<BTreeSet<HostId>>,
+}
+
+/// What becomes of a message: how late each of its copies is.
+type Fate = Vec<Duration>;
+
+impl ChaosBus {
+    pub(crate) fn new(inner: Arc<dyn Bus>, world: Arc<World>) -> Arc<Self> {
+        Arc::new(ChaosBus {
+            inner,
+            world,
+            cut_off: Mutex::default(),
+        })
+    }
+
+    /// Cuts a host off, or lets it be reached again.
+    pub(crate) fn cut(&self, host: &HostId, off: bool) {
+        let mut cut = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if off {
+            cut.insert(host.clone());
+        } else {
+            cut.remove(host);
+        }
+    }
+
+    fn reaches(&self, host: &HostId) -> bool {
+        let cut = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        !cut.contains(host)
+    }
+
+    fn fate(&self, host: &HostId) -> Fate {
+        if !self.world.rages() {
+            return vec![Duration::ZERO];
+        }
+        let (faults, dice) = (self.world.faults(), &self.world.dice);
+        if !self.reaches(host) || dice.chance(faults.loss) {
+            self.world.count(|counts| counts.lost += 1);
+            return Vec::new();
+        }
+        let copies = if dice.chance(faults.repeat) {
+            self.world.count(|counts| counts.repeated += 1);
+            dice.number(2..11)
+        } else {
+            1
+        };
+        let late = |_| {
+            if dice.chance(faults.delay) {
+                self.world.count(|counts| counts.delayed += 1);
+                let most = *dice.pick(&[60_000, 600_000, HOUR]).unwrap_or(&HOUR);
+                dice.millis(1000..most)
+            } else if dice.chance(faults.reorder) {
+                dice.millis(1..5000)
+            } else {
+                dice.millis(0..4)
+            }
+        };
+        (0..copies).map(late).collect()
+    }
+}
+
+#[async_trait]
+impl Bus for ChaosBus {
+    async fn send(&self, host: &HostId, command: Command) -> Result<(), BusError> {
+        self.world.count(|counts| counts.commands += 1);
+        self.world.note(format_args!("to {host}: {}", Told(&command)));
+        for late in self.fate(host) {
+            let (inner, host, command) = (self.inner.clone(), host.clone(), command.clone());
+            if late.is_zero() {
+                inner.send(&host, command).await?;
+                continue;
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                drop(inner.send(&host, command).await);
+            });
+        }
+        Ok(())
+    }
+
+    async fn report(&self, report: Report) -> Result<(), BusError> {
+        self.world.count(|counts| counts.reports += 1);
+        for late in self.fate(&report.host) {
+            let (inner, report) = (self.inner.clone(), report.clone());
+            if late.is_zero() {
+                inner.report(report).await?;
+                continue;
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                drop(inner.report(report).await);
+            });
+        }
+        Ok(())
+    }
+
+    async fn query(&self, host: &HostId, query: Query) -> Result<Vec<u8>, BusError> {
+        self.inner.query(host, query).await
+    }
+
+    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
+        if self.world.rages() && self.world.dice.chance(self.world.faults().loss) {
+            return Ok(());
+        }
+        self.inner.wake(tap).await
+    }
+
+    async fn host_mailbox(&self, host: &HostId) -> Result<HostMailbox, BusError> {
+        self.inner.host_mailbox(host).await
+    }
+
+    async fn report_mailbox(&self) -> Result<ReportMailbox, BusError> {
+        self.inner.report_mailbox().await
+    }
+
+    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
+        self.inner.wakes().await
+    }
+
+    fn counters(&self) -> Counters {
+        self.inner.counters()
+    }
+}
+
+/// A command in short.
+pub(crate) struct Told<'a>(pub(crate) &'a Command);
+
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0.action {
+            Action::Run { spec, policy } => {
+                write!(
+                    f,
+                    "run {} at {} with {}",
+                    spec.id, spec.generation, policy.generation
+                )
+            }
+            Action::Stop {
+                instance,
+                generation,
+                force,
+            } => write!(f, "stop {instance} at {generation} {force}"),
+            Action::Reboot { instance, generation } => write!(f, "reboot {instance} at {generation}"),
+            Action::Destroy { instance, generation } => write!(f, "destroy {instance} at {generation}"),
+            Action::Network(policy) => write!(f, "network {} at {}", policy.vpc, policy.generation),
+            Action::Metadata(snapshot) => {
+                write!(f, "metadata {} at {}", snapshot.instance, snapshot.revision)
+            }
+            _ => f.write_str("report all"),
+        }
+    }
+}
+
+/// A report in short.
+pub(crate) struct Said<'a>(pub(crate) &'a ReportContent);
+
+impl std::fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            ReportContent::Heartbeat { .. } => f.write_str("heartbeat"),
+            ReportContent::Changed(seen) => {
+                write!(f, "{} is {:?} at {}", seen.instance, seen.power, seen.generation)
+            }
+            ReportContent::Done(outcome) => write!(
+                f,
+                "{} done: {:?} at {}, failure {:?}",
+                outcome.report.instance, outcome.report.power, outcome.report.generation, outcome.failure
+            ),
+            ReportContent::NetworkApplied { vpc, generation } => {
+                write!(f, "network {vpc} applied at {generation}")
+            }
+            ReportContent::MetadataApplied { instance, revision } => {
+                write!(f, "metadata {instance} applied at {revision}")
+            }
+            ReportContent::Full(seen) => write!(f, "has {}", seen.len()),
+        }
+    }
+}

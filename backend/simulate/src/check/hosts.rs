@@ -1,0 +1,122 @@
+//! What hosts have against what rows say: I1.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use cumulet_domain::{id::InstanceId, instance::State, message::Power};
+
+use super::{Findings, Rows};
+use crate::{
+    host::{Host, Machine},
+    outcome::Invariant,
+};
+
+/// Everything that does not agree.
+pub(super) fn findings(rows: &Rows, hosts: &[Arc<Host>]) -> Findings {
+    let mut findings = Findings::new();
+    for host in hosts {
+        let mut told = Vec::new();
+        instances(rows, host, &mut told);
+        networks(rows, host, &mut told);
+        let words = told.into_iter().map(|words| format!("{}: {words}", host.id));
+        findings.extend(words.map(|words| (Invariant::I1, words)));
+    }
+    findings
+}
+
+fn state(rows: &Rows, id: InstanceId) -> Option<State> {
+    rows.instances
+        .get(&id)
+        .and_then(|row| State::from_name(&row.state))
+}
+
+fn instances(rows: &Rows, host: &Host, told: &mut Vec<String>) {
+    let machine = host.machine();
+    let none = Vec::new();
+    let placed = rows.placed.get(&host.id).unwrap_or(&none);
+    for id in placed {
+        let Some(row) = rows.instances.get(id) else {
+            continue;
+        };
+        let power = machine.power(*id);
+        match state(rows, *id) {
+            Some(State::Running) if power != Power::On => {
+                told.push(format!("{id} is running and is {power:?}"))
+            }
+            Some(State::Stopped) if power == Power::On => told.push(format!("{id} is stopped and runs")),
+            Some(State::Running) => {
+                let served = machine.served.get(id).copied();
+                if served.map(i64::try_from) != Some(Ok(row.metadata_revision)) {
+                    told.push(format!(
+                        "{id} reads revision {served:?} of {}",
+                        row.metadata_revision
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    let placed: BTreeSet<_> = placed.iter().copied().collect();
+    let there = machine
+        .guests
+        .keys()
+        .chain(machine.kept.keys())
+        .chain(machine.served.keys());
+    let there: BTreeSet<_> = there.copied().collect();
+    for id in there.difference(&placed) {
+        let state = state(rows, *id).map(State::name);
+        told.push(format!(
+            "something of {id}, which is {state:?}, is here: {}",
+            parts(&machine, *id)
+        ));
+    }
+    for id in machine.served.keys() {
+        if state(rows, *id) == Some(State::Stopped) {
+            told.push(format!("{id} is stopped and its metadata are served"));
+        }
+    }
+}
+
+/// What there is of an instance.
+fn parts(machine: &Machine, id: InstanceId) -> String {
+    let record = machine.record(id);
+    format!(
+        "guest {:?}, record at {:?}, served {}",
+        machine.power(id),
+        record.map(|record| (record.generation, record.applied)),
+        machine.served.contains_key(&id)
+    )
+}
+
+fn networks(rows: &Rows, host: &Host, told: &mut Vec<String>) {
+    let machine = host.machine();
+    let none = Vec::new();
+    let placed = rows.placed.get(&host.id).unwrap_or(&none);
+    let mut wanted: BTreeSet<_> = BTreeSet::new();
+    for id in placed {
+        if state(rows, *id) == Some(State::Running) {
+            wanted.extend(rows.interfaces_of.get(id).into_iter().flatten());
+        }
+    }
+    let attached: BTreeSet<_> = machine
+        .nets
+        .values()
+        .flat_map(|net| net.attached.iter().copied())
+        .collect();
+    if attached != wanted {
+        let more: Vec<_> = attached.difference(&wanted).collect();
+        let less: Vec<_> = wanted.difference(&attached).collect();
+        told.push(format!(
+            "interfaces that are too many: {more:?}, and missing: {less:?}"
+        ));
+    }
+    let known = rows.networks.get(&host.id);
+    for (vpc, net) in &machine.nets {
+        let current = rows.policies.get(vpc).copied().unwrap_or(0);
+        let is_known = known.is_some_and(|known| known.contains_key(vpc));
+        if !is_known {
+            told.push(format!("{vpc} is here with {:?}, and no row says so", net.ids));
+        } else if i64::try_from(net.generation) != Ok(current) {
+            told.push(format!("{vpc} is enforced at {} of {current}", net.generation));
+        }
+    }
+}

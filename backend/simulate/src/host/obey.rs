@@ -1,0 +1,298 @@
+//! What a worker does with what comes for an instance: judged as the worker judges it, carried out step by
+//! step, and told (as in the worker's `steps`).
+
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use cumulet_bus::Delivered;
+use cumulet_domain::{
+    id::InstanceId,
+    message::{Action, Command, InstanceReport, Outcome, Power, ReportContent},
+    network::VpcPolicy,
+    spec::InstanceSpec,
+};
+use cumulet_worker::decisions::{Kind, Pending, Record, Verdict, judge};
+
+use super::{Host, Job, Life, Stop};
+use crate::run::Sabotage;
+
+/// How long a step takes, in milliseconds.
+const STEP: Range<u64> = 1..20;
+
+/// A command about an instance, as the steps see it.
+pub(super) struct Order {
+    pub(super) id: InstanceId,
+    pub(super) generation: u64,
+    pub(super) pending: Pending,
+    pub(super) name: &'static str,
+    /// For a launch: what from, and its VPC.
+    pub(super) launch: Option<Launch>,
+}
+
+/// What a launch needs to know.
+pub(super) struct Launch {
+    pub(super) record: Record,
+    pub(super) revision: u64,
+    pub(super) policy: Arc<VpcPolicy>,
+}
+
+impl Launch {
+    fn of(spec: &InstanceSpec, policy: &Arc<VpcPolicy>) -> Self {
+        Launch {
+            record: Record::new(spec),
+            revision: spec.metadata.revision,
+            policy: policy.clone(),
+        }
+    }
+}
+
+impl Host {
+    pub(super) async fn work(&self, life: &Life, id: InstanceId, job: Job) -> Result<(), Stop> {
+        self.alive(life, 0..3).await?;
+        match job {
+            Job::Command(command) => {
+                let done = self.obey(life, id, &command).await;
+                if done.is_ok() {
+                    command.ack();
+                }
+                done
+            }
+            Job::Resume(pending) => self.resume(life, id, pending).await,
+            Job::Metadata(revision, command) => {
+                let done = self.publish(id, revision).await;
+                command.ack();
+                done
+            }
+            Job::Observe => self.observe(id).await,
+        }
+    }
+
+    /// Lets time pass. An error if the worker died meanwhile.
+    pub(super) async fn alive(&self, life: &Life, millis: Range<u64>) -> Result<(), Stop> {
+        self.world.pause(millis).await;
+        self.thaw().await;
+        if life.dead.load(Ordering::Relaxed) {
+            return Err(Stop::Dead);
+        }
+        Ok(())
+    }
+
+    /// A step has been made. Here the worker may be killed.
+    pub(super) async fn at(&self, life: &Life, operation: &str, step: &str) -> Result<(), Stop> {
+        self.alive(life, STEP).await?;
+        if self.world.rages() && self.world.dice.chance(self.world.faults().worker_kill_at) {
+            self.world
+                .note(format_args!("{}: at {operation}.{step}", self.id));
+            self.kill();
+            return Err(Stop::Dead);
+        }
+        Ok(())
+    }
+
+    /// A step that the host may not be able to do.
+    pub(super) async fn hypervisor(&self, life: &Life) -> Result<(), Stop> {
+        self.alive(life, STEP).await?;
+        let (faults, dice) = (self.world.faults(), &self.world.dice);
+        let refused = dice.chance(faults.step_refused);
+        if refused || dice.chance(faults.step_fails) {
+            self.world.count(|counts| counts.step_failures += 1);
+            return Err(Stop::Failed("the hypervisor says so", refused));
+        }
+        Ok(())
+    }
+
+    async fn obey(&self, life: &Life, id: InstanceId, command: &Delivered<Command>) -> Result<(), Stop> {
+        let (Some(kind), Some((_, generation))) = (Kind::of(&command.action), command.action.instance())
+        else {
+            return Ok(());
+        };
+        let now = self.now();
+        if now > command.deadline {
+            self.world.count(|counts| counts.dropped_commands += 1);
+            return Ok(());
+        }
+        let (record, tombstone) = {
+            let mut machine = self.machine();
+            (machine.record(id).cloned(), machine.tombstone(id, now))
+        };
+        let pending = Pending {
+            operation: command.operation,
+            deadline: command.deadline,
+            kind,
+        };
+        let order = Order {
+            id,
+            generation,
+            pending,
+            name: name(kind, record.as_ref()),
+            launch: match &command.action {
+                Action::Run { spec, policy } => Some(Launch::of(spec, policy)),
+                _ => None,
+            },
+        };
+        let verdict = match self.world.sabotage {
+            Some(Sabotage::IgnoreGenerations) => Verdict::Do,
+            _ => judge(record.as_ref(), tombstone, generation, kind),
+        };
+        match verdict {
+            Verdict::Stale => self.world.count(|counts| counts.dropped_commands += 1),
+            Verdict::Done if kind == Kind::Destroy && pending.operation.is_none() => {
+                self.carry_out(life, order, record).await?;
+            }
+            Verdict::Done => {
+                let mut report = record.map_or_else(|| absent(id, generation), |r| r.report());
+                report.generation = generation;
+                self.outcome(&pending, report, None).await;
+            }
+            Verdict::Do => self.carry_out(life, order, record).await?,
+        }
+        Ok(())
+    }
+
+    /// Goes on with a command that the worker had begun before it ended.
+    async fn resume(&self, life: &Life, id: InstanceId, pending: Pending) -> Result<(), Stop> {
+        let kept = self.machine().kept.get(&id).cloned();
+        let Some(kept) = kept.filter(|kept| kept.record.pending == Some(pending)) else {
+            return Ok(());
+        };
+        let record = kept.record;
+        let policy = self
+            .machine()
+            .nets
+            .get(&record.vpc)
+            .and_then(|net| net.policy.clone());
+        let launch = policy.filter(|_| pending.kind == Kind::Run).map(|policy| Launch {
+            record: record.clone(),
+            revision: kept.revision,
+            policy,
+        });
+        let order = Order {
+            id,
+            generation: record.generation,
+            pending,
+            name: name(pending.kind, Some(&record)),
+            launch,
+        };
+        if self.now() > pending.deadline && pending.kind.wants_power() {
+            self.give_up(&order);
+            return Ok(());
+        }
+        self.carry_out(life, order, Some(record)).await
+    }
+
+    /// Carries an order out and tells its outcome.
+    async fn carry_out(&self, life: &Life, order: Order, record: Option<Record>) -> Result<(), Stop> {
+        let done = match order.pending.kind {
+            Kind::Run => self.launch(life, &order).await,
+            Kind::Stop { force } => self.stop(life, &order, record, force).await,
+            Kind::Reboot => self.reboot(life, &order, record).await,
+            Kind::Destroy => self.destroy(life, &order, record).await,
+        };
+        let (report, failure) = match done {
+            Ok(report) => (report, None),
+            Err(Stop::Dead) => return Err(Stop::Dead),
+            Err(Stop::Failed(reason, permanent)) => (self.give_up(&order), Some((reason, permanent))),
+        };
+        self.outcome(&order.pending, report, failure).await;
+        self.at(life, order.name, "reported").await
+    }
+
+    /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
+    fn give_up(&self, order: &Order) -> InstanceReport {
+        let mut machine = self.machine();
+        let power = machine.power(order.id);
+        let off_reason = machine.guests.get(&order.id).and_then(|guest| guest.off_reason);
+        let mut report = absent(order.id, order.generation);
+        if let Some(kept) = machine.kept.get_mut(&order.id) {
+            kept.record.pending = None;
+            kept.record.power = power;
+            kept.record.off_reason = off_reason;
+            report = kept.record.report();
+            report.generation = order.generation;
+        } else {
+            (report.power, report.off_reason) = (power, off_reason);
+        }
+        report
+    }
+
+    async fn outcome(&self, pending: &Pending, report: InstanceReport, failure: Option<(&str, bool)>) {
+        if self.world.sabotage == Some(Sabotage::Mute) {
+            return;
+        }
+        let Some(operation) = pending.operation else {
+            return self.send(ReportContent::Changed(report)).await;
+        };
+        self.send(ReportContent::Done(Outcome {
+            operation,
+            report,
+            failure: failure.map(|(reason, _)| reason.to_owned()),
+            permanent: failure.is_some_and(|(_, permanent)| permanent),
+        }))
+        .await;
+    }
+
+    /// The instance reads this from now on.
+    async fn publish(&self, id: InstanceId, revision: u64) -> Result<(), Stop> {
+        let newest = {
+            let mut machine = self.machine();
+            let Some(kept) = machine.kept.get_mut(&id) else {
+                return Ok(());
+            };
+            kept.revision = kept.revision.max(revision);
+            let (newest, serves) = (kept.revision, kept.record.wants_power);
+            if serves {
+                machine.served.insert(id, newest);
+            }
+            newest
+        };
+        self.send(ReportContent::MetadataApplied {
+            instance: id,
+            revision: newest,
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Brings a VPC's network to a policy, and tells so.
+    pub(super) async fn apply(&self, life: &Life, policy: &Arc<VpcPolicy>) {
+        if self.hypervisor(life).await.is_err() {
+            return; // it is told again
+        }
+        let generation = {
+            let mut machine = self.machine();
+            let newest = machine.remember(policy, &[]);
+            machine.enforce(&newest)
+        };
+        let vpc = policy.vpc;
+        self.send(ReportContent::NetworkApplied { vpc, generation }).await;
+    }
+
+    /// How long a guest that is asked has, so that something is left of the command's time.
+    pub(super) fn grace(&self, order: &Order) -> Duration {
+        Duration::from_secs(30).min(order.pending.deadline.since(self.now()) / 2)
+    }
+}
+
+/// What the conductor calls a command: a run of what has run before is a start.
+fn name(kind: Kind, record: Option<&Record>) -> &'static str {
+    match kind {
+        Kind::Run if record.is_some_and(|record| record.applied > 0) => "start",
+        Kind::Run => "launch",
+        Kind::Stop { .. } => "stop",
+        Kind::Reboot => "reboot",
+        Kind::Destroy => "terminate",
+    }
+}
+
+/// The report of an instance that is not here.
+pub(super) fn absent(instance: InstanceId, generation: u64) -> InstanceReport {
+    InstanceReport {
+        instance,
+        generation,
+        power: Power::Absent,
+        off_reason: None,
+    }
+}

@@ -1,0 +1,92 @@
+//! The jobs that wait for each instance, one after the other (as in the worker's `slots`).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use cumulet_bus::Delivered;
+use cumulet_domain::{id::InstanceId, message::Command};
+use cumulet_worker::decisions::{Kind, Pending};
+
+/// Something to do for one instance.
+pub(crate) enum Job {
+    /// A command came. It comes again if it is dropped before it is acknowledged.
+    Command(Delivered<Command>),
+    /// A command was begun before the worker ended.
+    Resume(Pending),
+    /// Its metadata changed, to this revision.
+    Metadata(u64, Delivered<Command>),
+    /// Its guest may have changed by itself.
+    Observe,
+}
+
+impl Job {
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Job::Command(command) => Kind::of(&command.action),
+            _ => None,
+        }
+    }
+
+    /// Whether both are the same command, sent twice.
+    fn is_same(&self, other: &Job) -> bool {
+        match (self, other) {
+            (Job::Command(one), Job::Command(other)) => {
+                one.operation.is_some()
+                    && one.operation == other.operation
+                    && one.action.instance() == other.action.instance()
+                    && Kind::of(&one.action) == Kind::of(&other.action)
+            }
+            (Job::Observe, Job::Observe) => true,
+            _ => false,
+        }
+    }
+}
+
+/// All of a host.
+#[derive(Default)]
+pub(crate) struct Queues(Mutex<BTreeMap<InstanceId, VecDeque<Job>>>);
+
+impl Queues {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<InstanceId, VecDeque<Job>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a job; true if nobody works on the instance, and the caller shall.
+    pub(crate) fn push(&self, id: InstanceId, job: Job) -> bool {
+        let mut all = self.all();
+        let idle = !all.contains_key(&id);
+        let queue = all.entry(id).or_default();
+        match queue.iter_mut().find(|waiting| waiting.is_same(&job)) {
+            Some(same) => {
+                if let Job::Command(first) = same {
+                    first.ack();
+                }
+                *same = job;
+            }
+            None => queue.push_back(job),
+        }
+        idle
+    }
+
+    /// The next job of an instance; `None` ends the work on it.
+    pub(crate) fn pop(&self, id: InstanceId) -> Option<Job> {
+        let mut all = self.all();
+        let next = all.get_mut(&id)?.pop_front();
+        if next.is_none() {
+            all.remove(&id);
+        }
+        next
+    }
+
+    pub(crate) fn is_busy(&self, id: InstanceId) -> bool {
+        self.all().contains_key(&id)
+    }
+
+    /// Whether something waits that ends the patience with a guest.
+    pub(crate) fn is_urgent(&self, id: InstanceId) -> bool {
+        let urgent = |job: &Job| job.kind().is_some_and(Kind::is_urgent);
+        self.all().get(&id).is_some_and(|queue| queue.iter().any(urgent))
+    }
+}

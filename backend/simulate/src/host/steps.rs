@@ -1,0 +1,251 @@
+//! The steps of each command, in the worker's order, with the worker's notes between them. Each may be the
+//! last of the worker's life.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    id::InstanceId,
+    message::{InstanceReport, OffReason, Power},
+};
+use cumulet_worker::decisions::Record;
+
+use super::{
+    Host, Life, Stop,
+    machine::{Guest, Kept},
+    obey::{Order, absent},
+};
+use crate::run::Sabotage;
+
+impl Host {
+    pub(super) async fn launch(&self, life: &Life, order: &Order) -> Result<InstanceReport, Stop> {
+        self.at(life, order.name, "received").await?;
+        let Some(launch) = &order.launch else {
+            return Err(Stop::Failed("what to launch from is lost", false));
+        };
+        let interfaces = &launch.record.interfaces;
+        self.machine().remember(&launch.policy, interfaces);
+        let revision = self.begin_launch(order, launch);
+        self.at(life, order.name, "begun").await?;
+        self.machine().served.insert(order.id, revision);
+        self.at(life, order.name, "metadata").await?;
+        {
+            let mut machine = self.machine();
+            let newest = machine.remember(&launch.policy, interfaces);
+            machine.enforce(&newest);
+        }
+        self.at(life, order.name, "disk").await?;
+        self.hypervisor(life).await?;
+        self.prepare(order.id);
+        self.at(life, order.name, "defined").await?;
+        {
+            let mut machine = self.machine();
+            let newest = machine.remember(&launch.policy, interfaces);
+            for interface in interfaces {
+                if !machine.attach(&newest, *interface) {
+                    return Err(Stop::Failed("the interface is not in the policy", false));
+                }
+            }
+        }
+        self.at(life, order.name, "firewall").await?;
+        self.hypervisor(life).await?;
+        self.start(order).await?;
+        self.at(life, order.name, "started").await?;
+        self.finish(life, order, Power::On, None).await
+    }
+
+    /// Keeps what a launch that has begun needs; the revision to serve.
+    fn begin_launch(&self, order: &Order, launch: &super::obey::Launch) -> u64 {
+        let mut machine = self.machine();
+        let kept = machine.kept.entry(order.id).or_insert_with(|| Kept {
+            record: launch.record.clone(),
+            revision: launch.revision,
+        });
+        kept.revision = kept.revision.max(launch.revision);
+        kept.record.vpc = launch.record.vpc;
+        kept.record.interfaces.clone_from(&launch.record.interfaces);
+        kept.record.begin(order.generation, order.pending);
+        kept.revision
+    }
+
+    /// The guest's process is there, and its CPUs stand still, if it was not there before.
+    fn prepare(&self, id: InstanceId) {
+        let deaf = self.world.dice.chance(self.world.faults().deaf_guests);
+        let mut machine = self.machine();
+        if machine.power(id) != Power::On {
+            let guest = Guest {
+                on: true,
+                paused: true,
+                off_reason: None,
+                deaf,
+            };
+            machine.guests.insert(id, guest);
+            drop(machine);
+            self.world.guest_on(id, &self.id);
+        }
+    }
+
+    /// The guest's CPUs run.
+    async fn start(&self, order: &Order) -> Result<(), Stop> {
+        let mut guest = self.machine().guests.get(&order.id).copied();
+        let Some(guest) = guest.as_mut().filter(|guest| guest.on) else {
+            return Err(Stop::Failed("there is no guest", false));
+        };
+        if std::mem::take(&mut guest.paused) {
+            self.machine().guests.insert(order.id, *guest);
+            self.world.note(format_args!(
+                "{}: {} runs at {}",
+                self.id, order.id, order.generation
+            ));
+            self.world.started(order.id).await;
+        }
+        Ok(())
+    }
+
+    /// Remembers that an order has been carried out; the report of it.
+    async fn finish(
+        &self,
+        life: &Life,
+        order: &Order,
+        power: Power,
+        off_reason: Option<OffReason>,
+    ) -> Result<InstanceReport, Stop> {
+        let report = {
+            let mut machine = self.machine();
+            let kept = machine.kept.get_mut(&order.id);
+            let Some(Kept { record, .. }) = kept else {
+                return Ok(absent(order.id, order.generation));
+            };
+            (record.power, record.off_reason) = (power, off_reason);
+            record.applied = order.generation;
+            record.pending = None;
+            record.report()
+        };
+        self.at(life, order.name, "done").await?;
+        Ok(report)
+    }
+
+    fn begin(&self, order: &Order) {
+        if let Some(kept) = self.machine().kept.get_mut(&order.id) {
+            kept.record.begin(order.generation, order.pending);
+        }
+    }
+
+    pub(super) async fn stop(
+        &self,
+        life: &Life,
+        order: &Order,
+        record: Option<Record>,
+        force: bool,
+    ) -> Result<InstanceReport, Stop> {
+        self.at(life, order.name, "received").await?;
+        let id = order.id;
+        let Some(record) = record else {
+            let now = self.now();
+            self.machine().bury(id, order.generation, false, now);
+            self.hypervisor(life).await?;
+            self.cut(id, OffReason::Commanded);
+            return Ok(absent(id, order.generation));
+        };
+        let was = self.machine().power(id);
+        self.begin(order);
+        self.at(life, order.name, "begun").await?;
+        self.hypervisor(life).await?;
+        if !force {
+            self.ask(life, order).await?;
+        }
+        self.cut(id, OffReason::Commanded);
+        self.at(life, order.name, "off").await?;
+        self.machine().detach(record.vpc, &record.interfaces);
+        self.at(life, order.name, "network").await?;
+        let off = {
+            let mut machine = self.machine();
+            machine.served.remove(&id);
+            let seen = machine.guests.get(&id).and_then(|guest| guest.off_reason);
+            match was {
+                Power::On => Some(OffReason::Commanded),
+                Power::Off | Power::Absent => record.off_reason.or(seen),
+            }
+        };
+        self.finish(life, order, Power::Off, off).await
+    }
+
+    /// Asks a guest to go off, and waits for it as long as may be.
+    async fn ask(&self, life: &Life, order: &Order) -> Result<(), Stop> {
+        let deaf = self
+            .machine()
+            .guests
+            .get(&order.id)
+            .is_some_and(|guest| guest.on && guest.deaf);
+        let until = self.world.clock.elapsed() + u64::try_from(self.grace(order).as_millis()).unwrap_or(0);
+        while deaf && self.world.clock.elapsed() < until && !life.queues.is_urgent(order.id) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            self.alive(life, 0..1).await?;
+        }
+        Ok(())
+    }
+
+    /// No process of the guest is left.
+    fn cut(&self, id: InstanceId, reason: OffReason) {
+        if let Some(guest) = self.machine().guests.get_mut(&id)
+            && guest.on
+        {
+            (guest.on, guest.paused, guest.off_reason) = (false, false, Some(reason));
+        }
+        self.world.guest_off(id, &self.id);
+    }
+
+    pub(super) async fn reboot(
+        &self,
+        life: &Life,
+        order: &Order,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Stop> {
+        self.at(life, order.name, "received").await?;
+        if record.is_none() {
+            return Err(Stop::Failed("the instance is not on this host", false));
+        }
+        if self.machine().power(order.id) != Power::On {
+            return Err(Stop::Failed("the instance does not run", false));
+        }
+        self.begin(order);
+        self.at(life, order.name, "begun").await?;
+        self.hypervisor(life).await?;
+        self.ask(life, order).await?;
+        if life.queues.is_urgent(order.id) {
+            return Err(Stop::Failed("something newer is to be done", false));
+        }
+        if self.machine().power(order.id) != Power::On {
+            return Err(Stop::Failed("there is no guest", false));
+        }
+        self.at(life, order.name, "reset").await?;
+        self.finish(life, order, Power::On, None).await
+    }
+
+    pub(super) async fn destroy(
+        &self,
+        life: &Life,
+        order: &Order,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Stop> {
+        self.at(life, order.name, "received").await?;
+        let id = order.id;
+        self.begin(order);
+        self.at(life, order.name, "begun").await?;
+        self.hypervisor(life).await?;
+        if self.world.sabotage != Some(Sabotage::KeepGuests) {
+            self.machine().guests.remove(&id);
+            self.world.guest_off(id, &self.id);
+        }
+        self.at(life, order.name, "absent").await?;
+        if let Some(record) = record {
+            self.machine().detach(record.vpc, &record.interfaces);
+        }
+        self.at(life, order.name, "network").await?;
+        self.machine().served.remove(&id);
+        self.at(life, order.name, "metadata").await?;
+        let now = self.now();
+        self.machine().bury(id, order.generation, true, now);
+        self.at(life, order.name, "buried").await?;
+        Ok(absent(id, order.generation))
+    }
+}

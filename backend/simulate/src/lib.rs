@@ -1,0 +1,30 @@
+//! The control plane as it is (API, conductor, scheduler, store) with simulated hosts, in one thread under
+//! a virtual clock. Everything that could differ between two runs (time, randomness, the order of messages,
+//! what fails) comes from a seed, so that a run that went wrong can be run again.
+//!
+//! - `world`: what all parts of a run share: clock, dice, trace, what was seen.
+//! - `faults`: what goes wrong, and when.
+//! - `bus`: the bus between control plane and hosts, which loses, repeats and delays.
+//! - `database`: what a database server may do to a transaction, and what is checked after each.
+//! - `host`: a simulated host, which decides as the worker does and keeps what the worker keeps.
+//! - `roles`: the control plane's processes, which are killed and come back.
+//! - `client`: those who use the API.
+//! - `check`: the invariants.
+
+mod bus;
+mod check;
+mod client;
+mod clock;
+mod database;
+mod dice;
+mod faults;
+mod host;
+mod outcome;
+mod roles;
+mod run;
+mod trace;
+mod world;
+
+pub use faults::{Faults, Kind, Kinds};
+pub use outcome::{Invariant, Latencies, Outcome, Violation};
+pub use run::{Options, Sabotage, run, template};

@@ -1,0 +1,247 @@
+//! One run: a cloud is set up, used while things go wrong, left to recover, and looked at.
+
+mod chaos;
+mod setup;
+
+use std::{sync::Arc, time::Instant};
+
+use cumulet_backend::store::{Template, failed};
+use cumulet_bus::Bus;
+use cumulet_domain::{Error, Result};
+use sea_orm::{EntityTrait as _, PaginatorTrait as _};
+
+use crate::{
+    check,
+    client::LOOK,
+    dice::Dice,
+    faults::{Faults, Kinds},
+    outcome::{Invariant, Latencies, Outcome},
+    roles,
+    world::World,
+};
+use setup::Cloud;
+
+/// How long everything may take to be at rest when nothing goes wrong any more, in virtual milliseconds.
+const RECOVERY: u64 = 20 * 60 * 1000;
+
+/// How long the latest message may still be on its way.
+const HOUR: u64 = 3_600_000;
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many hosts.
+    pub hosts: usize,
+    /// How many instances at a time.
+    pub instances: usize,
+    /// Decides everything else.
+    pub seed: u64,
+    /// What goes wrong.
+    pub faults: Kinds,
+    /// What is broken on purpose, to see that it is found.
+    pub sabotage: Option<Sabotage>,
+    /// Whether the trace is kept.
+    pub trace: bool,
+}
+
+/// Something that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Workers carry out every command, however old (I6, I7, I1).
+    IgnoreGenerations,
+    /// Workers report a destruction and leave the guest (I1).
+    KeepGuests,
+    /// Workers tell no outcome (I2).
+    Mute,
+    /// What the scheduler claims of a host is not charged (I3).
+    NoClaim,
+    /// Client tokens are not kept (I4).
+    ForgetTokens,
+    /// Rows get lost (I5).
+    LoseRows,
+}
+
+impl Sabotage {
+    /// What is done to the database.
+    pub(crate) const fn triggers(self) -> &'static str {
+        match self {
+            Sabotage::NoClaim => {
+                "CREATE TEMP TRIGGER free AFTER UPDATE OF vcpus_used ON main.hosts
+                WHEN NEW.vcpus_used > OLD.vcpus_used
+                BEGIN
+                    UPDATE hosts SET vcpus_used = OLD.vcpus_used, memory_mib_used = OLD.memory_mib_used
+                    WHERE id = NEW.id;
+                END;"
+            }
+            Sabotage::ForgetTokens => {
+                "CREATE TEMP TRIGGER forget AFTER INSERT ON main.client_tokens
+                BEGIN
+                    DELETE FROM client_tokens WHERE token = NEW.token;
+                END;"
+            }
+            Sabotage::LoseRows => {
+                "CREATE TEMP TRIGGER lose AFTER UPDATE OF state ON main.instances
+                WHEN NEW.state = 'terminated'
+                BEGIN
+                    DELETE FROM instances WHERE id = NEW.id;
+                END;"
+            }
+            Sabotage::IgnoreGenerations | Sabotage::KeepGuests | Sabotage::Mute => "",
+        }
+    }
+}
+
+/// Runs, in this thread. `template` is an empty database, and `bus` makes the bus that messages go over
+/// when nothing goes wrong.
+///
+/// # Errors
+/// When the run can't be set up: whatever goes wrong later is in the outcome.
+pub fn run(options: &Options, template: &Template, bus: impl Fn() -> Arc<dyn Bus>) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|error| Error::internal(&error))?;
+    let outcome = runtime.block_on(go(options, template, bus()));
+    roles::no_more_points();
+    outcome
+}
+
+/// A template for [`run`].
+///
+/// # Errors
+/// Those of the database.
+pub fn template() -> Result<Template> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| Error::internal(&error))?;
+    runtime.block_on(Template::make())
+}
+
+async fn go(options: &Options, template: &Template, bus: Arc<dyn Bus>) -> Result<Outcome> {
+    let began = Instant::now();
+    let faults = Faults::choose(&options.faults, &Dice::new(options.seed.rotate_left(32)));
+    let world = World::new(options.seed, faults, options.sabotage, options.trace);
+    let cloud = setup::build(options, &world, template, bus).await?;
+    world.watch(cloud.store.clone());
+    let first = use_it(options, &world, &cloud).await?;
+    world.calm();
+    cloud.heal();
+    recover(&world, &cloud).await?;
+    let states = check::Rows::load(&cloud.store).await?.states();
+    Ok(outcome(options, &world, states, began, first))
+}
+
+/// Clients use the cloud; when its guests began to start.
+async fn use_it(options: &Options, world: &Arc<World>, cloud: &Cloud) -> Result<Instant> {
+    until_hosts(options, cloud).await?;
+    let first = Instant::now();
+    let clients = cloud.clients(options, world);
+    let each = options.instances.div_ceil(clients.len().max(1));
+    let mut tasks = Vec::new();
+    if world.quiet() {
+        for client in clients {
+            tasks.push(tokio::spawn(client.load(each)));
+        }
+    } else {
+        world.rage();
+        let until = world.clock.elapsed() + world.dice.number(60_000..180_000);
+        chaos::start(world, cloud);
+        for client in clients {
+            tasks.push(tokio::spawn(client.churn(each, until)));
+        }
+    }
+    for task in tasks {
+        if task.await.is_err() {
+            world.violate(Invariant::Errors, format_args!("a client panicked"));
+        }
+    }
+    Ok(first)
+}
+
+/// Until every host has registered.
+async fn until_hosts(options: &Options, cloud: &Cloud) -> Result<()> {
+    for _ in 0..60 {
+        let hosts = cumulet_backend::entity::host::Entity::find()
+            .count(cloud.store.read())
+            .await
+            .map_err(failed)?;
+        if hosts >= options.hosts as u64 {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Error::Unavailable("the hosts did not register".into()))
+}
+
+/// Waits until everything is as it shall be; what is not in time, is not.
+async fn recover(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
+    let late = world.seen().counts.delayed > 0 && world.dice.chance(0.2);
+    settle(world, cloud).await?;
+    if late {
+        // The latest messages come yet, and must not change a thing.
+        tokio::time::sleep(std::time::Duration::from_millis(HOUR)).await;
+        settle(world, cloud).await?;
+    }
+    Ok(())
+}
+
+async fn settle(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
+    let until = world.clock.elapsed() + RECOVERY;
+    loop {
+        let over = world.clock.elapsed() >= until;
+        if over || check::is_quiet(&cloud.store).await? {
+            let findings = check::all(&cloud.store, &cloud.hosts, &cloud.ledger).await?;
+            if findings.is_empty() {
+                world.note(format_args!("at rest"));
+                return Ok(());
+            }
+            if over {
+                for (invariant, words) in findings {
+                    world.violate(invariant, format_args!("{words}"));
+                }
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // milliseconds and counts
+fn outcome(
+    options: &Options,
+    world: &World,
+    instances: std::collections::BTreeMap<String, u64>,
+    began: Instant,
+    first: Instant,
+) -> Outcome {
+    let (digest, events, trace) = world.trace().finish();
+    let violations = world.violations();
+    let mut seen = world.seen();
+    let took = seen
+        .watches
+        .last_start
+        .map_or(0.0, |last| (last - first).as_secs_f64());
+    Outcome {
+        seed: options.seed,
+        hosts: options.hosts,
+        instances,
+        faults: world.planned().clone(),
+        virtual_seconds: world.clock.elapsed() as f64 / 1000.0,
+        wall_seconds: began.elapsed().as_secs_f64(),
+        starts_per_wall_second: if took > 0.0 {
+            seen.counts.starts as f64 / took
+        } else {
+            0.0
+        },
+        launch_virtual_ms: Latencies::of(&mut seen.watches.virtual_launch),
+        launch_wall_ms: Latencies::of(&mut seen.watches.wall_launch),
+        call_wall_ms: Latencies::of(&mut seen.watches.wall_call),
+        counts: seen.counts.clone(),
+        violations,
+        events,
+        digest,
+        killed_at: seen.killed_at.iter().cloned().collect(),
+        trace,
+    }
+}

@@ -1,0 +1,130 @@
+//! Whole runs: the same seed is the same run, nothing is violated where nothing is broken, and what is broken
+//! on purpose is found.
+
+#![allow(clippy::unwrap_used)] // a test may stop the world
+use std::sync::Arc;
+
+use cumulet_bus::{Bus, LocalBus};
+use cumulet_simulate::{Invariant, Options, Outcome, Sabotage, run, template};
+
+fn options(seed: u64, faults: &str) -> Options {
+    Options {
+        hosts: 3,
+        instances: 12,
+        seed,
+        faults: faults.parse().unwrap(),
+        sabotage: None,
+        trace: false,
+    }
+}
+
+fn go(options: &Options) -> Outcome {
+    run(options, &template().unwrap(), || {
+        Arc::new(LocalBus::new()) as Arc<dyn Bus>
+    })
+    .unwrap()
+}
+
+fn must_hold(outcome: &Outcome) {
+    assert!(
+        outcome.holds(),
+        "seed {}: {:#?}",
+        outcome.seed,
+        outcome.violations
+    );
+}
+
+#[test]
+fn where_nothing_goes_wrong_everything_runs() {
+    let outcome = go(&options(1, "none"));
+    must_hold(&outcome);
+    assert_eq!(
+        outcome.instances.get("running"),
+        Some(&12),
+        "{:?}",
+        outcome.instances
+    );
+    assert_eq!(outcome.faults, Default::default());
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for faults in ["none", "default"] {
+        let (one, other) = (go(&options(7, faults)), go(&options(7, faults)));
+        assert_eq!((&one.digest, one.events), (&other.digest, other.events));
+        assert_ne!(one.digest, go(&options(8, faults)).digest);
+    }
+}
+
+#[test]
+fn some_seeds_with_all_kinds_of_faults() {
+    for seed in 1..20 {
+        must_hold(&go(&options(seed, "default")));
+    }
+}
+
+#[test]
+fn seeds_that_once_went_wrong() {
+    let lines = include_str!("../regressions.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'));
+    let mut runs = 0;
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let mut number = || words.next().unwrap().parse::<usize>().unwrap();
+        let (seed, hosts, instances) = (number(), number(), number());
+        let options = Options {
+            hosts,
+            instances,
+            ..options(seed as u64, words.next().unwrap())
+        };
+        must_hold(&go(&options));
+        runs += 1;
+    }
+    assert!(runs > 0);
+}
+
+/// What is broken on purpose must be found within some seeds.
+fn is_found(sabotage: Sabotage, faults: &str, invariant: Invariant) {
+    let found = (1..40).any(|seed| {
+        let outcome = go(&Options {
+            sabotage: Some(sabotage),
+            ..options(seed, faults)
+        });
+        outcome
+            .violations
+            .iter()
+            .any(|found| found.invariant == invariant)
+    });
+    assert!(found, "{sabotage:?} was not found");
+}
+
+#[test]
+fn a_guest_that_stays_is_found() {
+    is_found(Sabotage::KeepGuests, "none", Invariant::I1);
+}
+
+#[test]
+fn an_outcome_that_is_never_told_is_found() {
+    is_found(Sabotage::Mute, "none", Invariant::I2);
+}
+
+#[test]
+fn a_claim_that_is_not_charged_is_found() {
+    is_found(Sabotage::NoClaim, "none", Invariant::I3);
+}
+
+#[test]
+fn a_token_that_is_forgotten_is_found() {
+    is_found(Sabotage::ForgetTokens, "none", Invariant::I4);
+}
+
+#[test]
+fn a_row_that_is_lost_is_found() {
+    is_found(Sabotage::LoseRows, "none", Invariant::I5);
+}
+
+#[test]
+fn a_worker_that_obeys_old_commands_is_found() {
+    is_found(Sabotage::IgnoreGenerations, "repeat,reorder,delay", Invariant::I6);
+}

@@ -1,0 +1,97 @@
+//! Everything that a host has, compared with what rows say: what differs is dealt with as if the host had
+//! told it by itself.
+
+use std::collections::BTreeMap;
+
+use cumulet_domain::{
+    Result,
+    id::{HostId, InstanceId},
+    instance::State,
+    message::{InstanceReport, Power},
+    time::Timestamp,
+};
+use futures::future::join_all;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{
+    Conductor,
+    patience::is_after,
+    reports::{BATCH, changed},
+};
+use crate::{entity::instance, store::failed};
+
+/// Instances of a host that are compared with its full report together.
+const PLACED: u64 = if cfg!(test) { 2 } else { 1000 };
+
+/// Everything that a host has, compared with what it should have.
+pub(super) async fn full(
+    conductor: &Conductor,
+    host: HostId,
+    at: Timestamp,
+    seen: Vec<InstanceReport>,
+) -> Result<()> {
+    let mut seen: BTreeMap<InstanceId, InstanceReport> = seen.into_iter().map(|r| (r.instance, r)).collect();
+    let mut different = Vec::new();
+    let mut after = i64::MIN;
+    loop {
+        let rows = placed(conductor, &host, after).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.id;
+        for row in rows {
+            let id = InstanceId::from_db(row.id);
+            let absent = InstanceReport {
+                instance: id,
+                // Of no use once something newer is wanted.
+                generation: u64::try_from(row.generation).unwrap_or(0),
+                power: Power::Absent,
+                off_reason: None,
+            };
+            let report = seen.remove(&id).unwrap_or(absent);
+            let differs = match State::from_name(&row.state) {
+                Some(State::Running) => report.power != Power::On,
+                Some(State::Stopped) => report.power == Power::On,
+                _ => false, // an operation is on its way
+            };
+            // What became so after the host looked is no difference.
+            let now = conductor.clock.now();
+            if differs && row.running_since.is_none_or(|since| is_after(at, since, now)) {
+                different.push(report);
+            }
+        }
+    }
+    different.extend(seen.into_values());
+    // Side by side, so that their transactions share commits: after a host's restart it may be all of them.
+    for some in different.chunks(BATCH) {
+        let apply = some
+            .iter()
+            .map(|report| changed(conductor, host.clone(), at, report.clone()));
+        join_all(apply).await.into_iter().collect::<Result<()>>()?;
+    }
+    Ok(())
+}
+
+/// What a full report is compared with: of each instance no more than that.
+#[derive(sea_orm::FromQueryResult)]
+struct Placed {
+    id: i64,
+    generation: i64,
+    state: String,
+    running_since: Option<i64>,
+}
+
+/// Some of a host's instances, in the order of their ids, after one of them: all at once would be much
+/// memory for a large host. (One that comes to be behind that place is looked at by itself.)
+async fn placed(conductor: &Conductor, host: &HostId, after: i64) -> Result<Vec<Placed>> {
+    use instance::Column as C;
+    let rows = instance::Entity::find()
+        .select_only()
+        .columns([C::Id, C::Generation, C::State, C::RunningSince])
+        .filter(C::Host.eq(host.0.as_str()))
+        .filter(C::Id.gt(after))
+        .order_by_asc(C::Id)
+        .limit(PLACED);
+    rows.into_model()
+        .all(conductor.store.read())
+        .await
+        .map_err(failed)
+}

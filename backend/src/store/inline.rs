@@ -1,0 +1,55 @@
+//! A database in memory for one thread, as a simulation wants it: a transaction runs at once where it is
+//! asked for, and begins, ends and is undone without waiting for anybody, so that the one connection serves
+//! reads too. What a disk or a server may do to a transaction is handed in.
+
+use std::{fmt, sync::Arc};
+
+use cumulet_domain::Result;
+use futures::future::BoxFuture;
+
+use super::{
+    Store,
+    connect::{migrate, proxy},
+    sqlite::{Savepoints, WriteConnection},
+    writer::Writer,
+};
+
+/// What happens around each transaction.
+pub trait Around: fmt::Debug + Send + Sync {
+    /// Before it begins. An error is its answer: nothing of it was done.
+    fn before(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// After it was committed. An error is its answer, though all of it was done.
+    fn after(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// An empty database whose schema is up to date, to begin from.
+#[derive(Debug)]
+pub struct Template(WriteConnection);
+
+impl Template {
+    /// Makes the schema.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn make() -> Result<Self> {
+        let connection = Arc::new(WriteConnection::in_memory(None)?);
+        migrate(&connection, &proxy(Savepoints(connection.clone())).await?).await?;
+        Ok(Template(WriteConnection::in_memory(Some(&connection))?))
+    }
+}
+
+/// Opens a database of its own, which is gone with its last handle.
+///
+/// # Errors
+/// Those of the database.
+pub async fn connect_inline(template: &Template, around: Arc<dyn Around>) -> Result<Store> {
+    let connection = Arc::new(WriteConnection::in_memory(Some(&template.0))?);
+    let savepoints = proxy(Savepoints(connection.clone())).await?;
+    Ok(Store {
+        reader: savepoints.clone(),
+        writer: super::Writer::Sqlite(Arc::new(Writer::inline(connection, savepoints, around))),
+        keep: true,
+        companion: None,
+    })
+}
