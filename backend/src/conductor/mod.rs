@@ -9,6 +9,7 @@
 //! - `spec`: rows into what a host needs.
 
 mod engine;
+mod heartbeat;
 pub mod journal;
 mod ops;
 mod release;
