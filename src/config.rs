@@ -39,6 +39,11 @@ pub(crate) const KEYS: &[Key] = &[
         "The broker, an amqp:// or amqps:// URL (RabbitMQ); empty: none, all roles are in this process.",
     ),
     key(
+        "bus_ca_file",
+        "",
+        "With an amqps:// broker: a file (PEM) of the certificates of whoever vouches for it; empty: the system's.",
+    ),
+    key(
         "cloud",
         "",
         "The cloud's id, for a process that does not open the database; `cumulet admin cloud` prints it.",

@@ -44,7 +44,7 @@ impl Role {
     }
 
     /// Whether it opens the database.
-    const fn controls(self) -> bool {
+    pub(crate) const fn controls(self) -> bool {
         matches!(self, Role::Gateway | Role::Scheduler | Role::Conductor)
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     state::StateDir,
 };
 
+pub(crate) use bus::{local as local_bus, prefix as bus_prefix};
 pub(crate) use control::Control;
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
@@ -53,6 +54,8 @@ pub(crate) struct Assembled {
     hosts: Vec<Arc<cumulet_worker::Worker>>,
     bus: Arc<dyn Bus>,
     metrics: Option<SocketAddr>,
+    roles: Roles,
+    host: String,
 }
 
 /// Opens what is on disk and on the bus, makes what the first start makes, and wires the roles.
@@ -72,7 +75,7 @@ pub(crate) async fn assemble(
         || config.text("cloud").to_owned(),
         |(_, first)| first.cloud_id.clone(),
     );
-    let bus = bus::open(config, &cloud_id).await?;
+    let bus = bus::open(config, &cloud_id, clock.clone()).await?;
     let linked = roles.has(Role::Metadata) && !roles.has(Role::Compute);
     let metadata = linked
         .then(|| metadata::serve(state, clock.clone()))
@@ -107,12 +110,9 @@ pub(crate) async fn assemble(
         hosts,
         bus,
         metrics: metrics::address(config)?,
+        roles: roles.clone(),
+        host: host::name(config)?,
     })
-}
-
-/// A bus of this process alone.
-pub(crate) fn local_bus() -> Arc<dyn cumulet_bus::Bus> {
-    Arc::new(LocalBus::new())
 }
 
 impl Assembled {
@@ -125,6 +125,7 @@ impl Assembled {
         let mut tasks = JoinSet::new();
         if let Some(control) = control {
             tasks.spawn(control.conduct(shutdown.clone()));
+            tasks.spawn(control.beat(&self.roles, self.host.clone(), shutdown.clone()));
         }
         if let Some(address) = self.metrics {
             let sources = metrics::Sources {

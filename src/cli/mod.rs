@@ -78,14 +78,11 @@ enum Command {
     /// Create, list, disable and delete access keys.
     #[command(subcommand)]
     AccessKey(account::AccessKey),
-<<<<<<< HEAD
     /// Look after hosts, services, aggregates and instance types.
     #[command(subcommand)]
     Admin(admin::Admin),
-=======
     /// Run the control plane with simulated hosts under a virtual clock; exit 0 only when all holds.
     Simulate(simulate::Simulate),
->>>>>>> sim
     /// Say what this host can do, and what is enforced.
     Doctor(doctor::Doctor),
     /// Compare the database with what is on this host; exit 0 only when they agree.
@@ -111,11 +108,8 @@ impl Cli {
             Command::Account(command) => command.run(),
             Command::User(command) => command.run(),
             Command::AccessKey(command) => command.run(),
-<<<<<<< HEAD
             Command::Admin(command) => command.run(),
-=======
             Command::Simulate(command) => command.run(),
->>>>>>> sim
             Command::Doctor(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),

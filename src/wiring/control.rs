@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use cumulet_backend::{
-    api::{Cloud, CloudConfig, Parts, SharedRng},
+    api::{Cloud, CloudConfig, Parts, SharedRng, services},
     bootstrap::{FirstStart, Plan, bootstrap},
     conductor::{Conductor, Duties, Settings, Wake},
     retention::{Keep, Retention},
@@ -100,6 +100,33 @@ impl Control {
     ) -> impl Future<Output = Result<()>> + Send + use<> {
         let (conductor, duties) = (self.conductor.clone(), self.duties);
         async move { conductor.run(duties, shutdown).await.context("the conductor") }
+    }
+
+    /// Says that this process's roles are there, again and again, until `shutdown` says so.
+    pub(super) fn beat(
+        &self,
+        roles: &Roles,
+        host: String,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (parts, roles) = (self.parts.clone(), roles.clone());
+        async move {
+            let mut timer = tokio::time::interval(services::INTERVAL);
+            loop {
+                tokio::select! {
+                    _ = timer.tick() => {}
+                    _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                }
+                for role in roles.iter().filter(|role| role.controls()) {
+                    let (id, now) = (format!("{role}@{host}"), parts.clock.now());
+                    let version = env!("CARGO_PKG_VERSION");
+                    let beaten = services::beat(&parts.store, &id, role.name(), &host, version, now);
+                    if let Err(error) = beaten.await {
+                        tracing::warn!(%role, %error, "could not say that it is there");
+                    }
+                }
+            }
+        }
     }
 
     /// Writes down where the cloud answers, for `cumulet env`.

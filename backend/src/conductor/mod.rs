@@ -4,6 +4,7 @@
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).
 //! - `patience`: when an operation's time is over.
+//! - `heartbeat`: what hosts say of themselves.
 //! - `full_report`: all that a host has, compared with rows.
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
@@ -12,6 +13,7 @@
 
 mod engine;
 mod full_report;
+mod heartbeat;
 pub mod journal;
 mod ops;
 mod patience;

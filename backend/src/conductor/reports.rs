@@ -8,26 +8,26 @@ use cumulet_domain::{
     Error, Result, crash_point,
     id::{HostId, InstanceId, OperationId, marker},
     instance::{Event, Intent, State, StateReason},
-    message::{Action, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
+    message::{Action, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::Timestamp,
 };
 use futures::future::join_all;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
-    sea_query::OnConflict,
 };
 
 use super::{
     Conductor,
     full_report::full,
+    heartbeat,
     journal::{self, NewOperation, OperationKind, OperationState},
     ops::{self, Cause, give_up},
     patience::is_after,
     release, sync,
 };
 use crate::{
-    entity::{host, instance, operation},
-    store::{Touches, failed, groups, instances},
+    entity::{instance, operation},
+    store::{failed, instances},
 };
 
 /// Reports that are applied side by side, so that their transactions share commits.
@@ -101,7 +101,7 @@ async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
             tunnel_address,
         } => {
             let tunnel = tunnel_address.map(|a| i64::from(u32::from(a)));
-            heartbeat(conductor, host, resources, hypervisor, availability_zone, tunnel).await
+            heartbeat::apply(conductor, host, resources, hypervisor, availability_zone, tunnel).await
         }
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,
@@ -113,69 +113,6 @@ async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
         }
         ReportContent::Full(seen) => full(conductor, host, at, seen).await,
     }
-}
-
-/// A host is there, with these resources; the first heartbeat registers it.
-async fn heartbeat(
-    conductor: &Conductor,
-    id: HostId,
-    resources: HostResources,
-    hypervisor: String,
-    availability_zone: String,
-    tunnel: Option<i64>,
-) -> Result<()> {
-    let (now, settings) = (conductor.clock.now().0, &conductor.settings);
-    let (vcpus, memory, disk) = (
-        i64::from(resources.vcpus),
-        i64::try_from(resources.memory_mib).unwrap_or(i64::MAX),
-        i64::try_from(resources.disk_gib).unwrap_or(i64::MAX),
-    );
-    let row = host::ActiveModel {
-        id: Set(id.0.clone()),
-        availability_zone: Set(availability_zone),
-        hypervisor: Set(hypervisor),
-        enabled: Set(1),
-        vcpus: Set(vcpus),
-        memory_mib: Set(memory),
-        disk_gib: Set(disk),
-        vcpus_max: Set(scaled(vcpus, settings.cpu_allocation_ratio)),
-        memory_mib_max: Set(scaled(memory, settings.ram_allocation_ratio)),
-        disk_gib_max: Set(scaled(disk, settings.disk_allocation_ratio)),
-        vcpus_used: Set(0),
-        memory_mib_used: Set(0),
-        disk_gib_used: Set(0),
-        last_seen: Set(now),
-        created_at: Set(now),
-        tunnel_address: Set(tunnel),
-        ..Default::default()
-    };
-    use host::Column as C;
-    let told = [
-        C::AvailabilityZone,
-        C::Hypervisor,
-        C::Vcpus,
-        C::MemoryMib,
-        C::DiskGib,
-        C::TunnelAddress,
-    ];
-    let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax, C::LastSeen];
-    let update = OnConflict::column(C::Id)
-        .update_columns(told.into_iter().chain(derived))
-        .to_owned();
-    let write = conductor.store.write_touching(Touches::Nothing, move |txn| {
-        Box::pin(async move {
-            let moved = super::tunnel::moved(txn, &id, tunnel).await?;
-            let insert = host::Entity::insert(row).on_conflict(update);
-            insert.exec_without_returning(txn).await.map_err(failed)?;
-            groups::bump_policy(txn, moved).await
-        })
-    });
-    write.await
-}
-
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // a ratio of a count; saturates
-fn scaled(count: i64, ratio: f64) -> i64 {
-    (count as f64 * ratio).floor() as i64
 }
 
 /// The outcome of a command.

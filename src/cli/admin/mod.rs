@@ -2,6 +2,7 @@
 //! each.
 
 mod aggregate;
+mod cluster;
 mod host;
 mod instance_type;
 mod service;
@@ -24,6 +25,11 @@ pub(crate) enum Admin {
     /// List the processes of the cloud and when they were heard last.
     #[command(subcommand)]
     Service(service::Service),
+    /// Print the cloud's id, which processes without the database are told by the key `cloud`.
+    Cloud(cluster::Cloud),
+    /// Print the commands that make the broker's users.
+    #[command(subcommand)]
+    Broker(cluster::Broker),
     /// Put hosts together, with metadata that scheduler filters go by.
     #[command(subcommand)]
     Aggregate(aggregate::Aggregate),
@@ -37,6 +43,8 @@ impl Admin {
         match self {
             Admin::Host(command) => command.run(),
             Admin::Service(command) => command.run(),
+            Admin::Cloud(command) => command.run(),
+            Admin::Broker(command) => command.run(),
             Admin::Aggregate(command) => command.run(),
             Admin::InstanceType(command) => command.run(),
         }

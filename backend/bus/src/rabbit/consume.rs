@@ -116,12 +116,7 @@ impl Consuming {
             ..BasicConsumeOptions::default()
         };
         let consumer = channel
-            .basic_consume(
-                queue.as_str().into(),
-                "".into(),
-                options,
-                FieldTable::default(),
-            )
+            .basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default())
             .await?;
         Ok(Consuming {
             channel,
@@ -202,7 +197,7 @@ async fn pump<S: Subject>(
             Err(refusal) => {
                 let acknowledges = subject.prefetch(shared).is_some();
                 refuse(shared, &consuming.queue, acknowledges, refusal).await;
-            },
+            }
         }
     }
 }

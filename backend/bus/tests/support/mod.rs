@@ -46,6 +46,7 @@ pub fn report(name: &str, n: i64) -> Report {
             resources: HostResources::default(),
             hypervisor: "fake".into(),
             availability_zone: "a".into(),
+            tunnel_address: None,
         },
     }
 }

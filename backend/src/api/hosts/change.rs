@@ -24,7 +24,7 @@ const MAX_REASON: usize = 1000;
 async fn change(
     parts: &Parts,
     id: &HostId,
-    to: impl FnOnce(&mut host::ActiveModel) + Send + 'static,
+    to: impl FnOnce(&mut host::ActiveModel) + Clone + Send + 'static,
 ) -> Result<()> {
     let id = id.clone();
     // What is shown with an instance has its host's maintenance.

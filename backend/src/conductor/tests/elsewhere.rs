@@ -36,6 +36,7 @@ impl Hosts {
                 },
                 hypervisor: "fake".into(),
                 availability_zone: "us-east-1a".into(),
+                tunnel_address: None,
             };
             let report = Report {
                 host: id.clone(),
@@ -94,7 +95,7 @@ impl Hosts {
                 loop {
                     match mailbox.next().await {
                         Some(Delivery::Command(command)) if wanted(&command.action) => {
-                            return (id.clone(), command);
+                            return (id.clone(), command.accept());
                         }
                         Some(_) => {}
                         None => panic!("the bus has closed"),

@@ -1,0 +1,88 @@
+//! `cumulet admin cloud` and `cumulet admin broker`: what processes on other machines have to be told.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use cumulet_backend::bootstrap;
+use cumulet_bus::rabbit::{control_user_commands, host_user_commands};
+use cumulet_domain::id::HostId;
+
+use super::super::{Place, operator};
+use crate::{telemetry::say, wiring};
+
+/// `cumulet admin cloud`.
+#[derive(Args, Debug)]
+pub(crate) struct Cloud {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Cloud {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        operator::run(&self.place, |_, parts| async move {
+            let first = bootstrap::existing(parts.store.read()).await?;
+            say(first.context(MISSING)?.cloud_id);
+            Ok(())
+        })
+    }
+}
+
+const MISSING: &str = "the cloud has not been started yet; `cumulet up` first";
+
+/// `cumulet admin broker`: the commands that make RabbitMQ's users for this cloud.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Broker {
+    /// Print the rabbitmqctl commands for the user of gateways, schedulers and conductors.
+    ControlUser(ControlUser),
+    /// Print the rabbitmqctl commands for the user of one host's worker, which may do nothing else.
+    HostUser(HostUser),
+}
+
+/// For the control plane.
+#[derive(Args, Debug)]
+pub(crate) struct ControlUser {
+    #[command(flatten)]
+    place: Place,
+    /// RabbitMQ's virtual host.
+    #[arg(long, default_value = "/")]
+    vhost: String,
+    /// The user's name.
+    #[arg(default_value = "cumulet")]
+    name: String,
+}
+
+/// For a worker.
+#[derive(Args, Debug)]
+pub(crate) struct HostUser {
+    #[command(flatten)]
+    place: Place,
+    /// RabbitMQ's virtual host.
+    #[arg(long, default_value = "/")]
+    vhost: String,
+    /// The host's name in the cloud.
+    host: String,
+}
+
+impl Broker {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Broker::ControlUser(ControlUser { place, vhost, name }) => {
+                print(&place, move |prefix| control_user_commands(&vhost, prefix, &name))
+            }
+            Broker::HostUser(HostUser { place, vhost, host }) => print(&place, move |prefix| {
+                host_user_commands(&vhost, prefix, &HostId(host))
+            }),
+        }
+    }
+}
+
+fn print(place: &Place, commands: impl FnOnce(&str) -> Vec<String>) -> Result<ExitCode> {
+    operator::run(place, |_, parts| async move {
+        let first = bootstrap::existing(parts.store.read()).await?.context(MISSING)?;
+        commands(&wiring::bus_prefix(&first.cloud_id))
+            .iter()
+            .for_each(say);
+        Ok(())
+    })
+}
