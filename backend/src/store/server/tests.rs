@@ -141,7 +141,8 @@ async fn transactions_that_lock_each_other_out_all_get_through() {
             })
         })
     };
-    let all = join_all((0..40).map(cross)).await;
+    // PostgreSQL looks for deadlocks after a second: not many, or they wait for a connection for too long.
+    let all = join_all((0..6).map(cross)).await;
     assert!(all.iter().all(Result::is_ok), "{:?} {all:?}", store.counters());
 }
 
