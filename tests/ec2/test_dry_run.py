@@ -14,6 +14,7 @@ def world(account: Account):
     ec2 = account.ec2
     group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
     ec2.create_key_pair(KeyName="k")
+    ec2.create_placement_group(GroupName="p", Strategy="spread")
     (id,) = running(account)
     return {"instance": id, "group": group}
 
@@ -36,6 +37,8 @@ def calls(account: Account, world: dict) -> dict[str, dict]:
         "create_key_pair": {"KeyName": "new"},
         "import_key_pair": {"KeyName": "new", "PublicKeyMaterial": public.encode()},
         "delete_key_pair": {"KeyName": "k"},
+        "create_placement_group": {"GroupName": "new", "Strategy": "cluster"},
+        "delete_placement_group": {"GroupName": "p"},
         "create_security_group": {"GroupName": "new", "Description": "d"},
         "delete_security_group": {"GroupId": group},
         "authorize_security_group_ingress": {"GroupId": group, "IpPermissions": rule},
@@ -50,6 +53,7 @@ def calls(account: Account, world: dict) -> dict[str, dict]:
         "describe_instance_types": {},
         "describe_instance_type_offerings": {},
         "describe_key_pairs": {},
+        "describe_placement_groups": {},
         "describe_regions": {},
         "describe_availability_zones": {},
         "describe_account_attributes": {},
@@ -68,6 +72,7 @@ def snapshot(ec2) -> list:
         ec2.describe_security_groups()["SecurityGroups"],
         ec2.describe_security_group_rules()["SecurityGroupRules"],
         ec2.describe_key_pairs()["KeyPairs"],
+        ec2.describe_placement_groups()["PlacementGroups"],
         ec2.describe_tags()["Tags"],
         instances(ec2),
     ]

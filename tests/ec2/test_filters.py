@@ -102,7 +102,7 @@ def test_a_filter_without_a_match_is_an_empty_list_and_an_unknown_one_an_error(e
         ec2.describe_instances, ec2.describe_images, ec2.describe_vpcs, ec2.describe_subnets, ec2.describe_tags,
         ec2.describe_security_groups, ec2.describe_security_group_rules, ec2.describe_key_pairs, ec2.describe_regions,
         ec2.describe_availability_zones, ec2.describe_instance_types, ec2.describe_instance_type_offerings,
-        ec2.describe_instance_status,
+        ec2.describe_instance_status, ec2.describe_placement_groups,
     ):  # fmt: skip
         with refused("InvalidParameterValue", message="The filter 'no-such-filter' is invalid"):
             call(Filters=filters(no_such_filter=["x"]))
@@ -121,6 +121,7 @@ def known_filter(call: str) -> str:
         "describe_security_groups": "group-id",
         "describe_security_group_rules": "group-id",
         "describe_key_pairs": "key-name",
+        "describe_placement_groups": "group-name",
         "describe_regions": "region-name",
         "describe_availability_zones": "zone-name",
         "describe_instance_types": "instance-type",
@@ -135,6 +136,7 @@ def test_every_documented_filter_is_known(ec2):
         "DescribeInstances", "DescribeImages", "DescribeVpcs", "DescribeSubnets", "DescribeSecurityGroups", "DescribeTags",
         "DescribeKeyPairs", "DescribeInstanceStatus", "DescribeInstanceTypes", "DescribeRegions",
         "DescribeAvailabilityZones", "DescribeSecurityGroupRules", "DescribeInstanceTypeOfferings",
+        "DescribePlacementGroups",
     ):  # fmt: skip
         member = ec2.meta.service_model.operation_model(operation).input_shape.members["Filters"]
         documented = top_level(member.documentation)

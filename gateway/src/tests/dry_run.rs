@@ -10,6 +10,7 @@ async fn picture(world: &World) -> String {
     for action in [
         "DescribeInstances",
         "DescribeKeyPairs",
+        "DescribePlacementGroups",
         "DescribeSecurityGroups",
         "DescribeSecurityGroupRules",
         "DescribeImages",
@@ -43,6 +44,9 @@ async fn no_call_changes_anything_when_it_is_dry() {
     world
         .ask(&format!("Action=AuthorizeSecurityGroupIngress&{rule}10.0.0.0/8"))
         .await;
+    world
+        .ask("Action=CreatePlacementGroup&GroupName=p&Strategy=spread")
+        .await;
     let before = picture(&world).await;
     let entries = audit_log::list(&world.cloud.parts(), world.who.account, 1000)
         .await
@@ -56,6 +60,8 @@ async fn no_call_changes_anything_when_it_is_dry() {
         format!("ModifyInstanceMetadataOptions&InstanceId={id}&HttpTokens=required"),
         "CreateKeyPair&KeyName=new&KeyType=ed25519".into(),
         "DeleteKeyPair&KeyName=k".into(),
+        "CreatePlacementGroup&GroupName=new&Strategy=partition&PartitionCount=3".into(),
+        "DeletePlacementGroup&GroupName=p".into(),
         "CreateSecurityGroup&GroupName=new&GroupDescription=x".into(),
         format!("DeleteSecurityGroup&GroupId={group}"),
         format!("AuthorizeSecurityGroupIngress&{rule}11.0.0.0/8"),

@@ -17,26 +17,29 @@ use crate::{
     ec2::{
         ctx::{Ctx, ids, shown_tags},
         describe::Describe,
-        filter::{Filters, Table, never, on, some},
+        filter::{Filters, Table, on, some},
     },
     fault::Fault,
 };
 
+/// A group with its ARN.
+type Row = (String, GroupView);
+
 #[async_trait]
 impl Describe for DescribePlacementGroups {
-    type Row = GroupView;
+    type Row = Row;
     type Key = String;
-    const FILTERS: Table<GroupView> = Table {
+    const FILTERS: Table<Row> = Table {
         defs: &[
-            on(&["group-name"], |row: &GroupView, sink| sink(&row.row.name)),
-            on(&["strategy"], |row, sink| sink(&row.row.strategy)),
+            on(&["group-name"], |(_, row): &Row, sink| sink(&row.row.name)),
+            on(&["strategy"], |(_, row), sink| sink(&row.row.strategy)),
             on(&["state"], |_, sink| sink("available")),
-            on(&["spread-level"], |row, sink| {
+            on(&["spread-level"], |(_, row), sink| {
                 some(row.row.spread_level.as_ref(), sink)
             }),
-            never(&["group-arn"]),
+            on(&["group-arn"], |(arn, _), sink| sink(arn)),
         ],
-        tags: Some(|row| &row.tags),
+        tags: Some(|(_, row)| &row.tags),
     };
 
     fn filters(input: &DescribePlacementGroupsRequest) -> &[Filter] {
@@ -46,35 +49,43 @@ impl Describe for DescribePlacementGroups {
     async fn load(
         ctx: &Ctx,
         input: &DescribePlacementGroupsRequest,
-        _: &Filters<GroupView>,
+        _: &Filters<Row>,
         _: PageRequest<String>,
-    ) -> Result<Page<GroupView, String>, Fault> {
+    ) -> Result<Page<Row, String>, Fault> {
         let ids = ids(&input.group_ids)?;
         let rows = placement_groups::describe(&ctx.cloud, &ctx.who, &ids, &input.group_names).await?;
-        Ok(Page { rows, next: None })
+        let named = |view: GroupView| (arn(ctx, &view), view);
+        Ok(Page {
+            rows: rows.into_iter().map(named).collect(),
+            next: None,
+        })
     }
 
-    fn key(row: &GroupView) -> String {
+    fn key((_, row): &Row) -> String {
         row.row.name.clone()
     }
 
     fn render(
         ctx: &Ctx,
         _: &DescribePlacementGroupsRequest,
-        rows: Vec<GroupView>,
+        rows: Vec<Row>,
         _: Option<String>,
     ) -> DescribePlacementGroupsResult {
         DescribePlacementGroupsResult {
-            placement_groups: rows.into_iter().map(|row| shown(ctx, row)).collect(),
+            placement_groups: rows.into_iter().map(|(_, row)| shown(ctx, row)).collect(),
         }
     }
+}
+
+fn arn(ctx: &Ctx, view: &GroupView) -> String {
+    ctx.arn("placement-group", &view.row.name)
 }
 
 /// A group as the answers show it.
 pub(super) fn shown(ctx: &Ctx, view: GroupView) -> PlacementGroup {
     PlacementGroup {
         group_id: Some(view.id().to_string()),
-        group_arn: Some(ctx.arn("placement-group", &view.row.name)),
+        group_arn: Some(arn(ctx, &view)),
         tags: shown_tags(&view.tags),
         state: Some("available".into()),
         partition_count: view
