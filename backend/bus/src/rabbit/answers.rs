@@ -62,8 +62,7 @@ impl Asker {
 
     async fn asked(&self, shared: &Arc<Shared>, host: &HostId, query: &Query) -> Answer {
         let queue = self.queue.get_or_try_init(|| self.listen(shared)).await?;
-        let body =
-            envelope::write(Kind::Query, query).map_err(|e| BusError::Unavailable(e.to_string()))?;
+        let body = envelope::write(Kind::Query, query).map_err(|e| BusError::Unavailable(e.to_string()))?;
         let (sender, answer) = oneshot::channel();
         let correlation = format!("{:032x}", rand::random::<u128>());
         let asked = Asked(&self.waiting, correlation.clone());
@@ -151,7 +150,11 @@ impl Subject for Answers {
             return Err(Refusal { raw, why });
         }
         drop(waiting);
-        let refused = raw.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == REFUSAL);
+        let refused = raw
+            .properties
+            .kind()
+            .as_ref()
+            .is_some_and(|kind| kind.as_str() == REFUSAL);
         drop(sender.send(if refused {
             Err(BusError::Refused(String::from_utf8_lossy(&raw.data).into_owned()))
         } else {

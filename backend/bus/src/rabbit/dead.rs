@@ -119,7 +119,10 @@ impl Death {
     fn of(raw: &Raw) -> Death {
         let headers = raw.properties.headers().as_ref();
         let died = headers.and_then(|table| table.inner().get("x-death"));
-        match died.and_then(AMQPValue::as_array).and_then(|all| all.as_slice().first()) {
+        match died
+            .and_then(AMQPValue::as_array)
+            .and_then(|all| all.as_slice().first())
+        {
             Some(AMQPValue::FieldTable(newest)) => Death {
                 queue: text(newest, "queue"),
                 reason: text(newest, "reason"),

@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lapin::{
-    Channel, Connection, ConnectionBuilder, ConnectionProperties, Event,
-    tcp::OwnedTLSConfig,
-    uri::AMQPUri,
+    Channel, Connection, ConnectionBuilder, ConnectionProperties, Event, tcp::OwnedTLSConfig, uri::AMQPUri,
 };
 use tokio::{
     sync::watch,
@@ -102,7 +100,9 @@ async fn keep(address: Address, live: watch::Sender<Live>, tally: Arc<Tally>) {
         let standing = live.borrow().clone();
         if let Some(connection) = standing {
             watch_over(&connection, &tally).await;
-            tally.is_blocked.store(false, std::sync::atomic::Ordering::Relaxed);
+            tally
+                .is_blocked
+                .store(false, std::sync::atomic::Ordering::Relaxed);
             tracing::warn!(connection = address.name, "the connection to the broker is lost");
         }
         live.send_replace(None);

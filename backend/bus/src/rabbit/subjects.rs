@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cumulet_domain::{
-    id::HostId,
-    message::Report,
-};
+use cumulet_domain::{id::HostId, message::Report};
 use lapin::{Channel, ExchangeKind, message::Delivery as Raw, options::BasicAckOptions};
 use tokio::sync::oneshot;
 
@@ -36,8 +33,7 @@ impl Subject for ForHost {
 
     async fn declare(&self, shared: &Shared, channel: Channel) -> lapin::Result<(Channel, String)> {
         let name = shared.names.host(&self.0);
-        let declared =
-            topology::queue(&shared.incoming, &shared.config, channel, &name, Purpose::Host).await;
+        let declared = topology::queue(&shared.incoming, &shared.config, channel, &name, Purpose::Host).await;
         let (channel, consumers) = declared?;
         if consumers > 0 {
             let host = &self.0;

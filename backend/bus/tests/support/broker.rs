@@ -39,7 +39,10 @@ impl Broker {
 
     /// `config` is given the folder; with `tls` the port for it is in the configuration.
     pub fn start_with(config: impl FnOnce(&Path) -> String, tls: bool) -> Broker {
-        let dir = tempfile::Builder::new().prefix("cumulet-rabbit-").tempdir().expect("a folder");
+        let dir = tempfile::Builder::new()
+            .prefix("cumulet-rabbit-")
+            .tempdir()
+            .expect("a folder");
         let ports = free_ports(4);
         let tls_port = tls.then_some(ports[3]);
         let mut text = config(dir.path());
@@ -171,7 +174,9 @@ impl Broker {
 
     fn signal(&mut self, name: &str) {
         let Some(pid) = self.machine() else { return };
-        let killed = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+        let killed = Command::new("kill")
+            .args([&format!("-{name}"), &pid.to_string()])
+            .status();
         assert!(killed.expect("kill").success());
         if let Some(mut server) = self.server.take() {
             drop(server.wait());
