@@ -44,7 +44,7 @@ pub(super) trait Subject: Send + Sync + 'static {
 
 /// A message that can't be taken, and why.
 pub(super) struct Refusal {
-    pub(super) raw: Raw,
+    pub(super) raw: Box<Raw>,
     pub(super) why: String,
 }
 

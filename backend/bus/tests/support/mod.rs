@@ -1,5 +1,5 @@
 //! What the bus's tests share: a broker of their own, and messages.
-#![allow(dead_code, unreachable_pub)] // each test binary uses some of it
+#![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic)] // each test binary uses some of it
 
 pub mod broker;
 
