@@ -1,5 +1,6 @@
 //! The broker restarts, dies, loses queues, and is short of memory and disk: handing over ends in time, and
 //! everything goes on by itself. What is not understood, or not said by whoever may, is a dead letter.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

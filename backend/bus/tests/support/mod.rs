@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 use cumulet_bus::{Bus, Delivered, Delivery, HostMailbox, ReportMailbox};
 use cumulet_domain::{
     id::{HostId, InstanceId, OperationId},
-    message::{Action, Command, HostResources, Report, ReportContent},
+    message::{Action, Command, Report, ReportContent},
     time::{Clock, SystemClock, Timestamp},
 };
 
@@ -42,11 +42,7 @@ pub fn report(name: &str, n: i64) -> Report {
     Report {
         host: host(name),
         at: Timestamp(n),
-        content: ReportContent::Heartbeat {
-            resources: HostResources::default(),
-            hypervisor: "fake".into(),
-            availability_zone: "a".into(),
-        },
+        content: ReportContent::Full(vec![]),
     }
 }
 
