@@ -14,6 +14,7 @@
 //!   Report mailboxes share what comes, each report for one of them.
 //! - A tap goes to everybody who listens, or is lost.
 
+mod chaos;
 mod counters;
 mod delivered;
 mod local;
@@ -29,6 +30,7 @@ use cumulet_domain::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use chaos::{Chance, Chaos, Plan};
 pub use counters::Counters;
 pub use delivered::{DELIVERY_LIMIT, Delivered};
 pub use local::LocalBus;

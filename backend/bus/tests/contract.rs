@@ -1,4 +1,5 @@
 //! What every bus keeps to, for the bus in memory and for RabbitMQ.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

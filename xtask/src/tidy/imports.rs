@@ -49,7 +49,7 @@ const ONLY: &[Only] = &[
         why: "the store brings its schema along",
     },
     Only {
-        names: &["LocalBus"],
+        names: &["LocalBus", "RabbitBus"],
         within: &["backend/bus/src/", "src/wiring"],
         why: "only the wiring names concrete buses",
     },

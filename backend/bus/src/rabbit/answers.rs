@@ -147,7 +147,10 @@ impl Subject for Answers {
         if !shared.speaks_for(&raw, &host) {
             waiting.insert(correlation, (host, sender));
             let why = "somebody else answers for the host".into();
-            return Err(Refusal { raw, why });
+            return Err(Refusal {
+                raw: Box::new(raw),
+                why,
+            });
         }
         drop(waiting);
         let refused = raw

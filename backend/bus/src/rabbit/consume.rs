@@ -44,7 +44,7 @@ pub(super) trait Subject: Send + Sync + 'static {
 
 /// A message that can't be taken, and why.
 pub(super) struct Refusal {
-    pub(super) raw: Raw,
+    pub(super) raw: Box<Raw>,
     pub(super) why: String,
 }
 
@@ -147,23 +147,23 @@ async fn run<S: Subject>(
     loop {
         tokio::select! {
             biased;
-            () = &mut gone => return close(&consuming.channel).await,
+            () = &mut gone => return close(&consuming.channel, &consuming.receipts).await,
             () = pump(&shared, &subject, &mut consuming, &outgoing) => {}
         }
         tracing::warn!(queue = consuming.queue, "a consumer has ended; it is made again");
         let begun = tokio::select! {
             biased;
-            () = &mut gone => return close(&consuming.channel).await,
-            begun = begin_again(&shared, &subject, &consuming.channel) => begun,
+            () = &mut gone => return close(&consuming.channel, &consuming.receipts).await,
+            begun = begin_again(&shared, &subject, &consuming) => begun,
         };
         consuming = begun;
         tracing::info!(queue = consuming.queue, "consumes again");
     }
 }
 
-async fn begin_again<S: Subject>(shared: &Shared, subject: &S, old: &Channel) -> Consuming {
+async fn begin_again<S: Subject>(shared: &Shared, subject: &S, old: &Consuming) -> Consuming {
     // A queue that was deleted ends the consumer and leaves the channel.
-    close(old).await;
+    close(&old.channel, &old.receipts).await;
     loop {
         match Consuming::begin(shared, subject).await {
             Ok(consuming) => return consuming,

@@ -7,7 +7,13 @@ use lapin::{
     Acker, Channel,
     options::{BasicAckOptions, BasicNackOptions},
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, sleep, timeout},
+};
+
+/// How long receipts that are on their way are waited for at the end of a channel.
+const FLUSH: Duration = Duration::from_secs(1);
 
 use crate::delivered::{DELIVERY_LIMIT, Origin, pause};
 
@@ -15,6 +21,8 @@ use crate::delivered::{DELIVERY_LIMIT, Origin, pause};
 enum Told {
     Acked(Acker),
     Back(Acker, u32),
+    /// All before it has been sent.
+    Flush(oneshot::Sender<()>),
 }
 
 /// Where the receipts of one channel go.
@@ -29,6 +37,7 @@ impl Receipts {
             while let Some(told) = receiver.recv().await {
                 match told {
                     Told::Acked(acker) => log(acker.ack(BasicAckOptions::default()).await),
+                    Told::Flush(done) => drop(done.send(())),
                     Told::Back(acker, times) => {
                         // In a task of its own: others are not to wait for this pause.
                         tokio::spawn(async move {
@@ -47,6 +56,14 @@ impl Receipts {
             }
         });
         Receipts(sender)
+    }
+
+    /// Returns when all that was acknowledged is on its way.
+    async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Told::Flush(done)).is_ok() {
+            drop(timeout(FLUSH, flushed).await);
+        }
     }
 
     /// The receipt of one delivery.
@@ -68,7 +85,8 @@ fn log(result: lapin::Result<bool>) {
 }
 
 /// Closes a channel, and with it gives back all that was not acknowledged.
-pub(super) async fn close(channel: &Channel) {
+pub(super) async fn close(channel: &Channel, receipts: &Receipts) {
+    receipts.flush().await;
     if channel.status().connected()
         && let Err(error) = channel.close(200, "done".into()).await
     {

@@ -21,7 +21,10 @@ const TAPS: i32 = 16;
 
 fn refused(raw: Raw, why: impl ToString) -> Refusal {
     let why = why.to_string();
-    Refusal { raw, why }
+    Refusal {
+        raw: Box::new(raw),
+        why,
+    }
 }
 
 /// A host's deliveries.

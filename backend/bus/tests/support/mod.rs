@@ -1,5 +1,5 @@
 //! What the bus's tests share: a broker of their own, and messages.
-#![allow(dead_code)] // each test binary uses some of it
+#![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::panic)] // each test binary uses some of it
 
 pub mod broker;
 
@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 use cumulet_bus::{Bus, Delivered, Delivery, HostMailbox, ReportMailbox};
 use cumulet_domain::{
     id::{HostId, InstanceId, OperationId},
-    message::{Action, Command, HostResources, Report, ReportContent},
+    message::{Action, Command, Report, ReportContent},
     time::{Clock, SystemClock, Timestamp},
 };
 
@@ -42,12 +42,7 @@ pub fn report(name: &str, n: i64) -> Report {
     Report {
         host: host(name),
         at: Timestamp(n),
-        content: ReportContent::Heartbeat {
-            resources: HostResources::default(),
-            hypervisor: "fake".into(),
-            availability_zone: "a".into(),
-            tunnel_address: None,
-        },
+        content: ReportContent::Full(vec![]),
     }
 }
 
