@@ -42,17 +42,17 @@ pub(super) async fn run(conductor: Conductor, duties: Duties) {
     }
 }
 
-/// The one step that this engine runs; `None` is every step.
-fn only(duties: Duties) -> Option<Step> {
+/// The steps that this engine runs.
+fn only(duties: Duties) -> &'static [Step] {
     match (duties.place, duties.drive) {
-        (true, false) => Some(Step::Place),
-        (false, true) => Some(Step::Command),
-        _ => None,
+        (true, false) => &[Step::Place],
+        (false, true) => &[Step::Clear, Step::Command],
+        _ => &[Step::Clear, Step::Place, Step::Command],
     }
 }
 
 /// Runs one step of everything that is due; how many that were.
-async fn round(conductor: &Conductor, only: Option<Step>) -> Result<usize> {
+async fn round(conductor: &Conductor, only: &[Step]) -> Result<usize> {
     let now = conductor.clock.now();
     let by = conductor.patience.by(now);
     let due = journal::lease(&conductor.store, &conductor.settings.owner, only, now, ROUND).await?;
@@ -91,7 +91,7 @@ async fn complain<T>(conductor: &Conductor, operation: &operation::Model, result
     None
 }
 
-async fn until_next(conductor: &Conductor, only: Option<Step>) -> Duration {
+async fn until_next(conductor: &Conductor, only: &[Step]) -> Duration {
     match journal::next_due(&conductor.store, only, conductor.clock.now()).await {
         Ok(Some(next)) => next
             .since(conductor.clock.now())

@@ -273,20 +273,18 @@ fn is_free(now: Timestamp) -> Condition {
         .add(Column::LeaseUntil.gt(now.after(FARTHEST).0))
 }
 
-/// What is under way, or of that what is at one step.
-fn under_way(only: Option<Step>) -> Select<Entity> {
-    let all = Entity::find().filter(Column::Status.eq("active"));
-    match only {
-        Some(step) => all.filter(Column::Step.eq(step.name())),
-        None => all,
-    }
+/// What is under way at one of these steps.
+fn under_way(only: &[Step]) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::Status.eq("active"))
+        .filter(Column::Step.is_in(only.iter().map(|step| step.name())))
 }
 
-/// Leases what is due (at step `only`, if one is given), oldest first.
+/// Leases what is due (at one of the steps `only`), oldest first.
 pub(super) async fn lease(
     store: &Store,
     owner: &str,
-    only: Option<Step>,
+    only: &[Step],
     now: Timestamp,
     limit: u64,
 ) -> Result<Vec<Model>> {
@@ -335,7 +333,7 @@ pub(super) async fn lease(
 
 /// When the next operation is due that nobody works on now. (A lease that runs out is found later, by a
 /// look without a reason.)
-pub(super) async fn next_due(store: &Store, only: Option<Step>, now: Timestamp) -> Result<Option<Timestamp>> {
+pub(super) async fn next_due(store: &Store, only: &[Step], now: Timestamp) -> Result<Option<Timestamp>> {
     let next: Option<i64> = first(
         under_way(only)
             .filter(Column::LeaseUntil.lt(now.0))
