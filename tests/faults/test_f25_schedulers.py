@@ -50,5 +50,5 @@ def test_f25_what_fits_is_placed_and_no_more(kind: str, schedulers: int):
         seen = until(settled, "every instance has arrived", 120, every=0.5)
         assert seen.count("running") == HOSTS * EACH
         for host in listed():
-            assert host["memory_mib_used"] <= host["memory_mib_max"] and host["vcpus_used"] <= host["vcpus_max"], host
+            assert all(host[kind]["used"] <= host[kind]["max"] for kind in ("memory_mib", "vcpus", "disk_gib")), host
         cloud.wait_clean(60)

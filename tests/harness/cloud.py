@@ -85,8 +85,10 @@ class Cloud:
         self.port = Port()
         self.address = f"127.0.0.1:{self.port.number}"
         self.output = self.home / "output"
+        self.vhost = ""
         if cluster:
             self.variables |= settings(cluster)
+            self.vhost = self.variables["CUMULET_BUS"].rsplit("/", 1)[1]
         self.processes = [self._process(roles) for roles in (CONTROL + HOST if cluster else ["all"])]
         self._ports = [self.port]
         self._clients: dict[tuple[str, str, str], object] = {}
@@ -114,7 +116,9 @@ class Cloud:
         state = self.home / f"state-{number}"
         state.mkdir()
         shutil.copy2(self.state / "master.key", state / "master.key")
-        (state / "images").symlink_to(self.state / "images")
+        (self.state / "hosts").mkdir(exist_ok=True)
+        for shared in ("images", "hosts"):  # the second for the audit, which looks at all simulated hosts
+            (state / shared).symlink_to(self.state / shared)
         process = self._process(role)
         process.command[process.command.index("--state-dir") + 1] = str(state)
         process.output = self.home / f"output.{role}-{number}"

@@ -14,12 +14,15 @@ _started: dict[str, object] = {}
 
 def _server(kind: str):
     from .broker import RabbitMQ
+    from .folder import fresh
     from .servers import MariaDB, PostgreSQL
 
     with _lock:
         if kind not in _started:
-            server = {"postgresql": PostgreSQL, "mariadb": MariaDB, "rabbitmq": RabbitMQ}[kind]()
-            server.start()
+            if kind == "rabbitmq":
+                server = RabbitMQ(fresh("broker-")).start()
+            else:
+                server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]()
             atexit.register(server.stop)
             _started[kind] = server
         return _started[kind]
@@ -36,6 +39,7 @@ def broker():
 
 
 def settings(kind: str) -> dict[str, str]:
-    """Where a new cloud finds a database and a broker of its own."""
+    """Where a new cloud finds a database and a broker's virtual host of its own."""
     name = f"cumulet_{uuid.uuid4().hex[:12]}"
+    broker().add_vhost(name)
     return {"CUMULET_DATABASE": database(kind).url(name), "CUMULET_BUS": broker().url(name)}
