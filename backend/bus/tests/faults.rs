@@ -245,3 +245,59 @@ async fn a_workers_user_may_do_its_work_and_no_more() {
     let sent = raw_publish(&url, "cumulet.reports", "", forged, as_another).await;
     assert!(sent.is_err(), "the broker should not believe it");
 }
+
+fn openssl(dir: &std::path::Path, arguments: &str) {
+    let mut command = std::process::Command::new("openssl");
+    let done = command
+        .args(arguments.split(' '))
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_believed_only_with_the_right_authority() {
+    let mut folder = None;
+    let configure = |dir: &std::path::Path| {
+        let key = "-newkey rsa:2048 -nodes -days 2";
+        for (name, subject) in [("ca", "/CN=authority"), ("stranger", "/CN=stranger")] {
+            openssl(
+                dir,
+                &format!("req -x509 {key} -keyout {name}.key -out {name}.pem -subj {subject}"),
+            );
+        }
+        openssl(
+            dir,
+            &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"),
+        );
+        std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+        openssl(
+            dir,
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+        );
+        folder = Some(dir.to_owned());
+        let dir = dir.display();
+        format!(
+            "ssl_options.cacertfile = {dir}/ca.pem\nssl_options.certfile = {dir}/server.pem\n\
+             ssl_options.keyfile = {dir}/server.key\nssl_options.verify = verify_none\n"
+        )
+    };
+    let broker = Broker::start_with(configure, true);
+    broker.vhost("v");
+    let folder = folder.unwrap();
+    let mut config = RabbitConfig::new(broker.tls_url("v"), "cumulet");
+    for file in [None, Some("stranger.pem"), Some("missing.pem")] {
+        config.ca_file = file.map(|name| folder.join(name));
+        let refused = RabbitBus::connect(config.clone(), Arc::new(SystemClock)).await;
+        assert!(
+            matches!(refused, Err(BusError::Unavailable(_))),
+            "{file:?}: {refused:?}"
+        );
+    }
+    config.ca_file = Some(folder.join("ca.pem"));
+    let bus = RabbitBus::connect(config, Arc::new(SystemClock)).await.unwrap();
+    let mut mailbox = bus.host_mailbox(&host("a")).await.unwrap();
+    bus.send(&host("a"), command(1)).await.unwrap();
+    until(&mut mailbox, 1).await;
+}

@@ -105,3 +105,63 @@ pub(super) fn read<T: DeserializeOwned>(wanted: Kind, text: &[u8]) -> Result<T, 
         other => Err(Unreadable::Kind(other.name().into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cumulet_domain::message::{Command, Query, Report};
+
+    use super::*;
+    use crate::Tap;
+
+    /// What version 1 looks like: one message a line. Never changed; new shapes get new lines.
+    const VECTORS: &str = include_str!("../../tests/vectors/v1.jsonl");
+
+    #[test]
+    fn every_message_that_version_1_ever_wrote_is_understood() {
+        let mut seen = 0;
+        for line in VECTORS.lines() {
+            let text = line.as_bytes();
+            match kind(text).unwrap() {
+                Kind::Command => drop(body::<Command>(text).unwrap()),
+                Kind::Query => drop(body::<Query>(text).unwrap()),
+                Kind::Report => drop(body::<Report>(text).unwrap()),
+                Kind::Tap => assert_eq!(body::<Tap>(text).unwrap(), Tap::Work),
+            }
+            seen += 1;
+        }
+        assert!(seen >= 10, "{seen}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_unknown_fields_are_skipped() {
+        let text = write(Kind::Tap, &Tap::Hosts).unwrap();
+        assert_eq!(text, br#"{"v":1,"kind":"tap","body":"hosts"}"#);
+        assert_eq!(read::<Tap>(Kind::Tap, &text), Ok(Tap::Hosts));
+        let more = br#"{"trace":[1],"v":1,"kind":"tap","body":"work"}"#;
+        assert_eq!(read::<Tap>(Kind::Tap, more), Ok(Tap::Work));
+    }
+
+    #[test]
+    fn what_can_not_be_understood_is_refused() {
+        let read = |text: &str| read::<Tap>(Kind::Tap, text.as_bytes());
+        assert_eq!(
+            read(r#"{"v":2,"kind":"tap","body":{"new":"shape"}}"#),
+            Err(Unreadable::Version(2))
+        );
+        assert_eq!(
+            read(r#"{"v":1,"kind":"song","body":1}"#),
+            Err(Unreadable::Kind("song".into()))
+        );
+        assert_eq!(
+            read(r#"{"v":1,"kind":"query","body":1}"#),
+            Err(Unreadable::Kind("query".into()))
+        );
+        let variant = read(r#"{"v":1,"kind":"tap","body":"louder"}"#).unwrap_err();
+        assert!(
+            variant.to_string().contains("unknown variant `louder`"),
+            "{variant}"
+        );
+        assert!(matches!(read("{"), Err(Unreadable::Text(_))));
+        assert!(matches!(kind(&vec![b' '; LIMIT + 1]), Err(Unreadable::Long(_))));
+    }
+}
