@@ -75,7 +75,12 @@ pub(crate) async fn assemble(
         || config.text("cloud").to_owned(),
         |(_, first)| first.cloud_id.clone(),
     );
-    let bus = bus::open(config, &cloud_id, clock.clone()).await?;
+    // The metadata role by itself has nobody to speak to there.
+    let bus = if roles.control() || roles.has(Role::Compute) {
+        bus::open(config, &cloud_id, clock.clone()).await?
+    } else {
+        bus::local()
+    };
     let linked = roles.has(Role::Metadata) && !roles.has(Role::Compute);
     let metadata = linked
         .then(|| metadata::serve(state, clock.clone()))

@@ -1,12 +1,16 @@
 //! The bus of a process: queues in memory where all roles are in it, a broker otherwise.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use cumulet_bus::{Bus, LocalBus, RabbitBus, RabbitConfig};
 use cumulet_domain::time::Clock;
 
 use crate::config::Config;
+
+/// How often it is tried to reach the broker at the start, and the pause between.
+const TRIES: u32 = 15;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens the configured bus.
 pub(super) async fn open(config: &Config, cloud: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>> {
@@ -18,8 +22,19 @@ pub(super) async fn open(config: &Config, cloud: &str, clock: Arc<dyn Clock>) ->
     rabbit.ca_file = Some(config.text("bus_ca_file"))
         .filter(|path| !path.is_empty())
         .map(PathBuf::from);
-    let bus = RabbitBus::connect(rabbit, clock).await.context("the broker")?;
-    Ok(Arc::new(bus))
+    Ok(Arc::new(connect(rabbit, clock).await?))
+}
+
+/// Connects, and waits for a while for a broker that starts at the same time.
+async fn connect(config: RabbitConfig, clock: Arc<dyn Clock>) -> Result<RabbitBus> {
+    for _ in 0..TRIES {
+        match RabbitBus::connect(config.clone(), clock.clone()).await {
+            Ok(bus) => return Ok(bus),
+            Err(error) => tracing::warn!(%error, "the broker is not there yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    RabbitBus::connect(config, clock).await.context("the broker")
 }
 
 /// A bus of this process alone.
