@@ -100,9 +100,9 @@ class RabbitMQ:
         # The server's own process is a shell; what serves is the one child of it.
         shell = self._server.pid
         children = Path(f"/proc/{shell}/task/{shell}/children")
-        machine = children.read_text().split()[0] if children.exists() else ""
+        machine = children.read_text().split() if children.exists() else []
         if machine:
-            os.kill(int(machine), number)
+            os.kill(int(machine[0]), number)
         self._server.wait(60)
         self._server = None
 
