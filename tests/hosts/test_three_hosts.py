@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness import figures
-from harness.cloud import Account
+from harness.cloud import TINY, Account
 from harness.ec2 import default_group, instance, running
 from harness.guest import FAST, allow, ssh_key
 from harness.machines import Machines
@@ -45,8 +45,14 @@ class Net:
         return [*self.guests, self.other]
 
 
+# Never beside other real guests: two processors emulate. (Each host has its own libvirt; the machine's is not used.)
+pytestmark = pytest.mark.xdist_group("real")
+
+
 @pytest.fixture(scope="module")
-def site(real):
+def site():
+    assert os.geteuid() == 0, "hosts need root"
+    assert TINY.exists(), f"{TINY} is not built (tests/guests/tiny/build)"
     with Machines(3) as machines:
         roots = [machine.root for machine in machines]
         with Site(machines) as site:
