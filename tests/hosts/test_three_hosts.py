@@ -295,6 +295,8 @@ def test_f20_a_guest_whose_program_is_killed_is_stopped(net: Net):
     net.site.forget_places()
     guest.wait_ssh()
     assert guest.boot_id() != before
+    # User data runs once in the life of an instance: its server is started by hand.
+    guest.ssh(f"/var/lib/cumulet/{guest.id}/script >/dev/null 2>&1 </dev/null")
     until(lambda: answer(net.guests[0], address, 8082) == guest.id, "it serves again", 30)
 
 
