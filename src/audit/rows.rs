@@ -295,7 +295,8 @@ mod tests {
                 .insert(NetworkInterfaceId::new(number << 40), id(number));
         }
         let vpc = VpcId::new(1 << 40);
-        rows.policies.insert(vpc, (1, ["h".into(), "other".into()].into()));
+        rows.policies
+            .insert(vpc, (1, ["h".into(), "other".into()].into()));
         rows.keep("other");
         assert_eq!(rows.instances.keys().collect::<Vec<_>>(), [&id(2)]);
         assert_eq!(rows.interfaces.values().collect::<Vec<_>>(), [&id(2)]);

@@ -34,7 +34,14 @@ impl Audit {
         let report = runtime.block_on(async {
             let config = self.place.config(&[("driver", self.driver.clone())])?;
             let parts = super::operator::parts(&state, &config).await?;
-            audit::run(&state, &parts, config, self.driver.is_some(), self.host.as_deref()).await
+            audit::run(
+                &state,
+                &parts,
+                config,
+                self.driver.is_some(),
+                self.host.as_deref(),
+            )
+            .await
         })?;
         if self.json {
             say(serde_json::to_string_pretty(&report)?);

@@ -80,6 +80,12 @@ async fn guests_are_seen_to_while_the_bus_is_away() {
     // It may say that before it listens again.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let done = host.order(stop(1, 2)).await;
-    assert_eq!((done.report.instance, done.report.power), (instance(1), Power::Off));
-    assert_eq!(host.full().await, [report(1, 2, Power::Off, done.report.off_reason)]);
+    assert_eq!(
+        (done.report.instance, done.report.power),
+        (instance(1), Power::Off)
+    );
+    assert_eq!(
+        host.full().await,
+        [report(1, 2, Power::Off, done.report.off_reason)]
+    );
 }
