@@ -44,8 +44,15 @@ pub(crate) struct Audit {
 }
 
 /// Audits this host. `given` says that the configuration's driver was named by the operator; otherwise
-/// the one that the cloud last ran with is used.
-pub(crate) async fn run(state: &StateDir, parts: &Parts, config: Config, given: bool) -> Result<Audit> {
+/// the one that the cloud last ran with is used. With a host's name, only what the database has on it is
+/// compared; counters are the whole cloud's all the same.
+pub(crate) async fn run(
+    state: &StateDir,
+    parts: &Parts,
+    config: Config,
+    given: bool,
+    host: Option<&str>,
+) -> Result<Audit> {
     let config = if given {
         config
     } else {
@@ -59,7 +66,10 @@ pub(crate) async fn run(state: &StateDir, parts: &Parts, config: Config, given: 
     let (began, mut doubts) = (Instant::now(), Doubts::default());
     loop {
         let found = wiring::inventory(state, &config, &first.cloud_id).await?;
-        let rows = Rows::load(&database).await?;
+        let mut rows = Rows::load(&database).await?;
+        if let Some(host) = host {
+            rows.keep(host);
+        }
         let differences = compare(&rows, &found, simulated);
         let now = Instant::now();
         let open = doubts.weigh(&rows, differences, now);

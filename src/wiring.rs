@@ -77,7 +77,7 @@ pub(crate) async fn assemble(
     );
     // The metadata role by itself has nobody to speak to there.
     let bus = if roles.control() || roles.has(Role::Compute) {
-        bus::open(config, &cloud_id, clock.clone()).await?
+        bus::open(config, roles, &cloud_id, clock.clone()).await?
     } else {
         bus::local()
     };

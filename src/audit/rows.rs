@@ -35,8 +35,8 @@ pub(super) struct Rows {
     pub(super) interfaces: BTreeMap<NetworkInterfaceId, InstanceId>,
     /// Instances with an operation under way.
     pub(super) active: BTreeSet<InstanceId>,
-    /// The generation of each VPC's policy, and whether a host has still to confirm it.
-    pub(super) policies: BTreeMap<VpcId, (i64, bool)>,
+    /// The generation of each VPC's policy, and the hosts that have still to confirm it.
+    pub(super) policies: BTreeMap<VpcId, (i64, BTreeSet<String>)>,
     /// What does not agree in the rows themselves.
     pub(super) leaks: Vec<Difference>,
 }
@@ -73,6 +73,16 @@ impl Rows {
         Ok(rows)
     }
 
+    /// Forgets what is on other hosts.
+    pub(super) fn keep(&mut self, host: &str) {
+        self.instances.retain(|_, row| row.host.as_deref() == Some(host));
+        let here = &self.instances;
+        self.interfaces.retain(|_, instance| here.contains_key(instance));
+        for (_, waits) in self.policies.values_mut() {
+            waits.retain(|name| name == host);
+        }
+    }
+
     pub(super) fn state(&self, instance: InstanceId) -> Option<State> {
         self.instances.get(&instance).map(|row| row.state)
     }
@@ -92,7 +102,7 @@ impl Rows {
                 let policy = self.policies.get(&id);
                 Version {
                     edition: policy.map(|(generation, _)| (*generation, None)),
-                    changing: policy.is_some_and(|(_, waits)| *waits),
+                    changing: policy.is_some_and(|(_, waits)| !waits.is_empty()),
                 }
             }
         }
@@ -160,11 +170,12 @@ fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
     )
 }
 
-fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, bool)) {
+fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTreeSet<String>)) {
     let generation = row.policy_generation;
     let waits = pairs
         .iter()
-        .any(|pair| pair.vpc == row.id && pair.applied_generation < generation);
+        .filter(|pair| pair.vpc == row.id && pair.applied_generation < generation);
+    let waits = waits.map(|pair| pair.host.clone()).collect();
     (VpcId::from_db(row.id), (generation, waits))
 }
 
@@ -271,6 +282,25 @@ mod tests {
                 "{state:?}: {found}"
             );
         }
+    }
+
+    #[test]
+    fn a_host_answers_for_its_own_rows() {
+        let mut rows = Rows::of(id(1), State::Running, 1);
+        let mut other = rows.instances[&id(1)].clone();
+        other.host = Some("other".into());
+        rows.instances.insert(id(2), other);
+        for number in [1, 2] {
+            rows.interfaces
+                .insert(NetworkInterfaceId::new(number << 40), id(number));
+        }
+        let vpc = VpcId::new(1 << 40);
+        rows.policies
+            .insert(vpc, (1, ["h".into(), "other".into()].into()));
+        rows.keep("other");
+        assert_eq!(rows.instances.keys().collect::<Vec<_>>(), [&id(2)]);
+        assert_eq!(rows.interfaces.values().collect::<Vec<_>>(), [&id(2)]);
+        assert_eq!(rows.policies[&vpc].1, ["other".to_owned()].into());
     }
 
     #[test]

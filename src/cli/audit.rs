@@ -16,6 +16,9 @@ pub(crate) struct Audit {
     /// What ran the instances: libvirt or fake. By default what the last `cumulet up` used.
     #[arg(long)]
     driver: Option<String>,
+    /// Compare only what the database has on this host: each host of a cluster is audited by itself.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -31,7 +34,14 @@ impl Audit {
         let report = runtime.block_on(async {
             let config = self.place.config(&[("driver", self.driver.clone())])?;
             let parts = super::operator::parts(&state, &config).await?;
-            audit::run(&state, &parts, config, self.driver.is_some()).await
+            audit::run(
+                &state,
+                &parts,
+                config,
+                self.driver.is_some(),
+                self.host.as_deref(),
+            )
+            .await
         })?;
         if self.json {
             say(serde_json::to_string_pretty(&report)?);

@@ -6,14 +6,19 @@ use anyhow::{Context, Result};
 use cumulet_bus::{Bus, LocalBus, RabbitBus, RabbitConfig};
 use cumulet_domain::time::Clock;
 
-use crate::config::Config;
+use crate::{config::Config, roles::Roles};
 
 /// How often it is tried to reach the broker at the start, and the pause between.
 const TRIES: u32 = 15;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens the configured bus.
-pub(super) async fn open(config: &Config, cloud: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Bus>> {
+pub(super) async fn open(
+    config: &Config,
+    roles: &Roles,
+    cloud: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Bus>> {
     let url = config.text("bus");
     if url.is_empty() {
         return Ok(local());
@@ -22,6 +27,8 @@ pub(super) async fn open(config: &Config, cloud: &str, clock: Arc<dyn Clock>) ->
     rabbit.ca_file = Some(config.text("bus_ca_file"))
         .filter(|path| !path.is_empty())
         .map(PathBuf::from);
+    // A host sees to its guests also while there is no broker.
+    rabbit.patient = !roles.control();
     Ok(Arc::new(connect(rabbit, clock).await?))
 }
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 from .port import free_port
 
@@ -14,12 +15,15 @@ BIN = Path("/usr/lib/rabbitmq/bin")
 class RabbitMQ:
     """Started by `start`; has to be stopped by `stop`, which also ends the port mapper. `kill` and `restart` keep what it stores."""
 
-    def __init__(self, folder: Path, config: str = "") -> None:
+    def __init__(self, folder: Path, config: str = "", address: str = "") -> None:
+        """It serves at 127.0.0.1, and at `address` where there is one."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rabbitmq.conf").write_text(config)
-        (folder / "plugins").write_text("[].\n")
         self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
+        addresses = ["127.0.0.1", *([address] if address else [])]
+        listeners = [f"listeners.tcp.{number} = {each}:{self.port}" for number, each in enumerate(addresses, 1)]
+        (folder / "rabbitmq.conf").write_text("\n".join([*listeners, config, ""]))
+        (folder / "plugins").write_text("[].\n")
         self._epmd: subprocess.Popen | None = None
         self._server: subprocess.Popen | None = None
 
@@ -29,8 +33,6 @@ class RabbitMQ:
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"cumulet{self.port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
@@ -69,8 +71,10 @@ class RabbitMQ:
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def url(self, vhost: str = "%2f", user: str = "guest", password: str = "guest") -> str:
-        return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{vhost}"
+    def url(
+        self, vhost: str = "%2f", user: str = "guest", password: str = "guest", address: str = "127.0.0.1"
+    ) -> str:
+        return f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{address}:{self.port}/{vhost}"
 
     def add_vhost(self, vhost: str) -> None:
         self.ctl("add_vhost", vhost)

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 from .folder import fresh
@@ -40,6 +41,19 @@ while :; do sleep 1000 & wait $! || :; done
 
 def _ip(*words: str) -> str:
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def command_line(pid: int) -> list[str]:
+    """A process's words; none when it has gone."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in words if word]
+
+
+def is_qemu(words: list[str], instance: str) -> bool:
+    return bool(words) and "qemu-system" in words[0] and any(instance in word for word in words)
 
 
 class Process:
@@ -111,9 +125,12 @@ class Machine:
         until(self._up, f"the host {self.name}", 20, every=0.02)
         self._plug_in()
         self.run("virtlogd", "-d")
+        self._start_libvirtd()
+        return self
+
+    def _start_libvirtd(self) -> None:
         self.run("libvirtd", "-d")
         until(lambda: self.execute("virsh", "-q", "version").returncode == 0, f"libvirtd of {self.name}", 60)
-        return self
 
     def _up(self) -> bool:
         if self._unshare.poll() is not None:
@@ -172,6 +189,27 @@ class Machine:
     def join(self) -> None:
         """Back on the network."""
         _ip("link", "set", self.link, "up")
+
+    @contextmanager
+    def without_libvirtd(self):
+        """libvirtd is ended, and started again at the end of the block; guests run on."""
+        (daemon,) = self.pids("libvirtd")
+        os.kill(daemon, signal.SIGTERM)
+        until(lambda: not command_line(daemon), f"the end of libvirtd of {self.name}", 30, every=0.02)
+        try:
+            yield
+        finally:
+            self._start_libvirtd()
+
+    def pids(self, program: str) -> list[int]:
+        """Processes of a program, by their numbers out here."""
+        return [pid for pid in self.processes() if os.path.basename((command_line(pid) or [""])[0]) == program]
+
+    def kill_guest(self, instance: str) -> None:
+        """`kill -9` of the program that is a guest, as the kernel does when memory runs out."""
+        (found,) = [pid for pid in self.processes() if is_qemu(command_line(pid), instance)]
+        os.kill(found, signal.SIGKILL)
+        until(lambda: not command_line(found), "the end of the guest's program", 30, every=0.02)
 
     def freeze(self) -> None:
         """Every process stands still, guests too."""

@@ -1,5 +1,6 @@
 //! The whole worker over a simulated host: the host, and the conductor's end of the bus.
 
+mod away;
 mod cases;
 mod order;
 
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_bus::{Bus as _, LocalBus, ReportMailbox};
+use cumulet_bus::{Bus, LocalBus, ReportMailbox};
 use cumulet_domain::{
     id::{HostId, InstanceId, OperationId, VpcId},
     message::{Action, Command, InstanceReport, OffReason, Outcome, Power, ReportContent},
@@ -98,20 +99,33 @@ impl Host {
     }
 
     async fn run(&mut self) {
+        self.spawn();
+        self.heard().await;
+    }
+
+    fn spawn(&mut self) {
         let (stop, stopped) = watch::channel(false);
         let worker = self.worker.clone();
         let task = tokio::spawn(async move { worker.run(stopped).await.unwrap() });
         self.running = Some((stop, task));
+    }
+
+    /// Waits until the worker has told of everything.
+    async fn heard(&mut self) {
         self.until(|c| matches!(c, ReportContent::Full(_)).then_some(()))
             .await;
     }
 
-    /// The process dies and comes back: what it held is gone, the guests are there.
-    async fn die_and_come_back(&mut self) {
+    async fn kill(&mut self) {
         if let Some((_, task)) = self.running.take() {
             task.abort();
             drop(task.await);
         }
+    }
+
+    /// The process dies and comes back: what it held is gone, the guests are there.
+    async fn die_and_come_back(&mut self) {
+        self.kill().await;
         self.network = Arc::new(FakeHostNetwork::new());
         self.sink = Arc::new(Sink::default());
         self.worker = make(
@@ -190,7 +204,7 @@ impl Host {
 
 fn make(
     dir: &tempfile::TempDir,
-    bus: &LocalBus,
+    bus: &(impl Bus + Clone + 'static),
     clock: &Arc<ManualClock>,
     hypervisor: &Arc<FakeHypervisor>,
     network: &Arc<impl HostNetwork>,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_bus::{Delivered, Delivery, Reply};
+use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
     id::InstanceId,
     message::{Action, Command, Query, ReportContent},
@@ -140,8 +140,9 @@ impl Worker {
     pub async fn run(self: &Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
         // Listened to before the guests are listed: what happens in between is not missed.
         let events = self.deps.hypervisor.events();
-        let mut mailbox = self.deps.bus.host_mailbox(&self.config.host).await?;
-        self.restore().await?;
+        // The guests don't wait for a bus that is away.
+        let (mut mailbox, restored) = tokio::join!(self.mailbox(), self.restore());
+        restored?;
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().watch(events));
         tasks.spawn(self.clone().keep_time());
@@ -151,15 +152,16 @@ impl Worker {
         }
         let work = async {
             loop {
-                match mailbox.next().await {
+                let delivery = match &mut mailbox {
+                    Some(opened) => opened.next().await,
+                    None => None,
+                };
+                match delivery {
                     Some(delivery) => self.deliver(delivery).await,
                     None => {
-                        tracing::warn!("the mailbox was closed");
+                        tracing::warn!("the mailbox is closed");
                         tokio::time::sleep(REOPEN).await;
-                        match self.deps.bus.host_mailbox(&self.config.host).await {
-                            Ok(opened) => mailbox = opened,
-                            Err(error) => tracing::warn!(%error, "the mailbox can't be opened"),
-                        }
+                        mailbox = self.mailbox().await;
                     }
                 }
             }
@@ -178,6 +180,14 @@ impl Worker {
             tracing::info!("leaves work unfinished; it is gone on with next time");
         }
         Ok(())
+    }
+
+    /// What is sent to this host; nothing while the bus is away.
+    async fn mailbox(&self) -> Option<HostMailbox> {
+        let opened = self.deps.bus.host_mailbox(&self.config.host).await;
+        opened
+            .inspect_err(|error| tracing::warn!(%error, "the mailbox can't be opened"))
+            .ok()
     }
 
     /// Gives a delivery to whom it is for; waits while too many wait.

@@ -45,10 +45,17 @@ pub(super) struct Address {
 }
 
 impl Link {
-    /// Connects for the first time.
-    pub(super) async fn open(address: Address, tally: Arc<Tally>) -> Result<Link, BusError> {
-        let first = connect(&address).await?;
-        let (sender, live) = watch::channel(Some(Arc::new(first)));
+    /// Connects for the first time. Who is patient has a link also while there is no broker.
+    pub(super) async fn open(address: Address, tally: Arc<Tally>, patient: bool) -> Result<Link, BusError> {
+        let first = match connect(&address).await {
+            Ok(connection) => Some(Arc::new(connection)),
+            Err(error) if patient => {
+                tracing::warn!(%error, connection = address.name, "no connection to the broker yet");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let (sender, live) = watch::channel(first);
         let keeper = tokio::spawn(keep(address, sender, tally));
         Ok(Link { live, keeper })
     }

@@ -51,6 +51,8 @@ pub struct RabbitConfig {
     pub max_length: u32,
     /// Quorum queues, where the broker has them.
     pub quorum: bool,
+    /// Whether the first connection, too, is tried again until the broker is there.
+    pub patient: bool,
 }
 
 impl RabbitConfig {
@@ -63,6 +65,7 @@ impl RabbitConfig {
             prefetch: 1000,
             max_length: 65_536,
             quorum: true,
+            patient: false,
         }
     }
 }
@@ -75,6 +78,7 @@ impl fmt::Debug for RabbitConfig {
             .field("prefetch", &self.prefetch)
             .field("max_length", &self.max_length)
             .field("quorum", &self.quorum)
+            .field("patient", &self.patient)
             .finish_non_exhaustive()
     }
 }
@@ -133,7 +137,8 @@ impl RabbitBus {
     /// Connects. From then on the connection is made again whenever it is lost.
     ///
     /// # Errors
-    /// When the URL or the certificates can't be read, or the broker is not there or refuses.
+    /// When the URL or the certificates can't be read, or, unless it is to be patient, the broker is not there
+    /// or refuses.
     pub async fn connect(config: RabbitConfig, clock: Arc<dyn Clock>) -> Result<RabbitBus, BusError> {
         let wrong = |what: &str, why: String| BusError::Unavailable(format!("{what}: {why}"));
         let mut uri: AMQPUri = config.url.parse().map_err(|why| wrong("the broker's URL", why))?;
@@ -152,8 +157,8 @@ impl RabbitBus {
             name: format!("{} {name}", config.prefix),
         };
         // What the consuming connection waits for is not the publishers' concern.
-        let incoming = Link::open(address("in"), Arc::new(Tally::default())).await?;
-        let outgoing = Link::open(address("out"), tally.clone()).await?;
+        let incoming = Link::open(address("in"), Arc::new(Tally::default()), config.patient).await?;
+        let outgoing = Link::open(address("out"), tally.clone(), config.patient).await?;
         let shared = Shared {
             names: Names::new(&config.prefix),
             publisher: Publisher::new(outgoing, user.clone(), tally.clone()),

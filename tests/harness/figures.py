@@ -1,0 +1,77 @@
+"""What faults cost: trials, failures and seconds to recovery, one JSON line each in the file that CUMULET_FAULT_FIGURES
+names. As a program: `figures.py FILE` prints them as a table."""
+
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def note(fault: str, seconds: float, ok: bool = True) -> None:
+    """One trial of a fault (`F18`): how long it took until all was as it should be, or until that was given up."""
+    if path := os.environ.get("CUMULET_FAULT_FIGURES"):
+        line = json.dumps({"fault": fault, "seconds": round(seconds, 3), "ok": ok}) + "\n"
+        # One write: other processes' tests write there too.
+        with open(path, "ab", buffering=0) as file:
+            file.write(line.encode())
+
+
+@contextmanager
+def trial(fault: str):
+    """The block is the recovery from a fault: its time is noted, or that it failed."""
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        note(fault, time.monotonic() - began, ok=False)
+        raise
+    note(fault, time.monotonic() - began)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of all is not above."""
+    return sorted(values)[max(0, -int(-share * len(values) // 1) - 1)]
+
+
+def bound(trials: int, failures: int) -> float:
+    """The failure rate that is exceeded with a probability of at most 5 %: 3/n when none has failed, else the exact
+    (Clopper-Pearson) bound, by bisection."""
+    if failures == 0:
+        return min(1.0, 3 / trials)
+    if failures == trials:
+        return 1.0
+
+    def at_most(rate: float) -> float:
+        term, total = (1 - rate) ** trials, 0.0
+        for k in range(failures + 1):
+            total += term
+            term *= (trials - k) / (k + 1) * rate / (1 - rate)
+        return total
+
+    low, high = failures / trials, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at_most(middle) > 0.05 else (low, middle)
+    return high
+
+
+def table(lines: list[str]) -> str:
+    """The figures of each fault, one row each."""
+    faults: dict[str, list[dict]] = defaultdict(list)
+    for line in lines:
+        one = json.loads(line)
+        faults[one["fault"]].append(one)
+    rows = [f"{'fault':6} {'trials':>6} {'failures':>8} {'95% bound':>9} {'p50 s':>8} {'p99 s':>8}"]
+    for fault, trials in sorted(faults.items()):
+        good = [one["seconds"] for one in trials if one["ok"]]
+        bad = len(trials) - len(good)
+        times = [f"{quantile(good, share):8.2f}" if good else f"{'-':>8}" for share in (0.5, 0.99)]
+        rows.append(f"{fault:6} {len(trials):6} {bad:8} {bound(len(trials), bad):8.1%} {' '.join(times)}")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table(Path(sys.argv[1]).read_text().splitlines()))
