@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
-from .port import free_port
+from .port import bindable, free_port
+from .wait import until
 
 BIN = Path("/usr/lib/rabbitmq/bin")
 
@@ -49,6 +50,8 @@ class RabbitMQ:
             self._epmd = subprocess.Popen(
                 command, env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
+            # A server that does not find it starts one that nobody ends.
+            until(lambda: not bindable(self._epmd_port), "the port mapper", 10, every=0.01)
         self._server = subprocess.Popen(
             [BIN / "rabbitmq-server"],
             env=self._environment(),

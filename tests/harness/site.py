@@ -287,13 +287,26 @@ class Site(Cloud):
     # ---- the end
 
     def close(self, check: bool = True) -> None:
-        for server in (self.server, self.broker):
-            process = server.process if server is self.server else server._server
-            if process is None or process.poll() is not None:
-                server.start()
-        if not all(host.machine.pid and all(role.program for role in host.roles.values()) for host in self.hosts):
-            self.start()
+        try:
+            self._come_back()
+        except BaseException:
+            # What is not there can't clear away: the hosts' power is cut next.
+            self._remove()
+            raise
         super().close(check)
+
+    def _come_back(self) -> None:
+        """Starts whatever a test has left down."""
+        if self.server.process.poll() is not None:
+            self.server.start()
+        if self.broker._server is None:
+            self.broker.start()
+        roles = [role for host in self.hosts for role in host.roles.values()]
+        for role in roles:
+            if role.program and role.program.poll() is not None:
+                role.program = None
+        if not all(role.program for role in roles):
+            self.start()
 
     def _finish(self) -> list[str]:
         problems = [*self._outside(), *super()._finish()]
