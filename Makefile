@@ -7,7 +7,7 @@ export LISTEN ?= 127.0.0.1:8773
 
 guests_dir = $(HOME)/.cache/cumulet/guests
 
-.PHONY: help run test test-faults bench setup guests fmt lint
+.PHONY: help run test test-cluster test-faults bench setup guests fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: ## prepare the host, build, and run a cloud in the foreground (STATE_DIR, L
 
 test: ## everything: checks, unit tests, and clouds with real guests
 	@scripts/test
+
+test-cluster: ## the end-to-end tests with roles as processes, on PostgreSQL and on MariaDB
+	@scripts/test-cluster
 
 test-faults: ## the tests of faults with their long times, and a table of trials, failures and recovery times
 	@scripts/test-faults

@@ -8,6 +8,7 @@ import pytest
 
 pytest.register_assert_rewrite("harness")
 
+from harness.cluster import KIND  # noqa: E402
 from harness.cloud import BIN, CRASH_BIN, DEBIAN, TINY, Account, Cloud  # noqa: E402
 from harness.signing import Raw  # noqa: E402
 
@@ -18,6 +19,8 @@ def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if "real" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("real"))
+        if KIND and item.get_closest_marker("one_process"):
+            item.add_marker(pytest.mark.skip(reason=f"the cloud's roles are processes of their own, over {KIND}"))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -65,6 +65,7 @@ def spoil(cloud: Cloud, change: str) -> dict[str, bytes]:
     return kept
 
 
+@pytest.mark.one_process
 def test_leaks_in_the_database_are_found(cloud: Cloud):
     account = cloud.first_account()
     (id,) = running(account)

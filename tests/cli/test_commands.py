@@ -103,6 +103,7 @@ def test_commands_before_the_first_start(tmp_path: Path):
         assert done.returncode == 1 and "none" in done.stderr and "panicked" not in done.stderr, command
 
 
+@pytest.mark.one_process
 def test_secrets_at_rest_are_sealed(fake_cloud: Cloud):
     secret = fake_cloud.key.secret.encode()
     looked_at = 0
@@ -271,6 +272,7 @@ def test_the_tiny_image_is_registered_once():
         assert cloud.image == first and cloud.run("image", "list").count("cumulet-tiny") == 1
 
 
+@pytest.mark.one_process
 def test_a_cloud_that_does_not_start_leaves_nothing():
     """The harness's own: `with` ends nothing that it could not enter."""
     cloud = Cloud("fake", "listen = 1\nnonsense = true\n")

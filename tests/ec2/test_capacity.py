@@ -46,6 +46,7 @@ def test_what_no_host_could_ever_hold(tenant: Account):
     assert instances(tenant.ec2) == []
 
 
+@pytest.mark.one_process
 def test_as_many_as_fit(tenant: Account):
     # 512 MiB each: 24 by memory; 2 vCPUs each: 8 by processors.
     made = tenant.ec2.run_instances(ImageId=tenant.cloud.image, InstanceType="t3.nano", MinCount=1, MaxCount=20)

@@ -44,6 +44,7 @@ def forgotten(account: Account, id: str) -> bool:
     return error_of(account.ec2.describe_instances, InstanceIds=[id]) == ("InvalidInstanceID.NotFound", 400)
 
 
+@pytest.mark.one_process
 def test_what_has_ended_is_forgotten(tenant: Account):
     cloud, ec2 = tenant.cloud, tenant.ec2
     tagged = [{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "v"}]}]

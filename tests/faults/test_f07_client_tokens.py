@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from harness import figures
 from harness.cloud import Cloud
 from harness.ec2 import instances, wait
 from harness.wait import until
@@ -40,7 +41,8 @@ def test_f07_one_token_over_three_gateways_of_which_one_dies(kind: str):
             died = [a for a in answers if isinstance(a, Exception)]
             assert all(isinstance(a, BotoCoreError) for a in died), "no gateway that lives refuses"
             cloud.start()
-            again = launch(2, token)
+            with figures.trial("F07"):
+                again = launch(2, token)
             assert {again} == answered, "the one that came back says the same"
         assert len(instances(account.ec2)) == 20
         wait(account, [i["InstanceId"] for i in instances(account.ec2)], "running")

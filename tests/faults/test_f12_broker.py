@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from harness import cluster
+from harness import cluster, figures
 from harness.cloud import Cloud
 from harness.ec2 import instances, run, states, wait
 
@@ -42,7 +42,10 @@ def disk_alarm(broker, cloud: Cloud) -> None:
     broker.disk_alarm(False)
 
 
-@pytest.mark.parametrize("fault", [restart, kill, delete_queues, memory_alarm, disk_alarm])
+LONG = [pytest.param(fault, marks=pytest.mark.slow) for fault in (kill, memory_alarm, disk_alarm)]
+
+
+@pytest.mark.parametrize("fault", [restart, delete_queues, *LONG])
 def test_f12_a_hundred_launches_in_flight(cloud: Cloud, fault):
     account = cloud.account()
     broker = cluster.broker()
@@ -78,7 +81,8 @@ def test_f12_a_hundred_launches_in_flight(cloud: Cloud, fault):
         running = False
         assert reader.result() < PATIENCE
     assert accepted
-    wait(account, accepted, "running", CONVERGED)
+    with figures.trial("F12"):
+        wait(account, accepted, "running", CONVERGED)
     assert len(instances(account.ec2)) == len(accepted) + 1, "none is lost, none is there twice"
     account.ec2.terminate_instances(InstanceIds=accepted)
     wait(account, accepted, "terminated", CONVERGED)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from harness import cluster
+from harness import cluster, figures
 from harness.cloud import Cloud
 from harness.ec2 import instances, run, wait
 from harness.wait import until
@@ -38,7 +38,8 @@ def test_f14_nothing_is_lost_or_done_twice(cloud: Cloud, fault: str):
             server.start()
         returned = time.monotonic()
         first = [done.result() for done in launches]
-    until(lambda: instances(account.ec2) or True, "reads", BACK, every=0.1)
+    with figures.trial("F14"):
+        until(lambda: instances(account.ec2) or True, "reads", BACK, every=0.1)
     assert time.monotonic() - returned < 60
 
     def again(number: int) -> tuple[str, ...]:

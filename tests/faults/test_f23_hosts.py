@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from harness import figures
 from harness.cloud import Cloud
 from harness.crash import boots
 from harness.ec2 import instance, run, running, wait
@@ -45,7 +46,8 @@ def test_f23_a_lost_host_gets_nothing_new(cloud: Cloud):
     for id in placed[lost]:
         assert instance(account.ec2, id)["State"]["Name"] == "running", "no action on suspicion alone"
     cloud.start()
-    until(lambda: hosts(cloud)[lost]["alive"], "it is back", 30, every=0.2)
+    with figures.trial("F23 the host is back"):
+        until(lambda: hosts(cloud)[lost]["alive"], "it is back", 30, every=0.2)
     assert all(boots(account, id) == 1 for id in placed[lost]), "its guests were not touched"
 
 
@@ -66,7 +68,8 @@ def test_f24_a_host_that_slept_obeys_nothing_old(cloud: Cloud):
     late = run(account)
     account.ec2.terminate_instances(InstanceIds=late)
     asleep.send_signal(signal.SIGCONT)
-    wait(account, [id, *late], "terminated", SEEN)
+    with figures.trial("F24"):
+        wait(account, [id, *late], "terminated", SEEN)
 
 
 def other(cloud: Cloud) -> str:

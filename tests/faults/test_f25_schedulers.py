@@ -22,6 +22,7 @@ ram_allocation_ratio = 1.0
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedulers", [2, 5])
 def test_f25_what_fits_is_placed_and_no_more(kind: str, schedulers: int):
     with Cloud("fake", CONFIG, cluster=kind) as cloud:

@@ -3,6 +3,7 @@ a test process. `CUMULET_TEST_CLUSTER` names the database: `postgresql` or `mari
 
 import atexit
 import os
+import shutil
 import threading
 import uuid
 
@@ -20,7 +21,9 @@ def _server(kind: str):
     with _lock:
         if kind not in _started:
             if kind == "rabbitmq":
-                server = RabbitMQ(fresh("broker-")).start()
+                folder = fresh("broker-")
+                server = RabbitMQ(folder).start()
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
             else:
                 server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]()
             atexit.register(server.stop)
