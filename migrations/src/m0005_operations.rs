@@ -36,6 +36,7 @@ impl MigrationTrait for Migration {
         table(m, "operations", operations, &["id"]).await?;
         index(m, "operations", &["active_instance"], true).await?;
         index(m, "operations", &["status", "next_at"], false).await?;
+        index(m, "operations", &["instance"], false).await?;
         index(m, "operations", &["finished_at"], false).await
     }
 

@@ -431,6 +431,21 @@ pub(super) async fn active(conn: &impl ConnectionTrait, instance: i64) -> Result
         .map_err(failed)
 }
 
+/// The generation at which an instance has come to run: what a host has seen at it or after it is of this
+/// run, also where a reboot that has raised the generation since never reached the host. 0 where the
+/// operation is no longer kept: nothing of the time before it is on its way any more.
+pub(super) async fn began(conn: &impl ConnectionTrait, instance: i64) -> Result<i64> {
+    let kinds = [OperationKind::Launch.name(), OperationKind::Start.name()];
+    let began = Entity::find()
+        .select_only()
+        .column(Column::Generation)
+        .filter(Column::Instance.eq(instance))
+        .filter(Column::Status.eq("done"))
+        .filter(Column::Kind.is_in(kinds))
+        .order_by_desc(Column::Generation);
+    Ok(first(began, conn).await?.unwrap_or(0))
+}
+
 /// What an operation's row carries.
 pub(super) fn state(operation: &Model) -> Result<OperationState> {
     serde_json::from_str(&operation.state).map_err(|e| Error::internal(&e))

@@ -338,7 +338,10 @@ async fn react(
     let here = row.host.as_deref() == Some(host.0.as_str());
     let stale = i64::try_from(seen.generation).is_ok_and(|generation| generation < row.generation);
     match (State::from_name(&row.state), seen.power) {
-        (Some(State::Running), Power::Off | Power::Absent) if here && !stale => {
+        (Some(State::Running), Power::Off | Power::Absent) if here => {
+            if i64::try_from(seen.generation).unwrap_or(0) < journal::began(conn, row.id).await? {
+                return Ok(false); // of a time before it ran
+            }
             if journal::active(conn, row.id).await?.is_some() {
                 return Ok(false); // that operation's own report will tell
             }

@@ -127,23 +127,15 @@ async fn follow(
             };
             Ok(Some((OperationKind::Stop, row.generation, state)))
         }
-        OperationKind::Reboot => reboot_failed(conn, row).await,
-        OperationKind::Terminate => Ok(None),
+        // The instance stays as it was. Its host may never have heard of the new generation, which
+        // `reports::react` knows.
+        OperationKind::Reboot | OperationKind::Terminate => Ok(None),
     }
 }
 
 async fn launch_failed(conn: &impl ConnectionTrait, row: &instance::Model, cause: Cause) -> Result<Follow> {
     let (generation, state) = fail(conn, row, Event::LaunchFailed, Intent::Terminated, cause).await?;
     Ok(Some((OperationKind::Terminate, generation, state)))
-}
-
-/// The instance stays as it was, and so does its generation: the host may never have heard of the new one,
-/// and what it says of the guest must not pass for old from now on.
-async fn reboot_failed(conn: &impl ConnectionTrait, row: &instance::Model) -> Result<Follow> {
-    let mut change = row.clone().into_active_model();
-    change.generation = Set(row.generation - 1);
-    change.update(conn).await.map_err(failed)?;
-    Ok(None)
 }
 
 /// Whatever the host has begun is stopped by a command of a higher generation, after which the claim is
