@@ -3,8 +3,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use cumulet_bus::{Bus, LocalBus, RabbitBus, RabbitConfig};
-use cumulet_domain::time::Clock;
+use cumulet_bus::{Bus, Chaos, LocalBus, Plan, RabbitBus, RabbitConfig};
+use cumulet_domain::{
+    faults::{self, Faults},
+    time::Clock,
+};
 
 use crate::{config::Config, roles::Roles};
 
@@ -19,6 +22,7 @@ pub(super) async fn open(
     cloud: &str,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Bus>> {
+    let planned = faults::planned().map_err(anyhow::Error::msg)?;
     let url = config.text("bus");
     if url.is_empty() {
         return Ok(local());
@@ -29,7 +33,22 @@ pub(super) async fn open(
         .map(PathBuf::from);
     // A host sees to its guests also while there is no broker.
     rabbit.patient = !roles.control();
-    Ok(Arc::new(connect(rabbit, clock).await?))
+    Ok(with_faults(Arc::new(connect(rabbit, clock).await?), planned))
+}
+
+/// The bus as a test wants it to be: messages that are lost, repeated or late.
+fn with_faults(bus: Arc<dyn Bus>, faults: Faults) -> Arc<dyn Bus> {
+    if !faults.of_messages() {
+        return bus;
+    }
+    tracing::warn!(?faults, "messages are treated badly");
+    let plan = Plan {
+        lose_every: faults.lose.into(),
+        copies: faults.repeat.max(1),
+        jitter: Duration::from_millis(faults.reorder.into()),
+        ..Plan::default()
+    };
+    Arc::new(Chaos::new(bus, plan, Box::new(rand::random)))
 }
 
 /// Connects, and waits for a while for a broker that starts at the same time.

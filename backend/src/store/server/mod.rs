@@ -146,6 +146,9 @@ impl Server {
             Err(failure) => return End::Done(Err(failed(failure.told()))),
         };
         let result = inside(&session, self.writes.backend(), companion, work).await;
+        if result.is_ok() && retry::conflict_planned() {
+            session.conflict(self.writes.backend()).await;
+        }
         if let Some(doom) = session.doom().await {
             if doom.fault == Fault::Again {
                 commit::undo(&session).await;

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use cumulet_domain::faults;
+
 use super::{commit, wire::Pool};
 
 /// How often a transaction is run at the most.
@@ -29,6 +31,12 @@ pub struct Counters {
     pub resolved: u64,
     /// Commits of which nobody could say whether they were done.
     pub unknown: u64,
+}
+
+/// Whether this transaction is one of those that a test wants to be given up.
+pub(super) fn conflict_planned() -> bool {
+    let of_a_hundred = faults::planned().map_or(0, |faults| faults.conflicts);
+    of_a_hundred > 0 && rand::random_range(0..100) < of_a_hundred
 }
 
 #[derive(Debug, Default)]

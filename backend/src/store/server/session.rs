@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use sea_orm::{DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, Statement};
+use sea_orm::{DbBackend, DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, Statement};
 use tokio::sync::Mutex;
 
 use super::{
@@ -85,6 +85,21 @@ impl Session {
     /// Runs statements without values, outside of what sea-orm knows.
     pub(super) async fn simple(&self, sql: &str) -> Result<Option<String>, Failure> {
         self.state.lock().await.simple(sql).await
+    }
+
+    /// Has the server give the transaction up, as it does one of two that wait for each other.
+    pub(super) async fn conflict(&self, backend: DbBackend) {
+        let sql = match backend {
+            DbBackend::MySql => {
+                "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'a deadlock that a test wanted'"
+            }
+            _ => {
+                "DO $$ BEGIN RAISE EXCEPTION 'a deadlock that a test wanted' USING ERRCODE = '40P01'; END $$"
+            }
+        };
+        if self.simple(sql).await.is_ok() {
+            tracing::error!("the server did not give a transaction up that it was told to");
+        }
     }
 
     /// The connection, for whoever began the session.

@@ -6,6 +6,7 @@ use cumulet_domain::{Error, Result};
 use futures::future::join_all;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 
+use super::{Server, commit, fault::Fault};
 use crate::{
     entity::setting,
     store::{Location, Options, Store, connect, failed, schema, scratch::Scratch, settings},
@@ -176,4 +177,17 @@ async fn a_server_that_is_away_is_told_in_time() {
     let error = connect(&Options { location, readers: 1 }).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert!(asked.elapsed() < std::time::Duration::from_secs(6));
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_server_gives_up_is_told_as_one_to_run_again() {
+    let Some((database, _store)) = server().await else {
+        return;
+    };
+    let options = database.options(1);
+    let (server, _reads) = Server::open(&options.location, 1).await.unwrap();
+    let (session, _) = server.begin().await.unwrap();
+    session.conflict(server.writes.backend()).await;
+    assert_eq!(session.doom().await.map(|doom| doom.fault), Some(Fault::Again));
+    commit::undo(&session).await;
 }
