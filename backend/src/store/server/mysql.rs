@@ -12,7 +12,7 @@ use sqlx::{
 
 use super::{
     fault::Failure,
-    wire::{IDLE, LOCKS, PREPARED, idle_for_long},
+    wire::{IDLE, LOCKS, PREPARED, Plain, idle_for_long, plain},
 };
 
 /// Opens a pool; no connection yet. (sqlx asks for `CLIENT_FOUND_ROWS` by itself: an update counts the rows
@@ -78,28 +78,11 @@ pub(super) async fn simple(conn: &mut MySqlConnection, sql: String) -> Result<Op
 
 fn arguments(statement: &Statement) -> Result<MySqlArguments, Failure> {
     let mut arguments = MySqlArguments::default();
-    let values = statement
-        .values
-        .as_ref()
-        .map_or(&[][..], |values| values.0.as_slice());
-    for value in values {
-        let added = match value {
-            Value::BigInt(n) => arguments.add(n),
-            Value::Int(n) => arguments.add(n.map(i64::from)),
-            Value::SmallInt(n) => arguments.add(n.map(i64::from)),
-            Value::TinyInt(n) => arguments.add(n.map(i64::from)),
-            Value::Unsigned(n) => arguments.add(n.map(i64::from)),
-            Value::BigUnsigned(n) => {
-                let signed = n.map(i64::try_from).transpose();
-                arguments.add(signed.map_err(|_| Failure::kind("a number that is too large"))?)
-            }
-            Value::Bool(b) => arguments.add(b.map(i64::from)),
-            Value::String(text) => arguments.add(text.as_deref()),
-            // The kind alone: a value may be a secret.
-            other => {
-                let kind = std::mem::discriminant(other);
-                return Err(Failure::kind(format!("a value that no column has: {kind:?}")));
-            }
+    for value in plain(statement) {
+        let added = match value? {
+            Plain::Number(n) => arguments.add(n),
+            Plain::Flag(b) => arguments.add(b.map(i64::from)),
+            Plain::Text(text) => arguments.add(text),
         };
         added.map_err(|error| Failure::kind(error.to_string()))?;
     }

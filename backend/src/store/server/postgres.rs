@@ -12,7 +12,7 @@ use sqlx::{
 
 use super::{
     fault::Failure,
-    wire::{IDLE, LOCKS, PREPARED, idle_for_long},
+    wire::{IDLE, LOCKS, PREPARED, Plain, idle_for_long, plain},
 };
 
 /// Opens a pool; no connection yet.
@@ -63,36 +63,15 @@ pub(super) async fn simple(conn: &mut PgConnection, sql: String) -> Result<Optio
 
 fn arguments(statement: &Statement) -> Result<PgArguments, Failure> {
     let mut arguments = PgArguments::default();
-    let values = statement
-        .values
-        .as_ref()
-        .map_or(&[][..], |values| values.0.as_slice());
-    for value in values {
-        let added = match value {
-            Value::BigInt(n) => arguments.add(n),
-            Value::Int(n) => arguments.add(n.map(i64::from)),
-            Value::SmallInt(n) => arguments.add(n.map(i64::from)),
-            Value::TinyInt(n) => arguments.add(n.map(i64::from)),
-            Value::Unsigned(n) => arguments.add(n.map(i64::from)),
-            Value::BigUnsigned(n) => {
-                let signed = n.map(i64::try_from).transpose();
-                arguments.add(signed.map_err(|_| Failure::kind("a number that is too large"))?)
-            }
-            Value::Bool(b) => arguments.add(b),
-            Value::String(text) => arguments.add(text.as_deref()),
-            // The kind alone: a value may be a secret.
-            other => return Err(unsupported(other)),
+    for value in plain(statement) {
+        let added = match value? {
+            Plain::Number(n) => arguments.add(n),
+            Plain::Flag(b) => arguments.add(b),
+            Plain::Text(text) => arguments.add(text),
         };
         added.map_err(|error| Failure::kind(error.to_string()))?;
     }
     Ok(arguments)
-}
-
-fn unsupported(value: &Value) -> Failure {
-    Failure::kind(format!(
-        "a value that no column has: {:?}",
-        std::mem::discriminant(value)
-    ))
 }
 
 fn row(row: &PgRow) -> Result<ProxyRow, Failure> {

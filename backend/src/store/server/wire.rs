@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{DbBackend, ProxyExecResult, ProxyRow, Statement};
+use sea_orm::{DbBackend, ProxyExecResult, ProxyRow, Statement, Value};
 use sqlx::{
     MySql, MySqlPool, PgPool, Postgres,
     pool::{PoolConnection, PoolConnectionMetadata, PoolOptions},
@@ -28,6 +28,38 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Whether a connection has idled for so long that it may have gone.
 pub(super) fn idle_for_long(meta: &PoolConnectionMetadata) -> bool {
     meta.idle_for >= PAUSE
+}
+
+/// A statement's value, of one of the kinds that columns have.
+pub(super) enum Plain<'a> {
+    Number(Option<i64>),
+    Flag(Option<bool>),
+    Text(Option<&'a str>),
+}
+
+/// A statement's values, in their order.
+pub(super) fn plain(statement: &Statement) -> impl Iterator<Item = Result<Plain<'_>, Failure>> {
+    let values = statement.values.as_ref();
+    values.into_iter().flat_map(|values| &values.0).map(|value| {
+        Ok(match value {
+            Value::BigInt(n) => Plain::Number(*n),
+            Value::Int(n) => Plain::Number(n.map(i64::from)),
+            Value::SmallInt(n) => Plain::Number(n.map(i64::from)),
+            Value::TinyInt(n) => Plain::Number(n.map(i64::from)),
+            Value::Unsigned(n) => Plain::Number(n.map(i64::from)),
+            Value::BigUnsigned(n) => {
+                let signed = n.map(i64::try_from).transpose();
+                Plain::Number(signed.map_err(|_| Failure::kind("a number that is too large"))?)
+            }
+            Value::Bool(b) => Plain::Flag(*b),
+            Value::String(text) => Plain::Text(text.as_deref()),
+            // The kind alone: a value may be a secret.
+            other => {
+                let kind = std::mem::discriminant(other);
+                return Err(Failure::kind(format!("a value that no column has: {kind:?}")));
+            }
+        })
+    })
 }
 
 /// Connections to a server.
