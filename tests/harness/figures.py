@@ -1,5 +1,5 @@
 """What faults cost: trials, failures and seconds to recovery, one JSON line each in the file that CUMULET_FAULT_FIGURES
-names. As a program: `figures.py FILE` prints them as a table."""
+names. As a program: `figures.py FILE` prints them as a table in Markdown."""
 
 import json
 import os
@@ -58,19 +58,30 @@ def bound(trials: int, failures: int) -> float:
     return high
 
 
+def row(fault: str, trials: list[dict]) -> list[str]:
+    """A fault's figures, as words."""
+    good = [one["seconds"] for one in trials if one["ok"]]
+    bad = len(trials) - len(good)
+    times = [f"{quantile(good, share):.2f}" if good else "-" for share in (0.5, 0.99)]
+    return [fault, str(len(trials)), str(bad), f"{bound(len(trials), bad):.1%}", *times]
+
+
 def table(lines: list[str]) -> str:
-    """The figures of each fault, one row each."""
+    """The figures of each fault, one row each, in Markdown that is also read well as it is."""
     faults: dict[str, list[dict]] = defaultdict(list)
     for line in lines:
         one = json.loads(line)
         faults[one["fault"]].append(one)
-    rows = [f"{'fault':6} {'trials':>6} {'failures':>8} {'95% bound':>9} {'p50 s':>8} {'p99 s':>8}"]
-    for fault, trials in sorted(faults.items()):
-        good = [one["seconds"] for one in trials if one["ok"]]
-        bad = len(trials) - len(good)
-        times = [f"{quantile(good, share):8.2f}" if good else f"{'-':>8}" for share in (0.5, 0.99)]
-        rows.append(f"{fault:6} {len(trials):6} {bad:8} {bound(len(trials), bad):8.1%} {' '.join(times)}")
-    return "\n".join(rows)
+    head = ["fault", "trials", "failures", "95 % bound", "recovery p50, s", "p99, s"]
+    rows = [head, *(row(fault, trials) for fault, trials in sorted(faults.items()))]
+    widths = [max(len(words[column]) for words in rows) for column in range(len(head))]
+
+    def line(words: list[str]) -> str:
+        first, *rest = zip(words, widths)
+        return "| " + " | ".join([first[0].ljust(first[1]), *(word.rjust(width) for word, width in rest)]) + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:])])
 
 
 if __name__ == "__main__":
