@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+# How often the short ones are tried, in multiples of what a usual run does.
+TRIALS = int(os.environ.get("CUMULET_FAULT_TRIALS", "1"))
+
+
 def note(fault: str, seconds: float, ok: bool = True) -> None:
     """One trial of a fault (`F18`): how long it took until all was as it should be, or until that was given up."""
     if path := os.environ.get("CUMULET_FAULT_FIGURES"):
@@ -19,16 +23,37 @@ def note(fault: str, seconds: float, ok: bool = True) -> None:
             file.write(line.encode())
 
 
+class Trial:
+    """One trial under way. Its recovery is the time from `back`, else from the block's beginning, to `recovered`, else
+    to the block's end."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.ended = 0.0
+
+    def back(self) -> None:
+        """What failed is there again."""
+        self.began = time.monotonic()
+
+    def recovered(self) -> None:
+        """All is as it should be."""
+        self.ended = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.began
+
+
 @contextmanager
 def trial(fault: str):
-    """The block is the recovery from a fault: its time is noted, or that it failed."""
-    began = time.monotonic()
+    """The block is a trial of a fault: the recovery's time is noted, or that it failed."""
+    trial = Trial()
     try:
-        yield
+        yield trial
     except BaseException:
-        note(fault, time.monotonic() - began, ok=False)
+        note(fault, trial.seconds, ok=False)
         raise
-    note(fault, time.monotonic() - began)
+    note(fault, trial.seconds)
 
 
 def quantile(values: list[float], share: float) -> float:
