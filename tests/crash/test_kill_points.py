@@ -1,18 +1,26 @@
-"""The process dies at each named step of launch, start, stop, reboot and terminate, in the API, the conductor and the
+"""F01, F02, F28: the process dies at each named step of launch, start, stop, reboot and terminate, in the API, the conductor and the
 worker, and comes back: everything ends well or with a reason within a minute, what was asked again with its token is
 done once, nothing is left over, and a guest that ran all the time was not touched. Simulated hosts; the steps of disks
 are in test_kill_real.py. The points come from the program itself, so a new one is tested, or fails here."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from harness import figures
 from harness.cloud import Account, Cloud
 from harness.crash import BEFORE, REAL_STEPS, Witness, boots, dies, points, points_of, settled, step_of
 from harness.ec2 import filters, instances, run, running, states, wait
 from harness.wait import until
 
 ADDRESSES = 4091  # of the default subnet
+
+# What a launch is at while its answer is on its way to whoever asked, and after.
+DURING = (
+    "committed", "leased", "claimed", "waiting", "sent", "received", "begun", "metadata", "tap", "defined", "firewall",
+    "started",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +31,9 @@ def shared(crash_binary: Path):
 
 
 def end_others(witness: Witness) -> list[str]:
-    """Asks for the end of all but the witness; their ids."""
-    ids = [i["InstanceId"] for i in instances(witness.account.ec2) if i["InstanceId"] != witness.id]
+    """Asks for the end of all that has not ended but the witness; their ids."""
+    there = [i["InstanceId"] for i in instances(witness.account.ec2) if i["State"]["Name"] != "terminated"]
+    ids = [id for id in there if id != witness.id]
     if ids:
         witness.account.ec2.terminate_instances(InstanceIds=ids)
     return ids
@@ -48,85 +57,141 @@ def account(shared):
     witness.untouched()
 
 
+def each(operation: str, steps: tuple[str, ...] = ()):
+    """For a test of every point of an operation, or of some, as often as the environment asks for."""
+    chosen = [point for point in points_of(operation) if not steps or step_of(point) in steps]
+    ids = [f"{point}-{trial}" if trial else point for trial in range(figures.TRIALS) for point in chosen]
+    return pytest.mark.parametrize("point", chosen * figures.TRIALS, ids=ids)
+
+
 def made_with(account: Account, token: str) -> list[str]:
     return [i["InstanceId"] for i in instances(account.ec2, Filters=filters(client_token=[token]))]
 
 
-@pytest.mark.parametrize("point", points_of("launch"))
-def test_launch(account: Account, point: str):
-    answered = dies(account.cloud, point, lambda: run(account, 3, ClientToken=point))
-    made = made_with(account, point)
-    assert len(made) == (0 if step_of(point) in BEFORE else 3), "all of it, or nothing"
-    assert answered in (None, made), "what was answered is there"
-    settled(account, {"running", "terminated"})
-    assert not made or states(account.ec2, made) == {"running"}, "nothing was in the way"
-    again = run(account, 3, ClientToken=point)
-    wait(account, again, "running")
-    assert sorted(again) == sorted(made_with(account, point)) and set(made) <= set(again), "done once"
+@each("launch")
+def test_f01_launch(account: Account, point: str):
+    token = uuid4().hex
+    with figures.trial("F01 launch") as trial:
+        answered = dies(account.cloud, point, lambda: run(account, 3, ClientToken=token))
+        trial.back()
+        made = made_with(account, token)
+        assert len(made) == (0 if step_of(point) in BEFORE else 3), "all of it, or nothing"
+        assert answered in (None, made), "what was answered is there"
+        settled(account, {"running", "terminated"})
+        trial.recovered()
+        assert not made or states(account.ec2, made) == {"running"}, "nothing was in the way"
+        again = run(account, 3, ClientToken=token)
+        wait(account, again, "running")
+        assert sorted(again) == sorted(made_with(account, token)) and set(made) <= set(again), "done once"
 
 
-@pytest.mark.parametrize("point", points_of("start"))
-def test_start(account: Account, point: str):
+@each("start")
+def test_f02_start(account: Account, point: str):
     ids = running(account, 2)
     account.ec2.stop_instances(InstanceIds=ids)
     wait(account, ids, "stopped")
     before = {i["InstanceId"]: i["PrivateIpAddress"] for i in instances(account.ec2, ids)}
-    dies(account.cloud, point, lambda: account.ec2.start_instances(InstanceIds=ids))
-    if step_of(point) in BEFORE:
-        assert states(account.ec2, ids) == {"stopped"}, "nothing has happened"
-    else:
+    with figures.trial("F02 start") as trial:
+        dies(account.cloud, point, lambda: account.ec2.start_instances(InstanceIds=ids))
+        trial.back()
+        if step_of(point) in BEFORE:
+            assert states(account.ec2, ids) == {"stopped"}, "nothing has happened"
+        else:
+            wait(account, ids, "running")
+        trial.recovered()
+        account.ec2.start_instances(InstanceIds=ids)
         wait(account, ids, "running")
-    account.ec2.start_instances(InstanceIds=ids)
-    wait(account, ids, "running")
-    assert {i["InstanceId"]: i["PrivateIpAddress"] for i in instances(account.ec2, ids)} == before
-    assert [boots(account, id) for id in ids] == [2, 2], "a guest that runs is not started again"
+        assert {i["InstanceId"]: i["PrivateIpAddress"] for i in instances(account.ec2, ids)} == before
+        assert [boots(account, id) for id in ids] == [2, 2], "a guest that runs is not started again"
 
 
-@pytest.mark.parametrize("point", points_of("stop"))
-def test_stop(account: Account, point: str):
+@each("stop")
+def test_f02_stop(account: Account, point: str):
     ids = running(account, 2)
-    dies(account.cloud, point, lambda: account.ec2.stop_instances(InstanceIds=ids))
-    if step_of(point) in BEFORE:
-        assert states(account.ec2, ids) == {"running"}, "nothing has happened"
-    else:
+    with figures.trial("F02 stop") as trial:
+        dies(account.cloud, point, lambda: account.ec2.stop_instances(InstanceIds=ids))
+        trial.back()
+        if step_of(point) in BEFORE:
+            assert states(account.ec2, ids) == {"running"}, "nothing has happened"
+        else:
+            wait(account, ids, "stopped")
+        trial.recovered()
+        account.ec2.stop_instances(InstanceIds=ids)
         wait(account, ids, "stopped")
-    account.ec2.stop_instances(InstanceIds=ids)
-    wait(account, ids, "stopped")
-    codes = {i["StateReason"]["Code"] for i in instances(account.ec2, ids)}
-    assert codes == {"Client.UserInitiatedShutdown"}
-    account.ec2.start_instances(InstanceIds=ids)
-    wait(account, ids, "running")
+        codes = {i["StateReason"]["Code"] for i in instances(account.ec2, ids)}
+        assert codes == {"Client.UserInitiatedShutdown"}
+        account.ec2.start_instances(InstanceIds=ids)
+        wait(account, ids, "running")
 
 
-@pytest.mark.parametrize("point", points_of("reboot"))
-def test_reboot(account: Account, point: str):
+@each("reboot")
+def test_f02_reboot(account: Account, point: str):
     ids = running(account, 2)
-    dies(account.cloud, point, lambda: account.ec2.reboot_instances(InstanceIds=ids))
-    if step_of(point) in BEFORE:
-        assert [boots(account, id) for id in ids] == [1, 1], "nothing has happened"
-    else:
-        until(lambda: min(boots(account, id) for id in ids) >= 2, "both have started over")
-    assert states(account.ec2, ids) == {"running"}, "a reboot ends nothing"
-    seen = [boots(account, id) for id in ids]
-    account.ec2.reboot_instances(InstanceIds=ids)
-    until(lambda: all(boots(account, id) > was for id, was in zip(ids, seen)), "both start over once more")
-    account.ec2.stop_instances(InstanceIds=ids)
-    wait(account, ids, "stopped")
+    with figures.trial("F02 reboot") as trial:
+        dies(account.cloud, point, lambda: account.ec2.reboot_instances(InstanceIds=ids))
+        trial.back()
+        if step_of(point) in BEFORE:
+            assert [boots(account, id) for id in ids] == [1, 1], "nothing has happened"
+        else:
+            until(lambda: min(boots(account, id) for id in ids) >= 2, "both have started over", every=0.05)
+        trial.recovered()
+        assert states(account.ec2, ids) == {"running"}, "a reboot ends nothing"
+        seen = [boots(account, id) for id in ids]
+        account.ec2.reboot_instances(InstanceIds=ids)
+        until(lambda: all(boots(account, id) > was for id, was in zip(ids, seen)), "both start over once more")
+        account.ec2.stop_instances(InstanceIds=ids)
+        wait(account, ids, "stopped")
 
 
-@pytest.mark.parametrize("point", points_of("terminate"))
-def test_terminate(account: Account, point: str):
+@each("terminate")
+def test_f02_terminate(account: Account, point: str):
     stays, *ids = running(account, 3)
-    dies(account.cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=ids))
-    if step_of(point) in BEFORE:
-        assert states(account.ec2, ids) == {"running"}, "nothing has happened"
-    else:
+    with figures.trial("F02 terminate") as trial:
+        dies(account.cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=ids))
+        trial.back()
+        if step_of(point) in BEFORE:
+            assert states(account.ec2, ids) == {"running"}, "nothing has happened"
+        else:
+            wait(account, ids, "terminated")
+        trial.recovered()
+        account.ec2.terminate_instances(InstanceIds=ids)
         wait(account, ids, "terminated")
-    account.ec2.terminate_instances(InstanceIds=ids)
-    wait(account, ids, "terminated")
-    codes = {i["StateReason"]["Code"] for i in instances(account.ec2, ids)}
-    assert codes == {"Client.UserInitiatedShutdown"}
-    assert states(account.ec2, [stays]) == {"running"} and boots(account, stays) == 1
+        codes = {i["StateReason"]["Code"] for i in instances(account.ec2, ids)}
+        assert codes == {"Client.UserInitiatedShutdown"}
+        assert states(account.ec2, [stays]) == {"running"} and boots(account, stays) == 1
+
+
+@each("launch")
+def test_f28_terminated_when_it_is_back_from_a_launch(shared, account: Account, point: str):
+    """What was half made is asked to end before the program that is back has gone on with it."""
+    with figures.trial("F28 after a death") as trial:
+        dies(account.cloud, point, lambda: run(account, 3))
+        trial.back()
+        ids = end_others(shared[1])
+        assert len(ids) == (0 if step_of(point) in BEFORE else 3)
+        until(lambda: not ids or states(account.ec2, ids) == {"terminated"}, "their end", 60, every=0.02)
+        trial.recovered()
+        account.cloud.wait_clean()
+
+
+@each("launch", DURING)
+def test_f28_terminated_while_it_is_built(account: Account, point: str):
+    """The terminate comes when the launch is at this point, and nothing has died."""
+    cloud = account.cloud
+    trace = cloud.home / "moments"
+    trace.write_text("")
+    cloud.stop()
+    cloud.start(CUMULET_CRASH_TRACE=str(trace), CUMULET_FAKE_LATENCY_MS="30")
+    with figures.trial("F28 alive") as trial:
+        ids = run(account, 6)
+        until(lambda: point in trace.read_text().split(), f"{point} is passed", 20, every=0.001)
+        trial.back()
+        asked = account.ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
+        until(lambda: states(account.ec2, ids) == {"terminated"}, "their end", 60, every=0.02)
+        trial.recovered()
+        assert any(i["PreviousState"]["Name"] == "pending" for i in asked), "it was early enough"
+        cloud.wait_clean()
+    cloud.restart()
 
 
 # Where what was begun is gone on with, and so can die again.
@@ -140,7 +205,7 @@ AGAIN = [
 @pytest.mark.parametrize(
     "point", [p for operation, steps in AGAIN for p in points_of(operation) if step_of(p) in steps]
 )
-def test_dying_again_and_again_at_the_same_step(shared, account: Account, point: str):
+def test_f01_f02_f28_dying_again_and_again_at_the_same_step(shared, account: Account, point: str):
     """Five deaths in a row; then it gets through, and a terminate that comes at that moment does too."""
     cloud, ec2 = account.cloud, account.ec2
     operation = point.split(".")[0]

@@ -5,10 +5,18 @@ import pytest
 from harness import cluster
 from harness.cloud import Cloud
 
+EVERY = ["", "postgresql", "mariadb"]
+
 
 @pytest.fixture(scope="session", params=[cluster.KIND or "postgresql"])
 def kind(request) -> str:
     """The database."""
+    return request.param
+
+
+@pytest.fixture(scope="session", params=EVERY, ids=["sqlite", "postgresql", "mariadb"])
+def each(request) -> str:
+    """Each database in turn: one process with SQLite, and clusters with the others."""
     return request.param
 
 
@@ -18,4 +26,21 @@ def cloud(kind: str):
     with Cloud("fake", cluster=kind) as cloud:
         yield cloud
         cloud.start()
+        cloud.wait_clean(60)
+
+
+def gateways(cloud: Cloud, count: int = 3) -> Cloud:
+    """The cloud with so many doors, where it is a cluster."""
+    if cloud.cluster:
+        for _ in range(count - 1):
+            cloud.another("gateway")
+        cloud.start()
+    return cloud
+
+
+@pytest.fixture
+def doors(each: str):
+    """A cloud on each database in turn; three gateways where there can be more than one."""
+    with Cloud("fake", '[network]\npublic_pool = "10.64.0.0/12"\n', cluster=each) as cloud:
+        yield gateways(cloud)
         cloud.wait_clean(60)

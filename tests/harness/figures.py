@@ -1,5 +1,5 @@
 """What faults cost: trials, failures and seconds to recovery, one JSON line each in the file that CUMULET_FAULT_FIGURES
-names. As a program: `figures.py FILE` prints them as a table."""
+names. As a program: `figures.py FILE` prints them as a table in Markdown."""
 
 import json
 import os
@@ -8,6 +8,10 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
+
+
+# How often the short ones are tried, in multiples of what a usual run does.
+TRIALS = int(os.environ.get("CUMULET_FAULT_TRIALS", "1"))
 
 
 def note(fault: str, seconds: float, ok: bool = True) -> None:
@@ -19,16 +23,37 @@ def note(fault: str, seconds: float, ok: bool = True) -> None:
             file.write(line.encode())
 
 
+class Trial:
+    """One trial under way. Its recovery is the time from `back`, else from the block's beginning, to `recovered`, else
+    to the block's end."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.ended = 0.0
+
+    def back(self) -> None:
+        """What failed is there again."""
+        self.began = time.monotonic()
+
+    def recovered(self) -> None:
+        """All is as it should be."""
+        self.ended = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.began
+
+
 @contextmanager
 def trial(fault: str):
-    """The block is the recovery from a fault: its time is noted, or that it failed."""
-    began = time.monotonic()
+    """The block is a trial of a fault: the recovery's time is noted, or that it failed."""
+    trial = Trial()
     try:
-        yield
+        yield trial
     except BaseException:
-        note(fault, time.monotonic() - began, ok=False)
+        note(fault, trial.seconds, ok=False)
         raise
-    note(fault, time.monotonic() - began)
+    note(fault, trial.seconds)
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -58,19 +83,30 @@ def bound(trials: int, failures: int) -> float:
     return high
 
 
+def row(fault: str, trials: list[dict]) -> list[str]:
+    """A fault's figures, as words."""
+    good = [one["seconds"] for one in trials if one["ok"]]
+    bad = len(trials) - len(good)
+    times = [f"{quantile(good, share):.2f}" if good else "-" for share in (0.5, 0.99)]
+    return [fault, str(len(trials)), str(bad), f"{bound(len(trials), bad):.1%}", *times]
+
+
 def table(lines: list[str]) -> str:
-    """The figures of each fault, one row each."""
+    """The figures of each fault, one row each, in Markdown that is also read well as it is."""
     faults: dict[str, list[dict]] = defaultdict(list)
     for line in lines:
         one = json.loads(line)
         faults[one["fault"]].append(one)
-    rows = [f"{'fault':6} {'trials':>6} {'failures':>8} {'95% bound':>9} {'p50 s':>8} {'p99 s':>8}"]
-    for fault, trials in sorted(faults.items()):
-        good = [one["seconds"] for one in trials if one["ok"]]
-        bad = len(trials) - len(good)
-        times = [f"{quantile(good, share):8.2f}" if good else f"{'-':>8}" for share in (0.5, 0.99)]
-        rows.append(f"{fault:6} {len(trials):6} {bad:8} {bound(len(trials), bad):8.1%} {' '.join(times)}")
-    return "\n".join(rows)
+    head = ["fault", "trials", "failures", "95 % bound", "recovery p50, s", "p99, s"]
+    rows = [head, *(row(fault, trials) for fault, trials in sorted(faults.items()))]
+    widths = [max(len(words[column]) for words in rows) for column in range(len(head))]
+
+    def line(words: list[str]) -> str:
+        first, *rest = zip(words, widths)
+        return "| " + " | ".join([first[0].ljust(first[1]), *(word.rjust(width) for word, width in rest)]) + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:])])
 
 
 if __name__ == "__main__":

@@ -52,6 +52,15 @@ def command_line(pid: int) -> list[str]:
     return [word.decode(errors="replace") for word in words if word]
 
 
+def parent(pid: int) -> int | None:
+    """The number of a process's parent; none when it has gone."""
+    try:
+        # The name, in brackets, may have any characters.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def is_qemu(words: list[str], instance: str) -> bool:
     return bool(words) and "qemu-system" in words[0] and any(instance in word for word in words)
 
@@ -193,7 +202,7 @@ class Machine:
     @contextmanager
     def without_libvirtd(self):
         """libvirtd is ended, and started again at the end of the block; guests run on."""
-        (daemon,) = self.pids("libvirtd")
+        daemon = self.oldest("libvirtd")
         os.kill(daemon, signal.SIGTERM)
         until(lambda: not command_line(daemon), f"the end of libvirtd of {self.name}", 30, every=0.02)
         try:
@@ -204,6 +213,12 @@ class Machine:
     def pids(self, program: str) -> list[int]:
         """Processes of a program, by their numbers out here."""
         return [pid for pid in self.processes() if os.path.basename((command_line(pid) or [""])[0]) == program]
+
+    def oldest(self, program: str) -> int:
+        """A program's own process: its children, which are its copies for a moment, have it as their parent."""
+        found = self.pids(program)
+        (own,) = [pid for pid in found if parent(pid) not in (None, *found)]
+        return own
 
     def kill_guest(self, instance: str) -> None:
         """`kill -9` of the program that is a guest, as the kernel does when memory runs out."""
