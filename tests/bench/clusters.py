@@ -15,6 +15,7 @@ from report import Row, number
 from rush import Rush, for_seconds, p50_p99, requests, since, so_many, times
 
 KINDS = {"": "SQLite, one process", "postgresql": "PostgreSQL, RabbitMQ", "mariadb": "MariaDB, RabbitMQ"}
+# Each client's turn is another account's.
 CLIENTS = ACCOUNTS = 16
 SECONDS = 5.0
 # Launches one after the other, while nothing else goes on.
