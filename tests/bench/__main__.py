@@ -1,8 +1,9 @@
-"""The benchmarks: the release binary against a bare server, against moto, and against bare libvirt.
+"""The benchmarks: the release binary against a bare server, against moto, against nova's scheduler, against bare libvirt,
+and against itself on other databases.
 
     python tests/bench [--rounds N] [--only NAME[,NAME]] [--keep FILE]
 
-Run it through `make bench`, which builds everything first. Takes some minutes; listens on 127.0.0.1 only.
+Run it through `make bench`, which builds everything first. Takes about ten minutes; listens on 127.0.0.1 only.
 """
 
 import argparse
@@ -15,17 +16,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import api  # noqa: E402
+import clusters  # noqa: E402
 import guests  # noqa: E402
 import imds  # noqa: E402
 import launches  # noqa: E402
 import scheduler  # noqa: E402
+import simulated  # noqa: E402
+import storm  # noqa: E402
 from clouds import CONFIG, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
 from report import Row, document, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
-PARTS = ["api", "moto", "launches", "imds", "guests", "scheduler"]
+PARTS = ["api", "moto", "launches", "clusters", "storm", "simulate", "imds", "guests", "scheduler"]
 SIZES = [100, 1000, 10_000]
 
 
@@ -83,6 +87,14 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
     if "launches" in wanted:
         with moto() as server:
             add(launches.launches(Moto(server), few))
+    if "clusters" in wanted:
+        say("launching on each database")
+        add(clusters.rows())
+    if "storm" in wanted:
+        say("launching 10,000 instances at once")
+        add(storm.rows())
+    if "simulate" in wanted:
+        add(simulated.rows())
     if "imds" in wanted:
         add(imds.reads(folder, rounds))
     if "guests" in wanted:

@@ -1,12 +1,16 @@
 """Simulated clouds with many instances, and the same in moto."""
 
+import re
 import sqlite3
+import time
 from contextlib import closing
+from pathlib import Path
 
 import boto3
 from botocore.config import Config
 
 from harness.cloud import Account, Cloud, Key
+from harness.cluster import database
 from harness.wait import until
 
 from servers import Server
@@ -19,14 +23,48 @@ BATCH = 100
 MOTO_KEY = Key("AKIAIOSFODNN7EXAMPLE", "none")
 
 
+def query(cloud: Cloud, sql: str) -> list[list[str]]:
+    """Rows of the cloud's database, read beside the cloud."""
+    if not cloud.cluster:
+        with closing(sqlite3.connect(f"file:{cloud.state / 'cumulet.db'}?mode=ro", uri=True)) as connection:
+            return [[str(value) for value in row] for row in connection.execute(sql)]
+    # A cloud's database has the name of its virtual host at the broker.
+    output = database(cloud.cluster).sql(sql, cloud.vhost).stdout
+    return [re.split(r"[|\t]", line) for line in output.splitlines() if line]
+
+
 def count(cloud: Cloud, state: str) -> int:
-    """Instances in a state, read beside the cloud."""
-    with closing(sqlite3.connect(f"file:{cloud.state / 'cumulet.db'}?mode=ro", uri=True)) as connection:
-        return connection.execute("select count(*) from instances where state = ?", [state]).fetchone()[0]
+    """Instances in a state."""
+    return states(cloud).get(state, 0)
+
+
+def states(cloud: Cloud) -> dict[str, int]:
+    """How many instances are in which state."""
+    return {state: int(number) for state, number in query(cloud, "select state, count(*) from instances group by state")}
 
 
 def wait_running(cloud: Cloud, wanted: int, timeout: float, every: float = 0.2) -> None:
     until(lambda: count(cloud, "running") >= wanted, f"{wanted} instances run", timeout, every)
+
+
+def settle(cloud: Cloud, timeout: float, every: float = 0.2) -> dict[str, int]:
+    """Waits until no instance is on its way any more, or for so long; how many are in which state then."""
+    end = time.monotonic() + timeout
+    while True:
+        found = states(cloud)
+        if not {"pending", "shutting-down"} & set(found) or time.monotonic() > end:
+            return found
+        time.sleep(every)
+
+
+def resident(cloud: Cloud) -> dict[str, float]:
+    """MiB of memory of each of the cloud's processes, by its roles."""
+    return {process.name: resident_mib(process.pid) for process in cloud.processes if process.popen}
+
+
+def resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
 
 
 def seed(cloud: Cloud, wanted: int) -> tuple[Account, list[str]]:

@@ -99,6 +99,21 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def cpu_with_children(pid: int) -> float:
+    """The same of a process with all that it started, also of those that have ended."""
+    total, todo = 0.0, [pid]
+    while todo:
+        one = Path(f"/proc/{todo.pop()}")
+        try:
+            fields = (one / "stat").read_text().rsplit(")", 1)[1].split()
+            # Every thread's children are its own.
+            todo += [int(child) for task in (one / "task").iterdir() for child in (task / "children").read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(map(int, fields[11:15])) / TICKS
+    return total
+
+
 def wrk(address: str, requests: list[Request], connections: int, seconds: float) -> tuple[int, float]:
     """How many requests were answered, and in how many seconds. Anything but success is an error."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:

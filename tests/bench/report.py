@@ -73,12 +73,31 @@ The last table that was kept, made by `make bench` on {date.today().isoformat()}
 {machine()}
 
 The sides of a comparison are measured in turn, five rounds each (three with moto); numbers are medians, and
-ratios are of the same run. Load comes from `wrk` on the same machine, 16 connections kept alive (128 for CreateTags, whose commits are shared; 4 to moto, which more do not help), the same
-signed requests to both sides; "CPU" is what the server's process used for each request, which moves less than
-rates do. The floor is a bare actix-web handler (`gateway/examples/floor.rs`) on as many workers that reads the
-request and answers the same bytes without looking at it. The comparison with moto is with its own server,
-version 5.2.5. Everything but the last rows runs on the simulated driver; its database is SQLite in WAL mode
-with `synchronous=FULL`, as always.
+ratios are of the same run. Load comes from `wrk` on the same machine, 16 connections kept alive (128 for
+CreateTags, whose commits are shared; 4 to moto, which more do not help), the same signed requests to both
+sides; "CPU" is what the server's process used for each request, which moves less than rates do. The floor is
+a bare actix-web handler (`gateway/examples/floor.rs`) on as many workers that reads the request and answers
+the same bytes without looking at it. The comparison with moto is with its own server, version 5.2.5.
+Everything but real launches and the scheduler's decisions runs on simulated hosts; the database is SQLite in
+WAL mode with `synchronous=FULL` where no other is named.
+
+Launches on other databases (`--only clusters`): roles as processes, PostgreSQL or MariaDB and RabbitMQ as
+Debian has them, on this machine and its disk. Both write a transaction to the disk before they confirm it, as
+SQLite does here; queues are quorum queues of one broker. Each cloud has one simulated host. 100 launches come
+one after the other from one client; then 16 clients ask for 5 seconds as fast as they are answered, in turn
+for 16 accounts. The time to `running` is that of all accepted instances, from sending the request to the time
+in the row that says so. "CPU" is that of all of the cloud's processes for an instance, "of the servers" that
+of database and broker. The client is a Python program, which takes some of the machine too; a mark is missed
+if any answer is a 5xx, or if an instance that was accepted does not run.
+
+Launch storms (`--only storm`): 100 requests for 100 instances each, from 8 clients, to hosts with room for
+exactly ten each. Nothing is oversold if that is so by `cumulet admin host list`, by each host's counters and
+by the instances that it lists. With 4 accounts a VPC has 2,500 instances, and a change of its members goes to
+all hosts that it is on. Memory is what is resident when all run. In the one process it includes the thousand
+simulated hosts; of separate processes the control plane is gateway, scheduler and conductor, `compute` is the
+simulated hosts, and database and broker are not counted.
+
+`cumulet simulate` runs everything in one thread, with its database in memory; its marks are its invariants.
 """
 
 

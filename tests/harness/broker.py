@@ -68,6 +68,11 @@ class RabbitMQ:
                 return self
         raise RuntimeError("the broker does not start:\n" + "".join(said))
 
+    @property
+    def pid(self) -> int:
+        """Of the shell that waits for the server, its child."""
+        return self._server.pid
+
     def ctl(self, *arguments: str) -> str:
         command = [BIN / "rabbitmqctl", *arguments]
         done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, timeout=60)

@@ -1,5 +1,6 @@
 """Database servers for tests: from Debian's packages, on a free port, in a directory of their own. What they
-are told may be lost with the machine's power (no fsync), never with the program."""
+are told may be lost with the machine's power (no fsync), never with the program; where `durable` is set before they start,
+with neither."""
 
 import os
 import pathlib
@@ -22,6 +23,7 @@ class Server:
 
     user = ""
     scheme = ""
+    durable = False
 
     def __init__(self):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="cumulet-database-"))
@@ -124,7 +126,8 @@ class PostgreSQL(Server):
 
     def command(self):
         # setpriv becomes the server: the process is the server's own.
-        settings = ("fsync=off", "full_page_writes=off", "listen_addresses=127.0.0.1", "max_connections=300")
+        quick = () if self.durable else ("fsync=off", "full_page_writes=off")
+        settings = (*quick, "listen_addresses=127.0.0.1", "max_connections=300")
         options = [part for setting in settings for part in ("-c", setting)]
         place = ["-D", str(self.directory / "data"), "-k", str(self.directory), "-p", str(self.port)]
         return self.as_user(self.program("postgres"), *place, *options)
@@ -164,7 +167,7 @@ class MariaDB(Server):
             "mariadbd", "--no-defaults", f"--user={pwd.getpwuid(os.getuid()).pw_name}",
             f"--datadir={self.directory / 'data'}", f"--port={self.port}", "--bind-address=127.0.0.1",
             f"--socket={self.directory / 'socket'}", f"--pid-file={self.directory / 'pid'}",
-            "--innodb-flush-log-at-trx-commit=0", "--max-connections=400",
+            f"--innodb-flush-log-at-trx-commit={int(self.durable)}", "--max-connections=400",
         ]  # fmt: skip
 
     def sql(self, text, database=None, check=True):
