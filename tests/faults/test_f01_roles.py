@@ -1,5 +1,5 @@
-"""F01, F02, F28 with roles as processes: the one process that comes to a point of an operation dies there, by its own hand,
-while all others live; it comes back, and all ends well within a minute."""
+"""F01, F02, F28 with roles as processes: the one process that comes to a point of an operation dies there while all
+others live; it comes back, and all ends well within a minute."""
 
 import signal
 from pathlib import Path
@@ -65,6 +65,10 @@ def living(account: Account) -> list[str]:
     return [i["InstanceId"] for i in instances(account.ec2) if i["State"]["Name"] != "terminated"]
 
 
+def made_with(account: Account, token: str) -> list[str]:
+    return [i["InstanceId"] for i in instances(account.ec2, Filters=filters(client_token=[token]))]
+
+
 def end(account: Account, ids: list[str]) -> None:
     if ids:
         account.ec2.terminate_instances(InstanceIds=ids)
@@ -105,7 +109,7 @@ def soon(check, what: str) -> None:
 @each("launch")
 def test_f01_launch(account: Account, point: str, role: str):
     token = uuid4().hex
-    made = lambda: [i["InstanceId"] for i in instances(account.ec2, Filters=filters(client_token=[token]))]  # noqa: E731
+    made = lambda: made_with(account, token)  # noqa: E731
     with figures.trial(f"F01 launch, {role} dies") as trial:
         mortal = Mortal(account.cloud, role, point)
         answered = last_words(lambda: run(account, 3, ClientToken=token))
@@ -190,7 +194,7 @@ def test_f02_terminate(account: Account, point: str, role: str):
 
 @each("launch", skip=BEFORE)
 def test_f28_terminated_while_the_one_that_builds_is_dead(account: Account, point: str, role: str):
-    """The terminate is taken while the process is away, by a gateway that lives; where the gateway died, once it is back."""
+    """The terminate is taken while the process is away; where that is the gateway, once it is back."""
     token = uuid4().hex
     with figures.trial(f"F28 terminate while {role} is dead") as trial:
         mortal = Mortal(account.cloud, role, point)
@@ -198,7 +202,7 @@ def test_f28_terminated_while_the_one_that_builds_is_dead(account: Account, poin
         mortal.dies()
         if role == GATEWAY:
             mortal.back()
-        ids = [i["InstanceId"] for i in instances(account.ec2, Filters=filters(client_token=[token]))]
+        ids = made_with(account, token)
         assert len(ids) == 3
         account.ec2.terminate_instances(InstanceIds=ids)
         if role != GATEWAY:

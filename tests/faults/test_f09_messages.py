@@ -21,33 +21,40 @@ def bad(kind: str, binary: Path, faults: str) -> Cloud:
     return counted(Cloud("fake", binary=binary, variables={"CUMULET_FAULTS": faults}, cluster=kind))
 
 
-def arrive(account: Account, ids: list[str], state: str, timeout: float) -> None:
-    until(lambda: states(account.ec2, ids) == {state}, f"{ids} are {state}", timeout, every=0.1)
+class Life:
+    """Instances of an account, each of whose ways is a trial of its own."""
 
+    def __init__(self, account: Account, fault: str, timeout: float) -> None:
+        self.account, self.fault, self.timeout = account, fault, timeout
 
-def live(account: Account, timeout: float) -> None:
-    """Eight instances live their lives, of which some are ended, stopped, started and rebooted."""
-    ec2, ids = account.ec2, run(account, 8)
-    arrive(account, ids, "running", timeout)
-    ended, stopped, again, rebooted = (ids[at : at + 2] for at in range(0, 8, 2))
-    ec2.stop_instances(InstanceIds=[*stopped, *again])
-    ec2.reboot_instances(InstanceIds=rebooted)
-    ec2.terminate_instances(InstanceIds=ended)
-    arrive(account, [*stopped, *again], "stopped", timeout)
-    arrive(account, ended, "terminated", timeout)
-    ec2.start_instances(InstanceIds=again)
-    arrive(account, again, "running", timeout)
-    # A host is asked for its console over the same messages.
-    for id in [*again, *rebooted]:
-        until(lambda: console(account, id) >= 2, f"{id} has started over", timeout)  # noqa: B023
-        assert console(account, id) == 2, f"{id} has started over once"
-    assert states(ec2, rebooted) == {"running"}
-    # In the middle of a launch.
-    early = run(account, 4)
-    ec2.terminate_instances(InstanceIds=early)
-    arrive(account, early, "terminated", timeout)
-    assert len(instances(ec2)) == 12
-    account.cloud.wait_clean(timeout)
+    def arrive(self, ids: list[str], state: str) -> None:
+        with figures.trial(self.fault):
+            there = lambda: states(self.account.ec2, ids) == {state}  # noqa: E731
+            until(there, f"{ids} are {state}", self.timeout, every=0.1)
+
+    def live(self) -> None:
+        """Eight instances, of which some are ended, stopped, started and rebooted, and four that end as they begin."""
+        account, ec2 = self.account, self.account.ec2
+        ids = run(account, 8)
+        self.arrive(ids, "running")
+        ended, stopped, again, rebooted = (ids[at : at + 2] for at in range(0, 8, 2))
+        ec2.stop_instances(InstanceIds=[*stopped, *again])
+        ec2.reboot_instances(InstanceIds=rebooted)
+        ec2.terminate_instances(InstanceIds=ended)
+        self.arrive([*stopped, *again], "stopped")
+        self.arrive(ended, "terminated")
+        ec2.start_instances(InstanceIds=again)
+        self.arrive(again, "running")
+        # A host is asked for its console over the same messages.
+        for id in [*again, *rebooted]:
+            until(lambda: console(account, id) >= 2, f"{id} has started over", self.timeout)  # noqa: B023
+            assert console(account, id) == 2, f"{id} has started over once"
+        assert states(ec2, rebooted) == {"running"}
+        early = run(account, 4)
+        ec2.terminate_instances(InstanceIds=early)
+        self.arrive(early, "terminated")
+        assert len(instances(ec2)) == 12
+        account.cloud.wait_clean(self.timeout)
 
 
 def console(account: Account, id: str) -> int:
@@ -68,18 +75,15 @@ def console(account: Account, id: str) -> int:
 @pytest.mark.parametrize("faults", ["repeat=2", "repeat=10", "reorder=200", "repeat=10,reorder=200"])
 def test_f09_repeated_and_reordered(kind: str, crash_binary: Path, faults: str):
     with bad(kind, crash_binary, faults) as cloud:
-        account = cloud.first_account()
-        with figures.trial(f"F09 {faults}"):
-            live(account, 60)
+        Life(cloud.first_account(), f"F09 {faults}", 60).live()
         seen = of_cloud(cloud)
         if "repeat" in faults:
             dropped = sum(seen[f"cumulet_worker_commands_{why}_total"] for why in ("repeated", "stale"))
             assert dropped > 0, "the drops are counted"
 
 
-@pytest.mark.parametrize("k", [pytest.param(k, marks=[pytest.mark.slow] if k != 5 else []) for k in range(2, 11)])
+@pytest.mark.slow
+@pytest.mark.parametrize("k", range(2, 11))
 def test_f10_every_kth_is_lost(kind: str, crash_binary: Path, k: int):
     with bad(kind, crash_binary, f"lose={k}") as cloud:
-        account = cloud.first_account()
-        with figures.trial("F10 every k-th lost"):
-            live(account, 120)
+        Life(cloud.first_account(), "F10 every k-th is lost", 120).live()

@@ -17,7 +17,8 @@ def counted(cloud: Cloud) -> Cloud:
 
 def of_process(process: Process) -> dict[str, float]:
     """A process's counters, without their labels' differences."""
-    with urllib.request.urlopen(f"http://{process.variables_of_its_own['CUMULET_METRICS_LISTEN']}/metrics", timeout=10) as answer:
+    address = process.variables_of_its_own["CUMULET_METRICS_LISTEN"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     found: Counter[str] = Counter()
     for line in lines:
