@@ -1,7 +1,8 @@
-"""F01, F02, F28: the process dies at each named step of launch, start, stop, reboot and terminate, in the API, the conductor and the
-worker, and comes back: everything ends well or with a reason within a minute, what was asked again with its token is
-done once, nothing is left over, and a guest that ran all the time was not touched. Simulated hosts; the steps of disks
-are in test_kill_real.py. The points come from the program itself, so a new one is tested, or fails here."""
+"""F01, F02, F28: the process dies at each named step of launch, start, stop, reboot and terminate, in the API, the
+conductor and the worker, and comes back: everything ends well or with a reason within a minute, what was asked again
+with its token is done once, nothing is left over, and a guest that ran all the time was not touched. Simulated hosts;
+the steps of disks are in test_kill_real.py. The points come from the program itself, so a new one is tested, or fails
+here."""
 
 from pathlib import Path
 from uuid import uuid4

@@ -1,5 +1,5 @@
-"""F08: a client token with another request is refused, and with another account it is another token; one after the other
-and at the same moment, over all gateways."""
+"""F08: a client token with another request is refused, and with another account it is another token; one after the
+other and at the same moment, over all gateways."""
 
 from concurrent.futures import ThreadPoolExecutor
 

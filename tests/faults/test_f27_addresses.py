@@ -1,5 +1,5 @@
-"""F27: fifty launches at once in a subnet of sixteen addresses, of which eleven can be given out: eleven are, each once,
-and the others are told that there is none."""
+"""F27: fifty launches at once in a subnet of sixteen addresses, of which eleven can be given out: eleven are, each
+once, and the others are told that there is none."""
 
 import ipaddress
 from concurrent.futures import ThreadPoolExecutor
