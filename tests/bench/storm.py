@@ -45,26 +45,25 @@ class Storm:
 
 def rows() -> list[Row]:
     """On SQLite with accounts of either number, and on PostgreSQL."""
-    return [*described("", MANY), *described("", FEW)[:1], *described("postgresql", MANY)]
+    base = storm("", MANY)
+    few, other = storm("", FEW), storm("postgresql", MANY)
+    server = [ended("postgresql", MANY, other, base), memory("postgresql", other)]
+    return [ended("", MANY, base), memory("", base), ended("", FEW, few, base), *server]
 
 
-def described(kind: str, accounts: int) -> list[Row]:
-    """A storm: how it ended, and memory."""
-    one = storm(kind, accounts)
+def ended(kind: str, accounts: int, one: Storm, base: Storm | None = None) -> Row:
+    """How it ended, beside the first."""
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(one.states.items()))
     oversold = f"{len(one.oversold)} hosts oversold" if one.oversold else "nothing oversold"
     asked = f"{WANTED // BATCH} requests in {one.rush.ended - one.rush.began:.1f} s, {one.rush.refused}"
-    return [
-        Row(
-            f"Launch storm, {WANTED:,} instances on {HOSTS:,} hosts where they just fit, {accounts} accounts: {KINDS[kind]}",
-            f"{states}; {oversold}; {number(one.rate)} instances/s, to `running` {p50_p99(one.waits)}; {asked}",
-            "",
-            "",
-            f"{WANTED:,} running, nothing oversold",
-            one.met,
-        ),
-        memory(kind, one),
-    ]
+    return Row(
+        f"Launch storm, {WANTED:,} instances on {HOSTS:,} hosts where they just fit, {accounts} accounts: {KINDS[kind]}",
+        f"{states}; {oversold}; {number(one.rate)} instances/s, to `running` {p50_p99(one.waits)}; {asked}",
+        f"SQLite, {MANY} accounts: {number(base.rate)}/s, {p50_p99(base.waits)}" if base else "",
+        f"{one.rate / base.rate:.2f} ×" if base and base.rate else "",
+        f"{WANTED:,} running, nothing oversold",
+        one.met,
+    )
 
 
 def memory(kind: str, one: Storm) -> Row:
