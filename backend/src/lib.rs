@@ -12,4 +12,6 @@ pub mod scheduler;
 pub mod store;
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 pub(crate) mod test_support;

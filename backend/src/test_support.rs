@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
 use cumulet_domain::{
+    Result,
     account::{AccountId, Principal, Role},
     id::ImageId,
     image::DiskFormat,
@@ -13,7 +14,8 @@ use cumulet_domain::{
     network::Cidr,
     time::{Clock, ManualClock, Timestamp},
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use futures::future::BoxFuture;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images, instances::LaunchSpec},
@@ -21,7 +23,7 @@ use crate::{
     conductor::Wake,
     entity::{account, host, instance},
     retention::Retention,
-    store::{connect, scratch::Scratch},
+    store::{Companion, Store, connect, lock, scratch::Scratch},
 };
 
 /// The zone of the test cloud.
@@ -213,5 +215,65 @@ impl Rig {
     /// Lets time pass.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.advance(time);
+    }
+}
+
+/// Holds a transaction open when all of it is written, until `ended` is told, or somebody has waited for it for
+/// long enough. With SQLite, where nobody else could come in, it holds up nothing.
+#[derive(Debug, Default)]
+struct Hold {
+    written: tokio::sync::Notify,
+    ended: tokio::sync::Notify,
+}
+
+impl Companion for Hold {
+    fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>> {
+        Box::pin(async move {
+            self.written.notify_one();
+            if lock::needed(txn) {
+                let ended = tokio::time::timeout(Duration::from_millis(400), self.ended.notified());
+                drop(ended.await);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Two transactions at once. The second one runs when the first has written all that it writes and has not
+/// committed; it ends, or waits for the first one's commit.
+pub(crate) async fn overlap<A, B>(
+    store: &Store,
+    first: impl AsyncFnOnce(Store) -> A,
+    second: impl AsyncFnOnce() -> B,
+) -> (A, B) {
+    let hold = Arc::new(Hold::default());
+    let held = store.with(hold.clone());
+    let before = async {
+        let answer = first(held).await;
+        hold.written.notify_one();
+        answer
+    };
+    let meanwhile = async {
+        hold.written.notified().await;
+        let answer = second().await;
+        hold.ended.notify_one();
+        answer
+    };
+    tokio::join!(before, meanwhile)
+}
+
+impl Rig {
+    /// Two calls at once, as [`overlap`] has it.
+    pub(crate) async fn overlap<A, B>(
+        &self,
+        first: impl AsyncFnOnce(&Cloud) -> A,
+        second: impl AsyncFnOnce(&Cloud) -> B,
+    ) -> (A, B) {
+        let held = async |store| {
+            let mut cloud = self.cloud.clone();
+            cloud.store = store;
+            first(&cloud).await
+        };
+        overlap(&self.cloud.store, held, async || second(&self.cloud).await).await
     }
 }

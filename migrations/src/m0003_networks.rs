@@ -34,7 +34,7 @@ impl MigrationTrait for Migration {
             big("created_at"),
         ];
         table(m, "subnets", subnets, &["id"]).await?;
-        index(m, "subnets", &["vpc"], false).await?;
+        index(m, "subnets", &["vpc", "cidr"], true).await?;
         index(m, "subnets", &["account"], false).await?;
 
         let groups = vec![

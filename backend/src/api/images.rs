@@ -16,8 +16,8 @@ use sea_orm::{
 use super::{Cloud, Page, PageRequest, Parts};
 use crate::{
     authority::authorise,
-    entity::{image, instance},
-    store::{batch::missing, column, failed, tags},
+    entity::{account, image, instance},
+    store::{batch::missing, column, failed, lock, tags},
 };
 
 /// The state of an image that can be launched.
@@ -131,18 +131,15 @@ fn not_found(id: String) -> Error {
     }
 }
 
-/// An image that a launch by `account` can use.
+/// An image that a launch by `account` can use. Its row stays until the transaction ends.
 pub(crate) async fn usable(
     conn: &impl ConnectionTrait,
     account: AccountId,
     id: ImageId,
 ) -> Result<image::Model> {
     let query = image::Entity::find_by_id(id.to_db()).filter(visible_to(account));
-    let row = query
-        .one(conn)
-        .await
-        .map_err(failed)?
-        .ok_or_else(|| not_found(id.to_string()))?;
+    let row = lock::shared(conn, query).await?;
+    let row = row.ok_or_else(|| not_found(id.to_string()))?;
     let state = if row.deregistered_at.is_some() {
         "deregistered"
     } else {
@@ -218,6 +215,8 @@ pub async fn register(parts: &Parts, new: NewImage) -> Result<ImageView> {
     };
     let write = parts.store.write(move |txn| {
         Box::pin(async move {
+            // Two of one name come one after the other. (No unique key: deregistered ones keep their names.)
+            lock::rows::<account::Entity>(txn, account::Column::Id, &[row.account]).await?;
             let same = image::Entity::find()
                 .filter(image::Column::Account.eq(row.account))
                 .filter(image::Column::Name.eq(&row.name))
@@ -265,10 +264,9 @@ pub async fn list(parts: &Parts) -> Result<Vec<image::Model>> {
 pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> {
     let write = parts.store.write(move |txn| {
         Box::pin(async move {
-            let row = image::Entity::find_by_id(id.to_db())
-                .one(txn)
-                .await
-                .map_err(failed)?;
+            // Locked before its users are counted: a launch that has read it is waited for.
+            let row = image::Entity::find_by_id(id.to_db()).lock_exclusive();
+            let row = row.one(txn).await.map_err(failed)?;
             let row = row.ok_or_else(|| not_found(id.to_string()))?;
             let users = instance::Entity::find()
                 .filter(instance::Column::Image.eq(row.id))

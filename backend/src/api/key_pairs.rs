@@ -207,10 +207,10 @@ pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result
             let Some(row) = one.one(txn).await.map_err(failed)? else {
                 return Ok(None);
             };
-            key_pair::Entity::delete_by_id(row.id)
-                .exec(txn)
-                .await
-                .map_err(failed)?;
+            let delete = key_pair::Entity::delete_by_id(row.id).exec(txn).await;
+            if delete.map_err(failed)?.rows_affected == 0 {
+                return Ok(None); // another request was quicker
+            }
             let mut tags_of = tags::of(txn, Kind::KeyPair, &[row.id]).await?;
             tags::remove(txn, Kind::KeyPair, &[row.id]).await?;
             let tags = tags_of.remove(&row.id).unwrap_or_default();

@@ -307,18 +307,25 @@ pub(super) async fn lease(
         return Ok(Vec::new());
     }
     let owner = owner.to_owned();
+    let steps: Vec<_> = only.iter().map(|step| step.name()).collect();
     store
         .write(move |txn| {
             Box::pin(async move {
-                Entity::update_many()
+                // Still due: another engine may have run the step since the look.
+                let leased = Entity::update_many()
                     .col_expr(Column::LeaseOwner, Expr::value(owner.clone()))
                     .col_expr(Column::LeaseUntil, Expr::value(now.after(LEASE).0))
                     .filter(Column::Id.is_in(ids.clone()))
                     .filter(Column::Status.eq("active"))
+                    .filter(Column::Step.is_in(steps))
+                    .filter(has_come(Column::NextAt, now))
                     .filter(is_free(now))
                     .exec(txn)
                     .await
                     .map_err(failed)?;
+                if leased.rows_affected == 0 {
+                    return Ok(Vec::new());
+                }
                 Entity::find()
                     .filter(Column::Id.is_in(ids))
                     .filter(Column::LeaseOwner.eq(owner))

@@ -14,7 +14,7 @@ use sea_orm::{
 use super::journal;
 use crate::{
     entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{failed, groups, instances, placement},
+    store::{failed, groups, instances, lock, placement},
 };
 
 /// The state after an event, by the one transition function.
@@ -114,8 +114,6 @@ pub(super) async fn terminated(
     give_back(conn, &row, row.disk_gib).await?;
     placement::leave(conn, &row).await?;
     crash_point!("terminate", "freed");
-    drop_interfaces(conn, row.id).await?;
-    crash_point!("terminate", "released");
     let usage = account::Column::InstancesUsed;
     account::Entity::update_many()
         .col_expr(usage, Expr::col(usage).sub(1))
@@ -127,6 +125,9 @@ pub(super) async fn terminated(
         .exec(conn)
         .await
         .map_err(failed)?;
+    // After the account: a launch that asks for one of the addresses has that, and waits for this.
+    drop_interfaces(conn, row.id).await?;
+    crash_point!("terminate", "released");
     groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
     change.state = Set(state.name().into());
@@ -189,6 +190,9 @@ async fn give_back(conn: &impl ConnectionTrait, row: &instance::Model, disk_gib:
 }
 
 async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
+    use interface::Column as I;
+    // Whoever tags one of them at this time is either done, or finds it gone.
+    lock::children::<interface::Entity>(conn, I::Id, I::Instance, instance).await?;
     let theirs = interface::Entity::find()
         .select_only()
         .column(interface::Column::Id)

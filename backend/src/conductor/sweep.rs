@@ -11,7 +11,7 @@ use super::Conductor;
 use crate::{
     entity::{audit_event, client_token, instance, metadata_push, operation, reservation, tag},
     retention::Retention,
-    store::{Store, Touches, column, failed, tags},
+    store::{Store, Touches, column, failed, lock, tags},
 };
 
 /// Rows in one transaction: some milliseconds.
@@ -147,23 +147,25 @@ async fn instances(store: &Store, horizon: Timestamp, tokens: Timestamp) -> Resu
 /// Deletes instances with all that is left of them, and those of their reservations that have no others.
 /// Interfaces, addresses and claims were given back when they ended.
 async fn forget(conn: &impl ConnectionTrait, ids: Vec<i64>) -> Result<()> {
-    remove_tags(conn, &ids).await?;
     let theirs = instance::Entity::find()
         .select_only()
         .column(instance::Column::Reservation)
         .distinct()
         .filter(instance::Column::Id.is_in(ids.iter().copied()));
     let reservations = column(theirs, conn).await?;
+    // Two who delete a reservation's instances at once: the second one sees that none is left.
+    lock::rows::<reservation::Entity>(conn, reservation::Column::Id, &reservations).await?;
     metadata_push::Entity::delete_many()
         .filter(metadata_push::Column::Instance.is_in(ids.iter().copied()))
         .exec(conn)
         .await
         .map_err(failed)?;
     instance::Entity::delete_many()
-        .filter(instance::Column::Id.is_in(ids))
+        .filter(instance::Column::Id.is_in(ids.iter().copied()))
         .exec(conn)
         .await
         .map_err(failed)?;
+    remove_tags(conn, &ids).await?;
     let others = instance::Entity::find()
         .select_only()
         .column(instance::Column::Reservation)

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{Conductor, spec};
 use crate::{
     entity::{host_network, instance, metadata_push, vpc},
-    store::{column, failed, first},
+    store::{column, failed, first, instances},
 };
 
 /// The longest that the synchroniser goes without looking.
@@ -123,6 +123,10 @@ pub(super) async fn network_applied(
         .store
         .write(move |txn| {
             Box::pin(async move {
+                if is_done(txn, &host, vpc, generation).await? {
+                    let forget = host_network::Entity::delete_by_id((host.0, vpc.to_db()));
+                    return forget.exec(txn).await.map(drop).map_err(failed);
+                }
                 use host_network::Column as C;
                 host_network::Entity::update_many()
                     .col_expr(C::AppliedGeneration, Expr::value(generation))
@@ -131,19 +135,15 @@ pub(super) async fn network_applied(
                     .filter(C::AppliedGeneration.lt(generation))
                     .exec(txn)
                     .await
-                    .map_err(failed)?;
-                forget_if_empty(txn, &host, vpc, generation).await
+                    .map(drop)
+                    .map_err(failed)
             })
         })
         .await
 }
 
-async fn forget_if_empty(
-    conn: &impl ConnectionTrait,
-    host: &HostId,
-    vpc: VpcId,
-    generation: i64,
-) -> Result<()> {
+/// Whether nothing of a VPC is left on a host, and the host knows. Then the VPC is locked, and it stays so.
+async fn is_done(conn: &impl ConnectionTrait, host: &HostId, vpc: VpcId, generation: i64) -> Result<bool> {
     let one: Option<i64> = first(
         instance::Entity::find()
             .select_only()
@@ -154,20 +154,20 @@ async fn forget_if_empty(
         conn,
     )
     .await?;
+    if one.is_some() {
+        return Ok(false);
+    }
+    // An instance that was placed since that look has raised the generation; one that is placed from now on
+    // waits for this.
     let current: Option<i64> = first(
         vpc::Entity::find_by_id(vpc.to_db())
             .select_only()
-            .column(vpc::Column::PolicyGeneration),
+            .column(vpc::Column::PolicyGeneration)
+            .lock_exclusive(),
         conn,
     )
     .await?;
-    if one.is_none() && current.is_none_or(|current| current <= generation) {
-        host_network::Entity::delete_by_id((host.0.clone(), vpc.to_db()))
-            .exec(conn)
-            .await
-            .map_err(failed)?;
-    }
-    Ok(())
+    Ok(current.is_none_or(|current| current <= generation))
 }
 
 /// Sends the snapshots that hosts have not confirmed.
@@ -229,7 +229,11 @@ async fn some_snapshots(
 }
 
 /// What no host runs needs no push: a start brings the newest snapshot along.
-async fn settle_absent(conductor: &Conductor, waiting: &[i64], rows: &[instance::Model]) -> Result<()> {
+pub(super) async fn settle_absent(
+    conductor: &Conductor,
+    waiting: &[i64],
+    rows: &[instance::Model],
+) -> Result<()> {
     let runs = |id: &i64| {
         rows.iter()
             .any(|row| row.id == *id && (row.claimed != 0 || row.state == State::Pending.name()))
@@ -242,7 +246,8 @@ async fn settle_absent(conductor: &Conductor, waiting: &[i64], rows: &[instance:
         .store
         .write(move |txn| {
             Box::pin(async move {
-                // One may have been started since the look, and changed after that.
+                // One may have been started since the look, and changed after that; none is from here on.
+                instances::lock(txn, &idle).await?;
                 let begun = instance::Entity::find()
                     .select_only()
                     .column(instance::Column::Id)
@@ -277,10 +282,12 @@ pub(super) async fn metadata_applied(
         .write(move |txn| {
             Box::pin(async move {
                 use instance::Column as C;
+                // Locked: whoever changes what it reads at this time asks for another push after this.
                 let current: Option<i64> = first(
                     instance::Entity::find_by_id(instance.to_db())
                         .select_only()
-                        .column(C::MetadataRevision),
+                        .column(C::MetadataRevision)
+                        .lock_exclusive(),
                     txn,
                 )
                 .await?;

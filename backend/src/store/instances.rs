@@ -8,7 +8,7 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
@@ -72,22 +72,7 @@ pub async fn by_ids(
 /// # Errors
 /// Those of the database.
 pub async fn lock(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
-    if txn.get_database_backend() == DbBackend::Sqlite {
-        return Ok(());
-    }
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    for chunk in super::batch::chunks(&ids) {
-        // In one order, so that two of these never wait for each other.
-        let lock = instance::Entity::find()
-            .select_only()
-            .column(instance::Column::Id)
-            .filter(instance::Column::Id.is_in(chunk))
-            .order_by_asc(instance::Column::Id)
-            .lock_exclusive();
-        super::column(lock, txn).await?;
-    }
-    Ok(())
+    super::lock::rows::<instance::Entity>(txn, instance::Column::Id, ids).await
 }
 
 /// Like [`by_ids`], for a transaction that changes them.
@@ -99,7 +84,7 @@ pub async fn locked(
     sight: Sight,
     ids: &[InstanceId],
 ) -> Result<Vec<instance::Model>> {
-    if txn.get_database_backend() != DbBackend::Sqlite {
+    if super::lock::needed(txn) {
         // Nobody holds up what is not theirs.
         let theirs = by_ids(txn, sight, ids).await?;
         lock(txn, &theirs.iter().map(|row| row.id).collect::<Vec<_>>()).await?;

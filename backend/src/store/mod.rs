@@ -8,6 +8,7 @@ pub mod groups;
 mod inline;
 pub mod instances;
 mod location;
+pub mod lock;
 pub mod networks;
 pub mod placement;
 #[cfg(any(test, feature = "scratch"))]

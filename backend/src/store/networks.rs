@@ -105,6 +105,17 @@ pub async fn free_public(
     enough(found, &pool.to_string(), wanted)
 }
 
+/// Whether an interface of a VPC has a private address.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_taken(txn: &impl ConnectionTrait, vpc: i64, address: Ipv4Addr) -> Result<bool> {
+    let column = interface::Column::PrivateIp;
+    let same = column.eq(i64::from(u32::from(address)));
+    let taken = taken(txn, column, interface::Column::Vpc.eq(vpc), same).await?;
+    Ok(!taken.is_empty())
+}
+
 /// A number for a VPC's tunnels that no other has: 24 bits, never 0. Chosen at random, so that two clouds
 /// on the same wires seldom meet. The unique key has the last word.
 ///

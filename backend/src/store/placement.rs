@@ -3,7 +3,7 @@
 use cumulet_domain::{Error, Kind, Result, account::AccountId};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -20,7 +20,8 @@ pub const SPREAD: &str = "spread";
 /// No host in two partitions.
 pub const PARTITION: &str = "partition";
 
-/// An account's group with this name.
+/// An account's group with this name, locked: nobody deletes it, and nobody comes to be in it unseen, until
+/// the transaction ends.
 ///
 /// # Errors
 /// `NotFound`.
@@ -32,6 +33,7 @@ pub async fn by_name(
     let row = placement_group::Entity::find()
         .filter(placement_group::Column::Account.eq(account.to_db()))
         .filter(placement_group::Column::Name.eq(name))
+        .lock_exclusive()
         .one(conn)
         .await
         .map_err(failed)?;

@@ -7,11 +7,11 @@ use cumulet_domain::{
     id::{HostId, marker},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::OnConflict,
 };
 
-use super::list::get;
+use super::list::locked;
 use crate::{
     api::Parts,
     entity::{aggregate, aggregate_host, aggregate_metadata},
@@ -42,8 +42,11 @@ fn check(name: &'static str, text: &str, most: usize) -> Result<()> {
     Ok(())
 }
 
+/// An aggregate, locked: what hangs on it changes in one transaction at a time, and none of it comes to be
+/// when the aggregate is gone.
 async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<aggregate::Model> {
     let query = aggregate::Entity::find().filter(aggregate::Column::Name.eq(name));
+    let query = query.lock_exclusive();
     let row = query.one(conn).await.map_err(failed)?;
     row.ok_or_else(|| Error::invalid("Aggregate", name, "there is no such aggregate"))
 }
@@ -112,12 +115,13 @@ pub async fn add_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
     let (name, host) = (name.to_owned(), host.clone());
     let write = parts.store.write_touching(Touches::Nothing, move |txn| {
         Box::pin(async move {
+            let host = locked(txn, &host).await?.id;
             let row = aggregate_host::ActiveModel {
                 aggregate: Set(find(txn, &name).await?.id),
-                host: Set(get(txn, &host).await?.id),
+                host: Set(host),
             };
             let keys = [aggregate_host::Column::Aggregate, aggregate_host::Column::Host];
-            let there = OnConflict::columns(keys).do_nothing().to_owned();
+            let there = OnConflict::columns(keys).do_nothing_on(keys).to_owned();
             let insert = aggregate_host::Entity::insert(row).on_conflict(there);
             insert.exec_without_returning(txn).await.map(drop).map_err(failed)
         })

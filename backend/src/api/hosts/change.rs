@@ -10,7 +10,7 @@ use sea_orm::{
     IntoActiveModel, QueryFilter, QuerySelect, QueryTrait,
 };
 
-use super::list::{get, on};
+use super::list::{locked, on};
 use crate::{
     api::Parts,
     entity::{aggregate_host, host, host_network, instance},
@@ -30,7 +30,7 @@ async fn change(
     // What is shown with an instance has its host's maintenance.
     let write = parts.store.write_touching(Touches::Everything, move |txn| {
         Box::pin(async move {
-            let mut row = get(txn, &id).await?.into_active_model();
+            let mut row = locked(txn, &id).await?.into_active_model();
             to(&mut row);
             row.update(txn).await.map(drop).map_err(failed)
         })
@@ -113,7 +113,7 @@ pub async fn remove(parts: &Parts, id: &HostId) -> Result<()> {
 }
 
 async fn remove_in(conn: &impl ConnectionTrait, id: &HostId) -> Result<()> {
-    get(conn, id).await?;
+    locked(conn, id).await?;
     let there = instance::Entity::find()
         .select_only()
         .column(instance::Column::Id)

@@ -147,7 +147,18 @@ pub async fn get(conn: &impl ConnectionTrait, id: &HostId) -> Result<host::Model
         .one(conn)
         .await
         .map_err(failed)?;
-    row.ok_or_else(|| Error::invalid("Host", &id.0, "there is no such host; `cumulet admin host list`"))
+    row.ok_or_else(|| unknown(id))
+}
+
+/// Like [`get`], for a transaction that goes by it: nobody removes the host until that ends.
+pub(super) async fn locked(conn: &impl ConnectionTrait, id: &HostId) -> Result<host::Model> {
+    let query = host::Entity::find_by_id(id.0.as_str()).lock_exclusive();
+    let row = query.one(conn).await.map_err(failed)?;
+    row.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &HostId) -> Error {
+    Error::invalid("Host", &id.0, "there is no such host; `cumulet admin host list`")
 }
 
 /// An instance and its host.

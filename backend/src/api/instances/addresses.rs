@@ -5,11 +5,15 @@ use std::net::Ipv4Addr;
 
 use cumulet_domain::{
     Error, Result,
-    id::{NetworkInterfaceId, marker},
+    account::AccountId,
+    id::{NetworkInterfaceId, SecurityGroupId, marker},
     network::Mac,
     time::Timestamp,
 };
-use sea_orm::{DatabaseTransaction, EntityTrait, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, TransactionTrait,
+    sea_query::{Expr, Query},
+};
 
 use super::{
     GroupRef, InterfaceView, LaunchSpec,
@@ -17,8 +21,8 @@ use super::{
 };
 use crate::{
     api::Cloud,
-    entity::{instance, interface, interface_group},
-    store::{failed, is_taken, networks},
+    entity::{instance, interface, interface_group, security_group},
+    store::{failed, groups, is_taken, networks},
 };
 
 /// Tries before a launch gives up on addresses that others keep taking. One is enough with one writer.
@@ -36,10 +40,14 @@ pub(super) async fn attach(
     for _ in 0..TRIES {
         let rows = choose(txn, cloud, spec, plan, instances, now).await?;
         if insert(txn, &rows).await? {
+            groups::bump_policy(txn, [plan.subnet.vpc]).await?;
             join(txn, plan, &rows).await?;
             return Ok(views(spec, plan, rows));
         }
-        if let Some(address) = spec.private_ip {
+        // It may also be a public address that somebody else has drawn at the same time.
+        if let Some(address) = spec.private_ip
+            && networks::is_taken(txn, plan.subnet.vpc, address).await?
+        {
             return Err(Error::AddressInUse {
                 address: address.to_string(),
             });
@@ -114,23 +122,40 @@ async fn insert(txn: &DatabaseTransaction, rows: &[interface::Model]) -> Result<
     Ok(true)
 }
 
-/// Puts the interfaces into the plan's groups.
+/// Puts the interfaces into the plan's groups. The VPC's row is this transaction's by now, so that nobody
+/// deletes a group any more; one that was deleted since the plan was made is found missing here.
 async fn join(txn: &DatabaseTransaction, plan: &Plan, rows: &[interface::Model]) -> Result<()> {
-    let members: Vec<_> = rows
-        .iter()
-        .flat_map(|row| {
-            plan.groups.iter().map(move |group| {
-                interface_group::ActiveModel::from(interface_group::Model {
-                    interface: row.id,
-                    security_group: group.id,
-                })
-            })
-        })
-        .collect();
-    let insert = interface_group::Entity::insert_many(members)
-        .exec_without_returning(txn)
-        .await;
-    insert.map(drop).map_err(failed)
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let wanted: Vec<i64> = plan.groups.iter().map(|group| group.id).collect();
+    let mut joined = 0;
+    for ids in ids.chunks(1000) {
+        let (one, all) = (interface::Column::Id, security_group::Column::Id);
+        let mut members = Query::select();
+        members
+            .column((interface::Entity, one))
+            .column((security_group::Entity, all))
+            .from(interface::Entity)
+            .from(security_group::Entity)
+            .and_where(Expr::col((interface::Entity, one)).is_in(ids.iter().copied()))
+            .and_where(Expr::col((security_group::Entity, all)).is_in(wanted.iter().copied()));
+        let mut insert = Query::insert();
+        insert
+            .into_table(interface_group::Entity)
+            .columns([
+                interface_group::Column::Interface,
+                interface_group::Column::SecurityGroup,
+            ])
+            .select_from(members)
+            .map_err(|error| Error::internal(&error))?;
+        joined += txn.execute(&insert).await.map_err(failed)?.rows_affected();
+    }
+    if joined == (ids.len() * wanted.len()) as u64 {
+        return Ok(());
+    }
+    let named: Vec<_> = wanted.into_iter().map(SecurityGroupId::from_db).collect();
+    let there = groups::by_ids(txn, AccountId::from_db(plan.subnet.account), &named).await?;
+    let text = format!("{joined} members of {} groups", there.len());
+    Err(Error::Internal(text))
 }
 
 fn views(spec: &LaunchSpec, plan: &Plan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {

@@ -151,6 +151,8 @@ async fn regroup(txn: &DatabaseTransaction, row: &instance::Model, ids: &[Securi
         });
     }
     let account = cumulet_domain::account::AccountId::from_db(row.account);
+    // Before the groups are looked at: until the end nobody deletes one of them.
+    groups::bump_policy(txn, [row.vpc]).await?;
     let groups = groups::by_ids(txn, account, ids).await?;
     let groups = check_groups(groups, VpcId::from_db(row.vpc))?;
     let primary = interface::Entity::find()
@@ -171,6 +173,5 @@ async fn regroup(txn: &DatabaseTransaction, row: &instance::Model, ids: &[Securi
         .exec_without_returning(txn)
         .await;
     insert.map_err(failed)?;
-    instances::bump_metadata(txn, &[row.id]).await?;
-    groups::bump_policy(txn, [row.vpc]).await
+    instances::bump_metadata(txn, &[row.id]).await
 }

@@ -19,7 +19,7 @@ use crate::{
     authority::authorise,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
     entity::{instance, reservation},
-    store::{Touches, failed, groups, tags},
+    store::{Touches, failed, tags},
 };
 
 /// The name under which client tokens of launches are kept.
@@ -106,7 +106,6 @@ impl<'a> Launch<'a> {
             power::operation(&self.cloud.rng, OperationKind::Launch, row, state, self.now)
         };
         enqueue_new(txn, rows.iter().map(operation).collect()).await?;
-        groups::bump_policy(txn, [plan.subnet.vpc]).await?;
         if let Some(token) = &self.spec.client_token {
             token
                 .keep(

@@ -51,11 +51,10 @@ pub async fn authorize(
     let (account, which, cloud_of) = (who.account, which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let group = group::find(txn, account, &which).await?;
+            let group = group::changing(txn, account, &which).await?;
             let rows = add(txn, &cloud_of, account, &group, direction, &new).await?;
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             tags::insert(txn, account, Kind::SecurityGroupRule, &ids, &new_tags).await?;
-            groups::bump_policy(txn, [group.vpc]).await?;
             let views = rules::views(txn, rows).await?;
             views.iter().for_each(|rule| cloud_of.made(&rule.id));
             Ok(views)
@@ -219,7 +218,7 @@ pub async fn revoke(
     let (account, which, call) = (who.account, which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let group = group::find(txn, account, &which).await?;
+            let group = group::changing(txn, account, &which).await?;
             let rows = chosen(txn, account, &group, direction, &what).await?;
             let views = rules::views(txn, rows).await?;
             views.iter().for_each(|rule| call.made(&rule.id));
@@ -228,7 +227,6 @@ pub async fn revoke(
                 .filter(security_group_rule::Column::Id.is_in(ids.clone()));
             delete.exec(txn).await.map_err(failed)?;
             tags::remove(txn, Kind::SecurityGroupRule, &ids).await?;
-            groups::bump_policy(txn, [group.vpc]).await?;
             Ok(views)
         })
     });

@@ -7,7 +7,9 @@ use cumulet_domain::{
     id::{SecurityGroupId, VpcId, marker},
     tag::Tag,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
+};
 
 use super::{GroupName, GroupView, MAX_GROUPS, describe};
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     authority::authorise,
     bootstrap::network::egress_to_everywhere,
     entity::{interface_group, security_group, security_group_rule, vpc},
-    store::{failed, groups, is_taken, networks, tags},
+    store::{failed, groups, is_taken, lock, networks, tags},
 };
 
 /// A group that is asked for.
@@ -69,6 +71,7 @@ async fn insert(
     new: NewGroup,
 ) -> Result<GroupView> {
     let now = cloud.now();
+    // Locked, so that those who count come one after the other.
     let vpc = vpc(txn, account, new.vpc).await?;
     let count = security_group::Entity::find().filter(security_group::Column::Vpc.eq(vpc.id));
     if count.count(txn).await.map_err(failed)? >= MAX_GROUPS {
@@ -109,16 +112,18 @@ async fn insert(
 }
 
 async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) -> Result<vpc::Model> {
-    let Some(id) = id else {
-        return networks::default_vpc(txn, account)
-            .await?
-            .ok_or(Error::NoDefaultVpc);
+    let own = vpc::Entity::find().filter(vpc::Column::Account.eq(account.to_db()));
+    let query = match id {
+        Some(id) => own.filter(vpc::Column::Id.eq(id.to_db())),
+        None => own.filter(vpc::Column::IsDefault.eq(1)),
     };
-    let query = vpc::Entity::find_by_id(id.to_db()).filter(vpc::Column::Account.eq(account.to_db()));
-    let row = query.one(txn).await.map_err(failed)?;
-    row.ok_or_else(|| Error::NotFound {
-        kind: Kind::Vpc,
-        id: id.to_string(),
+    let row = query.lock_exclusive().one(txn).await.map_err(failed)?;
+    row.ok_or_else(|| match id {
+        Some(id) => Error::NotFound {
+            kind: Kind::Vpc,
+            id: id.to_string(),
+        },
+        None => Error::NoDefaultVpc,
     })
 }
 
@@ -132,7 +137,7 @@ pub async fn delete(cloud: &Cloud, who: &Principal, which: &GroupName) -> Result
     let (account, which, call) = (who.account, which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let row = find(txn, account, &which).await?;
+            let row = changing(txn, account, &which).await?;
             remove(txn, &row).await?;
             let id = SecurityGroupId::from_db(row.id);
             call.made(&id);
@@ -177,19 +182,35 @@ async fn remove(txn: &DatabaseTransaction, row: &security_group::Model) -> Resul
         .iter()
         .map(|rule| rule.id)
         .collect();
-    tags::remove(txn, Kind::SecurityGroupRule, &rules).await?;
     let delete = security_group_rule::Entity::delete_many().filter(C::SecurityGroup.eq(row.id));
     delete.exec(txn).await.map_err(failed)?;
+    tags::remove(txn, Kind::SecurityGroupRule, &rules).await?;
     security_group::Entity::delete_by_id(row.id)
         .exec(txn)
         .await
         .map_err(failed)?;
-    tags::remove(txn, Kind::SecurityGroup, &[row.id]).await?;
-    groups::bump_policy(txn, [row.vpc]).await
+    tags::remove(txn, Kind::SecurityGroup, &[row.id]).await
+}
+
+/// A group of the account, for a transaction that changes it, its rules or who is in it. Its VPC has the next
+/// policy from now on, and is locked by that: no other transaction changes groups of the VPC until this one
+/// ends.
+pub(super) async fn changing(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    which: &GroupName,
+) -> Result<security_group::Model> {
+    let row = find(txn, account, which).await?;
+    groups::bump_policy(txn, [row.vpc]).await?;
+    if lock::needed(txn) {
+        // It may have been deleted before the lock was had.
+        return find(txn, account, which).await;
+    }
+    Ok(row)
 }
 
 /// A group of the account.
-pub(super) async fn find(
+async fn find(
     txn: &impl ConnectionTrait,
     account: AccountId,
     which: &GroupName,

@@ -18,7 +18,7 @@ use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
     entity::tag,
-    store::{Touches, failed, first, fixed::Fixed, instances, tags},
+    store::{Touches, failed, first, fixed::Fixed, instances, lock, tags},
 };
 
 use target::Seen;
@@ -216,10 +216,12 @@ fn new_value() -> OnConflict {
         .to_owned()
 }
 
-/// No resource has too many tags now. Whether one could have, after so many were set, is known from before.
+/// No resource has too many tags now. Whether one could have, after so many were set, is known from before
+/// where nobody else writes. (On a server the count that came with the lock is from before it was had.)
 async fn check_count(txn: &DatabaseTransaction, seen: &[Seen], new: usize) -> Result<()> {
     let max = MAX_TAGS as u64;
-    let room = |seen: &&Seen| usize::try_from(seen.tags).is_ok_and(|tags| tags + new <= MAX_TAGS);
+    let others = lock::needed(txn);
+    let room = |seen: &&Seen| !others && usize::try_from(seen.tags).is_ok_and(|tags| tags + new <= MAX_TAGS);
     let tight: Vec<TagTarget> = seen.iter().filter(|seen| !room(seen)).map(Seen::target).collect();
     for (kind, ids) in target::by_kind(&tight) {
         let over = tag::Entity::find()

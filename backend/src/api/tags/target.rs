@@ -8,7 +8,7 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbErr, ExprTrait, QueryResult, Value,
-    sea_query::{Expr, Query},
+    sea_query::{Expr, LockType, Order, Query},
 };
 
 use crate::{
@@ -88,7 +88,8 @@ impl Seen {
     }
 }
 
-/// Looks at the targets, every one of which must exist and belong to the account.
+/// Looks at the targets, every one of which must exist and belong to the account, and locks them: what is
+/// gone has no tags, and those who count come one after the other.
 pub(super) async fn look(
     conn: &impl ConnectionTrait,
     sight: Sight,
@@ -125,6 +126,10 @@ macro_rules! select {
         select.expr_as(count($kind, Expr::col((Entity, Column::Id))), "tags");
         if $kind == Kind::Instance {
             select.column(instance::Column::HttpTags);
+        }
+        select.lock(LockType::Update);
+        if $ids.len() > 1 {
+            select.order_by((Entity, Column::Id), Order::Asc);
         }
         select
     }};

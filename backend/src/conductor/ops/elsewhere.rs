@@ -2,7 +2,7 @@
 //! new operation of the next generation, which begins with clearing away what is left on the old host; it
 //! carries what has happened so far.
 
-use cumulet_domain::{Error, Result, id::OperationId};
+use cumulet_domain::{Error, Result, id::marker};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 
 use super::{Cause, demand::Demands, give_up};
@@ -12,7 +12,7 @@ use crate::{
         journal::{self, Attempt, NewOperation, OperationKind, OperationState},
     },
     entity::{instance, operation},
-    store::failed,
+    store::{failed, instances},
 };
 
 /// The launch goes on elsewhere, or ends where there is no other host.
@@ -89,10 +89,11 @@ async fn nowhere(
 
 /// One transaction: the operation ends as failed, and the next one takes its place.
 async fn again(conductor: &Conductor, operation: operation::Model, state: OperationState) -> Result<()> {
-    let (now, id) = (conductor.clock.now(), OperationId::random(&mut rand::rng()));
+    let (now, id) = (conductor.clock.now(), conductor.rng.id::<marker::Operation>());
     let failure = state.tried.last().map(|attempt| attempt.failure.clone());
     let write = conductor.store.write(move |txn| {
         Box::pin(async move {
+            instances::lock(txn, &[operation.instance]).await?;
             if !journal::finish(txn, operation.id, failure, now).await? {
                 return Ok(());
             }

@@ -7,6 +7,8 @@ mod command;
 mod demand;
 mod elsewhere;
 mod place;
+#[cfg(test)]
+mod races;
 mod unwind;
 
 use cumulet_domain::{Error, Result, id::HostId, time::Timestamp};

@@ -227,7 +227,9 @@ async fn settle(
 
 /// The host has to do with the VPC from now on, and the VPC's policy there has changed; whether others
 /// have, too.
-async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<bool> {
+pub(super) async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<bool> {
+    // First the VPC, whose lock keeps `sync::network_applied` from forgetting what is about to be needed.
+    groups::bump_policy(conn, [row.vpc]).await?;
     let network = host_network::ActiveModel {
         host: Set(id.to_owned()),
         vpc: Set(row.vpc),
@@ -239,6 +241,5 @@ async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str)
         .exec_without_returning(conn)
         .await
         .map_err(failed)?;
-    groups::bump_policy(conn, [row.vpc]).await?;
     tunnel::shared(conn, id, row.vpc).await
 }

@@ -20,7 +20,7 @@ use crate::{
     conductor::{journal, release},
     entity::{interface, interface_group},
     retention::Keep,
-    test_support::{Rig, cloud},
+    test_support::{Rig, cloud, overlap},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -217,4 +217,24 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
     // The operations of the living are under way.
     assert_eq!(count::<operation::Entity>(&rig).await, 2);
     assert_eq!(count::<reservation::Entity>(&rig).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sweepers_of_one_reservation_leave_none_of_it() {
+    let rig = cloud().await;
+    let ids = launched(&rig, 2, None).await;
+    end(&rig, &ids).await;
+    let of = async |store: &Store, id: InstanceId| {
+        let write = store.write(move |txn| Box::pin(async move { forget(txn, vec![id.to_db()]).await }));
+        write.await
+    };
+    let (one, two) = overlap(
+        &rig.cloud.store,
+        async |store| of(&store, ids[0]).await,
+        async || of(&rig.cloud.store, ids[1]).await,
+    )
+    .await;
+    assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+    assert_eq!(count::<instance::Entity>(&rig).await, 0);
+    assert_eq!(count::<reservation::Entity>(&rig).await, 0);
 }
