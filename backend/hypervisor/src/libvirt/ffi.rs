@@ -1,12 +1,21 @@
-//! The one piece of libvirt that its crate has no safe form of: registering for domain events.
+//! The pieces of libvirt that its crate has no safe form of: registering for domain events, and a descriptor
+//! that it gives away.
 #![allow(unsafe_code)]
 
 use std::{
     ffi::{CStr, c_int, c_void},
+    os::fd::{FromRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use virt::{connect::Connect, error::Error, sys};
+use virt::{connect::Connect, domain::Domain, error::Error, sys};
+
+/// A connection to a guest's screen (RFB).
+pub(super) fn open_screen(domain: &Domain) -> Result<OwnedFd, Error> {
+    let descriptor = domain.open_graphics_fd(0, 0)?;
+    // SAFETY: libvirt has just made it and gives it to the caller (virDomainOpenGraphicsFD's manual).
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor.cast_signed()) })
+}
 
 /// Called with the domain's name, the event and its detail, on the event loop's thread.
 pub(super) type Callback = Box<dyn Fn(&str, u32, u32) + Send + Sync>;
