@@ -70,7 +70,7 @@ impl Opened {
     /// The console as a stream. Needs a Tokio runtime.
     pub(super) fn stream(self) -> io::Result<Box<dyn ConsoleStream>> {
         Ok(match self {
-            Opened::Terminal(file) => Box::new(Terminal(AsyncFd::register(file)?)),
+            Opened::Terminal(file) => Box::new(Terminal(ffi::watched(file)?)),
             Opened::Screen(descriptor) => {
                 let socket = StdUnixStream::from(descriptor);
                 socket.set_nonblocking(true)?;
