@@ -29,8 +29,8 @@ use crate::{
     state::StateDir,
 };
 
-pub(crate) use console::{endpoint as console_endpoint, token_time as console_token_time};
 pub(crate) use bus::{local as local_bus, prefix as bus_prefix};
+pub(crate) use console::{endpoint as console_endpoint, token_time as console_token_time};
 pub(crate) use control::Control;
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};

@@ -139,9 +139,7 @@ impl ConsoleVerifier {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (body, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE)?)?;
         let signature = Signature::from_slice(signature).ok()?;
-        self.0
-            .verify_strict(&[CONTEXT, body].concat(), &signature)
-            .ok()?;
+        self.0.verify_strict(&[CONTEXT, body].concat(), &signature).ok()?;
         let (head, address) = body.split_at_checked(HEAD)?;
         let number = |at: usize| -> Option<[u8; 8]> { head.get(at..at + 8)?.try_into().ok() };
         if head[0] != VERSION {

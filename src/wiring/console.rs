@@ -43,7 +43,8 @@ pub(super) struct Consoles {
 /// Binds what the roles need.
 pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts>) -> Result<Consoles> {
     let bind = |address: &str| {
-        let listener = TcpListener::bind(address).with_context(|| format!("the console's address {address}"))?;
+        let listener =
+            TcpListener::bind(address).with_context(|| format!("the console's address {address}"))?;
         anyhow::Ok(listener)
     };
     let taken = config.text("console.address");
@@ -139,7 +140,12 @@ impl Consoles {
                 idle: self.idle,
             };
             let clock = Arc::new(SystemClock);
-            here = Some(ConsoleHost::new(workers.to_vec(), verifier.clone(), clock, limits));
+            here = Some(ConsoleHost::new(
+                workers.to_vec(),
+                verifier.clone(),
+                clock,
+                limits,
+            ));
         }
         if let (Some(listener), Some(host)) = (self.host.take(), here.clone()) {
             let until = shutdown.clone();
@@ -175,7 +181,8 @@ impl Hosts for Ways {
     async fn connect(&self, address: &str) -> io::Result<Box<dyn HostStream>> {
         if address == IN_PROCESS {
             let here = self.here.as_ref();
-            let here = here.ok_or_else(|| io::Error::other("its host takes consoles in its own process only"))?;
+            let here =
+                here.ok_or_else(|| io::Error::other("its host takes consoles in its own process only"))?;
             return Ok(Box::new(here.connect()));
         }
         let stream = TcpStream::connect(address).await?;

@@ -144,8 +144,8 @@ mod tests {
         let write = rig.cloud.store.write(move |txn| {
             let console = console.clone();
             Box::pin(async move {
-                let host = host::Entity::update_many()
-                    .col_expr(host::Column::ConsoleAddress, Expr::value(console));
+                let host =
+                    host::Entity::update_many().col_expr(host::Column::ConsoleAddress, Expr::value(console));
                 host.exec(txn).await.map_err(failed)?;
                 let placed = instance::Entity::update_many()
                     .col_expr(instance::Column::Host, Expr::value("host-1"))
@@ -177,7 +177,10 @@ mod tests {
         let (key, now) = (verifier(&parts).await.unwrap(), rig.cloud.now());
         let read = key.verify(made.token.expose(), now).unwrap();
         assert_eq!((read.instance, read.kind), (id, ConsoleKind::Serial));
-        assert_eq!((read.address.as_str(), made.host.as_str()), ("10.0.0.9:6081", "host-1"));
+        assert_eq!(
+            (read.address.as_str(), made.host.as_str()),
+            ("10.0.0.9:6081", "host-1")
+        );
         assert_eq!((read.issued, read.expires), (now, made.expires));
         let late = key.verify(made.token.expose(), now.after(TIME));
         assert_eq!(late, Err(ConsoleRefusal::Expired));
@@ -191,7 +194,9 @@ mod tests {
         assert_eq!(both.0.unwrap(), both.1.unwrap());
         let first = verifier(&parts).await.unwrap();
         assert_eq!(verifier(&parts).await.unwrap(), first);
-        let kept = settings::get(parts.store.read(), settings::CONSOLE_KEY).await.unwrap();
+        let kept = settings::get(parts.store.read(), settings::CONSOLE_KEY)
+            .await
+            .unwrap();
         assert!(ConsoleSigner::open(&parts.sealer, &kept.unwrap()).is_ok());
     }
 }

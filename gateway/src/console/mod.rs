@@ -9,13 +9,7 @@
 mod relay;
 mod request;
 
-use std::{
-    convert::Infallible,
-    io,
-    net::TcpListener,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_service::fn_service;

@@ -95,7 +95,10 @@ async fn reach(shared: &Shared, address: &str, token: &str) -> io::Result<Reache
     host.write_all(format!("{token}\n").as_bytes()).await?;
     host.flush().await?;
     let (mut host, mut line) = (BufReader::with_capacity(PIECE, host), Vec::new());
-    (&mut host).take(MAX_LINE as u64).read_until(b'\n', &mut line).await?;
+    (&mut host)
+        .take(MAX_LINE as u64)
+        .read_until(b'\n', &mut line)
+        .await?;
     let line = line.strip_suffix(b"\n").unwrap_or_default();
     Ok((host, ConsoleRefusal::read(&String::from_utf8_lossy(line))))
 }

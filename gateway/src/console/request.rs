@@ -103,7 +103,8 @@ pub(super) fn look(head: &RequestHead) -> Result<(&str, Response<()>), Refusal> 
     if !is_of_here(&head.headers) {
         return Err(Refusal::Origin);
     }
-    let token = token(head.uri.query().unwrap_or_default()).ok_or(Refusal::Console(ConsoleRefusal::Invalid))?;
+    let token =
+        token(head.uri.query().unwrap_or_default()).ok_or(Refusal::Console(ConsoleRefusal::Invalid))?;
     if offers_binary(&head.headers) {
         builder.insert_header((header::SEC_WEBSOCKET_PROTOCOL, BINARY));
     }

@@ -1,9 +1,6 @@
 //! The door against hosts that the test plays.
 
-use std::{
-    net::SocketAddr,
-    sync::Mutex,
-};
+use std::{net::SocketAddr, sync::Mutex};
 
 use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::ws::{Codec, Frame, Message};
@@ -48,7 +45,10 @@ impl Played {
     async fn play(&self, address: String, mut end: BufReader<DuplexStream>) {
         let mut token = String::new();
         end.read_line(&mut token).await.unwrap();
-        self.asked.lock().unwrap().push((address, token.trim().to_owned()));
+        self.asked
+            .lock()
+            .unwrap()
+            .push((address, token.trim().to_owned()));
         end.write_all(self.answer.as_bytes()).await.unwrap();
         let mut bytes = [0; 512];
         while self.answer.starts_with("OK\n") {
@@ -162,20 +162,35 @@ async fn a_token_is_a_console() {
     let (mut stream, head) = rig.console().await;
     assert!(head.starts_with("http/1.1 101 "), "{head}");
     // RFC 6455, section 1.3.
-    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    assert!(
+        head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+        "{head}"
+    );
     assert!(!head.contains("sec-websocket-protocol"), "{head}");
     let mut buffer = BytesMut::new();
-    assert_eq!(next(&mut stream, &mut buffer).await, Some(Frame::Binary(Bytes::from("first"))));
+    assert_eq!(
+        next(&mut stream, &mut buffer).await,
+        Some(Frame::Binary(Bytes::from("first")))
+    );
     for text in ["typed", "and more"] {
         send(&mut stream, Message::Binary(text.into())).await;
-        assert_eq!(next(&mut stream, &mut buffer).await, Some(Frame::Binary(text.into())));
+        assert_eq!(
+            next(&mut stream, &mut buffer).await,
+            Some(Frame::Binary(text.into()))
+        );
     }
     send(&mut stream, Message::Ping("p".into())).await;
-    assert_eq!(next(&mut stream, &mut buffer).await, Some(Frame::Pong("p".into())));
+    assert_eq!(
+        next(&mut stream, &mut buffer).await,
+        Some(Frame::Pong("p".into()))
+    );
     let asked = rig.host.asked.lock().unwrap().clone();
     assert_eq!(asked, [("10.0.0.1:6081".to_owned(), token(1, 1))]);
     send(&mut stream, Message::Close(None)).await;
-    assert!(matches!(next(&mut stream, &mut buffer).await, Some(Frame::Close(_))));
+    assert!(matches!(
+        next(&mut stream, &mut buffer).await,
+        Some(Frame::Close(_))
+    ));
     assert_eq!(next(&mut stream, &mut buffer).await, None);
     rig.stop.send_replace(true);
     rig.task.await.unwrap().unwrap();
@@ -202,24 +217,49 @@ async fn more_than_pipes_hold_goes_both_ways() {
 async fn what_is_no_token_is_refused_here() {
     let rig = rig("OK\n", 2).await;
     for (line, headers, status, text) in [
-        (format!("GET /?token={}", token(2, 1)), UPGRADE.to_owned(), 401, "not valid"),
-        (format!("GET /?token={}", token(1, 0)), UPGRADE.to_owned(), 401, "expired"),
+        (
+            format!("GET /?token={}", token(2, 1)),
+            UPGRADE.to_owned(),
+            401,
+            "not valid",
+        ),
+        (
+            format!("GET /?token={}", token(1, 0)),
+            UPGRADE.to_owned(),
+            401,
+            "expired",
+        ),
         ("GET /".to_owned(), UPGRADE.to_owned(), 401, "not valid"),
-        (format!("GET /x?token={}", token(1, 1)), UPGRADE.to_owned(), 404, "nothing"),
+        (
+            format!("GET /x?token={}", token(1, 1)),
+            UPGRADE.to_owned(),
+            404,
+            "nothing",
+        ),
         (
             format!("GET /?token={}", token(1, 1)),
             format!("{UPGRADE}Origin: http://elsewhere\r\n"),
             403,
             "another site",
         ),
-        (format!("GET /?token={}", token(1, 1)), String::new(), 426, "WebSocket"),
+        (
+            format!("GET /?token={}", token(1, 1)),
+            String::new(),
+            426,
+            "WebSocket",
+        ),
         (
             format!("GET /?token={}", token(1, 1)),
             UPGRADE.replace("Version: 13", "Version: 7"),
             426,
             "WebSocket",
         ),
-        (format!("DELETE /?token={}", token(1, 1)), UPGRADE.to_owned(), 405, "GET"),
+        (
+            format!("DELETE /?token={}", token(1, 1)),
+            UPGRADE.to_owned(),
+            405,
+            "GET",
+        ),
         ("GET /other".to_owned(), String::new(), 404, "nothing"),
     ] {
         let (found, said) = rig.refused(&line, &headers).await;
@@ -241,7 +281,9 @@ async fn what_the_host_says_is_told() {
         ("OK", 503),
     ] {
         let rig = rig(answer, 2).await;
-        let (found, said) = rig.refused(&format!("GET /?token={}", token(1, 1)), UPGRADE).await;
+        let (found, said) = rig
+            .refused(&format!("GET /?token={}", token(1, 1)), UPGRADE)
+            .await;
         assert_eq!(found, status, "{answer}: {said}");
     }
 }
@@ -256,9 +298,15 @@ async fn there_are_so_many_places_and_large_frames_end_a_console() {
     let (status, said) = rig.refused(&line, UPGRADE).await;
     assert!(status == 503 && said.contains("too many"), "{status} {said}");
     // A head that tells of more than a frame may have is enough.
-    stream.write_all(&[0x82, 0xff, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 2, 3, 4]).await.unwrap();
+    stream
+        .write_all(&[0x82, 0xff, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 2, 3, 4])
+        .await
+        .unwrap();
     let closed = next(&mut stream, &mut BytesMut::new()).await;
-    assert!(matches!(closed, Some(Frame::Close(Some(ref why))) if why.code == ws_size()), "{closed:?}");
+    assert!(
+        matches!(closed, Some(Frame::Close(Some(ref why))) if why.code == ws_size()),
+        "{closed:?}"
+    );
 }
 
 fn ws_size() -> actix_http::ws::CloseCode {

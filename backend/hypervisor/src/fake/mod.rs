@@ -21,7 +21,9 @@ use cumulet_domain::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{Capabilities, ConsoleStream, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
+use crate::{
+    Capabilities, ConsoleStream, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result,
+};
 use journal::Journal;
 pub use plan::FaultPlan;
 

@@ -16,9 +16,11 @@ use virt::{
     sys,
 };
 
-use super::{For, Found, Libvirt, Signal, console, find, terminal, is, owns, reachable, screen, xml};
+use super::{For, Found, Libvirt, Signal, console, find, is, owns, reachable, screen, terminal, xml};
 use crate::{
-    Capabilities, ConsoleStream, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
+    Capabilities, ConsoleStream, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared,
+    Result,
+};
 
 /// How long a question may take.
 const QUESTION: Duration = Duration::from_secs(10);

@@ -84,7 +84,11 @@ impl Opened {
 struct Terminal(AsyncFd<File>);
 
 impl AsyncRead for Terminal {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
             let unfilled = buffer.initialize_unfilled();
@@ -94,7 +98,9 @@ impl AsyncRead for Terminal {
                     return Poll::Ready(Ok(()));
                 }
                 // The other side of the terminal has gone, with the guest.
-                Ok(Err(error)) if error.raw_os_error() == Some(Errno::EIO as i32) => return Poll::Ready(Ok(())),
+                Ok(Err(error)) if error.raw_os_error() == Some(Errno::EIO as i32) => {
+                    return Poll::Ready(Ok(()));
+                }
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
                 Err(_would_block) => {}
             }

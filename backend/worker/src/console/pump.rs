@@ -28,11 +28,7 @@ pub(super) enum End {
 }
 
 /// See the module. Returns with both sides closed.
-pub(super) async fn pump(
-    client: impl ConsoleStream,
-    guest: impl ConsoleStream,
-    idle: Duration,
-) -> End {
+pub(super) async fn pump(client: impl ConsoleStream, guest: impl ConsoleStream, idle: Duration) -> End {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_guest, to_guest) = tokio::io::split(guest);
     let last = Mutex::new(Instant::now());

@@ -115,7 +115,10 @@ mod tests {
         drop(Tickets::take(&all, &one, NOW).unwrap());
         assert_eq!(Tickets::take(&all, &one, NOW).unwrap_err(), ConsoleRefusal::Used);
         let again = tickets(1_001, 9);
-        assert_eq!(Tickets::take(&again, &one, NOW).unwrap_err(), ConsoleRefusal::Used);
+        assert_eq!(
+            Tickets::take(&again, &one, NOW).unwrap_err(),
+            ConsoleRefusal::Used
+        );
     }
 
     #[test]
@@ -123,7 +126,10 @@ mod tests {
         let all = tickets(0, 9);
         let seat = Tickets::take(&all, &grant(1, 7, ConsoleKind::Serial), NOW).unwrap();
         let second = grant(2, 7, ConsoleKind::Serial);
-        assert_eq!(Tickets::take(&all, &second, NOW).unwrap_err(), ConsoleRefusal::Busy);
+        assert_eq!(
+            Tickets::take(&all, &second, NOW).unwrap_err(),
+            ConsoleRefusal::Busy
+        );
         // Refused for want of a place, the token is still good.
         drop(seat);
         drop(Tickets::take(&all, &second, NOW).unwrap());

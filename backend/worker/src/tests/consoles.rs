@@ -70,7 +70,11 @@ async fn a_token_opens_the_console_once_and_its_guest_ends_it() {
     let consoles = consoles(&host);
     let (answer, mut session) = come(&consoles, &grant(&host, 1, 1)).await;
     assert_eq!(answer, "OK\n");
-    read(&mut session, &format!("cumulet-fake console: {}\r\n", instance(1))).await;
+    read(
+        &mut session,
+        &format!("cumulet-fake console: {}\r\n", instance(1)),
+    )
+    .await;
     session.write_all(b"hello").await.unwrap();
     read(&mut session, "hello").await;
     assert_eq!(come(&consoles, &grant(&host, 1, 1)).await.0, "NO used\n");
@@ -93,7 +97,9 @@ async fn a_client_that_goes_gives_its_place_back() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), again)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
