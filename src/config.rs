@@ -31,7 +31,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "roles",
         "all",
-        "What this process does: `all`, or some of gateway, scheduler, conductor, compute, metadata.",
+        "What this process does: `all`, or some of gateway, scheduler, conductor, compute, metadata, console.",
     ),
     key(
         "bus",
@@ -160,6 +160,41 @@ pub(crate) const KEYS: &[Key] = &[
         "network.mtu",
         "0",
         "Largest packet of an instance; 0: 1500, or what the tunnel leaves of its device's.",
+    ),
+    key(
+        "console.listen",
+        "",
+        "Address and port of the role console; empty: 127.0.0.1:6080, or any free port of 127.0.0.1 where all roles are in one process.",
+    ),
+    key(
+        "console.endpoint",
+        "",
+        "The console role's address as clients write it, a host and a port; empty: where it listens.",
+    ),
+    key(
+        "console.address",
+        "",
+        "Address and port at which this host takes connections of the console role; empty: none, or only from within the process.",
+    ),
+    key(
+        "console.public_key",
+        "",
+        "What verifies console tokens, for a process that does not open the database; `cumulet admin console-key` prints it.",
+    ),
+    key(
+        "console.token_ttl",
+        "600",
+        "Seconds within which a console token has to be used.",
+    ),
+    key(
+        "console.idle",
+        "1800",
+        "Seconds after which a console is closed in which nothing is shown or typed.",
+    ),
+    key(
+        "console.sessions",
+        "64",
+        "Consoles that one process keeps open at the most.",
     ),
     key(
         "scheduler.cpu_allocation_ratio",

@@ -20,16 +20,19 @@ pub(crate) enum Role {
     Compute,
     /// Serves this host's guests their metadata; knows the compute process of its host alone.
     Metadata,
+    /// The door to instances' consoles; knows the cloud's public key and the hosts that tokens name.
+    Console,
 }
 
 impl Role {
     /// Every role, in the order in which a cloud starts.
-    pub(crate) const ALL: [Role; 5] = [
+    pub(crate) const ALL: [Role; 6] = [
         Role::Gateway,
         Role::Scheduler,
         Role::Conductor,
         Role::Compute,
         Role::Metadata,
+        Role::Console,
     ];
 
     /// The name on the command line.
@@ -40,6 +43,7 @@ impl Role {
             Role::Conductor => "conductor",
             Role::Compute => "compute",
             Role::Metadata => "metadata",
+            Role::Console => "console",
         }
     }
 
@@ -84,8 +88,10 @@ impl Roles {
     /// # Errors
     /// Names the key that is missing.
     pub(crate) fn check(&self, config: &Config) -> Result<()> {
-        // The metadata role by itself speaks to the compute process of its host and to nobody else.
-        let alone = self.iter().all(|role| role == Role::Metadata);
+        // These speak to compute processes and to nobody else.
+        let alone = self
+            .iter()
+            .all(|role| matches!(role, Role::Metadata | Role::Console));
         ensure!(
             self.all() || alone || !config.text("bus").is_empty(),
             "roles {self} in a process of their own need a broker: set `bus` to an amqp:// or amqps:// URL"
@@ -99,6 +105,12 @@ impl Roles {
         ensure!(
             self.control() || !self.has(Role::Compute) || !config.text("cloud").is_empty(),
             "role compute without the database needs the cloud's id: set `cloud` to what `cumulet admin cloud` prints"
+        );
+        let key = self.control() || !config.text("console.public_key").is_empty();
+        let takes = self.has(Role::Compute) && !config.text("console.address").is_empty();
+        ensure!(
+            key || !(takes || self.has(Role::Console)),
+            "consoles without the database need the cloud's key: set `console.public_key` to what `cumulet admin console-key` prints"
         );
         Ok(())
     }
@@ -150,7 +162,7 @@ mod tests {
     #[test]
     fn roles_are_read_and_printed() {
         for (text, printed) in [
-            ("all", "gateway,scheduler,conductor,compute,metadata"),
+            ("all", "gateway,scheduler,conductor,compute,metadata,console"),
             ("conductor, gateway", "gateway,conductor"),
             ("compute", "compute"),
         ] {
@@ -175,6 +187,14 @@ mod tests {
             ("compute", vec![bus], "`cloud`"),
             ("compute", vec![bus, ("cloud", "01234567")], ""),
             ("metadata", vec![], ""),
+            ("console", vec![], "`console.public_key`"),
+            ("console,metadata", vec![("console.public_key", "k")], ""),
+            (
+                "compute",
+                vec![bus, ("cloud", "01234567"), ("console.address", "a:1")],
+                "`console.public_key`",
+            ),
+            ("console,gateway", vec![bus, database], ""),
         ];
         for (roles, given, missing) in cases {
             let checked = roles.parse::<Roles>().unwrap().check(&config(&given));

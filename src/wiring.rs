@@ -2,6 +2,7 @@
 //! which hypervisor and which host network a process has. A process with all roles is no special case.
 
 mod bus;
+mod console;
 mod control;
 mod door;
 mod host;
@@ -19,6 +20,8 @@ use cumulet_domain::time::{Clock, SystemClock};
 use cumulet_metadata::link::Server as MetadataServer;
 use tokio::{sync::watch, task::JoinSet};
 
+use console::Consoles;
+
 use crate::{
     config::Config,
     metrics,
@@ -27,6 +30,7 @@ use crate::{
 };
 
 pub(crate) use bus::{local as local_bus, prefix as bus_prefix};
+pub(crate) use console::{endpoint as console_endpoint, token_time as console_token_time};
 pub(crate) use control::Control;
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
@@ -51,6 +55,7 @@ pub(crate) struct Assembled {
     pub(crate) hypervisor: String,
     /// The metadata service for another process of this host; it ends when this is dropped.
     metadata: Option<MetadataServer>,
+    consoles: Consoles,
     hosts: Vec<Arc<cumulet_worker::Worker>>,
     bus: Arc<dyn Bus>,
     metrics: Option<SocketAddr>,
@@ -81,6 +86,7 @@ pub(crate) async fn assemble(
     } else {
         bus::local()
     };
+    let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
     let linked = roles.has(Role::Metadata) && !roles.has(Role::Compute);
     let metadata = linked
         .then(|| metadata::serve(state, clock.clone()))
@@ -94,8 +100,9 @@ pub(crate) async fn assemble(
             state,
             config,
             bus,
-            clock,
+            clock: clock.clone(),
             served,
+            console: consoles.address(),
         })?;
     }
     let around = control::Around {
@@ -112,6 +119,7 @@ pub(crate) async fn assemble(
         control,
         hypervisor,
         metadata,
+        consoles,
         hosts,
         bus,
         metrics: metrics::address(config)?,
@@ -140,6 +148,7 @@ impl Assembled {
             };
             tasks.spawn(metrics::serve(address, sources, shutdown.clone()));
         }
+        self.consoles.start(&self.hosts, &mut tasks, shutdown);
         for worker in self.hosts.drain(..) {
             let until = shutdown.clone();
             tasks.spawn(async move { worker.run(until).await.context("the compute worker") });

@@ -4,6 +4,7 @@
 //! under a seed is the same on every run.
 
 pub mod access_key;
+pub mod console_token;
 pub mod imds_token;
 pub mod import;
 pub mod keypair;
@@ -15,6 +16,7 @@ mod kdf;
 mod legacy_rng;
 
 pub use access_key::{AccessKeyKind, generate_access_key_id, generate_account_id, generate_secret_key};
+pub use console_token::{ConsoleSigner, ConsoleVerifier};
 pub use imds_token::{ImdsTokenError, ImdsTokenKey};
 pub use import::{ImportError, import_public_key};
 pub use keypair::{KeyPair, KeyPairError, KeyType, PublicKey};

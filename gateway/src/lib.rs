@@ -6,9 +6,12 @@
 //! http ─▶ auth ─▶ ec2::prologue ─▶ ec2::actions::<family>::<action> ─▶ backend::api
 //!                 query (sts, iam)
 //! ```
+//!
+//! Consoles of instances have a small door of their own (`console`), which may be a process of its own.
 
 pub mod auth;
 mod connection;
+pub mod console;
 mod credentials;
 pub mod door;
 mod ec2;

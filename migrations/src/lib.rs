@@ -8,6 +8,7 @@ mod m0005_operations;
 mod m0006_scheduling;
 mod m0007_tunnels;
 mod m0008_commits;
+mod m0009_consoles;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_scheduling::Migration),
             Box::new(m0007_tunnels::Migration),
             Box::new(m0008_commits::Migration),
+            Box::new(m0009_consoles::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

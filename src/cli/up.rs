@@ -33,7 +33,7 @@ const BLOCKING: usize = 16;
 pub(crate) struct Up {
     #[command(flatten)]
     place: Place,
-    /// What this process does: all, or some of gateway, scheduler, conductor, compute, metadata.
+    /// What this process does: all, or some of gateway, scheduler, conductor, compute, metadata, console.
     #[arg(long, value_name = "ROLE,…")]
     role: Option<String>,
     /// Address and port of the API.

@@ -57,6 +57,8 @@ pub(crate) struct HostParts<'a> {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether this process serves its guests' metadata itself.
     pub(crate) served: bool,
+    /// Where console connections to its instances are taken.
+    pub(crate) console: Option<String>,
 }
 
 impl Driver {
@@ -253,6 +255,7 @@ fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
     let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
     config.stop_grace = Duration::from_secs(parts.config.get("libvirt.stop_grace")?);
     config.reboot_grace = config.stop_grace;
+    config.console_address.clone_from(&parts.console);
     config.unused_images = UnusedImages {
         keep: Duration::from_secs(3600).saturating_mul(parts.config.get("images.unused_hours")?),
         bytes: parts

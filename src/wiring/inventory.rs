@@ -38,6 +38,7 @@ async fn observe(
         bus,
         clock,
         served: false,
+        console: None,
     })? {
         found.extend(worker.inventory().await?);
     }

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod catalogue;
+pub mod console;
 pub mod crash;
 pub mod dns;
 pub mod error;

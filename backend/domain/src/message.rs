@@ -168,6 +168,9 @@ pub enum ReportContent {
         /// Where the host's tunnels to other hosts end; `None` when it has none.
         #[serde(default)]
         tunnel_address: Option<Ipv4Addr>,
+        /// Where the host takes console connections; `None` when it takes none.
+        #[serde(default)]
+        console_address: Option<String>,
     },
     /// A guest changed by itself.
     Changed(InstanceReport),

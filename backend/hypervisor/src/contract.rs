@@ -5,11 +5,14 @@
 use std::{future::Future, time::Duration};
 
 use cumulet_domain::{
+    console::ConsoleKind,
     id::InstanceId,
     message::{OffReason, Power},
 };
 
-use crate::{DomainSpec, Event, Hypervisor, Prepared};
+use tokio::io::AsyncReadExt as _;
+
+use crate::{ConsoleStream, DomainSpec, Event, Hypervisor, Prepared};
 
 /// How long an event may take.
 const SOON: Duration = Duration::from_secs(20);
@@ -56,6 +59,9 @@ async fn nothing_is_there(driver: &dyn Hypervisor, id: InstanceId) {
     assert!(driver.resume(id).await.is_err());
     assert!(driver.reboot(id, Duration::ZERO).await.is_err());
     assert!(driver.screenshot(id).await.is_err());
+    for kind in ConsoleKind::ALL {
+        assert!(driver.open_console(id, kind).await.is_err());
+    }
     assert!(
         !driver
             .list()
@@ -87,10 +93,20 @@ async fn starts_in_two_phases(driver: &dyn Hypervisor, spec: &DomainSpec) {
     assert_eq!(driver.status(id).await.expect("status").power, Power::On);
 }
 
+/// The serial console ends with the guest's process.
+async fn console_ends(mut console: Box<dyn ConsoleStream>) {
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(SOON, console.read_to_end(&mut rest)).await;
+    // Some say that it has ended, others that it has broken.
+    drop(read.expect("the console of a guest that is off goes on"));
+}
+
 /// A guest that is ended is told of, keeps its reason, and starts again.
 async fn goes_off_and_on(driver: &dyn Hypervisor, spec: &DomainSpec) {
     let id = spec.instance;
     let mut events = driver.events();
+    let console = driver.open_console(id, ConsoleKind::Serial).await;
+    let console = console.expect("a guest that is on has a serial console");
     for grace in [Duration::from_millis(10), Duration::ZERO] {
         assert_eq!(driver.ensure_off(id, grace).await, Ok(()));
     }
@@ -105,6 +121,8 @@ async fn goes_off_and_on(driver: &dyn Hypervisor, spec: &DomainSpec) {
     tokio::time::timeout(SOON, told)
         .await
         .expect("nobody told that the guest went off");
+    console_ends(console).await;
+    assert!(driver.open_console(id, ConsoleKind::Serial).await.is_err());
     let status = driver.status(id).await.expect("status");
     assert_eq!(status.power, Power::Off);
     assert_eq!(status.off_reason, Some(OffReason::Commanded));

@@ -13,10 +13,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cumulet_domain::{
+    console::ConsoleKind,
     id::InstanceId,
     message::{OffReason, Power},
 };
-use tokio::sync::broadcast;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::broadcast,
+};
 
 pub use spec::{DiskSpec, DomainSpec, NicSpec};
 
@@ -44,12 +48,15 @@ pub enum Error {
     /// The hypervisor refused; trying the same again here will not help.
     #[error("the hypervisor refused: {0}")]
     Refused(String),
+    /// The guest has nothing of that kind.
+    #[error("the guest of {0} has no {1} console")]
+    NoConsole(InstanceId, ConsoleKind),
 }
 
 impl Error {
     /// Whether trying again here can't help.
     pub const fn is_permanent(&self) -> bool {
-        matches!(self, Error::Foreign(_) | Error::Refused(_))
+        matches!(self, Error::Foreign(_) | Error::Refused(_) | Error::NoConsole(..))
     }
 }
 
@@ -82,6 +89,11 @@ pub struct DomainStatus {
     /// Why it is off, where the driver knows.
     pub off_reason: Option<OffReason>,
 }
+
+/// The bytes of a console, both ways; it ends when the guest's process does.
+pub trait ConsoleStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConsoleStream for T {}
 
 /// What a driver tells by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +144,9 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// A picture of the screen, as JPEG.
     async fn screenshot(&self, instance: InstanceId) -> Result<Vec<u8>>;
+
+    /// A console of a guest that runs. Whether several can be open at once depends on its kind.
+    async fn open_console(&self, instance: InstanceId, kind: ConsoleKind) -> Result<Box<dyn ConsoleStream>>;
 
     /// What changes from now on. A receiver that lags has lost events, as with [`Event::Resync`].
     fn events(&self) -> broadcast::Receiver<Event>;

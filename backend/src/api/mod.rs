@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod audit_log;
+pub mod consoles;
 pub mod hosts;
 pub mod images;
 pub mod instance_types;

@@ -1,6 +1,6 @@
 //! Hosts that say that they are there: their rows.
 
-use cumulet_domain::{Result, id::HostId, message::HostResources};
+use cumulet_domain::{Result, console::MAX_ADDRESS, id::HostId, message::HostResources};
 use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
 
 use super::{Conductor, tunnel};
@@ -17,6 +17,7 @@ pub(super) async fn apply(
     hypervisor: String,
     availability_zone: String,
     tunnel: Option<i64>,
+    console: Option<String>,
 ) -> Result<()> {
     let (now, settings) = (conductor.clock.now().0, &conductor.settings);
     let (vcpus, memory, disk) = (
@@ -41,6 +42,7 @@ pub(super) async fn apply(
         last_seen: Set(now),
         created_at: Set(now),
         tunnel_address: Set(tunnel),
+        console_address: Set(console.filter(|text| text.len() <= MAX_ADDRESS)),
         ..Default::default()
     };
     use host::Column as C;
@@ -51,6 +53,7 @@ pub(super) async fn apply(
         C::MemoryMib,
         C::DiskGib,
         C::TunnelAddress,
+        C::ConsoleAddress,
     ];
     let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax, C::LastSeen];
     let update = OnConflict::column(C::Id)

@@ -99,9 +99,19 @@ async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
             hypervisor,
             availability_zone,
             tunnel_address,
+            console_address,
         } => {
             let tunnel = tunnel_address.map(|a| i64::from(u32::from(a)));
-            heartbeat::apply(conductor, host, resources, hypervisor, availability_zone, tunnel).await
+            heartbeat::apply(
+                conductor,
+                host,
+                resources,
+                hypervisor,
+                availability_zone,
+                tunnel,
+                console_address,
+            )
+            .await
         }
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,

@@ -151,6 +151,7 @@ impl Rig {
             hypervisor,
             availability_zone,
             tunnel_address: None,
+            console_address: None,
         })
         .await;
         until("the host is registered", async || self.host().await.is_some()).await;

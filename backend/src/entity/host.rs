@@ -31,6 +31,7 @@ pub struct Model {
     pub maintenance_start: Option<i64>,
     pub maintenance_end: Option<i64>,
     pub maintenance_reason: Option<String>,
+    pub console_address: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -14,6 +14,10 @@ pub const PUBLIC_POOL: &str = "public_pool";
 pub const FIRST_ACCOUNT: &str = "first_account";
 /// The access key of the first start.
 pub const FIRST_ACCESS_KEY: &str = "first_access_key";
+/// What signs tokens for consoles, sealed.
+pub const CONSOLE_KEY: &str = "console_key";
+/// Where the console role of this database's own process is found.
+pub const CONSOLE_ENDPOINT: &str = "console_endpoint";
 /// Changes with every change of users and access keys, by whichever process.
 pub const CREDENTIALS: &str = "credentials";
 

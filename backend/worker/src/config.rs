@@ -33,6 +33,8 @@ pub struct WorkerConfig {
     pub concurrency: usize,
     /// What is kept of images that no instance of the host uses.
     pub unused_images: UnusedImages,
+    /// Where console connections to its instances are taken, as the console role finds it; `None`: nowhere.
+    pub console_address: Option<String>,
 }
 
 impl WorkerConfig {
@@ -48,6 +50,7 @@ impl WorkerConfig {
             full_report: Duration::from_secs(30),
             concurrency: 8,
             unused_images: UnusedImages::default(),
+            console_address: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod admission;
 mod config;
+pub mod console;
 pub mod disks;
 mod failure;
 mod files;

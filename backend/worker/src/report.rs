@@ -78,6 +78,7 @@ impl Worker {
                     hypervisor: self.deps.hypervisor.name().to_owned(),
                     availability_zone: self.config.availability_zone.clone(),
                     tunnel_address: self.deps.network.tunnel_address(),
+                    console_address: self.config.console_address.clone(),
                 };
                 self.reporter.send(content).await;
             }

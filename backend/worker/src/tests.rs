@@ -2,6 +2,7 @@
 
 mod away;
 mod cases;
+mod consoles;
 mod order;
 
 use std::{

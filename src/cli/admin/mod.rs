@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod cluster;
+mod console;
 mod host;
 mod instance_type;
 mod service;
@@ -30,6 +31,11 @@ pub(crate) enum Admin {
     /// Print the commands that make the broker's users.
     #[command(subcommand)]
     Broker(cluster::Broker),
+    /// Print a URL that opens an instance's console once, within a time. Whoever has it has the console.
+    Console(console::Console),
+    /// Print the key that verifies console tokens, which processes without the database are told by the key
+    /// `console.public_key`.
+    ConsoleKey(console::ConsoleKey),
     /// Put hosts together, with metadata that scheduler filters go by.
     #[command(subcommand)]
     Aggregate(aggregate::Aggregate),
@@ -45,6 +51,8 @@ impl Admin {
             Admin::Service(command) => command.run(),
             Admin::Cloud(command) => command.run(),
             Admin::Broker(command) => command.run(),
+            Admin::Console(command) => command.run(),
+            Admin::ConsoleKey(command) => command.run(),
             Admin::Aggregate(command) => command.run(),
             Admin::InstanceType(command) => command.run(),
         }

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("cumulet-bus", &["cumulet-domain"]),
+    ("cumulet-certs", &["cumulet-domain"]),
     (
         "cumulet-gateway",
         &[
@@ -51,7 +52,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "cumulet-worker",
-        &["cumulet-bus", "cumulet-domain", "cumulet-hypervisor"],
+        &[
+            "cumulet-bus",
+            "cumulet-certs",
+            "cumulet-domain",
+            "cumulet-hypervisor",
+        ],
     ),
 ];
 

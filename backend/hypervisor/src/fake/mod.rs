@@ -1,6 +1,7 @@
 //! A simulated host: guests that boot at once and do nothing, with latency and failures as planned. What
 //! happens to a guest depends on the seed, the guest and how often it was called, never on timing.
 
+mod console;
 mod journal;
 mod plan;
 
@@ -13,13 +14,16 @@ use std::{
 
 use async_trait::async_trait;
 use cumulet_domain::{
+    console::ConsoleKind,
     id::InstanceId,
     message::{OffReason, Power},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{Capabilities, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
+use crate::{
+    Capabilities, ConsoleStream, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result,
+};
 use journal::Journal;
 pub use plan::FaultPlan;
 
@@ -306,6 +310,17 @@ impl Hypervisor for FakeHypervisor {
     async fn screenshot(&self, instance: InstanceId) -> Result<Vec<u8>> {
         let on = self.state().guests.get(&instance).is_some_and(|g| g.on);
         on.then(|| SCREEN.to_vec()).ok_or(Error::NotFound(instance))
+    }
+
+    async fn open_console(&self, instance: InstanceId, kind: ConsoleKind) -> Result<Box<dyn ConsoleStream>> {
+        // Before the look, so that an end in between is heard.
+        let events = self.events.subscribe();
+        let on = self.state().guests.get(&instance).is_some_and(|g| g.on);
+        match kind {
+            _ if !on => Err(Error::NotFound(instance)),
+            ConsoleKind::Serial => Ok(Box::new(console::serial(instance, events))),
+            ConsoleKind::Vnc => Err(Error::NoConsole(instance, kind)),
+        }
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

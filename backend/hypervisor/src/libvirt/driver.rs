@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cumulet_domain::{
+    console::ConsoleKind,
     id::InstanceId,
     message::{OffReason, Power},
 };
@@ -15,8 +16,11 @@ use virt::{
     sys,
 };
 
-use super::{For, Found, Libvirt, Signal, console, find, is, owns, reachable, screen, xml};
-use crate::{Capabilities, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result};
+use super::{For, Found, Libvirt, Signal, console, find, is, owns, reachable, screen, terminal, xml};
+use crate::{
+    Capabilities, ConsoleStream, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared,
+    Result,
+};
 
 /// How long a question may take.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -334,6 +338,21 @@ impl Hypervisor for Libvirt {
         let jpeg = tokio::task::spawn_blocking(move || screen::to_jpeg(&picture)).await;
         let jpeg = jpeg.map_err(|e| Error::Unavailable(e.to_string()))?;
         jpeg.map_err(|e| Error::Unavailable(e.to_owned()))
+    }
+
+    async fn open_console(&self, instance: InstanceId, kind: ConsoleKind) -> Result<Box<dyn ConsoleStream>> {
+        let open = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if status_of(&domain, instance)?.power != Power::On {
+                return Ok(Err(Error::NotFound(instance)));
+            }
+            terminal::open(&domain, instance, kind)
+        };
+        let opened = self.call(For::Process(instance), QUESTION, open).await??;
+        let stream = opened.stream();
+        stream.map_err(|error| Error::Unavailable(error.to_string()))
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

@@ -1,12 +1,23 @@
-//! The one piece of libvirt that its crate has no safe form of: registering for domain events.
+//! The pieces of libvirt that its crate has no safe form of: registering for domain events, and a descriptor
+//! that it gives away. With them what Tokio has no safe form of: a file that is waited for.
 #![allow(unsafe_code)]
 
 use std::{
     ffi::{CStr, c_int, c_void},
+    fs::File,
+    os::fd::{FromRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use virt::{connect::Connect, error::Error, sys};
+use tokio::io::unix::AsyncFd;
+use virt::{connect::Connect, domain::Domain, error::Error, sys};
+
+/// A connection to a guest's screen (RFB).
+pub(super) fn open_screen(domain: &Domain) -> Result<OwnedFd, Error> {
+    let descriptor = domain.open_graphics_fd(0, 0)?;
+    // SAFETY: libvirt has just made it and gives it to the caller (virDomainOpenGraphicsFD's manual).
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor.cast_signed()) })
+}
 
 /// Called with the domain's name, the event and its detail, on the event loop's thread.
 pub(super) type Callback = Box<dyn Fn(&str, u32, u32) + Send + Sync>;
@@ -50,6 +61,13 @@ pub(super) fn listen(connection: &Connect, kind: Kind, callback: Callback) -> Re
         return Err(Error::last_error());
     }
     Ok(())
+}
+
+/// A file that can be waited for. Needs a Tokio runtime.
+pub(super) fn watched(file: File) -> std::io::Result<AsyncFd<File>> {
+    // SAFETY: a `File` owns its descriptor, keeps it open for as long as it lives and never changes it; it
+    // lives in the `AsyncFd`.
+    Ok(unsafe { AsyncFd::register(file) }?)
 }
 
 type GenericCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);

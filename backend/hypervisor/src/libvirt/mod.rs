@@ -6,6 +6,7 @@ mod events;
 mod ffi;
 mod pool;
 mod screen;
+mod terminal;
 mod xml;
 
 use std::{

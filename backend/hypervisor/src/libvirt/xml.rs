@@ -163,13 +163,14 @@ fn devices(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
         nic(out, each)?;
     }
     empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
+    // A terminal for whoever opens the console, and a file of all that is shown, whether it is open or not.
     out.create_element("serial")
-        .with_attribute(("type", "file"))
+        .with_attribute(("type", "pty"))
         .write_inner_content(|out| {
             empty(
                 out,
-                "source",
-                &[("path", &path(&spec.console_log)?), ("append", "on")],
+                "log",
+                &[("file", &path(&spec.console_log)?), ("append", "on")],
             )?;
             empty(out, "target", &[("port", "0")])
         })?;
@@ -270,6 +271,31 @@ pub(super) fn read_ownership(xml: &str) -> Option<Ownership> {
     }
 }
 
+/// The terminal of a running guest's first serial port, as libvirt tells it; `None` for one that was started
+/// without.
+pub(super) fn serial_terminal(xml: &str) -> Option<PathBuf> {
+    let mut reader = Reader::from_str(xml);
+    let mut inside = false;
+    loop {
+        let element = match reader.read_event() {
+            Ok(Event::Start(element) | Event::Empty(element)) => element,
+            Ok(Event::End(element)) if inside && element.name().as_ref() == "serial" => return None,
+            Ok(Event::Eof) | Err(_) => return None,
+            Ok(_) => continue,
+        };
+        let attribute = |name: &str| {
+            let found = element.try_get_attribute(name).ok().flatten()?;
+            Some(quick_xml::escape::unescape(&found.value).ok()?.into_owned())
+        };
+        match element.name().as_ref() {
+            "serial" if attribute("type").is_some_and(|kind| kind == "pty") => inside = true,
+            // A disk's serial number is an element of this name too, without a type.
+            "source" if inside => return attribute("path").map(PathBuf::from),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cumulet_domain::{id::InstanceId, network::Mac};
@@ -306,6 +332,18 @@ mod tests {
     fn the_domain_is_as_kept() {
         let made = domain(&spec(), &HOST).unwrap();
         assert_eq!(made.trim(), include_str!("domain.golden.xml").trim());
+    }
+
+    #[test]
+    fn the_terminal_is_found() {
+        let live = "<domain><devices><disk><serial>vol0</serial></disk><serial type='pty'>\
+            <source path='/dev/pts/3'/><log file='/x' append='on'/></serial>\
+            <console type='pty'><source path='/dev/pts/4'/></console></devices></domain>";
+        assert_eq!(serial_terminal(live), Some("/dev/pts/3".into()));
+        let of_before = live.replace("<serial type='pty'>", "<serial type='file'>");
+        for none in [of_before.as_str(), "", "<", &domain(&spec(), &HOST).unwrap()] {
+            assert_eq!(serial_terminal(none), None, "{none}");
+        }
     }
 
     #[test]

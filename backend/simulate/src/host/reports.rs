@@ -41,6 +41,7 @@ impl Host {
             hypervisor: "fake".into(),
             availability_zone: self.zone.clone(),
             tunnel_address: None,
+            console_address: None,
         })
         .await;
     }

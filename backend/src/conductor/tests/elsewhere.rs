@@ -37,6 +37,7 @@ impl Hosts {
                 hypervisor: "fake".into(),
                 availability_zone: "us-east-1a".into(),
                 tunnel_address: None,
+                console_address: None,
             };
             let report = Report {
                 host: id.clone(),

@@ -42,6 +42,7 @@ async fn launches_that_come_together_find_themselves_in_the_policy() {
         hypervisor: "fake".into(),
         availability_zone: "us-east-1a".into(),
         tunnel_address: None,
+        console_address: None,
     })
     .await;
     until("the host has grown", async || {

@@ -32,6 +32,7 @@ async fn alive(rig: &Rig, host: &str, address: Option<Ipv4Addr>) {
         hypervisor: "fake".into(),
         availability_zone: "us-east-1a".into(),
         tunnel_address: address,
+        console_address: None,
     };
     let (host, at) = (HostId(host.into()), rig.cloud.now());
     let report = Report { host, at, content };
