@@ -4,6 +4,7 @@
 mod bus;
 mod control;
 mod door;
+mod fake;
 mod host;
 mod images;
 mod inventory;

@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod crash;
 pub mod dns;
 pub mod error;
+pub mod host;
 pub mod id;
 pub mod image;
 pub mod instance;

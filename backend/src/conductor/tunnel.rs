@@ -98,9 +98,10 @@ async fn remotes(conn: &impl ConnectionTrait, me: &HostId, vpc: i64) -> Result<V
 pub(super) async fn moved(
     conn: &impl ConnectionTrait,
     host: &HostId,
+    before: Option<i64>,
     address: Option<i64>,
 ) -> Result<Vec<i64>> {
-    if address_of(conn, host).await? == address {
+    if before == address {
         return Ok(Vec::new());
     }
     column(

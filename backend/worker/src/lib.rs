@@ -9,6 +9,7 @@ mod failure;
 mod files;
 pub mod images;
 mod inventory;
+mod metrics;
 pub mod network;
 mod policy;
 mod policy_file;
@@ -39,5 +40,6 @@ pub mod decisions {
 
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use inventory::{HostObject, ObjectKind};
+pub use metrics::{FixedMetrics, MetricsSource, ProcMetrics};
 pub use prune::UnusedImages;
 pub use worker::{Counters, Worker};
