@@ -300,3 +300,24 @@ async fn a_hung_guest_holds_up_no_other() {
     }
     assert!(driver.list().await.unwrap().is_empty());
 }
+
+/// What the host is comes from libvirt, and is asked once.
+#[tokio::test(flavor = "multi_thread")]
+async fn tells_what_the_host_is() {
+    let Some((driver, _)) = host("profile").await else {
+        return;
+    };
+    let profile = driver.profile().await.unwrap();
+    println!("{profile:#?}");
+    let uname = Command::new("uname").arg("-m").output().unwrap();
+    let machine = String::from_utf8(uname.stdout).unwrap();
+    let told = &profile.capabilities;
+    assert_eq!(told["cpu_info:arch"], machine.trim());
+    assert_eq!(told["hypervisor_type"], "QEMU");
+    assert!(told["hypervisor_version"].parse::<u32>().unwrap() > 1_000_000);
+    // Emulated guests get one model on every host, with what is in it.
+    assert_eq!((told["kvm"].as_str(), told["cpu_info:model"].as_str()), ("false", "qemu64"));
+    let features: Vec<_> = told["cpu_info:features"].split(' ').collect();
+    assert!(features.contains(&"sse2") && !features.contains(&"avx2"), "{features:?}");
+    assert!(Arc::ptr_eq(&profile, &driver.profile().await.unwrap()));
+}
