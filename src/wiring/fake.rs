@@ -118,11 +118,9 @@ mod tests {
             ("fake.capabilities", "ssd = true, cpu_info:model=a=b;"),
             ("fake.metrics", "cpu.percent=90; cpu.percent = 5"),
         ]);
-        for (host, architecture, capabilities, busy) in [
-            (0, "x86_64", 2, 90),
-            (1, "arm64", 0, 5),
-            (2, "x86_64", 2, 90),
-        ] {
+        for (host, architecture, capabilities, busy) in
+            [(0, "x86_64", 2, 90), (1, "arm64", 0, 5), (2, "x86_64", 2, 90)]
+        {
             let profile = profile(&config, host).unwrap();
             assert_eq!(profile.architecture.as_deref(), Some(architecture));
             assert_eq!(profile.capabilities.len(), capabilities);

@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cumulet_bus::Bus;
 use cumulet_domain::{id::HostId, time::Clock};
+use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
-use cumulet_hypervisor::Hypervisor;
 use cumulet_worker::{
     ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
@@ -34,9 +34,7 @@ pub(crate) enum Driver {
         wires: Wires,
     },
     /// Hosts that only say that they run something.
-    Fake {
-        hosts: Vec<Simulated>,
-    },
+    Fake { hosts: Vec<Simulated> },
 }
 
 /// What a host's network hangs on.
@@ -118,9 +116,7 @@ impl Driver {
                 Ok(vec![real(parts, &cloud, name, hypervisor, wires)?])
             }
             Driver::Fake { hosts } => {
-                let workers = hosts
-                    .into_iter()
-                    .map(|simulated| fake(parts, simulated));
+                let workers = hosts.into_iter().map(|simulated| fake(parts, simulated));
                 workers.collect()
             }
         }

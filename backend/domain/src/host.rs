@@ -50,7 +50,9 @@ impl HostProfile {
             check_name("a capability's name", name)?;
             if value.len() > MAX_VALUE || value.chars().any(char::is_control) {
                 let what = "is not at most";
-                return Err(format!("the capability {name} {what} {MAX_VALUE} printable bytes"));
+                return Err(format!(
+                    "the capability {name} {what} {MAX_VALUE} printable bytes"
+                ));
             }
             bytes += name.len() + value.len();
         }

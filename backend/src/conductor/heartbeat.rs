@@ -120,9 +120,11 @@ fn update(profile: bool) -> OnConflict {
 
 async fn known(conn: &impl ConnectionTrait, id: &HostId) -> Result<Known> {
     use host::Column as C;
-    let query = host::Entity::find_by_id(id.0.as_str())
-        .select_only()
-        .columns([C::TunnelAddress, C::Architecture, C::Capabilities]);
+    let query = host::Entity::find_by_id(id.0.as_str()).select_only().columns([
+        C::TunnelAddress,
+        C::Architecture,
+        C::Capabilities,
+    ]);
     let known = query.into_model().one(conn).await.map_err(failed)?;
     Ok(known.unwrap_or_default())
 }

@@ -71,8 +71,9 @@ impl Worker {
         match hypervisor.capabilities().await {
             Ok(has) => {
                 let profile = hypervisor.profile().await;
-                let profile = profile
-                    .inspect_err(|error| tracing::warn!(%error, "the hypervisor can't tell what the host is"));
+                let profile = profile.inspect_err(
+                    |error| tracing::warn!(%error, "the hypervisor can't tell what the host is"),
+                );
                 let beat = Heartbeat {
                     resources: HostResources {
                         vcpus: has.vcpus,
@@ -85,9 +86,7 @@ impl Worker {
                     profile: profile.ok(),
                     metrics: self.deps.metrics.read().await,
                 };
-                self.reporter
-                    .send(ReportContent::Heartbeat(Box::new(beat)))
-                    .await;
+                self.reporter.send(ReportContent::Heartbeat(Box::new(beat))).await;
             }
             // A host that can run nothing is not there for the scheduler.
             Err(error) => tracing::warn!(%error, "no heartbeat: the hypervisor can't tell what it has"),

@@ -27,7 +27,7 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::libvirt::{Accel, Libvirt, LibvirtConfig};
 use cumulet_worker::{
-    MetadataSink, ObjectKind, Worker, ProcMetrics, WorkerConfig, WorkerDeps,
+    MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
     disks::QemuDisks,
     images::DirectoryImages,
     network::{Config, LinuxNetwork},

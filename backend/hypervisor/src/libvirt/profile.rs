@@ -26,13 +26,8 @@ pub(super) fn read(connection: &Connect, kvm: bool) -> Result<io::Result<HostPro
 /// The processor of guests: as libvirt would make it for this host, or the emulated one.
 fn guest(connection: &Connect, kvm: bool) -> Option<Guest> {
     let mut guest = if kvm {
-        let asked = connection.domain_capabilities(
-            None,
-            Some(xml::ARCHITECTURE),
-            Some(xml::MACHINE),
-            Some("kvm"),
-            0,
-        );
+        let asked =
+            connection.domain_capabilities(None, Some(xml::ARCHITECTURE), Some(xml::MACHINE), Some("kvm"), 0);
         Guest::of_host(&told(asked)?).ok()?
     } else {
         Guest {
@@ -72,7 +67,10 @@ impl Guest {
     /// The model `host-model` of what libvirt says that domains can be.
     fn of_host(capabilities: &str) -> io::Result<Guest> {
         let capabilities = parse(capabilities)?;
-        let modes = capabilities.at(&["cpu"]).into_iter().flat_map(|cpu| &cpu.children);
+        let modes = capabilities
+            .at(&["cpu"])
+            .into_iter()
+            .flat_map(|cpu| &cpu.children);
         let mut modes = modes.filter(|mode| mode.attribute("name") == Some("host-model"));
         let mode = modes
             .find(|mode| mode.attribute("supported") == Some("yes"))
@@ -131,7 +129,9 @@ impl Said {
             ("cpu_info:topology:cores", topology("cores")),
             ("cpu_info:topology:threads", topology("threads")),
         ];
-        let told = told.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let told = told
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Ok(HostProfile {
             architecture: text("arch").map(|arch| as_aws_spells(&arch).to_owned()),
             capabilities: told.filter(|(_, value)| !value.is_empty()).collect(),
@@ -183,7 +183,11 @@ mod tests {
         guest.has.extend(set(&["aes", "svm"]));
         let profile = said(HOST, Some(guest)).profile().unwrap();
         assert_eq!(profile.architecture.as_deref(), Some("x86_64"));
-        let told: Vec<_> = profile.capabilities.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let told: Vec<_> = profile
+            .capabilities
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
         assert_eq!(
             told,
             [
@@ -212,7 +216,13 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error() {
-        for text in ["", "<", "<capabilities/>", "text", "<capabilities><host></capabilities>"] {
+        for text in [
+            "",
+            "<",
+            "<capabilities/>",
+            "text",
+            "<capabilities><host></capabilities>",
+        ] {
             assert!(said(text, None).profile().is_err(), "{text}");
             assert!(Guest::of_host(text).is_err(), "{text}");
         }

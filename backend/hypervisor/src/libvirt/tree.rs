@@ -44,8 +44,9 @@ impl Element {
 
     /// The first element below this one on a path of names.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Element> {
-        path.iter()
-            .try_fold(self, |at, name| at.children.iter().find(|child| child.name == *name))
+        path.iter().try_fold(self, |at, name| {
+            at.children.iter().find(|child| child.name == *name)
+        })
     }
 }
 
@@ -88,7 +89,10 @@ mod tests {
     fn elements_have_attributes_texts_and_children() {
         let root = parse("<a>\n <b x='1' y='&lt;'>two <c/></b>\n <b>three</b></a>\n").unwrap();
         let b = root.at(&["b"]).unwrap();
-        assert_eq!((b.text.as_str(), b.attribute("x"), b.attribute("y")), ("two", Some("1"), Some("<")));
+        assert_eq!(
+            (b.text.as_str(), b.attribute("x"), b.attribute("y")),
+            ("two", Some("1"), Some("<"))
+        );
         assert!(root.at(&["b", "c"]).is_some());
         assert_eq!(root.at(&["c"]), None);
         assert_eq!(root.children[1].text, "three");

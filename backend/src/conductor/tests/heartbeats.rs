@@ -40,7 +40,9 @@ impl Rig {
         };
         self.bus.report(report).await.unwrap();
         until("the beat is applied", async || {
-            self.row(host).await.is_some_and(|row| row.vcpus == i64::from(vcpus))
+            self.row(host)
+                .await
+                .is_some_and(|row| row.vcpus == i64::from(vcpus))
         })
         .await;
         self.row(host).await.unwrap()
@@ -67,22 +69,19 @@ async fn a_host_tells_what_it_is_and_an_older_worker_takes_nothing_back() {
     new.metrics = [("cpu.percent".to_owned(), 12)].into();
     let capabilities = r#"{"cpu_info:model":"Neoverse-N1","ssd":"true"}"#;
     let row = rig.beat("host-a", 11, new.clone()).await;
-    let all = (
-        Some("arm64"),
-        Some(capabilities),
-        Some(r#"{"cpu.percent":12}"#),
-    );
+    let all = (Some("arm64"), Some(capabilities), Some(r#"{"cpu.percent":12}"#));
     assert_eq!(told(&row), all);
     // What it is stays; how busy it was is no longer so.
     let row = rig.beat("host-a", 12, plain()).await;
     assert_eq!(told(&row), (Some("arm64"), Some(capabilities), None));
     // The same for a host that is new with its first beat.
     assert_eq!(told(&rig.beat("host-b", 11, new).await), all);
-    let row = rig
-        .beat("host-b", 12, beat("x86_64", &[("ssd", "false")]))
-        .await;
+    let row = rig.beat("host-b", 12, beat("x86_64", &[("ssd", "false")])).await;
     assert_eq!(told(&row), (Some("x86_64"), Some(r#"{"ssd":"false"}"#), None));
-    assert_eq!(told(&rig.beat("host-b", 13, beat("x86_64", &[])).await), (Some("x86_64"), None, None));
+    assert_eq!(
+        told(&rig.beat("host-b", 13, beat("x86_64", &[])).await),
+        (Some("x86_64"), None, None)
+    );
     // No host speaks for another.
     assert_eq!(told(&rig.row("host-a").await.unwrap()).1, Some(capabilities));
 }
@@ -94,11 +93,11 @@ async fn what_is_too_much_is_not_taken_and_the_host_is_there_all_the_same() {
     let mut many = plain();
     many.profile = Some(Arc::new(HostProfile {
         architecture: Some("arm64".into()),
-        capabilities: (0..=MAX_CAPABILITIES).map(|n| (n.to_string(), "x".into())).collect(),
+        capabilities: (0..=MAX_CAPABILITIES)
+            .map(|n| (n.to_string(), "x".into()))
+            .collect(),
     }));
-    many.metrics = (0..=MAX_METRICS)
-        .map(|n| (n.to_string(), 1))
-        .collect::<Metrics>();
+    many.metrics = (0..=MAX_METRICS).map(|n| (n.to_string(), 1)).collect::<Metrics>();
     let row = rig.beat("host-a", 12, many.clone()).await;
     assert_eq!(told(&row), told(&good));
     assert_eq!(told(&rig.beat("host-c", 11, many).await), (None, None, None));

@@ -32,7 +32,10 @@ async fn a_beat_says_what_the_host_is_and_how_busy() {
     assert_eq!(profile.architecture.as_deref(), Some("x86_64"));
     assert_eq!(profile.capabilities["hypervisor_type"], "fake");
     assert_eq!(beat.metrics, [("cpu.percent".to_owned(), 7)].into());
-    assert_eq!((beat.hypervisor.as_str(), beat.availability_zone.as_str()), ("fake", "us-east-1a"));
+    assert_eq!(
+        (beat.hypervisor.as_str(), beat.availability_zone.as_str()),
+        ("fake", "us-east-1a")
+    );
 }
 
 /// A policy that comes late, to a worker that has forgotten that it knew a newer one, makes the VPC again.
@@ -49,7 +52,10 @@ async fn a_vpc_that_nothing_here_is_in_goes_after_two_looks() {
     assert_eq!(host.network.policy(VPC).unwrap().interfaces.len(), 1);
     assert!(!host.worker.inventory().await.unwrap().is_empty());
     host.next_look().await;
-    assert!(!host.worker.inventory().await.unwrap().is_empty(), "one look is too few");
+    assert!(
+        !host.worker.inventory().await.unwrap().is_empty(),
+        "one look is too few"
+    );
     host.next_look().await;
     assert!(host.worker.inventory().await.unwrap().is_empty());
     assert!(host.network.policy(VPC).unwrap().interfaces.is_empty());
