@@ -298,6 +298,21 @@ pub(crate) const KEYS: &[Key] = &[
         "Memory of each simulated host, in MiB.",
     ),
     key(
+        "fake.architecture",
+        "x86_64",
+        "Architecture of simulated hosts, x86_64 or arm64; where they differ, one after the other, separated by semicolons: the first host, the second and so on, and again.",
+    ),
+    key(
+        "fake.capabilities",
+        "",
+        "What simulated hosts tell of themselves besides: `name=value`, separated by commas; hosts as in `fake.architecture`.",
+    ),
+    key(
+        "fake.metrics",
+        "",
+        "The metrics that simulated hosts tell: `name=number`, separated by commas; hosts as in `fake.architecture`.",
+    ),
+    key(
         "fake.latency_ms",
         "0",
         "Time that each call to a simulated hypervisor takes, in milliseconds.",

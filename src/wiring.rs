@@ -5,6 +5,7 @@ mod bus;
 mod console;
 mod control;
 mod door;
+mod fake;
 mod host;
 mod images;
 mod inventory;

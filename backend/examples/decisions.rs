@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, Write as _},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -65,7 +66,7 @@ fn host(number: u32) -> HostInfo {
         ..Profile::default()
     };
     let ssd = if number.is_multiple_of(2) { "true" } else { "false" };
-    profile.capabilities.insert("ssd".into(), ssd.into());
+    profile.capabilities = Arc::new([("ssd".to_owned(), ssd.to_owned())].into());
     HostInfo {
         id: format!("host-{number:05}"),
         state: HostState {

@@ -37,6 +37,9 @@ pub(crate) struct Import {
     /// What the file is: raw or qcow2.
     #[arg(long, default_value = "qcow2")]
     format: DiskFormat,
+    /// What it runs on: x86_64 or arm64.
+    #[arg(long, default_value = "x86_64", value_parser = ["x86_64", "arm64"])]
+    architecture: String,
     /// A description.
     #[arg(long, default_value = "")]
     description: String,
@@ -88,6 +91,7 @@ impl Import {
             name: self.name.clone(),
             description: self.description.clone(),
             public: !self.private,
+            architecture: self.architecture.clone(),
         };
         let image = wiring::import_image(state, parts, account, &source, progress()).await?;
         say(image);

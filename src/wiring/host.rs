@@ -9,24 +9,21 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cumulet_bus::Bus;
 use cumulet_domain::{id::HostId, time::Clock};
+use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
-use cumulet_hypervisor::{
-    Hypervisor,
-    fake::{FakeConfig, FakeHypervisor, FaultPlan},
-};
 use cumulet_worker::{
-    UnusedImages, Worker, WorkerConfig, WorkerDeps,
+    ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     images::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
 };
 
-use super::metadata;
+use super::{
+    fake::{self, GUESTS, Simulated},
+    metadata,
+};
 use crate::{config::Config, state::StateDir};
-
-/// The file in which a simulated host keeps its guests.
-const GUESTS: &str = "guests.json";
 
 /// What runs instances.
 pub(crate) enum Driver {
@@ -37,9 +34,7 @@ pub(crate) enum Driver {
         wires: Wires,
     },
     /// Hosts that only say that they run something.
-    Fake {
-        hosts: Vec<(String, Arc<dyn Hypervisor>)>,
-    },
+    Fake { hosts: Vec<Simulated> },
 }
 
 /// What a host's network hangs on.
@@ -97,7 +92,7 @@ impl Driver {
                 })
             }
             "fake" => Ok(Driver::Fake {
-                hosts: simulated(folder, config, names)?,
+                hosts: fake::hosts(folder, config, names)?,
             }),
             other => bail!("configuration: driver = {other:?}; expecting libvirt or fake"),
         }
@@ -123,9 +118,7 @@ impl Driver {
                 Ok(vec![real(parts, &cloud, name, hypervisor, wires)?])
             }
             Driver::Fake { hosts } => {
-                let workers = hosts
-                    .into_iter()
-                    .map(|(name, hypervisor)| fake(parts, name, hypervisor));
+                let workers = hosts.into_iter().map(|simulated| fake(parts, simulated));
                 workers.collect()
             }
         }
@@ -221,35 +214,6 @@ fn copy_guests(state: &StateDir, scratch: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn simulated(
-    folder: &Path,
-    config: &Config,
-    names: Vec<String>,
-) -> Result<Vec<(String, Arc<dyn Hypervisor>)>> {
-    let latency = Duration::from_millis(config.get("fake.latency_ms")?);
-    let hosts = names.into_iter().enumerate();
-    hosts
-        .map(|(i, name)| {
-            let folder = folder.join("hosts").join(&name);
-            std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-            let fake = FakeConfig {
-                seed: i as u64,
-                vcpus: config.get("fake.vcpus")?,
-                memory_mib: config.get("fake.memory_mib")?,
-                plan: FaultPlan {
-                    latency_min: latency,
-                    latency_max: latency,
-                    ..FaultPlan::default()
-                },
-                state_file: Some(folder.join(GUESTS)),
-            };
-            let context = || folder.display().to_string();
-            let hypervisor = FakeHypervisor::new(fake).with_context(context)?;
-            Ok((name, hypervisor as Arc<dyn Hypervisor>))
-        })
-        .collect()
-}
-
 fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
     let zone = parts.config.text("availability_zone");
     let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
@@ -284,19 +248,21 @@ fn real(
         disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
         metadata: metadata::sink(parts)?,
+        metrics: Arc::new(ProcMetrics::default()),
     };
     Ok(Worker::new(worker_config(parts, name)?, deps)?)
 }
 
-fn fake(parts: &HostParts<'_>, name: String, hypervisor: Arc<dyn Hypervisor>) -> Result<Arc<Worker>> {
+fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
     let deps = WorkerDeps {
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),
-        hypervisor,
+        hypervisor: simulated.hypervisor,
         network: Arc::new(FakeHostNetwork::new()),
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
         metadata: Arc::new(metadata::Unserved),
+        metrics: Arc::new(simulated.metrics),
     };
-    Ok(Worker::new(worker_config(parts, name)?, deps)?)
+    Ok(Worker::new(worker_config(parts, simulated.name)?, deps)?)
 }

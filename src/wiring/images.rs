@@ -25,6 +25,8 @@ pub(crate) struct ImageFile {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) public: bool,
+    /// `x86_64` or `arm64`.
+    pub(crate) architecture: String,
 }
 
 /// Imports a file and registers it; the image's id.
@@ -43,7 +45,7 @@ pub(crate) async fn import_image(
         name: source.name.clone(),
         description: source.description.clone(),
         public: source.public,
-        architecture: "x86_64".into(),
+        architecture: source.architecture.clone(),
         format,
         sha256: imported.sha256,
         size_bytes: imported.size_bytes,
@@ -78,6 +80,7 @@ pub(crate) async fn tiny(
         name: TINY.into(),
         description: "A small Linux for trying things out".into(),
         public: true,
+        architecture: "x86_64".into(),
     };
     import_image(state, parts, account, &source, |_, _| ())
         .await

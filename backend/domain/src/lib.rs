@@ -8,6 +8,7 @@ pub mod crash;
 pub mod dns;
 pub mod error;
 pub mod faults;
+pub mod host;
 pub mod id;
 pub mod image;
 pub mod instance;

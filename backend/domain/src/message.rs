@@ -7,6 +7,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    host::{HostProfile, Metrics},
     id::{HostId, InstanceId, OperationId, VpcId},
     metadata::InstanceMetadata,
     network::VpcPolicy,
@@ -153,25 +154,36 @@ pub struct Report {
     pub content: ReportContent,
 }
 
+/// What a host says of itself every few seconds. Fields that came later have defaults, so that what an older
+/// worker says is understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// What the host has in all.
+    pub resources: HostResources,
+    /// The driver's name: `qemu`, `kvm` or `fake`.
+    pub hypervisor: String,
+    /// The availability zone that the host is in.
+    pub availability_zone: String,
+    /// Where the host's tunnels to other hosts end; `None` when it has none.
+    #[serde(default)]
+    pub tunnel_address: Option<Ipv4Addr>,
+    /// Where the host takes console connections; `None` when it takes none.
+    #[serde(default)]
+    pub console_address: Option<String>,
+    /// What the host is; `None` where it can't tell now.
+    #[serde(default)]
+    pub profile: Option<Arc<HostProfile>>,
+    /// How busy it was since the last time; empty where it does not tell.
+    #[serde(default)]
+    pub metrics: Metrics,
+}
+
 /// What a report says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportContent {
     /// I am here, with this to give. Sent at start and every few seconds.
-    Heartbeat {
-        /// What the host has in all.
-        resources: HostResources,
-        /// The driver's name: `qemu`, `kvm` or `fake`.
-        hypervisor: String,
-        /// The availability zone that the host is in.
-        availability_zone: String,
-        /// Where the host's tunnels to other hosts end; `None` when it has none.
-        #[serde(default)]
-        tunnel_address: Option<Ipv4Addr>,
-        /// Where the host takes console connections; `None` when it takes none.
-        #[serde(default)]
-        console_address: Option<String>,
-    },
+    Heartbeat(Box<Heartbeat>),
     /// A guest changed by itself.
     Changed(InstanceReport),
     /// A command has been carried out, or has failed.

@@ -26,6 +26,12 @@ pub async fn run<F: Future<Output = DomainSpec>>(
 ) {
     let capabilities = driver.capabilities().await.expect("capabilities");
     assert!(capabilities.vcpus > 0 && capabilities.memory_mib > 0);
+    let profile = driver.profile().await.expect("profile");
+    assert_eq!(profile.check(), Ok(()));
+    assert!(profile.architecture.is_some());
+    for name in ["hypervisor_type", "hypervisor_version", "cpu_info:topology:cores"] {
+        assert!(profile.capabilities.contains_key(name), "{name}: {profile:?}");
+    }
     let [one, two] = ids;
     nothing_is_there(driver, one).await;
     starts_in_two_phases(driver, &spec(one).await).await;

@@ -9,11 +9,12 @@ pub mod libvirt;
 pub mod probe;
 mod spec;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cumulet_domain::{
     console::ConsoleKind,
+    host::HostProfile,
     id::InstanceId,
     message::{OffReason, Power},
 };
@@ -115,6 +116,9 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// What the host can give.
     async fn capabilities(&self) -> Result<Capabilities>;
+
+    /// What the host is, for the scheduler. Asked often: a driver keeps the answer for as long as it holds.
+    async fn profile(&self) -> Result<Arc<HostProfile>>;
 
     /// The guest's process shall be there, with its disks and devices open. One that runs is left alone,
     /// whatever it was started from; one that is off is defined anew from `spec`.

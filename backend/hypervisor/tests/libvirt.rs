@@ -209,6 +209,7 @@ async fn a_restart_of_libvirtd_touches_no_guest() {
         );
     };
     let before = qemu_of(stays);
+    let profile = driver.profile().await.unwrap();
     let mut events = driver.events();
     kill("-9", std::fs::read_to_string(&pid_file).unwrap().trim());
     kill("-9", &qemu_of(goes));
@@ -229,6 +230,9 @@ async fn a_restart_of_libvirtd_touches_no_guest() {
         .await
         .expect("not connected again in 10 s");
     println!("connected again after {:?}", began.elapsed());
+    // What the host is was asked anew, and is the same.
+    let again = driver.profile().await.unwrap();
+    assert!(again == profile && !Arc::ptr_eq(&again, &profile));
     let power = async |id| driver.status(id).await.unwrap();
     assert_eq!(power(stays).await.power, Power::On);
     assert_eq!(qemu_of(stays), before, "the guest was touched");
@@ -299,4 +303,31 @@ async fn a_hung_guest_holds_up_no_other() {
         driver.ensure_absent(id).await.unwrap();
     }
     assert!(driver.list().await.unwrap().is_empty());
+}
+
+/// What the host is comes from libvirt, and is asked once.
+#[tokio::test(flavor = "multi_thread")]
+async fn tells_what_the_host_is() {
+    let Some((driver, _)) = host("profile").await else {
+        return;
+    };
+    let profile = driver.profile().await.unwrap();
+    println!("{profile:#?}");
+    let uname = Command::new("uname").arg("-m").output().unwrap();
+    let machine = String::from_utf8(uname.stdout).unwrap();
+    let told = &profile.capabilities;
+    assert_eq!(told["cpu_info:arch"], machine.trim());
+    assert_eq!(told["hypervisor_type"], "QEMU");
+    assert!(told["hypervisor_version"].parse::<u32>().unwrap() > 1_000_000);
+    // Emulated guests get one model on every host, with what is in it.
+    assert_eq!(
+        (told["kvm"].as_str(), told["cpu_info:model"].as_str()),
+        ("false", "qemu64")
+    );
+    let features: Vec<_> = told["cpu_info:features"].split(' ').collect();
+    assert!(
+        features.contains(&"sse2") && !features.contains(&"avx2"),
+        "{features:?}"
+    );
+    assert!(Arc::ptr_eq(&profile, &driver.profile().await.unwrap()));
 }

@@ -94,25 +94,7 @@ fn about(content: &ReportContent) -> Option<InstanceId> {
 async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
     let Report { host, at, content } = report;
     match content {
-        ReportContent::Heartbeat {
-            resources,
-            hypervisor,
-            availability_zone,
-            tunnel_address,
-            console_address,
-        } => {
-            let tunnel = tunnel_address.map(|a| i64::from(u32::from(a)));
-            heartbeat::apply(
-                conductor,
-                host,
-                resources,
-                hypervisor,
-                availability_zone,
-                tunnel,
-                console_address,
-            )
-            .await
-        }
+        ReportContent::Heartbeat(beat) => heartbeat::apply(conductor, host, *beat).await,
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,
         ReportContent::NetworkApplied { vpc, generation } => {

@@ -11,7 +11,8 @@ use cumulet_domain::{
     image::DiskFormat,
     instance::{ShutdownBehavior, State},
     message::{
-        Action, Command, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent,
+        Action, Command, Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report,
+        ReportContent,
     },
     network::{Cidr, Direction, Traffic},
     time::SystemClock,
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 mod elsewhere;
 mod faults;
+mod heartbeats;
 mod tunnels;
 
 use super::{Conductor, Duties, Settings, Wake};
@@ -146,13 +148,12 @@ impl Rig {
             disk_gib: 100,
         };
         let (hypervisor, availability_zone) = ("fake".into(), "us-east-1a".into());
-        self.say(ReportContent::Heartbeat {
+        self.say(ReportContent::Heartbeat(Box::new(Heartbeat {
             resources,
             hypervisor,
             availability_zone,
-            tunnel_address: None,
-            console_address: None,
-        })
+            ..Heartbeat::default()
+        })))
         .await;
         until("the host is registered", async || self.host().await.is_some()).await;
     }

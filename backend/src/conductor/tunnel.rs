@@ -23,11 +23,6 @@ struct Remote {
     tunnel_address: i64,
 }
 
-#[derive(sea_orm::FromQueryResult)]
-struct Known {
-    tunnel_address: Option<i64>,
-}
-
 /// The VPC's other hosts with their instances, for a host that has a tunnel address, given the interfaces
 /// that it has itself. Hosts without one can't be reached and are left out.
 pub(super) async fn policy(
@@ -103,17 +98,10 @@ async fn remotes(conn: &impl ConnectionTrait, me: &HostId, vpc: i64) -> Result<V
 pub(super) async fn moved(
     conn: &impl ConnectionTrait,
     host: &HostId,
+    before: Option<i64>,
     address: Option<i64>,
 ) -> Result<Vec<i64>> {
-    // Locked: a placement that makes the host have to do with another VPC is done, and seen below, or comes
-    // after this and tells the new address.
-    let known = host::Entity::find_by_id(host.0.as_str())
-        .select_only()
-        .column(host::Column::TunnelAddress)
-        .lock_exclusive()
-        .into_model::<Known>();
-    let known = known.one(conn).await.map_err(failed)?;
-    if known.and_then(|known| known.tunnel_address) == address {
+    if before == address {
         return Ok(Vec::new());
     }
     column(

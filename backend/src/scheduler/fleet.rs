@@ -43,7 +43,7 @@ pub struct Profile {
     /// The driver's name: `qemu`, `kvm` or `fake`.
     pub hypervisor: String,
     /// What the host has told of itself.
-    pub capabilities: Pairs,
+    pub capabilities: Arc<Pairs>,
     /// The metadata of the aggregates that the host is in.
     pub aggregates: Vec<Arc<Pairs>>,
 }

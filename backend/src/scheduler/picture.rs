@@ -112,7 +112,7 @@ impl Scheduler {
         let known = at.and_then(|at| picture.fleet.hosts().get(at as usize)).copied();
         match (row, known) {
             (Some(row), Some(known)) => {
-                let mut info = info(row, &self.0.settings);
+                let mut info = info(row, &self.0.settings, &mut Told::default());
                 let profile = picture.fleet.profiles().get(known.profile as usize);
                 info.profile.aggregates = profile.map(|p| p.aggregates.clone()).unwrap_or_default();
                 info.state.io_ops = known.io_ops;
@@ -173,8 +173,9 @@ impl Scheduler {
 async fn read(conn: &impl ConnectionTrait, settings: &Settings) -> Result<Fleet> {
     let rows = host::Entity::find().all(conn).await.map_err(failed)?;
     let (mut aggregates, launches) = (aggregates(conn).await?, launches(conn).await?);
+    let mut told = Told::default();
     let hosts = rows.into_iter().map(|row| {
-        let mut host = info(row, settings);
+        let mut host = info(row, settings, &mut told);
         host.profile.aggregates = aggregates.remove(&host.id).unwrap_or_default();
         host.state.io_ops = launches.get(&host.id).copied().unwrap_or(0);
         host
@@ -184,7 +185,25 @@ async fn read(conn: &impl ConnectionTrait, settings: &Settings) -> Result<Fleet>
     Ok(fleet)
 }
 
-fn info(row: host::Model, settings: &Settings) -> HostInfo {
+/// What hosts tell of themselves. Many tell the same, so each text is read once.
+#[derive(Default)]
+struct Told(HashMap<String, Arc<Pairs>>);
+
+impl Told {
+    fn pairs(&mut self, json: Option<String>) -> Arc<Pairs> {
+        let Some(json) = json else {
+            return Arc::default();
+        };
+        if let Some(known) = self.0.get(&json) {
+            return known.clone();
+        }
+        let pairs = Arc::new(settings::pairs(Some(&json)));
+        self.0.insert(json, pairs.clone());
+        pairs
+    }
+}
+
+fn info(row: host::Model, settings: &Settings, told_before: &mut Told) -> HostInfo {
     let told: BTreeMap<String, i64> = if settings.metrics_weight_setting.is_empty() {
         BTreeMap::new()
     } else {
@@ -207,7 +226,7 @@ fn info(row: host::Model, settings: &Settings) -> HostInfo {
             availability_zone: row.availability_zone,
             architecture: row.architecture,
             hypervisor: row.hypervisor,
-            capabilities: settings::pairs(row.capabilities.as_deref()),
+            capabilities: told_before.pairs(row.capabilities),
             aggregates: Vec::new(),
         },
         id: row.id,

@@ -10,7 +10,9 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::Hypervisor;
 
-use crate::{disks::Disks, images::ImageSource, network::HostNetwork, prune::UnusedImages};
+use crate::{
+    disks::Disks, images::ImageSource, metrics::MetricsSource, network::HostNetwork, prune::UnusedImages,
+};
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
@@ -66,6 +68,7 @@ pub struct WorkerDeps {
     pub disks: Arc<dyn Disks>,
     pub images: Arc<dyn ImageSource>,
     pub metadata: Arc<dyn MetadataSink>,
+    pub metrics: Arc<dyn MetricsSource>,
 }
 
 /// Where instances' metadata snapshots go to be served. Calls are short and don't block.

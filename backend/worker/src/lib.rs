@@ -10,6 +10,7 @@ mod failure;
 mod files;
 pub mod images;
 mod inventory;
+mod metrics;
 pub mod network;
 mod policy;
 mod policy_file;
@@ -40,5 +41,6 @@ pub mod decisions {
 
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use inventory::{HostObject, ObjectKind};
+pub use metrics::{FixedMetrics, MetricsSource, ProcMetrics};
 pub use prune::UnusedImages;
 pub use worker::{Counters, Worker};

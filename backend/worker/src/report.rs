@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cumulet_bus::Bus;
 use cumulet_domain::{
     id::HostId,
-    message::{HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
+    message::{Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::{Clock, Timestamp},
 };
 use cumulet_hypervisor::DomainStatus;
@@ -65,22 +65,29 @@ impl Reporter {
 }
 
 impl Worker {
-    /// Says that the host is there, with what it has to give.
+    /// Says that the host is there, with what it is, what it has to give and how busy it is.
     pub(crate) async fn heartbeat(&self, disk_gib: u64) {
-        match self.deps.hypervisor.capabilities().await {
+        let hypervisor = &self.deps.hypervisor;
+        match hypervisor.capabilities().await {
             Ok(has) => {
-                let content = ReportContent::Heartbeat {
+                let profile = hypervisor.profile().await;
+                let profile = profile.inspect_err(
+                    |error| tracing::warn!(%error, "the hypervisor can't tell what the host is"),
+                );
+                let beat = Heartbeat {
                     resources: HostResources {
                         vcpus: has.vcpus,
                         memory_mib: has.memory_mib,
                         disk_gib,
                     },
-                    hypervisor: self.deps.hypervisor.name().to_owned(),
+                    hypervisor: hypervisor.name().to_owned(),
                     availability_zone: self.config.availability_zone.clone(),
                     tunnel_address: self.deps.network.tunnel_address(),
                     console_address: self.config.console_address.clone(),
+                    profile: profile.ok(),
+                    metrics: self.deps.metrics.read().await,
                 };
-                self.reporter.send(content).await;
+                self.reporter.send(ReportContent::Heartbeat(Box::new(beat))).await;
             }
             // A host that can run nothing is not there for the scheduler.
             Err(error) => tracing::warn!(%error, "no heartbeat: the hypervisor can't tell what it has"),

@@ -1,6 +1,7 @@
 //! The whole worker over a simulated host: the host, and the conductor's end of the bus.
 
 mod away;
+mod beats;
 mod cases;
 mod consoles;
 mod order;
@@ -15,7 +16,7 @@ use std::{
 use cumulet_bus::{Bus, LocalBus, ReportMailbox};
 use cumulet_domain::{
     id::{HostId, InstanceId, OperationId, VpcId},
-    message::{Action, Command, InstanceReport, OffReason, Outcome, Power, ReportContent},
+    message::{Action, Command, Heartbeat, InstanceReport, OffReason, Outcome, Power, ReportContent},
     metadata::InstanceMetadata,
     time::{Clock as _, ManualClock, Timestamp},
 };
@@ -26,11 +27,11 @@ use cumulet_hypervisor::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    MetadataSink, Worker, WorkerConfig, WorkerDeps,
+    FixedMetrics, MetadataSink, Worker, WorkerConfig, WorkerDeps,
     disks::FakeDisks,
     images::DirectoryImages,
     network::{FakeHostNetwork, HostNetwork},
-    testing::{instance, policy, spec},
+    testing::{VPC, instance, policy, spec},
 };
 
 /// Keeps snapshots and serves nobody.
@@ -220,6 +221,7 @@ fn make(
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(dir.path())),
         metadata: sink.clone(),
+        metrics: Arc::new(FixedMetrics([("cpu.percent".to_owned(), 7)].into())),
     };
     Worker::new(config, deps).unwrap()
 }

@@ -27,7 +27,7 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::libvirt::{Accel, Libvirt, LibvirtConfig};
 use cumulet_worker::{
-    MetadataSink, ObjectKind, Worker, WorkerConfig, WorkerDeps,
+    MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
     disks::QemuDisks,
     images::DirectoryImages,
     network::{Config, LinuxNetwork},
@@ -83,6 +83,7 @@ async fn worker(dir: &Path, cloud: &str, uri: &str, bus: &LocalBus) -> Arc<Worke
         disks: Arc::new(QemuDisks::new("qemu-img")),
         images: Arc::new(DirectoryImages::new(dir.join("images"))),
         metadata: Arc::new(Sink::default()),
+        metrics: Arc::new(ProcMetrics::default()),
     };
     let mut config = WorkerConfig::new(name(), dir, "us-east-1a");
     config.heartbeat = Duration::from_secs(1);

@@ -1,11 +1,11 @@
 //! `cumulet admin host`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use cumulet_backend::api::hosts::{self, HostView, Window};
-use cumulet_domain::{id::HostId, time::Timestamp};
+use cumulet_domain::{host::Metrics, id::HostId, time::Timestamp};
 use serde::Serialize;
 
 use super::{super::operator, Listing, Place};
@@ -16,6 +16,8 @@ use crate::telemetry::say;
 pub(crate) enum Host {
     /// List the hosts: what they are to the scheduler, what they have and what is on them.
     List(Listing),
+    /// Show one host, with what it tells of itself.
+    Show(Show),
     /// Let a host take nothing new.
     Disable(Because),
     /// Let a host take new instances again.
@@ -34,6 +36,15 @@ pub(crate) enum Host {
 pub(crate) struct One {
     #[command(flatten)]
     place: Place,
+    /// The host's name.
+    host: String,
+}
+
+/// `cumulet admin host show`.
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    listing: Listing,
     /// The host's name.
     host: String,
 }
@@ -78,7 +89,11 @@ struct Shown {
     last_seen: String,
     availability_zone: String,
     hypervisor: String,
+    hypervisor_type: Option<String>,
+    hypervisor_version: Option<String>,
     architecture: Option<String>,
+    capabilities: BTreeMap<String, String>,
+    metrics: Metrics,
     vcpus: Used,
     memory_mib: Used,
     disk_gib: Used,
@@ -93,7 +108,10 @@ impl From<HostView> for Shown {
         let row = view.row;
         let used = |used, max| Used { used, max };
         let planned = row.maintenance_start.zip(row.maintenance_end);
+        let told = |name: &str| view.capabilities.get(name).cloned();
         Shown {
+            hypervisor_type: told("hypervisor_type"),
+            hypervisor_version: told("hypervisor_version"),
             state: view.standing.name(),
             alive: view.alive,
             last_seen: Timestamp(row.last_seen).to_string(),
@@ -102,6 +120,8 @@ impl From<HostView> for Shown {
             disk_gib: used(row.disk_gib_used, row.disk_gib_max),
             instances: view.instances.iter().map(ToString::to_string).collect(),
             aggregates: view.aggregates,
+            capabilities: view.capabilities,
+            metrics: view.metrics,
             maintenance: planned.map(|(start, end)| [start, end].map(|at| Timestamp(at).to_string())),
             host: row.id,
             availability_zone: row.availability_zone,
@@ -113,6 +133,24 @@ impl From<HostView> for Shown {
 }
 
 impl Shown {
+    /// Everything: the line of the list, then what the host tells.
+    fn lines(&self) -> String {
+        let mut lines = self.line();
+        let mut add = |name: &str, value: &str| lines.push_str(&format!("\n    {name}  {value}"));
+        add("hypervisor", &self.hypervisor);
+        add("architecture", self.architecture.as_deref().unwrap_or("not told"));
+        for (name, value) in &self.capabilities {
+            add(name, value);
+        }
+        for (name, value) in &self.metrics {
+            add(name, &value.to_string());
+        }
+        for name in &self.aggregates {
+            add("aggregate", name);
+        }
+        lines
+    }
+
     fn line(&self) -> String {
         let part = |used: &Used| format!("{}/{}", used.used, used.max);
         let mut line = format!(
@@ -144,6 +182,12 @@ impl Host {
                 let found: Vec<Shown> = hosts::list(&parts).await?.into_iter().map(Shown::from).collect();
                 listing.print(&found, Shown::line)
             }),
+            Host::Show(Show { listing, host }) => {
+                operator::run(&listing.place.clone(), |_, parts| async move {
+                    let found = hosts::show(&parts, &HostId(host)).await?;
+                    listing.print(&[Shown::from(found)], Shown::lines)
+                })
+            }
             Host::Disable(Because { one, reason }) => operator::run(&one.place, |_, parts| async move {
                 Ok(hosts::disable(&parts, &HostId(one.host), &reason).await?)
             }),

@@ -108,7 +108,7 @@ pub(super) fn read<T: DeserializeOwned>(wanted: Kind, text: &[u8]) -> Result<T, 
 
 #[cfg(test)]
 mod tests {
-    use cumulet_domain::message::{Command, Query, Report};
+    use cumulet_domain::message::{Command, Query, Report, ReportContent};
 
     use super::*;
     use crate::Tap;
@@ -130,6 +130,27 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 10, "{seen}");
+    }
+
+    /// Workers learnt to tell more as time went on; those that have not are understood.
+    #[test]
+    fn a_beat_of_an_older_worker_tells_nothing_of_what_its_host_is() {
+        let lines = VECTORS.lines().filter(|line| line.contains("\"heartbeat\""));
+        let beats: Vec<_> = lines
+            .map(|line| match body::<Report>(line.as_bytes()).unwrap().content {
+                ReportContent::Heartbeat(beat) => *beat,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let [old, new] = beats.as_slice() else {
+            panic!("{beats:?}");
+        };
+        assert_eq!((&old.profile, old.metrics.len()), (&None, 0));
+        let profile = new.profile.as_deref().unwrap();
+        assert_eq!(profile.architecture.as_deref(), Some("x86_64"));
+        assert_eq!(profile.capabilities["hypervisor_type"], "QEMU");
+        assert_eq!(new.metrics["cpu.percent"], 3);
+        assert_eq!(old.resources, new.resources);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod journal;
 mod plan;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,6 +15,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::{
     console::ConsoleKind,
+    host::HostProfile,
     id::InstanceId,
     message::{OffReason, Power},
 };
@@ -42,6 +43,10 @@ pub struct FakeConfig {
     pub vcpus: u32,
     /// What the host has.
     pub memory_mib: u64,
+    /// What its processors are, as AWS spells it.
+    pub architecture: String,
+    /// What it tells of itself besides, or instead of what every simulated host tells.
+    pub capabilities: BTreeMap<String, String>,
     /// What goes wrong.
     pub plan: FaultPlan,
     /// Where guests are kept, so that they "run on" while the process is away; nowhere if `None`.
@@ -54,6 +59,8 @@ impl Default for FakeConfig {
             seed: 0,
             vcpus: 65_536,
             memory_mib: 1 << 28,
+            architecture: "x86_64".into(),
+            capabilities: BTreeMap::new(),
             plan: FaultPlan::default(),
             state_file: None,
         }
@@ -84,6 +91,7 @@ impl Guest {
 #[derive(Debug)]
 pub struct FakeHypervisor {
     config: FakeConfig,
+    profile: Arc<HostProfile>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     plan: watch::Sender<FaultPlan>,
@@ -111,6 +119,7 @@ impl FakeHypervisor {
         };
         Ok(Arc::new(FakeHypervisor {
             plan: watch::Sender::new(config.plan.clone()),
+            profile: Arc::new(profile(&config)),
             config,
             state: Mutex::new(State {
                 guests,
@@ -180,6 +189,26 @@ impl FakeHypervisor {
     }
 }
 
+/// What every simulated host tells of itself, and what is configured.
+fn profile(config: &FakeConfig) -> HostProfile {
+    let cores = config.vcpus.to_string();
+    let told = [
+        ("hypervisor_type", "fake"),
+        ("hypervisor_version", "1"),
+        ("cpu_info:arch", &config.architecture),
+        ("cpu_info:topology:sockets", "1"),
+        ("cpu_info:topology:cores", &cores),
+        ("cpu_info:topology:threads", "1"),
+    ];
+    let told = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut capabilities = BTreeMap::from(told);
+    capabilities.extend(config.capabilities.clone());
+    HostProfile {
+        architecture: Some(config.architecture.clone()),
+        capabilities,
+    }
+}
+
 fn off(guest: &mut Option<Guest>, reason: OffReason) {
     if let Some(guest) = guest {
         guest.on = false;
@@ -211,6 +240,10 @@ impl Hypervisor for FakeHypervisor {
             vcpus: self.config.vcpus,
             memory_mib: self.config.memory_mib,
         })
+    }
+
+    async fn profile(&self) -> Result<Arc<HostProfile>> {
+        Ok(self.profile.clone())
     }
 
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {

@@ -76,3 +76,24 @@ async fn a_guest_may_power_itself_off() {
     host.power_off(TWO, OffReason::Crashed);
     assert_eq!(host.status(TWO).await.unwrap().power, Power::Absent);
 }
+
+#[tokio::test]
+async fn what_a_host_is_can_be_configured() {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let host = FakeHypervisor::new(FakeConfig {
+        vcpus: 8,
+        architecture: "arm64".into(),
+        capabilities: [pair("ssd", "true"), pair("hypervisor_version", "7")].into(),
+        ..FakeConfig::default()
+    });
+    let profile = host.unwrap().profile().await.unwrap();
+    assert_eq!(profile.architecture.as_deref(), Some("arm64"));
+    for (name, value) in [
+        ("ssd", "true"),
+        ("hypervisor_type", "fake"),
+        ("hypervisor_version", "7"),
+        ("cpu_info:topology:cores", "8"),
+    ] {
+        assert_eq!(profile.capabilities[name], value, "{name}");
+    }
+}

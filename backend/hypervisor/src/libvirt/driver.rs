@@ -1,10 +1,11 @@
 //! The driver trait over libvirt's calls.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cumulet_domain::{
     console::ConsoleKind,
+    host::HostProfile,
     id::InstanceId,
     message::{OffReason, Power},
 };
@@ -16,7 +17,9 @@ use virt::{
     sys,
 };
 
-use super::{For, Found, Libvirt, Signal, console, find, is, owns, reachable, screen, terminal, xml};
+use super::{
+    For, Found, Libvirt, Signal, console, find, is, owns, profile, reachable, screen, terminal, xml,
+};
 use crate::{
     Capabilities, ConsoleStream, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared,
     Result,
@@ -165,6 +168,19 @@ impl Hypervisor for Libvirt {
             vcpus: node.cpus,
             memory_mib: node.memory / 1024,
         })
+    }
+
+    async fn profile(&self) -> Result<Arc<HostProfile>> {
+        if let Some(profile) = self.profile.get() {
+            return Ok(profile);
+        }
+        let (kept, kvm, turn) = (self.profile.clone(), self.kvm, self.profile.turn());
+        // Kept also when it comes too late for this call.
+        let work = move |connection: &virt::connect::Connect| {
+            Ok(profile::read(connection, kvm)?.map(|profile| kept.keep(turn, profile)))
+        };
+        let read = self.pool.call(For::Host, QUESTION, work).await?;
+        read.map_err(|error| Error::Unavailable(error.to_string()))
     }
 
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {

@@ -4,9 +4,12 @@ mod console;
 mod driver;
 mod events;
 mod ffi;
+mod kept;
 mod pool;
+mod profile;
 mod screen;
 mod terminal;
+mod tree;
 mod xml;
 
 use std::{
@@ -18,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_domain::id::InstanceId;
+use cumulet_domain::{host::HostProfile, id::InstanceId};
 use tokio::sync::broadcast;
 use virt::{
     connect::Connect,
@@ -29,6 +32,7 @@ use virt::{
 
 use crate::{Error, Event, Result, probe};
 use events::Signal;
+use kept::Kept;
 use pool::{For, Pool};
 use xml::Ownership;
 
@@ -82,6 +86,7 @@ pub struct Libvirt {
     config: LibvirtConfig,
     kvm: bool,
     pool: Arc<Pool>,
+    profile: Arc<Kept<HostProfile>>,
     known: Arc<Known>,
     signals: broadcast::Sender<Signal>,
     events: broadcast::Sender<Event>,
@@ -119,6 +124,7 @@ impl Libvirt {
         let driver = Arc::new(Libvirt {
             kvm,
             pool,
+            profile: Arc::default(),
             known: Arc::default(),
             signals: broadcast::Sender::new(EVENTS),
             events: broadcast::Sender::new(EVENTS),
@@ -138,12 +144,17 @@ impl Libvirt {
     /// What is done with a signal: whoever waits for it is told, and, if the guest is ours, the rest.
     fn teller(&self) -> Arc<dyn Fn(Signal) + Send + Sync> {
         let (known, signals, events) = (self.known.clone(), self.signals.clone(), self.events.clone());
+        let profile = self.profile.clone();
         Arc::new(move |signal| {
             let event = match signal {
                 Signal::Status(status) if known.guests().contains_key(&status.instance) => {
                     Some(Event::Changed(status))
                 }
-                Signal::Reconnected => Some(Event::Resync),
+                Signal::Reconnected => {
+                    // It may be another version, on a machine with other processors or firmware.
+                    profile.forget();
+                    Some(Event::Resync)
+                }
                 Signal::Status(_) | Signal::Rebooted(_) => None,
             };
             // Nobody need listen.

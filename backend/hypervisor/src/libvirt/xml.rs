@@ -17,6 +17,13 @@ pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
 /// What the guest's SMBIOS tables name as its maker. Never "Amazon EC2": guests would take that for true.
 const MAKER: &str = "Cumulet";
 
+/// What guests are.
+pub(super) const ARCHITECTURE: &str = "x86_64";
+pub(super) const MACHINE: &str = "q35";
+
+/// The processor of guests that are emulated.
+pub(super) const EMULATED: &str = "qemu64";
+
 /// What of the XML is the host's, not the guest's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HostFacts<'a> {
@@ -106,7 +113,7 @@ fn path(path: &std::path::Path) -> io::Result<String> {
 fn firmware(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
     out.create_element("os").write_inner_content(|out| {
         out.create_element("type")
-            .with_attributes([("arch", "x86_64"), ("machine", "q35")])
+            .with_attributes([("arch", ARCHITECTURE), ("machine", MACHINE)])
             .write_text_content(BytesText::new("hvm"))?;
         empty(out, "boot", &[("dev", "hd")])?;
         empty(out, "smbios", &[("mode", "sysinfo")])
@@ -151,7 +158,7 @@ fn processor(out: &mut Out, host: &HostFacts<'_>) -> io::Result<()> {
     }
     out.create_element("cpu")
         .with_attributes([("mode", "custom"), ("match", "exact"), ("check", "none")])
-        .write_inner_content(|out| text(out, "model", "qemu64"))
+        .write_inner_content(|out| text(out, "model", EMULATED))
         .map(drop)
 }
 

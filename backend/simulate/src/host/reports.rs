@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cumulet_domain::{
     id::InstanceId,
-    message::{InstanceReport, OffReason, Power, Report, ReportContent},
+    message::{Heartbeat, InstanceReport, OffReason, Power, Report, ReportContent},
     time::Timestamp,
 };
 
@@ -36,13 +36,12 @@ impl Host {
     }
 
     pub(super) async fn heartbeat(&self) {
-        self.send(ReportContent::Heartbeat {
+        self.send(ReportContent::Heartbeat(Box::new(Heartbeat {
             resources: self.resources,
             hypervisor: "fake".into(),
             availability_zone: self.zone.clone(),
-            tunnel_address: None,
-            console_address: None,
-        })
+            ..Heartbeat::default()
+        })))
         .await;
     }
 

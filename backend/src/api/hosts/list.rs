@@ -1,15 +1,17 @@
 //! The hosts as they are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cumulet_domain::{
     Error, Result,
+    host::Metrics,
     id::{HostId, InstanceId},
     time::Timestamp,
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     api::{Cloud, Parts},
@@ -69,6 +71,10 @@ pub struct HostView {
     pub instances: Vec<InstanceId>,
     /// The names of the aggregates that it is in.
     pub aggregates: Vec<String>,
+    /// What it has told of itself.
+    pub capabilities: BTreeMap<String, String>,
+    /// How busy it was lately.
+    pub metrics: Metrics,
 }
 
 /// Every host, by name.
@@ -102,10 +108,27 @@ pub async fn list(parts: &Parts) -> Result<Vec<HostView>> {
             alive: now.since(Timestamp(row.last_seen)) < SILENCE,
             instances: instances.remove(&row.id).unwrap_or_default(),
             aggregates,
+            capabilities: told(row.capabilities.as_deref()),
+            metrics: told(row.metrics.as_deref()),
             row,
         }
     };
     Ok(rows.into_iter().map(view).collect())
+}
+
+/// One host.
+///
+/// # Errors
+/// `InvalidParameter` for an unknown one.
+pub async fn show(parts: &Parts, id: &HostId) -> Result<HostView> {
+    let found = list(parts).await?.into_iter().find(|view| view.row.id == id.0);
+    found.ok_or_else(|| no_such_host(id))
+}
+
+/// What a host has told, as its row has it.
+fn told<T: DeserializeOwned + Default>(json: Option<&str>) -> T {
+    json.and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default()
 }
 
 /// Planned maintenance of a host.
@@ -147,17 +170,17 @@ pub async fn get(conn: &impl ConnectionTrait, id: &HostId) -> Result<host::Model
         .one(conn)
         .await
         .map_err(failed)?;
-    row.ok_or_else(|| unknown(id))
+    row.ok_or_else(|| no_such_host(id))
 }
 
 /// Like [`get`], for a transaction that goes by it: nobody removes the host until that ends.
 pub(super) async fn locked(conn: &impl ConnectionTrait, id: &HostId) -> Result<host::Model> {
     let query = host::Entity::find_by_id(id.0.as_str()).lock_exclusive();
     let row = query.one(conn).await.map_err(failed)?;
-    row.ok_or_else(|| unknown(id))
+    row.ok_or_else(|| no_such_host(id))
 }
 
-fn unknown(id: &HostId) -> Error {
+fn no_such_host(id: &HostId) -> Error {
     Error::invalid("Host", &id.0, "there is no such host; `cumulet admin host list`")
 }
 

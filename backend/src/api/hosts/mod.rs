@@ -6,4 +6,4 @@ mod change;
 mod list;
 
 pub use change::{Drained, Window, cancel_maintenance, disable, drain, enable, plan_maintenance, remove};
-pub use list::{HostView, Maintenance, Standing, get, list, planned};
+pub use list::{HostView, Maintenance, Standing, get, list, planned, show};

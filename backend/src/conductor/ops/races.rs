@@ -3,7 +3,7 @@
 use cumulet_domain::{
     Result,
     id::{HostId, InstanceId, VpcId},
-    message::HostResources,
+    message::{Heartbeat, HostResources},
     tag::Tag,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
@@ -213,19 +213,16 @@ async fn a_host_whose_address_changes_tells_the_vpc_that_comes_to_it_at_that_tim
             vcpus: 16,
             memory_mib: 1 << 16,
             disk_gib: 100,
-            ..HostResources::default()
         };
         let conductor = conductor(&rig, rig.cloud.store.clone());
-        let (zone, address) = (crate::test_support::ZONE.into(), Some(0x0a00_0001));
-        heartbeat::apply(
-            &conductor,
-            HostId(HOST.into()),
+        let beat = Heartbeat {
             resources,
-            "fake".into(),
-            zone,
-            address,
-        )
-        .await
+            hypervisor: "fake".into(),
+            availability_zone: crate::test_support::ZONE.into(),
+            tunnel_address: Some([10, 0, 0, 1].into()),
+            ..Heartbeat::default()
+        };
+        heartbeat::apply(&conductor, HostId(HOST.into()), beat).await
     };
     let place = async |store: Store| place(&store, row.clone()).await;
     let (placed, told) = overlap(&rig.cloud.store, place, beat).await;

@@ -28,7 +28,7 @@ impl Hosts {
         for name in names {
             let id = HostId((*name).into());
             mailboxes.insert(id.clone(), rig.bus.host_mailbox(&id).await.unwrap());
-            let content = ReportContent::Heartbeat {
+            let content = ReportContent::Heartbeat(Box::new(Heartbeat {
                 resources: HostResources {
                     vcpus: 16,
                     memory_mib: 65_536,
@@ -36,9 +36,8 @@ impl Hosts {
                 },
                 hypervisor: "fake".into(),
                 availability_zone: "us-east-1a".into(),
-                tunnel_address: None,
-                console_address: None,
-            };
+                ..Heartbeat::default()
+            }));
             let report = Report {
                 host: id.clone(),
                 at: rig.cloud.now(),

@@ -37,13 +37,12 @@ async fn launches_that_come_together_find_themselves_in_the_policy() {
         memory_mib: 1 << 20,
         disk_gib: 1024,
     };
-    rig.say(ReportContent::Heartbeat {
+    rig.say(ReportContent::Heartbeat(Box::new(Heartbeat {
         resources,
         hypervisor: "fake".into(),
         availability_zone: "us-east-1a".into(),
-        tunnel_address: None,
-        console_address: None,
-    })
+        ..Heartbeat::default()
+    })))
     .await;
     until("the host has grown", async || {
         rig.host().await.unwrap().vcpus == 1024

@@ -23,7 +23,7 @@ fn peers(policy: &VpcPolicy) -> &[TunnelPeer] {
 }
 
 async fn alive(rig: &Rig, host: &str, address: Option<Ipv4Addr>) {
-    let content = ReportContent::Heartbeat {
+    let content = ReportContent::Heartbeat(Box::new(Heartbeat {
         resources: HostResources {
             vcpus: 2,
             memory_mib: 65_536,
@@ -32,8 +32,8 @@ async fn alive(rig: &Rig, host: &str, address: Option<Ipv4Addr>) {
         hypervisor: "fake".into(),
         availability_zone: "us-east-1a".into(),
         tunnel_address: address,
-        console_address: None,
-    };
+        ..Heartbeat::default()
+    }));
     let (host, at) = (HostId(host.into()), rig.cloud.now());
     let report = Report { host, at, content };
     rig.bus.report(report).await.unwrap();

@@ -178,7 +178,7 @@ fn compute_capabilities_are_novas() {
             extra_specs: Arc::new(pairs(&[(key, wanted)])),
             ..request(1)
         };
-        let hosts = vec![roomy("a", |h| h.profile.capabilities = told.clone())];
+        let hosts = vec![roomy("a", |h| h.profile.capabilities = told.clone().into())];
         let left = left_by("compute_capabilities", hosts, &ask);
         assert_eq!(left.len() == 1, passes, "{key} {wanted}");
     }
