@@ -42,9 +42,9 @@ fn guest(connection: &Connect, kvm: bool) -> Option<Guest> {
         quick_xml::escape::escape(&guest.model)
     );
     let expanded = connection.baseline_cpu(&[&model], sys::VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES);
-    let expanded = parse(&told(expanded)?).ok()?;
-    let (has, _) = features(&expanded);
-    guest.has.extend(has);
+    if let Some(expanded) = told(expanded).and_then(|xml| parse(&xml).ok()) {
+        guest.has.extend(features(&expanded).0);
+    }
     Some(guest)
 }
 
