@@ -30,12 +30,7 @@ def role_of(point: str) -> str:
 
 def each(operation: str, skip: tuple[str, ...] = ()):
     """For a test of every point of an operation with the role that comes to it."""
-    chosen = []
-    for point in points_of(operation):
-        # What a host has taken and not begun is sent again after a quarter of a minute.
-        marks = [pytest.mark.slow] if step_of(point) == "received" else []
-        if step_of(point) not in skip:
-            chosen.append(pytest.param(point, role_of(point), marks=marks))
+    chosen = [(point, role_of(point)) for point in points_of(operation) if step_of(point) not in skip]
     return pytest.mark.parametrize("point, role", chosen * figures.TRIALS)
 
 
@@ -126,6 +121,7 @@ def test_f01_launch(account: Account, point: str, role: str):
         assert [boots(account, id) for id in again] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @each("start")
 def test_f02_start(account: Account, point: str, role: str):
     ids = running(account, 2)
@@ -145,6 +141,7 @@ def test_f02_start(account: Account, point: str, role: str):
         assert [boots(account, id) for id in ids] == [2, 2], "a guest that runs is not started again"
 
 
+@pytest.mark.slow
 @each("stop")
 def test_f02_stop(account: Account, point: str, role: str):
     ids = running(account, 2)
@@ -161,6 +158,7 @@ def test_f02_stop(account: Account, point: str, role: str):
         wait(account, ids, "stopped")
 
 
+@pytest.mark.slow
 @each("reboot")
 def test_f02_reboot(account: Account, point: str, role: str):
     ids = running(account, 2)
@@ -192,6 +190,7 @@ def test_f02_terminate(account: Account, point: str, role: str):
         assert states(account.ec2, [stays]) == {"running"} and boots(account, stays) == 1
 
 
+@pytest.mark.slow
 @each("launch", skip=BEFORE)
 def test_f28_terminated_while_the_one_that_builds_is_dead(account: Account, point: str, role: str):
     """The terminate is taken while the process is away; where that is the gateway, once it is back."""

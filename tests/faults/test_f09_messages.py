@@ -82,8 +82,13 @@ def test_f09_repeated_and_reordered(kind: str, crash_binary: Path, faults: str):
             assert dropped > 0, "the drops are counted"
 
 
+# What is lost is sent again after a quarter of a minute, and may be lost again, as may the answer: of a dozen instances
+# one has bad luck several times over, the more so the more is lost.
+LATEST = {2: 480, 3: 240}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("k", range(2, 11))
 def test_f10_every_kth_is_lost(kind: str, crash_binary: Path, k: int):
     with bad(kind, crash_binary, f"lose={k}") as cloud:
-        Life(cloud.first_account(), "F10 every k-th is lost", 120).live()
+        Life(cloud.first_account(), f"F10 one of {k} is lost", LATEST.get(k, 150)).live()

@@ -50,6 +50,8 @@ def trial(fault: str):
     trial = Trial()
     try:
         yield trial
+    except KeyboardInterrupt:  # no trial
+        raise
     except BaseException:
         note(fault, trial.seconds, ok=False)
         raise
