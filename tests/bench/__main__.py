@@ -8,6 +8,7 @@ Run it through `make bench`, which builds everything first. Takes about ten minu
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -44,6 +45,8 @@ def main() -> int:
         arguments.error(f"--only takes {', '.join(PARTS)}")
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed; scripts/bench does that")
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     start, folder = time.monotonic(), fresh("bench-")
     try:
         rows = run(wanted, folder, given.rounds)
