@@ -213,7 +213,6 @@ async fn a_host_whose_address_changes_tells_the_vpc_that_comes_to_it_at_that_tim
             vcpus: 16,
             memory_mib: 1 << 16,
             disk_gib: 100,
-            ..HostResources::default()
         };
         let conductor = conductor(&rig, rig.cloud.store.clone());
         let (zone, address) = (crate::test_support::ZONE.into(), Some(0x0a00_0001));
