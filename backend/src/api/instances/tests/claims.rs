@@ -7,10 +7,11 @@ use futures::future::join_all;
 
 use crate::{
     api::{
-        ClientToken, PageRequest,
+        ClientToken, Cloud, PageRequest,
         instances::{ReservationView, launch},
         vpcs::{SubnetQuery, describe_subnets},
     },
+    store::connect,
     test_support::{Rig, cloud, with_pool},
 };
 
@@ -157,4 +158,57 @@ async fn one_address_is_asked_for_by_many_and_given_to_one() {
     assert_eq!(succeeded(&all), 1);
     let lost = |answer: &&cumulet_domain::Result<_>| matches!(answer, Err(Error::AddressInUse { address }) if address == "172.31.0.77");
     assert_eq!(all.iter().filter(lost).count(), 19);
+}
+
+/// Another gateway over the same database, with connections of its own.
+async fn gateway(rig: &Rig) -> Cloud {
+    let mut gateway = rig.cloud.clone();
+    gateway.store = connect(&rig.database.options(4)).await.unwrap();
+    gateway
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_gateways_share_a_quota_a_pool_and_a_token() {
+    let rig = with_pool("198.18.7.0/28").await;
+    let rig = &rig;
+    rig.set_quota(11, 1000).await;
+    let gateways = [rig.cloud.clone(), gateway(rig).await, gateway(rig).await];
+    let launches = gateways.iter().cycle().take(30).map(|gateway| {
+        let spec = rig.spec();
+        async move { launch(gateway, &rig.who, spec).await }
+    });
+    let all = join_all(launches).await;
+    assert_eq!(succeeded(&all), 11);
+    assert_eq!(rig.account().await.instances_used, 11);
+
+    // Two public addresses are left, and another account has room.
+    let launches = gateways.iter().cycle().take(9).map(|gateway| {
+        let spec = rig.spec();
+        async move { launch(gateway, &rig.stranger, spec).await }
+    });
+    let others = join_all(launches).await;
+    assert_eq!(succeeded(&others), 2);
+    let addresses: HashSet<_> = all
+        .iter()
+        .chain(&others)
+        .flatten()
+        .map(|made| made.instances[0].public_ip())
+        .collect();
+    assert_eq!(addresses.len(), 13);
+
+    let launches = gateways.iter().cycle().take(9).map(|gateway| {
+        let mut spec = rig.spec();
+        spec.associate_public_ip = Some(false);
+        spec.client_token = Some(ClientToken {
+            token: "t".into(),
+            request_hash: "h".into(),
+        });
+        async move { launch(gateway, &rig.stranger, spec).await }
+    });
+    let same = join_all(launches).await;
+    let made: HashSet<_> = same
+        .iter()
+        .map(|made| made.as_ref().unwrap().instances[0].id())
+        .collect();
+    assert_eq!(made.len(), 1);
 }
