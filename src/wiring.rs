@@ -77,10 +77,8 @@ pub(crate) async fn assemble(
     } else {
         None
     };
-    let cloud_id = opened.as_ref().map_or_else(
-        || config.text("cloud").to_owned(),
-        |(_, first)| first.cloud_id.clone(),
-    );
+    let first = opened.as_ref().map(|(_, first)| first.cloud_id.clone());
+    let cloud_id = first.unwrap_or_else(|| config.text("cloud").to_owned());
     // The metadata role by itself has nobody to speak to there.
     let bus = if roles.control() || roles.has(Role::Compute) {
         bus::open(config, roles, &cloud_id, clock.clone()).await?
@@ -88,21 +86,20 @@ pub(crate) async fn assemble(
         bus::local()
     };
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
-    let linked = roles.has(Role::Metadata) && !roles.has(Role::Compute);
-    let metadata = linked
-        .then(|| metadata::serve(state, clock.clone()))
-        .transpose()?;
+    let metadata = match roles.has(Role::Metadata) && !roles.has(Role::Compute) {
+        true => Some(metadata::serve(state, clock.clone())?),
+        false => None,
+    };
     let (mut hosts, mut hypervisor) = (Vec::new(), config.text("driver").to_owned());
     if roles.has(Role::Compute) {
         let driver = Driver::start(state, config, &cloud_id).await?;
         driver.name().clone_into(&mut hypervisor);
-        let (bus, served) = (bus.clone(), roles.has(Role::Metadata));
         hosts = driver.workers(&HostParts {
             state,
             config,
-            bus,
-            clock: clock.clone(),
-            served,
+            bus: bus.clone(),
+            clock,
+            served: roles.has(Role::Metadata),
             console: consoles.address(),
         })?;
     }
