@@ -309,23 +309,34 @@ impl Worker {
         for timer in [&mut beat, &mut full] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
-        let mut disk_gib = 0;
+        // A beat that says less than there is would keep launches away until the next one.
+        let mut disk_gib = None;
         loop {
             tokio::select! {
                 biased;
                 _ = full.tick() => {
-                    match self.deps.disks.capacity_gib(&self.layout.instances()).await {
-                        Ok(gib) => disk_gib = gib,
-                        Err(error) => tracing::warn!(%error, "can't tell how much disk there is"),
-                    }
+                    disk_gib = self.disk_gib().await.or(disk_gib);
                     self.report_all().await;
                     if let Err(error) = self.vpcs.forget_unused(|vpc| self.slots.uses(vpc)).await {
                         tracing::error!(%error, "a network that nobody needs can't be taken away");
                     }
                 }
-                _ = beat.tick() => self.heartbeat(disk_gib).await,
+                _ = beat.tick() => {
+                    if disk_gib.is_none() {
+                        disk_gib = self.disk_gib().await;
+                    }
+                    if let Some(disk_gib) = disk_gib {
+                        self.heartbeat(disk_gib).await;
+                    }
+                }
             }
         }
+    }
+
+    async fn disk_gib(&self) -> Option<u64> {
+        let gib = self.deps.disks.capacity_gib(&self.layout.instances()).await;
+        gib.inspect_err(|error| tracing::warn!(%error, "can't tell how much disk there is"))
+            .ok()
     }
 
     /// Keeps the image cache short.

@@ -1,6 +1,37 @@
 //! What the worker says and does by the clock.
 
+use std::{io, path::Path};
+
+use async_trait::async_trait;
+use cumulet_domain::image::DiskFormat;
+
 use super::*;
+use crate::disks::Disks;
+
+/// Disks that can't tell at first how many there is room for.
+struct LateDisks {
+    refusals: Mutex<u32>,
+}
+
+#[async_trait]
+impl Disks for LateDisks {
+    fn uses_images(&self) -> bool {
+        false
+    }
+
+    async fn ensure(&self, _: &Path, _: u64, _: (&Path, DiskFormat)) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+        let mut refusals = self.refusals.lock().unwrap();
+        if *refusals == 0 {
+            return Ok(77);
+        }
+        *refusals -= 1;
+        Err(io::Error::other("not yet"))
+    }
+}
 
 impl Host {
     async fn beat(&mut self) -> Heartbeat {
@@ -36,6 +67,26 @@ async fn a_beat_says_what_the_host_is_and_how_busy() {
         (beat.hypervisor.as_str(), beat.availability_zone.as_str()),
         ("fake", "us-east-1a")
     );
+}
+
+/// A launch would be refused for want of disk until the next beat.
+#[tokio::test(start_paused = true)]
+async fn no_beat_says_less_disk_than_there_is() {
+    for refusals in [0, 1, 4] {
+        let mut host = Host::start().await;
+        host.kill().await;
+        while let Ok(Some(old)) = tokio::time::timeout(Duration::from_millis(1), host.reports.next()).await {
+            old.ack();
+        }
+        let (dir, bus, clock) = (&host.dir, &host.bus, &host.clock);
+        host.worker = make(dir, bus, clock, &host.hypervisor, &host.network, &host.sink);
+        let deps = &mut Arc::get_mut(&mut host.worker).unwrap().deps;
+        deps.disks = Arc::new(LateDisks {
+            refusals: Mutex::new(refusals),
+        });
+        host.spawn();
+        assert_eq!(host.beat().await.resources.disk_gib, 77);
+    }
 }
 
 /// A policy that comes late, to a worker that has forgotten that it knew a newer one, makes the VPC again.
