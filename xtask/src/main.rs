@@ -33,8 +33,11 @@ fn main() -> Result<()> {
     }
 }
 
-/// The workspace's root.
+/// The workspace's root, as cargo tells it to what it runs: where the program was built may be gone.
 fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("cargo runs this: cargo xtask")?;
+    Ok(Path::new(&here)
+        .parent()
+        .context("xtask lies in the workspace")?
+        .to_owned())
 }

@@ -179,7 +179,7 @@ mod tests {
     /// What is checked in is what the models say, so `cargo test` alone finds a forgotten codegen.
     #[test]
     fn generated_files_are_current() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = crate::root().unwrap();
         super::run(&root, true).unwrap();
     }
 }

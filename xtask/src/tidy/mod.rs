@@ -60,7 +60,7 @@ pub(crate) fn run(root: &Path, shrink: bool) -> Result<()> {
 mod tests {
     #[test]
     fn the_repository_keeps_its_rules() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = crate::root().unwrap();
         if let Err(findings) = super::run(&root, false) {
             panic!("{findings}");
         }
