@@ -15,6 +15,9 @@ use crate::{config::Config, roles::Roles};
 const TRIES: u32 = 15;
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How often a test's file is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Opens the configured bus.
 pub(super) async fn open(
     config: &Config,
@@ -48,7 +51,20 @@ fn with_faults(bus: Arc<dyn Bus>, faults: Faults) -> Arc<dyn Bus> {
         jitter: Duration::from_millis(faults.reorder.into()),
         ..Plan::default()
     };
-    Arc::new(Chaos::new(bus, plan, Box::new(rand::random)))
+    let chaos = Arc::new(Chaos::new(bus, plan, Box::new(rand::random)));
+    if let Some(file) = faults::only_while() {
+        tokio::spawn(follow(chaos.clone(), plan, file));
+    }
+    chaos
+}
+
+/// Treats messages badly while the file is there.
+async fn follow(chaos: Arc<Chaos>, plan: Plan, file: PathBuf) {
+    loop {
+        let there = tokio::fs::try_exists(&file).await.unwrap_or(false);
+        chaos.change(if there { plan } else { Plan::default() });
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Connects, and waits for a while for a broker that starts at the same time.

@@ -1,6 +1,8 @@
 //! Faults that a test asks of a real process: `CUMULET_FAULTS`, such as `lose=3,conflicts=10`, in a program with
 //! the feature `crash-points`. Without the feature there are none, and nothing reads the variable.
 
+use std::path::PathBuf;
+
 /// What goes wrong in this process, by plan. The default is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -63,6 +65,18 @@ pub fn planned() -> Result<Faults, String> {
 #[cfg(not(feature = "crash-points"))]
 pub fn planned() -> Result<Faults, String> {
     Ok(Faults::default())
+}
+
+/// The file that `CUMULET_FAULTS_WHILE` names: messages meet their faults only while it is there.
+#[cfg(feature = "crash-points")]
+pub fn only_while() -> Option<PathBuf> {
+    std::env::var_os("CUMULET_FAULTS_WHILE").map(PathBuf::from)
+}
+
+/// None, since the feature is off.
+#[cfg(not(feature = "crash-points"))]
+pub fn only_while() -> Option<PathBuf> {
+    None
 }
 
 #[cfg(test)]
