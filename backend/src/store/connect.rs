@@ -108,3 +108,51 @@ pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
         location => server::schema(location).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use sea_orm::{ConnectionTrait as _, Statement};
+
+    use super::*;
+
+    /// A table's and a column's name, and whether a row can be written that does not name the column.
+    type Columns = BTreeMap<(String, String), bool>;
+
+    async fn after(steps: u32) -> Columns {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Arc::new(WriteConnection::open(&dir.path().join("db")).unwrap());
+        let savepoints = proxy(Savepoints(connection.clone())).await.unwrap();
+        connection.begin().unwrap();
+        Migrator::up(&savepoints, Some(steps)).await.unwrap();
+        let query = "SELECT t.name AS t, c.name AS c, c.\"notnull\" = 0 OR c.dflt_value IS NOT NULL AS free \
+                     FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'";
+        let rows = savepoints.query_all_raw(Statement::from_string(DbBackend::Sqlite, query));
+        let columns = rows.await.unwrap().into_iter().map(|row| {
+            let text = |name| row.try_get::<String>("", name).unwrap();
+            let free = row.try_get::<i64>("", "free").unwrap() == 1;
+            ((text("t"), text("c")), free)
+        });
+        columns.collect()
+    }
+
+    /// While roles are replaced one after the other, a new one has migrated and old ones go on.
+    #[tokio::test]
+    async fn a_program_of_an_earlier_schema_can_go_on_reading_and_writing() {
+        let steps = u32::try_from(Migrator::migrations().len()).unwrap();
+        let now = after(steps).await;
+        for earlier in 1..steps {
+            let then = after(earlier).await;
+            for (column, free) in &then {
+                assert!(now.contains_key(column), "{column:?} is gone");
+                assert!(now[column] || !free, "{column:?} has to be named now");
+            }
+            let tables: Vec<_> = then.keys().map(|(table, _)| table).collect();
+            let added = now.iter().filter(|((table, _), _)| tables.contains(&table));
+            for (column, free) in added.filter(|(column, _)| !then.contains_key(*column)) {
+                assert!(free, "{column:?} came after step {earlier} and has to be named");
+            }
+        }
+    }
+}
