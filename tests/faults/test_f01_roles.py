@@ -2,6 +2,8 @@
 others live; it comes back, and all ends well within a minute."""
 
 import signal
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -97,6 +99,19 @@ class Mortal:
         assert not any(p.dead for p in self.cloud.processes)
 
 
+@contextmanager
+def death(fault: str, account: Account, point: str, role: str, ask: Callable):
+    """A trial: what is asked kills the process with the role at the point, and it is back. What was answered, if
+    anything was, with the trial."""
+    with figures.trial(f"{fault}, {role} dies") as trial:
+        mortal = Mortal(account.cloud, role, point)
+        answered = last_words(ask)
+        mortal.dies()
+        mortal.back()
+        trial.back()
+        yield trial, answered
+
+
 def soon(check, what: str) -> None:
     until(check, what, 60, every=0.03)
 
@@ -105,17 +120,13 @@ def soon(check, what: str) -> None:
 def test_f01_launch(account: Account, point: str, role: str):
     token = uuid4().hex
     made = lambda: made_with(account, token)  # noqa: E731
-    with figures.trial(f"F01 launch, {role} dies") as trial:
-        mortal = Mortal(account.cloud, role, point)
-        answered = last_words(lambda: run(account, 3, ClientToken=token))
-        mortal.dies()
-        mortal.back()
-        trial.back()
+    ask = lambda: run(account, 3, ClientToken=token)  # noqa: E731
+    with death("F01 launch", account, point, role, ask) as (trial, answered):
         soon(lambda: states(account.ec2, living(account)) == {"running"}, "all run")
         trial.recovered()
         assert len(made()) == (0 if step_of(point) in BEFORE else 3), "all of it, or nothing"
         assert answered is None or sorted(answered) == sorted(made()), "what was answered is there"
-        again = run(account, 3, ClientToken=token)
+        again = ask()
         wait(account, again, "running")
         assert sorted(again) == sorted(made()), "done once"
         assert [boots(account, id) for id in again] == [1, 1, 1]
@@ -127,16 +138,12 @@ def test_f02_start(account: Account, point: str, role: str):
     ids = running(account, 2)
     account.ec2.stop_instances(InstanceIds=ids)
     wait(account, ids, "stopped")
-    with figures.trial(f"F02 start, {role} dies") as trial:
-        mortal = Mortal(account.cloud, role, point)
-        last_words(lambda: account.ec2.start_instances(InstanceIds=ids))
-        mortal.dies()
-        mortal.back()
-        trial.back()
+    ask = lambda: account.ec2.start_instances(InstanceIds=ids)  # noqa: E731
+    with death("F02 start", account, point, role, ask) as (trial, _):
         wanted = "stopped" if step_of(point) in BEFORE else "running"
         soon(lambda: states(account.ec2, ids) == {wanted}, f"they are {wanted}")
         trial.recovered()
-        account.ec2.start_instances(InstanceIds=ids)
+        ask()
         wait(account, ids, "running")
         assert [boots(account, id) for id in ids] == [2, 2], "a guest that runs is not started again"
 
@@ -145,16 +152,12 @@ def test_f02_start(account: Account, point: str, role: str):
 @each("stop")
 def test_f02_stop(account: Account, point: str, role: str):
     ids = running(account, 2)
-    with figures.trial(f"F02 stop, {role} dies") as trial:
-        mortal = Mortal(account.cloud, role, point)
-        last_words(lambda: account.ec2.stop_instances(InstanceIds=ids))
-        mortal.dies()
-        mortal.back()
-        trial.back()
+    ask = lambda: account.ec2.stop_instances(InstanceIds=ids)  # noqa: E731
+    with death("F02 stop", account, point, role, ask) as (trial, _):
         wanted = "running" if step_of(point) in BEFORE else "stopped"
         soon(lambda: states(account.ec2, ids) == {wanted}, f"they are {wanted}")
         trial.recovered()
-        account.ec2.stop_instances(InstanceIds=ids)
+        ask()
         wait(account, ids, "stopped")
 
 
@@ -162,12 +165,8 @@ def test_f02_stop(account: Account, point: str, role: str):
 @each("reboot")
 def test_f02_reboot(account: Account, point: str, role: str):
     ids = running(account, 2)
-    with figures.trial(f"F02 reboot, {role} dies") as trial:
-        mortal = Mortal(account.cloud, role, point)
-        last_words(lambda: account.ec2.reboot_instances(InstanceIds=ids))
-        mortal.dies()
-        mortal.back()
-        trial.back()
+    ask = lambda: account.ec2.reboot_instances(InstanceIds=ids)  # noqa: E731
+    with death("F02 reboot", account, point, role, ask) as (trial, _):
         least = 1 if step_of(point) in BEFORE else 2
         soon(lambda: min(boots(account, id) for id in ids) >= least, "both have started over")
         trial.recovered()
@@ -177,12 +176,8 @@ def test_f02_reboot(account: Account, point: str, role: str):
 @each("terminate")
 def test_f02_terminate(account: Account, point: str, role: str):
     stays, *ids = running(account, 3)
-    with figures.trial(f"F02 terminate, {role} dies") as trial:
-        mortal = Mortal(account.cloud, role, point)
-        last_words(lambda: account.ec2.terminate_instances(InstanceIds=ids))
-        mortal.dies()
-        mortal.back()
-        trial.back()
+    ask = lambda: account.ec2.terminate_instances(InstanceIds=ids)  # noqa: E731
+    with death("F02 terminate", account, point, role, ask) as (trial, _):
         wanted = "running" if step_of(point) in BEFORE else "terminated"
         soon(lambda: states(account.ec2, ids) == {wanted}, f"they are {wanted}")
         trial.recovered()
