@@ -167,8 +167,6 @@ class Cloud:
         return self
 
     def _start_cluster(self, timeout: float, variables: dict[str, str]) -> None:
-        if all(p.popen is None for p in self.processes):
-            shutil.rmtree(self.state / "run", ignore_errors=True)
         # What was to die at some point and has not is as new as the rest.
         for process in self.processes:
             if process.popen and process.variables:

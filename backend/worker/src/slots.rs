@@ -60,6 +60,17 @@ impl Job {
     }
 }
 
+/// What became of a job that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Nobody works on the instance: who added it shall.
+    First,
+    /// Others are done before it.
+    Behind,
+    /// It is in the place of the same, which had not been begun.
+    Again,
+}
+
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<(Job, Option<OwnedSemaphorePermit>)>,
@@ -159,8 +170,8 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job; true if nobody works on the instance, and the caller shall.
-    pub(crate) fn push(&self, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) -> bool {
+    /// Adds a job.
+    pub(crate) fn push(&self, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) -> Pushed {
         let mut state = self.state();
         let idle = !state.queues.contains_key(&id);
         let queue = state.queues.entry(id).or_default();
@@ -171,13 +182,13 @@ impl Slots {
                 first.ack();
             }
             *same = (job, permit);
-            return idle;
+            return Pushed::Again;
         }
         if job.is_urgent() {
             queue.urgent.send_modify(|n| *n += 1);
         }
         queue.jobs.push_back((job, permit));
-        idle
+        if idle { Pushed::First } else { Pushed::Behind }
     }
 
     /// The next job of an instance; `None` ends the work on it.

@@ -27,7 +27,7 @@ use crate::{
     files::{Layout, blocking},
     images::ImageCache,
     report::Reporter,
-    slots::{Job, Slots},
+    slots::{Job, Pushed, Slots},
     vpcs::Vpcs,
 };
 
@@ -239,18 +239,23 @@ impl Worker {
 
     /// Adds a job for an instance, and sees to it that somebody works on the instance.
     pub(crate) fn enqueue(self: &Arc<Self>, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) {
-        if self.slots.push(id, job, permit) {
-            let this = self.clone();
-            tokio::spawn(async move {
-                while let Some((job, permit)) = this.slots.pop(id) {
-                    let worker = this.clone();
-                    // In a task of its own: a panic ends one job, and not every job of the instance.
-                    if let Err(error) = tokio::spawn(async move { worker.work(id, job).await }).await {
-                        tracing::error!(instance = %id, %error, "a job did not end");
-                    }
-                    drop(permit);
-                }
-            });
+        let is_command = matches!(job, Job::Command(_));
+        match self.slots.push(id, job, permit) {
+            Pushed::First => drop(tokio::spawn(self.clone().work_off(id))),
+            Pushed::Again if is_command => self.counters.repeated(),
+            Pushed::Again | Pushed::Behind => {}
+        }
+    }
+
+    /// Does an instance's jobs, one after the other, until none is left.
+    async fn work_off(self: Arc<Self>, id: InstanceId) {
+        while let Some((job, permit)) = self.slots.pop(id) {
+            let worker = self.clone();
+            // In a task of its own: a panic ends one job, and not every job of the instance.
+            if let Err(error) = tokio::spawn(async move { worker.work(id, job).await }).await {
+                tracing::error!(instance = %id, %error, "a job did not end");
+            }
+            drop(permit);
         }
     }
 

@@ -171,6 +171,12 @@ async fn supervision(world: &host::World, policy: &cumulet_domain::network::VpcP
     let kept =
         std::fs::read_to_string(world.dir.path().join(format!("net/{}/dnsmasq.pid", policy.vpc))).unwrap();
     assert_eq!(pid, kept);
+    // A server whose files are lost gives way to another one.
+    std::fs::remove_dir_all(world.dir.path().join(format!("net/{}", policy.vpc))).unwrap();
+    assert_eq!(world.network.ensure().await.unwrap().len(), 1);
+    let old = std::fs::read(format!("/proc/{}/cmdline", pid.trim()));
+    assert!(old.unwrap_or_default().is_empty(), "two would run");
+    assert_eq!(world.network.ensure().await.unwrap(), Vec::<String>::new());
 }
 
 #[test]

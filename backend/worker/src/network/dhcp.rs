@@ -1,7 +1,9 @@
 //! DHCP: one dnsmasq for each namespace, with a fixed answer for each guest and for nobody else.
 //!
 //! The server outlives the worker. It is known by its configuration file: the process whose number is
-//! in the pid file is signalled only if it is a dnsmasq that was started with that very file.
+//! in the pid file is signalled only if it is a dnsmasq that was started with that very file. Where there
+//! is no such process (the pid file is lost, or the worker died before there was one), all are looked at
+//! before another server is started: it would not get the port.
 
 use std::{
     fmt::Write as _,
@@ -157,12 +159,23 @@ pub(super) fn alive(config: &Config, vpc: VpcId) -> bool {
 
 /// The process of the server, if the number in the pid file is still its.
 fn server(files: &Files) -> Option<Pid> {
-    let pid: i32 = fs::read_to_string(files.pid()).ok()?.trim().parse().ok()?;
-    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = fs::read_to_string(files.pid()).ok()?;
+    let pid = text.trim().parse().ok()?;
+    is_server(pid, files).then(|| Pid::from_raw(pid))
+}
+
+/// A process of the server that no pid file tells of.
+fn stray(files: &Files) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").ok()?;
+    let mut numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.find(|pid| is_server(*pid, files)).map(Pid::from_raw)
+}
+
+fn is_server(pid: i32, files: &Files) -> bool {
+    let is_dnsmasq = || fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "dnsmasq\n");
     let conf = format!("--conf-file={}", files.conf().display());
-    let ours = comm.trim() == "dnsmasq" && arguments.split(|b| *b == 0).any(|a| a == conf.as_bytes());
-    (ours && pid > 1).then(|| Pid::from_raw(pid))
+    let has_file = |arguments: Vec<u8>| arguments.split(|b| *b == 0).any(|a| a == conf.as_bytes());
+    pid > 1 && is_dnsmasq() && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(has_file)
 }
 
 fn same_namespace(pid: Pid, namespace: &Path) -> bool {
@@ -174,7 +187,7 @@ fn same_namespace(pid: Pid, namespace: &Path) -> bool {
 async fn stop(commands: &Commands, files: &Files) -> Result<()> {
     // It has no state to save; its port is free when it is gone.
     let gone = async {
-        while let Some(pid) = server(files) {
+        while let Some(pid) = server(files).or_else(|| stray(files)) {
             signal(pid, Signal::SIGKILL)?;
             // Not our child: there is nothing to wait for but its absence.
             tokio::time::sleep(Duration::from_millis(1)).await;
