@@ -177,12 +177,20 @@ def test_f28_terminated_when_it_is_back_from_a_launch(shared, account: Account, 
 
 @each("launch", DURING)
 def test_f28_terminated_while_it_is_built(account: Account, point: str):
-    """The terminate comes when the launch is at this point, and nothing has died."""
+    """The terminate comes when the launch is at this point, and nothing has died. Whether it came before the launch was
+    through is for the hosts' slowness to say: on a busy machine they have to be slower."""
+    early = (terminated_at(account, point, latency) for latency in (30, 100, 300, 1000))
+    assert any(early), "it was early enough"
+    account.cloud.restart()
+
+
+def terminated_at(account: Account, point: str, latency: int) -> bool:
+    """Instances end well that are terminated when the first of them is at the point; whether one was pending then."""
     cloud = account.cloud
     trace = cloud.home / "moments"
     trace.write_text("")
     cloud.stop()
-    cloud.start(CUMULET_CRASH_TRACE=str(trace), CUMULET_FAKE_LATENCY_MS="30")
+    cloud.start(CUMULET_CRASH_TRACE=str(trace), CUMULET_FAKE_LATENCY_MS=str(latency))
     with figures.trial("F28 alive") as trial:
         ids = run(account, 6)
         until(lambda: point in trace.read_text().split(), f"{point} is passed", 20, every=0.001)
@@ -190,9 +198,8 @@ def test_f28_terminated_while_it_is_built(account: Account, point: str):
         asked = account.ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
         until(lambda: states(account.ec2, ids) == {"terminated"}, "their end", 60, every=0.02)
         trial.recovered()
-        assert any(i["PreviousState"]["Name"] == "pending" for i in asked), "it was early enough"
         cloud.wait_clean()
-    cloud.restart()
+    return any(i["PreviousState"]["Name"] == "pending" for i in asked)
 
 
 # Where what was begun is gone on with, and so can die again.
