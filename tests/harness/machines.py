@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .folder import fresh
@@ -228,9 +228,13 @@ class Machine:
 
     def freeze(self) -> None:
         """Every process stands still, guests too."""
-        for pid in self.processes():
-            if pid != self.pid:
-                os.kill(pid, signal.SIGSTOP)
+        stopped = {self.pid}
+        # What is not stopped yet may start others, and end.
+        while others := set(self.processes()) - stopped:
+            for pid in others:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped |= others
 
     def thaw(self) -> None:
         for pid in self.processes():
