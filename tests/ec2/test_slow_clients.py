@@ -6,8 +6,9 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
-from harness.cloud import Cloud
+from harness.cloud import Account, Cloud
 
 HEAD = b"POST / HTTP/1.1\r\nHost: cloud\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 HEALTH = b"GET /cumulet/health HTTP/1.1\r\nHost: cloud\r\n\r\n"
@@ -97,6 +98,17 @@ def test_who_reads_no_answers_is_cut(strict):
             assert time.monotonic() < deadline, "still open"
 
 
+def regions(account: Account) -> list:
+    """Three times at the most, as the AWS CLI asks: where the crowd comes back faster than a correct client gets to send
+    its request, the one that is closed to make room may be its connection."""
+    for _ in range(2):
+        try:
+            return account.ec2.describe_regions()["Regions"]
+        except ConnectionClosedError:
+            pass
+    return account.ec2.describe_regions()["Regions"]
+
+
 def test_a_crowd_that_says_nothing_keeps_nobody_out(strict):
     """Four times as many connections as there is room for, each time that one is closed a new one."""
     account = strict.account()
@@ -124,7 +136,7 @@ def test_a_crowd_that_says_nothing_keeps_nobody_out(strict):
         thread.start()
     try:
         for _ in range(40):
-            assert account.ec2.describe_regions()["Regions"]
+            assert regions(account)
             end.wait(0.1)
     finally:
         end.set()
