@@ -114,7 +114,7 @@ const COUNTERS: [(&str, &str); 15] = [
     ),
     (
         "cumulet_worker_commands_repeated_total",
-        "Commands that came again after they had been carried out",
+        "Commands that came again, while the first waited or after it had been carried out",
     ),
 ];
 

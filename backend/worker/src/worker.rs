@@ -77,7 +77,7 @@ impl Counters {
     }
 
     /// Commands dropped because a newer one had been seen, or because their deadline had passed, and
-    /// commands that came again after they had been carried out.
+    /// commands that came again, while the first waited or after it had been carried out.
     pub fn read(&self) -> (u64, u64, u64) {
         (
             self.stale.load(Ordering::Relaxed),
