@@ -15,7 +15,7 @@ from harness.wait import until
 def test_f09_repeated_and_reordered(kind: str, crash_binary: Path, faults: str):
     with bad(kind, crash_binary, faults) as cloud:
         Life(cloud.first_account(), f"F09 {faults}", 60).live()
-        # What is counted is told a few seconds late.
+        # What is counted is told up to a second late.
         if "repeat" in faults:
             until(lambda: dropped(cloud) > 0, "the drops are counted", 20)
 

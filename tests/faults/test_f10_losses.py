@@ -59,11 +59,11 @@ def test_f10_all_is_well_two_periods_after_the_losses(kind: str, crash_binary: P
 
 # Where it never ends, what is sent again may be lost again, as may the answer: of a dozen instances one has bad luck
 # several times over, the more so the more is lost. With k = 1 nothing would ever reach a host.
-LATEST = {2: 480, 3: 240, 6: 150, 10: 150}
+LATEST = {2: 480, 3: 240}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", LATEST)
+@pytest.mark.parametrize("k", range(2, 11))
 def test_f10_a_life_with_losses(kind: str, crash_binary: Path, k: int):
     with bad(kind, crash_binary, f"lose={k}") as cloud:
-        Life(cloud.first_account(), f"F10 one of {k} is always lost", LATEST[k]).live()
+        Life(cloud.first_account(), f"F10 one of {k} is always lost", LATEST.get(k, 150)).live()

@@ -187,10 +187,15 @@ impl Host {
         .await
     }
 
-    async fn full(&mut self) -> Vec<InstanceReport> {
+    /// What has been reported so far is not looked at.
+    async fn forget_reports(&mut self) {
         while let Ok(Some(old)) = tokio::time::timeout(Duration::from_millis(1), self.reports.next()).await {
             old.ack();
         }
+    }
+
+    async fn full(&mut self) -> Vec<InstanceReport> {
+        self.forget_reports().await;
         self.send(Action::ReportAll).await;
         self.until(|c| match c {
             ReportContent::Full(reports) => Some(reports),

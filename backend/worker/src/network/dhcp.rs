@@ -172,10 +172,13 @@ fn stray(files: &Files) -> Option<Pid> {
 }
 
 fn is_server(pid: i32, files: &Files) -> bool {
-    let is_dnsmasq = || fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "dnsmasq\n");
+    let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if pid <= 1 || comm != b"dnsmasq\n" {
+        return false;
+    }
     let conf = format!("--conf-file={}", files.conf().display());
-    let has_file = |arguments: Vec<u8>| arguments.split(|b| *b == 0).any(|a| a == conf.as_bytes());
-    pid > 1 && is_dnsmasq() && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(has_file)
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments.split(|b| *b == 0).any(|a| a == conf.as_bytes())
 }
 
 fn same_namespace(pid: Pid, namespace: &Path) -> bool {
