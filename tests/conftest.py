@@ -9,7 +9,7 @@ import pytest
 pytest.register_assert_rewrite("harness")
 
 from harness.cluster import KIND  # noqa: E402
-from harness.cloud import BIN, CRASH_BIN, DEBIAN, TINY, Account, Cloud  # noqa: E402
+from harness.cloud import BIN, DEBIAN, TINY, Account, Cloud  # noqa: E402
 from harness.signing import Raw  # noqa: E402
 
 
@@ -77,12 +77,6 @@ def real_cloud(real):
     """A cloud with real guests, shared by everything that needs them. At its end nothing of it may be left."""
     with Cloud("libvirt", "[libvirt]\nstop_grace = 30\n") as cloud:
         yield cloud
-
-
-@pytest.fixture(scope="session")
-def crash_binary() -> Path:
-    assert CRASH_BIN.exists(), f"{CRASH_BIN} is not built; run scripts/test"
-    return CRASH_BIN
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,6 @@ enum Command {
     #[command(subcommand)]
     Db(database::Db),
     /// List the points at which a test may kill the cloud.
-    #[cfg(feature = "crash-points")]
     #[command(hide = true)]
     CrashPoints,
     /// List every configuration key with its default, environment variable and meaning.
@@ -101,6 +100,7 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode> {
+        cumulet_domain::faults::arm().map_err(anyhow::Error::msg)?;
         match self.command {
             Command::Up(command) => command.run(),
             Command::Env(command) => command.run(),
@@ -113,7 +113,6 @@ impl Cli {
             Command::Doctor(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),
-            #[cfg(feature = "crash-points")]
             Command::CrashPoints => {
                 crate::telemetry::say(cumulet_domain::crash::names().join("\n"));
                 Ok(ExitCode::SUCCESS)

@@ -4,10 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use cumulet_bus::{Bus, Chaos, LocalBus, Plan, RabbitBus, RabbitConfig};
-use cumulet_domain::{
-    faults::{self, Faults},
-    time::Clock,
-};
+use cumulet_domain::{faults, time::Clock};
 
 use crate::{config::Config, roles::Roles};
 
@@ -25,7 +22,6 @@ pub(super) async fn open(
     cloud: &str,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn Bus>> {
-    let planned = faults::planned().map_err(anyhow::Error::msg)?;
     let url = config.text("bus");
     if url.is_empty() {
         return Ok(local());
@@ -36,11 +32,13 @@ pub(super) async fn open(
         .map(PathBuf::from);
     // A host sees to its guests also while there is no broker.
     rabbit.patient = !roles.control();
-    Ok(with_faults(Arc::new(connect(rabbit, clock).await?), planned))
+    Ok(with_faults(Arc::new(connect(rabbit, clock).await?)))
 }
 
 /// The bus as a test wants it to be: messages that are lost, repeated or late.
-fn with_faults(bus: Arc<dyn Bus>, faults: Faults) -> Arc<dyn Bus> {
+fn with_faults(bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+    let asked = faults::asked();
+    let faults = &asked.faults;
     if !faults.of_messages() {
         return bus;
     }
@@ -52,8 +50,8 @@ fn with_faults(bus: Arc<dyn Bus>, faults: Faults) -> Arc<dyn Bus> {
         ..Plan::default()
     };
     let chaos = Arc::new(Chaos::new(bus, plan, Box::new(rand::random)));
-    if let Some(file) = faults::only_while() {
-        tokio::spawn(follow(chaos.clone(), plan, file));
+    if let Some(file) = &asked.only_while {
+        tokio::spawn(follow(chaos.clone(), plan, file.clone()));
     }
     chaos
 }

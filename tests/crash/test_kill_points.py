@@ -4,7 +4,6 @@ with its token is done once, nothing is left over, and a guest that ran all the 
 the steps of disks are in test_kill_real.py. The points come from the program itself, so a new one is tested, or fails
 here."""
 
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -25,9 +24,9 @@ DURING = (
 
 
 @pytest.fixture(scope="module")
-def shared(crash_binary: Path):
+def shared():
     """A cloud, with a witness of all its deaths."""
-    with Cloud(binary=crash_binary) as cloud:
+    with Cloud() as cloud:
         yield cloud, Witness(cloud.first_account())
 
 

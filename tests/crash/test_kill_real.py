@@ -28,8 +28,8 @@ def those(operation: str, steps: tuple[str, ...]) -> list[str]:
 
 
 @pytest.fixture
-def cloud(real, crash_binary: Path):
-    with Cloud("libvirt", CONFIG, binary=crash_binary) as cloud:
+def cloud(real):
+    with Cloud("libvirt", CONFIG) as cloud:
         yield cloud
 
 

@@ -4,7 +4,6 @@ others live; it comes back, and all ends well within a minute."""
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -37,9 +36,9 @@ def each(operation: str, skip: tuple[str, ...] = ()):
 
 
 @pytest.fixture(scope="module")
-def shared(crash_binary: Path, kind: str):
+def shared(kind: str):
     """A cloud, with a witness of all deaths."""
-    with Cloud("fake", binary=crash_binary, cluster=kind) as cloud:
+    with Cloud("fake", cluster=kind) as cloud:
         yield cloud, Witness(cloud.first_account())
 
 

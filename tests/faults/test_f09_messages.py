@@ -1,8 +1,6 @@
 """F09: every message arrives twice or ten times, or late and in another order: what all instances come to is the same
 as without, and no guest is started, or started over, once too often."""
 
-from pathlib import Path
-
 import pytest
 
 from harness.cloud import Cloud
@@ -12,8 +10,8 @@ from harness.wait import until
 
 
 @pytest.mark.parametrize("faults", ["repeat=2", "repeat=10", "reorder=200", "repeat=10,reorder=200"])
-def test_f09_repeated_and_reordered(kind: str, crash_binary: Path, faults: str):
-    with bad(kind, crash_binary, faults) as cloud:
+def test_f09_repeated_and_reordered(kind: str, faults: str):
+    with bad(kind, faults) as cloud:
         Life(cloud.first_account(), f"F09 {faults}", 60).live()
         # What is counted is told up to a second late.
         if "repeat" in faults:

@@ -2,7 +2,6 @@
 what was not answered."""
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +20,8 @@ LOSSES = 20
 
 @pytest.mark.slow
 @pytest.mark.parametrize("k", range(1, 11))
-def test_f10_all_is_well_two_periods_after_the_losses(kind: str, crash_binary: Path, k: int):
-    cloud = bad(kind, crash_binary, f"lose={k}")
+def test_f10_all_is_well_two_periods_after_the_losses(kind: str, k: int):
+    cloud = bad(kind, f"lose={k}")
     losing = cloud.home / "losing"
     cloud.variables["CUMULET_FAULTS_WHILE"] = str(losing)
     with cloud:
@@ -64,6 +63,6 @@ LATEST = {2: 480, 3: 240}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("k", range(2, 11))
-def test_f10_a_life_with_losses(kind: str, crash_binary: Path, k: int):
-    with bad(kind, crash_binary, f"lose={k}") as cloud:
+def test_f10_a_life_with_losses(kind: str, k: int):
+    with bad(kind, f"lose={k}") as cloud:
         Life(cloud.first_account(), f"F10 one of {k} is always lost", LATEST.get(k, 150)).live()

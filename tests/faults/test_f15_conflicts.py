@@ -3,7 +3,6 @@ asks is told of it, and it is counted."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -37,9 +36,9 @@ def one_client(account: Account, seed: int) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"])
-def test_f15_conflicts_are_nobodys_business(crash_binary: Path, database: str):
+def test_f15_conflicts_are_nobodys_business(database: str):
     faults = {"CUMULET_FAULTS": "conflicts=10"}
-    with counted(Cloud("fake", binary=crash_binary, variables=faults, cluster=database)) as cloud:
+    with counted(Cloud("fake", variables=faults, cluster=database)) as cloud:
         account = cloud.first_account()
         cloud.image  # asked for before the threads
         with figures.trial("F15 conflicts") as trial:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .cloud import CRASH_BIN, Account, Cloud
+from .cloud import BIN, Account, Cloud
 from .ec2 import instance, instances, running
 from .wait import until
 
@@ -19,9 +19,9 @@ BEFORE = ("asked", "written")
 
 def points() -> list[str]:
     """Every point that the program has, in order: `launch.1.asked` and so on."""
-    if not CRASH_BIN.exists():
+    if not BIN.exists():
         return []
-    done = subprocess.run([CRASH_BIN, "crash-points"], capture_output=True, text=True, check=True)
+    done = subprocess.run([BIN, "crash-points"], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 

@@ -1,7 +1,5 @@
 """The ways of a dozen instances in a cloud whose messages are treated badly."""
 
-from pathlib import Path
-
 from . import figures
 from .cloud import Account, Cloud
 from .crash import boots
@@ -10,9 +8,9 @@ from .metrics import counted
 from .wait import until
 
 
-def bad(kind: str, binary: Path, faults: str) -> Cloud:
+def bad(kind: str, faults: str) -> Cloud:
     """A cloud whose processes treat their messages so; not started."""
-    return counted(Cloud("fake", binary=binary, variables={"CUMULET_FAULTS": faults}, cluster=kind))
+    return counted(Cloud("fake", variables={"CUMULET_FAULTS": faults}, cluster=kind))
 
 
 class Life:

@@ -178,7 +178,6 @@ impl ConductorRole {
 }
 
 /// Kills roles where they pass a crash point, as often as the run's faults say.
-#[cfg(feature = "crash-points")]
 pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductors: &[Arc<ConductorRole>]) {
     let (world, api, conductors) = (world.clone(), api.clone(), conductors.to_vec());
     cumulet_domain::crash::hook(Some(Box::new(move |name| {
@@ -196,12 +195,7 @@ pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductors: &[A
     })));
 }
 
-/// Nothing, since the feature is off.
-#[cfg(not(feature = "crash-points"))]
-pub(crate) fn kill_at_points(_: &Arc<World>, _: &Arc<Api>, _: &[Arc<ConductorRole>]) {}
-
 /// No more kills at crash points in this thread.
 pub(crate) fn no_more_points() {
-    #[cfg(feature = "crash-points")]
     cumulet_domain::crash::hook(None);
 }

@@ -35,7 +35,7 @@ pub struct Counters {
 
 /// Whether this transaction is one of those that a test wants to be given up.
 pub(super) fn conflict_planned() -> bool {
-    let of_a_hundred = faults::planned().map_or(0, |faults| faults.conflicts);
+    let of_a_hundred = faults::asked().faults.conflicts;
     of_a_hundred > 0 && rand::random_range(0..100) < of_a_hundred
 }
 
