@@ -11,6 +11,10 @@ pub mod retention;
 pub mod scheduler;
 pub mod store;
 
+// For async functions that other crates await: in a box, they are compiled here, once, and not in every crate
+// that awaits them (`cargo xtask tidy` asks for it).
+pub(crate) use async_recursion::async_recursion as boxed;
+
 #[cfg(test)]
 mod races;
 #[cfg(test)]

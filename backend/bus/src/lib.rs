@@ -21,6 +21,9 @@ mod local;
 mod mailbox;
 pub mod rabbit;
 
+// Async functions that others await are compiled here, once (`cargo xtask tidy` asks for it).
+pub(crate) use async_recursion::async_recursion as boxed;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

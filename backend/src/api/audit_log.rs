@@ -11,6 +11,7 @@ use sea_orm::{
 
 use super::{Cloud, Parts, SharedRng};
 use crate::{
+    boxed,
     entity::audit_event,
     store::{Companion, Touches, failed, fixed::Fixed},
 };
@@ -86,6 +87,7 @@ impl AuditEntry {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn record(cloud: &Cloud, entry: AuditEntry) -> Result<()> {
     let row = entry.row(&cloud.rng, cloud.now());
     let write = cloud.store.write_touching(Touches::Nothing, move |txn| {
@@ -216,6 +218,7 @@ fn with(mut entry: AuditEntry, mut ids: Vec<String>) -> AuditEntry {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list(parts: &Parts, account: AccountId, limit: u64) -> Result<Vec<audit_event::Model>> {
     let query = audit_event::Entity::find()
         .filter(audit_event::Column::Account.eq(account.to_db()))

@@ -16,6 +16,7 @@ use sea_orm::{ActiveValue::Set, EntityTrait};
 
 use super::Parts;
 use crate::{
+    boxed,
     entity::{host, instance, setting},
     store::{Touches, failed, settings},
 };
@@ -35,6 +36,7 @@ pub struct Granted {
 ///
 /// # Errors
 /// Those of the database; `Internal` where the key can't be opened.
+#[boxed]
 pub async fn verifier(parts: &Parts) -> Result<ConsoleVerifier> {
     Ok(signer(parts).await?.verifier())
 }
@@ -44,6 +46,7 @@ pub async fn verifier(parts: &Parts) -> Result<ConsoleVerifier> {
 /// # Errors
 /// `NotFound`; `IncorrectState` for an instance that does not run; `Unsupported` where its host takes no
 /// console connections; those of the database.
+#[boxed]
 pub async fn grant(
     parts: &Parts,
     instance: InstanceId,

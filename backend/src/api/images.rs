@@ -16,6 +16,7 @@ use sea_orm::{
 use super::{Cloud, Page, PageRequest, Parts};
 use crate::{
     authority::authorise,
+    boxed,
     entity::{account, image, instance},
     store::{batch::missing, column, failed, lock, tags},
 };
@@ -78,6 +79,7 @@ fn visible_to(account: AccountId) -> Condition {
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
+#[boxed]
 pub async fn describe(
     cloud: &Cloud,
     who: &Principal,
@@ -159,6 +161,7 @@ pub(crate) async fn usable(
 ///
 /// # Errors
 /// `NotFound`; `Unauthorized` for another account's public image.
+#[boxed]
 pub async fn deregister(cloud: &Cloud, who: &Principal, id: ImageId) -> Result<()> {
     authorise(who, "DeregisterImage", true)?;
     let (account, now) = (who.account, cloud.now());
@@ -191,6 +194,7 @@ pub async fn deregister(cloud: &Cloud, who: &Principal, id: ImageId) -> Result<(
 ///
 /// # Errors
 /// `InvalidParameter` for a name that EC2 would refuse; `Duplicate` when the account has it already.
+#[boxed]
 pub async fn register(parts: &Parts, new: NewImage) -> Result<ImageView> {
     let row = image::Model {
         id: parts.rng.id::<marker::Image>().to_db(),
@@ -249,6 +253,7 @@ fn check_name(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list(parts: &Parts) -> Result<Vec<image::Model>> {
     let query = image::Entity::find()
         .order_by_asc(image::Column::CreatedAt)
@@ -261,6 +266,7 @@ pub async fn list(parts: &Parts) -> Result<Vec<image::Model>> {
 ///
 /// # Errors
 /// `NotFound`; `InUse` while an instance that was made from it has not ended.
+#[boxed]
 pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> {
     let write = parts.store.write(move |txn| {
         Box::pin(async move {

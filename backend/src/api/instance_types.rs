@@ -9,6 +9,7 @@ use sea_orm::{
 use super::{Cloud, Parts};
 use crate::{
     authority::authorise,
+    boxed,
     entity::{host, instance_type, instance_type_spec},
     store::{Touches, failed},
 };
@@ -17,6 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// `InvalidParameter` for a name that is not there.
+#[boxed]
 pub async fn describe(cloud: &Cloud, who: &Principal, names: &[String]) -> Result<Vec<InstanceType>> {
     authorise(who, "DescribeInstanceTypes", false)?;
     let rows = instance_type::Entity::find()
@@ -56,6 +58,7 @@ pub struct Room {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn room(cloud: &Cloud, who: &Principal, types: &[InstanceType]) -> Result<Vec<Vec<Room>>> {
     authorise(who, "DescribeInstanceTypes", false)?;
     let hosts = host::Entity::find()
@@ -113,6 +116,7 @@ pub(crate) async fn offered(conn: &impl ConnectionTrait, name: &str) -> Result<i
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn extra_specs(parts: &Parts) -> Result<Vec<instance_type_spec::Model>> {
     use instance_type_spec::Column as C;
     let query = instance_type_spec::Entity::find()
@@ -126,6 +130,7 @@ pub async fn extra_specs(parts: &Parts) -> Result<Vec<instance_type_spec::Model>
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown type, or a key or value that is empty or too long.
+#[boxed]
 pub async fn set_extra_spec(parts: &Parts, kind: &str, key: &str, value: Option<&str>) -> Result<()> {
     use instance_type_spec::Column as C;
     for (name, text, most) in [("Key", key, 255), ("Value", value.unwrap_or("-"), 4096)] {

@@ -13,6 +13,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use super::Cloud;
 use crate::{
     authority::authorise,
+    boxed,
     entity::key_pair,
     store::{batch::missing, failed, is_taken, tags},
 };
@@ -62,6 +63,7 @@ pub enum KeyPairRef {
 ///
 /// # Errors
 /// `Duplicate` when the name is taken; `InvalidParameter`.
+#[boxed]
 pub async fn create(
     cloud: &Cloud,
     who: &Principal,
@@ -89,6 +91,7 @@ pub async fn create(
 ///
 /// # Errors
 /// `InvalidKeyFormat`; `Duplicate` when the name is taken; `InvalidParameter`.
+#[boxed]
 pub async fn import(
     cloud: &Cloud,
     who: &Principal,
@@ -161,6 +164,7 @@ async fn insert(
 ///
 /// # Errors
 /// `NotFound`, naming every id or name that is not there.
+#[boxed]
 pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> Result<Vec<KeyPairView>> {
     authorise(who, "DescribeKeyPairs", false)?;
     let conn = cloud.store.read();
@@ -194,6 +198,7 @@ pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> R
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result<Option<KeyPairView>> {
     authorise(who, "DeleteKeyPair", true)?;
     let (account, call) = (who.account, cloud.clone());

@@ -14,6 +14,7 @@ use sea_orm::{
 use super::Cloud;
 use crate::{
     authority::authorise,
+    boxed,
     entity::{instance, placement_group},
     store::{
         batch::missing,
@@ -59,6 +60,7 @@ pub struct NewGroup {
 ///
 /// # Errors
 /// `Duplicate` when the name is taken; `InvalidParameter`, `InvalidCombination`.
+#[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result<GroupView> {
     authorise(who, "CreatePlacementGroup", true)?;
     let printable = new.name.bytes().all(|b| (0x20..0x7f).contains(&b));
@@ -129,6 +131,7 @@ fn partitions(strategy: &str, wanted: Option<i64>) -> Result<Option<i64>> {
 ///
 /// # Errors
 /// `NotFound`, naming all that are not there.
+#[boxed]
 pub async fn describe(
     cloud: &Cloud,
     who: &Principal,
@@ -167,6 +170,7 @@ pub async fn describe(
 ///
 /// # Errors
 /// `NotFound`; `InUse`.
+#[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, name: &str) -> Result<()> {
     authorise(who, "DeletePlacementGroup", true)?;
     let (account, name, call) = (who.account, name.to_owned(), cloud.clone());

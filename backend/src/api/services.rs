@@ -8,6 +8,7 @@ use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder, sea_query::OnConflict};
 
 use super::Parts;
 use crate::{
+    boxed,
     entity::{host, service},
     scheduler::SILENCE,
     store::{Store, Touches, failed},
@@ -21,6 +22,7 @@ pub const INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn beat(
     store: &Store,
     id: &str,
@@ -71,6 +73,7 @@ pub struct ServiceView {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list(parts: &Parts) -> Result<Vec<ServiceView>> {
     let (conn, now) = (parts.store.read(), parts.clock.now());
     let alive = |at: i64| now.since(Timestamp(at)) < SILENCE;

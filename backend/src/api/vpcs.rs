@@ -16,6 +16,7 @@ use sea_orm::{
 use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
+    boxed,
     entity::{interface, subnet, vpc},
     store::{
         batch::{chunks, missing},
@@ -62,6 +63,7 @@ pub struct SubnetQuery {
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
+#[boxed]
 pub async fn describe_vpcs(
     cloud: &Cloud,
     who: &Principal,
@@ -98,6 +100,7 @@ pub async fn describe_vpcs(
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
+#[boxed]
 pub async fn describe_subnets(
     cloud: &Cloud,
     who: &Principal,
@@ -169,6 +172,7 @@ async fn used(conn: &impl ConnectionTrait, subnets: &[i64]) -> Result<HashMap<i6
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn default_vpc(cloud: &Cloud, who: &Principal) -> Result<Option<VpcId>> {
     authorise(who, "DescribeAccountAttributes", false)?;
     let row = networks::default_vpc(cloud.store.read(), who.account).await?;

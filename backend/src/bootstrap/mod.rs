@@ -15,6 +15,7 @@ use sea_orm::DatabaseTransaction;
 
 use crate::{
     api::{Parts, SharedRng, accounts},
+    boxed,
     store::settings,
 };
 
@@ -46,6 +47,7 @@ pub struct FirstStart {
 ///
 /// # Errors
 /// `Internal` where the database is damaged; those of the database.
+#[boxed]
 pub async fn bootstrap(parts: &Parts, plan: &Plan) -> Result<FirstStart> {
     if let Some(first) = existing(parts.store.read()).await? {
         let (rng, now, zones) = (

@@ -33,6 +33,8 @@ use tokio::task::JoinSet;
 
 use crate::{api::SharedRng, retention::Retention, scheduler::Scheduler, store::Store};
 
+use crate::boxed;
+
 pub use wake::Wake;
 
 /// What the conductor is told of the cloud.
@@ -128,6 +130,7 @@ impl Conductor {
     ///
     /// # Errors
     /// When the bus can't be listened to.
+    #[boxed]
     pub async fn run(self, duties: Duties, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
         let mut tasks = JoinSet::new();
         let engine = duties.place || duties.drive;

@@ -13,6 +13,8 @@ use super::{
     writer,
 };
 
+use crate::boxed;
+
 /// Where the database is and how it is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -36,6 +38,7 @@ impl Options {
 ///
 /// # Errors
 /// When it can't be opened, or its schema can't be migrated (it is newer than this program).
+#[boxed]
 pub async fn connect(options: &Options) -> Result<Store> {
     let (reader, writer) = match &options.location {
         Location::Sqlite(path) => file(path, options.readers).await?,
@@ -88,6 +91,7 @@ pub(super) async fn proxy(database: impl ProxyDatabaseTrait + 'static) -> Result
 ///
 /// # Errors
 /// When the database can't be opened.
+#[boxed]
 pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
     match &options.location {
         Location::Sqlite(path) => proxy(Savepoints(Arc::new(WriteConnection::open(path)?))).await,
@@ -99,6 +103,7 @@ pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
 ///
 /// # Errors
 /// When the database can't be opened.
+#[boxed]
 pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
     match &options.location {
         Location::Sqlite(path) => {

@@ -14,6 +14,8 @@ use super::{
     writer::Writer,
 };
 
+use crate::boxed;
+
 /// What happens around each transaction.
 pub trait Around: fmt::Debug + Send + Sync {
     /// Before it begins. An error is its answer: nothing of it was done.
@@ -32,6 +34,7 @@ impl Template {
     ///
     /// # Errors
     /// Those of the database.
+    #[boxed]
     pub async fn make() -> Result<Self> {
         let connection = Arc::new(WriteConnection::in_memory(None)?);
         migrate(&connection, &proxy(Savepoints(connection.clone())).await?).await?;
@@ -43,6 +46,7 @@ impl Template {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn connect_inline(template: &Template, around: Arc<dyn Around>) -> Result<Store> {
     let connection = Arc::new(WriteConnection::in_memory(Some(&template.0))?);
     let savepoints = proxy(Savepoints(connection.clone())).await?;

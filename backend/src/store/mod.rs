@@ -19,6 +19,7 @@ pub mod settings;
 mod sqlite;
 pub mod tags;
 mod versions;
+mod work;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use inline::{Around, Template, connect_inline};
 pub use location::Location;
 pub use server::Counters;
 pub use versions::Touches;
+use work::{Value, Work, typed, untyped};
 
 /// What a statement's error begins with when a unique key is taken.
 const TAKEN: &str = "a unique key is taken: ";
@@ -136,21 +138,16 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
     {
-        let writer = match &self.writer {
-            Writer::Sqlite(writer) => writer,
-            Writer::Server(server) => return server.run(self.keep, self.companion.clone(), work).await,
-        };
-        let Some(companion) = self.companion.clone() else {
-            return writer.run(self.keep, touches, work).await;
-        };
-        let both = writer.run(self.keep, touches, move |txn| {
-            Box::pin(async move {
-                let value = work(txn).await?;
-                companion.write(txn).await?;
-                Ok(value)
-            })
-        });
-        both.await
+        typed(self.transact(touches, untyped(work)).await?)
+    }
+
+    /// What is the same for every transaction. Boxed, so that it is compiled here and not where it is awaited.
+    fn transact(&self, touches: Touches, work: Box<dyn Work>) -> BoxFuture<'_, Result<Value>> {
+        let (keep, companion) = (self.keep, self.companion.clone());
+        match &self.writer {
+            Writer::Sqlite(writer) => Box::pin(writer.run(keep, touches, companion, work)),
+            Writer::Server(server) => Box::pin(server.run(keep, companion, work)),
+        }
     }
 }
 

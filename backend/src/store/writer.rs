@@ -8,17 +8,17 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
 use cumulet_domain::{Error, Result, crash::Killed};
-use futures::{FutureExt as _, executor::block_on, future::BoxFuture};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use futures::{FutureExt as _, executor::block_on};
+use sea_orm::{DatabaseConnection, TransactionTrait};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    failed,
+    Companion, failed,
     inline::Around,
     sqlite::WriteConnection,
     versions::{Touches, Versions},
+    work::{Value, Work},
 };
 
 /// Transactions in one commit at the most.
@@ -37,7 +37,7 @@ pub(super) struct Writer {
 #[derive(Debug)]
 enum Turn {
     /// A thread, together with others that wait.
-    Thread(mpsc::Sender<Box<dyn Work>>),
+    Thread(mpsc::Sender<Task>),
     /// Whoever asks for it, at once and alone.
     Caller {
         connection: Arc<WriteConnection>,
@@ -91,20 +91,23 @@ impl Writer {
         &self.versions
     }
 
-    pub(super) async fn run<T, F>(&self, keep: bool, touches: Touches, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
-    {
+    pub(super) async fn run(
+        &self,
+        keep: bool,
+        touches: Touches,
+        companion: Option<Arc<dyn Companion>>,
+        work: Box<dyn Work>,
+    ) -> Result<Value> {
         let (reply, answer) = oneshot::channel();
-        let task: Box<dyn Work> = Box::new(Task {
+        let task = Task {
             work: Some(work),
+            companion,
             keep,
             touches,
             result: None,
             killed: None,
             reply,
-        });
+        };
         let gone = || Error::Unavailable("the database's writer has stopped".into());
         match &self.turn {
             Turn::Thread(queue) => queue.send(task).await.map_err(|_| gone())?,
@@ -126,7 +129,7 @@ impl Writer {
 fn commit(
     connection: &WriteConnection,
     savepoints: &DatabaseConnection,
-    mut group: Vec<Box<dyn Work>>,
+    mut group: Vec<Task>,
     versions: &Versions,
 ) {
     let outcome = together(connection, savepoints, &mut group);
@@ -138,18 +141,15 @@ fn commit(
         versions.bump(work.touched());
     }
     for mut work in group {
-        if let Some(killed) = work.killed() {
+        // A crash point of a simulation: the caller dies of it, and nothing of the transaction is kept.
+        if let Some(killed) = work.killed.take() {
             resume_unwind(killed);
         }
         work.finish(outcome.clone());
     }
 }
 
-fn together(
-    connection: &WriteConnection,
-    savepoints: &DatabaseConnection,
-    group: &mut [Box<dyn Work>],
-) -> Result<()> {
+fn together(connection: &WriteConnection, savepoints: &DatabaseConnection, group: &mut [Task]) -> Result<()> {
     connection.begin()?;
     for work in group {
         block_on(work.run(savepoints))?;
@@ -158,47 +158,34 @@ fn together(
     connection.commit()
 }
 
-#[async_trait]
-trait Work: Send {
-    /// Runs in a savepoint; an error of the work itself undoes that savepoint alone. The answer is an
-    /// error only where the whole transaction is lost.
-    async fn run(&mut self, savepoints: &DatabaseConnection) -> Result<()>;
-
-    /// What it may have changed, if its part of the transaction was kept.
-    fn touched(&self) -> Touches;
-
-    /// What it panicked with, if that was a crash point of a simulation: the caller dies of it, and nothing
-    /// of the transaction is kept.
-    fn killed(&mut self) -> Option<Box<dyn Any + Send>>;
-
-    /// Tells the caller, once the commit has succeeded or failed.
-    fn finish(self: Box<Self>, committed: Result<()>);
-}
-
-struct Task<T, F> {
-    work: Option<F>,
+/// One transaction that waits for its turn.
+struct Task {
+    work: Option<Box<dyn Work>>,
+    companion: Option<Arc<dyn Companion>>,
     keep: bool,
     touches: Touches,
-    result: Option<Result<T>>,
+    result: Option<Result<Value>>,
     killed: Option<Box<dyn Any + Send>>,
-    reply: oneshot::Sender<Result<T>>,
+    reply: oneshot::Sender<Result<Value>>,
 }
 
-#[async_trait]
-impl<T, F> Work for Task<T, F>
-where
-    T: Send + 'static,
-    F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
-{
+impl Task {
+    /// Runs in a savepoint; an error of the work itself undoes that savepoint alone. The answer is an
+    /// error only where the whole transaction is lost.
     async fn run(&mut self, savepoints: &DatabaseConnection) -> Result<()> {
         let Some(work) = self.work.take().filter(|_| !self.reply.is_closed()) else {
             return Ok(());
         };
         let savepoint = savepoints.begin().await.map_err(failed)?;
         // A panic is the end of one request, not of every write from then on.
-        let result = AssertUnwindSafe(async { work(&savepoint).await })
-            .catch_unwind()
-            .await;
+        let run = AssertUnwindSafe(async {
+            let value = work.run(&savepoint).await?;
+            if let Some(companion) = &self.companion {
+                companion.write(&savepoint).await?;
+            }
+            Ok(value)
+        });
+        let result = run.catch_unwind().await;
         let result = result.unwrap_or_else(|panic| {
             self.killed = Some(panic).filter(|panic| panic.is::<Killed>());
             Err(Error::Internal("a transaction panicked".into()))
@@ -211,6 +198,7 @@ where
         Ok(())
     }
 
+    /// What it may have changed, if its part of the transaction was kept.
     fn touched(&self) -> Touches {
         match self.result {
             // Told to be undone, failed by itself, or not begun.
@@ -220,11 +208,8 @@ where
         }
     }
 
-    fn killed(&mut self) -> Option<Box<dyn Any + Send>> {
-        self.killed.take()
-    }
-
-    fn finish(self: Box<Self>, committed: Result<()>) {
+    /// Tells the caller, once the commit has succeeded or failed.
+    fn finish(self, committed: Result<()>) {
         let result = match (self.result, committed) {
             (Some(Err(error)), _) => Err(error),
             (_, Err(error)) => Err(error),

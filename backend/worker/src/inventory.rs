@@ -3,7 +3,7 @@
 use cumulet_domain::id::{InstanceId, NetworkInterfaceId, VpcId};
 
 use crate::{
-    Worker, WorkerError,
+    Worker, WorkerError, boxed,
     files::{self, blocking, failed},
 };
 
@@ -82,6 +82,7 @@ impl Worker {
     ///
     /// # Errors
     /// When a part of the host can't be listed: half an answer would pass for "nothing is left".
+    #[boxed]
     pub async fn inventory(&self) -> Result<Vec<HostObject>, WorkerError> {
         let mut objects = Vec::new();
         for status in self.deps.hypervisor.list().await? {

@@ -29,6 +29,9 @@ mod tombstones;
 mod vpcs;
 mod worker;
 
+// Async functions that others await are compiled here, once (`cargo xtask tidy` asks for it).
+pub(crate) use async_recursion::async_recursion as boxed;
+
 /// What a worker decides by, pure: for whoever simulates one.
 pub mod decisions {
     pub use crate::{

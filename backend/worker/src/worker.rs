@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    WorkerConfig, WorkerDeps, WorkerError,
+    WorkerConfig, WorkerDeps, WorkerError, boxed,
     disks::limit_consoles,
     files::{Layout, blocking},
     images::ImageCache,
@@ -137,7 +137,8 @@ impl Worker {
     ///
     /// # Errors
     /// When it can't begin: the guests can't be listed, or the bus is away.
-    pub async fn run(self: &Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
+    #[boxed]
+    pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
         // Listened to before the guests are listed: what happens in between is not missed.
         let events = self.deps.hypervisor.events();
         // The guests don't wait for a bus that is away.

@@ -8,9 +8,11 @@
 //! size       length of files and functions, with a ratchet (ratchet: exceptions that only shrink)
 //! imports    what a source file may name
 //! graph      what a crate may depend on, and may reach
+//! boxed      async functions that other crates await are compiled once
 //! inventory  lists that must agree: crates and map, manifest and actions, migrations and migrator
 //! ```
 
+mod boxed;
 mod graph;
 mod imports;
 mod inventory;
@@ -46,6 +48,7 @@ pub(crate) fn run(root: &Path, shrink: bool) -> Result<()> {
     findings.extend(size::check(&tree)?);
     findings.extend(imports::check(&tree));
     findings.extend(graph::check(root)?);
+    findings.extend(boxed::check(&tree));
     findings.extend(inventory::check(&tree)?);
     findings.sort();
     findings.dedup();

@@ -23,7 +23,7 @@ use lapin::{message::Delivery as Raw, tcp::OwnedTLSConfig, uri::AMQPUri};
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
 use crate::{
-    Bus, BusError, Counters, DEADLINE, HostMailbox, ReportMailbox, Tap, WakeMailbox, counters::Tally,
+    Bus, BusError, Counters, DEADLINE, HostMailbox, ReportMailbox, Tap, WakeMailbox, boxed, counters::Tally,
 };
 use answers::Asker;
 use consume::Ender;
@@ -139,6 +139,7 @@ impl RabbitBus {
     /// # Errors
     /// When the URL or the certificates can't be read, or, unless it is to be patient, the broker is not there
     /// or refuses.
+    #[boxed]
     pub async fn connect(config: RabbitConfig, clock: Arc<dyn Clock>) -> Result<RabbitBus, BusError> {
         let wrong = |what: &str, why: String| BusError::Unavailable(format!("{what}: {why}"));
         let mut uri: AMQPUri = config.url.parse().map_err(|why| wrong("the broker's URL", why))?;

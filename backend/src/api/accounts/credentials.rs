@@ -19,6 +19,7 @@ use sea_orm::{ConnectionTrait, EntityTrait};
 
 use super::{Cloud, keys::open, role_of};
 use crate::{
+    boxed,
     entity::{access_key, user},
     store::{failed, settings},
 };
@@ -98,6 +99,7 @@ impl fmt::Debug for CredentialCache {
 ///
 /// # Errors
 /// Those of the database; `Internal` when the secret can't be opened.
+#[boxed]
 pub async fn credential(cloud: &Cloud, access_key_id: &str) -> Result<Option<Arc<Credential>>> {
     if AccessKeyKind::of(access_key_id) != Some(AccessKeyKind::LongTerm) {
         return Ok(None);

@@ -9,6 +9,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryO
 use super::{CredentialCache, Parts, find_user};
 use crate::{
     api::SharedRng,
+    boxed,
     entity::{access_key, user},
     store::{failed, settings},
 };
@@ -39,6 +40,7 @@ pub struct AccessKeyView {
 ///
 /// # Errors
 /// `InvalidParameter` when there is no such user.
+#[boxed]
 pub async fn create_access_key(parts: &Parts, account: AccountId, user_name: &str) -> Result<NewAccessKey> {
     let user = find_user(parts.store.read(), account, user_name).await?;
     let (rng, sealer, now) = (parts.rng.clone(), parts.sealer.clone(), parts.clock.now());
@@ -94,6 +96,7 @@ async fn changed(txn: &DatabaseTransaction, rng: &SharedRng) -> Result<()> {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list_access_keys(parts: &Parts, account: AccountId) -> Result<Vec<AccessKeyView>> {
     let users = super::list_users(parts, account).await?;
     let query = access_key::Entity::find()
@@ -121,6 +124,7 @@ pub async fn list_access_keys(parts: &Parts, account: AccountId) -> Result<Vec<A
 ///
 /// # Errors
 /// `InvalidParameter` when there is no such key.
+#[boxed]
 pub async fn set_access_key_enabled(parts: &Parts, id: &str, enabled: bool) -> Result<()> {
     let (rng, key) = (parts.rng.clone(), id.to_owned());
     let write = parts.store.write(move |txn| {
@@ -140,6 +144,7 @@ pub async fn set_access_key_enabled(parts: &Parts, id: &str, enabled: bool) -> R
 ///
 /// # Errors
 /// `InvalidParameter` when there is no such key.
+#[boxed]
 pub async fn delete_access_key(parts: &Parts, id: &str) -> Result<()> {
     let (rng, key) = (parts.rng.clone(), id.to_owned());
     let write = parts.store.write(move |txn| {
@@ -170,6 +175,7 @@ fn finish(cache: &CredentialCache, result: Result<()>) -> Result<()> {
 /// # Errors
 /// `InvalidParameter` when there is no such key; `Internal` when the master key is not the one that
 /// sealed it.
+#[boxed]
 pub async fn access_key_secret(parts: &Parts, id: &str) -> Result<SecretString> {
     let row = access_key::Entity::find_by_id(id).one(parts.store.read()).await;
     let row = row.map_err(failed)?;

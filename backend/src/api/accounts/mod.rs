@@ -15,6 +15,7 @@ use super::{Cloud, Parts};
 use crate::{
     authority::authorise,
     bootstrap::network,
+    boxed,
     entity::{account, user},
     store::{failed, is_taken},
 };
@@ -64,6 +65,7 @@ pub(crate) fn role_of(name: &str) -> Role {
 ///
 /// # Errors
 /// `Unauthorized`; those of the database.
+#[boxed]
 pub async fn limits(cloud: &Cloud, who: &Principal) -> Result<account::Model> {
     authorise(who, "DescribeAccountAttributes", false)?;
     load(cloud.store.read(), who.account).await
@@ -73,6 +75,7 @@ pub async fn limits(cloud: &Cloud, who: &Principal) -> Result<account::Model> {
 ///
 /// # Errors
 /// `InvalidParameter` when there is no such user.
+#[boxed]
 pub async fn get_user(cloud: &Cloud, who: &Principal, name: Option<&str>) -> Result<UserView> {
     authorise(who, "GetUser", false)?;
     let name = name.unwrap_or(&who.user_name);
@@ -87,6 +90,7 @@ pub async fn get_user(cloud: &Cloud, who: &Principal, name: Option<&str>) -> Res
 ///
 /// # Errors
 /// `InvalidParameter` for a bad or taken name.
+#[boxed]
 pub async fn create_account(parts: &Parts, name: &str, zones: &[String]) -> Result<account::Model> {
     let (rng, now) = (parts.rng.clone(), parts.clock.now());
     let (name, zones) = (name.to_owned(), zones.to_vec());
@@ -108,6 +112,7 @@ pub async fn create_account(parts: &Parts, name: &str, zones: &[String]) -> Resu
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list_accounts(parts: &Parts) -> Result<Vec<account::Model>> {
     let query = account::Entity::find().order_by_asc(account::Column::Id);
     query.all(parts.store.read()).await.map_err(failed)
@@ -117,6 +122,7 @@ pub async fn list_accounts(parts: &Parts) -> Result<Vec<account::Model>> {
 ///
 /// # Errors
 /// `InvalidParameter` for a bad or taken name, or an account that is not there.
+#[boxed]
 pub async fn create_user(parts: &Parts, account: AccountId, name: &str, role: Role) -> Result<user::Model> {
     check_name("UserName", name)?;
     let (rng, now, name) = (parts.rng.clone(), parts.clock.now(), name.to_owned());
@@ -136,6 +142,7 @@ pub async fn create_user(parts: &Parts, account: AccountId, name: &str, role: Ro
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list_users(parts: &Parts, account: AccountId) -> Result<Vec<user::Model>> {
     let query = user::Entity::find()
         .filter(user::Column::Account.eq(account.to_db()))

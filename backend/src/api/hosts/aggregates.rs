@@ -14,6 +14,7 @@ use sea_orm::{
 use super::list::locked;
 use crate::{
     api::Parts,
+    boxed,
     entity::{aggregate, aggregate_host, aggregate_metadata},
     store::{Touches, failed, is_taken},
 };
@@ -55,6 +56,7 @@ async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<aggregate::Mode
 ///
 /// # Errors
 /// `InvalidParameter` for a bad or taken name.
+#[boxed]
 pub async fn create(parts: &Parts, name: &str) -> Result<()> {
     check("Aggregate", name, MAX_NAME)?;
     let row = aggregate::ActiveModel {
@@ -81,6 +83,7 @@ pub async fn create(parts: &Parts, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list(parts: &Parts) -> Result<Vec<AggregateView>> {
     let conn = parts.store.read();
     let query = aggregate::Entity::find().order_by_asc(aggregate::Column::Name);
@@ -111,6 +114,7 @@ pub async fn list(parts: &Parts) -> Result<Vec<AggregateView>> {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown aggregate or host.
+#[boxed]
 pub async fn add_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
     let (name, host) = (name.to_owned(), host.clone());
     let write = parts.store.write_touching(Touches::Nothing, move |txn| {
@@ -133,6 +137,7 @@ pub async fn add_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown aggregate.
+#[boxed]
 pub async fn remove_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
     let (name, host) = (name.to_owned(), host.clone());
     let write = parts.store.write_touching(Touches::Nothing, move |txn| {
@@ -150,6 +155,7 @@ pub async fn remove_host(parts: &Parts, name: &str, host: &HostId) -> Result<()>
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown aggregate, a bad key or value.
+#[boxed]
 pub async fn set_metadata(parts: &Parts, name: &str, key: &str, value: Option<&str>) -> Result<()> {
     check("Key", key, MAX_NAME)?;
     value.map_or(Ok(()), |value| check("Value", value, MAX_VALUE))?;
@@ -183,6 +189,7 @@ pub async fn set_metadata(parts: &Parts, name: &str, key: &str, value: Option<&s
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown aggregate, or one with hosts.
+#[boxed]
 pub async fn delete(parts: &Parts, name: &str) -> Result<()> {
     let name = name.to_owned();
     let write = parts.store.write_touching(Touches::Nothing, move |txn| {

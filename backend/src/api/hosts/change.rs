@@ -13,6 +13,7 @@ use sea_orm::{
 use super::list::{locked, on};
 use crate::{
     api::Parts,
+    boxed,
     entity::{aggregate_host, host, host_network, instance},
     store::{Touches, failed},
 };
@@ -50,6 +51,7 @@ fn reason(text: &str) -> Result<Option<String>> {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown host or a long reason.
+#[boxed]
 pub async fn disable(parts: &Parts, id: &HostId, why: &str) -> Result<()> {
     let why = reason(why)?;
     change(parts, id, |row| {
@@ -64,6 +66,7 @@ pub async fn disable(parts: &Parts, id: &HostId, why: &str) -> Result<()> {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown host.
+#[boxed]
 pub async fn enable(parts: &Parts, id: &HostId) -> Result<()> {
     change(parts, id, |row| {
         row.enabled = Set(1);
@@ -85,6 +88,7 @@ pub struct Drained {
 ///
 /// # Errors
 /// Those of [`disable`].
+#[boxed]
 pub async fn drain(parts: &Parts, id: &HostId, why: &str) -> Result<Drained> {
     let why = reason(why)?;
     change(parts, id, |row| {
@@ -104,6 +108,7 @@ pub async fn drain(parts: &Parts, id: &HostId, why: &str) -> Result<Drained> {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown host, or one with instances, which it names.
+#[boxed]
 pub async fn remove(parts: &Parts, id: &HostId) -> Result<()> {
     let id = id.clone();
     let write = parts
@@ -168,6 +173,7 @@ pub struct Window {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown host, a window that is over or ends before it begins, a long reason.
+#[boxed]
 pub async fn plan_maintenance(parts: &Parts, id: &HostId, window: Window, why: &str) -> Result<()> {
     let why = reason(why)?;
     if window.end <= window.start || window.end <= parts.clock.now() {
@@ -186,6 +192,7 @@ pub async fn plan_maintenance(parts: &Parts, id: &HostId, window: Window, why: &
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown host.
+#[boxed]
 pub async fn cancel_maintenance(parts: &Parts, id: &HostId) -> Result<()> {
     change(parts, id, |row| {
         row.maintenance_start = Set(None);

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::{Cloud, Parts},
+    boxed,
     entity::{aggregate, aggregate_host, host, instance},
     scheduler::SILENCE,
     store::failed,
@@ -81,6 +82,7 @@ pub struct HostView {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn list(parts: &Parts) -> Result<Vec<HostView>> {
     let (conn, now) = (parts.store.read(), parts.clock.now());
     let query = host::Entity::find().order_by_asc(host::Column::Id);
@@ -120,6 +122,7 @@ pub async fn list(parts: &Parts) -> Result<Vec<HostView>> {
 ///
 /// # Errors
 /// `InvalidParameter` for an unknown one.
+#[boxed]
 pub async fn show(parts: &Parts, id: &HostId) -> Result<HostView> {
     let found = list(parts).await?.into_iter().find(|view| view.row.id == id.0);
     found.ok_or_else(|| no_such_host(id))
@@ -147,6 +150,7 @@ pub struct Maintenance {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn planned(cloud: &Cloud) -> Result<HashMap<String, Maintenance>> {
     let rows = host::Entity::find().filter(host::Column::MaintenanceEnd.gt(cloud.now().0));
     let rows = rows.all(cloud.store.read()).await.map_err(failed)?;

@@ -16,6 +16,7 @@ use super::{launch::shutdown_name, plan::check_groups, user_data};
 use crate::{
     api::{Cloud, accounts, instance_types},
     authority::authorise,
+    boxed,
     entity::{instance, interface, interface_group},
     store::{Touches, failed, groups, instances},
 };
@@ -48,6 +49,7 @@ pub enum AttributeChange {
 /// # Errors
 /// `NotFound`; `IncorrectState` where the instance is not stopped and must be, or is ending;
 /// `Unsupported`; those of the value.
+#[boxed]
 pub async fn modify_attribute(
     cloud: &Cloud,
     who: &Principal,

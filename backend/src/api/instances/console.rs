@@ -12,6 +12,8 @@ use cumulet_domain::{
 
 use crate::{api::Cloud, authority::authorise, store::instances};
 
+use crate::boxed;
+
 /// The last bytes that an instance wrote to its serial console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleOutput {
@@ -25,6 +27,7 @@ pub struct ConsoleOutput {
 ///
 /// # Errors
 /// `NotFound`; `Unavailable` when its host does not answer.
+#[boxed]
 pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<ConsoleOutput> {
     authorise(who, "GetConsoleOutput", false)?;
     let row = instances::by_id(cloud.store.read(), cloud.sight(who.account), id).await?;
@@ -42,6 +45,7 @@ pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> R
 ///
 /// # Errors
 /// `NotFound`; `IncorrectState` when it does not run; `Unavailable` when its host does not answer.
+#[boxed]
 pub async fn console_screenshot(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<Vec<u8>> {
     authorise(who, "GetConsoleScreenshot", false)?;
     let row = instances::by_id(cloud.store.read(), cloud.sight(who.account), id).await?;

@@ -17,6 +17,7 @@ use super::{GroupRef, InstanceView, InterfaceView, ReservationView};
 use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
+    boxed,
     entity::{image, instance},
     store::{
         batch::load_in,
@@ -125,6 +126,7 @@ async fn read_all(cloud: &Cloud, sight: Sight, version: u64) -> Result<Vec<Arc<I
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
+#[boxed]
 pub async fn describe(
     cloud: &Cloud,
     who: &Principal,
@@ -158,6 +160,7 @@ pub async fn describe(
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
+#[boxed]
 pub async fn describe_reservations(
     cloud: &Cloud,
     who: &Principal,
@@ -232,6 +235,7 @@ fn reservations(account: AccountId, page: Page<(i64, Vec<Arc<InstanceView>>)>) -
 ///
 /// # Errors
 /// `NotFound`.
+#[boxed]
 pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -> Result<InstanceView> {
     authorise(who, action, false)?;
     let conn = cloud.store.read();

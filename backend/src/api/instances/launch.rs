@@ -17,6 +17,7 @@ use super::{LaunchSpec, ReservationView, addresses, plan::Plan, power, replay};
 use crate::{
     api::{Cloud, accounts},
     authority::authorise,
+    boxed,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
     entity::{instance, reservation},
     store::{Touches, failed, tags},
@@ -30,6 +31,7 @@ pub(super) const OPERATION: &str = "RunInstances";
 /// # Errors
 /// `NotFound` for anything that is named and not there; `LimitExceeded`, `InsufficientCapacity`,
 /// `InsufficientAddresses`, `AddressInUse`; `IdempotentParameterMismatch`; those of the specification.
+#[boxed]
 pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
     authorise(who, OPERATION, true)?;
     spec.validate()?;

@@ -7,6 +7,7 @@ use super::{InstanceView, get};
 use crate::{
     api::Cloud,
     authority::authorise,
+    boxed,
     entity::instance,
     store::{Touches, failed, instances},
 };
@@ -48,6 +49,7 @@ impl MetadataChange {
 ///
 /// # Errors
 /// `NotFound`; `IncorrectState` for one that is ending; `InvalidParameter`.
+#[boxed]
 pub async fn modify_metadata_options(
     cloud: &Cloud,
     who: &Principal,

@@ -15,6 +15,7 @@ use super::launch::id_of;
 use crate::{
     api::{Cloud, SharedRng},
     authority::authorise,
+    boxed,
     conductor::journal::{NewOperation, OperationKind, OperationState, enqueue},
     entity::instance,
     store::{
@@ -58,6 +59,7 @@ impl Ask {
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`; then nothing has changed.
+#[boxed]
 pub async fn start(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
     ask(cloud, who, "StartInstances", ids, Ask::Start).await
 }
@@ -66,6 +68,7 @@ pub async fn start(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`, `Protected`; then nothing has changed.
+#[boxed]
 pub async fn stop(
     cloud: &Cloud,
     who: &Principal,
@@ -79,6 +82,7 @@ pub async fn stop(
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`; then nothing has changed.
+#[boxed]
 pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<()> {
     ask(cloud, who, "RebootInstances", ids, Ask::Reboot)
         .await
@@ -89,6 +93,7 @@ pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Resul
 ///
 /// # Errors
 /// `NotFound`, `Protected`; then nothing has changed.
+#[boxed]
 pub async fn terminate(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
     ask(cloud, who, "TerminateInstances", ids, Ask::Terminate).await
 }

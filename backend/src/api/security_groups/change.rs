@@ -14,6 +14,7 @@ use super::{GroupName, MAX_RULES, NewRule, PeerSpec, RuleView, group, rules};
 use crate::{
     api::Cloud,
     authority::authorise,
+    boxed,
     entity::{security_group, security_group_rule},
     store::{failed, groups, tags},
 };
@@ -32,6 +33,7 @@ pub enum Revoke {
 /// # Errors
 /// `NotFound` (the group, or a group that a rule names), `DuplicateRule`, `LimitExceeded`,
 /// `MissingParameter`, `InvalidParameter`; then nothing has changed.
+#[boxed]
 pub async fn authorize(
     cloud: &Cloud,
     who: &Principal,
@@ -202,6 +204,7 @@ fn text(rule: &Rule) -> String {
 ///
 /// # Errors
 /// `NotFound`; `RuleNotFound` for a rule that the group does not have; then nothing has changed.
+#[boxed]
 pub async fn revoke(
     cloud: &Cloud,
     who: &Principal,

@@ -9,6 +9,7 @@ use super::{GroupQuery, GroupView, RuleQuery, RuleView, rules};
 use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
+    boxed,
     entity::{security_group, security_group_rule},
     store::{
         batch::{load_in, missing},
@@ -20,6 +21,7 @@ use crate::{
 ///
 /// # Errors
 /// `NotFound`, naming every id or name that is not there.
+#[boxed]
 pub async fn describe(
     cloud: &Cloud,
     who: &Principal,
@@ -102,6 +104,7 @@ pub(super) async fn views(
 ///
 /// # Errors
 /// `NotFound`, naming every rule id that is not there.
+#[boxed]
 pub async fn describe_rules(
     cloud: &Cloud,
     who: &Principal,

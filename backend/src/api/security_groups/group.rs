@@ -16,6 +16,7 @@ use crate::{
     api::Cloud,
     authority::authorise,
     bootstrap::network::egress_to_everywhere,
+    boxed,
     entity::{interface_group, security_group, security_group_rule, vpc},
     store::{failed, groups, is_taken, lock, networks, tags},
 };
@@ -37,6 +38,7 @@ pub struct NewGroup {
 ///
 /// # Errors
 /// `Duplicate`, `NotFound` (the VPC), `NoDefaultVpc`, `LimitExceeded`, `InvalidParameter`.
+#[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, new: NewGroup) -> Result<GroupView> {
     authorise(who, "CreateSecurityGroup", true)?;
     check_text("GroupName", &new.name)?;
@@ -132,6 +134,7 @@ async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) 
 /// # Errors
 /// `NotFound`; `Protected` for a default group; `InUse` while an interface is in it or another group's
 /// rule names it.
+#[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, which: &GroupName) -> Result<SecurityGroupId> {
     authorise(who, "DeleteSecurityGroup", true)?;
     let (account, which, call) = (who.account, which.clone(), cloud.clone());

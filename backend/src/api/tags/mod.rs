@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
+    boxed,
     entity::tag,
     store::{Touches, failed, first, fixed::Fixed, instances, lock, tags},
 };
@@ -76,6 +77,7 @@ pub struct TagQuery {
 /// # Errors
 /// `NotFound` for a resource that is not the account's; `LimitExceeded`, `InvalidParameter`; then nothing
 /// has changed.
+#[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: &[Tag]) -> Result<()> {
     authorise(who, "CreateTags", true)?;
     tags::validate(new)?;
@@ -102,6 +104,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
 ///
 /// # Errors
 /// `NotFound` for a resource that is not the account's; `InvalidParameter`; then nothing has changed.
+#[boxed]
 pub async fn delete(
     cloud: &Cloud,
     who: &Principal,
@@ -256,6 +259,7 @@ async fn changed(txn: &DatabaseTransaction, seen: &[Seen]) -> Result<bool> {
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn describe(
     cloud: &Cloud,
     who: &Principal,

@@ -15,13 +15,16 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use cumulet_domain::{Error, Result};
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::FutureExt as _;
 use sea_orm::{
-    Database, DatabaseConnection, DatabaseTransaction, DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow,
-    Statement, TransactionTrait as _,
+    Database, DatabaseConnection, DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, Statement,
+    TransactionTrait as _,
 };
 
-use super::{Companion, Location, failed};
+use super::{
+    Companion, Location, failed,
+    work::{Value, Work},
+};
 use commit::{Marker, Outcome};
 use fault::{Failure, Fault};
 pub use retry::Counters;
@@ -39,8 +42,8 @@ pub(super) struct Server {
 }
 
 /// How one run of a transaction has ended.
-enum End<T> {
-    Done(Result<T>),
+enum End {
+    Done(Result<Value>),
     Again(Failure),
 }
 
@@ -71,16 +74,12 @@ impl Server {
     }
 
     /// Runs `work` in a transaction, once more as a whole when that is of use, and commits it.
-    pub(super) async fn run<T, F>(
+    pub(super) async fn run(
         self: &Arc<Self>,
         keep: bool,
         companion: Option<Arc<dyn Companion>>,
-        work: F,
-    ) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
-    {
+        work: Box<dyn Work>,
+    ) -> Result<Value> {
         let server = self.clone();
         // A caller that goes away does not end a transaction half-way.
         let all = tokio::spawn(async move {
@@ -92,7 +91,7 @@ impl Server {
                 if let Some(companion) = &companion {
                     companion.begun();
                 }
-                match server.once(keep, companion.as_deref(), work.clone()).await {
+                match server.once(keep, companion.as_deref(), work.again()).await {
                     End::Done(result) => {
                         if let (Err(_), Some(companion)) = (&result, &companion) {
                             companion.undone();
@@ -135,11 +134,7 @@ impl Server {
         }
     }
 
-    async fn once<T, F>(&self, keep: bool, companion: Option<&dyn Companion>, work: F) -> End<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
-    {
+    async fn once(&self, keep: bool, companion: Option<&dyn Companion>, work: Box<dyn Work>) -> End {
         let marker = Marker::new();
         let (session, backend) = match self.begin().await {
             Ok(begun) => begun,
@@ -197,21 +192,17 @@ impl Server {
 }
 
 /// Runs the work, and the companion's after it, on a session whose transaction has begun.
-async fn inside<T, F>(
+async fn inside(
     session: &Arc<Session>,
     backend: sea_orm::DbBackend,
     companion: Option<&dyn Companion>,
-    work: F,
-) -> Result<T>
-where
-    T: Send + 'static,
-    F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Send + 'static,
-{
+    work: Box<dyn Work>,
+) -> Result<Value> {
     let conn = proxy(backend, Handle(session.clone())).await?;
     let txn = conn.begin().await.map_err(failed)?;
     // A panic is the end of one request.
     let run = AssertUnwindSafe(async {
-        let value = work(&txn).await?;
+        let value = work.run(&txn).await?;
         if let Some(companion) = companion {
             companion.write(&txn).await?;
         }

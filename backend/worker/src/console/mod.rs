@@ -24,7 +24,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::Worker;
+use crate::{Worker, boxed};
 use tickets::{Seat, Tickets};
 
 /// How long the first line may take to come, and the answer to go.
@@ -81,8 +81,9 @@ impl ConsoleHost {
     ///
     /// # Errors
     /// Never for one connection.
+    #[boxed]
     pub async fn serve(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         listener: TcpListener,
         mut shutdown: watch::Receiver<bool>,
     ) -> io::Result<()> {

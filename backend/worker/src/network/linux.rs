@@ -26,8 +26,11 @@ use super::{
     links, names, netns, tunnel,
 };
 
+use crate::boxed;
+
 /// The largest packet of a guest on a host whose tunnels end at this address, one of the calling process's
 /// network namespace.
+#[boxed]
 pub async fn tunnel_mtu(address: Ipv4Addr) -> Result<u16> {
     let deadline = Duration::from_secs(5);
     tunnel::mtu(&Commands { deadline }, address).await
