@@ -1,19 +1,20 @@
 //! What the process has counted, for Prometheus: `GET /metrics` on the address of the key `metrics.listen`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use cumulet_backend::store::Store;
 use cumulet_bus::Bus;
+use cumulet_gateway::serve_metrics;
 use cumulet_worker::Worker;
-use metrics::{Recorder, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::sync::watch;
 
 use crate::config::Config;
-
-/// How old a figure may be.
-const AGE: Duration = Duration::from_secs(1);
 
 /// Who counts.
 pub(crate) struct Sources {
@@ -36,31 +37,20 @@ pub(crate) async fn serve(
     sources: Sources,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<()> {
-    let (recorder, server) = PrometheusBuilder::new()
-        .with_http_listener(address)
-        .build()
-        .with_context(|| format!("metrics.listen = {address}"))?;
+    let named = || format!("metrics.listen = {address}");
+    let listener = TcpListener::bind(address).with_context(named)?;
+    let recorder = PrometheusBuilder::new().build_recorder();
     with_local_recorder(&recorder, describe);
-    let server = tokio::spawn(server);
-    let ended = async {
-        server
-            .await
-            .map(|ended| ended.map_err(|error| anyhow::anyhow!("{error:?}")))
+    let render = move || {
+        with_local_recorder(&recorder, || read(&sources));
+        recorder.handle().render()
     };
+    let mut server = serve_metrics(listener, Arc::new(render)).with_context(named)?;
     tokio::select! {
-        ended = ended => ended?.context("the metrics' server"),
-        () = refresh(&recorder, &sources) => Ok(()),
-        _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+        ended = server.ended() => return ended.context("the metrics' server"),
+        _ = shutdown.wait_for(|stop| *stop) => {}
     }
-}
-
-async fn refresh(recorder: &impl Recorder, sources: &Sources) {
-    let mut timer = tokio::time::interval(AGE);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        timer.tick().await;
-        with_local_recorder(recorder, || read(sources));
-    }
+    server.stop().await.context("the metrics' server")
 }
 
 /// The counters' names and meanings.

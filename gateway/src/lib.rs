@@ -7,7 +7,8 @@
 //!                 query (sts, iam)
 //! ```
 //!
-//! Consoles of instances have a small door of their own (`console`), which may be a process of its own.
+//! Consoles of instances have a small door of their own (`console`), which may be a process of its own, and what is
+//! counted has a listener (`metrics`).
 
 pub mod auth;
 mod connection;
@@ -18,10 +19,12 @@ mod ec2;
 mod fault;
 mod http;
 mod iam;
+mod metrics;
 mod server;
 mod sts;
 
 pub use door::Door;
+pub use metrics::{Render, serve_metrics};
 pub use server::{Gateway, Limits, Running};
 
 #[cfg(test)]

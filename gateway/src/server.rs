@@ -1,10 +1,11 @@
-//! The HTTP server in front of the door.
+//! The HTTP server under every listener of the gateway, and the API's.
 
 use std::{
     future::ready,
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use actix_web::{
     App, HttpResponse,
     dev::{AppConfig, Server, ServerHandle},
     rt::net::TcpStream,
-    web,
+    web::{self, ServiceConfig},
 };
 use cumulet_backend::api::Cloud;
 
@@ -83,52 +84,66 @@ impl Gateway {
     /// When a socket can't be listened on.
     pub fn start(self, cloud: Cloud) -> io::Result<Running> {
         let door = web::Data::new(Door::new(cloud, self.auth));
-        let (limits, workers) = (self.limits, self.workers.max(1));
-        let most = limits.connections.div_ceil(workers);
-        let mut server = Server::build()
-            .workers(workers)
-            // Only reached when that many are at work, since new connections take others' places.
-            .max_concurrent_connections(most.saturating_mul(2).max(64))
-            .shutdown_timeout(10)
-            .disable_signals();
-        let signal = server.graceful_shutdown_signal();
-        // What actix-web's `HttpServer` does, whose connections can't be other than bare sockets.
-        for listener in self.listeners {
-            let (door, signal) = (door.clone(), signal.clone());
-            server = server.listen("api", listener, move || {
-                let (door, signal) = (door.clone(), signal.clone());
-                let app = App::new()
-                    .app_data(door)
-                    .route(
-                        "/cumulet/health",
-                        web::get().to(|| async { HttpResponse::Ok().body("ok\n") }),
-                    )
-                    .default_service(web::to(http::handle));
-                let app = app
-                    .into_factory()
-                    .map_err(|e: actix_web::Error| e.error_response());
-                let http = HttpService::build()
-                    .graceful_shutdown_signal(move || {
-                        let signal = signal.clone();
-                        async move { signal.notified().await }
-                    })
-                    // Times are the connection's: one clock, and not one that is half a second late.
-                    .keep_alive(KeepAlive::Os)
-                    .client_request_timeout(Duration::ZERO)
-                    .client_disconnect_timeout(Duration::from_secs(5))
-                    .on_connect_ext(|connection: &Connection, data| {
-                        data.insert(connection.member());
-                    })
-                    .finish(map_config(app, |()| AppConfig::default()));
-                let crowd = Crowd::new(most, limits);
-                fn_service(move |socket| ready(Ok::<_, DispatchError>(accept(socket, &crowd)))).and_then(http)
-            })?;
-        }
-        let server = server.run();
-        let handle = server.handle();
-        let task = tokio::spawn(server);
-        Ok(Running { handle, task })
+        let routes = move |app: &mut ServiceConfig| {
+            let health = web::get().to(|| async { HttpResponse::Ok().body("ok\n") });
+            app.app_data(door.clone())
+                .route("/cumulet/health", health)
+                .default_service(web::to(http::handle));
+        };
+        serve("api", self.listeners, self.workers, self.limits, Arc::new(routes))
     }
+}
+
+/// What a listener answers.
+pub(crate) type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+
+/// Starts a server on these sockets whose connections keep to the limits. It is what actix-web's `HttpServer` does,
+/// whose connections can't be other than bare sockets.
+pub(crate) fn serve(
+    name: &str,
+    listeners: Vec<TcpListener>,
+    workers: usize,
+    limits: Limits,
+    routes: Routes,
+) -> io::Result<Running> {
+    let workers = workers.max(1);
+    let most = limits.connections.div_ceil(workers);
+    let mut server = Server::build()
+        .workers(workers)
+        // Only reached when that many are at work, since new connections take others' places.
+        .max_concurrent_connections(most.saturating_mul(2).max(64))
+        .shutdown_timeout(10)
+        .disable_signals();
+    let signal = server.graceful_shutdown_signal();
+    for listener in listeners {
+        let (routes, signal) = (routes.clone(), signal.clone());
+        server = server.listen(name, listener, move || {
+            let (routes, signal) = (routes.clone(), signal.clone());
+            let app = App::new().configure(|app| routes(app));
+            let app = app
+                .into_factory()
+                .map_err(|e: actix_web::Error| e.error_response());
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let signal = signal.clone();
+                    async move { signal.notified().await }
+                })
+                // Times are the connection's: one clock, and not one that is half a second late.
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(Duration::from_secs(5))
+                .on_connect_ext(|connection: &Connection, data| {
+                    data.insert(connection.member());
+                })
+                .finish(map_config(app, |()| AppConfig::default()));
+            let crowd = Crowd::new(most, limits);
+            fn_service(move |socket| ready(Ok::<_, DispatchError>(accept(socket, &crowd)))).and_then(http)
+        })?;
+    }
+    let server = server.run();
+    let handle = server.handle();
+    let task = tokio::spawn(server);
+    Ok(Running { handle, task })
 }
 
 type Accepted = (Connection, Protocol, Option<SocketAddr>);

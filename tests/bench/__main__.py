@@ -1,7 +1,7 @@
 """The benchmarks: the release binary against a bare server, against moto, against nova's scheduler, against bare libvirt,
 and against itself on other databases.
 
-    python tests/bench [--rounds N] [--only NAME[,NAME]] [--keep FILE]
+    python tests/bench [--rounds N] [--only NAME[,NAME]] [--versus DIR] [--keep FILE]
 
 Run it through `make bench`, which builds everything first. Takes about ten minutes; listens on 127.0.0.1 only.
 """
@@ -24,6 +24,7 @@ import launches  # noqa: E402
 import scheduler  # noqa: E402
 import simulated  # noqa: E402
 import storm  # noqa: E402
+import versus  # noqa: E402
 from clouds import CONFIG, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
@@ -39,6 +40,7 @@ def main() -> int:
     arguments.add_argument("--rounds", type=int, default=5, help="rounds of each comparison")
     arguments.add_argument("--only", default=",".join(PARTS), help=f"which of {', '.join(PARTS)}")
     arguments.add_argument("--keep", type=Path, help="the file for the table of a whole run")
+    arguments.add_argument("--versus", type=Path, help="only this: beside the folder `release` of another build")
     given = arguments.parse_args()
     wanted = given.only.split(",")
     if not set(wanted) <= set(PARTS):
@@ -49,11 +51,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     start, folder = time.monotonic(), fresh("bench-")
     try:
-        rows = run(wanted, folder, given.rounds)
+        rows = versus.rows(given.versus, given.rounds) if given.versus else run(wanted, folder, given.rounds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(markdown(rows))
-    if given.keep and set(wanted) == set(PARTS):
+    if given.keep and not given.versus and set(wanted) == set(PARTS):
         given.keep.parent.mkdir(exist_ok=True)
         given.keep.write_text(document(rows, time.monotonic() - start))
     missed = [row.what for row in rows if row.met is False]

@@ -1,6 +1,7 @@
 """The metadata service against the floor, one thread each."""
 
 import http.client
+from collections.abc import Callable
 from pathlib import Path
 
 from load import Request, Side, interleave
@@ -20,17 +21,22 @@ def fetch(address: str, method: str, path: str, headers: dict[str, str]) -> byte
     return body
 
 
+def reading(address: str) -> Callable[[], list[Request]]:
+    """A read of one item with a session token that the service at `address` has given."""
+    ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
+    token = fetch(address, "PUT", "/latest/api/token", ttl).decode()
+    return lambda: [Request("GET", PATH, {"X-aws-ec2-metadata-token": token})]
+
+
 def reads(folder: Path, rounds: int) -> list[Row]:
     """Reads of one item: with a session token, and without."""
     with metadata() as service:
-        ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
-        token = fetch(service.address, "PUT", "/latest/api/token", ttl).decode()
-        with_token = Request("GET", PATH, {"X-aws-ec2-metadata-token": token})
+        with_token = reading(service.address)
         without = Request("GET", PATH, {})
         with floor(fetch(service.address, "GET", PATH, {}), folder, workers=1) as server:
-            two = Side("IMDSv2", service.pid, service.address, lambda: [with_token])
+            two = Side("IMDSv2", service.pid, service.address, with_token)
             one = Side("IMDSv1", service.pid, service.address, lambda: [without])
-            bare_two = Side("floor", server.pid, server.address, lambda: [with_token])
+            bare_two = Side("floor", server.pid, server.address, with_token)
             bare_one = Side("floor", server.pid, server.address, lambda: [without])
             interleave([bare_two, two, bare_one, one], rounds)
     return [

@@ -70,6 +70,6 @@ def moto() -> Server:
     return Server("moto", [str(program), "-H", "127.0.0.1", "-p", "PORT"])
 
 
-def metadata() -> Server:
+def metadata(examples: Path = EXAMPLES) -> Server:
     """The metadata service with one instance, whose requests come from 127.0.0.1."""
-    return Server("the metadata service", [str(EXAMPLES / "serve"), "ADDRESS", "--unlimited"])
+    return Server("the metadata service", [str(examples / "serve"), "ADDRESS", "--unlimited"])
