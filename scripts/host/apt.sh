@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Installing with apt so that nothing which is installed is removed: each step
 # is simulated first, and done only as it was simulated. Sourced, never run.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # libvirt's daemon: started where it isn't running, and how long it takes for a
 # call. Sourced, never run.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The packages and programs that this host needs, and which of them are not
 # here. Sourced, never run.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # How the scripts that set a host up speak, and how they become root. Sourced,
 # never run; the script that sources it sets `me`, the name it speaks under.
 

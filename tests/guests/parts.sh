@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Parts of guests that come out of Debian's packages without being installed
 # here: sourced by `kernel` and `busybox`, never run.
 
