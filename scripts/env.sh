@@ -5,10 +5,10 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 # rustup puts it into the home directory; sudo's PATH knows nothing of that.
 if ! command -v cargo >/dev/null; then
-    for cargo_bin in "$HOME/.cargo/bin" "$(getent passwd "${SUDO_USER:-root}" | cut -d : -f 6)/.cargo/bin"; do
-        [ ! -x "$cargo_bin/cargo" ] || { PATH=$PATH:$cargo_bin && break; }
+    for cargo_home in "$HOME" ${SUDO_USER:+"$(getent passwd "$SUDO_USER" | cut -d : -f 6)"}; do
+        [ ! -x "$cargo_home/.cargo/bin/cargo" ] || { PATH=$PATH:$cargo_home/.cargo/bin && break; }
     done
-    unset cargo_bin
+    unset cargo_home
 fi
 cumulet_cache=${XDG_CACHE_HOME:-$HOME/.cache}/cumulet
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cumulet_cache/target}

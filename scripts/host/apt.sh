@@ -62,6 +62,7 @@ prefer_installed() {
 # The preferences that take the families from this system's own suite.
 prefer_own() {
     local codename family
+    # shellcheck source=/etc/os-release
     codename=$(. "$os_release" && printf '%s' "${VERSION_CODENAME:-}")
     [ -n "$codename" ] || return
     for family in "${families[@]}"; do

@@ -22,7 +22,7 @@ check_cargo() {
         fail "there is no cargo here: curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain $wanted"
     if command -v rustup >/dev/null && ! rustup toolchain list 2>/dev/null | grep -q "^$wanted"; then
         say "fetching Rust $wanted; a minute or so"
-        rustup toolchain install "$wanted" --profile minimal --component clippy,rustfmt >&2 ||
+        rustup toolchain install "$wanted" --no-self-update --profile minimal --component clippy,rustfmt >&2 ||
             fail "rustup could not fetch Rust $wanted, see above; when the network is there: rustup toolchain install $wanted"
     fi
     have=$(rustc --version 2>&1) || fail "rustc does not run here ($(tail -n 1 <<<"$have")): rustup toolchain install $wanted"
@@ -62,7 +62,6 @@ check_listen() {
 # check_state_dir DIR : that libvirt's user will reach it.
 check_state_dir() {
     local at mode
-    [[ $1 == /* ]] || fail "STATE_DIR=$1 is no absolute path, as in STATE_DIR=/var/lib/cumulet"
     at=$(realpath -m -- "$1")
     while [ "$at" != / ]; do
         at=$(dirname -- "$at")
@@ -89,6 +88,7 @@ check_space() {
     local pair place disk free
     local -A need=() places=()
     for pair in "$@"; do
+        [ "${pair##*=}" -gt 0 ] || continue
         place=$(nearest "${pair%=*}")
         disk=$(df -P -- "$place" | awk 'NR == 2 { print $6 }')
         need[$disk]=$((${need[$disk]:-0} + ${pair##*=}))

@@ -15,7 +15,7 @@ guest_cache=${XDG_CACHE_HOME:-$HOME/.cache}/cumulet/guests
 
 # What assembling a disk runs and reads, see `needs`.
 disk_needs=(
-    mkfs.vfat mcopy syslinux mke2fs sfdisk qemu-img flock dpkg-query
+    mkfs.vfat mcopy mattrib syslinux mke2fs sfdisk qemu-img flock dpkg-query
     /usr/lib/syslinux/mbr/mbr.bin
 )
 

@@ -1,0 +1,93 @@
+"""Set-up on machines that have nothing: a new Debian each, up to QEMU's tools, a guest image, a libvirt that answers,
+and `cumulet doctor`."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.cloud import BIN
+from setup.clean_root import CleanRoot, has_suite, mirror
+
+pytestmark = pytest.mark.xdist_group("clean-roots")
+BACKPORTS = "bookworm-backports"
+
+
+def clean_root(*suites: str, **more) -> CleanRoot:
+    """A root, or why there can't be one here."""
+    if os.geteuid() != 0:
+        pytest.skip("only root makes a clean root")
+    if not shutil.which("mmdebstrap"):
+        pytest.skip("mmdebstrap is not installed: scripts/setup-host --test")
+    for suite in suites:
+        if not has_suite(suite):
+            pytest.skip(f"the mirror {mirror()[1]} has no {suite}, or doesn't answer")
+    return CleanRoot(suites[0], suites[1:], binary=BIN, **more)
+
+
+def sets_up(root: CleanRoot) -> str:
+    """All that set-up promises, one after the other; what it said."""
+    before = root.installed()
+    done = root.run("scripts/setup-host", timeout=1200)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-4000:]
+    after = root.installed()
+    assert set(before) <= set(after), "something that was installed is gone"
+    assert root.run("stat -c '%G %a' /dev/kvm").stdout == "kvm 660\n"
+    assert "/dev/kvm was root:root 0600" in said
+    works = root.run("qemu-img --version && qemu-img create -q -f qcow2 /tmp/disk.qcow2 1M && qemu-system-x86_64 --version")
+    assert works.returncode == 0, works.stderr
+    built = root.run("tests/guests/tiny/build /tmp/tiny.qcow2 && qemu-img check /tmp/tiny.qcow2")
+    assert built.returncode == 0 and "No errors" in built.stdout, built.stdout + built.stderr
+    asked = root.run('began=${EPOCHREALTIME/./}; virsh -c qemu:///system version && echo $((${EPOCHREALTIME/./} - began))')
+    assert asked.returncode == 0 and "Running hypervisor: QEMU" in asked.stdout, asked.stderr
+    assert int(asked.stdout.split()[-1]) < 3_000_000, "a call of libvirt takes more than 3 s"
+    doctor = root.run("cumulet doctor")
+    assert doctor.returncode == 0 and "MISSING" not in doctor.stdout, doctor.stdout + doctor.stderr
+    assert re.search(r"^ok +libvirt ", doctor.stdout, re.M) and re.search(r"^ok +qemu-img ", doctor.stdout, re.M)
+    again = root.run("scripts/setup-host")
+    assert (again.returncode, again.stdout) == (0, ""), again.stdout + again.stderr
+    return said
+
+
+def test_debian_12_with_nothing_installed():
+    with clean_root("bookworm") as root:
+        said = sets_up(root)
+        assert re.search(r"installing \d+ packages", said)
+        folder = Path(root.folder)
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_debian_12_with_a_qemu_utils_of_backports_that_apt_does_not_know_any_more():
+    with clean_root("bookworm", BACKPORTS, include=(f"qemu-utils/{BACKPORTS}",)) as root:
+        newer = root.installed()["qemu-utils"]
+        assert "bpo12" in newer
+        said = sets_up(root)
+        older = root.installed()["qemu-utils"]
+        assert "bpo12" not in older and f"qemu-utils {newer} for {older}; nothing is removed" in said
+
+
+@pytest.mark.slow
+def test_debian_12_with_a_qemu_utils_of_backports_takes_the_rest_from_there_too():
+    with clean_root("bookworm", BACKPORTS, include=(f"qemu-utils/{BACKPORTS}",), keeps=(BACKPORTS,)) as root:
+        newer = root.installed()["qemu-utils"]
+        said = sets_up(root)
+        after = root.installed()
+        assert after["qemu-utils"] == after["qemu-system-x86"] == newer
+        assert "from the suite that their installed packages came from" in said
+
+
+@pytest.mark.slow
+def test_debian_12_with_an_ordinary_busybox_keeps_it():
+    with clean_root("bookworm", include=("busybox",)) as root:
+        sets_up(root)
+        assert "busybox" in root.installed()
+
+
+@pytest.mark.slow
+def test_debian_13_with_nothing_installed():
+    with clean_root("trixie") as root:
+        sets_up(root)
