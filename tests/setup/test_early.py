@@ -85,6 +85,7 @@ def cargo(tmp_path: Path, **programs: str) -> str:
     ("programs", "words"),
     [
         pytest.param({}, ("there is no cargo here", "https://sh.rustup.rs", CHANNEL), id="none"),
+        pytest.param({"cargo": "", "rustc": "echo rustc 1.9.0"}, ("rustc is 1.9.0", CHANNEL), id="far-too-old"),
         pytest.param({"cargo": "", "rustc": "echo rustc 1.63.0"}, ("rustc is 1.63.0", CHANNEL), id="too-old"),
         pytest.param({"cargo": "", "rustc": "echo broken >&2; exit 1"}, ("rustc does not run here (broken)",), id="broken"),
         pytest.param(
@@ -97,7 +98,7 @@ def test_the_toolchain_is_looked_for(tmp_path, programs, words):
     refused(early("check_cargo", PATH=cargo(tmp_path, **programs)), *words)
 
 
-@pytest.mark.parametrize("version", [CHANNEL, "1.999.0"])
+@pytest.mark.parametrize("version", [CHANNEL, "1.100.0", "1.999.0"])
 def test_a_toolchain_that_will_do_is_left(tmp_path, version):
     done = early("check_cargo", PATH=cargo(tmp_path, cargo="", rustc=f"echo 'rustc {version} (abc)'"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
