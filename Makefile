@@ -10,7 +10,7 @@ guests_dir = $(HOME)/.cache/cumulet/guests
 .PHONY: help run test test-setup test-cluster test-faults bench setup guests fmt lint
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## prepare the host, build, and run a cloud in the foreground (STATE_DIR, LISTEN)
 	@scripts/run

@@ -10,7 +10,7 @@ libvirt_limit=120
 # One call's hundredths of a second; fails where there is no answer in SECONDS.
 libvirt_call() {
     local began=${EPOCHREALTIME//[.,]/}
-    timeout "$1" virsh -q -c qemu:///system version >/dev/null 2>&1 || return
+    as_root timeout "$1" virsh -q -c qemu:///system version >/dev/null 2>&1 || return
     printf '%s' $(((${EPOCHREALTIME//[.,]/} - began) / 10000))
 }
 

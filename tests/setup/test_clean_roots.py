@@ -36,20 +36,33 @@ def sets_up(root: CleanRoot) -> str:
     after = root.installed()
     assert set(before) <= set(after), "something that was installed is gone"
     assert root.run("stat -c '%G %a' /dev/kvm").stdout == "kvm 660\n"
-    assert "/dev/kvm was root:root 0600" in said
     works = root.run("qemu-img --version && qemu-img create -q -f qcow2 /tmp/disk.qcow2 1M && qemu-system-x86_64 --version")
     assert works.returncode == 0, works.stderr
-    built = root.run("tests/guests/tiny/build /tmp/tiny.qcow2 && qemu-img check /tmp/tiny.qcow2")
+    built = root.run("tests/guests/tiny/build /var/lib/set-up/disk.qcow2 && qemu-img check /var/lib/set-up/disk.qcow2")
     assert built.returncode == 0 and "No errors" in built.stdout, built.stdout + built.stderr
     asked = root.run('began=${EPOCHREALTIME/./}; virsh -c qemu:///system version && echo $((${EPOCHREALTIME/./} - began))')
     assert asked.returncode == 0 and "Running hypervisor: QEMU" in asked.stdout, asked.stderr
     assert int(asked.stdout.split()[-1]) < 3_000_000, "a call of libvirt takes more than 3 s"
+    boots(root)
     doctor = root.run("cumulet doctor")
     assert doctor.returncode == 0 and "MISSING" not in doctor.stdout, doctor.stdout + doctor.stderr
     assert re.search(r"^ok +libvirt ", doctor.stdout, re.M) and re.search(r"^ok +qemu-img ", doctor.stdout, re.M)
     again = root.run("scripts/setup-host")
     assert (again.returncode, again.stdout) == (0, ""), again.stdout + again.stderr
+    # Packages of some suites put the device right themselves, once.
+    closed = root.run("chgrp root /dev/kvm; chmod 600 /dev/kvm; scripts/setup-host; stat -c '%G %a' /dev/kvm")
+    assert "/dev/kvm was root:root 0600" in closed.stdout and closed.stdout.endswith("kvm 660\n"), closed.stdout
     return said
+
+
+def boots(root: CleanRoot) -> None:
+    """The versions of QEMU and libvirt that came together run a guest."""
+    started = root.run("virsh -q -c qemu:///system create tests/setup/guest.xml")
+    assert started.returncode == 0, started.stderr
+    line = root.run("timeout 120 tail -F -n +1 /var/lib/set-up/console 2>/dev/null | grep -m 1 'cumulet-tiny first line'")
+    assert line.returncode == 0, root.run("cat /var/lib/set-up/console; tail -n 20 /var/log/libvirt/qemu/set-up.log").stdout
+    ended = root.run("virsh -q -c qemu:///system destroy set-up")
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_debian_12_with_nothing_installed():
