@@ -47,7 +47,12 @@ if [ -n "$binary" ]; then
     touch "$root/usr/local/bin/cumulet"
     mount --bind "$binary" "$root/usr/local/bin/cumulet"
 fi
-exec chroot "$root" /bin/bash -c 'echo ready; while :; do sleep 60 & wait $!; done'
+# No chroot: whoever enters this mount namespace (libvirt does, to make a guest's devices) comes out at its root,
+# and that must not be the host's.
+cd "$root"
+mkdir .host
+pivot_root . .host
+exec chroot . /bin/bash -c 'umount -l /.host && rmdir /.host && echo ready; while :; do sleep 60 & wait $!; done'
 """
 
 
@@ -110,6 +115,10 @@ class CleanRoot:
         packed = archive(suite, more, include)
         self.archives = CACHE / "archives" / suite
         self.archives.mkdir(parents=True, exist_ok=True)
+        for left in Path("/var/tmp").glob("cumulet-root-*"):
+            # Of a run that was killed.
+            if time.time() - left.stat().st_mtime > 86400:
+                shutil.rmtree(left, ignore_errors=True)
         self.folder = Path(tempfile.mkdtemp(prefix="cumulet-root-", dir="/var/tmp"))
         self.folder.chmod(0o755)
         subprocess.run(["tar", "-xf", str(packed), "--numeric-owner", "-C", str(self.folder)], check=True, timeout=300)
@@ -144,7 +153,7 @@ class CleanRoot:
         """Runs a piece of shell in the root, in the checkout, with a new machine's environment."""
         environment = {name: os.environ[name] for name in PASSED_ON}
         environment |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-        enter = ["nsenter", "--target", self.first, "--mount", "--pid", "--ipc", "--uts", "--root", "--wdns=/checkout"]
+        enter = ["nsenter", "--target", self.first, "--mount", "--pid", "--ipc", "--uts", "--wdns=/checkout"]
         return subprocess.run(
             [*enter, "/bin/bash", "-c", script],
             env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,

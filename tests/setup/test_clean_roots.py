@@ -15,6 +15,20 @@ pytestmark = pytest.mark.xdist_group("clean-roots")
 BACKPORTS = "bookworm-backports"
 
 
+@pytest.fixture(autouse=True)
+def untouched():
+    """What happens in a root stays in it: the host's own devices, mounts and folders are as they were."""
+
+    def devices() -> dict[str, tuple]:
+        names = [f"/dev/{name}" for name in ("kvm", "ptmx", "urandom", "net/tun") if os.path.lexists(f"/dev/{name}")]
+        return {name: (s.st_mode, s.st_uid, s.st_gid) for name in names for s in [os.lstat(name)]}
+
+    before = devices()
+    yield
+    assert devices() == before
+    assert "cumulet-root-" not in Path("/proc/mounts").read_text()
+
+
 def clean_root(*suites: str, **more) -> CleanRoot:
     """A root, or why there can't be one here."""
     if os.geteuid() != 0:
