@@ -127,7 +127,7 @@ install_packages() {
     say "installing $count packages: $*"
     say "$(expectation "$count")"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get "${apt_options[@]}" install "${chosen[@]}" ||
-        fail "apt failed at it, and what it said is above; nothing else was changed"
+        fail "apt failed at it, and what it said is above; when that is mended, run this again"
 }
 
 # expectation PACKAGES : how long it takes to install so many.

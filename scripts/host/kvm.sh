@@ -28,7 +28,7 @@ open_kvm() {
     if ! getent group kvm >/dev/null; then
         say "$1 is $was and there is no group kvm, so guests can't use it: addgroup --system kvm"
     elif as_root chgrp kvm "$1" 2>/dev/null && as_root chmod 660 "$1" 2>/dev/null; then
-        say "$1 was $was, so libvirt looked at QEMU anew at each call (4 to 60 s); it is $(stat -L -c '%U:%G %04a' "$1") now, as Debian's udev rule has it"
+        say "$1 was $was, so libvirt would look at QEMU anew at each call (4 to 60 s); it is $(stat -L -c '%U:%G %04a' "$1") now, as Debian's udev rule has it"
     else
         say "$1 is $was and can't be changed here, so libvirt's calls will take half a minute: chgrp kvm $1; chmod 660 $1"
     fi
