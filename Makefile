@@ -7,16 +7,19 @@ export LISTEN ?= 127.0.0.1:8773
 
 guests_dir = $(HOME)/.cache/cumulet/guests
 
-.PHONY: help run test test-cluster test-faults bench setup guests fmt lint
+.PHONY: help run test test-setup test-cluster test-faults bench setup guests fmt lint
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## prepare the host, build, and run a cloud in the foreground (STATE_DIR, LISTEN)
 	@scripts/run
 
 test: ## everything: checks, unit tests, and clouds with real guests
 	@scripts/test
+
+test-setup: ## the tests of set-up, in clean Debian systems that are made for it
+	@scripts/test-setup
 
 test-cluster: ## the end-to-end tests with roles as processes, on PostgreSQL and on MariaDB
 	@scripts/test-cluster
@@ -27,7 +30,7 @@ test-faults: ## the tests of faults with their long times, and a table of trials
 bench: ## the benchmarks, as a table
 	@scripts/bench
 
-setup: ## install what is missing on this host, and start libvirtd
+setup: ## install what is missing on this host (also for the tests), and start libvirtd
 	@scripts/setup-host --test
 
 guests: ## build the tiny and the Debian guest images

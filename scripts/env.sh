@@ -1,6 +1,15 @@
-# Where builds go: sourced by the other scripts. Outside the checkout, so that
-# a clean checkout builds on what the last one left.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck shell=bash
+# Where builds go, and cargo where a login shell would find it: sourced by the
+# other scripts. Builds are outside the checkout, so that a clean checkout
+# builds on what the last one left.
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+# rustup puts it into the home directory; sudo's PATH knows nothing of that.
+if ! command -v cargo >/dev/null; then
+    for cargo_home in "$HOME" ${SUDO_USER:+"$(getent passwd "$SUDO_USER" | cut -d : -f 6)"}; do
+        [ ! -x "$cargo_home/.cargo/bin/cargo" ] || { PATH=$PATH:$cargo_home/.cargo/bin && break; }
+    done
+    unset cargo_home
+fi
 cumulet_cache=${XDG_CACHE_HOME:-$HOME/.cache}/cumulet
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cumulet_cache/target}
 export CUMULET_BIN=$CARGO_TARGET_DIR/release/cumulet
