@@ -31,13 +31,23 @@ wait_for_libvirt() {
     libvirt_call "$libvirt_limit"
 }
 
+# as_daemon PROGRAM ARGUMENT... : as root, with none of the caller's open files but the first three: a daemon outlives
+# whoever started it, and would keep their locks and pipes for as long as it runs.
+as_daemon() (
+    for descriptor in /proc/self/fd/*; do
+        descriptor=${descriptor##*/}
+        [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
+    done
+    as_root "$@"
+)
+
 launch_libvirt() {
     if [ -d /run/systemd/system ]; then
         as_root systemctl start virtlogd.socket libvirtd.service
     else
         as_root mkdir -p /run/libvirt
-        { [ -S /run/libvirt/virtlogd-sock ] && pgrep -x virtlogd >/dev/null; } || as_root virtlogd -d
-        as_root libvirtd -d
+        { [ -S /run/libvirt/virtlogd-sock ] && pgrep -x virtlogd >/dev/null; } || as_daemon virtlogd -d
+        as_daemon libvirtd -d
     fi
 }
 
