@@ -12,6 +12,9 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::config::Config;
 
+/// The key with the address.
+pub(crate) const LISTEN: &str = "metrics.listen";
+
 /// How old a figure may be.
 const AGE: Duration = Duration::from_secs(1);
 
@@ -24,9 +27,9 @@ pub(crate) struct Sources {
 
 /// The address that is configured, if one is.
 pub(crate) fn address(config: &Config) -> Result<Option<SocketAddr>> {
-    match config.text("metrics.listen") {
+    match config.text(LISTEN) {
         "" => Ok(None),
-        _ => config.get("metrics.listen").map(Some),
+        _ => config.get(LISTEN).map(Some),
     }
 }
 
@@ -39,7 +42,7 @@ pub(crate) async fn serve(
     let (recorder, server) = PrometheusBuilder::new()
         .with_http_listener(address)
         .build()
-        .with_context(|| format!("metrics.listen = {address}"))?;
+        .with_context(|| format!("{LISTEN} = {address}"))?;
     with_local_recorder(&recorder, describe);
     let server = tokio::spawn(server);
     let ended = async {

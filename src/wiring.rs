@@ -9,6 +9,7 @@ mod fake;
 mod host;
 mod images;
 mod inventory;
+mod listen;
 mod metadata;
 mod pool;
 mod scheduler;
@@ -28,15 +29,19 @@ use crate::{
     metrics,
     roles::{Role, Roles},
     state::StateDir,
+    telemetry::Progress,
 };
 
 pub(crate) use bus::{local as local_bus, prefix as bus_prefix};
-pub(crate) use console::{endpoint as console_endpoint, token_time as console_token_time};
+pub(crate) use console::{
+    endpoint as console_endpoint, token_time as console_token_time, try_addresses as try_console_addresses,
+};
 pub(crate) use control::Control;
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
 pub(crate) use images::{ImageFile, TINY, import_image, tiny};
 pub(crate) use inventory::inventory;
+pub(crate) use listen::bind as listen;
 
 /// The setting that holds the API's address.
 pub(crate) const ENDPOINT: &str = "endpoint";
@@ -70,10 +75,11 @@ pub(crate) async fn assemble(
     config: &Config,
     roles: &Roles,
     endpoint: String,
+    progress: &Progress,
 ) -> Result<Assembled> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = if roles.control() {
-        Some(control::open(state, config, clock.clone()).await?)
+        Some(control::open(state, config, clock.clone(), progress).await?)
     } else {
         None
     };
@@ -81,10 +87,12 @@ pub(crate) async fn assemble(
     let cloud_id = first.unwrap_or_else(|| config.text("cloud").to_owned());
     // The metadata role by itself has nobody to speak to there.
     let bus = if roles.control() || roles.has(Role::Compute) {
+        progress.step("connecting to the broker");
         bus::open(config, roles, &cloud_id, clock.clone()).await?
     } else {
         bus::local()
     };
+    progress.step("opening the doors");
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
     let metadata = match roles.has(Role::Metadata) && !roles.has(Role::Compute) {
         true => Some(metadata::serve(state, clock.clone())?),
@@ -92,6 +100,10 @@ pub(crate) async fn assemble(
     };
     let (mut hosts, mut hypervisor) = (Vec::new(), config.text("driver").to_owned());
     if roles.has(Role::Compute) {
+        progress.step(match hypervisor.as_str() {
+            "libvirt" => "asking libvirt what it is, and trying whether KVM runs a guest",
+            _ => "starting the simulated hosts",
+        });
         let driver = Driver::start(state, config, &cloud_id).await?;
         driver.name().clone_into(&mut hypervisor);
         hosts = driver.workers(&HostParts {
