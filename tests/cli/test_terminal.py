@@ -7,13 +7,12 @@ import re
 import shutil
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from harness.cloud import Cloud
+from harness.ec2 import running, wait
 from harness.folder import fresh
 from harness.terminal import Terminal
 
@@ -51,17 +50,19 @@ def at_a_terminal(cloud: Cloud, **variables: str) -> dict[str, str]:
     return cloud.environment() | {"TERM": "xterm-256color", "TZ": "<+0530>-5:30"} | variables
 
 
-def ask(cloud: Cloud) -> None:
-    """The API answers: it refuses who does not sign."""
-    with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"{cloud.endpoint}/?Action=DescribeRegions", timeout=10)
+def use(cloud: Cloud) -> None:
+    """What one does first with a new cloud."""
+    account = cloud.first_account()
+    made = running(account, ImageId=cloud.image)
+    account.ec2.terminate_instances(InstanceIds=made)
+    wait(account, made, "terminated")
 
 
 def test_a_person_reads_lines_and_last_how_to_go_on(cloud: Cloud):
     began = datetime.datetime.now(INDIA)
     with Terminal(command(cloud), at_a_terminal(cloud)) as terminal:
         terminal.wait_for(CTRL_C)
-        ask(cloud)
+        use(cloud)
         *log, ready, shell, launch, last = terminal.seen
         assert last == CTRL_C, "nothing comes after how to go on"
         for pattern, line in zip(GREETING, (ready, shell, launch)):
@@ -99,7 +100,8 @@ def test_colour_is_what_is_wanted(cloud: Cloud, variables: dict[str, str], colou
         terminal.wait_for(CTRL_C)
         assert any(WARNING in line for line in terminal.seen)
         assert ("\x1b[3" in terminal.written) == colour, terminal.written
-        assert colour or "\x1b" not in terminal.written or variables["TERM"] != "dumb"
+        # A dumb terminal has no line that is rewritten either.
+        assert "\x1b" not in terminal.written or variables.get("TERM") != "dumb"
 
 
 def test_a_program_reads_json(cloud: Cloud):
@@ -108,7 +110,7 @@ def test_a_program_reads_json(cloud: Cloud):
     try:
         greeting = [process.stdout.readline().rstrip("\n") for _ in GREETING]
         assert all(re.fullmatch(pattern, line) for pattern, line in zip(GREETING, greeting)), greeting
-        ask(cloud)
+        use(cloud)
     finally:
         process.terminate()
         rest, errors = process.communicate(timeout=60)
@@ -152,15 +154,25 @@ def test_levels_are_asked_for_as_ever(cloud: Cloud):
             assert terminal.wait() == 0
 
 
-def test_what_takes_long_says_what_it_does(cloud: Cloud):
-    """A first start with a slow hypervisor: a line that is rewritten, and none of it left over."""
-    slow = {"CUMULET_FAKE_LATENCY_MS": "1500"}
-    with Terminal(command(cloud), at_a_terminal(cloud, **slow)) as terminal:
-        terminal.wait_for(CTRL_C)
-        waiting, seen = "waiting for the host's first heartbeat", terminal.seen
-        assert f"\r\x1b[K{waiting}  1 s" in terminal.written
-        assert any(re.search(f"INFO  {waiting}: done  seconds=[0-9]+$", line) for line in seen), seen
-        assert all(LINE.match(line) for line in seen[: -len(GREETING) - 1]), seen
+@pytest.fixture
+def silent():
+    """A broker that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield {"CUMULET_BUS": f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}/"}
+
+
+def test_what_takes_long_says_what_it_does(cloud: Cloud, silent: dict[str, str]):
+    with Terminal(command(cloud), at_a_terminal(cloud, **silent)) as terminal:
+        terminal.wait_for("connecting to the broker  2 s")
+        assert re.findall(r"\r\x1b\[Kconnecting to the broker  (\d) s", terminal.written)[:2] == ["1", "2"]
+        assert terminal.seen[-1] == "connecting to the broker  2 s", "it is one line"
+    process = subprocess.Popen(command(cloud), stderr=subprocess.PIPE, text=True, env=cloud.environment() | silent)
+    try:
+        (told,) = [json.loads(next(line for line in process.stderr if "connecting to the broker" in line))]
+        assert told["fields"] == {"message": "connecting to the broker", "seconds": 1} and told["level"] == "INFO"
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
 
 
 def refused(cloud: Cloud, option: str = "", value: str = "", **variables: str) -> str:
@@ -215,7 +227,7 @@ def disk(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def running():
+def started():
     with Cloud("fake", cluster="") as cloud:
         yield cloud
 
@@ -225,9 +237,9 @@ def importing(cloud: Cloud, disk: Path, name: str) -> list[str]:
     return [str(cloud.binary), *words]
 
 
-@pytest.mark.parametrize("columns", [100, 50])
-def test_an_import_shows_how_far_it_is(running: Cloud, disk: Path, columns: int):
-    with Terminal(importing(running, disk, f"wide-{columns}"), at_a_terminal(running), columns) as terminal:
+@pytest.mark.parametrize("columns", [100, 60])
+def test_an_import_shows_how_far_it_is(started: Cloud, disk: Path, columns: int):
+    with Terminal(importing(started, disk, f"wide-{columns}"), at_a_terminal(started), columns) as terminal:
         assert terminal.wait(300) == 0, terminal.written
         states = [part.split("\n")[-1] for part in terminal.written.replace("\r\n", "\n").split("\r\x1b[K")]
         bars = [re.match(r"copying a disk.raw  \[(#*) *\] +(\d+)%", state) for state in states]
@@ -242,15 +254,15 @@ def test_an_import_shows_how_far_it_is(running: Cloud, disk: Path, columns: int)
         assert all(LINE.match(line) and ": done  seconds=" in line for line in log), log
 
 
-def test_an_import_without_a_terminal_prints_its_id_alone(running: Cloud, disk: Path):
-    done = subprocess.run(importing(running, disk, "quiet"), capture_output=True, text=True, timeout=300, env=running.environment())
+def test_an_import_without_a_terminal_prints_its_id_alone(started: Cloud, disk: Path):
+    done = subprocess.run(importing(started, disk, "quiet"), capture_output=True, text=True, timeout=300, env=started.environment())
     assert re.fullmatch(r"ami-0[0-9a-f]{16}\n", done.stdout), done
     # One that takes its time is in the log.
     events = [json.loads(line)["fields"] for line in done.stderr.splitlines()]
     assert all("seconds" in event for event in events if "copying" in event["message"]), events
 
 
-def test_what_can_not_be_imported_is_said_in_a_sentence(running: Cloud, tmp_path: Path):
+def test_what_can_not_be_imported_is_said_in_a_sentence(started: Cloud, tmp_path: Path):
     (tmp_path / "empty").touch()
     for name, sentence in [
         ("missing", "cumulet: there is no file {path}"),
@@ -258,10 +270,10 @@ def test_what_can_not_be_imported_is_said_in_a_sentence(running: Cloud, tmp_path
         ("empty", "cumulet: {path} can't be imported: the file is empty"),
     ]:
         path = tmp_path / name if name else tmp_path
-        done = running.execute("image", "import", "--name", "no", "--format", "raw", str(path))
+        done = started.execute("image", "import", "--name", "no", "--format", "raw", str(path))
         assert (done.returncode, done.stdout) == (1, ""), done
         assert done.stderr.splitlines()[-1] == sentence.format(path=path)
     nowhere = subprocess.run(
-        [running.binary, "image", "list", "--state-dir", tmp_path / "nowhere"], capture_output=True, text=True, timeout=60
+        [started.binary, "image", "list", "--state-dir", tmp_path / "nowhere"], capture_output=True, text=True, timeout=60
     )
     assert nowhere.returncode == 1 and nowhere.stderr.startswith(f"cumulet: there is no state directory {tmp_path}/nowhere;"), nowhere

@@ -134,7 +134,7 @@ mod tests {
         let imported = import(&source, DiskFormat::Raw, &store, |stage| stages.push(stage)).unwrap();
         assert_eq!(imported.sha256, hex::encode(Sha256::digest(&disk)));
         assert_eq!(imported.size_bytes, 3 << 20);
-        let copying = |mebibytes| Stage::Copying {
+        let copying = |mebibytes: u64| Stage::Copying {
             done: mebibytes << 20,
             total: 3 << 20,
         };

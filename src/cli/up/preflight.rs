@@ -61,11 +61,11 @@ fn qemu_user() -> Option<User> {
 
 /// The value of `user` in the text of qemu.conf.
 fn configured_user(text: &str) -> Option<&str> {
-    let values = text.lines().filter_map(|line| {
+    let mut values = text.lines().filter_map(|line| {
         let (name, value) = line.split_once('=')?;
         (name.trim() == "user").then_some(value.trim().trim_matches('"'))
     });
-    values.last()
+    values.next_back()
 }
 
 /// Guests' disks are in the state directory, so QEMU's user has to get there.
