@@ -98,23 +98,18 @@ pub(crate) async fn assemble(
         true => Some(metadata::serve(state, clock.clone())?),
         false => None,
     };
-    let (mut hosts, mut hypervisor) = (Vec::new(), config.text("driver").to_owned());
-    if roles.has(Role::Compute) {
-        progress.step(match hypervisor.as_str() {
-            "libvirt" => "asking libvirt what it is, and trying whether KVM runs a guest",
-            _ => "starting the simulated hosts",
-        });
-        let driver = Driver::start(state, config, &cloud_id).await?;
-        driver.name().clone_into(&mut hypervisor);
-        hosts = driver.workers(&HostParts {
-            state,
-            config,
-            bus: bus.clone(),
-            clock,
-            served: roles.has(Role::Metadata),
-            console: consoles.address(),
-        })?;
-    }
+    let host_parts = HostParts {
+        state,
+        config,
+        bus: bus.clone(),
+        clock,
+        served: roles.has(Role::Metadata),
+        console: consoles.address(),
+    };
+    let (hosts, hypervisor) = match roles.has(Role::Compute) {
+        true => hosts(&host_parts, &cloud_id, progress).await?,
+        false => (Vec::new(), config.text("driver").to_owned()),
+    };
     let around = control::Around {
         config,
         roles,
@@ -136,6 +131,21 @@ pub(crate) async fn assemble(
         roles: roles.clone(),
         host: host::name(config)?,
     })
+}
+
+/// Connects to what runs instances here; the hosts, and what it is.
+async fn hosts(
+    parts: &HostParts<'_>,
+    cloud_id: &str,
+    progress: &Progress,
+) -> Result<(Vec<Arc<cumulet_worker::Worker>>, String)> {
+    progress.step(match parts.config.text("driver") {
+        "libvirt" => "asking libvirt what it is, and trying whether KVM runs a guest",
+        _ => "starting the simulated hosts",
+    });
+    let driver = Driver::start(parts.state, parts.config, cloud_id).await?;
+    let hypervisor = driver.name().to_owned();
+    Ok((driver.workers(parts)?, hypervisor))
 }
 
 impl Assembled {

@@ -75,22 +75,8 @@ where
         message.1?;
         let mut fields = Fields::new(&mut writer, "  ");
         event.record(&mut fields);
-        let mut before = fields.finish()?;
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|scope| scope.from_root())
-        {
-            let extensions = span.extensions();
-            let Some(fields) = extensions
-                .get::<FormattedFields<N>>()
-                .filter(|fields| !fields.is_empty())
-            else {
-                continue;
-            };
-            write!(writer, "{before}{fields}")?;
-            before = " ";
-        }
+        let before = fields.finish()?;
+        spans(&mut writer, context, event, before)?;
         writeln!(writer)
     }
 }
@@ -101,6 +87,35 @@ impl<'writer> FormatFields<'writer> for Lines {
         fields.record(&mut visitor);
         visitor.finish().map(drop)
     }
+}
+
+/// Writes the fields of the spans that an event is in, but for what it says itself (a request's id, say).
+fn spans<S, N>(
+    writer: &mut Writer<'_>,
+    context: &FmtContext<'_, S, N>,
+    event: &Event<'_>,
+    mut before: &'static str,
+) -> fmt::Result
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    let own = event.metadata().fields();
+    let scope = context.event_scope().into_iter();
+    for span in scope.flat_map(|scope| scope.from_root()) {
+        let is_said = span
+            .metadata()
+            .fields()
+            .iter()
+            .all(|field| own.field(field.name()).is_some());
+        let extensions = span.extensions();
+        let fields = extensions.get::<FormattedFields<N>>();
+        if let Some(fields) = fields.filter(|fields| !is_said && !fields.is_empty()) {
+            write!(writer, "{before}{fields}")?;
+            before = " ";
+        }
+    }
+    Ok(())
 }
 
 /// Says where an event comes from, where that is not plain.

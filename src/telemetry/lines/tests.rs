@@ -96,11 +96,15 @@ fn fields_of_spans_come_last_from_the_outermost_on() {
         tracing::info!("plain");
         outer.record("user", "a\nb");
         tracing::warn!(count = 1, "with");
+        drop((_deep, _in));
+        let _in = tracing::info_span!("request", request_id = "0f-0e").entered();
+        tracing::info!(request_id = "0f-0e", why = "x", "refused");
     });
     assert_eq!(
         text,
         "07:04:59 INFO  plain  request_id=0f-0e\n\
-         07:04:59 WARN  with  count=1 request_id=0f-0e user=\"a\\nb\"\n"
+         07:04:59 WARN  with  count=1 request_id=0f-0e user=\"a\\nb\"\n\
+         07:04:59 INFO  refused  request_id=0f-0e why=x\n"
     );
 }
 
