@@ -94,10 +94,10 @@ pub(crate) async fn assemble(
     };
     progress.step("opening the doors");
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
-    let metadata = match roles.has(Role::Metadata) && !roles.has(Role::Compute) {
-        true => Some(metadata::serve(state, clock.clone())?),
-        false => None,
-    };
+    let by_itself = roles.has(Role::Metadata) && !roles.has(Role::Compute);
+    let metadata = by_itself
+        .then(|| metadata::serve(state, clock.clone()))
+        .transpose()?;
     let host_parts = HostParts {
         state,
         config,
