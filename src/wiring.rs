@@ -85,14 +85,7 @@ pub(crate) async fn assemble(
     };
     let first = opened.as_ref().map(|(_, first)| first.cloud_id.clone());
     let cloud_id = first.unwrap_or_else(|| config.text("cloud").to_owned());
-    // The metadata role by itself has nobody to speak to there.
-    let bus = if roles.control() || roles.has(Role::Compute) {
-        progress.step("connecting to the broker");
-        bus::open(config, roles, &cloud_id, clock.clone()).await?
-    } else {
-        bus::local()
-    };
-    progress.step("opening the doors");
+    let bus = bus::open(config, roles, &cloud_id, clock.clone(), progress).await?;
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
     let by_itself = roles.has(Role::Metadata) && !roles.has(Role::Compute);
     let metadata = by_itself
