@@ -76,6 +76,16 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("host", "", "This host's name in the cloud; empty: the machine's."),
     key(
+        "log.format",
+        "auto",
+        "How the log is written: `text` for people, `json`, or `auto`: text on a terminal, JSON elsewhere. (Its levels are in the variable CUMULET_LOG, for instance info,cumulet_worker=debug.)",
+    ),
+    key(
+        "log.colour",
+        "auto",
+        "Whether the log's text is coloured: `always`, `never`, or `auto`: on a terminal, unless NO_COLOR is set or TERM is dumb.",
+    ),
+    key(
         "http.workers",
         "0",
         "Threads that serve the API; 0: one for each processor.",

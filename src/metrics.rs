@@ -1,9 +1,6 @@
 //! What the process has counted, for Prometheus: `GET /metrics` on the address of the key `metrics.listen`.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use cumulet_backend::store::Store;
@@ -14,7 +11,10 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::{config::Config, wiring::listen};
+
+/// The key with the address.
+pub(crate) const LISTEN: &str = "metrics.listen";
 
 /// Who counts.
 pub(crate) struct Sources {
@@ -25,9 +25,9 @@ pub(crate) struct Sources {
 
 /// The address that is configured, if one is.
 pub(crate) fn address(config: &Config) -> Result<Option<SocketAddr>> {
-    match config.text("metrics.listen") {
+    match config.text(LISTEN) {
         "" => Ok(None),
-        _ => config.get("metrics.listen").map(Some),
+        _ => config.get(LISTEN).map(Some),
     }
 }
 
@@ -37,15 +37,14 @@ pub(crate) async fn serve(
     sources: Sources,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<()> {
-    let named = || format!("metrics.listen = {address}");
-    let listener = TcpListener::bind(address).with_context(named)?;
+    let listener = listen::bind(&address.to_string(), LISTEN)?;
     let recorder = PrometheusBuilder::new().build_recorder();
     with_local_recorder(&recorder, describe);
     let render = move || {
         with_local_recorder(&recorder, || read(&sources));
         recorder.handle().render()
     };
-    let mut server = serve_metrics(listener, Arc::new(render)).with_context(named)?;
+    let mut server = serve_metrics(listener, Arc::new(render)).context("the metrics' server")?;
     tokio::select! {
         ended = server.ended() => return ended.context("the metrics' server"),
         _ = shutdown.wait_for(|stop| *stop) => {}

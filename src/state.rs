@@ -14,6 +14,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -64,10 +65,14 @@ impl StateDir {
 
     /// The directory at `path`, which must be there.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let path = path
-            .canonicalize()
-            .with_context(|| format!("the state directory {}", path.display()))?;
-        Ok(StateDir(path))
+        match path.canonicalize() {
+            Ok(path) => Ok(StateDir(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+                "there is no state directory {}; `cumulet up` makes one, and --state-dir names another",
+                path.display()
+            ),
+            Err(error) => Err(error).with_context(|| format!("the state directory {}", path.display())),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

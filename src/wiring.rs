@@ -9,6 +9,7 @@ mod fake;
 mod host;
 mod images;
 mod inventory;
+pub(crate) mod listen;
 mod metadata;
 mod pool;
 mod scheduler;
@@ -28,15 +29,19 @@ use crate::{
     metrics,
     roles::{Role, Roles},
     state::StateDir,
+    telemetry::Progress,
 };
 
 pub(crate) use bus::{local as local_bus, prefix as bus_prefix};
-pub(crate) use console::{endpoint as console_endpoint, token_time as console_token_time};
+pub(crate) use console::{
+    endpoint as console_endpoint, token_time as console_token_time, try_addresses as try_console_addresses,
+};
 pub(crate) use control::Control;
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
 pub(crate) use images::{ImageFile, TINY, import_image, tiny};
 pub(crate) use inventory::inventory;
+pub(crate) use listen::bind as listen;
 
 /// The setting that holds the API's address.
 pub(crate) const ENDPOINT: &str = "endpoint";
@@ -70,39 +75,34 @@ pub(crate) async fn assemble(
     config: &Config,
     roles: &Roles,
     endpoint: String,
+    progress: &Progress,
 ) -> Result<Assembled> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = if roles.control() {
-        Some(control::open(state, config, clock.clone()).await?)
+        Some(control::open(state, config, clock.clone(), progress).await?)
     } else {
         None
     };
     let first = opened.as_ref().map(|(_, first)| first.cloud_id.clone());
     let cloud_id = first.unwrap_or_else(|| config.text("cloud").to_owned());
-    // The metadata role by itself has nobody to speak to there.
-    let bus = if roles.control() || roles.has(Role::Compute) {
-        bus::open(config, roles, &cloud_id, clock.clone()).await?
-    } else {
-        bus::local()
-    };
+    let bus = bus::open(config, roles, &cloud_id, clock.clone(), progress).await?;
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
-    let metadata = match roles.has(Role::Metadata) && !roles.has(Role::Compute) {
-        true => Some(metadata::serve(state, clock.clone())?),
-        false => None,
+    let by_itself = roles.has(Role::Metadata) && !roles.has(Role::Compute);
+    let metadata = by_itself
+        .then(|| metadata::serve(state, clock.clone()))
+        .transpose()?;
+    let host_parts = HostParts {
+        state,
+        config,
+        bus: bus.clone(),
+        clock,
+        served: roles.has(Role::Metadata),
+        console: consoles.address(),
     };
-    let (mut hosts, mut hypervisor) = (Vec::new(), config.text("driver").to_owned());
-    if roles.has(Role::Compute) {
-        let driver = Driver::start(state, config, &cloud_id).await?;
-        driver.name().clone_into(&mut hypervisor);
-        hosts = driver.workers(&HostParts {
-            state,
-            config,
-            bus: bus.clone(),
-            clock,
-            served: roles.has(Role::Metadata),
-            console: consoles.address(),
-        })?;
-    }
+    let (hosts, hypervisor) = match roles.has(Role::Compute) {
+        true => hosts(&host_parts, &cloud_id, progress).await?,
+        false => (Vec::new(), config.text("driver").to_owned()),
+    };
     let around = control::Around {
         config,
         roles,
@@ -124,6 +124,21 @@ pub(crate) async fn assemble(
         roles: roles.clone(),
         host: host::name(config)?,
     })
+}
+
+/// Connects to what runs instances here; the hosts, and what it is.
+async fn hosts(
+    parts: &HostParts<'_>,
+    cloud_id: &str,
+    progress: &Progress,
+) -> Result<(Vec<Arc<cumulet_worker::Worker>>, String)> {
+    progress.step(match parts.config.text("driver") {
+        "libvirt" => "asking libvirt what it is, and trying whether KVM runs a guest",
+        _ => "starting the simulated hosts",
+    });
+    let driver = Driver::start(parts.state, parts.config, cloud_id).await?;
+    let hypervisor = driver.name().to_owned();
+    Ok((driver.workers(parts)?, hypervisor))
 }
 
 impl Assembled {

@@ -1,6 +1,6 @@
 //! `cumulet image`: machine images.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -11,7 +11,11 @@ use cumulet_backend::{
 use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
 
 use super::{Place, operator};
-use crate::{state::StateDir, telemetry::say, wiring};
+use crate::{
+    state::StateDir,
+    telemetry::{self, Progress, say},
+    wiring,
+};
 
 /// See the module.
 #[derive(Debug, Subcommand)]
@@ -65,10 +69,10 @@ impl Image {
         match self {
             Image::Import(import) => {
                 let place = import.place.clone();
-                operator::run(
-                    &place,
-                    |state, parts| async move { import.run(&state, &parts).await },
-                )
+                let progress = telemetry::start(&place.config(&[])?)?.progress();
+                operator::run(&place, |state, parts| async move {
+                    import.run(&state, &parts, &progress).await
+                })
             }
             Image::List(place) => operator::run(&place, |_, parts| async move { list(&parts).await }),
             Image::Delete(delete) => operator::run(&delete.place.clone(), |state, parts| async move {
@@ -80,7 +84,7 @@ impl Image {
 }
 
 impl Import {
-    async fn run(&self, state: &StateDir, parts: &Parts) -> Result<()> {
+    async fn run(&self, state: &StateDir, parts: &Parts, progress: &Progress) -> Result<()> {
         let account = match self.account {
             Some(account) => account,
             None => first_account(parts).await?,
@@ -93,7 +97,8 @@ impl Import {
             public: !self.private,
             architecture: self.architecture.clone(),
         };
-        let image = wiring::import_image(state, parts, account, &source, progress()).await?;
+        let image = wiring::import_image(state, parts, account, &source, progress).await?;
+        progress.end();
         say(image);
         Ok(())
     }
@@ -114,24 +119,6 @@ async fn delete_image(state: &StateDir, parts: &Parts, id: ImageId) -> Result<()
         std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-/// A bar on a terminal, a line now and then elsewhere.
-fn progress() -> impl FnMut(u64, u64) {
-    let terminal = std::io::stderr().is_terminal();
-    let mut shown = 0;
-    move |done: u64, total: u64| {
-        let percent = (done * 100).checked_div(total).unwrap_or(100);
-        if terminal && percent != shown {
-            let filled = usize::try_from(percent / 4).unwrap_or(0);
-            let bar = "#".repeat(filled);
-            crate::telemetry::progress(format_args!("[{bar:25}] {percent:3}%"), percent == 100);
-            shown = percent;
-        } else if !terminal && percent >= shown + 25 {
-            tracing::info!(percent, "importing");
-            shown = percent;
-        }
-    }
 }
 
 async fn list(parts: &Parts) -> Result<()> {

@@ -1,8 +1,10 @@
 //! `cumulet up`: the cloud, or some of its roles, in the foreground.
 
+mod preflight;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use cumulet_backend::entity::host;
 use cumulet_domain::id::ImageId;
@@ -18,7 +20,7 @@ use crate::{
     config::Config,
     roles::{Role, Roles},
     state::StateDir,
-    telemetry::{self, say},
+    telemetry::{self, Progress, say},
     wiring::{self, Control},
 };
 
@@ -49,13 +51,13 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        telemetry::start();
         let given = [
             ("listen", self.listen.clone()),
             ("driver", self.driver.clone()),
             ("roles", self.role.clone()),
         ];
         let config = self.place.config(&given)?;
+        let log = telemetry::start(&config)?;
         let roles: Roles = config.get("roles")?;
         roles.check(&config)?;
         let state = self.place.create()?;
@@ -65,38 +67,52 @@ impl Up {
             // File work only; hundreds of idle threads would each keep an arena of memory.
             .max_blocking_threads(BLOCKING)
             .build()?;
-        let result = runtime.block_on(self.serve(&state, &config, &roles));
+        let result = runtime.block_on(self.serve(&state, &config, &roles, &log.progress()));
         // Calls that hang (a hypervisor that does not answer) must not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(5));
         result.map(|()| ExitCode::SUCCESS)
     }
 
-    async fn serve(&self, state: &StateDir, config: &Config, roles: &Roles) -> Result<()> {
+    async fn serve(
+        &self,
+        state: &StateDir,
+        config: &Config,
+        roles: &Roles,
+        progress: &Progress,
+    ) -> Result<()> {
         let (stop, stopped) = watch::channel(false);
         let bound = roles
             .has(Role::Gateway)
             .then(|| wiring::bind(config))
             .transpose()?;
+        preflight::check(state, config, roles).await?;
         let (listener, endpoint) = bound.unzip();
-        let mut assembled = wiring::assemble(state, config, roles, endpoint.unwrap_or_default()).await?;
+        let endpoint = endpoint.unwrap_or_default();
+        let mut assembled = wiring::assemble(state, config, roles, endpoint, progress).await?;
         let control = assembled.control.take();
         let mut front = None;
         if let (Some(listener), Some(control)) = (listener, &control) {
             let door = wiring::door(listener, &control.cloud, config)?;
-            front = Some((door, self.tiny(state, config, control).await?));
+            front = Some((door, self.tiny(state, config, control, progress).await?));
         }
         let mut tasks = assembled.start(control.as_ref(), &stopped);
         if let Some(control) = control.as_ref().filter(|_| roles.all()) {
+            progress.step("waiting for the host's first heartbeat");
             until_host(control, &mut tasks).await?;
         }
+        progress.end();
         match (front, &control) {
             (Some((door, tiny)), Some(control)) => {
-                let (address, until) = (door.address(), stopped.clone());
+                warn_of_others(door.address());
+                let until = stopped.clone();
                 tasks.spawn(async move { door.serve(until).await });
                 let endpoint = control.announce(config).await?;
-                greet(&endpoint, state, &assembled.hypervisor, tiny, address);
+                greet(&endpoint, state, &assembled.hypervisor, tiny);
             }
             _ => say(format_args!("cumulet is ready: {roles}")),
+        }
+        if telemetry::is_interactive() {
+            say("Ctrl-C stops the cloud; guests go on running");
         }
         let ended = until_told(&mut tasks).await;
         stop.send_replace(true);
@@ -107,10 +123,16 @@ impl Up {
     }
 
     /// The tiny image, which is there from the first start on.
-    async fn tiny(&self, state: &StateDir, config: &Config, control: &Control) -> Result<Option<ImageId>> {
+    async fn tiny(
+        &self,
+        state: &StateDir,
+        config: &Config,
+        control: &Control,
+        progress: &Progress,
+    ) -> Result<Option<ImageId>> {
         let (simulated, account) = (config.text("driver") == "fake", control.first.account);
         let file = self.tiny_image.as_deref();
-        wiring::tiny(state, &control.parts, account, file, simulated).await
+        wiring::tiny(state, &control.parts, account, file, simulated, progress).await
     }
 }
 
@@ -130,7 +152,10 @@ async fn until_host(control: &Control, tasks: &mut JoinSet<Result<()>>) -> Resul
         }
     };
     tokio::select! {
-        done = tokio::time::timeout(HOST_DEADLINE, registered) => done.context("no host has registered")?,
+        done = tokio::time::timeout(HOST_DEADLINE, registered) => done.map_err(|_| {
+            let seconds = HOST_DEADLINE.as_secs();
+            anyhow!("nothing was heard of this machine's host within {seconds} s; `cumulet doctor` looks for what it lacks")
+        })?,
         Some(ended) = tasks.join_next() => match ended? {
             Ok(()) => bail!("a role ended while the cloud started"),
             Err(error) => Err(error),
@@ -138,22 +163,36 @@ async fn until_host(control: &Control, tasks: &mut JoinSet<Result<()>>) -> Resul
     }
 }
 
-fn greet(endpoint: &str, state: &StateDir, hypervisor: &str, tiny: Option<ImageId>, address: SocketAddr) {
+/// Says that the cloud is ready, and how to go on: the last that is to be seen.
+fn greet(endpoint: &str, state: &StateDir, hypervisor: &str, tiny: Option<ImageId>) {
     say(format_args!(
         "cumulet is ready: {endpoint}  (EC2, IAM, STS on one endpoint; hypervisor: {hypervisor})"
     ));
     let program = std::env::args().next().unwrap_or_else(|| "cumulet".into());
     say(format_args!(
-        "  eval \"$({program} env --state-dir {})\"",
-        state.path().display()
+        "  eval \"$({} env --state-dir {})\"",
+        shell_word(&program),
+        shell_word(&state.path().display().to_string())
     ));
     match tiny {
         Some(_) => say("  aws ec2 run-instances --image-id $CUMULET_IMAGE --instance-type t3.nano"),
         None => say("  no image yet: cumulet image import --name NAME FILE.qcow2"),
     }
+}
+
+fn warn_of_others(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "the API is reachable from other machines, in clear text");
     }
+}
+
+/// A text as one word for a shell.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Until Ctrl-C or SIGTERM, or a role ends by itself, which is an error.
@@ -169,4 +208,21 @@ async fn until_told(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     }
     tracing::info!("stopping; guests go on running");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_pasted_is_one_word() {
+        for (text, word) in [
+            ("/var/lib/cumulet", "/var/lib/cumulet"),
+            ("my clouds/one", "'my clouds/one'"),
+            ("it's $HOME", r"'it'\''s $HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
 }

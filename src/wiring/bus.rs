@@ -6,7 +6,11 @@ use anyhow::{Context, Result};
 use cumulet_bus::{Bus, Chaos, LocalBus, Plan, RabbitBus, RabbitConfig};
 use cumulet_domain::{faults, time::Clock};
 
-use crate::{config::Config, roles::Roles};
+use crate::{
+    config::Config,
+    roles::{Role, Roles},
+    telemetry::Progress,
+};
 
 /// How often it is tried to reach the broker at the start, and the pause between.
 const TRIES: u32 = 15;
@@ -21,7 +25,12 @@ pub(super) async fn open(
     roles: &Roles,
     cloud: &str,
     clock: Arc<dyn Clock>,
+    progress: &Progress,
 ) -> Result<Arc<dyn Bus>> {
+    // The metadata role by itself has nobody to speak to there.
+    if !roles.control() && !roles.has(Role::Compute) {
+        return Ok(local());
+    }
     let url = config.text("bus");
     if url.is_empty() {
         return Ok(local());
@@ -32,6 +41,7 @@ pub(super) async fn open(
         .map(PathBuf::from);
     // A host sees to its guests also while there is no broker.
     rabbit.patient = !roles.control();
+    progress.step("connecting to the broker");
     Ok(with_faults(Arc::new(connect(rabbit, clock).await?)))
 }
 

@@ -18,6 +18,7 @@ use cumulet_worker::{
 };
 use tokio::{net::TcpStream, sync::watch, task::JoinSet};
 
+use super::listen::bind;
 use crate::{
     config::Config,
     roles::{Role, Roles},
@@ -28,6 +29,10 @@ const LISTEN: &str = "127.0.0.1:6080";
 
 /// Where it listens in a process with all roles, of which a machine may have several.
 const ANYWHERE: &str = "127.0.0.1:0";
+
+/// The keys with the addresses of the door, and of this host.
+const LISTEN_KEY: &str = "console.listen";
+const ADDRESS_KEY: &str = "console.address";
 
 /// A process's part in consoles: bound, and not serving yet.
 pub(super) struct Consoles {
@@ -42,15 +47,10 @@ pub(super) struct Consoles {
 
 /// Binds what the roles need.
 pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts>) -> Result<Consoles> {
-    let bind = |address: &str| {
-        let listener =
-            TcpListener::bind(address).with_context(|| format!("the console's address {address}"))?;
-        anyhow::Ok(listener)
-    };
-    let taken = config.text("console.address");
+    let taken = config.text(ADDRESS_KEY);
     let (mut door, mut host, mut address) = (None, None, None);
     if roles.has(Role::Console) {
-        let listener = bind(listen(config, roles))?;
+        let listener = bind(door_address(config, roles), LISTEN_KEY)?;
         if let Some(parts) = parts {
             announce(parts, listener.local_addr()?.to_string()).await?;
         }
@@ -58,7 +58,7 @@ pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts
     }
     if roles.has(Role::Compute) {
         if !taken.is_empty() {
-            host = Some(bind(taken)?);
+            host = Some(bind(taken, ADDRESS_KEY)?);
             address = Some(taken.to_owned());
         } else if door.is_some() {
             address = Some(IN_PROCESS.to_owned());
@@ -80,9 +80,20 @@ pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts
     })
 }
 
+/// Finds out whether what the roles will listen on can be had.
+pub(crate) fn try_addresses(config: &Config, roles: &Roles) -> Result<()> {
+    if roles.has(Role::Console) {
+        bind(door_address(config, roles), LISTEN_KEY)?;
+    }
+    if roles.has(Role::Compute) && !config.text(ADDRESS_KEY).is_empty() {
+        bind(config.text(ADDRESS_KEY), ADDRESS_KEY)?;
+    }
+    Ok(())
+}
+
 /// Where the role listens.
-fn listen<'a>(config: &'a Config, roles: &Roles) -> &'a str {
-    match config.text("console.listen") {
+fn door_address<'a>(config: &'a Config, roles: &Roles) -> &'a str {
+    match config.text(LISTEN_KEY) {
         "" if roles.all() => ANYWHERE,
         "" => LISTEN,
         given => given,

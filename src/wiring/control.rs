@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     roles::{Role, Roles},
     state::StateDir,
+    telemetry::Progress,
 };
 
 /// What opens the database in this process.
@@ -35,11 +36,14 @@ pub(super) async fn open(
     state: &StateDir,
     config: &Config,
     clock: Arc<dyn Clock>,
+    progress: &Progress,
 ) -> Result<(Parts, FirstStart)> {
+    progress.step("opening the database and bringing its schema up to date");
     let options = state.options(config, 4)?;
     let store = connect(&options)
         .await
         .with_context(|| format!("the database {}", options.location))?;
+    progress.step("making what the first start makes: keys, an account, its network");
     let sealer = Arc::new(state.sealer(true)?);
     let parts = Parts::new(store, clock, SharedRng::system(), sealer);
     let plan = Plan {

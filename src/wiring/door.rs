@@ -11,6 +11,7 @@ use cumulet_backend::api::Cloud;
 use cumulet_gateway::{Gateway, Limits, auth::SigV2Policy};
 use tokio::sync::watch;
 
+use super::listen;
 use crate::{config::Config, descriptors};
 
 /// The door, bound to its address and not yet serving.
@@ -22,8 +23,7 @@ pub(crate) struct BoundDoor {
 
 /// Binds the API's address; with where clients find it.
 pub(crate) fn bind(config: &Config) -> Result<(TcpListener, String)> {
-    let listen = config.text("listen");
-    let listener = TcpListener::bind(listen).with_context(|| format!("the API's address {listen}"))?;
+    let listener = listen::bind(config.text("listen"), "--listen")?;
     let endpoint = match config.text("endpoint") {
         "" => listener.local_addr()?.to_string(),
         given => given.to_owned(),

@@ -1,18 +1,21 @@
 //! Image files into the store and into the database; the tiny image that every cloud starts with.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cumulet_backend::{
     api::{
         Parts,
         images::{NewImage, list, register},
     },
-    images::import,
+    images::{Stage, import},
 };
 use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
 
-use crate::state::StateDir;
+use crate::{state::StateDir, telemetry::Progress};
 
 /// The tiny image's name.
 pub(crate) const TINY: &str = "cumulet-tiny";
@@ -29,17 +32,22 @@ pub(crate) struct ImageFile {
     pub(crate) architecture: String,
 }
 
-/// Imports a file and registers it; the image's id.
+/// Imports a file and registers it; the image's id. The stages are steps of `progress`.
 pub(crate) async fn import_image(
     state: &StateDir,
     parts: &Parts,
     account: AccountId,
     source: &ImageFile,
-    progress: impl FnMut(u64, u64) + Send + 'static,
+    progress: &Progress,
 ) -> Result<ImageId> {
+    check_file(&source.path)?;
     let (path, format, store) = (source.path.clone(), source.format, state.images());
-    let copied = tokio::task::spawn_blocking(move || import(&path, format, &store, progress));
-    let imported = copied.await?.with_context(|| source.path.display().to_string())?;
+    let tell = stages(progress.clone(), &source.path);
+    let copied = tokio::task::spawn_blocking(move || import(&path, format, &store, tell));
+    let imported = copied
+        .await?
+        .with_context(|| format!("{} can't be imported", source.path.display()))?;
+    progress.step("registering the image");
     let new = NewImage {
         account,
         name: source.name.clone(),
@@ -63,6 +71,7 @@ pub(crate) async fn tiny(
     account: AccountId,
     given: Option<&Path>,
     simulated: bool,
+    progress: &Progress,
 ) -> Result<Option<ImageId>> {
     let has = |row: &&cumulet_backend::entity::image::Model| row.name == TINY && row.state == "available";
     if let Some(row) = list(parts).await?.iter().find(has) {
@@ -82,9 +91,36 @@ pub(crate) async fn tiny(
         public: true,
         architecture: "x86_64".into(),
     };
-    import_image(state, parts, account, &source, |_, _| ())
+    import_image(state, parts, account, &source, progress)
         .await
         .map(Some)
+}
+
+/// Says in a sentence why a path can't be an image.
+fn check_file(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => bail!("{} is a folder; expecting a raw or qcow2 disk", path.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!("there is no file {}", path.display()),
+        Err(error) => Err(error).with_context(|| format!("{} can't be looked at", path.display())),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Makes steps of an import's stages.
+fn stages(progress: Progress, file: &Path) -> impl FnMut(Stage) + Send + use<> {
+    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    let named = |verb| format!("{verb} {name}");
+    let (looking, copying) = (named("looking at"), named("copying"));
+    let (flushing, verifying) = (named("writing to disk:"), named("checking the copy of"));
+    move |stage| match stage {
+        Stage::Inspecting => progress.step(&looking),
+        Stage::Copying { done, total } => {
+            progress.step(&copying);
+            progress.amount(done, total);
+        }
+        Stage::Flushing => progress.step(&flushing),
+        Stage::Verifying => progress.step(&verifying),
+    }
 }
 
 /// The file that was given, or the one that `make` leaves in the cache.

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
 };
@@ -24,7 +24,25 @@ pub struct Imported {
     pub inspected: Inspected,
 }
 
-/// Imports `source` into the folder `store`. `progress` hears how many bytes are done, of how many.
+/// How far an import is. Each stage but the second is short, or as long as the disk takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The file is looked at, before anything is written.
+    Inspecting,
+    /// So many of its bytes are copied and hashed, of so many.
+    Copying {
+        /// Bytes that are done.
+        done: u64,
+        /// Bytes of the file.
+        total: u64,
+    },
+    /// The copy is brought to the disk.
+    Flushing,
+    /// The copy is looked at in its turn.
+    Verifying,
+}
+
+/// Imports `source` into the folder `store`. `progress` hears of each stage, and of each mebibyte copied.
 ///
 /// # Errors
 /// [`Rejected`] where the file is not what it is said to be, is not safe, or can't be copied.
@@ -32,15 +50,17 @@ pub fn import(
     source: &Path,
     declared: DiskFormat,
     store: &Path,
-    mut progress: impl FnMut(u64, u64),
+    mut progress: impl FnMut(Stage),
 ) -> Result<Imported, Rejected> {
+    progress(Stage::Inspecting);
     let mut from = File::open(source)?;
     inspect(&mut from, declared)?;
     fs::create_dir_all(store)?;
-    let total = from.metadata()?.len();
+    let total = from.seek(SeekFrom::End(0))?;
     let partial = tempfile_in(store)?;
     let copied = copy(&mut File::open(source)?, &partial.1, total, &mut progress);
     let result = copied.and_then(|sha256| {
+        progress(Stage::Verifying);
         let inspected = inspect(&mut File::open(&partial.0)?, declared)?;
         let target = store.join(&sha256);
         fs::set_permissions(&partial.0, fs::Permissions::from_mode(0o644))?;
@@ -75,9 +95,8 @@ fn copy(
     from: &mut File,
     mut to: &File,
     total: u64,
-    progress: &mut impl FnMut(u64, u64),
+    progress: &mut impl FnMut(Stage),
 ) -> Result<String, Rejected> {
-    use std::io::{Seek, SeekFrom};
     let (mut hash, mut buffer, mut done) = (Sha256::new(), vec![0; 1 << 20], 0_u64);
     loop {
         let count = from.read(&mut buffer)?;
@@ -92,8 +111,9 @@ fn copy(
         } else {
             to.write_all(block)?;
         }
-        progress(done, total);
+        progress(Stage::Copying { done, total });
     }
+    progress(Stage::Flushing);
     to.set_len(done)?;
     to.sync_all()?;
     Ok(hex::encode(hash.finalize()))
@@ -110,12 +130,26 @@ mod tests {
         let mut disk = vec![0_u8; 3 << 20];
         disk[1 << 20] = 7;
         fs::write(&source, &disk).unwrap();
-        let mut last = 0;
-        let imported = import(&source, DiskFormat::Raw, &store, |done, _| last = done).unwrap();
+        let mut stages = Vec::new();
+        let imported = import(&source, DiskFormat::Raw, &store, |stage| stages.push(stage)).unwrap();
         assert_eq!(imported.sha256, hex::encode(Sha256::digest(&disk)));
-        assert_eq!((imported.size_bytes, last), (3 << 20, 3 << 20));
+        assert_eq!(imported.size_bytes, 3 << 20);
+        let copying = |mebibytes: u64| Stage::Copying {
+            done: mebibytes << 20,
+            total: 3 << 20,
+        };
+        let [one, two, three] = [1, 2, 3].map(copying);
+        let expected = [
+            Stage::Inspecting,
+            one,
+            two,
+            three,
+            Stage::Flushing,
+            Stage::Verifying,
+        ];
+        assert_eq!(stages, expected);
         assert_eq!(fs::read(store.join(&imported.sha256)).unwrap(), disk);
-        assert!(import(&source, DiskFormat::Qcow2, &store, |_, _| ()).is_err());
+        assert!(import(&source, DiskFormat::Qcow2, &store, |_| ()).is_err());
         assert_eq!(fs::read_dir(&store).unwrap().count(), 1);
     }
 }

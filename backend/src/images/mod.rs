@@ -3,5 +3,5 @@
 mod import;
 mod inspect;
 
-pub use import::{Imported, import};
+pub use import::{Imported, Stage, import};
 pub use inspect::{Inspected, Rejected, inspect};
