@@ -52,7 +52,7 @@ fn one_point_of_each_role_and_the_same_run_again() {
         "launch.2.written",
         "start.5.claimed",
         "launch.16.started",
-        "stop.11.heard",
+        "stop.13.heard",
     ] {
         for one in trials(&[point(name)], 1) {
             let came = go(&one, None);

@@ -68,7 +68,7 @@ impl Doom {
     /// Whether who passes this point dies of it; then whoever is in the same process dies too. A host ends its own
     /// worker by itself.
     pub(crate) fn strikes(&self, world: &World, name: &str) -> bool {
-        let role = {
+        let (role, again) = {
             let mut state = self.state();
             state.passed.insert(name.to_owned());
             let Some(point) = state.point.as_ref().filter(|point| point.name == name) else {
@@ -80,27 +80,30 @@ impl Doom {
             }
             state.left -= 1;
             state.deaths += 1;
-            role
+            (role, state.deaths > 1)
         };
         world.note(format_args!("at {name}"));
         if let Some(mortals) = self.mortals.get() {
-            mortals.die(role);
+            mortals.die(role, again);
         }
         true
     }
 }
 
 impl Mortals {
-    fn die(&self, role: Role) {
+    /// Whoever plays the role dies. What a scheduler had placed before it died the conductor goes on with, so that from
+    /// the second death on it can't be told which of the two it is: both.
+    fn die(&self, role: Role, again: bool) {
         if self.together || role == Role::Gateway {
             self.api.kill();
         }
-        if self.together || role == Role::Scheduler {
+        let either = again && matches!(role, Role::Scheduler | Role::Conductor);
+        if self.together || either || role == Role::Scheduler {
             self.scheduler.kill();
         }
         // Where both are one process, it has died by now.
         let apart = !Arc::ptr_eq(&self.scheduler, &self.conductor);
-        if role == Role::Conductor || (self.together && apart) {
+        if apart && (self.together || either || role == Role::Conductor) {
             self.conductor.kill();
         }
         if self.together {
