@@ -7,7 +7,7 @@ export LISTEN ?= 127.0.0.1:8773
 
 guests_dir = $(HOME)/.cache/cumulet/guests
 
-.PHONY: help run test test-setup test-cluster test-faults bench setup guests fmt lint
+.PHONY: help run test test-setup test-cluster test-faults test-clients bench setup guests fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,17 +15,20 @@ help: ## this list
 run: ## prepare the host, build, and run a cloud in the foreground (STATE_DIR, LISTEN)
 	@scripts/run
 
-test: ## everything: checks, unit tests, and clouds with real guests
+test: ## what every change has to pass: checks, unit tests, and clouds with real guests
 	@scripts/test
 
 test-setup: ## the tests of set-up, in clean Debian systems that are made for it
 	@scripts/test-setup
 
-test-cluster: ## the end-to-end tests with roles as processes, on PostgreSQL and on MariaDB
+test-cluster: ## of that, what roles as processes can change, on PostgreSQL and on MariaDB
 	@scripts/test-cluster
 
 test-faults: ## the tests of faults with their long times, and a table of trials, failures and recovery times
 	@scripts/test-faults
+
+test-clients: ## Terraform, Ansible, Libcloud and other foreign clients
+	@scripts/test-clients
 
 bench: ## the benchmarks, as a table
 	@scripts/bench

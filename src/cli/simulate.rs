@@ -14,6 +14,7 @@ use clap::Args;
 use cumulet_simulate::{Faults, Invariant, Kind, Kinds, Options, Outcome, run, template};
 use serde::Serialize;
 
+use super::kill_each::KillEach;
 use crate::{telemetry::say, wiring};
 
 /// See the module.
@@ -46,6 +47,8 @@ pub(crate) struct Simulate {
     /// List the kinds of faults, and do nothing else.
     #[arg(long)]
     kinds: bool,
+    #[command(flatten)]
+    each: KillEach,
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -65,6 +68,9 @@ impl Simulate {
                 say(format_args!("{name:<12}{}", what.trim()));
             }
             return Ok(ExitCode::SUCCESS);
+        }
+        if self.each.wanted() {
+            return self.each.run(self.seed, self.jobs, self.trace);
         }
         let (from, to) = self.seeds.unwrap_or((self.seed, self.seed));
         let next = AtomicU64::new(from);

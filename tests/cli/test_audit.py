@@ -39,6 +39,7 @@ class Busy(threading.Thread):
                 return
 
 
+@pytest.mark.roles
 def test_a_busy_cloud_raises_no_alarm(cloud: Cloud):
     busy = [Busy(cloud.first_account()) for _ in range(4)]
     for thread in busy:

@@ -27,6 +27,7 @@ def test_env_is_what_a_shell_needs(fake_cloud: Cloud):
     assert re.fullmatch(r"ami-0[0-9a-f]{16}", env["CUMULET_IMAGE"])
 
 
+@pytest.mark.roles
 def test_the_cli_lists_and_waits(fake_cloud: Cloud):
     cloud = fake_cloud
     made = cloud.aws("ec2", "run-instances", "--image-id", cloud.image, "--instance-type", "t3.nano", "--count", "2")
@@ -83,6 +84,7 @@ def test_the_environment_wins_over_the_file():
         assert cloud.env()["AWS_DEFAULT_REGION"] == "eu-env-1"
 
 
+@pytest.mark.roles
 def test_db_status_and_migrate(fake_cloud: Cloud):
     rows = fake_cloud.run("db", "status").splitlines()
     assert len(rows) >= 4 and all(row.startswith("applied") for row in rows)
@@ -122,6 +124,7 @@ def test_secrets_at_rest_are_sealed(fake_cloud: Cloud):
     assert (fake_cloud.state / "cumulet.db").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.roles
 def test_two_clouds_side_by_side():
     with Cloud() as one, Cloud() as other:
         ids = running(one.first_account(), 2)
@@ -132,6 +135,7 @@ def test_two_clouds_side_by_side():
         other.start()
 
 
+@pytest.mark.roles
 def test_it_answers_again_after_a_restart_with_everything():
     with Cloud() as cloud:
         account = cloud.first_account()

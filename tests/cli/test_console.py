@@ -14,6 +14,8 @@ from harness.ec2 import running, wait
 from harness.port import Port
 from harness.wait import until
 
+pytestmark = pytest.mark.roles
+
 
 @pytest.fixture(scope="module")
 def cloud():

@@ -113,6 +113,7 @@ def test_who_may_only_read(account: Account):
     assert len(instances(account.ec2)) == 1 and account.ec2.describe_key_pairs()["KeyPairs"] == []
 
 
+@pytest.mark.roles
 def test_an_operators_command_ends_a_key(account: Account):
     key = account.user("worker")
     client = account.cloud.client("ec2", key)

@@ -114,6 +114,7 @@ def test_shutdown_behaviour(account: Account, ec2, id):
     stop(account, id)
 
 
+@pytest.mark.roles
 def test_metadata_options(account: Account, ec2):
     wanted = {"HttpTokens": "required", "HttpPutResponseHopLimit": 3, "HttpEndpoint": "enabled", "InstanceMetadataTags": "enabled"}
     (id,) = running(account, MetadataOptions=wanted)

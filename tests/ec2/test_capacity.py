@@ -8,6 +8,8 @@ from harness.cloud import Account, Cloud
 from harness.ec2 import error_of, instances, refused, run, wait
 from harness.wait import until
 
+pytestmark = pytest.mark.roles
+
 # One host: room for 16 vCPUs (8 × 2.0) and 12 GiB; public addresses for 254 and no limit there.
 SMALL = """
 [fake]

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from harness.cloud import Account
 from harness.ec2 import instance, instances, refused, run, running, wait
 
@@ -58,6 +60,7 @@ def test_the_tiny_image(account: Account, ec2):
     assert image["RootDeviceType"] == "ebs" and image["VirtualizationType"] == "hvm"
 
 
+@pytest.mark.roles
 def test_an_instance_shows_what_clients_read(account: Account, ec2):
     group = ec2.create_security_group(GroupName="web", Description="for the web")["GroupId"]
     ec2.create_key_pair(KeyName="k")
@@ -86,6 +89,7 @@ def test_an_instance_shows_what_clients_read(account: Account, ec2):
     assert seen["StateTransitionReason"] == "" and "StateReason" not in seen
 
 
+@pytest.mark.roles
 def test_a_terminated_instance_is_shown_empty_and_with_its_reason(account: Account, ec2):
     (id,) = running(account)
     changes = ec2.terminate_instances(InstanceIds=[id])["TerminatingInstances"]
@@ -105,6 +109,7 @@ def test_a_terminated_instance_is_shown_empty_and_with_its_reason(account: Accou
     assert ec2.describe_subnets()["Subnets"][0]["AvailableIpAddressCount"] == 4091
 
 
+@pytest.mark.roles
 def test_start_stop_and_their_answers(account: Account, ec2):
     (id,) = running(account)
     before = instance(ec2, id)
@@ -137,6 +142,7 @@ def test_instance_status(account: Account, ec2):
     assert {s["InstanceId"]: s["InstanceState"]["Name"] for s in both} == {ids[0]: "stopped", ids[1]: "running"}
 
 
+@pytest.mark.roles
 def test_console(account: Account, ec2):
     (id,) = running(account)
     output = ec2.get_console_output(InstanceId=id)

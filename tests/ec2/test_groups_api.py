@@ -98,6 +98,7 @@ def test_rules_that_are_none(ec2, group, rule, code):
     assert ingress(ec2, group) == []
 
 
+@pytest.mark.roles
 def test_groups_that_refer_to_each_other(account: Account, ec2, group):
     other = ec2.create_security_group(GroupName="other", Description="d")["GroupId"]
     pair = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": other}]}
@@ -118,6 +119,7 @@ def test_egress(ec2, group):
     assert seen["IsEgress"] and seen["CidrIpv4"] == "0.0.0.0/0" and (seen["FromPort"], seen["ToPort"]) == (443, 443)
 
 
+@pytest.mark.roles
 def test_a_group_in_use_stays(account: Account, ec2, group):
     (id,) = running(account, SecurityGroupIds=[group])
     with refused("DependencyViolation"):

@@ -2,8 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from harness.cloud import Account
 from harness.ec2 import instances, refused, run, running, wait
+
+pytestmark = pytest.mark.roles
 
 
 def test_the_same_request_is_done_once(account: Account, ec2):

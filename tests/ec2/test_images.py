@@ -17,6 +17,7 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.roles
 def test_import_describe_deregister(fake_cloud: Cloud, account: Account, ec2, disk: Path):
     owned = ["--account", account.id]
     id = fake_cloud.run("image", "import", "--name", "mine", "--description", "a disk", "--private", *owned, str(disk))

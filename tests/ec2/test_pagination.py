@@ -9,6 +9,7 @@ from harness.signing import Raw, action
 TOKEN = "InvalidNextToken"
 
 
+@pytest.mark.roles
 def test_pages_hold_everything_once(account: Account, ec2):
     made = [id for _ in range(12) for id in run(account, 2)]
     for size in (5, 7, 1000):
@@ -20,6 +21,7 @@ def test_pages_hold_everything_once(account: Account, ec2):
     assert "NextToken" not in everything and len(everything["Reservations"]) == 12
 
 
+@pytest.mark.roles
 def test_pages_stay_right_while_rows_come_and_go(account: Account, ec2):
     made = set(run(account, 1)[0] for _ in range(12))
     first = ec2.describe_instances(MaxResults=5)
@@ -63,6 +65,7 @@ def test_every_paged_operation(account: Account, ec2, operation, rows, make):
     assert all(len(page[rows]) <= 5 for page in pages)
 
 
+@pytest.mark.roles
 def test_tokens_are_sealed(account: Account, ec2):
     for n in range(12):
         ec2.create_security_group(GroupName=f"g{n}", Description="d")

@@ -1,9 +1,12 @@
 """Placement groups: made, launched into, seen, deleted."""
 
+import pytest
+
 from harness.cloud import Account
 from harness.ec2 import filters, instances, refused, run
 
 
+@pytest.mark.roles
 def test_a_group_is_made_launched_into_and_deleted(account: Account, ec2):
     made = ec2.create_placement_group(GroupName="web", Strategy="partition", PartitionCount=3)["PlacementGroup"]
     assert (made["State"], made["Strategy"], made["PartitionCount"]) == ("available", "partition", 3)

@@ -71,6 +71,7 @@ def test_what_hosts_tell_is_shown(two: Cloud):
     assert missing.returncode != 0 and "no such host" in missing.stderr
 
 
+@pytest.mark.roles
 def test_the_idle_host_is_preferred(two: Cloud):
     account = two.account()
     busy, idle = hosts(two)

@@ -12,6 +12,7 @@ def tags_of(ec2, id: str) -> dict[str, str]:
     return {t["Key"]: t["Value"] for t in found}
 
 
+@pytest.mark.roles
 def test_tags_of_every_kind_of_resource(account: Account, ec2):
     key = ec2.create_key_pair(KeyName="k")["KeyPairId"]
     group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]

@@ -5,7 +5,16 @@ import pytest
 from harness import cluster
 from harness.cloud import Cloud
 
-EVERY = ["", "postgresql", "mariadb"]
+# Every database, once: what runs on each of them in turn does so in one of the two runs of scripts/test-cluster.
+EVERY = {"": ["", "postgresql", "mariadb"], "postgresql": ["", "postgresql"], "mariadb": ["mariadb"]}[cluster.KIND]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """All of these are about roles as processes."""
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker(pytest.mark.roles)
 
 
 @pytest.fixture(scope="session", params=[cluster.KIND or "postgresql"])
@@ -14,7 +23,7 @@ def kind(request) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session", params=EVERY, ids=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(scope="session", params=EVERY, ids=[kind or "sqlite" for kind in EVERY])
 def each(request) -> str:
     """Each database in turn: one process with SQLite, and clusters with the others."""
     return request.param

@@ -1,5 +1,8 @@
 """F01, F02, F28 with roles as processes: the one process that comes to a point of an operation dies there while all
-others live; it comes back, and all ends well within a minute."""
+others live; it comes back, and all ends well within a minute.
+
+Of the matrix of points and databases every run has a sample, with each role in it; the rest is for
+scripts/test-faults, and in the simulator (`cumulet simulate --kill-each`) for every run."""
 
 import signal
 from collections.abc import Callable
@@ -25,6 +28,10 @@ ROLES = {
 PLACED = {**ROLES, **dict.fromkeys(("leased", "claimed", "waiting", "sent"), SCHEDULER)}
 
 
+# What every run kills on each database: at least one point of each role.
+SAMPLE = ("written", "committed", "claimed", "sent", "begun", "done", "heard", "closed")
+
+
 def role_of(point: str) -> str:
     return (PLACED if point.startswith(("launch", "start")) else ROLES).get(step_of(point), COMPUTE)
 
@@ -32,7 +39,8 @@ def role_of(point: str) -> str:
 def each(operation: str, skip: tuple[str, ...] = ()):
     """For a test of every point of an operation with the role that comes to it."""
     chosen = [(point, role_of(point)) for point in points_of(operation) if step_of(point) not in skip]
-    return pytest.mark.parametrize("point, role", chosen * figures.TRIALS)
+    marked = [pytest.param(*one, marks=[] if step_of(one[0]) in SAMPLE else [pytest.mark.matrix]) for one in chosen]
+    return pytest.mark.parametrize("point, role", marked * figures.TRIALS)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +139,7 @@ def test_f01_launch(account: Account, point: str, role: str):
         assert [boots(account, id) for id in again] == [1, 1, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @each("start")
 def test_f02_start(account: Account, point: str, role: str):
     ids = running(account, 2)
@@ -147,7 +155,7 @@ def test_f02_start(account: Account, point: str, role: str):
         assert [boots(account, id) for id in ids] == [2, 2], "a guest that runs is not started again"
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @each("stop")
 def test_f02_stop(account: Account, point: str, role: str):
     ids = running(account, 2)
@@ -160,7 +168,7 @@ def test_f02_stop(account: Account, point: str, role: str):
         wait(account, ids, "stopped")
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @each("reboot")
 def test_f02_reboot(account: Account, point: str, role: str):
     ids = running(account, 2)
@@ -172,6 +180,7 @@ def test_f02_reboot(account: Account, point: str, role: str):
         assert states(account.ec2, ids) == {"running"}, "a reboot ends nothing"
 
 
+@pytest.mark.matrix
 @each("terminate")
 def test_f02_terminate(account: Account, point: str, role: str):
     stays, *ids = running(account, 3)
@@ -184,7 +193,7 @@ def test_f02_terminate(account: Account, point: str, role: str):
         assert states(account.ec2, [stays]) == {"running"} and boots(account, stays) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @each("launch", skip=BEFORE)
 def test_f28_terminated_while_the_one_that_builds_is_dead(account: Account, point: str, role: str):
     """The terminate is taken while the process is away; where that is the gateway, once it is back."""
@@ -204,3 +213,7 @@ def test_f28_terminated_while_the_one_that_builds_is_dead(account: Account, poin
         soon(lambda: states(account.ec2, ids) == {"terminated"}, "their end")
         trial.recovered()
         settled(account, {"running", "terminated"})
+
+
+def test_the_sample_has_every_role():
+    assert {role_of(point) for point in points_of("launch") if step_of(point) in SAMPLE} == set(PLACED.values()) | {COMPUTE}

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import figures
+from harness import cluster, figures
 from harness.cloud import Account, Cloud
 from harness.ec2 import error_of, instances, run, wait
 from harness.metrics import counted, of_cloud
@@ -35,7 +35,7 @@ def one_client(account: Account, seed: int) -> list[tuple[str, int]]:
     return answers
 
 
-@pytest.mark.parametrize("database", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("database", [cluster.KIND] if cluster.KIND else ["postgresql", "mariadb"])
 def test_f15_conflicts_are_nobodys_business(database: str):
     faults = {"CUMULET_FAULTS": "conflicts=10"}
     with counted(Cloud("fake", variables=faults, cluster=database)) as cloud:

@@ -13,6 +13,13 @@ from .wait import until
 # Steps of which a simulated host has none.
 REAL_STEPS = ("image", "disk")
 
+# Steps of the worker that `cumulet simulate --kill-each` does not pass (it says so): these are killed here, in every run.
+UNSIMULATED = (*REAL_STEPS, "tap", "tombstone")
+
+# The operations all of whose points kill a real process in every run; those of the others do in the simulator, and
+# in a test of the matrix.
+SAMPLE = ("launch", "terminate")
+
 # Nothing has been written when a request dies here; from then on it is done without being asked again.
 BEFORE = ("asked", "written")
 
@@ -33,6 +40,11 @@ def points_of(operation: str, real: bool = False) -> list[str]:
     """An operation's points: those of simulated hosts, or those that only real ones have."""
     theirs = [point for point in points() if point.startswith(f"{operation}.")]
     return [point for point in theirs if (step_of(point) in REAL_STEPS) == real]
+
+
+def in_sample(point: str) -> bool:
+    """Whether every run kills a real process here."""
+    return point.startswith(SAMPLE) or step_of(point) in UNSIMULATED
 
 
 def last_words(call: Callable) -> object:

@@ -3,7 +3,8 @@
 //! [`crate::faults::arm`]) is one relaxed load.
 //!
 //! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.14.tap`, has the
-//! step's place in the one list below, from which the tests take their points (`cumulet crash-points`).
+//! step's place in the one list below, from which the tests take their points (`cumulet crash-points`), and
+//! `cumulet simulate --kill-each` who dies there.
 
 use std::{
     cell::RefCell,
@@ -19,54 +20,110 @@ use crate::faults;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Killed;
 
-/// Every operation's steps, in the order in which they come to pass, a line each for the API, the
-/// conductor, the worker, and the conductor again.
-const POINTS: [(&str, &str); 5] = [
+/// Who comes to a point, and dies there where every role is a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The API's process.
+    Gateway,
+    /// The part of the conductor that finds a host.
+    Scheduler,
+    /// The part that goes on from there.
+    Conductor,
+    /// The worker.
+    Host,
+}
+
+use Role::{Conductor, Gateway, Host, Scheduler};
+
+/// Every operation's steps, in the order in which they come to pass, with who comes to them.
+const POINTS: [(&str, &[(Role, &str)]); 5] = [
     ("launch", LAUNCH),
     ("start", LAUNCH),
     (
         "stop",
-        "asked written committed
-         leased waiting sent
-         received begun off network done reported
-         heard closed ended",
+        &[
+            (Gateway, "asked written committed"),
+            (Conductor, "leased waiting sent"),
+            (Host, "received begun off network done reported"),
+            (Conductor, "heard closed ended"),
+        ],
     ),
     (
         "reboot",
-        "asked written committed
-         leased waiting sent
-         received begun reset done reported
-         heard closed ended",
+        &[
+            (Gateway, "asked written committed"),
+            (Conductor, "leased waiting sent"),
+            (Host, "received begun reset done reported"),
+            (Conductor, "heard closed ended"),
+        ],
     ),
     (
         "terminate",
-        "asked written committed
-         leased waiting sent
-         received begun absent network metadata tombstone buried reported
-         heard freed released closed ended",
+        &[
+            (Gateway, "asked written committed"),
+            (Conductor, "leased waiting sent"),
+            (
+                Host,
+                "received begun absent network metadata tombstone buried reported",
+            ),
+            (Conductor, "heard freed released closed ended"),
+        ],
     ),
 ];
 
-const LAUNCH: &str = "asked written committed
-    leased claimed waiting sent
-    received begun metadata image disk tap defined firewall started done reported
-    heard closed ended";
+const LAUNCH: &[(Role, &str)] = &[
+    (Gateway, "asked written committed"),
+    (Scheduler, "leased claimed waiting sent"),
+    (
+        Host,
+        "received begun metadata image disk tap defined firewall started done reported",
+    ),
+    (Conductor, "heard closed ended"),
+];
 
 /// Whether anybody listens at the points of this process.
 static ARMED: AtomicBool = AtomicBool::new(false);
 
-/// Every point's name.
-pub fn names() -> Vec<String> {
-    let all = POINTS.iter().flat_map(|(operation, steps)| {
-        let numbered = steps.split_whitespace().enumerate();
-        numbered.map(move |(at, step)| format!("{operation}.{}.{step}", at + 1))
+/// A point: a step of an operation, and who comes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Such as `launch.7.sent`.
+    pub name: String,
+    /// Such as `launch`.
+    pub operation: &'static str,
+    /// Such as `sent`.
+    pub step: &'static str,
+    /// Who comes to it.
+    pub role: Role,
+}
+
+/// Every point, in order.
+pub fn points() -> Vec<Point> {
+    let all = POINTS.iter().flat_map(|(operation, parts)| {
+        steps(parts).enumerate().map(move |(at, (role, step))| Point {
+            name: format!("{operation}.{}.{step}", at + 1),
+            operation,
+            step,
+            role,
+        })
     });
     all.collect()
 }
 
-fn name(operation: &str, step: &str) -> String {
-    let steps = POINTS.iter().find(|(known, _)| *known == operation);
-    let at = steps.and_then(|(_, steps)| steps.split_whitespace().position(|known| known == step));
+fn steps(parts: &'static [(Role, &'static str)]) -> impl Iterator<Item = (Role, &'static str)> {
+    let each = parts.iter();
+    each.flat_map(|(role, steps)| steps.split_whitespace().map(|step| (*role, step)))
+}
+
+/// Every point's name.
+pub fn names() -> Vec<String> {
+    points().into_iter().map(|point| point.name).collect()
+}
+
+/// The name of an operation's step.
+pub fn name(operation: &str, step: &str) -> String {
+    let parts = POINTS.iter().find(|(known, _)| *known == operation);
+    let at = parts.and_then(|(_, parts)| steps(parts).position(|(_, known)| known == step));
     // A point that is missing in the list: the tests find it by this name.
     at.map_or(format!("{operation}.?.{step}"), |at| {
         format!("{operation}.{}.{step}", at + 1)

@@ -10,6 +10,7 @@
 //! - `roles`: the control plane's processes, which are killed and come back.
 //! - `client`: those who use the API.
 //! - `check`: the invariants.
+//! - `kill_each`: a run for each crash point, whose one fault is the death there.
 
 mod bus;
 mod check;
@@ -19,6 +20,7 @@ mod database;
 mod dice;
 mod faults;
 mod host;
+mod kill_each;
 mod outcome;
 mod roles;
 mod run;
@@ -26,5 +28,6 @@ mod trace;
 mod world;
 
 pub use faults::{Faults, Kind, Kinds};
+pub use kill_each::{Attempt, Layout, Trial, attempt, survey, trials};
 pub use outcome::{Invariant, Latencies, Outcome, Violation};
 pub use run::{Options, Sabotage, run, template};

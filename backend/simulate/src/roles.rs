@@ -188,7 +188,7 @@ pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductors: &[A
         world.seen().killed_at.insert(name.to_owned());
         match name.rsplit('.').next() {
             Some("asked" | "written" | "committed") => api.kill(),
-            // Whose task it is can't be told: all of them, as if they shared a machine.
+            // Which one's task it is can't be told: all of them, as if they shared a machine.
             _ => conductors.iter().for_each(|conductor| conductor.kill()),
         }
         true

@@ -1,7 +1,7 @@
 //! One run: a cloud is set up, used while things go wrong, left to recover, and looked at.
 
 mod chaos;
-mod setup;
+pub(crate) mod setup;
 
 use std::{sync::Arc, time::Instant};
 
@@ -59,6 +59,8 @@ pub enum Sabotage {
     ForgetTokens,
     /// Rows get lost (I5).
     LoseRows,
+    /// Workers that come back do not serve again what they have served: nothing, as long as none of them dies (I1).
+    NoRecovery,
 }
 
 impl Sabotage {
@@ -86,7 +88,7 @@ impl Sabotage {
                     DELETE FROM instances WHERE id = NEW.id;
                 END;"
             }
-            Sabotage::IgnoreGenerations | Sabotage::KeepGuests | Sabotage::Mute => "",
+            Sabotage::IgnoreGenerations | Sabotage::KeepGuests | Sabotage::Mute | Sabotage::NoRecovery => "",
         }
     }
 }
@@ -134,7 +136,7 @@ async fn go(options: &Options, template: &Template, bus: Arc<dyn Bus>) -> Result
 
 /// Clients use the cloud; when its guests began to start.
 async fn use_it(options: &Options, world: &Arc<World>, cloud: &Cloud) -> Result<Instant> {
-    until_hosts(options, cloud).await?;
+    until_hosts(options.hosts, cloud).await?;
     let first = Instant::now();
     let clients = cloud.clients(options, world);
     let each = options.instances.div_ceil(clients.len().max(1));
@@ -160,13 +162,13 @@ async fn use_it(options: &Options, world: &Arc<World>, cloud: &Cloud) -> Result<
 }
 
 /// Until every host has registered.
-async fn until_hosts(options: &Options, cloud: &Cloud) -> Result<()> {
+pub(crate) async fn until_hosts(wanted: usize, cloud: &Cloud) -> Result<()> {
     for _ in 0..60 {
         let hosts = cumulet_backend::entity::host::Entity::find()
             .count(cloud.store.read())
             .await
             .map_err(failed)?;
-        if hosts >= options.hosts as u64 {
+        if hosts >= wanted as u64 {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
@@ -186,7 +188,8 @@ async fn recover(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-async fn settle(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
+/// Waits until everything is at rest and nothing is wrong with it; what is not in time, is wrong.
+pub(crate) async fn settle(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
     let until = world.clock.elapsed() + RECOVERY;
     loop {
         let over = world.clock.elapsed() >= until;

@@ -12,6 +12,7 @@ use std::{
 
 use cumulet_backend::{entity::instance, store::Store};
 use cumulet_domain::{
+    crash,
     id::{HostId, InstanceId},
     instance::State,
 };
@@ -21,6 +22,7 @@ use crate::{
     clock::VirtualClock,
     dice::Dice,
     faults::Faults,
+    kill_each::Doom,
     outcome::{Counts, Invariant, Stopwatches, Violation},
     run::Sabotage,
     trace::Trace,
@@ -39,6 +41,8 @@ pub(crate) struct World {
     raging: AtomicBool,
     pub(crate) sabotage: Option<Sabotage>,
     store: OnceLock<Store>,
+    /// The one death that the run is for, if it is for one.
+    doom: OnceLock<Arc<Doom>>,
     seen: Mutex<Seen>,
 }
 
@@ -49,6 +53,8 @@ pub(crate) struct Seen {
     pub(crate) watches: Stopwatches,
     pub(crate) killed_at: BTreeSet<String>,
     pub(crate) violations: BTreeMap<Invariant, (u64, Vec<String>)>,
+    /// How often each guest has started, and how often it was reset.
+    boots: BTreeMap<InstanceId, (u64, u64)>,
     /// The processes of guests, by instance: on which host.
     guests: BTreeMap<InstanceId, Vec<HostId>>,
 }
@@ -61,6 +67,7 @@ impl World {
             trace: Trace::new(keep_trace),
             raging: AtomicBool::new(false),
             store: OnceLock::new(),
+            doom: OnceLock::new(),
             faults,
             sabotage,
             seen: Mutex::default(),
@@ -108,6 +115,7 @@ impl World {
             seen.counts.starts += 1;
             let at = self.clock.elapsed();
             seen.watches.started(id, at);
+            seen.boots.entry(id).or_default().0 += 1;
         }
         let Some(store) = self.store.get() else { return };
         let row = instance::Entity::find_by_id(id.to_db()).one(store.read()).await;
@@ -116,6 +124,27 @@ impl World {
         {
             self.violate(Invariant::I6, format_args!("{id} is terminated and starts"));
         }
+    }
+
+    /// A guest that runs starts over.
+    pub(crate) fn reset(&self, id: InstanceId) {
+        self.seen().boots.entry(id).or_default().1 += 1;
+    }
+
+    /// How often a guest has started, and how often it was reset.
+    pub(crate) fn boots(&self, id: InstanceId) -> (u64, u64) {
+        self.seen().boots.get(&id).copied().unwrap_or_default()
+    }
+
+    /// The run is for this death.
+    pub(crate) fn doom(&self, doom: Arc<Doom>) {
+        drop(self.doom.set(doom));
+    }
+
+    /// Whether the worker that has come to this step dies of it.
+    pub(crate) fn strikes(&self, operation: &str, step: &str) -> bool {
+        let doom = self.doom.get();
+        doom.is_some_and(|doom| doom.strikes(self, &crash::name(operation, step)))
     }
 
     /// From now on nothing goes wrong any more.

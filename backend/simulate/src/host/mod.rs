@@ -24,7 +24,7 @@ use cumulet_domain::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{clock::VirtualClock, world::World};
+use crate::{clock::VirtualClock, run::Sabotage, world::World};
 pub(crate) use machine::Machine;
 use queue::{Job, Queues};
 
@@ -153,6 +153,9 @@ impl Host {
         let records: Vec<_> = {
             let mut machine = self.machine();
             machine.restore();
+            if self.world.sabotage == Some(Sabotage::NoRecovery) {
+                machine.served.clear();
+            }
             machine.kept.values().map(|kept| kept.record.clone()).collect()
         };
         for record in records {

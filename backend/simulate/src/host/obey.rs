@@ -83,7 +83,8 @@ impl Host {
     /// A step has been made. Here the worker may be killed.
     pub(super) async fn at(&self, life: &Life, operation: &str, step: &str) -> Result<(), Stop> {
         self.alive(life, STEP).await?;
-        if self.world.rages() && self.world.dice.chance(self.world.faults().worker_kill_at) {
+        let by_chance = self.world.rages() && self.world.dice.chance(self.world.faults().worker_kill_at);
+        if self.world.strikes(operation, step) || by_chance {
             self.world
                 .note(format_args!("{}: at {operation}.{step}", self.id));
             self.kill();

@@ -217,6 +217,7 @@ impl Host {
         if self.machine().power(order.id) != Power::On {
             return Err(Stop::Failed("there is no guest", false));
         }
+        self.world.reset(order.id);
         self.at(life, order.name, "reset").await?;
         self.finish(life, order, Power::On, None).await
     }

@@ -49,11 +49,23 @@ pub(crate) struct Cloud {
 }
 
 /// Sets a cloud up and starts its roles and hosts.
-pub(crate) async fn build(
+pub(super) async fn build(
     options: &Options,
     world: &Arc<World>,
     template: &Template,
     bus: Arc<dyn Bus>,
+) -> Result<Cloud> {
+    let processes = processes(world);
+    build_with(options, world, template, bus, &processes).await
+}
+
+/// The same, with these processes of the conductor.
+pub(crate) async fn build_with(
+    options: &Options,
+    world: &Arc<World>,
+    template: &Template,
+    bus: Arc<dyn Bus>,
+    processes: &[Duties],
 ) -> Result<Cloud> {
     let database = Database::new(world.clone(), options.hosts);
     let store = connect_inline(template, database.clone()).await?;
@@ -75,7 +87,7 @@ pub(crate) async fn build(
         accounts.push(AccountId::from_db(row.id));
     }
     let image = images::register(&parts, image(first.account)).await?.id();
-    let (api, conductors) = start_roles(world, &parts, &bus, &first);
+    let (api, conductors) = start_roles(world, &parts, &bus, &first, processes);
     Ok(Cloud {
         hosts: start_hosts(options, world, &bus),
         store,
@@ -97,6 +109,7 @@ fn start_roles(
     parts: &Parts,
     bus: &Arc<ChaosBus>,
     first: &FirstStart,
+    processes: &[Duties],
 ) -> (Arc<Api>, Vec<Arc<ConductorRole>>) {
     let wake = Wake::new();
     let config = CloudConfig {
@@ -130,13 +143,13 @@ fn start_roles(
         })
     };
     let mut conductors = Vec::new();
-    for (number, duties) in processes(world).into_iter().enumerate() {
+    for (number, duties) in processes.iter().enumerate() {
         let (parts, bus, wake) = (parts.clone(), bus.clone(), wake.clone());
         let settings = Settings {
             owner: format!("conductor-{number}"),
             ..settings.clone()
         };
-        let conductor = ConductorRole::new(world.clone(), duties, move || {
+        let conductor = ConductorRole::new(world.clone(), *duties, move || {
             let (store, clock) = (parts.store.clone(), parts.clock.clone());
             Conductor::new(store, bus.clone(), clock, wake.clone(), settings.clone())
                 .with_rng(parts.rng.clone())
@@ -199,6 +212,16 @@ fn start_hosts(options: &Options, world: &Arc<World>, bus: &Arc<ChaosBus>) -> Ve
     hosts
 }
 
+fn principal(account: AccountId) -> Principal {
+    Principal {
+        account,
+        user_id: "AIDASIMULATED".into(),
+        user_name: "admin".into(),
+        access_key_id: "AKIASIMULATED".into(),
+        role: Role::Administrator,
+    }
+}
+
 fn image(account: AccountId) -> images::NewImage {
     images::NewImage {
         account,
@@ -215,16 +238,20 @@ fn image(account: AccountId) -> images::NewImage {
 }
 
 impl Cloud {
+    /// The administrator of the first account.
+    pub(crate) fn principal(&self) -> Principal {
+        principal(self.accounts.first().copied().unwrap_or(AccountId::from_db(0)))
+    }
+
+    /// What instances are launched from.
+    pub(crate) fn image(&self) -> ImageId {
+        self.image
+    }
+
     /// One of each account.
-    pub(crate) fn clients(&self, options: &Options, world: &Arc<World>) -> Vec<Client> {
+    pub(super) fn clients(&self, options: &Options, world: &Arc<World>) -> Vec<Client> {
         let each = self.accounts.iter().enumerate().map(|(number, account)| {
-            let who = Principal {
-                account: *account,
-                user_id: "AIDASIMULATED".into(),
-                user_name: "admin".into(),
-                access_key_id: "AKIASIMULATED".into(),
-                role: Role::Administrator,
-            };
+            let who = principal(*account);
             let parts = (world.clone(), self.api.clone(), self.ledger.clone());
             let public = options.instances <= 1000 && number % 2 == 0;
             Client::new(parts.0, parts.1, parts.2, (who, self.image), number, public)

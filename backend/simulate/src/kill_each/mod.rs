@@ -1,0 +1,304 @@
+//! A run for each crash point: a small cloud, in which one operation comes to the point, whoever comes there dies,
+//! once or again and again, and is back after a while. Then everything must be as if nobody had died: all invariants
+//! hold, what was asked is done once, and a bystander has noticed nothing.
+
+mod bystander;
+mod doom;
+mod script;
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use cumulet_backend::{conductor::Duties, store::Template};
+use cumulet_bus::Bus;
+use cumulet_domain::{
+    Error, Result,
+    crash::{self, Point},
+};
+
+use crate::{
+    faults::{Faults, Kinds},
+    roles,
+    run::{self, Options, Sabotage, setup, setup::Cloud},
+    world::World,
+};
+use bystander::Bystander;
+pub(crate) use doom::Doom;
+use doom::Mortals;
+use script::Script;
+
+/// How many hosts a run has, and room for how many instances.
+const HOSTS: usize = 2;
+const ROOM: usize = 12;
+
+/// How long after a rest nobody may stir it: longer than anybody who died stays away.
+const LATER: Duration = Duration::from_secs(60);
+
+/// How the roles are spread over processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// All of them in one process, which dies as a whole.
+    Together,
+    /// Each in one of its own: the others live.
+    Apart,
+}
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Where somebody dies.
+    pub point: Point,
+    /// How often at the most: some points are not passed again.
+    pub deaths: u32,
+    /// Who dies with it.
+    pub layout: Layout,
+    /// Whether a TerminateInstances comes as soon as somebody has died.
+    pub ended: bool,
+    /// Decides all else.
+    pub seed: u64,
+}
+
+impl fmt::Display for Trial {
+    /// As the arguments that run it again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layout = match self.layout {
+            Layout::Together => "together",
+            Layout::Apart => "apart",
+        };
+        write!(
+            f,
+            "--only {} --deaths {} --roles {layout}",
+            self.point.name, self.deaths
+        )?;
+        if self.ended {
+            f.write_str(" --ended")?;
+        }
+        write!(f, " --seed {}", self.seed)
+    }
+}
+
+/// What a trial came to.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What is wrong, in words; nothing where all holds.
+    pub problems: Vec<String>,
+    /// How many died.
+    pub deaths: u32,
+    /// From the first death until everything was at rest, by virtual time.
+    pub recovery: Duration,
+    /// The points that were passed.
+    pub passed: BTreeSet<String>,
+    /// What came to pass, where it was kept.
+    pub trace: String,
+}
+
+/// Every trial of the points that a simulated cloud passes: one death and three in a row, of the one process and of
+/// the role alone; and, where something is left to end, an end that is asked for while the role is away.
+pub fn trials(points: &[Point], seed: u64) -> Vec<Trial> {
+    let mut all = Vec::new();
+    for point in points {
+        let trial = |deaths, layout, ended| Trial {
+            point: point.clone(),
+            deaths,
+            layout,
+            ended,
+            seed,
+        };
+        for layout in [Layout::Together, Layout::Apart] {
+            all.extend([1, 3].map(|deaths| trial(deaths, layout, false)));
+        }
+        if point.operation != "terminate" {
+            all.push(trial(1, Layout::Apart, true));
+        }
+    }
+    all
+}
+
+/// The points that a simulated cloud passes where nobody dies. The others are steps of the worker that a simulated
+/// host does not imitate.
+///
+/// # Errors
+/// When a run can't be set up, when an operation has no script, and when a point is passed that is not listed.
+pub fn survey(template: &Template, bus: impl Fn() -> Arc<dyn Bus>) -> Result<BTreeSet<String>> {
+    let listed = crash::points();
+    let operations: BTreeSet<_> = listed.iter().map(|point| point.operation).collect();
+    let mut passed = BTreeSet::new();
+    for operation in operations {
+        let (plan, ended) = ((operation, None), false);
+        let attempt = in_thread(plan, ended, &Setting::of(Layout::Apart, 1), template, bus())?;
+        if let Some(problem) = attempt.problems.first() {
+            return Err(Error::Internal(format!(
+                "{operation}, where nobody dies: {problem}"
+            )));
+        }
+        passed.extend(attempt.passed);
+    }
+    let unknown: Vec<_> = passed
+        .iter()
+        .filter(|name| !listed.iter().any(|point| point.name == **name))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Error::Internal(format!(
+            "passed and not listed in crash.rs: {unknown:?}"
+        )));
+    }
+    Ok(passed)
+}
+
+/// Runs a trial, in this thread. `template` and `bus` are those of [`crate::run`].
+///
+/// # Errors
+/// When it can't be set up: whatever goes wrong later is in what it came to.
+pub fn attempt(
+    trial: &Trial,
+    sabotage: Option<Sabotage>,
+    keep_trace: bool,
+    template: &Template,
+    bus: Arc<dyn Bus>,
+) -> Result<Attempt> {
+    let setting = Setting {
+        sabotage,
+        keep_trace,
+        ..Setting::of(trial.layout, trial.seed)
+    };
+    let plan = (trial.point.operation, Some((trial.point.clone(), trial.deaths)));
+    in_thread(plan, trial.ended, &setting, template, bus)
+}
+
+/// What a run is set up with.
+struct Setting {
+    layout: Layout,
+    seed: u64,
+    sabotage: Option<Sabotage>,
+    keep_trace: bool,
+}
+
+impl Setting {
+    fn of(layout: Layout, seed: u64) -> Self {
+        Setting {
+            layout,
+            seed,
+            sabotage: None,
+            keep_trace: false,
+        }
+    }
+}
+
+/// An operation, and the point at which how many die in it.
+type Plan = (&'static str, Option<(Point, u32)>);
+
+fn in_thread(
+    plan: Plan,
+    ended: bool,
+    setting: &Setting,
+    template: &Template,
+    bus: Arc<dyn Bus>,
+) -> Result<Attempt> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|error| Error::internal(&error))?;
+    let attempt = runtime.block_on(go(plan, ended, setting, template, bus));
+    roles::no_more_points();
+    attempt
+}
+
+async fn go(
+    (operation, death): Plan,
+    ended: bool,
+    setting: &Setting,
+    template: &Template,
+    bus: Arc<dyn Bus>,
+) -> Result<Attempt> {
+    let (world, cloud, doom) = build(setting, template, bus).await?;
+    let mut script = Script::new(operation, &world, &cloud)?;
+    let bystander = Bystander::launch(&mut script).await?;
+    script.prepare().await?;
+    doom.plan(death.clone());
+    let began = world.clock.elapsed();
+    script.ask(death.as_ref().map(|(point, _)| point.step)).await?;
+    if death.is_some() {
+        script.until_dead(&doom).await;
+    }
+    if ended {
+        script.terminate().await?;
+    }
+    run::settle(&world, &cloud).await?;
+    let recovery = Duration::from_millis(world.clock.elapsed() - began);
+    tokio::time::sleep(LATER).await;
+    run::settle(&world, &cloud).await?;
+    script.check(ended).await?;
+    // What is left goes, and nothing is left of it.
+    doom.calm();
+    script.terminate().await?;
+    run::settle(&world, &cloud).await?;
+    bystander.check(&mut script).await?;
+    let (_, _, trace) = world.trace().finish();
+    let mut problems = script.problems;
+    problems.extend(world.violations().into_iter().flat_map(|violation| {
+        let name = format!("{:?}", violation.invariant);
+        violation
+            .told
+            .into_iter()
+            .map(move |words| format!("{name}: {words}"))
+    }));
+    Ok(Attempt {
+        problems,
+        deaths: doom.deaths(),
+        recovery,
+        passed: doom.passed(),
+        trace,
+    })
+}
+
+async fn build(
+    setting: &Setting,
+    template: &Template,
+    bus: Arc<dyn Bus>,
+) -> Result<(Arc<World>, Cloud, Arc<Doom>)> {
+    let options = Options {
+        hosts: HOSTS,
+        instances: ROOM,
+        seed: setting.seed,
+        faults: Kinds::None,
+        sabotage: setting.sabotage,
+        trace: setting.keep_trace,
+    };
+    let world = World::new(
+        setting.seed,
+        Faults::default(),
+        setting.sabotage,
+        setting.keep_trace,
+    );
+    let processes: &[Duties] = match setting.layout {
+        Layout::Together => &[Duties::ALL],
+        Layout::Apart => &[
+            Duties {
+                place: true,
+                drive: false,
+            },
+            Duties {
+                place: false,
+                drive: true,
+            },
+        ],
+    };
+    let cloud = setup::build_with(&options, &world, template, bus, processes).await?;
+    world.watch(cloud.store.clone());
+    let doom = Arc::new(Doom::default());
+    let (Some(scheduler), Some(conductor)) = (cloud.conductors.first(), cloud.conductors.last()) else {
+        return Err(Error::Internal("a cloud without a conductor".into()));
+    };
+    let mortals = Mortals {
+        together: setting.layout == Layout::Together,
+        api: cloud.api.clone(),
+        scheduler: scheduler.clone(),
+        conductor: conductor.clone(),
+        hosts: cloud.hosts.clone(),
+    };
+    mortals.meet(&world, &doom);
+    run::until_hosts(HOSTS, &cloud).await?;
+    // Messages, requests and transactions take some time from now on; nothing else goes wrong.
+    world.rage();
+    Ok((world, cloud, doom))
+}
