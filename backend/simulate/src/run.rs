@@ -59,6 +59,8 @@ pub enum Sabotage {
     ForgetTokens,
     /// Rows get lost (I5).
     LoseRows,
+    /// Workers take a call that does not come back for a refusal (I9).
+    GiveUpWhatIsLate,
 }
 
 impl Sabotage {
@@ -86,7 +88,10 @@ impl Sabotage {
                     DELETE FROM instances WHERE id = NEW.id;
                 END;"
             }
-            Sabotage::IgnoreGenerations | Sabotage::KeepGuests | Sabotage::Mute => "",
+            Sabotage::IgnoreGenerations
+            | Sabotage::KeepGuests
+            | Sabotage::Mute
+            | Sabotage::GiveUpWhatIsLate => "",
         }
     }
 }
@@ -191,7 +196,8 @@ async fn settle(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
     loop {
         let over = world.clock.elapsed() >= until;
         if over || check::is_quiet(&cloud.store).await? {
-            let findings = check::all(&cloud.store, &cloud.hosts, &cloud.ledger).await?;
+            let only_slow = world.planned().is_only_slow();
+            let findings = check::all(&cloud.store, &cloud.hosts, &cloud.ledger, only_slow).await?;
             if findings.is_empty() {
                 world.note(format_args!("at rest"));
                 return Ok(());
