@@ -120,6 +120,11 @@ pub(crate) const KEYS: &[Key] = &[
         "false",
         "Accept the old signature version 2 (SHA-256; for boto 2 and old euca2ools).",
     ),
+    key(
+        "hypervisor.slow_call",
+        "15",
+        "Seconds from which a call of the hypervisor is too slow: the host then takes no launches, and says why. A healthy one takes a tenth of a second, one on a loaded host that emulates a few; a launch makes three such calls, and each guest's start has 40 seconds.",
+    ),
     key("libvirt.uri", "qemu:///system", "The libvirt daemon."),
     key(
         "libvirt.accel",
@@ -326,6 +331,11 @@ pub(crate) const KEYS: &[Key] = &[
         "fake.latency_ms",
         "0",
         "Time that each call to a simulated hypervisor takes, in milliseconds.",
+    ),
+    key(
+        "fake.slow_file",
+        "",
+        "A file: while it is there, each call to a simulated hypervisor takes as many milliseconds as it says; for tests of a slow one.",
     ),
 ];
 

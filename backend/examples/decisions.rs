@@ -69,6 +69,7 @@ fn host(number: u32) -> HostInfo {
     profile.capabilities = Arc::new([("ssd".to_owned(), ssd.to_owned())].into());
     HostInfo {
         id: format!("host-{number:05}"),
+        not_ready: None,
         state: HostState {
             enabled: true,
             last_seen: 1000,

@@ -9,6 +9,7 @@ mod m0006_scheduling;
 mod m0007_tunnels;
 mod m0008_commits;
 mod m0009_consoles;
+mod m0010_readiness;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_tunnels::Migration),
             Box::new(m0008_commits::Migration),
             Box::new(m0009_consoles::Migration),
+            Box::new(m0010_readiness::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

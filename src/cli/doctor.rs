@@ -1,16 +1,16 @@
 //! `cumulet doctor`: what this host can do, and what is enforced on it.
 
-use std::{
-    path::Path,
-    process::{Command, ExitCode},
-};
+mod programs;
+
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
-use cumulet_hypervisor::probe::kvm_works;
+use cumulet_hypervisor::{Diagnosis, probe::kvm_works};
 
 use super::Place;
-use crate::telemetry::say;
+use crate::{config::Config, telemetry::say};
+use programs::PROGRAMS;
 
 /// See the module.
 #[derive(Args, Debug)]
@@ -32,57 +32,53 @@ impl Doctor {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let kvm = runtime.block_on(kvm_works(Path::new("qemu-system-x86_64")));
-        let findings = [
+        let findings = runtime.block_on(self.findings(&self.place.config(&[])?))?;
+        // A call of libvirt that has not come back is not waited for.
+        runtime.shutdown_background();
+        Ok(tell(&findings))
+    }
+
+    async fn findings(&self, config: &Config) -> Result<Vec<Finding>> {
+        let slow = Duration::from_secs(config.get("hypervisor.slow_call")?);
+        let kvm = kvm_works(Path::new("qemu-system-x86_64")).await;
+        let mut findings = vec![
             check("root", true, root()),
-            check(
-                "libvirt",
-                true,
-                program("virsh", &["-c", "qemu:///system", "version", "--daemon"]),
-            ),
-            check("qemu", true, program("qemu-system-x86_64", &["--version"])),
+            check("libvirt", true, libvirt(config.text("libvirt.uri"), slow).await),
             check("acceleration", false, acceleration(kvm)),
-            check("qemu-img", true, program("qemu-img", &["--version"])),
-            check(
-                "nftables",
-                true,
-                program("nft", &["--check", "add table inet cumulet_doctor"]),
-            ),
-            check("namespaces", true, program("unshare", &["--net", "true"])),
-            check("tun", true, tun()),
-            check("dnsmasq", true, program("dnsmasq", &["--version"])),
-            check(
-                "disk",
-                true,
-                disk(
-                    self.place
-                        .open()
-                        .map_or_else(|_| "/".into(), |s| s.path().to_owned())
-                        .as_path(),
-                ),
-            ),
         ];
-        let mut sound = true;
-        for finding in &findings {
-            let (mark, text) = match &finding.result {
-                Ok(text) => ("ok     ", text),
-                Err(text) if finding.needed => ("MISSING", text),
-                Err(text) => ("limited", text),
-            };
-            say(format_args!("{mark}  {:14} {text}", finding.what));
-            sound &= finding.result.is_ok() || !finding.needed;
+        for program in &PROGRAMS {
+            findings.push(check(program.what, true, program.check().await));
         }
-        say(
-            "enforced: security groups and anti-spoofing by nftables in a namespace for each VPC; image formats",
-        );
-        say(
-            "          inspected before QEMU sees them; metadata by interface; secrets sealed with the master key",
-        );
-        Ok(if sound {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        findings.push(check("tun", true, tun()));
+        let folder = self
+            .place
+            .open()
+            .map_or_else(|_| "/".into(), |s| s.path().to_owned());
+        findings.push(check("disk", true, disk(&folder)));
+        Ok(findings)
+    }
+}
+
+/// Prints what was found, and what is enforced.
+fn tell(findings: &[Finding]) -> ExitCode {
+    let mut sound = true;
+    for finding in findings {
+        let (mark, text) = match &finding.result {
+            Ok(text) => ("ok     ", text),
+            Err(text) if finding.needed => ("MISSING", text),
+            Err(text) => ("limited", text),
+        };
+        say(format_args!("{mark}  {:14} {text}", finding.what));
+        sound &= finding.result.is_ok() || !finding.needed;
+    }
+    say("enforced: security groups and anti-spoofing by nftables in a namespace for each VPC; image formats");
+    say(
+        "          inspected before QEMU sees them; metadata by interface; secrets sealed with the master key",
+    );
+    if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -114,29 +110,33 @@ fn acceleration(kvm: bool) -> Result<String, String> {
     }
 }
 
-/// The first line that a program prints, or why it failed.
-fn program(name: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(name)
-        .args(arguments)
-        .output()
-        .map_err(|error| format!("{name}: {error}"))?;
-    let text = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .lines()
-            .next()
-            .unwrap_or("")
-            .to_owned()
-    };
-    if output.status.success() {
-        let line = text(&output.stdout);
-        Ok(if line.is_empty() { "works".into() } else { line })
-    } else {
-        Err(format!(
-            "{name} {}: {}",
-            arguments.join(" "),
-            text(&output.stderr)
-        ))
+/// How long libvirt takes for a call such as a launch makes.
+#[cfg(feature = "libvirt")]
+async fn libvirt(uri: &str, slow: Duration) -> Result<String, String> {
+    use cumulet_hypervisor::{Error, libvirt::measure, slow::diagnose};
+    match measure(uri, slow).await {
+        Ok(took) => Ok(format!("a call takes {:.2} s", took.as_secs_f64())),
+        Err(Error::Late(_)) => Err(too_slow(slow, diagnose())),
+        Err(Error::Away(error)) => Err(format!(
+            "{error} (is libvirtd running? it is in the package libvirt-daemon-system)"
+        )),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+#[cfg(not(feature = "libvirt"))]
+async fn libvirt(_: &str, _: Duration) -> Result<String, String> {
+    Err("this binary was built without libvirt; only --driver fake works".into())
+}
+
+/// That a call takes too long, with the cause and what helps.
+#[cfg_attr(not(feature = "libvirt"), allow(dead_code))]
+fn too_slow(slow: Duration, Diagnosis { cause, cure }: Diagnosis) -> String {
+    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!(
+        "too slow to launch anything: a call takes more than {} s{cause}; what helps: {cure}",
+        slow.as_secs()
+    )
 }
 
 fn disk(path: &Path) -> Result<String, String> {
@@ -144,4 +144,21 @@ fn disk(path: &Path) -> Result<String, String> {
     let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
     let text = format!("{free} GiB free at {}", path.display());
     if free >= 2 { Ok(text) } else { Err(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slow_is_told_with_its_cause_and_its_cure() {
+        let diagnosis = |cause: Option<&str>| Diagnosis {
+            cause: cause.map(str::to_owned),
+            cure: "chmod 660 /dev/kvm".into(),
+        };
+        let told = too_slow(Duration::from_secs(15), diagnosis(Some("it is closed")));
+        assert!(told.contains("15 s: it is closed; what helps: chmod"), "{told}");
+        let told = too_slow(Duration::from_secs(15), diagnosis(None));
+        assert!(told.contains("15 s; what helps: chmod"), "{told}");
+    }
 }

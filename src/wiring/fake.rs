@@ -1,6 +1,11 @@
 //! Simulated hosts as they are configured: what each has, is and tells.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use cumulet_domain::host::{HostProfile, check_metrics};
@@ -25,8 +30,14 @@ pub(crate) struct Simulated {
 /// The hosts with these names; what they keep is below `folder`.
 pub(super) fn hosts(folder: &Path, config: &Config, names: Vec<String>) -> Result<Vec<Simulated>> {
     let latency = Duration::from_millis(config.get("fake.latency_ms")?);
+    let plan = FaultPlan {
+        latency_min: latency,
+        latency_max: latency,
+        ..FaultPlan::default()
+    };
+    let mut all = Vec::new();
     let hosts = names.into_iter().enumerate();
-    hosts
+    let hosts = hosts
         .map(|(i, name)| {
             let folder = folder.join("hosts").join(&name);
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -40,21 +51,51 @@ pub(super) fn hosts(folder: &Path, config: &Config, names: Vec<String>) -> Resul
                 memory_mib: config.get("fake.memory_mib")?,
                 architecture: architecture.unwrap_or_default(),
                 capabilities,
-                plan: FaultPlan {
-                    latency_min: latency,
-                    latency_max: latency,
-                    ..FaultPlan::default()
-                },
+                plan: plan.clone(),
                 state_file: Some(folder.join(GUESTS)),
             };
             let context = || folder.display().to_string();
+            let hypervisor = FakeHypervisor::new(fake).with_context(context)?;
+            all.push(hypervisor.clone());
             Ok(Simulated {
                 name,
-                hypervisor: FakeHypervisor::new(fake).with_context(context)?,
+                hypervisor,
                 metrics: metrics(config, i)?,
             })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    let file = config.text("fake.slow_file");
+    if !file.is_empty() {
+        follow(file.into(), plan, all);
+    }
+    Ok(hosts)
+}
+
+/// How often the file is looked at that makes simulated hypervisors slow.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Makes hosts as slow as a file says, while it is there: from the beginning, and whenever it comes or goes.
+fn follow(file: PathBuf, plan: FaultPlan, hosts: Vec<Arc<FakeHypervisor>>) {
+    let mut followed = None;
+    let mut look = move || {
+        let told = std::fs::read_to_string(&file).ok();
+        let slow = told
+            .and_then(|text| text.trim().parse().ok())
+            .map(Duration::from_millis);
+        if slow != followed {
+            followed = slow;
+            let now = slow.map_or_else(|| plan.clone(), FaultPlan::slow);
+            hosts.iter().for_each(|host| host.set_plan(now.clone()));
+        }
+    };
+    look();
+    tokio::spawn(async move {
+        let mut timer = tokio::time::interval(LOOK);
+        loop {
+            timer.tick().await;
+            look();
+        }
+    });
 }
 
 fn profile(config: &Config, host: usize) -> Result<HostProfile> {

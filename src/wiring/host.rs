@@ -219,6 +219,7 @@ fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
     let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
     config.stop_grace = Duration::from_secs(parts.config.get("libvirt.stop_grace")?);
     config.reboot_grace = config.stop_grace;
+    config.slow_call = Duration::from_secs(parts.config.get("hypervisor.slow_call")?);
     config.console_address.clone_from(&parts.console);
     config.unused_images = UnusedImages {
         keep: Duration::from_secs(3600).saturating_mul(parts.config.get("images.unused_hours")?),

@@ -22,6 +22,40 @@ pub const MAX_CAPABILITY_BYTES: usize = 32 << 10;
 /// Metrics at the most.
 pub const MAX_METRICS: usize = 64;
 
+/// A text of [`NotReady`] at the most, in characters; what is longer is cut.
+pub const MAX_REASON: usize = 500;
+
+/// Why a host that is there takes no launches for now. It is told with each heartbeat, and over with the first one
+/// that does not tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotReady {
+    /// What is wrong, to be read after the host's name: "libvirt takes 31 s for a call". Tenants see it.
+    pub reason: String,
+    /// What helps, for the operator.
+    #[serde(default)]
+    pub cure: Option<String>,
+}
+
+impl NotReady {
+    /// The same within the limits: one line, cut where it is too long. It is never dropped, because a host that
+    /// tells it badly is no readier.
+    #[must_use]
+    pub fn within_limits(self) -> Self {
+        let line = |text: &str| -> String {
+            let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+            shown.take(MAX_REASON).collect::<String>().trim().to_owned()
+        };
+        let reason = line(&self.reason);
+        NotReady {
+            reason: match reason.as_str() {
+                "" => "it does not say why".into(),
+                _ => reason,
+            },
+            cure: self.cure.as_deref().map(line).filter(|cure| !cure.is_empty()),
+        }
+    }
+}
+
 /// What a host is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProfile {
@@ -128,6 +162,26 @@ mod tests {
             ..HostProfile::default()
         };
         assert!(odd.check().is_err());
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_is_not_too_long_and_never_lost() {
+        let of = |reason: &str, cure: Option<&str>| {
+            let told = NotReady {
+                reason: reason.into(),
+                cure: cure.map(str::to_owned),
+            };
+            let told = told.within_limits();
+            (told.reason, told.cure)
+        };
+        let said = |reason: &str, cure: Option<&str>| (reason.to_owned(), cure.map(str::to_owned));
+        assert_eq!(of("slow", Some("wait")), said("slow", Some("wait")));
+        assert_eq!(of("a\nb\0", Some("\n")), said("a b", None));
+        assert_eq!(of(" ", None), said("it does not say why", None));
+        assert_eq!(
+            of(&"ä".repeat(MAX_REASON + 1), None).0.chars().count(),
+            MAX_REASON
+        );
     }
 
     #[test]

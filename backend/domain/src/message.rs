@@ -7,7 +7,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    host::{HostProfile, Metrics},
+    host::{HostProfile, Metrics, NotReady},
     id::{HostId, InstanceId, OperationId, VpcId},
     metadata::InstanceMetadata,
     network::VpcPolicy,
@@ -158,7 +158,7 @@ pub struct Report {
 /// worker says is understood.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// What the host has in all.
+    /// What the host has in all; nothing where a host that is not ready can't tell yet.
     pub resources: HostResources,
     /// The driver's name: `qemu`, `kvm` or `fake`.
     pub hypervisor: String,
@@ -176,6 +176,9 @@ pub struct Heartbeat {
     /// How busy it was since the last time; empty where it does not tell.
     #[serde(default)]
     pub metrics: Metrics,
+    /// Why it takes no launches for now; `None`: it does.
+    #[serde(default)]
+    pub not_ready: Option<NotReady>,
 }
 
 /// What a report says.

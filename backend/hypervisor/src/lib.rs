@@ -6,7 +6,9 @@ pub mod contract;
 pub mod fake;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
+mod outstanding;
 pub mod probe;
+pub mod slow;
 mod spec;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +25,17 @@ use tokio::{
     sync::broadcast,
 };
 
+pub use slow::Diagnosis;
 pub use spec::{DiskSpec, DomainSpec, NicSpec};
+
+/// How long a question may take.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// How long a start or an end may take: libvirt itself waits up to 15 s for a process to go.
+const ACTION: Duration = Duration::from_secs(40);
+
+/// How long a measurement may take. Whoever measures need not wait for its end to know that it is long.
+const MEASUREMENT: Duration = Duration::from_secs(600);
 
 /// What a driver answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -37,14 +49,17 @@ pub enum Error {
     /// A guest with the instance's name is there and is not this cloud's: it is never touched.
     #[error("a guest named {0} belongs to somebody else")]
     Foreign(InstanceId),
-    /// An earlier call for the same guest has not come back.
-    #[error("the guest of {0} hangs")]
+    /// An earlier call for the same guest has still not come back: the guest's process, or the hypervisor, hangs.
+    #[error("an earlier call for the guest of {0} has not come back from the hypervisor")]
     Hung(InstanceId),
-    /// The call did not come back in time.
-    #[error("the hypervisor did not answer in {0:?}")]
+    /// The call did not come back in time. It may have its effect yet.
+    #[error("the hypervisor did not answer within {} s", .0.as_secs())]
     Late(Duration),
-    /// The hypervisor itself is away; trying again later may help.
-    #[error("the hypervisor is unavailable: {0}")]
+    /// The hypervisor can't be reached.
+    #[error("the hypervisor can't be reached: {0}")]
+    Away(String),
+    /// The hypervisor has failed; trying again later may help.
+    #[error("the hypervisor could not do it: {0}")]
     Unavailable(String),
     /// The hypervisor refused; trying the same again here will not help.
     #[error("the hypervisor refused: {0}")]
@@ -58,6 +73,11 @@ impl Error {
     /// Whether trying again here can't help.
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Error::Foreign(_) | Error::Refused(_) | Error::NoConsole(..))
+    }
+
+    /// Whether nothing is known of what was asked: no answer has come, so the guest has to be looked at again.
+    pub const fn is_unanswered(&self) -> bool {
+        matches!(self, Error::Hung(_) | Error::Late(_) | Error::Away(_))
     }
 }
 
@@ -113,6 +133,16 @@ pub enum Event {
 pub trait Hypervisor: Send + Sync + 'static {
     /// The driver's name: `qemu`, `kvm` or `fake`.
     fn name(&self) -> &'static str;
+
+    /// What its calls go to, as it is named in reasons: `libvirt`.
+    fn service(&self) -> &'static str;
+
+    /// A call that needs of the hypervisor what a launch needs, and keeps nothing: how long it takes is how slow the
+    /// hypervisor is.
+    async fn measure(&self) -> Result<()>;
+
+    /// Why its calls are slow, by a look at the host.
+    fn diagnose(&self) -> Diagnosis;
 
     /// What the host can give.
     async fn capabilities(&self) -> Result<Capabilities>;

@@ -46,6 +46,7 @@ kinds! {
     Guest "guest" "Guests crash, power themselves off, or don't listen."
     Clock "clock" "All clocks are set by up to an hour; hosts' clocks differ by seconds."
     Database "database" "Transactions fail, or succeed and say that they have failed."
+    Slow "slow" "Hypervisors are slow for a while, some from the start, never for as long as an operation may take."
 }
 
 impl fmt::Display for Kinds {
@@ -86,6 +87,10 @@ impl FromStr for Kinds {
     }
 }
 
+/// Kinds that are chosen after the others and their numbers, in the order in which they came to be: the runs that a seed
+/// had without them are the same as before.
+const LATER: [Kind; 1] = [Kind::Slow];
+
 /// How often things go wrong: shares of all messages, steps or transactions, and times in an hour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // each is explained by its kind
@@ -109,6 +114,10 @@ pub struct Faults {
     pub clock_skew: u64,
     pub database_fails: f64,
     pub database_lies: f64,
+    /// Share of hosts that have slow spells.
+    pub slow_hosts: f64,
+    /// Share of those whose first spell is there from the start.
+    pub slow_at_start: f64,
 }
 
 impl Faults {
@@ -120,13 +129,31 @@ impl Faults {
             Kinds::These(these) => these.clone(),
             Kinds::Default => {
                 let all = Kind::ALL.iter().map(|(kind, ..)| *kind);
-                all.filter(|_| dice.chance(0.4)).collect()
+                let first = all.filter(|kind| !LATER.contains(kind));
+                first.filter(|_| dice.chance(0.4)).collect()
             }
         };
         for kind in wanted {
             faults.add(kind, dice);
         }
+        if *kinds == Kinds::Default {
+            for kind in LATER {
+                if dice.chance(0.4) {
+                    faults.add(kind, dice);
+                }
+            }
+        }
         faults
+    }
+
+    /// Whether nothing goes wrong but that hypervisors are slow for a while.
+    pub(crate) fn is_only_slow(&self) -> bool {
+        let but_slow = Faults {
+            slow_hosts: 0.0,
+            slow_at_start: 0.0,
+            ..self.clone()
+        };
+        self.slow_hosts > 0.0 && but_slow == Faults::default()
     }
 
     fn add(&mut self, kind: Kind, dice: &Dice) {
@@ -144,6 +171,7 @@ impl Faults {
             Kind::Hypervisor => (self.step_fails, self.step_refused) = (share(5..100), share(0..10)),
             Kind::Guest => (self.guest_crashes, self.deaf_guests) = (dice.number(30..400), share(0..500)),
             Kind::Clock => (self.clock_jumps, self.clock_skew) = (dice.number(20..60), dice.number(0..3000)),
+            Kind::Slow => (self.slow_hosts, self.slow_at_start) = (share(300..1000), share(0..1000)),
             Kind::Database => (self.database_fails, self.database_lies) = (share(5..100), share(0..50)),
         }
     }
@@ -161,6 +189,15 @@ mod tests {
         assert_eq!(these, Ok(Kinds::These(vec![Kind::Loss, Kind::Host])));
         let wrong = "losses".parse::<Kinds>().unwrap_err();
         assert!(wrong.contains("loss, repeat"), "{wrong}");
+    }
+
+    #[test]
+    fn only_slow_is_only_slow() {
+        let choose = |kinds: &str| Faults::choose(&kinds.parse().unwrap(), &Dice::new(7));
+        assert!(choose("slow").is_only_slow());
+        for other in ["slow,loss", "loss", "none"] {
+            assert!(!choose(other).is_only_slow(), "{other}");
+        }
     }
 
     #[test]

@@ -29,13 +29,16 @@ pub enum Invariant {
     I7,
     /// No address twice in a VPC.
     I8,
+    /// A hypervisor that is slow for less than an operation may take delays it, and ends nothing. (Where nothing else
+    /// goes wrong.)
+    I9,
     /// No error that the API must not show.
     Errors,
 }
 
 impl Invariant {
     /// All of them, with their names.
-    pub const ALL: [(Invariant, &'static str); 9] = [
+    pub const ALL: [(Invariant, &'static str); 10] = [
         (Invariant::I1, "I1 no leak"),
         (Invariant::I2, "I2 convergence"),
         (Invariant::I3, "I3 never oversold"),
@@ -44,6 +47,7 @@ impl Invariant {
         (Invariant::I6, "I6 terminated is final"),
         (Invariant::I7, "I7 one guest an instance"),
         (Invariant::I8, "I8 unique addresses"),
+        (Invariant::I9, "I9 what is slow for a while ends nothing"),
         (Invariant::Errors, "no internal errors"),
     ];
 }
@@ -80,7 +84,7 @@ macro_rules! counts {
 counts! {
     calls refused retried commands reports lost repeated delayed starts transactions
     database_errors role_kills worker_kills power_cuts freezes partitions guest_crashes clock_jumps
-    step_failures dropped_commands
+    step_failures dropped_commands slow_spells late_calls
 }
 
 /// Times that something took, sorted by [`Latencies::of`].

@@ -61,6 +61,8 @@ pub enum Sabotage {
     LoseRows,
     /// Workers that come back do not serve again what they have served: nothing, as long as none of them dies (I1).
     NoRecovery,
+    /// Workers take a call that does not come back for a refusal (I9).
+    GiveUpWhatIsLate,
 }
 
 impl Sabotage {
@@ -88,7 +90,11 @@ impl Sabotage {
                     DELETE FROM instances WHERE id = NEW.id;
                 END;"
             }
-            Sabotage::IgnoreGenerations | Sabotage::KeepGuests | Sabotage::Mute | Sabotage::NoRecovery => "",
+            Sabotage::IgnoreGenerations
+            | Sabotage::KeepGuests
+            | Sabotage::Mute
+            | Sabotage::NoRecovery
+            | Sabotage::GiveUpWhatIsLate => "",
         }
     }
 }
@@ -194,7 +200,8 @@ pub(crate) async fn settle(world: &Arc<World>, cloud: &Cloud) -> Result<()> {
     loop {
         let over = world.clock.elapsed() >= until;
         if over || check::is_quiet(&cloud.store).await? {
-            let findings = check::all(&cloud.store, &cloud.hosts, &cloud.ledger).await?;
+            let only_slow = world.planned().is_only_slow();
+            let findings = check::all(&cloud.store, &cloud.hosts, &cloud.ledger, only_slow).await?;
             if findings.is_empty() {
                 world.note(format_args!("at rest"));
                 return Ok(());

@@ -84,6 +84,32 @@ fn seeds_that_once_went_wrong() {
     assert!(runs > 0);
 }
 
+#[test]
+fn hypervisors_that_are_slow_for_a_while_delay_launches_and_end_none() {
+    let (mut spells, mut late, mut slowest) = (0, 0, 0.0_f64);
+    for seed in 1..16 {
+        let outcome = go(&options(seed, "slow"));
+        must_hold(&outcome);
+        spells += outcome.counts.slow_spells;
+        late += outcome.counts.late_calls;
+        slowest = slowest.max(outcome.launch_virtual_ms.max);
+    }
+    assert!(spells > 15 && late > 15, "{spells} spells, {late} late calls");
+    assert!(slowest > 60_000.0, "no launch was delayed: {slowest} ms");
+    let (one, other) = (go(&options(3, "slow")), go(&options(3, "slow")));
+    assert_eq!((&one.digest, one.events), (&other.digest, other.events));
+}
+
+#[test]
+fn slow_hypervisors_beside_everything_else() {
+    for seed in 1..12 {
+        must_hold(&go(&options(
+            seed,
+            "slow,loss,repeat,reorder,worker,host,hypervisor,guest",
+        )));
+    }
+}
+
 /// What is broken on purpose must be found within some seeds.
 fn is_found(sabotage: Sabotage, faults: &str, invariant: Invariant) {
     let found = (1..40).any(|seed| {
@@ -122,6 +148,11 @@ fn a_token_that_is_forgotten_is_found() {
 #[test]
 fn a_row_that_is_lost_is_found() {
     is_found(Sabotage::LoseRows, "none", Invariant::I5);
+}
+
+#[test]
+fn a_worker_that_gives_up_what_is_late_is_found() {
+    is_found(Sabotage::GiveUpWhatIsLate, "slow", Invariant::I9);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use cumulet_domain::{
     Result,
     console::MAX_ADDRESS,
-    host::{HostProfile, Metrics, check_metrics, check_name},
+    host::{HostProfile, Metrics, NotReady, check_metrics, check_name},
     id::HostId,
-    message::Heartbeat,
+    message::{Heartbeat, HostResources},
 };
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, EntityTrait, FromQueryResult, QuerySelect, sea_query::OnConflict,
@@ -47,6 +47,8 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, beat: Heartbeat) ->
     }
     let told = beat.profile.as_deref().and_then(|told| profile(&id, told));
     let tunnel = beat.tunnel_address.map(|a| i64::from(u32::from(a)));
+    // A host that can't tell what it has yet has what it had.
+    let has_told = beat.resources != HostResources::default();
     let row = host::ActiveModel {
         tunnel_address: Set(tunnel),
         ..row(conductor, &id, beat, told.clone().unwrap_or_default())
@@ -60,7 +62,7 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, beat: Heartbeat) ->
                 capabilities: known.capabilities,
             };
             let changed = told.is_some_and(|told| told != before);
-            let insert = host::Entity::insert(row).on_conflict(update(changed));
+            let insert = host::Entity::insert(row).on_conflict(update(changed, has_told));
             insert.exec_without_returning(txn).await.map_err(failed)?;
             groups::bump_policy(txn, moved).await
         })
@@ -75,8 +77,11 @@ fn row(conductor: &Conductor, id: &HostId, beat: Heartbeat, profile: Profile) ->
         i64::try_from(beat.resources.memory_mib).unwrap_or(i64::MAX),
         i64::try_from(beat.resources.disk_gib).unwrap_or(i64::MAX),
     );
+    let not_ready = beat.not_ready.map(NotReady::within_limits);
     host::ActiveModel {
         id: Set(id.0.clone()),
+        not_ready_cure: Set(not_ready.as_ref().and_then(|told| told.cure.clone())),
+        not_ready_reason: Set(not_ready.map(|told| told.reason)),
         metrics: Set(metrics(id, &beat.metrics)),
         availability_zone: Set(beat.availability_zone),
         hypervisor: Set(beat.hypervisor),
@@ -100,23 +105,25 @@ fn row(conductor: &Conductor, id: &HostId, beat: Heartbeat, profile: Profile) ->
 }
 
 /// What a beat writes of a host that is known.
-fn update(profile: bool) -> OnConflict {
+fn update(profile: bool, resources: bool) -> OnConflict {
     use host::Column as C;
     let told = [
         C::AvailabilityZone,
         C::Hypervisor,
-        C::Vcpus,
-        C::MemoryMib,
-        C::DiskGib,
         C::TunnelAddress,
         C::ConsoleAddress,
         C::Metrics,
+        C::NotReadyReason,
+        C::NotReadyCure,
+        C::LastSeen,
     ];
-    let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax, C::LastSeen];
+    let has = [C::Vcpus, C::MemoryMib, C::DiskGib];
+    let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax];
+    let resources = resources.then(|| has.into_iter().chain(derived));
     let profile = profile.then_some([C::Architecture, C::Capabilities]);
     let columns = told
         .into_iter()
-        .chain(derived)
+        .chain(resources.into_iter().flatten())
         .chain(profile.into_iter().flatten());
     OnConflict::column(C::Id).update_columns(columns).to_owned()
 }
@@ -168,22 +175,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_beat_writes_what_a_host_is_only_when_that_has_changed() {
-        let written = |changed| {
+    fn a_beat_writes_what_a_host_is_only_when_that_has_changed_and_what_it_has_only_when_it_is_told() {
+        let written = |changed, resources| {
             let row = host::ActiveModel {
                 id: Set("a".into()),
                 capabilities: Set(Some("{}".into())),
                 ..Default::default()
             };
-            let insert = host::Entity::insert(row).on_conflict(update(changed));
+            let insert = host::Entity::insert(row).on_conflict(update(changed, resources));
             let statement = insert.build(DbBackend::Sqlite).to_string();
             let (_, update) = statement.split_once("ON CONFLICT").unwrap();
             let has = |column: &str| update.contains(&format!("\"{column}\" = "));
-            assert!(has("last_seen") && has("metrics"), "{update}");
+            assert!(
+                has("last_seen") && has("metrics") && has("not_ready_reason"),
+                "{update}"
+            );
             assert_eq!(has("architecture"), has("capabilities"), "{update}");
-            has("capabilities")
+            assert_eq!(has("vcpus"), has("disk_gib_max"), "{update}");
+            (has("capabilities"), has("vcpus"))
         };
-        assert!(written(true));
-        assert!(!written(false));
+        for (changed, resources) in [(true, true), (false, true), (true, false), (false, false)] {
+            assert_eq!(written(changed, resources), (changed, resources));
+        }
     }
 }

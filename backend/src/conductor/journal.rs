@@ -84,7 +84,7 @@ impl OperationKind {
 
     /// How long it may take in all before it fails with a reason. A terminate never fails: after its
     /// deadline it goes on and is an alarm.
-    const fn deadline(self) -> Duration {
+    pub(super) const fn deadline(self) -> Duration {
         match self {
             OperationKind::Launch | OperationKind::Start => Duration::from_secs(300),
             OperationKind::Stop | OperationKind::Reboot | OperationKind::Terminate => {

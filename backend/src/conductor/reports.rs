@@ -140,20 +140,21 @@ async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outco
         Some(failure) if kind == OperationKind::Reboot && outcome.report.power != Power::On => {
             // It had gone off before it could be asked to start over: that is what is to be dealt with.
             // Whoever wanted it to run loses nothing for good: it stops, whatever made it go off.
-            give_up(conductor, &operation, kind, Cause::failure(failure)).await?;
+            give_up(conductor, &operation, kind, Cause::on_host(&host, failure)).await?;
             let seen = InstanceReport {
                 off_reason: None,
                 ..outcome.report
             };
             changed(conductor, host, at, seen).await
         }
-        Some(failure) => failed_command(conductor, operation, kind, failure, outcome.permanent).await,
-        None => succeeded(conductor, operation, kind, outcome.report).await,
+        Some(failure) => failed_command(conductor, &host, operation, kind, failure, outcome.permanent).await,
+        None => succeeded(conductor, &host, operation, kind, outcome.report).await,
     }
 }
 
 async fn succeeded(
     conductor: &Conductor,
+    host: &HostId,
     operation: operation::Model,
     kind: OperationKind,
     report: InstanceReport,
@@ -165,8 +166,13 @@ async fn succeeded(
         OperationKind::Terminate => report.power == Power::Absent,
     };
     if !expected {
-        let text = format!("the host reports {:?} after {}", report.power, kind.name());
-        return failed_command(conductor, operation, kind, text, false).await;
+        let is = match report.power {
+            Power::On => "runs",
+            Power::Off => "is off",
+            Power::Absent => "is not there",
+        };
+        let text = format!("the guest {is} after the {}", kind.name());
+        return failed_command(conductor, host, operation, kind, text, false).await;
     }
     conductor
         .store
@@ -228,6 +234,7 @@ async fn close(
 
 async fn failed_command(
     conductor: &Conductor,
+    host: &HostId,
     operation: operation::Model,
     kind: OperationKind,
     failure: String,
@@ -245,10 +252,16 @@ async fn failed_command(
     if !endless && (permanent || attempts >= ATTEMPTS) {
         return match kind {
             OperationKind::Launch => ops::elsewhere(conductor, &operation, failure).await,
-            _ => give_up(conductor, &operation, kind, Cause::failure(failure)).await,
+            _ => give_up(conductor, &operation, kind, Cause::on_host(host, failure)).await,
         };
     }
-    let next = conductor.clock.now().after(backoff(attempts));
+    let now = conductor.clock.now();
+    let (next, by) = (now.after(backoff(attempts)), conductor.patience.by(now));
+    if !endless && by.after(backoff(attempts)).0 >= operation.deadline {
+        // The next look would only find that it is too late, and not know why.
+        let cause = Cause::on_host(host, format_args!("{failure}; {}", ops::late(kind)));
+        return give_up(conductor, &operation, kind, cause).await;
+    }
     journal::go_on(
         &conductor.store,
         &operation,

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 mod elsewhere;
 mod faults;
 mod heartbeats;
+mod readiness;
 mod tunnels;
 
 use super::{Conductor, Duties, Settings, Wake};
@@ -332,7 +333,8 @@ async fn a_launch_that_fails_for_good_ends_terminated_with_the_reason() {
     let view = rig.until_state(id, State::Terminated).await;
     let reason = view.state_reason().unwrap();
     assert_eq!(reason.code, "Server.InternalError");
-    assert!(reason.message.contains("the image is damaged"), "{reason:?}");
+    let told = "Server.InternalError: host host-a: the image is damaged; there is no other host";
+    assert!(reason.message.starts_with(told), "{reason:?}");
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub struct Model {
     pub maintenance_end: Option<i64>,
     pub maintenance_reason: Option<String>,
     pub console_address: Option<String>,
+    pub not_ready_reason: Option<String>,
+    pub not_ready_cure: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

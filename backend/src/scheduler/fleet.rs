@@ -17,6 +17,8 @@ pub type Pairs = BTreeMap<String, String>;
 pub struct HostState {
     /// The operator lets it take new instances.
     pub enabled: bool,
+    /// It is there and takes no launches for now; [`Fleet::not_ready`] says why.
+    pub not_ready: bool,
     /// Which of the fleet's profiles it has.
     pub profile: u32,
     /// When it was heard last, in milliseconds.
@@ -72,6 +74,8 @@ pub struct HostInfo {
     pub state: HostState,
     /// The rest.
     pub profile: Profile,
+    /// Why it takes no launches for now; `None`: it does.
+    pub not_ready: Option<String>,
 }
 
 /// Hosts.
@@ -83,6 +87,7 @@ pub struct Fleet {
     known: HashMap<Profile, u32>,
     index: HashMap<HostId, u32>,
     types: HashMap<String, Arc<Pairs>>,
+    not_ready: HashMap<u32, String>,
 }
 
 impl Fleet {
@@ -100,18 +105,30 @@ impl Fleet {
             id,
             mut state,
             profile,
+            not_ready,
         } = host;
         state.profile = self.profile_of(profile);
+        state.not_ready = not_ready.is_some();
         let id = HostId(id);
-        if let Some(at) = self.at(&id) {
+        let known = self.at(&id);
+        // A fleet has far fewer hosts than that.
+        let at = known.unwrap_or_else(|| u32::try_from(self.hosts.len()).unwrap_or(u32::MAX));
+        match not_ready {
+            Some(reason) => self.not_ready.insert(at, reason),
+            None => self.not_ready.remove(&at),
+        };
+        if known.is_some() {
             self.hosts[at as usize] = state;
             return;
         }
-        // A fleet has far fewer hosts than that.
-        let at = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
         self.index.insert(id.clone(), at);
         self.ids.push(id);
         self.hosts.push(state);
+    }
+
+    /// Why the host at a place takes no launches for now, if it does not.
+    pub fn not_ready(&self, at: u32) -> Option<&str> {
+        self.not_ready.get(&at).map(String::as_str)
     }
 
     fn profile_of(&mut self, profile: Profile) -> u32 {

@@ -6,19 +6,22 @@
 //! - `filters`, `weights`: what a host must be, and what makes one better. One small file each.
 //! - `settings`: which of them are used, and how, as Nova's configuration names it.
 //! - `specs`: the operators of extra specifications, Nova's.
+//! - `refusal`: why no host is good enough, in words.
 //! - `picture`: the fleet as read from the database, kept for a moment and corrected.
 
 pub mod filters;
 mod fleet;
 mod pick;
 mod picture;
+mod refusal;
 mod request;
 mod settings;
 pub mod specs;
 pub mod weights;
 
 pub use fleet::{Fleet, HostInfo, HostState, Pairs, Profile};
-pub use pick::{Refusal, fitting, pick, room};
+pub use pick::{fitting, pick, room};
 pub use picture::{SILENCE, Scheduler};
+pub use refusal::{Refusal, Removed};
 pub use request::{Group, HostSet, Member, Policy, Request};
 pub use settings::{Multipliers, Settings};

@@ -1,60 +1,12 @@
 //! The choice itself.
 
-use std::{cmp::Ordering, collections::BinaryHeap, fmt};
+use std::{cmp::Ordering, collections::BinaryHeap};
 
-use super::{Fleet, Request, Settings, filters, weights};
-
-/// What one filter has removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
-    /// The filter's name.
-    pub filter: &'static str,
-    /// What it wants, to be read after "no host".
-    pub wants: String,
-    /// How many hosts it removed of those that the filters before it left.
-    pub hosts: usize,
-}
-
-/// Why no host is good enough.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// How many hosts there were.
-    pub hosts: usize,
-    /// What the filters removed, in their order, without the idle ones. The numbers add up to `hosts`.
-    pub removed: Vec<Removed>,
-}
-
-impl Refusal {
-    /// Nothing is wrong with the request; the hosts are silent, which may pass.
-    pub fn may_pass(&self) -> bool {
-        self.hosts == 0
-            || self
-                .removed
-                .iter()
-                .any(|removed| removed.filter == filters::compute::NAME)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.hosts, self.removed.as_slice()) {
-            (0, _) => f.write_str("there is no host"),
-            (hosts, [one]) => {
-                let Removed { filter, wants, .. } = one;
-                write!(f, "no host {wants} (filter {filter} removed {hosts} of {hosts})")
-            }
-            (hosts, removed) => {
-                write!(f, "none of {hosts} hosts fits:")?;
-                for (i, one) in removed.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { "," };
-                    let Removed { filter, wants, hosts } = one;
-                    write!(f, "{comma} filter {filter} removed {hosts}: not one {wants}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
+use super::{
+    Fleet, Refusal, Request, Settings,
+    refusal::{NAMED, Removed},
+    weights,
+};
 
 /// The hosts that pass every filter, by their places; only `only`, where that is given, is looked at.
 ///
@@ -66,11 +18,7 @@ pub fn fitting(
     settings: &Settings,
     only: Option<u32>,
 ) -> Result<Vec<u32>, Refusal> {
-    let count = u32::try_from(fleet.hosts().len()).unwrap_or(u32::MAX);
-    let mut left: Vec<u32> = match only {
-        Some(at) => (at..count).take(1).collect(),
-        None => (0..count).collect(),
-    };
+    let mut left = looked_at(fleet, only);
     let (hosts, mut removed) = (left.len(), Vec::new());
     for filter in &settings.filters {
         if !filter.applies(request) {
@@ -86,13 +34,45 @@ pub fn fitting(
             });
         }
         if left.is_empty() {
-            return Err(Refusal { hosts, removed });
+            break;
         }
     }
     if left.is_empty() {
-        return Err(Refusal { hosts, removed });
+        let explained = explain(fleet, request, settings, only);
+        return Err(Refusal {
+            hosts,
+            removed,
+            explained,
+        });
     }
     Ok(left)
+}
+
+/// What is the matter with the first hosts that were removed, in the order of the filters, by a second look at them: while there
+/// are hosts left nobody wants to know.
+fn explain(fleet: &Fleet, request: &Request, settings: &Settings, only: Option<u32>) -> Vec<String> {
+    let (mut left, mut explained) = (looked_at(fleet, only), Vec::new());
+    for filter in settings.filters.iter().filter(|filter| filter.applies(request)) {
+        let before = left.clone();
+        filter.sieve(&mut left, fleet, request);
+        // Sieving keeps the order.
+        let gone = before.into_iter().filter(|at| left.binary_search(at).is_err());
+        let room = NAMED - explained.len().min(NAMED);
+        explained.extend(
+            gone.filter_map(|at| filter.explain(fleet, at, request))
+                .take(room),
+        );
+    }
+    explained
+}
+
+/// The places of the hosts that are looked at.
+fn looked_at(fleet: &Fleet, only: Option<u32>) -> Vec<u32> {
+    let count = u32::try_from(fleet.hosts().len()).unwrap_or(u32::MAX);
+    match only {
+        Some(at) => (at..count).take(1).collect(),
+        None => (0..count).collect(),
+    }
 }
 
 /// The best host, or one of the best `host_subset_size`: `below(n)` draws a number below `n`.

@@ -164,7 +164,11 @@ impl Scheduler {
             Ok(fitting) if fitting >= wanted => Ok(Ok(fitting)),
             _ => {
                 self.read(conn, now).await?;
-                Ok(count())
+                let counted = count();
+                if let Err(refusal) = &counted {
+                    tracing::info!(filters = refusal.filters(), "no host could take an instance");
+                }
+                Ok(counted)
             }
         }
     }
@@ -214,6 +218,8 @@ fn info(row: host::Model, settings: &Settings, told_before: &mut Told) -> HostIn
     HostInfo {
         state: HostState {
             enabled: row.enabled != 0,
+            // Filled in with the reason.
+            not_ready: false,
             profile: 0,
             last_seen: row.last_seen,
             free_vcpus: row.vcpus_max - row.vcpus_used,
@@ -229,6 +235,7 @@ fn info(row: host::Model, settings: &Settings, told_before: &mut Told) -> HostIn
             capabilities: told_before.pairs(row.capabilities),
             aggregates: Vec::new(),
         },
+        not_ready: row.not_ready_reason,
         id: row.id,
     }
 }

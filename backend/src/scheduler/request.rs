@@ -1,6 +1,6 @@
 //! What an instance needs of a host.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cumulet_domain::time::Timestamp;
 
@@ -118,5 +118,10 @@ impl Request {
         let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
         self.heard_after = now.0.saturating_sub(silence);
         self
+    }
+
+    /// For how long nothing was heard of a host at the request's time.
+    pub(super) fn silent_for(&self, last_seen: i64) -> Duration {
+        SILENCE + Timestamp(self.heard_after).since(Timestamp(last_seen))
     }
 }

@@ -29,6 +29,10 @@ pub struct WorkerConfig {
     pub reboot_grace: Duration,
     /// How often it says that it is there.
     pub heartbeat: Duration,
+    /// A hypervisor that takes that long for a call is too slow to launch anything: the host is not ready. A healthy
+    /// one takes a tenth of a second, one on a host that emulates and is fully loaded a few; a launch makes three
+    /// such calls within the 40 s that libvirt's driver waits for a guest.
+    pub slow_call: Duration,
     /// How often it reports all that it has.
     pub full_report: Duration,
     /// Launches that are worked on at once.
@@ -49,6 +53,7 @@ impl WorkerConfig {
             stop_grace: Duration::from_secs(30),
             reboot_grace: Duration::from_secs(30),
             heartbeat: Duration::from_secs(5),
+            slow_call: Duration::from_secs(15),
             full_report: Duration::from_secs(30),
             concurrency: 8,
             unused_images: UnusedImages::default(),

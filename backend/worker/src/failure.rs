@@ -1,60 +1,227 @@
-//! Why a command was not carried out, as its outcome tells it.
+//! Failures of commands, as their outcomes tell them: what a tenant reads after the host's name, and what only the
+//! log has.
 
 use std::io;
 
 use crate::{images::ImageError, network::NetworkError, vpcs::VpcError};
 
 /// A failure in words, and whether trying again here is of no use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failure {
+    /// To be read after "host vm: ", without paths, programs' output or numbers of the system.
     pub(crate) reason: String,
+    /// The same with all that is known, where that is more.
+    pub(crate) detail: Option<String>,
     pub(crate) permanent: bool,
+    /// Something that was called has not answered in time: what came of it is not known.
+    pub(crate) unanswered: bool,
 }
 
 impl Failure {
     pub(crate) fn temporary(reason: impl Into<String>) -> Self {
         Failure {
             reason: reason.into(),
-            permanent: false,
+            ..Failure::default()
         }
+    }
+
+    /// With a detail for the log.
+    fn of(reason: impl Into<String>, detail: impl ToString) -> Self {
+        Failure {
+            detail: Some(detail.to_string()),
+            ..Failure::temporary(reason)
+        }
+    }
+}
+
+/// The system's answer without its number.
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "the disk is full".into(),
+        io::ErrorKind::QuotaExceeded => "the disk's quota is used up".into(),
+        io::ErrorKind::TimedOut => "the disk is too slow".into(),
+        kind => kind.to_string(),
     }
 }
 
 impl From<cumulet_hypervisor::Error> for Failure {
     fn from(error: cumulet_hypervisor::Error) -> Self {
+        let said = error.to_string();
         Failure {
             permanent: error.is_permanent(),
-            reason: error.to_string(),
+            unanswered: error.is_unanswered(),
+            ..Failure::of(said.lines().next().unwrap_or_default(), &said)
         }
     }
 }
 
 impl From<VpcError> for Failure {
     fn from(error: VpcError) -> Self {
-        Failure {
-            permanent: matches!(error, VpcError::Network(NetworkError::Policy(_))),
-            reason: error.to_string(),
+        match &error {
+            VpcError::Network(of_network) => network(of_network),
+            VpcError::Io(source) => Failure {
+                unanswered: source.kind() == io::ErrorKind::TimedOut,
+                ..Failure::of(
+                    format!("the VPC's rules can't be kept: {}", plain(source)),
+                    &error,
+                )
+            },
+            VpcError::Metadata(_) => Failure::of("the instance's metadata can't be served", &error),
         }
+    }
+}
+
+fn network(error: &NetworkError) -> Failure {
+    let why = match error {
+        NetworkError::Command { program, .. } => format!("{program} has failed"),
+        NetworkError::Deadline(program) => format!("{program} did not end in time"),
+        NetworkError::Io { source, .. } => source.kind().to_string(),
+        NetworkError::Policy(_) => "its rules contradict each other".into(),
+        NetworkError::NotInPolicy { .. } => "the rules that are there do not know the interface".into(),
+        NetworkError::NoDevice(_) => "the guest's device is gone".into(),
+        NetworkError::NoNamespace(_) => "the VPC is not there".into(),
+    };
+    Failure {
+        permanent: matches!(error, NetworkError::Policy(_)),
+        unanswered: matches!(error, NetworkError::Deadline(_)),
+        ..Failure::of(format!("the network can't be set up: {why}"), error)
     }
 }
 
 impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
-        VpcError::from(error).into()
+        network(&error)
     }
 }
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
-        Failure {
-            permanent: matches!(error, ImageError::Wrong { .. }),
-            reason: error.to_string(),
+        match &error {
+            ImageError::Source { image, .. } => {
+                Failure::of(format!("image {image} can't be fetched"), &error)
+            }
+            ImageError::Wrong { image, .. } => Failure {
+                permanent: true,
+                ..Failure::of(format!("image {image} is not what was imported"), &error)
+            },
+            ImageError::Io(source) => Failure {
+                unanswered: source.kind() == io::ErrorKind::TimedOut,
+                ..Failure::of(format!("the image can't be kept: {}", plain(source)), &error)
+            },
         }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Failure::temporary(format!("host files: {error}"))
+        Failure {
+            unanswered: error.kind() == io::ErrorKind::TimedOut,
+            ..Failure::of(
+                format!("the instance's files can't be kept: {}", plain(&error)),
+                &error,
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cumulet_domain::{
+        console::ConsoleKind,
+        id::{NetworkInterfaceId, VpcId},
+    };
+    use cumulet_hypervisor::Error as Hypervisor;
+
+    use super::*;
+    use crate::testing::instance;
+
+    fn no_room() -> io::Error {
+        io::Error::from_raw_os_error(28)
+    }
+
+    fn late() -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, "qemu-img did not end in time")
+    }
+
+    fn all() -> Vec<(&'static str, Failure)> {
+        let (id, said) = (instance(1), String::from("internal error: /var/lib/x\nmore"));
+        let (interface, vpc) = (NetworkInterfaceId::new(1 << 44), VpcId::new(1 << 44));
+        let (program, detail) = (String::from("nft"), String::from("Error: /run/x: No such"));
+        let (image, path) = (
+            String::from("ami-0123"),
+            String::from("/var/lib/cumulet/images/ab: gone"),
+        );
+        vec![
+            ("", Hypervisor::NotFound(id).into()),
+            ("P", Hypervisor::Foreign(id).into()),
+            ("U", Hypervisor::Hung(id).into()),
+            ("U", Hypervisor::Late(Duration::from_secs(40)).into()),
+            ("U", Hypervisor::Away("no such socket".into()).into()),
+            ("", Hypervisor::Unavailable("the guest is off".into()).into()),
+            (
+                "P",
+                Hypervisor::Refused("unsupported configuration".into()).into(),
+            ),
+            ("P", Hypervisor::NoConsole(id, ConsoleKind::Vnc).into()),
+            ("", NetworkError::Command { program, detail }.into()),
+            ("U", NetworkError::Deadline("ip".into()).into()),
+            ("", NetworkError::io("/proc/self/ns/net", no_room()).into()),
+            ("P", NetworkError::Policy(said.clone()).into()),
+            (
+                "",
+                NetworkError::NotInPolicy {
+                    interface,
+                    vpc,
+                    generation: 7,
+                }
+                .into(),
+            ),
+            ("", NetworkError::NoDevice(interface).into()),
+            ("", NetworkError::NoNamespace(vpc).into()),
+            ("", VpcError::Io(no_room()).into()),
+            ("U", VpcError::Io(late()).into()),
+            ("", VpcError::Metadata(said.clone()).into()),
+            (
+                "",
+                ImageError::Source {
+                    image: image.clone(),
+                    reason: path,
+                }
+                .into(),
+            ),
+            ("P", ImageError::Wrong { image, what: said }.into()),
+            ("", ImageError::Io(no_room()).into()),
+            ("U", ImageError::Io(late()).into()),
+            ("", no_room().into()),
+            ("U", late().into()),
+        ]
+    }
+
+    #[test]
+    fn each_kind_is_a_sentence_without_internals() {
+        for (kind, failure) in all() {
+            let Failure { reason, detail, .. } = &failure;
+            assert_eq!(
+                (failure.permanent, failure.unanswered),
+                (kind == "P", kind == "U"),
+                "{reason}"
+            );
+            assert!(reason.split(' ').count() >= 4, "no sentence: {reason}");
+            assert!(reason.starts_with(|c: char| c.is_ascii_lowercase()), "{reason}");
+            assert!(reason.ends_with(|c: char| c.is_alphanumeric()), "{reason}");
+            for internal in ["/", "os error", "(", "\"", "::", "\n", "SHA-256", "generation"] {
+                assert!(!reason.contains(internal), "{internal:?} in: {reason}");
+            }
+            assert!(detail.is_some(), "nothing for the log: {reason}");
+        }
+    }
+
+    #[test]
+    fn what_the_hypervisor_says_is_one_line_in_a_reason_and_whole_in_the_log() {
+        let failure = Failure::from(Hypervisor::Refused("no\nand more".into()));
+        assert_eq!(failure.reason, "the hypervisor refused: no");
+        assert!(failure.detail.unwrap().contains("and more"));
     }
 }

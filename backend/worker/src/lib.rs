@@ -16,9 +16,11 @@ mod policy;
 mod policy_file;
 mod prune;
 mod qemu_img;
+mod readiness;
 mod record;
 mod report;
 mod restore;
+mod retry;
 mod slots;
 mod steps;
 #[cfg(test)]
@@ -34,10 +36,14 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 /// What a worker decides by, pure: for whoever simulates one.
 pub mod decisions {
+    pub use cumulet_hypervisor::Diagnosis;
+
     pub use crate::{
         admission::{Verdict, judge},
         policy::merge,
+        readiness::{Measurement, judge as judge_readiness},
         record::{Kind, Pending, Record},
+        retry::{PAUSE, goes_on},
         tombstones::Tombstone,
     };
 }

@@ -41,7 +41,7 @@ pub(crate) async fn create(
         .kill_on_drop(true);
     let output = tokio::time::timeout(DEADLINE, command.output())
         .await
-        .map_err(|_| io::Error::other("qemu-img did not end in time"))??;
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "qemu-img did not end in time"))??;
     if output.status.success() {
         return Ok(());
     }

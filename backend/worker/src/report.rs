@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cumulet_bus::Bus;
 use cumulet_domain::{
+    host::NotReady,
     id::HostId,
     message::{Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::{Clock, Timestamp},
@@ -65,33 +66,31 @@ impl Reporter {
 }
 
 impl Worker {
-    /// Says that the host is there, with what it is, what it has to give and how busy it is.
+    /// Says that the host is there, with what it is, what it has to give and how busy it is; and why it is not
+    /// ready, if it is not.
     pub(crate) async fn heartbeat(&self, disk_gib: u64) {
         let hypervisor = &self.deps.hypervisor;
-        match hypervisor.capabilities().await {
-            Ok(has) => {
-                let profile = hypervisor.profile().await;
-                let profile = profile.inspect_err(
-                    |error| tracing::warn!(%error, "the hypervisor can't tell what the host is"),
-                );
-                let beat = Heartbeat {
-                    resources: HostResources {
-                        vcpus: has.vcpus,
-                        memory_mib: has.memory_mib,
-                        disk_gib,
-                    },
-                    hypervisor: hypervisor.name().to_owned(),
-                    availability_zone: self.config.availability_zone.clone(),
-                    tunnel_address: self.deps.network.tunnel_address(),
-                    console_address: self.config.console_address.clone(),
-                    profile: profile.ok(),
-                    metrics: self.deps.metrics.read().await,
-                };
-                self.reporter.send(ReportContent::Heartbeat(Box::new(beat))).await;
-            }
-            // A host that can run nothing is not there for the scheduler.
-            Err(error) => tracing::warn!(%error, "no heartbeat: the hypervisor can't tell what it has"),
-        }
+        let (has, profile) = self.readiness.known();
+        let unknown = || NotReady {
+            reason: format!("{} has not told what the host has", hypervisor.service()),
+            cure: None,
+        };
+        let not_ready = self.readiness.not_ready(hypervisor.service());
+        let beat = Heartbeat {
+            resources: has.map_or_else(HostResources::default, |has| HostResources {
+                vcpus: has.vcpus,
+                memory_mib: has.memory_mib,
+                disk_gib,
+            }),
+            hypervisor: hypervisor.name().to_owned(),
+            availability_zone: self.config.availability_zone.clone(),
+            tunnel_address: self.deps.network.tunnel_address(),
+            console_address: self.config.console_address.clone(),
+            profile,
+            metrics: self.deps.metrics.read().await,
+            not_ready: not_ready.or_else(|| has.is_none().then(unknown)),
+        };
+        self.reporter.send(ReportContent::Heartbeat(Box::new(beat))).await;
     }
 
     /// Reports all that the host has. Where a guest is not as it was last told, it is looked at in its turn.

@@ -22,14 +22,9 @@ impl Worker {
     pub(crate) async fn restore(self: &Arc<Self>) -> Result<(), WorkerError> {
         let dir = self.layout.instances();
         self.slots.sweep().await.map_err(|e| failed(&dir, e))?;
-        let on: HashMap<_, _> = self
-            .deps
-            .hypervisor
-            .list()
-            .await?
-            .into_iter()
-            .map(|s| (s.instance, s))
-            .collect();
+        let hypervisor = &self.deps.hypervisor;
+        let listed = self.until_answered(|| hypervisor.list()).await?;
+        let on: HashMap<_, _> = listed.into_iter().map(|s| (s.instance, s)).collect();
         let runs = |id: InstanceId| on.get(&id).is_some_and(|s| s.power == Power::On);
         let records = self.slots.records();
         // Snapshots first: the moment a listener is open a guest may ask.

@@ -5,6 +5,7 @@ mod beats;
 mod cases;
 mod consoles;
 mod order;
+mod slow;
 
 use std::{
     collections::BTreeMap,

@@ -26,6 +26,7 @@ use crate::{
     disks::limit_consoles,
     files::{Layout, blocking},
     images::ImageCache,
+    readiness::Readiness,
     report::Reporter,
     slots::{Job, Pushed, Slots},
     vpcs::Vpcs,
@@ -96,6 +97,7 @@ pub struct Worker {
     pub(crate) vpcs: Vpcs,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
+    pub(crate) readiness: Readiness,
     pub(crate) launches: Semaphore,
     pub(crate) counters: Counters,
     waiting: Arc<Semaphore>,
@@ -118,6 +120,7 @@ impl Worker {
                 clock: deps.clock.clone(),
                 host: config.host.clone(),
             },
+            readiness: Readiness::new(config.slow_call),
             launches: Semaphore::new(config.concurrency.max(1)),
             counters: Counters::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
@@ -141,12 +144,19 @@ impl Worker {
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
         // Listened to before the guests are listed: what happens in between is not missed.
         let events = self.deps.hypervisor.events();
-        // The guests don't wait for a bus that is away.
-        let (mut mailbox, restored) = tokio::join!(self.mailbox(), self.restore());
-        restored?;
         let mut tasks = JoinSet::new();
+        // Before all that a slow hypervisor may keep: the host is there, and says why it is not ready.
+        tasks.spawn(self.clone().keep_measuring());
+        tasks.spawn(self.clone().beat());
+        // The guests don't wait for a bus that is away.
+        let begin = async { tokio::join!(self.mailbox(), self.restore()) };
+        let (mut mailbox, restored) = tokio::select! {
+            begun = begin => begun,
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+        };
+        restored?;
         tasks.spawn(self.clone().watch(events));
-        tasks.spawn(self.clone().keep_time());
+        tasks.spawn(self.clone().keep_reporting());
         tasks.spawn(self.clone().supervise());
         if self.deps.disks.uses_images() {
             tasks.spawn(self.clone().prune());
@@ -308,11 +318,14 @@ impl Worker {
         }
     }
 
-    /// Heartbeats and full reports.
-    async fn keep_time(self: Arc<Self>) {
+    /// Heartbeats: by the clock, and whenever the host comes to be ready or not.
+    async fn beat(self: Arc<Self>) {
+        let mut is_ready = self.readiness.subscribe();
+        self.readiness.settle().await;
+        is_ready.mark_unchanged();
         let mut beat = tokio::time::interval(self.config.heartbeat);
-        let mut full = tokio::time::interval(self.config.full_report);
-        for timer in [&mut beat, &mut full] {
+        let mut look = tokio::time::interval(self.config.full_report);
+        for timer in [&mut beat, &mut look] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         // A beat that says less than there is would keep launches away until the next one.
@@ -320,21 +333,32 @@ impl Worker {
         loop {
             tokio::select! {
                 biased;
-                _ = full.tick() => {
+                _ = look.tick() => {
                     disk_gib = self.disk_gib().await.or(disk_gib);
-                    self.report_all().await;
-                    if let Err(error) = self.vpcs.forget_unused(|vpc| self.slots.uses(vpc)).await {
-                        tracing::error!(%error, "a network that nobody needs can't be taken away");
-                    }
+                    continue;
                 }
-                _ = beat.tick() => {
-                    if disk_gib.is_none() {
-                        disk_gib = self.disk_gib().await;
-                    }
-                    if let Some(disk_gib) = disk_gib {
-                        self.heartbeat(disk_gib).await;
-                    }
-                }
+                _ = beat.tick() => {}
+                // An error would mean that the sender is gone, and the worker holds it.
+                changed = is_ready.changed() => drop(changed),
+            }
+            if disk_gib.is_none() {
+                disk_gib = self.disk_gib().await;
+            }
+            if let Some(disk_gib) = disk_gib {
+                self.heartbeat(disk_gib).await;
+            }
+        }
+    }
+
+    /// Full reports, and the networks that nobody needs any more.
+    async fn keep_reporting(self: Arc<Self>) {
+        let mut full = tokio::time::interval(self.config.full_report);
+        full.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            full.tick().await;
+            self.report_all().await;
+            if let Err(error) = self.vpcs.forget_unused(|vpc| self.slots.uses(vpc)).await {
+                tracing::error!(%error, "a network that nobody needs can't be taken away");
             }
         }
     }

@@ -86,6 +86,9 @@ struct Shown {
     host: String,
     state: &'static str,
     alive: bool,
+    ready: bool,
+    not_ready_reason: Option<String>,
+    not_ready_cure: Option<String>,
     last_seen: String,
     availability_zone: String,
     hypervisor: String,
@@ -114,6 +117,9 @@ impl From<HostView> for Shown {
             hypervisor_version: told("hypervisor_version"),
             state: view.standing.name(),
             alive: view.alive,
+            ready: view.alive && row.not_ready_reason.is_none(),
+            not_ready_reason: row.not_ready_reason,
+            not_ready_cure: row.not_ready_cure,
             last_seen: Timestamp(row.last_seen).to_string(),
             vcpus: used(row.vcpus_used, row.vcpus_max),
             memory_mib: used(row.memory_mib_used, row.memory_mib_max),
@@ -138,6 +144,14 @@ impl Shown {
         let mut lines = self.line();
         let mut add = |name: &str, value: &str| lines.push_str(&format!("\n    {name}  {value}"));
         add("hypervisor", &self.hypervisor);
+        for (name, text) in [
+            ("not ready", &self.not_ready_reason),
+            ("what helps", &self.not_ready_cure),
+        ] {
+            if let Some(text) = text {
+                add(name, text);
+            }
+        }
         add("architecture", self.architecture.as_deref().unwrap_or("not told"));
         for (name, value) in &self.capabilities {
             add(name, value);
@@ -154,10 +168,14 @@ impl Shown {
     fn line(&self) -> String {
         let part = |used: &Used| format!("{}/{}", used.used, used.max);
         let mut line = format!(
-            "{:20}  {:11}  {:4}  {}  {}  vcpus {}  memory {} MiB  disk {} GiB  {} instances",
+            "{:20}  {:11}  {:9}  {}  {}  vcpus {}  memory {} MiB  disk {} GiB  {} instances",
             self.host,
             self.state,
-            if self.alive { "up" } else { "down" },
+            match (self.alive, self.ready) {
+                (true, true) => "up",
+                (true, false) => "not ready",
+                (false, _) => "down",
+            },
             self.last_seen,
             self.availability_zone,
             part(&self.vcpus),
@@ -166,6 +184,9 @@ impl Shown {
             self.instances.len(),
         );
         if let Some(why) = &self.disabled_reason {
+            line.push_str(&format!("  ({why})"));
+        }
+        if let Some(why) = self.not_ready_reason.as_ref().filter(|_| self.alive) {
             line.push_str(&format!("  ({why})"));
         }
         if let Some([start, end]) = &self.maintenance {

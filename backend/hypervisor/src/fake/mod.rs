@@ -1,6 +1,8 @@
 //! A simulated host: guests that boot at once and do nothing, with latency and failures as planned. What
-//! happens to a guest depends on the seed, the guest and how often it was called, never on timing.
+//! happens to a guest depends on the seed, the guest and how often it was called, never on timing. A call that takes
+//! longer than libvirt's would be waited for is late here too, and has its effect all the same.
 
+mod call;
 mod console;
 mod journal;
 mod plan;
@@ -8,7 +10,7 @@ mod plan;
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -23,7 +25,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    Capabilities, ConsoleStream, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared, Result,
+    ACTION, Capabilities, ConsoleStream, Diagnosis, DomainSpec, DomainStatus, Error, Event, Hypervisor,
+    MEASUREMENT, Prepared, QUESTION, Result,
+    outstanding::{For, Outstanding},
 };
 use journal::Journal;
 pub use plan::FaultPlan;
@@ -68,7 +72,7 @@ impl Default for FakeConfig {
 }
 
 /// One simulated guest.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Guest {
     on: bool,
     paused: bool,
@@ -95,6 +99,9 @@ pub struct FakeHypervisor {
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     plan: watch::Sender<FaultPlan>,
+    outstanding: Arc<Outstanding>,
+    /// For calls that go on when nobody waits for them any more.
+    this: Weak<FakeHypervisor>,
 }
 
 #[derive(Debug)]
@@ -117,7 +124,9 @@ impl FakeHypervisor {
             }
             None => (None, HashMap::new()),
         };
-        Ok(Arc::new(FakeHypervisor {
+        Ok(Arc::new_cyclic(|this| FakeHypervisor {
+            outstanding: Arc::default(),
+            this: this.clone(),
             plan: watch::Sender::new(config.plan.clone()),
             profile: Arc::new(profile(&config)),
             config,
@@ -130,7 +139,8 @@ impl FakeHypervisor {
         }))
     }
 
-    /// From now on this goes wrong; calls that hang by the old plan and not by the new one go on.
+    /// From now on this goes wrong, also with the calls that are under way: what hangs or is slow by the old plan
+    /// and not by the new one comes back.
     pub fn set_plan(&self, plan: FaultPlan) {
         self.plan.send_replace(plan);
     }
@@ -168,24 +178,6 @@ impl FakeHypervisor {
         if before.is_some_and(|g| g.on) != guest.is_some_and(|g| g.on) {
             drop(self.events.send(Event::Changed(status(instance, guest.as_ref()))));
         }
-    }
-
-    /// Waits as the plan says, and fails as it says.
-    async fn meet_fate(&self, instance: InstanceId) -> Result<()> {
-        let mut plan = self.plan.subscribe();
-        // An error would mean that the sender is gone, and `self` holds it.
-        drop(plan.wait_for(|p| !p.hang.contains(&instance)).await);
-        let call = {
-            let mut state = self.state();
-            let calls = state.calls.entry(instance).or_default();
-            *calls += 1;
-            *calls
-        };
-        let fate = plan.borrow().fate(self.config.seed, instance, call);
-        if !fate.latency.is_zero() {
-            tokio::time::sleep(fate.latency).await;
-        }
-        fate.outcome
     }
 }
 
@@ -235,11 +227,27 @@ impl Hypervisor for FakeHypervisor {
         "fake"
     }
 
+    fn service(&self) -> &'static str {
+        "the simulated hypervisor"
+    }
+
+    async fn measure(&self) -> Result<()> {
+        self.look(For::Host, MEASUREMENT, |_| Ok(())).await
+    }
+
+    fn diagnose(&self) -> Diagnosis {
+        Diagnosis {
+            cause: Some("its plan says so".into()),
+            cure: "wait".into(),
+        }
+    }
+
     async fn capabilities(&self) -> Result<Capabilities> {
-        Ok(Capabilities {
+        let has = Capabilities {
             vcpus: self.config.vcpus,
             memory_mib: self.config.memory_mib,
-        })
+        };
+        self.look(For::Host, QUESTION, move |_| Ok(has)).await
     }
 
     async fn profile(&self) -> Result<Arc<HostProfile>> {
@@ -247,83 +255,78 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
-        self.meet_fate(spec.instance).await?;
-        let mut outcome = Prepared::Paused;
-        self.change(spec.instance, |guest| {
-            let boots = guest.map_or(0, |g| g.boots);
-            match guest {
-                Some(guest) if guest.on => {
-                    if !guest.paused {
-                        outcome = Prepared::Running;
-                    }
-                }
-                _ => {
-                    *guest = Some(Guest {
-                        on: true,
-                        paused: true,
-                        off_reason: None,
-                        boots: boots + 1,
-                    });
-                }
+        let prepare = |guest: &mut Option<Guest>| match guest {
+            Some(guest) if guest.on && !guest.paused => Ok(Prepared::Running),
+            Some(guest) if guest.on => Ok(Prepared::Paused),
+            _ => {
+                *guest = Some(Guest {
+                    on: true,
+                    paused: true,
+                    off_reason: None,
+                    boots: guest.map_or(0, |g| g.boots) + 1,
+                });
+                Ok(Prepared::Paused)
             }
-        });
-        Ok(outcome)
+        };
+        self.act(For::Process(spec.instance), ACTION, prepare).await
     }
 
     async fn resume(&self, instance: InstanceId) -> Result<()> {
-        self.meet_fate(instance).await?;
-        let mut outcome = Err(Error::NotFound(instance));
-        self.change(instance, |guest| {
-            if let Some(guest) = guest.as_mut().filter(|g| g.on) {
-                guest.paused = false;
-                outcome = Ok(());
-            }
-        });
-        outcome
+        let resume = move |guest: &mut Option<Guest>| {
+            let on = guest.as_mut().filter(|g| g.on);
+            on.map(|guest| guest.paused = false)
+                .ok_or(Error::NotFound(instance))
+        };
+        self.act(For::Process(instance), ACTION, resume).await
     }
 
     async fn ensure_off(&self, instance: InstanceId, grace: Duration) -> Result<()> {
-        self.meet_fate(instance).await?;
-        let listens = !self.plan.borrow().ignores_power_button;
-        if !listens && self.status(instance).await?.power == Power::On {
-            tokio::time::sleep(grace).await;
+        let deaf = self.plan.borrow().ignores_power_button && !grace.is_zero();
+        if deaf {
+            self.act(For::Process(instance), QUESTION, |_| Ok(())).await?;
+            if self.status(instance).await?.power == Power::On {
+                tokio::time::sleep(grace).await;
+            }
         }
-        self.change(instance, |guest| {
+        let cut = |guest: &mut Option<Guest>| {
             if guest.as_ref().is_some_and(|g| g.on) {
                 off(guest, OffReason::Commanded);
             }
-        });
-        Ok(())
+            Ok(())
+        };
+        self.for_good(instance, cut).await
     }
 
     async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()> {
-        self.meet_fate(instance).await?;
         if self.plan.borrow().ignores_power_button {
             tokio::time::sleep(grace).await;
         }
-        let mut outcome = Err(Error::NotFound(instance));
-        self.change(instance, |guest| {
-            if let Some(guest) = guest.as_mut().filter(|g| g.on) {
-                guest.boots += 1;
-                outcome = Ok(());
-            }
-        });
-        outcome
+        let reset = move |guest: &mut Option<Guest>| {
+            let on = guest.as_mut().filter(|g| g.on);
+            on.map(|guest| guest.boots += 1).ok_or(Error::NotFound(instance))
+        };
+        self.act(For::Process(instance), QUESTION, reset).await
     }
 
     async fn ensure_absent(&self, instance: InstanceId) -> Result<()> {
-        self.meet_fate(instance).await?;
-        self.change(instance, |guest| *guest = None);
-        Ok(())
+        let remove = |guest: &mut Option<Guest>| {
+            *guest = None;
+            Ok(())
+        };
+        self.for_good(instance, remove).await
     }
 
     async fn status(&self, instance: InstanceId) -> Result<DomainStatus> {
-        Ok(status(instance, self.state().guests.get(&instance)))
+        let see = move |host: &FakeHypervisor| Ok(status(instance, host.state().guests.get(&instance)));
+        self.look(For::Guest(instance), QUESTION, see).await
     }
 
     async fn list(&self) -> Result<Vec<DomainStatus>> {
-        let state = self.state();
-        Ok(state.guests.iter().map(|(id, guest)| guest.status(*id)).collect())
+        let see = |host: &FakeHypervisor| {
+            let state = host.state();
+            Ok(state.guests.iter().map(|(id, guest)| guest.status(*id)).collect())
+        };
+        self.look(For::Host, ACTION, see).await
     }
 
     async fn console_tail(&self, instance: InstanceId, max: usize) -> Result<Vec<u8>> {

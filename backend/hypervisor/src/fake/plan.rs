@@ -13,6 +13,8 @@ pub struct FaultPlan {
     pub latency_min: Duration,
     /// The longest time that a call takes.
     pub latency_max: Duration,
+    /// The time that looks at the host and at guests take, and measurements.
+    pub look_latency: Duration,
     /// Calls of a thousand that fail and would succeed later.
     pub failures_per_mille: u16,
     /// Calls for these guests are refused for good.
@@ -29,7 +31,31 @@ pub(super) struct Fate {
     pub(super) outcome: Result<()>,
 }
 
+impl Fate {
+    pub(super) const fn of_a_look(plan: &FaultPlan) -> Fate {
+        Fate {
+            latency: plan.look_latency,
+            outcome: Ok(()),
+        }
+    }
+}
+
 impl FaultPlan {
+    /// A slow hypervisor: each call takes that long.
+    pub fn slow(latency: Duration) -> Self {
+        FaultPlan {
+            latency_min: latency,
+            latency_max: latency,
+            look_latency: latency,
+            ..FaultPlan::default()
+        }
+    }
+
+    /// Whether a call that changes a guest comes back at once.
+    pub(super) fn is_quick(&self, instance: InstanceId) -> bool {
+        self.latency_max.is_zero() && self.latency_min.is_zero() && !self.hang.contains(&instance)
+    }
+
     /// The fate of a guest's call number `call`.
     pub(super) fn fate(&self, seed: u64, instance: InstanceId, call: u32) -> Fate {
         let first = mix(seed ^ mix(instance.number()) ^ mix(u64::from(call)));

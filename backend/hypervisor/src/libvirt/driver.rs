@@ -18,18 +18,12 @@ use virt::{
 };
 
 use super::{
-    For, Found, Libvirt, Signal, console, find, is, owns, profile, reachable, screen, terminal, xml,
+    For, Found, Libvirt, Signal, console, emulator, find, is, owns, profile, reachable, screen, terminal, xml,
 };
 use crate::{
-    Capabilities, ConsoleStream, DiskSpec, DomainSpec, DomainStatus, Error, Event, Hypervisor, Prepared,
-    Result,
+    ACTION, Capabilities, ConsoleStream, Diagnosis, DiskSpec, DomainSpec, DomainStatus, Error, Event,
+    Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, slow,
 };
-
-/// How long a question may take.
-const QUESTION: Duration = Duration::from_secs(10);
-
-/// How long a start or an end may take: libvirt itself waits up to 15 s for a process to go.
-const ACTION: Duration = Duration::from_secs(40);
 
 /// How long a picture may take.
 const PICTURE: Duration = Duration::from_secs(4);
@@ -104,6 +98,25 @@ impl Libvirt {
         done.await?
     }
 
+    /// A call that ends a guest, also one that an outstanding call is about to start: that call is waited for (what is
+    /// ended lets it go), and what it has made is ended too.
+    async fn for_good(
+        &self,
+        instance: InstanceId,
+        work: impl Fn(Option<Domain>) -> Result<(), LibvirtError> + Copy + Send + 'static,
+    ) -> Result<()> {
+        let outstanding = &self.pool.outstanding;
+        loop {
+            let is_clear = outstanding.is_clear(instance);
+            self.call(For::Guest(instance), ACTION, work).await?;
+            if is_clear {
+                return Ok(());
+            }
+            let end = tokio::time::Instant::now() + ACTION;
+            outstanding.turn(For::Process(instance), end).await?;
+        }
+    }
+
     /// Waits for a signal about a guest; false if it does not come in time. What is lost to a receiver that
     /// lags does not come.
     async fn wait(
@@ -157,6 +170,20 @@ impl Libvirt {
 impl Hypervisor for Libvirt {
     fn name(&self) -> &'static str {
         if self.kvm { "kvm" } else { "qemu" }
+    }
+
+    fn service(&self) -> &'static str {
+        "libvirt"
+    }
+
+    async fn measure(&self) -> Result<()> {
+        let kvm = self.kvm;
+        let work = move |connection: &virt::connect::Connect| emulator(connection, kvm);
+        self.pool.call(For::Host, MEASUREMENT, work).await
+    }
+
+    fn diagnose(&self) -> Diagnosis {
+        slow::diagnose()
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
@@ -237,16 +264,14 @@ impl Hypervisor for Libvirt {
         if !grace.is_zero() && self.ask_off(instance, grace).await? {
             return Ok(());
         }
-        self.call(For::Guest(instance), ACTION, |domain| {
-            domain.as_ref().map_or(Ok(()), cut)
-        })
-        .await
+        self.for_good(instance, |domain| domain.as_ref().map_or(Ok(()), cut))
+            .await
     }
 
     async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()> {
         let mut signals = self.signals.subscribe();
         let asked = |domain: &Domain, _| domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN);
-        self.on_running(instance, QUESTION, asked).await?;
+        self.on_running(instance, ACTION, asked).await?;
         let rebooted = |signal: &Signal| matches!(signal, Signal::Rebooted(id) if *id == instance);
         if !Self::wait(&mut signals, grace, rebooted).await {
             tracing::info!(%instance, "the guest does not start over by itself: reset");
@@ -269,7 +294,7 @@ impl Hypervisor for Libvirt {
                 other => other,
             }
         };
-        self.call(For::Guest(instance), ACTION, work).await?;
+        self.for_good(instance, work).await?;
         self.known.guests().remove(&instance);
         Ok(())
     }

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cumulet_domain::{host::HostProfile, id::InstanceId};
@@ -30,10 +30,10 @@ use virt::{
     sys,
 };
 
-use crate::{Error, Event, Result, probe};
+use crate::{Error, Event, Result, outstanding::For, probe};
 use events::Signal;
 use kept::Kept;
-use pool::{For, Pool};
+use pool::Pool;
 use xml::Ownership;
 
 /// The emulator that the probe guest is run with.
@@ -42,7 +42,8 @@ const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// Events that a slow receiver may be behind before it has to list again.
 const EVENTS: usize = 1024;
 
-/// How long the first call may take.
+/// How long the first answer of libvirtd is waited for. Whether one is there at all is known within moments; one that
+/// is there and slow is measured later, by the worker.
 const FIRST: Duration = Duration::from_secs(10);
 
 /// Hardware virtualisation or emulation.
@@ -112,7 +113,10 @@ impl Libvirt {
     pub async fn start(config: LibvirtConfig) -> Result<Arc<Libvirt>> {
         events::start_loop().map_err(|e| Error::Unavailable(e.message().to_owned()))?;
         let pool = Pool::new(config.uri.clone());
-        pool.call(For::Host, FIRST, |c| c.node_info().map(drop)).await?;
+        match pool.call(For::Host, FIRST, |c| c.node_info().map(drop)).await {
+            Err(Error::Late(_)) => tracing::warn!("libvirt is slow: its first answer has not come"),
+            answered => answered?,
+        }
         let kvm = match config.accel {
             Accel::Qemu => false,
             Accel::Auto | Accel::Kvm => probe::kvm_works(Path::new(QEMU)).await,
@@ -179,6 +183,27 @@ impl Libvirt {
         };
         self.pool.call(whom, deadline, call).await
     }
+}
+
+/// How long libvirt takes for a call such as a launch makes, or that it takes longer than `most`, which is an error of
+/// the kind [`Error::Late`]. For a process that has no driver.
+///
+/// # Errors
+/// That, or when libvirt can't be reached or refuses.
+pub async fn measure(uri: &str, most: Duration) -> Result<Duration> {
+    let (pool, began) = (Pool::new(uri.to_owned()), Instant::now());
+    pool.call(For::Host, most, |connection| emulator(connection, false))
+        .await?;
+    Ok(began.elapsed())
+}
+
+/// Has libvirt look up what the emulator can do, as the definition and the start of each guest do. Where what it
+/// remembers of that is not valid it runs the emulator several times to find out.
+fn emulator(connection: &Connect, kvm: bool) -> Result<(), LibvirtError> {
+    let kind = if kvm { "kvm" } else { "qemu" };
+    let (architecture, machine) = (Some(xml::ARCHITECTURE), Some(xml::MACHINE));
+    let told = connection.domain_capabilities(None, architecture, machine, Some(kind), 0);
+    told.map(drop)
 }
 
 /// A domain with an instance's name.

@@ -1,23 +1,25 @@
 //! Calls of libvirt: they block, so each has a thread and a connection of its own and a deadline. A call
-//! that does not come back keeps both, is flagged, and holds up nothing but its own guest.
+//! that does not come back keeps both, is outstanding, and holds up nothing but its own guest.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use cumulet_domain::id::InstanceId;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout_at},
+};
 use virt::{
     connect::Connect,
     error::{Error as LibvirtError, ErrorNumber},
 };
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    outstanding::{For, Outstanding},
+};
 
 /// Calls at once, the hung ones included.
 const CALLS: usize = 64;
@@ -29,38 +31,8 @@ const IDLE: usize = 8;
 pub(super) struct Pool {
     uri: String,
     idle: Mutex<Vec<Connect>>,
-    /// How many calls for a guest have not come back.
-    hung: Mutex<HashMap<InstanceId, u32>>,
+    pub(super) outstanding: Arc<Outstanding>,
     calls: Arc<Semaphore>,
-}
-
-/// For whom a call is, and what it needs.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum For {
-    /// The host.
-    Host,
-    /// A guest, whose own process need not answer: looking at it and ending it.
-    Guest(InstanceId),
-    /// A guest, whose process has to answer.
-    Process(InstanceId),
-}
-
-impl For {
-    const fn instance(self) -> Option<InstanceId> {
-        match self {
-            For::Host => None,
-            For::Guest(id) | For::Process(id) => Some(id),
-        }
-    }
-
-    /// How many calls may hang before this one is not made.
-    const fn patience(self) -> u32 {
-        match self {
-            For::Host => u32::MAX,
-            For::Guest(_) => 4,
-            For::Process(_) => 1,
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,87 +44,66 @@ impl Pool {
         Arc::new(Pool {
             uri,
             idle: Mutex::default(),
-            hung: Mutex::default(),
+            outstanding: Arc::default(),
             calls: Arc::new(Semaphore::new(CALLS)),
         })
     }
 
-    /// Makes a call. It may be made twice, if the first time the connection turns out to be gone.
+    /// Makes a call, after those of the same guest that were given up have come back. It may be made twice, if the
+    /// first time the connection turns out to be gone.
     pub(super) async fn call<T: Send + 'static>(
         self: &Arc<Self>,
         whom: For,
         deadline: Duration,
         work: impl Fn(&Connect) -> Result<T, LibvirtError> + Send + 'static,
     ) -> Result<T> {
-        let instance = whom.instance();
-        if let Some(id) = instance
-            && lock(&self.hung).get(&id).is_some_and(|n| *n >= whom.patience())
-        {
-            return Err(Error::Hung(id));
-        }
+        let (instance, end) = (whom.instance(), Instant::now() + deadline);
+        self.outstanding.turn(whom, end).await?;
         let (sender, receiver) = oneshot::channel();
         let (this, calls) = (self.clone(), self.calls.clone());
-        let has_ended = Arc::new(AtomicBool::new(false));
-        let ended = has_ended.clone();
         let called = async {
             // The permit goes with the thread, not with whoever waits for it.
             let permit = calls.acquire_owned().await;
+            let (_caller, callee) = this.outstanding.begin(whom);
             let body = move || {
                 let _permit = permit;
                 let result = this.make(&work);
-                ended.store(true, Ordering::SeqCst);
-                if sender.send(result).is_err()
-                    && let Some(id) = instance
-                {
-                    this.came_back(id);
-                }
+                // Before the answer: whoever has that may call again at once.
+                drop(callee);
+                drop(sender.send(result));
             };
             let thread = std::thread::Builder::new().name("libvirt".into()).spawn(body);
             thread.map_err(|e| Error::Unavailable(format!("no thread: {e}")))?;
             let gone = |_| Error::Unavailable("a libvirt call broke off".into());
-            let result = receiver.await.map_err(gone)?;
-            result.map_err(|e| translate(&e, instance))
+            receiver
+                .await
+                .map_err(gone)?
+                .map_err(|failure| failure.of(instance))
         };
-        tokio::time::timeout(deadline, called).await.unwrap_or_else(|_| {
-            tracing::error!(?instance, ?deadline, "a libvirt call does not come back");
-            if let Some(id) = instance {
-                *lock(&self.hung).entry(id).or_default() += 1;
-                // It may have ended just now, and have found nothing to take back.
-                if has_ended.load(Ordering::SeqCst) {
-                    self.came_back(id);
-                }
-            }
+        timeout_at(end, called).await.unwrap_or_else(|_| {
+            tracing::warn!(?instance, ?deadline, "a libvirt call has not come back");
             Err(Error::Late(deadline))
         })
     }
 
-    /// A call that was given up has ended after all.
-    fn came_back(&self, instance: InstanceId) {
-        let mut hung = lock(&self.hung);
-        if let Some(calls) = hung.get_mut(&instance) {
-            *calls = calls.saturating_sub(1);
-            if *calls == 0 {
-                hung.remove(&instance);
-                tracing::info!(%instance, "the calls that hung have come back");
-            }
-        }
-    }
-
-    fn make<T>(&self, work: &impl Fn(&Connect) -> Result<T, LibvirtError>) -> Result<T, LibvirtError> {
+    fn make<T>(&self, work: &impl Fn(&Connect) -> Result<T, LibvirtError>) -> Result<T, Failed> {
         let idle = lock(&self.idle).pop();
         if let Some(connection) = idle.filter(is_alive) {
             let result = work(&connection);
             if is_alive(&connection) {
                 self.give_back(connection);
-                return result;
+                return result.map_err(Failed::Call);
             }
             // libvirtd was started anew meanwhile.
             lock(&self.idle).clear();
         }
-        let connection = Connect::open(Some(&self.uri))?;
+        let connection = Connect::open(Some(&self.uri)).map_err(Failed::Connection)?;
         let result = work(&connection);
+        if !is_alive(&connection) {
+            return result.map_err(Failed::Connection);
+        }
         self.give_back(connection);
-        result
+        result.map_err(Failed::Call)
     }
 
     fn give_back(&self, connection: Connect) {
@@ -165,6 +116,23 @@ impl Pool {
 
 fn is_alive(connection: &Connect) -> bool {
     connection.is_alive().unwrap_or(false)
+}
+
+/// What went wrong with a call.
+enum Failed {
+    /// There is no libvirtd to be reached, or it went away meanwhile.
+    Connection(LibvirtError),
+    /// libvirtd has answered with it.
+    Call(LibvirtError),
+}
+
+impl Failed {
+    fn of(self, instance: Option<InstanceId>) -> Error {
+        match self {
+            Failed::Connection(error) => Error::Away(error.message().to_owned()),
+            Failed::Call(error) => translate(&error, instance),
+        }
+    }
 }
 
 /// What a libvirt error means here.

@@ -36,9 +36,17 @@ pub(crate) async fn is_quiet(store: &Store) -> Result<bool> {
 }
 
 /// Everything that does not hold now.
-pub(crate) async fn all(store: &Store, hosts: &[Arc<Host>], ledger: &Ledger) -> Result<Findings> {
+pub(crate) async fn all(
+    store: &Store,
+    hosts: &[Arc<Host>],
+    ledger: &Ledger,
+    only_slow: bool,
+) -> Result<Findings> {
     let rows = Rows::load(store).await?;
     let mut findings = rows.findings();
+    if only_slow {
+        findings.extend(rows.given_up());
+    }
     findings.extend(hosts::findings(&rows, hosts));
     findings.extend(promises(&rows, ledger));
     Ok(findings)

@@ -88,6 +88,21 @@ impl Rows {
         })
     }
 
+    /// I9: what failed, where hosts were no worse than slow for a while.
+    pub(crate) fn given_up(&self) -> Findings {
+        let failed = |row: &&instance::Model| row.reason_code.as_deref() == Some("Server.InternalError");
+        let failed = self.instances.values().filter(failed);
+        let told = failed.map(|row| {
+            let why = row.reason_message.as_deref().unwrap_or_default();
+            let id = InstanceId::from_db(row.id);
+            (
+                Invariant::I9,
+                format!("{id} is {} for a slow host: {why}", row.state),
+            )
+        });
+        told.collect()
+    }
+
     /// How many instances are in which state.
     pub(crate) fn states(&self) -> BTreeMap<String, u64> {
         let mut states = BTreeMap::new();

@@ -2,6 +2,7 @@
 //! code and keeps what the worker keeps. Its steps take time and fail; the worker is killed between any two
 //! of them, stands still for a while, or loses its machine.
 
+mod driver;
 mod machine;
 mod obey;
 mod queue;
@@ -10,7 +11,7 @@ mod steps;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,6 +26,7 @@ use cumulet_domain::{
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{clock::VirtualClock, run::Sabotage, world::World};
+use driver::Driver;
 pub(crate) use machine::Machine;
 use queue::{Job, Queues};
 
@@ -46,6 +48,9 @@ pub(crate) struct Host {
     machine: Mutex<Machine>,
     life: Mutex<Arc<Life>>,
     frozen: AtomicBool,
+    driver: Driver,
+    /// For calls that go on when nobody waits for them any more.
+    this: Weak<Host>,
     /// No worker comes up while the machine is off.
     off: AtomicBool,
 }
@@ -64,6 +69,8 @@ pub(crate) enum Stop {
     Dead,
     /// A step failed, perhaps for good.
     Failed(&'static str, bool),
+    /// A call did not come back in time.
+    Unanswered(&'static str),
 }
 
 impl Host {
@@ -77,7 +84,9 @@ impl Host {
         let skew = world.faults().clock_skew;
         let skew =
             i64::try_from(world.dice.number(0..2 * skew + 1)).unwrap_or(0) - i64::try_from(skew).unwrap_or(0);
-        Arc::new(Host {
+        Arc::new_cyclic(|this| Host {
+            driver: Driver::default(),
+            this: this.clone(),
             id,
             zone,
             resources,
@@ -227,6 +236,7 @@ impl Host {
         self.off.store(!on, Ordering::Relaxed);
         if !on {
             self.kill();
+            self.driver.lose_power();
             let ran = self.machine().lose_power();
             for id in ran {
                 self.world.guest_off(id, &self.id);

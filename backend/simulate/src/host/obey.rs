@@ -14,13 +14,13 @@ use cumulet_domain::{
     network::VpcPolicy,
     spec::InstanceSpec,
 };
-use cumulet_worker::decisions::{Kind, Pending, Record, Verdict, judge};
+use cumulet_worker::decisions::{Kind, PAUSE, Pending, Record, Verdict, goes_on, judge};
 
 use super::{Host, Job, Life, Stop};
 use crate::run::Sabotage;
 
 /// How long a step takes, in milliseconds.
-const STEP: Range<u64> = 1..20;
+pub(super) const STEP: Range<u64> = 1..20;
 
 /// A command about an instance, as the steps see it.
 pub(super) struct Order {
@@ -89,18 +89,6 @@ impl Host {
                 .note(format_args!("{}: at {operation}.{step}", self.id));
             self.kill();
             return Err(Stop::Dead);
-        }
-        Ok(())
-    }
-
-    /// A step that the host may not be able to do.
-    pub(super) async fn hypervisor(&self, life: &Life) -> Result<(), Stop> {
-        self.alive(life, STEP).await?;
-        let (faults, dice) = (self.world.faults(), &self.world.dice);
-        let refused = dice.chance(faults.step_refused);
-        if refused || dice.chance(faults.step_fails) {
-            self.world.count(|counts| counts.step_failures += 1);
-            return Err(Stop::Failed("the hypervisor says so", refused));
         }
         Ok(())
     }
@@ -186,19 +174,56 @@ impl Host {
 
     /// Carries an order out and tells its outcome.
     async fn carry_out(&self, life: &Life, order: Order, record: Option<Record>) -> Result<(), Stop> {
-        let done = match order.pending.kind {
-            Kind::Run => self.launch(life, &order).await,
-            Kind::Stop { force } => self.stop(life, &order, record, force).await,
-            Kind::Reboot => self.reboot(life, &order, record).await,
-            Kind::Destroy => self.destroy(life, &order, record).await,
-        };
-        let (report, failure) = match done {
+        let (report, failure) = match self.persist(life, &order, record).await {
             Ok(report) => (report, None),
             Err(Stop::Dead) => return Err(Stop::Dead),
             Err(Stop::Failed(reason, permanent)) => (self.give_up(&order), Some((reason, permanent))),
+            Err(Stop::Unanswered(reason)) => (self.give_up(&order), Some((reason, false))),
         };
         self.outcome(&order.pending, report, failure).await;
         self.at(life, order.name, "reported").await
+    }
+
+    /// Goes through an order's steps, and from their beginning again where something has not answered.
+    async fn persist(
+        &self,
+        life: &Life,
+        order: &Order,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Stop> {
+        let mut record = record;
+        loop {
+            let reason = match self.go_through(life, order, record).await {
+                Err(Stop::Unanswered(reason)) => reason,
+                done => return done,
+            };
+            if self.world.sabotage == Some(Sabotage::GiveUpWhatIsLate) {
+                return Err(Stop::Failed(reason, true));
+            }
+            if !goes_on(true, self.now(), order.pending.deadline) {
+                return Err(Stop::Unanswered(reason));
+            }
+            if life.queues.is_urgent(order.id) {
+                return Err(Stop::Failed("something newer is to be done", false));
+            }
+            tokio::time::sleep(PAUSE).await;
+            self.alive(life, 0..1).await?;
+            record = self.machine().record(order.id).cloned();
+        }
+    }
+
+    async fn go_through(
+        &self,
+        life: &Life,
+        order: &Order,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Stop> {
+        match order.pending.kind {
+            Kind::Run => self.launch(life, order).await,
+            Kind::Stop { force } => self.stop(life, order, record, force).await,
+            Kind::Reboot => self.reboot(life, order, record).await,
+            Kind::Destroy => self.destroy(life, order, record).await,
+        }
     }
 
     /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
@@ -259,7 +284,7 @@ impl Host {
 
     /// Brings a VPC's network to a policy, and tells so.
     pub(super) async fn apply(&self, life: &Life, policy: &Arc<VpcPolicy>) {
-        if self.hypervisor(life).await.is_err() {
+        if self.step(life).await.is_err() {
             return; // it is told again
         }
         let generation = {

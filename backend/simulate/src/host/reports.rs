@@ -40,6 +40,7 @@ impl Host {
             resources: self.resources,
             hypervisor: "fake".into(),
             availability_zone: self.zone.clone(),
+            not_ready: self.not_ready(),
             ..Heartbeat::default()
         })))
         .await;

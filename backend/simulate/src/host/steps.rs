@@ -34,8 +34,8 @@ impl Host {
             machine.enforce(&newest);
         }
         self.at(life, order.name, "disk").await?;
-        self.hypervisor(life).await?;
-        self.prepare(order.id);
+        let id = order.id;
+        self.hypervisor(life, id, move |host| host.prepare(id)).await?;
         self.at(life, order.name, "defined").await?;
         {
             let mut machine = self.machine();
@@ -47,8 +47,12 @@ impl Host {
             }
         }
         self.at(life, order.name, "firewall").await?;
-        self.hypervisor(life).await?;
-        self.start(order).await?;
+        let generation = order.generation;
+        let start = move |host: &Host| host.start(id, generation);
+        self.hypervisor(life, id, start).await?;
+        if self.machine().power(id) != Power::On {
+            return Err(Stop::Failed("there is no guest", false));
+        }
         self.at(life, order.name, "started").await?;
         self.finish(life, order, Power::On, None).await
     }
@@ -68,7 +72,7 @@ impl Host {
     }
 
     /// The guest's process is there, and its CPUs stand still, if it was not there before.
-    fn prepare(&self, id: InstanceId) {
+    fn prepare(&self, id: InstanceId) -> Option<InstanceId> {
         let deaf = self.world.dice.chance(self.world.faults().deaf_guests);
         let mut machine = self.machine();
         if machine.power(id) != Power::On {
@@ -82,23 +86,21 @@ impl Host {
             drop(machine);
             self.world.guest_on(id, &self.id);
         }
+        None
     }
 
-    /// The guest's CPUs run.
-    async fn start(&self, order: &Order) -> Result<(), Stop> {
-        let mut guest = self.machine().guests.get(&order.id).copied();
-        let Some(guest) = guest.as_mut().filter(|guest| guest.on) else {
-            return Err(Stop::Failed("there is no guest", false));
-        };
-        if std::mem::take(&mut guest.paused) {
-            self.machine().guests.insert(order.id, *guest);
-            self.world.note(format_args!(
-                "{}: {} runs at {}",
-                self.id, order.id, order.generation
-            ));
-            self.world.started(order.id).await;
+    /// The guest's CPUs run; the guest, if they did not before.
+    fn start(&self, id: InstanceId, generation: u64) -> Option<InstanceId> {
+        {
+            let mut machine = self.machine();
+            let guest = machine.guests.get_mut(&id).filter(|guest| guest.on)?;
+            if !std::mem::take(&mut guest.paused) {
+                return None;
+            }
         }
-        Ok(())
+        self.world
+            .note(format_args!("{}: {id} runs at {generation}", self.id));
+        Some(id)
     }
 
     /// Remembers that an order has been carried out; the report of it.
@@ -142,18 +144,19 @@ impl Host {
         let Some(record) = record else {
             let now = self.now();
             self.machine().bury(id, order.generation, false, now);
-            self.hypervisor(life).await?;
-            self.cut(id, OffReason::Commanded);
+            let cut = move |host: &Host| host.cut(id, OffReason::Commanded);
+            self.hypervisor(life, id, cut).await?;
             return Ok(absent(id, order.generation));
         };
         let was = self.machine().power(id);
         self.begin(order);
         self.at(life, order.name, "begun").await?;
-        self.hypervisor(life).await?;
+        self.step(life).await?;
         if !force {
             self.ask(life, order).await?;
         }
-        self.cut(id, OffReason::Commanded);
+        let cut = move |host: &Host| host.cut(id, OffReason::Commanded);
+        self.call(life, id, cut).await?;
         self.at(life, order.name, "off").await?;
         self.machine().detach(record.vpc, &record.interfaces);
         self.at(life, order.name, "network").await?;
@@ -185,13 +188,14 @@ impl Host {
     }
 
     /// No process of the guest is left.
-    fn cut(&self, id: InstanceId, reason: OffReason) {
+    fn cut(&self, id: InstanceId, reason: OffReason) -> Option<InstanceId> {
         if let Some(guest) = self.machine().guests.get_mut(&id)
             && guest.on
         {
             (guest.on, guest.paused, guest.off_reason) = (false, false, Some(reason));
         }
         self.world.guest_off(id, &self.id);
+        None
     }
 
     pub(super) async fn reboot(
@@ -209,7 +213,7 @@ impl Host {
         }
         self.begin(order);
         self.at(life, order.name, "begun").await?;
-        self.hypervisor(life).await?;
+        self.hypervisor(life, order.id, |_| None).await?;
         self.ask(life, order).await?;
         if life.queues.is_urgent(order.id) {
             return Err(Stop::Failed("something newer is to be done", false));
@@ -232,11 +236,14 @@ impl Host {
         let id = order.id;
         self.begin(order);
         self.at(life, order.name, "begun").await?;
-        self.hypervisor(life).await?;
-        if self.world.sabotage != Some(Sabotage::KeepGuests) {
-            self.machine().guests.remove(&id);
-            self.world.guest_off(id, &self.id);
-        }
+        let remove = move |host: &Host| {
+            if host.world.sabotage != Some(Sabotage::KeepGuests) {
+                host.machine().guests.remove(&id);
+                host.world.guest_off(id, &host.id);
+            }
+            None
+        };
+        self.hypervisor(life, id, remove).await?;
         self.at(life, order.name, "absent").await?;
         if let Some(record) = record {
             self.machine().detach(record.vpc, &record.interfaces);

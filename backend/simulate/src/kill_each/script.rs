@@ -244,7 +244,8 @@ impl<'a> Script<'a> {
         let rows = self.rows().await?;
         let mut there: Vec<_> = rows.iter().map(|row| InstanceId::from_db(row.id)).collect();
         let mut told = self.ids.clone();
-        (there.sort_unstable(), told.sort_unstable());
+        there.sort_unstable();
+        told.sort_unstable();
         if there.len() != COUNT as usize || there != told {
             self.wrong(format!(
                 "{COUNT} instances were asked for, {told:?} answered, and there are {there:?}"

@@ -207,6 +207,7 @@ fn start_hosts(options: &Options, world: &Arc<World>, bus: &Arc<ChaosBus>) -> Ve
         })
         .collect();
     for host in &hosts {
+        spells(world, host);
         tokio::spawn(host.clone().run());
     }
     hosts
@@ -220,6 +221,30 @@ fn principal(account: AccountId) -> Principal {
         access_key_id: "AKIASIMULATED".into(),
         role: Role::Administrator,
     }
+}
+
+/// How long a hypervisor is quick between two slow spells, and how long it is slow, in milliseconds: with the calls that
+/// were begun in a spell, less than any operation may take.
+const QUICK: std::ops::Range<u64> = 30_000..120_000;
+const SLOW: std::ops::Range<u64> = 5_000..120_000;
+
+/// Makes a host's hypervisor slow for a while, again and again, if it is one of those that are: perhaps from the start.
+fn spells(world: &Arc<World>, host: &Arc<Host>) {
+    let planned = world.planned();
+    if !world.dice.chance(planned.slow_hosts) {
+        return;
+    }
+    let at_start = world.dice.chance(planned.slow_at_start);
+    host.slow(at_start);
+    let (world, host) = (world.clone(), host.clone());
+    tokio::spawn(async move {
+        let mut slow = at_start;
+        loop {
+            world.pause(if slow { SLOW } else { QUICK }).await;
+            slow = !slow && world.rages();
+            host.slow(slow);
+        }
+    });
 }
 
 fn image(account: AccountId) -> images::NewImage {
@@ -265,6 +290,7 @@ impl Cloud {
             self.bus.cut(&host.id, false);
             host.freeze(false);
             host.power(true);
+            host.slow(false);
         }
     }
 }

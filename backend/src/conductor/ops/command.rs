@@ -10,7 +10,7 @@ use cumulet_domain::{
     time::Timestamp,
 };
 
-use super::{Cause, Round, give_up};
+use super::{Cause, Round, give_up, unwind::standing};
 use crate::{
     conductor::{
         journal::{self, OperationKind, Step},
@@ -37,7 +37,7 @@ pub(super) async fn run(
     }
     let overdue = round.is_overdue(operation);
     if overdue && kind != OperationKind::Terminate {
-        give_up(round.conductor, operation, kind, Cause::deadline()).await?;
+        overdue_on(round, operation, kind, row.host.clone().map(HostId)).await?;
         return Ok(None);
     }
     if overdue {
@@ -58,10 +58,25 @@ pub(super) async fn run(
     Ok(waiting.then_some(host))
 }
 
+/// An operation's time is over: it ends with what is the matter with its host.
+async fn overdue_on(
+    round: &Round<'_>,
+    operation: &operation::Model,
+    kind: OperationKind,
+    host: Option<HostId>,
+) -> Result<()> {
+    let standing = match &host {
+        Some(host) => standing(round.conductor, host, round.now).await?,
+        None => None,
+    };
+    let cause = Cause::overdue(kind, host.as_ref(), standing.as_deref());
+    give_up(round.conductor, operation, kind, cause).await
+}
+
 /// An instance that no host has: a terminate is done; anything else has come too late.
 async fn nowhere(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
     if kind != OperationKind::Terminate {
-        return give_up(round.conductor, operation, kind, Cause::deadline()).await;
+        return overdue_on(round, operation, kind, None).await;
     }
     let (operation, now) = (operation.clone(), round.now);
     round

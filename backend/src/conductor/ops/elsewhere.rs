@@ -82,7 +82,14 @@ async fn nowhere(
         chosen = choose();
     }
     Ok(match chosen {
-        Err(refusal) if !refusal.may_pass() => Some(refusal.to_string()),
+        Err(refusal) if !refusal.may_pass() => {
+            tracing::info!(
+                operation.instance,
+                filters = refusal.filters(),
+                "no other host is good enough"
+            );
+            Some(refusal.of_others())
+        }
         _ => None,
     })
 }

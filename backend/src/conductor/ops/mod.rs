@@ -26,7 +26,7 @@ use crate::{
 
 use demand::Demands;
 pub(super) use elsewhere::elsewhere;
-pub(super) use unwind::{Cause, give_up};
+pub(super) use unwind::{Cause, give_up, late};
 
 /// What the steps of one round share: read once, not once for each.
 pub(super) struct Round<'c> {

@@ -64,7 +64,7 @@ pub(super) async fn run(
         }
     }
     if round.is_overdue(operation) {
-        let cause = Cause::deadline();
+        let cause = Cause::overdue(kind, None, None);
         return give_up(round.conductor, operation, kind, cause)
             .await
             .map(|()| None);
@@ -83,8 +83,13 @@ async fn refuse(
     let cause = if tried.is_empty() {
         Cause::no_capacity(&refusal.to_string())
     } else {
-        Cause::tried(&tried, refusal)
+        Cause::tried(&tried, refusal.of_others())
     };
+    tracing::info!(
+        operation.instance,
+        filters = refusal.filters(),
+        "no host is good enough"
+    );
     give_up(round.conductor, operation, kind, cause).await
 }
 
@@ -182,6 +187,7 @@ async fn charge(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) ->
         .col_expr(C::DiskGibUsed, Expr::col(C::DiskGibUsed).add(disk))
         .filter(C::Id.eq(id))
         .filter(C::Enabled.eq(1))
+        .filter(C::NotReadyReason.is_null())
         .filter(Expr::col(C::VcpusUsed).add(row.vcpus).lte(Expr::col(C::VcpusMax)))
         .filter(
             Expr::col(C::MemoryMibUsed)
@@ -196,7 +202,7 @@ async fn charge(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) ->
         return Ok(());
     }
     Err(Error::InsufficientCapacity {
-        reason: format!("host {id} has filled up"),
+        reason: format!("host {id} has filled up, or is not ready any more"),
     })
 }
 

@@ -5,8 +5,9 @@ use std::fmt::Display;
 
 use cumulet_domain::{
     Result,
-    id::marker,
+    id::{HostId, marker},
     instance::{Event, Intent, State, StateReason, transition},
+    time::Timestamp,
 };
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, IntoActiveModel};
 
@@ -16,7 +17,8 @@ use crate::{
         journal::{self, Attempt, NewOperation, OperationKind, OperationState},
         release,
     },
-    entity::{instance, operation},
+    entity::{host, instance, operation},
+    scheduler::SILENCE,
     store::{failed, instances},
 };
 
@@ -30,24 +32,58 @@ impl Cause {
         Cause(StateReason::new("Server.InsufficientInstanceCapacity", text))
     }
 
-    /// The host could not do it.
-    pub(in crate::conductor) fn failure(text: impl Display) -> Self {
+    /// It failed.
+    fn failure(text: impl Display) -> Self {
         Cause(StateReason::new("Server.InternalError", text))
+    }
+
+    /// The host could not do it.
+    pub(in crate::conductor) fn on_host(host: &HostId, text: impl Display) -> Self {
+        Cause::failure(format_args!("host {host}: {text}"))
     }
 
     /// It was tried on these hosts, and that is all there is.
     pub(in crate::conductor) fn tried(attempts: &[Attempt], then: impl Display) -> Self {
         let said: Vec<String> = attempts
             .iter()
-            .map(|attempt| format!("{}: {}", attempt.host, attempt.failure))
+            .map(|attempt| format!("host {}: {}", attempt.host, attempt.failure))
             .collect();
         Cause::failure(format_args!("{}; {then}", said.join("; ")))
     }
 
-    /// It took too long.
-    pub(in crate::conductor) fn deadline() -> Self {
-        Cause::failure("the host did not finish in time")
+    /// It took too long. `standing` is what is the matter with the host, where that is known.
+    pub(in crate::conductor) fn overdue(
+        kind: OperationKind,
+        host: Option<&HostId>,
+        standing: Option<&str>,
+    ) -> Self {
+        let late = late(kind);
+        match (host, standing) {
+            (Some(host), Some(standing)) => Cause::on_host(host, format_args!("{standing}; {late}")),
+            (Some(host), None) => Cause::on_host(host, late),
+            (None, _) => Cause::failure(format_args!("no host was found in time; {late}")),
+        }
     }
+}
+
+/// That an operation was not done in time, in words.
+pub(in crate::conductor) fn late(kind: OperationKind) -> String {
+    let seconds = kind.deadline().as_secs();
+    format!("the {} did not end within {seconds} s", kind.name())
+}
+
+/// What is the matter with a host: that it is silent, or why it is not ready.
+pub(in crate::conductor) async fn standing(
+    conductor: &Conductor,
+    host: &HostId,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    let row = host::Entity::find_by_id(host.0.as_str());
+    let row = row.one(conductor.store.read()).await.map_err(failed)?;
+    Ok(row.and_then(|row| match now.since(Timestamp(row.last_seen)) {
+        silent if silent >= SILENCE => Some(format!("it has not been heard of for {} s", silent.as_secs())),
+        _ => row.not_ready_reason,
+    }))
 }
 
 /// Ends the operation as failed and sets the instance on the way to what is left for it.

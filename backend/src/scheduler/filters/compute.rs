@@ -1,4 +1,4 @@
-//! The host was heard of lately.
+//! The host was heard of lately, and is ready for launches.
 
 use super::{Filter, by_host};
 use crate::scheduler::{Fleet, Request};
@@ -16,10 +16,21 @@ impl Filter for Compute {
     }
 
     fn wants(&self, _: &Request) -> String {
-        "is alive".into()
+        "is ready".into()
     }
 
     fn sieve(&self, left: &mut Vec<u32>, fleet: &Fleet, request: &Request) {
-        by_host(left, fleet, |_, host| host.last_seen > request.heard_after);
+        by_host(left, fleet, |_, host| {
+            host.last_seen > request.heard_after && !host.not_ready
+        });
+    }
+
+    fn explain(&self, fleet: &Fleet, at: u32, request: &Request) -> Option<String> {
+        let (host, id) = (fleet.hosts().get(at as usize)?, &fleet.id(at)?.0);
+        if host.last_seen <= request.heard_after {
+            let silent = request.silent_for(host.last_seen).as_secs();
+            return Some(format!("host {id} has not been heard of for {silent} s"));
+        }
+        Some(format!("host {id}: {}", fleet.not_ready(at)?))
     }
 }

@@ -27,11 +27,9 @@ impl Filter for ComputeCapabilities {
     }
 
     fn wants(&self, request: &Request) -> String {
-        let wanted = request
-            .extra_specs
-            .iter()
-            .filter(|(key, _)| scoped(key).is_some());
-        let wanted: Vec<_> = wanted.map(|(key, value)| format!("{key} {value}")).collect();
+        let specs = request.extra_specs.iter();
+        let wanted = specs.filter_map(|(key, value)| Some(format!("{} {value}", scoped(key)?.0)));
+        let wanted: Vec<_> = wanted.collect();
         format!("has the capabilities {}", wanted.join(", "))
     }
 

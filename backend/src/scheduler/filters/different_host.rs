@@ -17,7 +17,7 @@ impl Filter for DifferentHost {
     }
 
     fn wants(&self, _: &Request) -> String {
-        "is free of the instances of the hint different_host".into()
+        "is free of the instances that the hint different_host names".into()
     }
 
     fn sieve(&self, left: &mut Vec<u32>, fleet: &Fleet, request: &Request) {

@@ -30,8 +30,14 @@ pub trait Filter: Sync {
         true
     }
 
-    /// What the filter wants, to be read after "no host": "has 8 free vCPUs in us-east-1a".
+    /// What the filter wants, to be read after "no host": "has 8 free vCPUs in us-east-1a". Tenants read it.
     fn wants(&self, request: &Request) -> String;
+
+    /// What is the matter with a host that the filter has removed, where that is more than what the filter wants.
+    /// Tenants read it too, before anything else.
+    fn explain(&self, _fleet: &Fleet, _at: u32, _request: &Request) -> Option<String> {
+        None
+    }
 
     /// Leaves the hosts that pass: [`by_host`] or [`by_profile`] with the condition.
     fn sieve(&self, left: &mut Vec<u32>, fleet: &Fleet, request: &Request);

@@ -3,13 +3,16 @@
 use super::{Filter, by_host};
 use crate::scheduler::{Fleet, Request};
 
+/// The filter of which nothing is said where the hosts that it removes are named anyway.
+pub const NAME: &str = "retry";
+
 /// See the module.
 #[derive(Debug)]
 pub struct Retry;
 
 impl Filter for Retry {
     fn name(&self) -> &'static str {
-        "retry"
+        NAME
     }
 
     fn applies(&self, request: &Request) -> bool {
@@ -17,7 +20,7 @@ impl Filter for Retry {
     }
 
     fn wants(&self, _: &Request) -> String {
-        "has not failed at it already".into()
+        "is left that has not failed at it".into()
     }
 
     fn sieve(&self, left: &mut Vec<u32>, fleet: &Fleet, request: &Request) {

@@ -17,7 +17,7 @@ impl Filter for SameHost {
     }
 
     fn wants(&self, _: &Request) -> String {
-        "has an instance of the hint same_host".into()
+        "has an instance that the hint same_host names".into()
     }
 
     fn sieve(&self, left: &mut Vec<u32>, fleet: &Fleet, request: &Request) {

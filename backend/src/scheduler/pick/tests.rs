@@ -20,6 +20,7 @@ fn pairs(text: &[(&str, &str)]) -> Pairs {
 fn host(id: &str, free_vcpus: i64, free_memory_mib: i64) -> HostInfo {
     HostInfo {
         id: id.into(),
+        not_ready: None,
         state: HostState {
             enabled: true,
             last_seen: 100,
@@ -95,12 +96,12 @@ fn the_host_with_the_most_free_memory_is_taken_and_the_first_of_equals() {
 }
 
 #[test]
-fn a_refusal_says_which_filter_removed_how_many() {
+fn a_refusal_says_what_no_host_is_and_the_log_which_filter_removed_how_many() {
     let settings = Settings::default();
     let fleet = Fleet::new(vec![host("a", 2, 4096)]);
     let full = first(&fleet, &request(8), &settings).unwrap_err();
-    let expected = "no host has 8 free vCPUs in us-east-1a (filter cpu removed 1 of 1)";
-    assert_eq!(full.to_string(), expected);
+    assert_eq!(full.to_string(), "no host has 8 free vCPUs in us-east-1a");
+    assert_eq!(full.filters(), "cpu removed 1 of 1");
     assert!(!full.may_pass());
     let mut silent = host("a", 8, 4096);
     silent.state.last_seen = 10;
@@ -108,13 +109,126 @@ fn a_refusal_says_which_filter_removed_how_many() {
     let refusal = first(&fleet, &request(1), &settings).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "none of 3 hosts fits: filter compute removed 1: not one is alive, filter ram removed 2: not one \
-         has 512 MiB of free memory in us-east-1a"
+        "host a has not been heard of for 30 s; no host is ready and has 512 MiB of free memory in us-east-1a"
     );
+    assert_eq!(refusal.filters(), "compute removed 1 of 3, ram removed 2 of 3");
     assert!(refusal.may_pass());
     let none = first(&Fleet::default(), &request(1), &settings).unwrap_err();
     assert_eq!(none.to_string(), "there is no host");
     assert!(none.may_pass());
+}
+
+#[test]
+fn a_host_that_is_not_ready_takes_nothing_and_its_reason_comes_first() {
+    let settings = Settings::default();
+    let slow = |id: &str| roomy(id, |h| h.not_ready = Some("libvirt takes 31 s for a call".into()));
+    let mut fleet = Fleet::new(vec![slow("vm")]);
+    let refusal = first(&fleet, &request(1), &settings).unwrap_err();
+    let expected = "host vm: libvirt takes 31 s for a call; no host is ready";
+    assert_eq!(refusal.to_string(), expected);
+    assert!(refusal.may_pass());
+    // One that is removed for something else before it is not told of.
+    let mut elsewhere = slow("there");
+    elsewhere.profile.availability_zone = "us-east-1b".into();
+    fleet.put(elsewhere);
+    let refusal = first(&fleet, &request(1), &settings).unwrap_err();
+    assert!(!refusal.to_string().contains("there:"), "{refusal}");
+    for n in 0..7 {
+        fleet.put(slow(&format!("vn{n}")));
+    }
+    let refusal = first(&fleet, &request(1), &settings).unwrap_err().to_string();
+    assert_eq!(refusal.matches("libvirt").count(), 3, "{refusal}");
+    assert!(
+        refusal.contains("5 more hosts are not ready; no host is in us-east-1a and is ready"),
+        "{refusal}"
+    );
+    fleet.put(roomy("vm", |_| ()));
+    let at = first(&fleet, &request(1), &settings).unwrap();
+    assert_eq!(fleet.id(at).unwrap().0, "vm");
+    assert_eq!(fleet.not_ready(at), None);
+}
+
+#[test]
+fn after_hosts_that_were_tried_the_others_are_spoken_of() {
+    let settings = Settings::default();
+    let ask = Request {
+        tried: [0].into_iter().collect(),
+        ..request(4)
+    };
+    let small = || roomy("b", |h| h.state.free_vcpus = 1);
+    for (others, expected) in [
+        (vec![], "there is no other host that could take it"),
+        (vec![small()], "no other host has 4 free vCPUs in us-east-1a"),
+        (
+            vec![roomy("b", |h| h.not_ready = Some("libvirt is slow".into()))],
+            "host b: libvirt is slow; no other host is ready",
+        ),
+    ] {
+        let hosts = std::iter::once(roomy("a", |_| ())).chain(others);
+        let refusal = first(&Fleet::new(hosts.collect()), &ask, &settings).unwrap_err();
+        assert_eq!(refusal.of_others(), expected);
+    }
+}
+
+/// A host that no filter leaves, and the requests for which the filters run.
+fn nowhere() -> (HostInfo, Vec<Request>) {
+    let mut worst = host("vm", 0, 0);
+    (worst.state.enabled, worst.state.last_seen) = (false, 5);
+    worst.state.free_disk_gib = 0;
+    worst.profile.availability_zone = "us-east-1b".into();
+    worst.profile.aggregates = vec![Arc::new(pairs(&[("filter_tenant_id", "000000000002")]))];
+    let group = |policy, on_it: bool| Group {
+        policy,
+        members: on_it.then(|| (0, Member::default())).into_iter().collect(),
+        populated: true,
+    };
+    let ask = |group| Request {
+        tried: [0].into_iter().collect(),
+        different_host: [0].into_iter().collect(),
+        same_host: Some(HostSet::default()),
+        architecture: Some("arm64".into()),
+        extra_specs: Arc::new(pairs(&[("capabilities:gpu", "true"), ("ssd", "true")])),
+        group: Some(group),
+        ..request(4)
+    };
+    let groups = [
+        group(Policy::Affinity, false),
+        group(Policy::AntiAffinity, true),
+        group(Policy::Partition(2), true),
+    ];
+    (worst, groups.map(ask).into())
+}
+
+#[test]
+fn each_filters_refusal_is_a_sentence_without_internals() {
+    let (worst, requests) = nowhere();
+    for filter in crate::scheduler::filters::ALL {
+        let settings = Settings {
+            filters: vec![filter],
+            ..Settings::default()
+        };
+        let mut refused = 0;
+        for request in &requests {
+            let fleet = Fleet::new(vec![worst.clone()]);
+            let Err(refusal) = first(&fleet, request, &settings) else {
+                continue;
+            };
+            refused += 1;
+            for text in [refusal.to_string(), refusal.of_others()] {
+                assert!(text.split(' ').count() >= 4, "no sentence: {text}");
+                assert!(text.starts_with(|c: char| c.is_ascii_lowercase()), "{text}");
+                assert!(text.ends_with(|c: char| c.is_alphanumeric()), "{text}");
+                let name = filter.name();
+                let is_internal = name.contains('_') && text.contains(name) && !text.contains("hint");
+                assert!(!is_internal, "the filter {name} is named: {text}");
+                for internal in ["filter", "removed", "::", "Some(", "\"", "{", "["] {
+                    assert!(!text.contains(internal), "{internal:?} in: {text}");
+                }
+            }
+            assert!(refusal.filters().contains(filter.name()));
+        }
+        assert!(refused > 0, "{} was not tried", filter.name());
+    }
 }
 
 #[test]
@@ -128,7 +242,10 @@ fn filters_on_the_hosts_numbers() {
     };
     let hosts = || {
         vec![
-            roomy("a", |h| h.state.enabled = false),
+            roomy("a", |h| {
+                h.state.enabled = false;
+                h.not_ready = Some("it is slow".into());
+            }),
             roomy("b", |h| h.state.last_seen = 5),
             roomy("c", |h| h.state.free_vcpus = 3),
             roomy("d", |h| h.state.free_memory_mib = 511),
@@ -140,7 +257,7 @@ fn filters_on_the_hosts_numbers() {
         ("retry", vec![1]),
         ("availability_zone", vec![5]),
         ("enabled", vec![0]),
-        ("compute", vec![1]),
+        ("compute", vec![0, 1]),
         ("cpu", vec![2]),
         ("ram", vec![3]),
         ("disk", vec![4]),

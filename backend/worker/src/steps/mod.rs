@@ -10,6 +10,7 @@ use std::sync::Arc;
 use cumulet_bus::Delivered;
 use cumulet_domain::{
     crash_point,
+    host::NotReady,
     id::InstanceId,
     message::{Action, Command, InstanceReport, Power, ReportContent},
     metadata::InstanceMetadata,
@@ -22,6 +23,7 @@ use crate::{
     admission::{Verdict, judge},
     failure::Failure,
     record::{Kind, Pending, Record},
+    retry::{PAUSE, goes_on},
     slots::Job,
 };
 
@@ -79,7 +81,7 @@ impl Worker {
             },
         };
         if let Err(failure) = done {
-            tracing::warn!(instance = %id, failure = failure.reason, "can't keep up with an instance");
+            tracing::warn!(instance = %id, failure = failure.reason, detail = failure.detail, "can't keep up with an instance");
         }
     }
 
@@ -159,22 +161,63 @@ impl Worker {
 
     /// Carries an order out and tells its outcome.
     async fn carry_out(&self, order: Order<'_>, record: Option<Record>) {
-        let kind = order.pending.kind;
-        let done = match kind {
-            Kind::Run => self.launch(&order, record).await,
-            Kind::Stop { force } => self.stop(&order, record, force).await,
-            Kind::Reboot => self.reboot(&order, record).await,
-            Kind::Destroy => self.destroy(&order, record).await,
-        };
-        let (report, failure) = match done {
+        let (report, failure) = match self.persist(&order, record).await {
             Ok(report) => (report, None),
             Err(failure) => {
-                tracing::warn!(instance = %order.instance, kind = order.name, reason = failure.reason, "a command failed");
+                let Failure { reason, detail, .. } = &failure;
+                tracing::warn!(instance = %order.instance, kind = order.name, reason, detail, "a command failed");
                 (self.give_up(&order).await, Some(failure))
             }
         };
         self.reporter.outcome(&order.pending, report, failure).await;
         crash_point!(order.name, "reported");
+    }
+
+    /// Goes through an order's steps, and from their beginning again where something has not answered, as long as
+    /// there is time and nothing more urgent waits.
+    async fn persist(&self, order: &Order<'_>, record: Option<Record>) -> Result<InstanceReport, Failure> {
+        let mut record = record;
+        loop {
+            let failure = match self.go_through(order, record).await {
+                Ok(report) => return Ok(report),
+                Err(failure) => failure,
+            };
+            let (now, id) = (self.deps.clock.now(), order.instance);
+            if !goes_on(failure.unanswered, now, order.pending.deadline) {
+                return Err(self.explain(failure));
+            }
+            let Failure { reason, detail, .. } = failure;
+            tracing::warn!(instance = %id, kind = order.name, reason, detail, "no answer; it is looked at again");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
+            }
+            record = self.slots.record(id);
+        }
+    }
+
+    async fn go_through(&self, order: &Order<'_>, record: Option<Record>) -> Result<InstanceReport, Failure> {
+        match order.pending.kind {
+            Kind::Run => self.launch(order, record).await,
+            Kind::Stop { force } => self.stop(order, record, force).await,
+            Kind::Reboot => self.reboot(order, record).await,
+            Kind::Destroy => self.destroy(order, record).await,
+        }
+    }
+
+    /// What did not answer is put down to a hypervisor that is too slow, if it is.
+    fn explain(&self, failure: Failure) -> Failure {
+        let not_ready = match failure.unanswered {
+            true => self.readiness.not_ready(self.deps.hypervisor.service()),
+            false => None,
+        };
+        Failure {
+            reason: match not_ready {
+                Some(NotReady { reason, .. }) => format!("{reason}; {}", failure.reason),
+                None => failure.reason,
+            },
+            ..failure
+        }
     }
 
     /// After a failure: the command is over, and whoever sent it decides. How the instance is now.

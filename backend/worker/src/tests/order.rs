@@ -31,8 +31,9 @@ struct Slow {
     inner: FakeHostNetwork,
     guests: Arc<FakeHypervisor>,
     seen: Mutex<Vec<(&'static str, Power, bool)>>,
-    /// How often making the VPC fails.
+    /// How often making the VPC fails, and how.
     failures: Mutex<u32>,
+    failure: fn() -> NetworkError,
 }
 
 impl Slow {
@@ -67,7 +68,7 @@ impl HostNetwork for Slow {
     async fn apply(&self, policy: &VpcPolicy) -> Result<Applied> {
         self.note("apply").await;
         if self.fails() {
-            return Err(NetworkError::Deadline("nft".into()));
+            return Err((self.failure)());
         }
         self.inner.apply(policy).await
     }
@@ -82,8 +83,15 @@ impl HostNetwork for Slow {
     }
 }
 
+fn refused() -> NetworkError {
+    NetworkError::Command {
+        program: "nft".into(),
+        detail: "no".into(),
+    }
+}
+
 /// A host whose network and guests take their time.
-async fn slow(failures: u32) -> (Host, Arc<Slow>) {
+async fn slow(failures: u32, failure: fn() -> NetworkError) -> (Host, Arc<Slow>) {
     let mut host = Host::start().await;
     if let Some((_, task)) = host.running.take() {
         task.abort();
@@ -94,6 +102,7 @@ async fn slow(failures: u32) -> (Host, Arc<Slow>) {
         guests: host.hypervisor.clone(),
         seen: Mutex::default(),
         failures: Mutex::new(failures),
+        failure,
     });
     host.hypervisor.set_plan(FaultPlan {
         latency_min: STEP,
@@ -114,7 +123,7 @@ async fn slow(failures: u32) -> (Host, Arc<Slow>) {
 
 #[tokio::test(start_paused = true)]
 async fn the_vpc_is_made_beside_the_guest_which_runs_when_it_is_attached() {
-    let (mut host, slow) = slow(0).await;
+    let (mut host, slow) = slow(0, refused).await;
     let policy = Arc::new(policy(1, &[1, 2]));
     let order = |n| Action::Run {
         spec: Box::new(spec(n, 1)),
@@ -145,7 +154,7 @@ async fn the_vpc_is_made_beside_the_guest_which_runs_when_it_is_attached() {
 
 #[tokio::test(start_paused = true)]
 async fn a_guest_without_its_network_does_not_run() {
-    let (mut host, slow) = slow(1).await;
+    let (mut host, slow) = slow(1, refused).await;
     let failure = host.order(run(1, 1, &[1])).await.failure;
     assert!(failure.is_some_and(|f| f.contains("nft")));
     let guest = host.hypervisor.status(instance(1)).await.unwrap();
@@ -155,4 +164,20 @@ async fn a_guest_without_its_network_does_not_run() {
     assert_eq!(host.order(destroy(1, 2)).await.failure, None);
     assert_eq!(host.worker.inventory().await.unwrap(), []);
     drop(slow);
+}
+
+/// A program that did not end in time is run again, by the rule of calls that are late.
+#[tokio::test(start_paused = true)]
+async fn a_program_that_was_late_is_run_again_and_the_launch_goes_on() {
+    let (mut host, slow) = slow(2, || NetworkError::Deadline("nft".into())).await;
+    assert_eq!(host.order(run(1, 1, &[1])).await.failure, None);
+    assert!(!host.hypervisor.status(instance(1)).await.unwrap().paused);
+    let applied = slow
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|s| s.0 == "apply")
+        .count();
+    assert_eq!(applied, 3);
 }
