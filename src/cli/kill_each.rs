@@ -60,7 +60,7 @@ impl KillEach {
 
     pub(crate) fn run(&self, seed: u64, jobs: usize, trace: bool) -> Result<ExitCode> {
         let began = Instant::now();
-        let passed = survey(&template()?, wiring::local_bus)?;
+        let passed = survey(&template()?, &wiring::local_bus)?;
         let points = self.points()?;
         let (covered, left): (Vec<_>, Vec<_>) =
             points.into_iter().partition(|point| passed.contains(&point.name));

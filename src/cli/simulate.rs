@@ -111,7 +111,7 @@ impl Simulate {
                 trace: self.trace,
             };
             let outcome =
-                run(&options, &template, wiring::local_bus).with_context(|| format!("seed {seed}"))?;
+                run(&options, &template, wiring::local_bus()).with_context(|| format!("seed {seed}"))?;
             let single = self.seeds.is_none();
             if self.json {
                 let peak = if single { peak_memory_kib() } else { None };

@@ -99,18 +99,18 @@ impl Sabotage {
     }
 }
 
-/// Runs, in this thread. `template` is an empty database, and `bus` makes the bus that messages go over
+/// Runs, in this thread. `template` is an empty database, and `bus` is the bus that messages go over
 /// when nothing goes wrong.
 ///
 /// # Errors
 /// When the run can't be set up: whatever goes wrong later is in the outcome.
-pub fn run(options: &Options, template: &Template, bus: impl Fn() -> Arc<dyn Bus>) -> Result<Outcome> {
+pub fn run(options: &Options, template: &Template, bus: Arc<dyn Bus>) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .map_err(|error| Error::internal(&error))?;
-    let outcome = runtime.block_on(go(options, template, bus()));
+    let outcome = runtime.block_on(go(options, template, bus));
     roles::no_more_points();
     outcome
 }

@@ -35,7 +35,7 @@ fn go(trial: &Trial, sabotage: Option<Sabotage>) -> Attempt {
 
 #[test]
 fn every_point_but_some_of_the_hosts_is_passed() {
-    let passed = survey(&template().unwrap(), bus).unwrap();
+    let passed = survey(&template().unwrap(), &bus).unwrap();
     let left: Vec<_> = crash::points()
         .into_iter()
         .filter(|point| !passed.contains(&point.name))

@@ -19,10 +19,8 @@ fn options(seed: u64, faults: &str) -> Options {
 }
 
 fn go(options: &Options) -> Outcome {
-    run(options, &template().unwrap(), || {
-        Arc::new(LocalBus::new()) as Arc<dyn Bus>
-    })
-    .unwrap()
+    let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
+    run(options, &template().unwrap(), bus).unwrap()
 }
 
 fn must_hold(outcome: &Outcome) {

@@ -118,7 +118,7 @@ pub fn trials(points: &[Point], seed: u64) -> Vec<Trial> {
 ///
 /// # Errors
 /// When a run can't be set up, when an operation has no script, and when a point is passed that is not listed.
-pub fn survey(template: &Template, bus: impl Fn() -> Arc<dyn Bus>) -> Result<BTreeSet<String>> {
+pub fn survey(template: &Template, bus: &dyn Fn() -> Arc<dyn Bus>) -> Result<BTreeSet<String>> {
     let listed = crash::points();
     let operations: BTreeSet<_> = listed.iter().map(|point| point.operation).collect();
     let mut passed = BTreeSet::new();
