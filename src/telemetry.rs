@@ -75,7 +75,7 @@ impl FromStr for Colour {
 
 /// What is known of standard error, and of what its reader likes.
 #[derive(Clone, Copy, Debug)]
-struct Around {
+struct OutputTarget {
     terminal: bool,
     /// It obeys escape sequences: `TERM` is set, and not `dumb`.
     capable: bool,
@@ -92,10 +92,10 @@ struct Style {
     status_line: bool,
 }
 
-impl Around {
+impl OutputTarget {
     fn look() -> Self {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        Around {
+        OutputTarget {
             terminal: io::stderr().is_terminal(),
             capable: set("TERM").is_some_and(|term| term != "dumb"),
             plain: set("NO_COLOR").is_some(),
@@ -141,7 +141,7 @@ impl Log {
 /// # Errors
 /// Names what is configured and can't be.
 pub(crate) fn start(config: &Config) -> Result<Log> {
-    let style = Around::look().style(config.get("log.format")?, config.get("log.colour")?);
+    let style = OutputTarget::look().style(config.get("log.format")?, config.get("log.colour")?);
     let filter = filter(std::env::var(FILTER).ok().as_deref(), style.json)?;
     let screen = Arc::new(Screen::new(io::stderr()));
     let builder = tracing_subscriber::fmt()
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn people_get_text_and_programs_get_json() {
-        let here = |terminal, capable, plain| Around {
+        let here = |terminal, capable, plain| OutputTarget {
             terminal,
             capable,
             plain,

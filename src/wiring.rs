@@ -103,7 +103,7 @@ pub(crate) async fn assemble(
         true => hosts(&host_parts, &cloud_id, progress).await?,
         false => (Vec::new(), config.text("driver").to_owned()),
     };
-    let around = control::Around {
+    let deps = control::ControlDeps {
         config,
         roles,
         bus: bus.clone(),
@@ -111,7 +111,7 @@ pub(crate) async fn assemble(
         hypervisor: hypervisor.clone(),
     };
     let control = opened
-        .map(|(parts, first)| Control::new(parts, first, around))
+        .map(|(parts, first)| Control::new(parts, first, deps))
         .transpose()?;
     Ok(Assembled {
         control,
@@ -151,7 +151,7 @@ impl Assembled {
         let mut tasks = JoinSet::new();
         if let Some(control) = control {
             tasks.spawn(control.conduct(shutdown.clone()));
-            tasks.spawn(control.beat(&self.roles, self.host.clone(), shutdown.clone()));
+            tasks.spawn(control.heartbeat(&self.roles, self.host.clone(), shutdown.clone()));
         }
         if let Some(address) = self.metrics {
             let sources = metrics::Sources {

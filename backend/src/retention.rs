@@ -14,12 +14,12 @@ use cumulet_domain::time::Timestamp;
 
 /// How long something is kept after it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep(Option<Duration>);
+pub struct RetentionPeriod(Option<Duration>);
 
-impl Keep {
+impl RetentionPeriod {
     /// So many seconds; 0: for ever.
     pub const fn seconds(seconds: u64) -> Self {
-        Keep(if seconds == 0 {
+        RetentionPeriod(if seconds == 0 {
             None
         } else {
             Some(Duration::from_secs(seconds))
@@ -37,23 +37,23 @@ impl Keep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Terminated instances, from their end on.
-    pub terminated_instances: Keep,
+    pub terminated_instances: RetentionPeriod,
     /// Client tokens, from their first use on.
-    pub client_tokens: Keep,
+    pub client_tokens: RetentionPeriod,
     /// Operations, from when they finished.
-    pub operations: Keep,
+    pub operations: RetentionPeriod,
     /// Entries of the audit log.
-    pub audit_log: Keep,
+    pub audit_log: RetentionPeriod,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const HOUR: u64 = 3600;
         Retention {
-            terminated_instances: Keep::seconds(HOUR),
-            client_tokens: Keep::seconds(24 * HOUR),
-            operations: Keep::seconds(24 * HOUR),
-            audit_log: Keep::seconds(90 * 24 * HOUR),
+            terminated_instances: RetentionPeriod::seconds(HOUR),
+            client_tokens: RetentionPeriod::seconds(24 * HOUR),
+            operations: RetentionPeriod::seconds(24 * HOUR),
+            audit_log: RetentionPeriod::seconds(90 * 24 * HOUR),
         }
     }
 }
@@ -81,18 +81,21 @@ mod tests {
     #[test]
     fn the_horizon_is_that_long_ago_or_never() {
         let now = Timestamp(10_000);
-        assert_eq!(Keep::seconds(3).horizon(now), Timestamp(7_000));
-        assert_eq!(Keep::seconds(0).horizon(now), Timestamp(i64::MIN));
-        assert_eq!(Keep::seconds(u64::MAX).horizon(now), Timestamp(i64::MIN));
+        assert_eq!(RetentionPeriod::seconds(3).horizon(now), Timestamp(7_000));
+        assert_eq!(RetentionPeriod::seconds(0).horizon(now), Timestamp(i64::MIN));
+        assert_eq!(
+            RetentionPeriod::seconds(u64::MAX).horizon(now),
+            Timestamp(i64::MIN)
+        );
     }
 
     #[test]
     fn it_is_looked_for_at_least_every_minute() {
         let mut keep = Retention::default();
         assert_eq!(keep.interval(), Duration::from_secs(60));
-        keep.operations = Keep::seconds(100);
+        keep.operations = RetentionPeriod::seconds(100);
         assert_eq!(keep.interval(), Duration::from_secs(10));
-        keep.operations = Keep::seconds(1);
+        keep.operations = RetentionPeriod::seconds(1);
         assert_eq!(keep.interval(), Duration::from_secs(1));
     }
 }

@@ -19,11 +19,11 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_qu
 
 use crate::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images, instances::LaunchSpec},
-    bootstrap::{Plan, bootstrap},
+    bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
     entity::{account, host, instance},
     retention::Retention,
-    store::{Companion, Store, connect, lock, scratch::Scratch},
+    store::{Participant, Store, connect, lock, scratch::Scratch},
 };
 
 /// The zone of the test cloud.
@@ -51,7 +51,7 @@ pub(crate) async fn cloud() -> Rig {
 pub(crate) async fn with_pool(pool: &str) -> Rig {
     let (database, parts, clock) = parts().await;
     let zones = vec![ZONE.to_owned()];
-    let plan = Plan {
+    let plan = FirstPlan {
         availability_zones: zones.clone(),
         public_pool: pool.parse().unwrap(),
     };
@@ -226,7 +226,7 @@ struct Hold {
     ended: tokio::sync::Notify,
 }
 
-impl Companion for Hold {
+impl Participant for Hold {
     fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>> {
         Box::pin(async move {
             self.written.notify_one();

@@ -22,7 +22,7 @@ use cumulet_backend::{
         Cloud, CloudConfig, Parts, SharedRng, accounts, images,
         instances::{self, LaunchSpec},
     },
-    bootstrap::{Plan, bootstrap},
+    bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
     entity::{account, host},
     retention::Retention,
@@ -165,7 +165,7 @@ async fn empty(path: std::path::PathBuf) -> Result<(Cloud, String)> {
     let clock = Arc::new(ManualClock::new(NOW));
     let parts = Parts::new(store, clock, SharedRng::seeded(7), sealer);
     let pool = Cidr::new(Ipv4Addr::new(10, 64, 0, 0), 12);
-    let plan = Plan {
+    let plan = FirstPlan {
         availability_zones: vec![ZONE.into()],
         public_pool: pool,
     };

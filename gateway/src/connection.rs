@@ -1,6 +1,6 @@
 //! A client's connection, as actix-http reads and writes it: one that keeps the door waiting is cut.
 //!
-//! Its [`Patience`] ends what is left unfinished. Beyond that the connections of a worker know each
+//! Its [`ConnectionTimeout`] ends what is left unfinished. Beyond that the connections of a worker know each
 //! other ([`Crowd`]): when there are as many as there may be, the next one takes the place of the one
 //! that has waited longest, first of those that never sent a whole request. So a correct client is
 //! answered however many others open connections and say nothing.
@@ -16,7 +16,7 @@ use std::{
 };
 
 use actix_web::rt::net::TcpStream;
-use cumulet_patience::Patience;
+use cumulet_timeouts::ConnectionTimeout;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -147,7 +147,7 @@ impl Drop for Work {
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,
-    patience: Patience,
+    timeout: ConnectionTimeout,
     crowd: Rc<Crowd>,
     id: u64,
     member: Rc<Member>,
@@ -156,14 +156,14 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(socket: TcpStream, crowd: Rc<Crowd>) -> Self {
         let (id, member) = crowd.admit();
-        let limits = cumulet_patience::Limits {
+        let limits = cumulet_timeouts::Limits {
             idle: crowd.limits.idle,
             head: crowd.limits.head,
             stall: crowd.limits.stall,
         };
         Connection {
             socket,
-            patience: Patience::new(limits),
+            timeout: ConnectionTimeout::new(limits),
             crowd,
             id,
             member,
@@ -188,7 +188,7 @@ impl Connection {
         if self.member.evicted.get() && stage != Stage::Work {
             return Poll::Ready(io::Error::from(io::ErrorKind::ConnectionAborted));
         }
-        self.patience.poll_over(context, stage != Stage::Client)
+        self.timeout.poll_over(context, stage != Stage::Client)
     }
 }
 
@@ -208,7 +208,7 @@ impl AsyncRead for Connection {
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
             Poll::Pending => this.poll_over(context).map(Err),
             read => {
-                this.patience.received();
+                this.timeout.received();
                 read
             }
         }
@@ -220,11 +220,11 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         match Pin::new(&mut this.socket).poll_write(context, bytes) {
             Poll::Pending => {
-                this.patience.stalled();
+                this.timeout.stalled();
                 this.poll_over(context).map(Err)
             }
             written => {
-                this.patience.written();
+                this.timeout.written();
                 written
             }
         }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Where a request may come from: the VPC of the listener, and the address in it.
-pub(crate) type Place = (VpcId, Ipv4Addr);
+pub(crate) type GuestAddress = (VpcId, Ipv4Addr);
 
 /// What a request is answered from.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Snapshot {
     pub(crate) revision: u64,
     pub(crate) options: MetadataOptions,
     pub(crate) table: Table,
-    pub(crate) places: Vec<Place>,
+    pub(crate) addresses: Vec<GuestAddress>,
 }
 
 impl Snapshot {
@@ -42,7 +42,7 @@ impl Snapshot {
             revision: of.revision,
             options: of.options,
             table: render(of, config),
-            places: of.interfaces.iter().map(|i| (i.vpc, i.private_ip)).collect(),
+            addresses: of.interfaces.iter().map(|i| (i.vpc, i.private_ip)).collect(),
         }
     }
 }

@@ -12,12 +12,12 @@ use cumulet_domain::{id::InstanceId, metadata::InstanceMetadata};
 use crate::{
     config::{Config, TokenSecret},
     counters::Counters,
-    instance::{Instance, Place, Snapshot},
+    instance::{GuestAddress, Instance, Snapshot},
 };
 
 const SHARDS: usize = 16;
 
-type Shard = RwLock<HashMap<Place, Arc<Instance>>>;
+type Shard = RwLock<HashMap<GuestAddress, Arc<Instance>>>;
 
 /// All instances of this host.
 #[derive(Debug)]
@@ -42,9 +42,12 @@ impl Registry {
     }
 
     /// The instance at a place.
-    pub(crate) fn find(&self, place: &Place) -> Option<Arc<Instance>> {
-        let shard = self.shard(place).read();
-        shard.unwrap_or_else(PoisonError::into_inner).get(place).cloned()
+    pub(crate) fn find(&self, address: &GuestAddress) -> Option<Arc<Instance>> {
+        let shard = self.shard(address).read();
+        shard
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(address)
+            .cloned()
     }
 
     /// Installs or renews an instance; `false` if what is there is newer or the same.
@@ -57,21 +60,21 @@ impl Registry {
             Some(known) if known.snapshot.load().revision >= metadata.revision => return false,
             _ => Snapshot::new(metadata, config),
         };
-        let places = snapshot.places.clone();
+        let addresses = snapshot.addresses.clone();
         let (instance, before) = match instances.by_id.get(&metadata.instance) {
             Some(known) => (
                 known.clone(),
-                known.snapshot.swap(Arc::new(snapshot)).places.clone(),
+                known.snapshot.swap(Arc::new(snapshot)).addresses.clone(),
             ),
             None => (Instance::new(metadata.instance, snapshot, secret), Vec::new()),
         };
         instances.by_id.insert(metadata.instance, instance.clone());
-        let before: HashSet<Place> = before.into_iter().collect();
-        for place in before.iter().filter(|place| !places.contains(place)) {
-            self.vacate(place, &instance);
+        let before: HashSet<GuestAddress> = before.into_iter().collect();
+        for address in before.iter().filter(|address| !addresses.contains(address)) {
+            self.vacate(address, &instance);
         }
-        for place in places.into_iter().filter(|place| !before.contains(place)) {
-            self.write(&place).insert(place, instance.clone());
+        for address in addresses.into_iter().filter(|address| !before.contains(address)) {
+            self.write(&address).insert(address, instance.clone());
         }
         true
     }
@@ -82,8 +85,8 @@ impl Registry {
         let Some(instance) = instances.by_id.remove(&id) else {
             return false;
         };
-        for place in &instance.snapshot.load().places {
-            self.vacate(place, &instance);
+        for address in &instance.snapshot.load().addresses {
+            self.vacate(address, &instance);
         }
         instances.removed += instance.counters.read();
         true
@@ -110,18 +113,26 @@ impl Registry {
     }
 
     /// Empties a place if it still belongs to this instance.
-    fn vacate(&self, place: &Place, instance: &Arc<Instance>) {
-        let mut shard = self.write(place);
-        if shard.get(place).is_some_and(|owner| Arc::ptr_eq(owner, instance)) {
-            shard.remove(place);
+    fn vacate(&self, address: &GuestAddress, instance: &Arc<Instance>) {
+        let mut shard = self.write(address);
+        if shard
+            .get(address)
+            .is_some_and(|owner| Arc::ptr_eq(owner, instance))
+        {
+            shard.remove(address);
         }
     }
 
-    fn write(&self, place: &Place) -> impl std::ops::DerefMut<Target = HashMap<Place, Arc<Instance>>> {
-        self.shard(place).write().unwrap_or_else(PoisonError::into_inner)
+    fn write(
+        &self,
+        address: &GuestAddress,
+    ) -> impl std::ops::DerefMut<Target = HashMap<GuestAddress, Arc<Instance>>> {
+        self.shard(address)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shard(&self, (vpc, address): &Place) -> &Shard {
+    fn shard(&self, (vpc, address): &GuestAddress) -> &Shard {
         let [.., low] = address.octets();
         let spread = vpc.number() ^ u64::from(low);
         &self.shards[usize::try_from(spread % SHARDS as u64).unwrap_or(0)]

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     counters::Cell,
     http,
-    instance::{Instance, Place},
+    instance::{GuestAddress, Instance},
     registry::Registry,
     stream::{GuestStream, NextTtl},
 };
@@ -147,7 +147,7 @@ fn transient(error: &io::Error) -> bool {
 
 /// Who is at the other end of a connection.
 pub(crate) struct Guest {
-    place: Option<Place>,
+    address: Option<GuestAddress>,
     instance: Option<Arc<Instance>>,
     /// One connection too many: reads are put off.
     crowded: bool,
@@ -171,14 +171,14 @@ impl Guest {
 
 /// Finds out who connects; `None` closes the connection.
 fn admit(shared: &Arc<Shared>, vpc: VpcId, socket: TcpStream, peer: SocketAddr) -> Option<GuestStream> {
-    let place = match peer.ip().to_canonical() {
+    let address = match peer.ip().to_canonical() {
         IpAddr::V4(address) => Some((vpc, address)),
         IpAddr::V6(_) => None,
     };
-    let instance = place.and_then(|place| shared.registry.find(&place));
+    let instance = address.and_then(|address| shared.registry.find(&address));
     let limits = shared.config.limits;
     let mut guest = Guest {
-        place,
+        address,
         instance,
         crowded: false,
         shared: shared.clone(),
@@ -204,7 +204,7 @@ fn admit(shared: &Arc<Shared>, vpc: VpcId, socket: TcpStream, peer: SocketAddr) 
 fn handle(shared: &Shared, request: &Request, rng: &mut StdRng) -> Response<Bytes> {
     let guest = request.conn_data::<Rc<Guest>>();
     let instance = guest.and_then(|guest| {
-        let now = shared.registry.find(&guest.place?)?;
+        let now = shared.registry.find(&guest.address?)?;
         let then = guest.instance.as_ref()?;
         Arc::ptr_eq(&now, then).then_some((now, guest.crowded))
     });

@@ -14,7 +14,7 @@ use std::{
 };
 
 use actix_rt::net::TcpStream;
-use cumulet_patience::{Limits, Patience};
+use cumulet_timeouts::{ConnectionTimeout, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 use crate::server::{Guest, HEAD_TIME};
@@ -33,7 +33,7 @@ pub(crate) struct GuestStream {
     allowance: u64,
     /// Whether the requests read so far had their chance to be answered.
     yielded: bool,
-    patience: Patience,
+    timeout: ConnectionTimeout,
 }
 
 impl GuestStream {
@@ -45,7 +45,7 @@ impl GuestStream {
             stall: idle,
         };
         GuestStream {
-            patience: Patience::new(limits),
+            timeout: ConnectionTimeout::new(limits),
             socket: socket.take(allowance),
             guest,
             next_ttl: NextTtl::default(),
@@ -83,9 +83,9 @@ impl AsyncRead for GuestStream {
             return Poll::Pending;
         }
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
-            Poll::Pending => this.patience.poll_over(context, false).map(Err),
+            Poll::Pending => this.timeout.poll_over(context, false).map(Err),
             read => {
-                this.patience.received();
+                this.timeout.received();
                 read
             }
         }
@@ -99,13 +99,13 @@ impl AsyncWrite for GuestStream {
             this.socket.get_ref().set_ttl(ttl.into())?;
         }
         let Poll::Ready(written) = Pin::new(this.socket.get_mut()).poll_write(context, bytes) else {
-            this.patience.stalled();
-            return this.patience.poll_over(context, false).map(Err);
+            this.timeout.stalled();
+            return this.timeout.poll_over(context, false).map(Err);
         };
         let count = written?;
         this.socket.set_limit(this.allowance);
         this.yielded = false;
-        this.patience.written();
+        this.timeout.written();
         Poll::Ready(Ok(count))
     }
 

@@ -10,7 +10,7 @@ use cumulet_backend::{
 };
 use cumulet_domain::account::{AccountId, Role};
 
-use super::{Place, operator};
+use super::{CloudArgs, operator};
 use crate::{telemetry::say, wiring};
 
 /// `cumulet account`.
@@ -19,14 +19,14 @@ pub(crate) enum Account {
     /// Make an account with a default network; prints its number.
     Create(CreateAccount),
     /// List the accounts.
-    List(Place),
+    List(CloudArgs),
 }
 
 /// `cumulet account create`.
 #[derive(Args, Debug)]
 pub(crate) struct CreateAccount {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The account's name, unique in the cloud.
     name: String,
 }
@@ -56,7 +56,7 @@ pub(crate) struct CreateUser {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OfAccount {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The account's 12 digits.
     #[arg(long)]
     account: AccountId,
@@ -91,7 +91,7 @@ pub(crate) struct CreateKey {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OneKey {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The key's id, `AKIA…`.
     id: String,
 }
@@ -99,12 +99,12 @@ pub(crate) struct OneKey {
 impl Account {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            Account::Create(create) => operator::run(&create.place.clone(), |_, parts| async move {
+            Account::Create(create) => operator::run(&create.cloud.clone(), |_, parts| async move {
                 let row = accounts::create_account(&parts, &create.name, &zones(&parts).await?).await?;
                 say(AccountId::from_db(row.id));
                 Ok(())
             }),
-            Account::List(place) => operator::run(&place, |_, parts| async move {
+            Account::List(cloud) => operator::run(&cloud, |_, parts| async move {
                 for row in accounts::list_accounts(&parts).await? {
                     say(format_args!("{}  {}", AccountId::from_db(row.id), row.name));
                 }
@@ -124,7 +124,7 @@ async fn zones(parts: &Parts) -> Result<Vec<String>> {
 impl User {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            User::Create(create) => operator::run(&create.of.place.clone(), |_, parts| async move {
+            User::Create(create) => operator::run(&create.of.cloud.clone(), |_, parts| async move {
                 let role = if create.read_only {
                     Role::ReadOnly
                 } else {
@@ -137,7 +137,7 @@ impl User {
                 );
                 Ok(())
             }),
-            User::List(of) => operator::run(&of.place.clone(), |_, parts| async move {
+            User::List(of) => operator::run(&of.cloud.clone(), |_, parts| async move {
                 for row in accounts::list_users(&parts, of.account).await? {
                     say(format_args!("{}  {:14}  {}", row.id, row.role, row.name));
                 }
@@ -150,12 +150,12 @@ impl User {
 impl AccessKey {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            AccessKey::Create(create) => operator::run(&create.of.place.clone(), |_, parts| async move {
+            AccessKey::Create(create) => operator::run(&create.of.cloud.clone(), |_, parts| async move {
                 let key = accounts::create_access_key(&parts, create.of.account, &create.user).await?;
                 say(format_args!("{} {}", key.id, key.secret.expose()));
                 Ok(())
             }),
-            AccessKey::List(of) => operator::run(&of.place.clone(), |_, parts| async move {
+            AccessKey::List(of) => operator::run(&of.cloud.clone(), |_, parts| async move {
                 for key in accounts::list_access_keys(&parts, of.account).await? {
                     let state = if key.enabled { "enabled" } else { "disabled" };
                     say(format_args!("{}  {state:8}  {}", key.id, key.user_name));
@@ -164,7 +164,7 @@ impl AccessKey {
             }),
             AccessKey::Disable(key) => set_enabled(&key, false),
             AccessKey::Enable(key) => set_enabled(&key, true),
-            AccessKey::Delete(key) => operator::run(&key.place.clone(), |_, parts| async move {
+            AccessKey::Delete(key) => operator::run(&key.cloud.clone(), |_, parts| async move {
                 Ok(accounts::delete_access_key(&parts, &key.id).await?)
             }),
         }
@@ -172,7 +172,7 @@ impl AccessKey {
 }
 
 fn set_enabled(key: &OneKey, enabled: bool) -> Result<ExitCode> {
-    operator::run(&key.place, |_, parts| async move {
+    operator::run(&key.cloud, |_, parts| async move {
         Ok(accounts::set_access_key_enabled(&parts, &key.id, enabled).await?)
     })
 }

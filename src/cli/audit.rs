@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::Place;
+use super::CloudArgs;
 use crate::{audit, telemetry::say};
 
 /// See the module.
 #[derive(Args, Debug)]
 pub(crate) struct Audit {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// What ran the instances: libvirt or fake. By default what the last `cumulet up` used.
     #[arg(long)]
     driver: Option<String>,
@@ -26,13 +26,13 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let state = self.place.open()?;
+        let state = self.cloud.open()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()?;
         let report = runtime.block_on(async {
-            let config = self.place.config(&[("driver", self.driver.clone())])?;
+            let config = self.cloud.config(&[("driver", self.driver.clone())])?;
             let parts = super::operator::parts(&state, &config).await?;
             audit::run(
                 &state,

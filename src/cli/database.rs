@@ -6,16 +6,16 @@ use anyhow::Result;
 use clap::Subcommand;
 use cumulet_backend::store::{connect, schema};
 
-use super::Place;
+use super::CloudArgs;
 use crate::telemetry::say;
 
 /// See the module.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
     /// Bring the schema up to date. `cumulet up` does it by itself.
-    Migrate(Place),
+    Migrate(CloudArgs),
     /// List the migrations and whether each has been applied.
-    Status(Place),
+    Status(CloudArgs),
 }
 
 impl Db {
@@ -23,10 +23,10 @@ impl Db {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let place = match self {
-            Db::Migrate(place) | Db::Status(place) => place,
+        let cloud = match self {
+            Db::Migrate(cloud) | Db::Status(cloud) => cloud,
         };
-        let options = place.open()?.options(&place.config(&[])?, 1)?;
+        let options = cloud.open()?.options(&cloud.config(&[])?, 1)?;
         runtime.block_on(async {
             if let Db::Migrate(_) = self {
                 drop(connect(&options).await?);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use cumulet_hypervisor::{Diagnosis, probe::kvm_works};
 
-use super::Place;
+use super::CloudArgs;
 use crate::{config::Config, telemetry::say};
 use programs::PROGRAMS;
 
@@ -16,7 +16,7 @@ use programs::PROGRAMS;
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
 }
 
 /// What a check found.
@@ -32,7 +32,7 @@ impl Doctor {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let findings = runtime.block_on(self.findings(&self.place.config(&[])?))?;
+        let findings = runtime.block_on(self.findings(&self.cloud.config(&[])?))?;
         // A call of libvirt that has not come back is not waited for.
         runtime.shutdown_background();
         Ok(tell(&findings))
@@ -51,7 +51,7 @@ impl Doctor {
         }
         findings.push(check("tun", true, tun()));
         let folder = self
-            .place
+            .cloud
             .open()
             .map_or_else(|_| "/".into(), |s| s.path().to_owned());
         findings.push(check("disk", true, disk(&folder)));

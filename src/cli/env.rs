@@ -11,19 +11,19 @@ use cumulet_backend::{
 };
 use cumulet_domain::id::ImageId;
 
-use super::{Place, operator};
+use super::{CloudArgs, operator};
 use crate::{telemetry::say, wiring};
 
 /// See the module.
 #[derive(Args, Debug)]
 pub(crate) struct Env {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
 }
 
 impl Env {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        operator::run(&self.place, |_, parts| async move {
+        operator::run(&self.cloud, |_, parts| async move {
             for (name, value) in variables(&parts).await? {
                 say(format_args!("export {name}='{value}'"));
             }

@@ -10,7 +10,7 @@ use cumulet_backend::{
 };
 use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
 
-use super::{Place, operator};
+use super::{CloudArgs, operator};
 use crate::{
     state::StateDir,
     telemetry::{self, Progress, say},
@@ -23,7 +23,7 @@ pub(crate) enum Image {
     /// Import a raw or qcow2 disk; prints the image's id.
     Import(Import),
     /// List the images.
-    List(Place),
+    List(CloudArgs),
     /// Delete an image that no instance is made from.
     Delete(Delete),
 }
@@ -32,7 +32,7 @@ pub(crate) enum Image {
 #[derive(Args, Debug)]
 pub(crate) struct Import {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The disk.
     file: PathBuf,
     /// The image's name.
@@ -59,7 +59,7 @@ pub(crate) struct Import {
 #[derive(Args, Debug)]
 pub(crate) struct Delete {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The image's id.
     image: String,
 }
@@ -68,14 +68,14 @@ impl Image {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Image::Import(import) => {
-                let place = import.place.clone();
-                let progress = telemetry::start(&place.config(&[])?)?.progress();
-                operator::run(&place, |state, parts| async move {
+                let cloud = import.cloud.clone();
+                let progress = telemetry::start(&cloud.config(&[])?)?.progress();
+                operator::run(&cloud, |state, parts| async move {
                     import.run(&state, &parts, &progress).await
                 })
             }
-            Image::List(place) => operator::run(&place, |_, parts| async move { list(&parts).await }),
-            Image::Delete(delete) => operator::run(&delete.place.clone(), |state, parts| async move {
+            Image::List(cloud) => operator::run(&cloud, |_, parts| async move { list(&parts).await }),
+            Image::Delete(delete) => operator::run(&delete.cloud.clone(), |state, parts| async move {
                 let id: ImageId = delete.image.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
                 delete_image(&state, &parts, id).await
             }),

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use cumulet_domain::crash::{self, Point, Role};
-use cumulet_simulate::{Attempt, Layout, Trial, attempt, survey, template, trials};
+use cumulet_simulate::{Layout, Trial, TrialOutcome, attempt, survey, template, trials};
 
 use crate::{telemetry::say, wiring};
 
@@ -165,7 +165,7 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, came: &Attempt) {
+    fn add(&mut self, came: &TrialOutcome) {
         self.failed += usize::from(!came.problems.is_empty());
         self.deaths += u64::from(came.deaths);
         self.slowest = self.slowest.max(came.recovery);

@@ -30,7 +30,7 @@ pub(crate) struct Cli {
 
 /// Which cloud a command is about.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct CloudArgs {
     /// The cloud's state directory.
     #[arg(
         long,
@@ -44,7 +44,7 @@ pub(crate) struct Place {
     config: Option<PathBuf>,
 }
 
-impl Place {
+impl CloudArgs {
     /// The directory of a cloud that was started before.
     pub(crate) fn open(&self) -> Result<StateDir> {
         StateDir::open(&self.state_dir)

@@ -9,7 +9,7 @@ use cumulet_backend::{
 };
 use cumulet_domain::time::SystemClock;
 
-use super::Place;
+use super::CloudArgs;
 use crate::{config::Config, state::StateDir};
 
 /// The parts of a cloud that was started before.
@@ -33,12 +33,12 @@ pub(super) async fn parts(state: &StateDir, config: &Config) -> Result<Parts> {
 }
 
 /// Runs an operator's command to its end.
-pub(super) fn run<F, W>(place: &Place, work: W) -> Result<ExitCode>
+pub(super) fn run<F, W>(cloud: &CloudArgs, work: W) -> Result<ExitCode>
 where
     W: FnOnce(StateDir, Parts) -> F,
     F: Future<Output = Result<()>>,
 {
-    let (state, config) = (place.open()?, place.config(&[])?);
+    let (state, config) = (cloud.open()?, cloud.config(&[])?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use cumulet_simulate::{Faults, Invariant, Kind, Kinds, Options, Outcome, run, template};
+use cumulet_simulate::{FaultKind, FaultKinds, Faults, Invariant, Options, Outcome, run, template};
 use serde::Serialize;
 
 use super::kill_each::KillEach;
@@ -34,7 +34,7 @@ pub(crate) struct Simulate {
     seeds: Option<(u64, u64)>,
     /// What goes wrong: none, default (another choice for each seed), or some of the kinds in --kinds.
     #[arg(long, default_value = "default", value_name = "KINDS")]
-    faults: Kinds,
+    faults: FaultKinds,
     /// Runs at the same time.
     #[arg(long, default_value_t = 1, value_name = "N")]
     jobs: usize,
@@ -64,7 +64,7 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 impl Simulate {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         if self.kinds {
-            for (_, name, what) in Kind::ALL {
+            for (_, name, what) in FaultKind::ALL {
                 say(format_args!("{name:<12}{}", what.trim()));
             }
             return Ok(ExitCode::SUCCESS);

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Place;
+use super::CloudArgs;
 use crate::{
     config::Config,
     roles::{Role, Roles},
@@ -34,7 +34,7 @@ const BLOCKING: usize = 16;
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// What this process does: all, or some of gateway, scheduler, conductor, compute, metadata, console.
     #[arg(long, value_name = "ROLE,…")]
     role: Option<String>,
@@ -56,11 +56,11 @@ impl Up {
             ("driver", self.driver.clone()),
             ("roles", self.role.clone()),
         ];
-        let config = self.place.config(&given)?;
+        let config = self.cloud.config(&given)?;
         let log = telemetry::start(&config)?;
         let roles: Roles = config.get("roles")?;
         roles.check(&config)?;
-        let state = self.place.create()?;
+        let state = self.cloud.create()?;
         let _locks = state.lock(&roles)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

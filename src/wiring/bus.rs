@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use cumulet_bus::{Bus, Chaos, LocalBus, Plan, RabbitBus, RabbitConfig};
+use cumulet_bus::{Bus, Chaos, ChaosPlan, LocalBus, RabbitBus, RabbitConfig};
 use cumulet_domain::{faults, time::Clock};
 
 use crate::{
@@ -53,11 +53,11 @@ fn with_faults(bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
         return bus;
     }
     tracing::warn!(?faults, "messages are treated badly");
-    let plan = Plan {
+    let plan = ChaosPlan {
         lose_every: faults.lose.into(),
         copies: faults.repeat.max(1),
         jitter: Duration::from_millis(faults.reorder.into()),
-        ..Plan::default()
+        ..ChaosPlan::default()
     };
     let chaos = Arc::new(Chaos::new(bus, plan, Box::new(rand::random)));
     if let Some(file) = &asked.only_while {
@@ -67,10 +67,10 @@ fn with_faults(bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
 }
 
 /// Treats messages badly while the file is there.
-async fn follow(chaos: Arc<Chaos>, plan: Plan, file: PathBuf) {
+async fn follow(chaos: Arc<Chaos>, plan: ChaosPlan, file: PathBuf) {
     loop {
         let there = tokio::fs::try_exists(&file).await.unwrap_or(false);
-        chaos.change(if there { plan } else { Plan::default() });
+        chaos.change(if there { plan } else { ChaosPlan::default() });
         tokio::time::sleep(LOOK).await;
     }
 }

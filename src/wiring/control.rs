@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng, services},
-    bootstrap::{FirstStart, Plan, bootstrap},
+    bootstrap::{FirstPlan, FirstStart, bootstrap},
     conductor::{Conductor, Duties, Settings, Wake},
-    retention::{Keep, Retention},
+    retention::{Retention, RetentionPeriod},
     store::{connect, settings},
 };
 use cumulet_bus::Bus;
@@ -46,7 +46,7 @@ pub(super) async fn open(
     progress.step("making what the first start makes: keys, an account, its network");
     let sealer = Arc::new(state.sealer(true)?);
     let parts = Parts::new(store, clock, SharedRng::system(), sealer);
-    let plan = Plan {
+    let plan = FirstPlan {
         availability_zones: vec![config.text("availability_zone").to_owned()],
         public_pool: pool::choose(config)?,
     };
@@ -55,7 +55,7 @@ pub(super) async fn open(
 }
 
 /// What a control plane is made of beside the database.
-pub(super) struct Around<'a> {
+pub(super) struct ControlDeps<'a> {
     pub(super) config: &'a Config,
     pub(super) roles: &'a Roles,
     pub(super) bus: Arc<dyn Bus>,
@@ -65,18 +65,18 @@ pub(super) struct Around<'a> {
 }
 
 impl Control {
-    pub(super) fn new(parts: Parts, first: FirstStart, around: Around<'_>) -> Result<Self> {
-        let Around {
+    pub(super) fn new(parts: Parts, first: FirstStart, deps: ControlDeps<'_>) -> Result<Self> {
+        let ControlDeps {
             config, roles, bus, ..
-        } = around;
+        } = deps;
         let wake = Wake::new();
         let cloud_config = CloudConfig {
             region: config.text("region").into(),
             availability_zones: vec![config.text("availability_zone").to_owned()],
             public_pool: first.public_pool,
             cloud_id: first.cloud_id.clone(),
-            endpoint: around.endpoint,
-            hypervisor: around.hypervisor,
+            endpoint: deps.endpoint,
+            hypervisor: deps.hypervisor,
             retention: retention(config)?,
         };
         let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
@@ -107,7 +107,7 @@ impl Control {
     }
 
     /// Says that this process's roles are there, again and again, until `shutdown` says so.
-    pub(super) fn beat(
+    pub(super) fn heartbeat(
         &self,
         roles: &Roles,
         host: String,
@@ -124,8 +124,8 @@ impl Control {
                 for role in roles.iter().filter(|role| role.controls()) {
                     let (id, now) = (format!("{role}@{host}"), parts.clock.now());
                     let version = env!("CARGO_PKG_VERSION");
-                    let beaten = services::beat(&parts.store, &id, role.name(), &host, version, now);
-                    if let Err(error) = beaten.await {
+                    let written = services::heartbeat(&parts.store, &id, role.name(), &host, version, now);
+                    if let Err(error) = written.await {
                         tracing::warn!(%role, %error, "could not say that it is there");
                     }
                 }
@@ -168,7 +168,7 @@ fn conductor_settings(config: &Config, roles: &Roles) -> Result<Settings> {
 }
 
 fn retention(config: &Config) -> Result<Retention> {
-    let keep = |name| config.get(name).map(Keep::seconds);
+    let keep = |name| config.get(name).map(RetentionPeriod::seconds);
     Ok(Retention {
         terminated_instances: keep("retention.terminated_instances")?,
         client_tokens: keep("retention.client_tokens")?,

@@ -15,7 +15,7 @@ use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use cumulet_worker::{
     ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
-    images::DirectoryImages,
+    image_cache::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
 };
 

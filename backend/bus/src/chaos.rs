@@ -15,14 +15,14 @@ use cumulet_domain::{
     message::{Command, Query, Report},
 };
 
-use crate::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Tap, WakeMailbox};
+use crate::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Wakeup, WakeupMailbox};
 
 /// Where chance comes from: any number, each as likely.
 pub type Chance = Box<dyn FnMut() -> u64 + Send>;
 
 /// What is done to messages. The default does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct ChaosPlan {
     /// Every k-th is lost; 0 loses none.
     pub lose_every: u64,
     /// How often each of the others is sent.
@@ -33,9 +33,9 @@ pub struct Plan {
     pub jitter: Duration,
 }
 
-impl Default for Plan {
+impl Default for ChaosPlan {
     fn default() -> Self {
-        Plan {
+        ChaosPlan {
             lose_every: 0,
             copies: 1,
             delay: Duration::ZERO,
@@ -47,7 +47,7 @@ impl Default for Plan {
 /// Wraps a bus. What is lost or delayed is `Ok` for its sender; reads are lost and delayed, not repeated.
 pub struct Chaos {
     bus: Arc<dyn Bus>,
-    plan: Mutex<Plan>,
+    plan: Mutex<ChaosPlan>,
     chance: Mutex<Chance>,
     count: AtomicU64,
     lost: AtomicU64,
@@ -66,7 +66,7 @@ type Fate = Vec<Duration>;
 
 impl Chaos {
     /// A bus by a plan. The same chance and the same calls give the same.
-    pub fn new(bus: Arc<dyn Bus>, plan: Plan, chance: Chance) -> Chaos {
+    pub fn new(bus: Arc<dyn Bus>, plan: ChaosPlan, chance: Chance) -> Chaos {
         Chaos {
             bus,
             plan: Mutex::new(plan),
@@ -77,7 +77,7 @@ impl Chaos {
     }
 
     /// Goes on by another plan.
-    pub fn change(&self, plan: Plan) {
+    pub fn change(&self, plan: ChaosPlan) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
@@ -86,7 +86,7 @@ impl Chaos {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> ChaosPlan {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -161,8 +161,8 @@ impl Bus for Chaos {
         }
     }
 
-    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
-        self.let_go(|bus| async move { bus.wake(tap).await }).await
+    async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError> {
+        self.let_go(|bus| async move { bus.wake(wakeup).await }).await
     }
 
     async fn host_mailbox(&self, host: &HostId) -> Result<HostMailbox, BusError> {
@@ -173,8 +173,8 @@ impl Bus for Chaos {
         self.bus.report_mailbox().await
     }
 
-    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
-        self.bus.wakes().await
+    async fn wakeups(&self) -> Result<WakeupMailbox, BusError> {
+        self.bus.wakeups().await
     }
 
     fn counters(&self) -> Counters {
@@ -204,7 +204,7 @@ mod tests {
         HostId("a".into())
     }
 
-    async fn run(plan: Plan, seed: u64) -> Vec<i64> {
+    async fn run(plan: ChaosPlan, seed: u64) -> Vec<i64> {
         let chaos = Chaos::new(Arc::new(LocalBus::new()), plan, chance(seed));
         let mut mailbox = chaos.host_mailbox(&host()).await.unwrap();
         for n in 1..=20 {
@@ -226,18 +226,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn messages_are_lost_repeated_delayed_and_reordered_by_plan() {
         let all: Vec<i64> = (1..=20).collect();
-        assert_eq!(run(Plan::default(), 1).await, all);
-        let lossy = Plan {
+        assert_eq!(run(ChaosPlan::default(), 1).await, all);
+        let lossy = ChaosPlan {
             lose_every: 5,
-            ..Plan::default()
+            ..ChaosPlan::default()
         };
         let kept: Vec<i64> = all.iter().copied().filter(|n| n % 5 != 0).collect();
         assert_eq!(run(lossy, 1).await, kept);
-        let wild = Plan {
+        let wild = ChaosPlan {
             copies: 3,
             delay: Duration::from_secs(600),
             jitter: Duration::from_secs(60),
-            ..Plan::default()
+            ..ChaosPlan::default()
         };
         let came = run(wild, 7).await;
         assert_eq!(came.len(), 60);

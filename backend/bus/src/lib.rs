@@ -12,7 +12,7 @@
 //!   pause, [`DELIVERY_LIMIT`] times in all; after that it is a dead letter. A read never comes again.
 //! - One mailbox a host: a newer one of the same bus replaces the older, and what waited is handed to it.
 //!   Report mailboxes share what comes, each report for one of them.
-//! - A tap goes to everybody who listens, or is lost.
+//! - A wake-up goes to everybody who listens, or is lost.
 
 mod chaos;
 mod counters;
@@ -33,11 +33,11 @@ use cumulet_domain::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use chaos::{Chance, Chaos, Plan};
+pub use chaos::{Chance, Chaos, ChaosPlan};
 pub use counters::Counters;
 pub use delivered::{DELIVERY_LIMIT, Delivered};
 pub use local::LocalBus;
-pub use mailbox::{HostMailbox, ReportMailbox, WakeMailbox};
+pub use mailbox::{HostMailbox, ReportMailbox, WakeupMailbox};
 pub use rabbit::{RabbitBus, RabbitConfig};
 
 /// How long handing over or asking may take at the most.
@@ -57,10 +57,10 @@ pub enum BusError {
     Refused(String),
 }
 
-/// A tap on the conductor's shoulder.
+/// A wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Tap {
+pub enum Wakeup {
     /// An operation may be due.
     Work,
     /// Hosts may have something to hear of, but no operation waits.
@@ -89,11 +89,11 @@ pub trait Bus: Send + Sync + 'static {
     /// When the host is not there, does not answer in time, or refuses.
     async fn query(&self, host: &HostId, query: Query) -> Result<Vec<u8>, BusError>;
 
-    /// Taps the conductors on the shoulder. A tap may be lost at any time, also where nobody listens.
+    /// Wakes the conductors. A wake-up may be lost at any time, also where nobody listens.
     ///
     /// # Errors
     /// When the bus is away.
-    async fn wake(&self, tap: Tap) -> Result<(), BusError>;
+    async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError>;
 
     /// The next commands and reads for a host, in the order in which they came. One receiver a host; a
     /// newer one replaces the older.
@@ -108,11 +108,11 @@ pub trait Bus: Send + Sync + 'static {
     /// When the bus is away.
     async fn report_mailbox(&self) -> Result<ReportMailbox, BusError>;
 
-    /// The next taps. Every receiver gets them all.
+    /// The next wake-ups. Every receiver gets them all.
     ///
     /// # Errors
     /// When the bus is away.
-    async fn wakes(&self) -> Result<WakeMailbox, BusError>;
+    async fn wakeups(&self) -> Result<WakeupMailbox, BusError>;
 
     /// What has been counted since the start.
     fn counters(&self) -> Counters;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cumulet_domain::message::Report;
 
-use crate::{Delivered, Delivery, Tap};
+use crate::{Delivered, Delivery, Wakeup};
 
 /// Where a mailbox gets its messages from.
 #[async_trait]
@@ -50,8 +50,8 @@ mailbox! {
 }
 
 mailbox! {
-    /// The conductor's taps on the shoulder.
-    WakeMailbox of Tap
+    /// The conductor's wake-ups.
+    WakeupMailbox of Wakeup
 }
 
 impl ReportMailbox {

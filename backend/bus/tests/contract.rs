@@ -5,7 +5,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use cumulet_bus::{Bus, BusError, Delivery, LocalBus, RabbitBus, RabbitConfig, Tap};
+use cumulet_bus::{Bus, BusError, Delivery, LocalBus, RabbitBus, RabbitConfig, Wakeup};
 use cumulet_domain::{message::Query, time::SystemClock};
 use support::{broker::Broker, command, host, instance, next_command, next_report, number, report, soon};
 
@@ -121,15 +121,15 @@ async fn reads_are_answered_refused_or_late(bus: Arc<dyn Bus>) {
     answering.abort();
 }
 
-async fn taps_reach_everybody_who_listens(bus: Arc<dyn Bus>) {
-    // With nobody there a tap is lost, or the bus says that it can't.
-    drop(bus.wake(Tap::Work).await);
-    let (mut one, mut other) = (bus.wakes().await.unwrap(), bus.wakes().await.unwrap());
-    bus.wake(Tap::Hosts).await.unwrap();
-    bus.wake(Tap::Work).await.unwrap();
+async fn wakeups_reach_everybody_who_listens(bus: Arc<dyn Bus>) {
+    // With nobody there a wake-up is lost, or the bus says that it can't.
+    drop(bus.wake(Wakeup::Work).await);
+    let (mut one, mut other) = (bus.wakeups().await.unwrap(), bus.wakeups().await.unwrap());
+    bus.wake(Wakeup::Hosts).await.unwrap();
+    bus.wake(Wakeup::Work).await.unwrap();
     for listener in [&mut one, &mut other] {
-        assert_eq!(soon("a tap", listener.next()).await, Some(Tap::Hosts));
-        assert_eq!(soon("a tap", listener.next()).await, Some(Tap::Work));
+        assert_eq!(soon("a wake-up", listener.next()).await, Some(Wakeup::Hosts));
+        assert_eq!(soon("a wake-up", listener.next()).await, Some(Wakeup::Work));
     }
 }
 
@@ -157,7 +157,7 @@ async fn local() {
     reports_come_again_too_and_are_shared(new()).await;
     a_newer_mailbox_takes_over(new()).await;
     reads_are_answered_refused_or_late(new()).await;
-    taps_reach_everybody_who_listens(new()).await;
+    wakeups_reach_everybody_who_listens(new()).await;
     a_full_queue_is_an_error_and_holds_up_nobody(new(), 65_536).await;
 }
 
@@ -176,7 +176,7 @@ async fn rabbit_keeps_to_it(quorum: bool) {
     reports_come_again_too_and_are_shared(new().await).await;
     a_newer_mailbox_takes_over(new().await).await;
     reads_are_answered_refused_or_late(new().await).await;
-    taps_reach_everybody_who_listens(new().await).await;
+    wakeups_reach_everybody_who_listens(new().await).await;
     a_full_queue_is_an_error_and_holds_up_nobody(new().await, 120).await;
 }
 

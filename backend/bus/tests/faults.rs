@@ -234,7 +234,7 @@ async fn a_workers_user_may_do_its_work_and_no_more() {
         matches!(&commanded, Err(BusError::Unavailable(_))),
         "{commanded:?}"
     );
-    assert!(worker.wakes().await.is_err());
+    assert!(worker.wakeups().await.is_err());
     assert!(worker.report_mailbox().await.is_err());
     worker.report(report("b", 2)).await.unwrap();
     until_counted("the lie", || control.counters().refused == 1).await;

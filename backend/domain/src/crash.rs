@@ -64,7 +64,7 @@ const POINTS: [(&str, &[(Role, &str)]); 5] = [
             (Conductor, "leased waiting sent"),
             (
                 Host,
-                "received begun absent network metadata tombstone buried reported",
+                "received begun absent network metadata tombstone removed reported",
             ),
             (Conductor, "heard freed released closed ended"),
         ],

@@ -1,7 +1,7 @@
 //! The one error of the domain. Fields, not sentences of a protocol: each door has one table from
 //! these variants to its own codes.
 
-use crate::id::Kind;
+use crate::id::ResourceKind;
 
 /// What the domain answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,9 +25,9 @@ pub enum Limit {
 #[allow(missing_docs)]
 pub enum Error {
     #[error("{} {id:?} does not exist", kind.resource_type())]
-    NotFound { kind: Kind, id: String },
+    NotFound { kind: ResourceKind, id: String },
     #[error("invalid id {id:?} (expecting {}-0123456789abcdef0)", kind.prefix())]
-    Malformed { kind: Kind, id: String },
+    Malformed { kind: ResourceKind, id: String },
     #[error("the request must contain the parameter {name}")]
     MissingParameter { name: String },
     #[error("value ({value}) for parameter {name} is invalid: {reason}")]
@@ -39,16 +39,20 @@ pub enum Error {
     #[error("{reason}")]
     InvalidCombination { reason: String },
     #[error("{} {name:?} exists already", kind.resource_type())]
-    Duplicate { kind: Kind, name: String },
+    Duplicate { kind: ResourceKind, name: String },
     #[error("a rule for {rule} exists already")]
     DuplicateRule { rule: String },
     #[error("the rule {rule} does not exist in this security group")]
     RuleNotFound { rule: String },
     #[error("{} {id} is in use by {by}", kind.resource_type())]
-    InUse { kind: Kind, id: String, by: String },
+    InUse {
+        kind: ResourceKind,
+        id: String,
+        by: String,
+    },
     #[error("{id} is {state}; this needs it to be {expected}")]
     IncorrectState {
-        kind: Kind,
+        kind: ResourceKind,
         id: String,
         state: String,
         expected: String,
@@ -78,7 +82,11 @@ pub enum Error {
     #[error("a volume of {gib} GiB is smaller than its image, which has {least} GiB")]
     VolumeTooSmall { gib: u64, least: u64 },
     #[error("{} {id} is {state}", kind.resource_type())]
-    Unusable { kind: Kind, id: String, state: String },
+    Unusable {
+        kind: ResourceKind,
+        id: String,
+        state: String,
+    },
     #[error("{what} is not supported")]
     Unsupported { what: String },
     /// Try again later. The text is for the log.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// What an id names. The one list of kinds and their EC2 prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum ResourceKind {
     Instance,
     Reservation,
     Image,
@@ -34,94 +34,94 @@ pub enum Kind {
     Aggregate,
 }
 
-impl Kind {
+impl ResourceKind {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Kind; 20] = [
-        Kind::Instance,
-        Kind::Reservation,
-        Kind::Image,
-        Kind::Volume,
-        Kind::Snapshot,
-        Kind::SecurityGroup,
-        Kind::SecurityGroupRule,
-        Kind::Vpc,
-        Kind::Subnet,
-        Kind::NetworkInterface,
-        Kind::InterfaceAttachment,
-        Kind::KeyPair,
-        Kind::RouteTable,
-        Kind::InternetGateway,
-        Kind::NetworkAcl,
-        Kind::DhcpOptions,
-        Kind::Address,
-        Kind::Operation,
-        Kind::PlacementGroup,
-        Kind::Aggregate,
+    pub const ALL: [ResourceKind; 20] = [
+        ResourceKind::Instance,
+        ResourceKind::Reservation,
+        ResourceKind::Image,
+        ResourceKind::Volume,
+        ResourceKind::Snapshot,
+        ResourceKind::SecurityGroup,
+        ResourceKind::SecurityGroupRule,
+        ResourceKind::Vpc,
+        ResourceKind::Subnet,
+        ResourceKind::NetworkInterface,
+        ResourceKind::InterfaceAttachment,
+        ResourceKind::KeyPair,
+        ResourceKind::RouteTable,
+        ResourceKind::InternetGateway,
+        ResourceKind::NetworkAcl,
+        ResourceKind::DhcpOptions,
+        ResourceKind::Address,
+        ResourceKind::Operation,
+        ResourceKind::PlacementGroup,
+        ResourceKind::Aggregate,
     ];
 
     /// The part of a printed id before the dash (EC2 user guide, "Resource IDs").
     pub const fn prefix(self) -> &'static str {
         match self {
-            Kind::Instance => "i",
-            Kind::Reservation => "r",
-            Kind::Image => "ami",
-            Kind::Volume => "vol",
-            Kind::Snapshot => "snap",
-            Kind::SecurityGroup => "sg",
-            Kind::SecurityGroupRule => "sgr",
-            Kind::Vpc => "vpc",
-            Kind::Subnet => "subnet",
-            Kind::NetworkInterface => "eni",
-            Kind::InterfaceAttachment => "eni-attach",
-            Kind::KeyPair => "key",
-            Kind::RouteTable => "rtb",
-            Kind::InternetGateway => "igw",
-            Kind::NetworkAcl => "acl",
-            Kind::DhcpOptions => "dopt",
-            Kind::Address => "eipalloc",
-            Kind::Operation => "op",
-            Kind::PlacementGroup => "pg",
-            Kind::Aggregate => "agg",
+            ResourceKind::Instance => "i",
+            ResourceKind::Reservation => "r",
+            ResourceKind::Image => "ami",
+            ResourceKind::Volume => "vol",
+            ResourceKind::Snapshot => "snap",
+            ResourceKind::SecurityGroup => "sg",
+            ResourceKind::SecurityGroupRule => "sgr",
+            ResourceKind::Vpc => "vpc",
+            ResourceKind::Subnet => "subnet",
+            ResourceKind::NetworkInterface => "eni",
+            ResourceKind::InterfaceAttachment => "eni-attach",
+            ResourceKind::KeyPair => "key",
+            ResourceKind::RouteTable => "rtb",
+            ResourceKind::InternetGateway => "igw",
+            ResourceKind::NetworkAcl => "acl",
+            ResourceKind::DhcpOptions => "dopt",
+            ResourceKind::Address => "eipalloc",
+            ResourceKind::Operation => "op",
+            ResourceKind::PlacementGroup => "pg",
+            ResourceKind::Aggregate => "agg",
         }
     }
 
     /// The resource type as tag specifications and DescribeTags spell it.
     pub const fn resource_type(self) -> &'static str {
         match self {
-            Kind::Instance => "instance",
-            Kind::Reservation => "reservation",
-            Kind::Image => "image",
-            Kind::Volume => "volume",
-            Kind::Snapshot => "snapshot",
-            Kind::SecurityGroup => "security-group",
-            Kind::SecurityGroupRule => "security-group-rule",
-            Kind::Vpc => "vpc",
-            Kind::Subnet => "subnet",
-            Kind::NetworkInterface => "network-interface",
-            Kind::InterfaceAttachment => "network-interface-attachment",
-            Kind::KeyPair => "key-pair",
-            Kind::RouteTable => "route-table",
-            Kind::InternetGateway => "internet-gateway",
-            Kind::NetworkAcl => "network-acl",
-            Kind::DhcpOptions => "dhcp-options",
-            Kind::Address => "elastic-ip",
-            Kind::Operation => "operation",
-            Kind::PlacementGroup => "placement-group",
-            Kind::Aggregate => "aggregate",
+            ResourceKind::Instance => "instance",
+            ResourceKind::Reservation => "reservation",
+            ResourceKind::Image => "image",
+            ResourceKind::Volume => "volume",
+            ResourceKind::Snapshot => "snapshot",
+            ResourceKind::SecurityGroup => "security-group",
+            ResourceKind::SecurityGroupRule => "security-group-rule",
+            ResourceKind::Vpc => "vpc",
+            ResourceKind::Subnet => "subnet",
+            ResourceKind::NetworkInterface => "network-interface",
+            ResourceKind::InterfaceAttachment => "network-interface-attachment",
+            ResourceKind::KeyPair => "key-pair",
+            ResourceKind::RouteTable => "route-table",
+            ResourceKind::InternetGateway => "internet-gateway",
+            ResourceKind::NetworkAcl => "network-acl",
+            ResourceKind::DhcpOptions => "dhcp-options",
+            ResourceKind::Address => "elastic-ip",
+            ResourceKind::Operation => "operation",
+            ResourceKind::PlacementGroup => "placement-group",
+            ResourceKind::Aggregate => "aggregate",
         }
     }
 
     /// The kind whose printed ids look like `text`, by its prefix alone.
-    pub fn of(text: &str) -> Option<Kind> {
+    pub fn of(text: &str) -> Option<ResourceKind> {
         let (prefix, _) = text.rsplit_once('-')?;
-        Kind::ALL.into_iter().find(|kind| kind.prefix() == prefix)
+        ResourceKind::ALL.into_iter().find(|kind| kind.prefix() == prefix)
     }
 }
 
-/// A marker type for each [`Kind`], so that a volume's id does not pass for an instance's.
+/// A marker type for each [`ResourceKind`], so that a volume's id does not pass for an instance's.
 pub trait Resource: 'static {
     /// The kind that the marker stands for.
-    const KIND: Kind;
+    const KIND: ResourceKind;
 }
 
 /// The id of a resource of kind `R`.
@@ -174,7 +174,7 @@ impl<R: Resource> Id<R> {
 #[error("{text:?} is not an id of the form {prefix}-0123456789abcdef0", prefix = kind.prefix())]
 pub struct Malformed {
     /// The wanted kind.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// What was given.
     pub text: String,
 }
@@ -263,7 +263,7 @@ macro_rules! kinds {
                 #[derive(Clone, Copy, Debug)]
                 pub enum $kind {}
                 impl super::Resource for $kind {
-                    const KIND: super::Kind = super::Kind::$kind;
+                    const KIND: super::ResourceKind = super::ResourceKind::$kind;
                 }
             )*
         }
@@ -352,13 +352,13 @@ mod tests {
 
     #[test]
     fn prefixes_are_unique_and_lead_back_to_the_kind() {
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             assert_eq!(
-                Kind::of(&format!("{}-0123456789abcdef0", kind.prefix())),
+                ResourceKind::of(&format!("{}-0123456789abcdef0", kind.prefix())),
                 Some(kind)
             );
         }
-        assert_eq!(Kind::of("nothing"), None);
+        assert_eq!(ResourceKind::of("nothing"), None);
     }
 
     #[test]

@@ -20,4 +20,4 @@ pub mod tag;
 pub mod time;
 
 pub use error::{Error, Result};
-pub use id::Kind;
+pub use id::ResourceKind;

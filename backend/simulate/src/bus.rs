@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cumulet_bus::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Tap, WakeMailbox};
+use cumulet_bus::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Wakeup, WakeupMailbox};
 use cumulet_domain::{
     id::HostId,
     message::{Action, Command, Query, Report, ReportContent},
@@ -122,11 +122,11 @@ impl Bus for ChaosBus {
         self.inner.query(host, query).await
     }
 
-    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
+    async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError> {
         if self.world.rages() && self.world.dice.chance(self.world.faults().loss) {
             return Ok(());
         }
-        self.inner.wake(tap).await
+        self.inner.wake(wakeup).await
     }
 
     async fn host_mailbox(&self, host: &HostId) -> Result<HostMailbox, BusError> {
@@ -137,8 +137,8 @@ impl Bus for ChaosBus {
         self.inner.report_mailbox().await
     }
 
-    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
-        self.inner.wakes().await
+    async fn wakeups(&self) -> Result<WakeupMailbox, BusError> {
+        self.inner.wakeups().await
     }
 
     fn counters(&self) -> Counters {

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cumulet_backend::store::{Around, failed};
+use cumulet_backend::store::{TransactionHooks, failed};
 use cumulet_domain::{Error, Result};
 use futures::future::BoxFuture;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
@@ -137,7 +137,7 @@ fn statements(text: &str) -> Vec<String> {
     all
 }
 
-impl Around for Database {
+impl TransactionHooks for Database {
     fn before(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             if !self.world.rages() {

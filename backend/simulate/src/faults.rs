@@ -8,27 +8,27 @@ use crate::dice::Dice;
 
 /// The kinds of faults that are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kinds {
+pub enum FaultKinds {
     /// Nothing goes wrong.
     None,
     /// Some of all kinds, another choice for each seed.
     Default,
     /// These, in every run.
-    These(Vec<Kind>),
+    These(Vec<FaultKind>),
 }
 
 macro_rules! kinds {
     ($($variant:ident $name:literal $doc:literal)*) => {
         /// A kind of fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Kind {
+        pub enum FaultKind {
             $(#[doc = $doc] $variant,)*
         }
 
-        impl Kind {
+        impl FaultKind {
             /// Every kind, with its name and what it is.
-            pub const ALL: &'static [(Kind, &'static str, &'static str)] =
-                &[$((Kind::$variant, $name, $doc),)*];
+            pub const ALL: &'static [(FaultKind, &'static str, &'static str)] =
+                &[$((FaultKind::$variant, $name, $doc),)*];
         }
     };
 }
@@ -49,47 +49,47 @@ kinds! {
     Slow "slow" "Hypervisors are slow for a while, some from the start, never for as long as an operation may take."
 }
 
-impl fmt::Display for Kinds {
+impl fmt::Display for FaultKinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |kind: &Kind| {
-            Kind::ALL
+        let name = |kind: &FaultKind| {
+            FaultKind::ALL
                 .iter()
                 .find(|(known, ..)| known == kind)
                 .map_or("", |(_, name, _)| name)
         };
         match self {
-            Kinds::None => f.write_str("none"),
-            Kinds::Default => f.write_str("default"),
-            Kinds::These(these) => f.write_str(&these.iter().map(name).collect::<Vec<_>>().join(",")),
+            FaultKinds::None => f.write_str("none"),
+            FaultKinds::Default => f.write_str("default"),
+            FaultKinds::These(these) => f.write_str(&these.iter().map(name).collect::<Vec<_>>().join(",")),
         }
     }
 }
 
-impl FromStr for Kinds {
+impl FromStr for FaultKinds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "none" => return Ok(Kinds::None),
-            "default" => return Ok(Kinds::Default),
+            "none" => return Ok(FaultKinds::None),
+            "default" => return Ok(FaultKinds::Default),
             _ => {}
         }
         let named = |name: &str| {
-            let kind = Kind::ALL.iter().find(|(_, known, _)| *known == name);
-            let names: Vec<_> = Kind::ALL.iter().map(|(_, name, _)| *name).collect();
+            let kind = FaultKind::ALL.iter().find(|(_, known, _)| *known == name);
+            let names: Vec<_> = FaultKind::ALL.iter().map(|(_, name, _)| *name).collect();
             kind.map(|(kind, ..)| *kind)
                 .ok_or_else(|| format!("{name:?} is not one of none, default, {}", names.join(", ")))
         };
         text.split(',')
             .map(named)
             .collect::<Result<_, _>>()
-            .map(Kinds::These)
+            .map(FaultKinds::These)
     }
 }
 
-/// Kinds that are chosen after the others and their numbers, in the order in which they came to be: the runs that a seed
+/// FaultKinds that are chosen after the others and their numbers, in the order in which they came to be: the runs that a seed
 /// had without them are the same as before.
-const LATER: [Kind; 1] = [Kind::Slow];
+const LATER: [FaultKind; 1] = [FaultKind::Slow];
 
 /// How often things go wrong: shares of all messages, steps or transactions, and times in an hour.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -122,13 +122,13 @@ pub struct Faults {
 
 impl Faults {
     /// A choice of these kinds; all of them where the operator has named them, and a choice where not.
-    pub(crate) fn choose(kinds: &Kinds, dice: &Dice) -> Self {
+    pub(crate) fn choose(kinds: &FaultKinds, dice: &Dice) -> Self {
         let mut faults = Faults::default();
-        let wanted: Vec<Kind> = match kinds {
-            Kinds::None => return faults,
-            Kinds::These(these) => these.clone(),
-            Kinds::Default => {
-                let all = Kind::ALL.iter().map(|(kind, ..)| *kind);
+        let wanted: Vec<FaultKind> = match kinds {
+            FaultKinds::None => return faults,
+            FaultKinds::These(these) => these.clone(),
+            FaultKinds::Default => {
+                let all = FaultKind::ALL.iter().map(|(kind, ..)| *kind);
                 let first = all.filter(|kind| !LATER.contains(kind));
                 first.filter(|_| dice.chance(0.4)).collect()
             }
@@ -136,7 +136,7 @@ impl Faults {
         for kind in wanted {
             faults.add(kind, dice);
         }
-        if *kinds == Kinds::Default {
+        if *kinds == FaultKinds::Default {
             for kind in LATER {
                 if dice.chance(0.4) {
                     faults.add(kind, dice);
@@ -156,23 +156,27 @@ impl Faults {
         self.slow_hosts > 0.0 && but_slow == Faults::default()
     }
 
-    fn add(&mut self, kind: Kind, dice: &Dice) {
+    fn add(&mut self, kind: FaultKind, dice: &Dice) {
         #[allow(clippy::cast_precision_loss)] // small numbers
         let share = |per_mille: std::ops::Range<u64>| dice.number(per_mille) as f64 / 1000.0;
         match kind {
-            Kind::Loss => self.loss = share(10..400),
-            Kind::Repeat => self.repeat = share(10..500),
-            Kind::Reorder => self.reorder = share(10..500),
-            Kind::Delay => self.delay = share(5..50),
-            Kind::Partition => self.partitions = dice.number(30..200),
-            Kind::Kill => (self.kill_at, self.kills) = (share(1..60), dice.number(20..200)),
-            Kind::Worker => (self.worker_kill_at, self.freezes) = (share(1..60), dice.number(20..100)),
-            Kind::Host => self.power_cuts = dice.number(20..100),
-            Kind::Hypervisor => (self.step_fails, self.step_refused) = (share(5..100), share(0..10)),
-            Kind::Guest => (self.guest_crashes, self.deaf_guests) = (dice.number(30..400), share(0..500)),
-            Kind::Clock => (self.clock_jumps, self.clock_skew) = (dice.number(20..60), dice.number(0..3000)),
-            Kind::Slow => (self.slow_hosts, self.slow_at_start) = (share(300..1000), share(0..1000)),
-            Kind::Database => (self.database_fails, self.database_lies) = (share(5..100), share(0..50)),
+            FaultKind::Loss => self.loss = share(10..400),
+            FaultKind::Repeat => self.repeat = share(10..500),
+            FaultKind::Reorder => self.reorder = share(10..500),
+            FaultKind::Delay => self.delay = share(5..50),
+            FaultKind::Partition => self.partitions = dice.number(30..200),
+            FaultKind::Kill => (self.kill_at, self.kills) = (share(1..60), dice.number(20..200)),
+            FaultKind::Worker => (self.worker_kill_at, self.freezes) = (share(1..60), dice.number(20..100)),
+            FaultKind::Host => self.power_cuts = dice.number(20..100),
+            FaultKind::Hypervisor => (self.step_fails, self.step_refused) = (share(5..100), share(0..10)),
+            FaultKind::Guest => {
+                (self.guest_crashes, self.deaf_guests) = (dice.number(30..400), share(0..500))
+            }
+            FaultKind::Clock => {
+                (self.clock_jumps, self.clock_skew) = (dice.number(20..60), dice.number(0..3000))
+            }
+            FaultKind::Slow => (self.slow_hosts, self.slow_at_start) = (share(300..1000), share(0..1000)),
+            FaultKind::Database => (self.database_fails, self.database_lies) = (share(5..100), share(0..50)),
         }
     }
 }
@@ -183,11 +187,14 @@ mod tests {
 
     #[test]
     fn kinds_are_read_by_name() {
-        assert_eq!("none".parse(), Ok(Kinds::None));
-        assert_eq!("default".parse(), Ok(Kinds::Default));
+        assert_eq!("none".parse(), Ok(FaultKinds::None));
+        assert_eq!("default".parse(), Ok(FaultKinds::Default));
         let these = "loss,host".parse();
-        assert_eq!(these, Ok(Kinds::These(vec![Kind::Loss, Kind::Host])));
-        let wrong = "losses".parse::<Kinds>().unwrap_err();
+        assert_eq!(
+            these,
+            Ok(FaultKinds::These(vec![FaultKind::Loss, FaultKind::Host]))
+        );
+        let wrong = "losses".parse::<FaultKinds>().unwrap_err();
         assert!(wrong.contains("loss, repeat"), "{wrong}");
     }
 
@@ -202,9 +209,12 @@ mod tests {
 
     #[test]
     fn a_choice_depends_on_the_seed_alone() {
-        let choose = |seed| Faults::choose(&Kinds::Default, &Dice::new(seed));
+        let choose = |seed| Faults::choose(&FaultKinds::Default, &Dice::new(seed));
         assert_eq!(choose(7), choose(7));
         assert!((0..50).any(|seed| choose(seed) != choose(7)));
-        assert_eq!(Faults::choose(&Kinds::None, &Dice::new(1)), Faults::default());
+        assert_eq!(
+            Faults::choose(&FaultKinds::None, &Dice::new(1)),
+            Faults::default()
+        );
     }
 }

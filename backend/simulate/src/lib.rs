@@ -27,7 +27,7 @@ mod run;
 mod trace;
 mod world;
 
-pub use faults::{Faults, Kind, Kinds};
-pub use kill_each::{Attempt, Layout, Trial, attempt, survey, trials};
+pub use faults::{FaultKind, FaultKinds, Faults};
+pub use kill_each::{Layout, Trial, TrialOutcome, attempt, survey, trials};
 pub use outcome::{Invariant, Latencies, Outcome, Violation};
 pub use run::{Options, Sabotage, run, template};

@@ -14,7 +14,7 @@ use crate::{
     check,
     client::LOOK,
     dice::Dice,
-    faults::{Faults, Kinds},
+    faults::{FaultKinds, Faults},
     outcome::{Invariant, Latencies, Outcome},
     roles,
     world::World,
@@ -37,7 +37,7 @@ pub struct Options {
     /// Decides everything else.
     pub seed: u64,
     /// What goes wrong.
-    pub faults: Kinds,
+    pub faults: FaultKinds,
     /// What is broken on purpose, to see that it is found.
     pub sabotage: Option<Sabotage>,
     /// Whether the trace is kept.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cumulet_bus::{Bus, LocalBus};
 use cumulet_domain::crash::{self, Point, Role};
-use cumulet_simulate::{Attempt, Layout, Sabotage, Trial, attempt, survey, template, trials};
+use cumulet_simulate::{Layout, Sabotage, Trial, TrialOutcome, attempt, survey, template, trials};
 
 fn bus() -> Arc<dyn Bus> {
     Arc::new(LocalBus::new())
@@ -29,7 +29,7 @@ fn trial(name: &str, deaths: u32, layout: Layout) -> Trial {
     }
 }
 
-fn go(trial: &Trial, sabotage: Option<Sabotage>) -> Attempt {
+fn go(trial: &Trial, sabotage: Option<Sabotage>) -> TrialOutcome {
     attempt(trial, sabotage, false, &template().unwrap(), bus()).unwrap()
 }
 

@@ -13,7 +13,7 @@ use super::{Cloud, Parts, SharedRng};
 use crate::{
     boxed,
     entity::audit_event,
-    store::{Companion, Touches, failed, fixed::Fixed},
+    store::{Invalidates, Participant, failed, fixed::Fixed},
 };
 
 /// Bits of an entry's id that tell entries of one millisecond apart: two processes that share a database
@@ -29,7 +29,7 @@ const MAX_MADE: usize = 100;
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct AuditEntry {
+pub struct AuditLogEntry {
     pub account: AccountId,
     pub user_name: String,
     /// For instance `RunInstances`.
@@ -42,7 +42,7 @@ pub struct AuditEntry {
     pub detail: Option<String>,
 }
 
-impl AuditEntry {
+impl AuditLogEntry {
     fn row(self, rng: &SharedRng, now: Timestamp) -> audit_event::Model {
         let cut = |text: String| -> String { text.chars().take(255).collect() };
         audit_event::Model {
@@ -68,10 +68,10 @@ fn in_time_order(rng: &SharedRng, now: Timestamp) -> i64 {
 }
 
 #[cfg(test)]
-impl AuditEntry {
+impl AuditLogEntry {
     /// An entry of no call in particular.
     pub(crate) fn sample(account: AccountId) -> Self {
-        AuditEntry {
+        AuditLogEntry {
             account,
             user_name: "admin".into(),
             action: "RunInstances".into(),
@@ -88,9 +88,9 @@ impl AuditEntry {
 /// # Errors
 /// Those of the database.
 #[boxed]
-pub async fn record(cloud: &Cloud, entry: AuditEntry) -> Result<()> {
+pub async fn record(cloud: &Cloud, entry: AuditLogEntry) -> Result<()> {
     let row = entry.row(&cloud.rng, cloud.now());
-    let write = cloud.store.write_touching(Touches::Nothing, move |txn| {
+    let write = cloud.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move { insert(txn, row).await })
     });
     write.await
@@ -128,15 +128,15 @@ pub struct Note {
 #[derive(Debug)]
 struct NoteState {
     /// What is still to be written.
-    entry: Option<AuditEntry>,
+    entry: Option<AuditLogEntry>,
     made: Vec<String>,
     /// The entry once more, should its transaction be undone and run again.
-    spare: Option<AuditEntry>,
+    spare: Option<AuditLogEntry>,
 }
 
 impl Note {
     /// A note of an entry that says how the call ends if it ends well.
-    pub fn new(cloud: &Cloud, entry: AuditEntry) -> Self {
+    pub fn new(cloud: &Cloud, entry: AuditLogEntry) -> Self {
         let request_id = entry.request_id.clone();
         Note {
             rng: cloud.rng.clone(),
@@ -168,14 +168,14 @@ impl Note {
     }
 
     /// What is still to be written, if the call has changed nothing or has failed.
-    pub fn left(&self) -> Option<AuditEntry> {
+    pub fn left(&self) -> Option<AuditLogEntry> {
         let mut state = self.state();
         let made = std::mem::take(&mut state.made);
         state.entry.take().map(|entry| with(entry, made))
     }
 }
 
-impl Companion for Note {
+impl Participant for Note {
     fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>> {
         // A call's second transaction, if there is one, needs no second entry.
         let row = self.left().map(|entry| entry.row(&self.rng, self.now));
@@ -202,7 +202,7 @@ impl Companion for Note {
 }
 
 /// The ids that the call made, then those that it named.
-fn with(mut entry: AuditEntry, mut ids: Vec<String>) -> AuditEntry {
+fn with(mut entry: AuditLogEntry, mut ids: Vec<String>) -> AuditLogEntry {
     let named = entry.resource.iter().flat_map(|named| named.split(','));
     for id in named {
         if !ids.iter().any(|known| known == id) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cumulet_certs::{ConsoleSigner, ConsoleVerifier};
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     console::{ConsoleGrant, ConsoleKind},
     id::InstanceId,
     instance::State,
@@ -18,7 +18,7 @@ use super::Parts;
 use crate::{
     boxed,
     entity::{host, instance, setting},
-    store::{Touches, failed, settings},
+    store::{Invalidates, failed, settings},
 };
 
 /// A token as it was made.
@@ -57,14 +57,14 @@ pub async fn grant(
     let row = instance::Entity::find_by_id(instance.to_db());
     let row = row.one(conn).await.map_err(failed)?;
     let row = row.ok_or_else(|| Error::NotFound {
-        kind: Kind::Instance,
+        kind: ResourceKind::Instance,
         id: instance.to_string(),
     })?;
     let host = match row.host {
         Some(host) if row.state == State::Running.name() => host,
         _ => {
             return Err(Error::IncorrectState {
-                kind: Kind::Instance,
+                kind: ResourceKind::Instance,
                 id: instance.to_string(),
                 state: row.state,
                 expected: State::Running.name().into(),
@@ -109,7 +109,7 @@ async fn make(parts: &Parts) -> Result<String> {
         .with(|rng| ConsoleSigner::generate(rng).seal(&parts.sealer, rng))
         .map_err(|error| Error::internal(&error))?;
     let value = sealed.clone();
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         let row = setting::ActiveModel {
             name: Set(settings::CONSOLE_KEY.into()),
             value: Set(value.clone()),

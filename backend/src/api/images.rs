@@ -2,7 +2,7 @@
 //! operator's commands.
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     id::{ImageId, marker},
     image::DiskFormat,
@@ -116,7 +116,7 @@ pub async fn describe(
         .filter(|row| row.account == who.account.to_db())
         .map(|row| row.id)
         .collect();
-    let mut tags = tags::of(conn, Kind::Image, &own).await?;
+    let mut tags = tags::of(conn, ResourceKind::Image, &own).await?;
     Ok(page.replace(|rows| {
         let view = |row: image::Model| ImageView {
             tags: tags.remove(&row.id).unwrap_or_default(),
@@ -128,7 +128,7 @@ pub async fn describe(
 
 fn not_found(id: String) -> Error {
     Error::NotFound {
-        kind: Kind::Image,
+        kind: ResourceKind::Image,
         id,
     }
 }
@@ -151,7 +151,7 @@ pub(crate) async fn usable(
         return Ok(row);
     }
     Err(Error::Unusable {
-        kind: Kind::Image,
+        kind: ResourceKind::Image,
         id: id.to_string(),
         state: state.into(),
     })
@@ -184,7 +184,7 @@ pub async fn deregister(cloud: &Cloud, who: &Principal, id: ImageId) -> Result<(
                 .col_expr(image::Column::DeregisteredAt, Expr::value(now.0))
                 .filter(image::Column::Id.eq(row.id));
             update.exec(txn).await.map_err(failed)?;
-            tags::remove(txn, Kind::Image, &[row.id]).await
+            tags::remove(txn, ResourceKind::Image, &[row.id]).await
         })
     });
     write.await
@@ -227,7 +227,7 @@ pub async fn register(parts: &Parts, new: NewImage) -> Result<ImageView> {
                 .filter(image::Column::DeregisteredAt.is_null());
             if same.count(txn).await.map_err(failed)? > 0 {
                 return Err(Error::Duplicate {
-                    kind: Kind::Image,
+                    kind: ResourceKind::Image,
                     name: row.name,
                 });
             }
@@ -280,7 +280,7 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
             let users = users.count(txn).await.map_err(failed)?;
             if users > 0 {
                 return Err(Error::InUse {
-                    kind: Kind::Image,
+                    kind: ResourceKind::Image,
                     id: id.to_string(),
                     by: format!("{users} instances"),
                 });
@@ -289,7 +289,7 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
                 .exec(txn)
                 .await
                 .map_err(failed)?;
-            tags::remove(txn, Kind::Image, &[row.id]).await?;
+            tags::remove(txn, ResourceKind::Image, &[row.id]).await?;
             let others = image::Entity::find().filter(image::Column::Sha256.eq(&row.sha256));
             let others = others.count(txn).await.map_err(failed)?;
             Ok((row, others == 0))

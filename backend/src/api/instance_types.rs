@@ -11,7 +11,7 @@ use crate::{
     authority::authorise,
     boxed,
     entity::{host, instance_type, instance_type_spec},
-    store::{Touches, failed},
+    store::{Invalidates, failed},
 };
 
 /// The offered types, or the named ones whether offered or not; the smallest first.
@@ -140,7 +140,7 @@ pub async fn set_extra_spec(parts: &Parts, kind: &str, key: &str, value: Option<
         }
     }
     let (kind, key, value) = (kind.to_owned(), key.to_owned(), value.map(str::to_owned));
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let there = instance_type::Entity::find_by_id(kind.as_str()).one(txn).await;
             let name = there.map_err(failed)?.ok_or_else(|| unknown(&kind))?.name;

@@ -2,7 +2,7 @@
 
 use cumulet_certs::{KeyPair, KeyType, PublicKey, SecretString, import_public_key};
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::Principal,
     id::{KeyPairId, marker},
     tag::Tag,
@@ -146,14 +146,14 @@ async fn insert(
             insert.exec_without_returning(txn).await.map_err(|error| {
                 if is_taken(&error) {
                     Error::Duplicate {
-                        kind: Kind::KeyPair,
+                        kind: ResourceKind::KeyPair,
                         name: kept.row.name.clone(),
                     }
                 } else {
                     failed(error)
                 }
             })?;
-            tags::insert(txn, account, Kind::KeyPair, &[kept.row.id], &kept.tags).await
+            tags::insert(txn, account, ResourceKind::KeyPair, &[kept.row.id], &kept.tags).await
         })
     });
     write.await?;
@@ -177,7 +177,7 @@ pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> R
         .or_else(|| missing(&query.names, |name| rows.iter().any(|row| row.name == **name)));
     if let Some(id) = gone {
         return Err(Error::NotFound {
-            kind: Kind::KeyPair,
+            kind: ResourceKind::KeyPair,
             id,
         });
     }
@@ -186,7 +186,7 @@ pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> R
             && (query.names.is_empty() || query.names.contains(&row.name))
     });
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, Kind::KeyPair, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::KeyPair, &ids).await?;
     let view = |row: key_pair::Model| KeyPairView {
         tags: tags.remove(&row.id).unwrap_or_default(),
         row,
@@ -216,8 +216,8 @@ pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result
             if delete.map_err(failed)?.rows_affected == 0 {
                 return Ok(None); // another request was quicker
             }
-            let mut tags_of = tags::of(txn, Kind::KeyPair, &[row.id]).await?;
-            tags::remove(txn, Kind::KeyPair, &[row.id]).await?;
+            let mut tags_of = tags::of(txn, ResourceKind::KeyPair, &[row.id]).await?;
+            tags::remove(txn, ResourceKind::KeyPair, &[row.id]).await?;
             let tags = tags_of.remove(&row.id).unwrap_or_default();
             let view = KeyPairView { row, tags };
             call.made(&view.id());

@@ -33,7 +33,7 @@ use crate::{
     conductor::Wake,
     retention::Retention,
     scheduler::Scheduler,
-    store::{Store, instances::Sight},
+    store::{Store, instances::Visibility},
 };
 
 pub use page::{Page, PageRequest};
@@ -188,9 +188,9 @@ impl Cloud {
     }
 
     /// What an account sees now.
-    pub(crate) fn sight(&self, account: AccountId) -> Sight {
+    pub(crate) fn visibility(&self, account: AccountId) -> Visibility {
         let ended_after = self.config.retention.terminated_instances.horizon(self.now());
-        Sight { account, ended_after }
+        Visibility { account, ended_after }
     }
 }
 

@@ -2,7 +2,7 @@
 //! once; its strategy holds where its members are placed (`store::placement::join`).
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::Principal,
     id::{PlacementGroupId, marker},
     tag::Tag,
@@ -98,14 +98,21 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result
             insert.exec_without_returning(txn).await.map_err(|error| {
                 if is_taken(&error) {
                     Error::Duplicate {
-                        kind: Kind::PlacementGroup,
+                        kind: ResourceKind::PlacementGroup,
                         name: kept.row.name.clone(),
                     }
                 } else {
                     failed(error)
                 }
             })?;
-            tags::insert(txn, account, Kind::PlacementGroup, &[kept.row.id], &kept.tags).await
+            tags::insert(
+                txn,
+                account,
+                ResourceKind::PlacementGroup,
+                &[kept.row.id],
+                &kept.tags,
+            )
+            .await
         })
     });
     write.await?;
@@ -149,7 +156,7 @@ pub async fn describe(
         .or_else(|| missing(names, |name: &String| rows.iter().any(|row| row.name == *name)));
     if let Some(id) = gone {
         return Err(Error::NotFound {
-            kind: Kind::PlacementGroup,
+            kind: ResourceKind::PlacementGroup,
             id,
         });
     }
@@ -158,7 +165,7 @@ pub async fn describe(
             && (names.is_empty() || names.contains(&row.name))
     });
     let numbers: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, Kind::PlacementGroup, &numbers).await?;
+    let mut tags = tags::of(conn, ResourceKind::PlacementGroup, &numbers).await?;
     let view = |row: placement_group::Model| GroupView {
         tags: tags.remove(&row.id).unwrap_or_default(),
         row,
@@ -191,13 +198,13 @@ pub async fn delete(cloud: &Cloud, who: &Principal, name: &str) -> Result<()> {
                 .map_err(failed)?;
             if deleted.rows_affected == 0 {
                 return Err(Error::InUse {
-                    kind: Kind::PlacementGroup,
+                    kind: ResourceKind::PlacementGroup,
                     id: name,
                     by: "instances".into(),
                 });
             }
             call.made(&PlacementGroupId::from_db(row.id));
-            tags::remove(txn, Kind::PlacementGroup, &[row.id]).await
+            tags::remove(txn, ResourceKind::PlacementGroup, &[row.id]).await
         })
     });
     write.await

@@ -11,10 +11,10 @@ use crate::{
     boxed,
     entity::{host, service},
     scheduler::SILENCE,
-    store::{Store, Touches, failed},
+    store::{Invalidates, Store, failed},
 };
 
-/// How often each is to call [`beat`].
+/// How often each is to call [`heartbeat`].
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A role of a process says that it is there. `id` names it for as long as it lives at that place, such as
@@ -23,7 +23,7 @@ pub const INTERVAL: Duration = Duration::from_secs(10);
 /// # Errors
 /// Those of the database.
 #[boxed]
-pub async fn beat(
+pub async fn heartbeat(
     store: &Store,
     id: &str,
     role: &str,
@@ -43,7 +43,7 @@ pub async fn beat(
     let again = OnConflict::column(C::Id)
         .update_columns([C::Role, C::Host, C::Version, C::LastSeen])
         .to_owned();
-    let write = store.write_touching(Touches::Nothing, move |txn| {
+    let write = store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let insert = service::Entity::insert(row).on_conflict(again);
             insert.exec_without_returning(txn).await.map(drop).map_err(failed)

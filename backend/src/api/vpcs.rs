@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::Principal,
     id::{SubnetId, VpcId},
     network::Cidr,
@@ -78,7 +78,10 @@ pub async fn describe_vpcs(
     // An account has few VPCs and subnets: all are read, and the page is cut from them.
     let mut rows = select.all(conn).await.map_err(failed)?;
     if let Some(id) = missing(&query.ids, |id| rows.iter().any(|row| row.id == id.to_db())) {
-        return Err(Error::NotFound { kind: Kind::Vpc, id });
+        return Err(Error::NotFound {
+            kind: ResourceKind::Vpc,
+            id,
+        });
     }
     rows.retain(|row| {
         (query.ids.is_empty() || query.ids.iter().any(|id| id.to_db() == row.id))
@@ -86,7 +89,7 @@ pub async fn describe_vpcs(
     });
     let page = Page::cut(rows, &page, |row| row.id);
     let ids: Vec<i64> = page.rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, Kind::Vpc, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::Vpc, &ids).await?;
     Ok(page.replace(|rows| {
         let view = |row: vpc::Model| VpcView {
             tags: tags.remove(&row.id).unwrap_or_default(),
@@ -115,7 +118,7 @@ pub async fn describe_subnets(
     let mut rows = select.all(conn).await.map_err(failed)?;
     if let Some(id) = missing(&query.ids, |id| rows.iter().any(|row| row.id == id.to_db())) {
         return Err(Error::NotFound {
-            kind: Kind::Subnet,
+            kind: ResourceKind::Subnet,
             id,
         });
     }
@@ -127,7 +130,7 @@ pub async fn describe_subnets(
     let page = Page::cut(rows, &page, |row| row.id);
     let ids: Vec<i64> = page.rows.iter().map(|row| row.id).collect();
     let used = used(conn, &ids).await?;
-    let mut tags = tags::of(conn, Kind::Subnet, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::Subnet, &ids).await?;
     let mut views = Vec::with_capacity(page.rows.len());
     for row in page.rows {
         let cidr: Cidr = row.cidr.parse()?;

@@ -21,7 +21,7 @@ use crate::{
 
 /// What the configuration wants of the first start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct FirstPlan {
     /// The zones that the default network has a subnet in.
     pub availability_zones: Vec<String>,
     /// Where public addresses come from, unless an earlier start has fixed that.
@@ -48,7 +48,7 @@ pub struct FirstStart {
 /// # Errors
 /// `Internal` where the database is damaged; those of the database.
 #[boxed]
-pub async fn bootstrap(parts: &Parts, plan: &Plan) -> Result<FirstStart> {
+pub async fn bootstrap(parts: &Parts, plan: &FirstPlan) -> Result<FirstStart> {
     if let Some(first) = existing(parts.store.read()).await? {
         let (rng, now, zones) = (
             parts.rng.clone(),
@@ -100,7 +100,7 @@ pub async fn existing(conn: &impl sea_orm::ConnectionTrait) -> Result<Option<Fir
     }))
 }
 
-async fn create(txn: &DatabaseTransaction, parts: &Parts, plan: &Plan) -> Result<FirstStart> {
+async fn create(txn: &DatabaseTransaction, parts: &Parts, plan: &FirstPlan) -> Result<FirstStart> {
     if let Some(first) = existing(txn).await? {
         return Ok(first);
     }

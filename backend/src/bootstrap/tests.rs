@@ -14,8 +14,8 @@ use crate::{
     test_support::parts,
 };
 
-fn plan(zones: &[&str]) -> Plan {
-    Plan {
+fn plan(zones: &[&str]) -> FirstPlan {
+    FirstPlan {
         availability_zones: zones.iter().map(ToString::to_string).collect(),
         public_pool: "198.18.0.0/16".parse().unwrap(),
     }
@@ -30,7 +30,7 @@ async fn the_first_start_makes_everything_and_the_second_changes_nothing() {
         .await
         .unwrap();
     assert_eq!(secret.expose().len(), 40);
-    let other = Plan {
+    let other = FirstPlan {
         public_pool: "10.9.0.0/16".parse().unwrap(),
         ..plan(&["us-east-1a"])
     };

@@ -54,7 +54,7 @@ fn only(duties: Duties) -> &'static [Step] {
 /// Runs one step of everything that is due; how many that were.
 async fn round(conductor: &Conductor, only: &[Step]) -> Result<usize> {
     let now = conductor.clock.now();
-    let by = conductor.patience.by(now);
+    let by = conductor.deadlines.by(now);
     let due = journal::lease(&conductor.store, &conductor.settings.owner, only, now, ROUND).await?;
     if due.is_empty() {
         return Ok(0);

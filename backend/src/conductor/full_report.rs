@@ -15,7 +15,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
     Conductor,
-    patience::is_after,
+    deadline::is_after,
     reports::{BATCH, changed},
 };
 use crate::{entity::instance, store::failed};

@@ -15,7 +15,7 @@ use sea_orm::{
 use super::{Conductor, tunnel};
 use crate::{
     entity::host,
-    store::{Touches, failed, groups},
+    store::{Invalidates, failed, groups},
 };
 
 /// A host's profile, as its row has it.
@@ -25,7 +25,7 @@ struct Profile {
     capabilities: Option<String>,
 }
 
-/// What a beat may change and is not written each time.
+/// What a heartbeat may change and is not written each time.
 #[derive(Debug, Default, FromQueryResult)]
 struct Known {
     tunnel_address: Option<i64>,
@@ -34,10 +34,10 @@ struct Known {
 }
 
 /// A host is there, with these resources; the first heartbeat registers it.
-pub(super) async fn apply(conductor: &Conductor, id: HostId, beat: Heartbeat) -> Result<()> {
+pub(super) async fn apply(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
     let names = [
-        ("its hypervisor's name", &beat.hypervisor),
-        ("its zone's name", &beat.availability_zone),
+        ("its hypervisor's name", &heartbeat.hypervisor),
+        ("its zone's name", &heartbeat.availability_zone),
     ];
     let wrong = names.map(|(what, name)| check_name(what, name).err());
     if let Some(reason) = wrong.into_iter().flatten().next() {
@@ -45,15 +45,15 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, beat: Heartbeat) ->
         tracing::warn!(host = %id, reason, "a heartbeat is dropped");
         return Ok(());
     }
-    let told = beat.profile.as_deref().and_then(|told| profile(&id, told));
-    let tunnel = beat.tunnel_address.map(|a| i64::from(u32::from(a)));
+    let told = heartbeat.profile.as_deref().and_then(|told| profile(&id, told));
+    let tunnel = heartbeat.tunnel_address.map(|a| i64::from(u32::from(a)));
     // A host that can't tell what it has yet has what it had.
-    let has_told = beat.resources != HostResources::default();
+    let has_told = heartbeat.resources != HostResources::default();
     let row = host::ActiveModel {
         tunnel_address: Set(tunnel),
-        ..row(conductor, &id, beat, told.clone().unwrap_or_default())
+        ..row(conductor, &id, heartbeat, told.clone().unwrap_or_default())
     };
-    let write = conductor.store.write_touching(Touches::Nothing, move |txn| {
+    let write = conductor.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let known = known(txn, &id).await?;
             let moved = tunnel::moved(txn, &id, known.tunnel_address, tunnel).await?;
@@ -70,21 +70,21 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, beat: Heartbeat) ->
     write.await
 }
 
-fn row(conductor: &Conductor, id: &HostId, beat: Heartbeat, profile: Profile) -> host::ActiveModel {
+fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profile) -> host::ActiveModel {
     let (now, settings) = (conductor.clock.now().0, &conductor.settings);
     let (vcpus, memory, disk) = (
-        i64::from(beat.resources.vcpus),
-        i64::try_from(beat.resources.memory_mib).unwrap_or(i64::MAX),
-        i64::try_from(beat.resources.disk_gib).unwrap_or(i64::MAX),
+        i64::from(heartbeat.resources.vcpus),
+        i64::try_from(heartbeat.resources.memory_mib).unwrap_or(i64::MAX),
+        i64::try_from(heartbeat.resources.disk_gib).unwrap_or(i64::MAX),
     );
-    let not_ready = beat.not_ready.map(NotReady::within_limits);
+    let not_ready = heartbeat.not_ready.map(NotReady::within_limits);
     host::ActiveModel {
         id: Set(id.0.clone()),
         not_ready_cure: Set(not_ready.as_ref().and_then(|told| told.cure.clone())),
         not_ready_reason: Set(not_ready.map(|told| told.reason)),
-        metrics: Set(metrics(id, &beat.metrics)),
-        availability_zone: Set(beat.availability_zone),
-        hypervisor: Set(beat.hypervisor),
+        metrics: Set(metrics(id, &heartbeat.metrics)),
+        availability_zone: Set(heartbeat.availability_zone),
+        hypervisor: Set(heartbeat.hypervisor),
         enabled: Set(1),
         vcpus: Set(vcpus),
         memory_mib: Set(memory),
@@ -97,14 +97,14 @@ fn row(conductor: &Conductor, id: &HostId, beat: Heartbeat, profile: Profile) ->
         disk_gib_used: Set(0),
         last_seen: Set(now),
         created_at: Set(now),
-        console_address: Set(beat.console_address.filter(|text| text.len() <= MAX_ADDRESS)),
+        console_address: Set(heartbeat.console_address.filter(|text| text.len() <= MAX_ADDRESS)),
         architecture: Set(profile.architecture),
         capabilities: Set(profile.capabilities),
         ..Default::default()
     }
 }
 
-/// What a beat writes of a host that is known.
+/// What a heartbeat writes of a host that is known.
 fn update(profile: bool, resources: bool) -> OnConflict {
     use host::Column as C;
     let told = [
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_beat_writes_what_a_host_is_only_when_that_has_changed_and_what_it_has_only_when_it_is_told() {
+    fn a_heartbeat_writes_what_a_host_is_only_when_that_has_changed_and_what_it_has_only_when_it_is_told() {
         let written = |changed, resources| {
             let row = host::ActiveModel {
                 id: Set("a".into()),

@@ -119,7 +119,7 @@ impl Step {
 
 /// A host on which a launch has failed for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct FailedHost {
     /// The host's name.
     pub host: String,
     /// What it said.
@@ -148,7 +148,7 @@ pub struct OperationState {
     pub reason: Option<StateReason>,
     /// Where a launch has failed.
     #[serde(default)]
-    pub tried: Vec<Attempt>,
+    pub tried: Vec<FailedHost>,
     /// Where a launch is to be.
     #[serde(default)]
     pub hints: Hints,

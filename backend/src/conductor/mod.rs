@@ -3,23 +3,23 @@
 //!
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).
-//! - `patience`: when an operation's time is over.
+//! - `deadline`: when an operation's time is over.
 //! - `heartbeat`: what hosts say of themselves.
 //! - `full_report`: all that a host has, compared with rows.
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
 //! - `sweep`: deletes what has had its time.
-//! - `spec`: rows into what a host needs.
+//! - `host_specs`: rows into what a host needs.
 
+mod deadline;
 mod engine;
 mod full_report;
 mod heartbeat;
+mod host_specs;
 pub mod journal;
 mod ops;
-mod patience;
 mod release;
 mod reports;
-mod spec;
 mod sweep;
 mod sync;
 mod tunnel;
@@ -54,7 +54,7 @@ pub struct Settings {
     pub retention: Retention,
 }
 
-/// What of the conductor's work a process does; one that does nothing of it passes its pokes on to those
+/// What of the conductor's work a process does; one that does nothing of it passes its wake-ups on to those
 /// that do. Several processes may do the same: leases keep them from one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duties {
@@ -80,7 +80,7 @@ pub struct Conductor {
     clock: Arc<dyn Clock>,
     wake: Wake,
     rng: SharedRng,
-    patience: patience::Patience,
+    deadlines: deadline::DeadlineClock,
     settings: Arc<Settings>,
     scheduler: Scheduler,
 }
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Conductor {
 }
 
 impl Conductor {
-    /// A conductor over these parts. `wake` is the one that the API pokes.
+    /// A conductor over these parts. `wake` is the one that the API wakes.
     pub fn new(
         store: Store,
         bus: Arc<dyn Bus>,
@@ -108,7 +108,7 @@ impl Conductor {
             clock,
             wake,
             rng: SharedRng::system(),
-            patience: patience::Patience::default(),
+            deadlines: deadline::DeadlineClock::default(),
             settings: Arc::new(settings),
             scheduler: Scheduler::default(),
         }
@@ -139,9 +139,9 @@ impl Conductor {
             tasks.spawn(self.wake.clone().forward(self.bus.clone()));
         }
         if duties != Duties::ALL && engine {
-            let taps = self.bus.wakes().await;
-            let taps = taps.map_err(|error| Error::Unavailable(error.to_string()))?;
-            tasks.spawn(self.wake.clone().listen(taps));
+            let wakeups = self.bus.wakeups().await;
+            let wakeups = wakeups.map_err(|error| Error::Unavailable(error.to_string()))?;
+            tasks.spawn(self.wake.clone().listen(wakeups));
         }
         if duties.drive {
             let reports = reports::listen(&self).await?;

@@ -1,7 +1,7 @@
 //! The ends of operations: what a finished step writes into the instance, and what it gives back.
 
 use cumulet_domain::{
-    Error, Kind, Result, crash_point,
+    Error, ResourceKind, Result, crash_point,
     id::InstanceId,
     instance::{Event, State, StateReason, transition},
     time::Timestamp,
@@ -22,7 +22,7 @@ pub(super) fn moved(row: &instance::Model, event: Event) -> Result<State> {
     let state = State::from_name(&row.state)
         .ok_or_else(|| Error::Internal(format!("instance {} has state {:?}", row.id, row.state)))?;
     transition(state, event).map_err(|illegal| Error::IncorrectState {
-        kind: cumulet_domain::Kind::Instance,
+        kind: cumulet_domain::ResourceKind::Instance,
         id: InstanceId::from_db(row.id).to_string(),
         state: illegal.state.name().into(),
         expected: format!("open to {:?}", illegal.event),
@@ -205,8 +205,11 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
         .map_err(failed)?;
     // What is gone has no tags. A root volume has its instance's number.
     for (kind, resources) in [
-        (Kind::NetworkInterface, tag::Column::Resource.in_subquery(theirs)),
-        (Kind::Volume, tag::Column::Resource.eq(instance)),
+        (
+            ResourceKind::NetworkInterface,
+            tag::Column::Resource.in_subquery(theirs),
+        ),
+        (ResourceKind::Volume, tag::Column::Resource.eq(instance)),
     ] {
         tag::Entity::delete_many()
             .filter(tag::Column::Kind.eq(kind.resource_type()))

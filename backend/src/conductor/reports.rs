@@ -18,11 +18,11 @@ use sea_orm::{
 
 use super::{
     Conductor,
+    deadline::is_after,
     full_report::full,
     heartbeat,
     journal::{self, NewOperation, OperationKind, OperationState},
     ops::{self, Cause, give_up},
-    patience::is_after,
     release, sync,
 };
 use crate::{
@@ -94,7 +94,7 @@ fn about(content: &ReportContent) -> Option<InstanceId> {
 async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
     let Report { host, at, content } = report;
     match content {
-        ReportContent::Heartbeat(beat) => heartbeat::apply(conductor, host, *beat).await,
+        ReportContent::Heartbeat(heartbeat) => heartbeat::apply(conductor, host, *heartbeat).await,
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,
         ReportContent::NetworkApplied { vpc, generation } => {
@@ -251,12 +251,12 @@ async fn failed_command(
     let endless = kind == OperationKind::Terminate;
     if !endless && (permanent || attempts >= ATTEMPTS) {
         return match kind {
-            OperationKind::Launch => ops::elsewhere(conductor, &operation, failure).await,
+            OperationKind::Launch => ops::retry_on_other_host(conductor, &operation, failure).await,
             _ => give_up(conductor, &operation, kind, Cause::on_host(host, failure)).await,
         };
     }
     let now = conductor.clock.now();
-    let (next, by) = (now.after(backoff(attempts)), conductor.patience.by(now));
+    let (next, by) = (now.after(backoff(attempts)), conductor.deadlines.by(now));
     if !endless && by.after(backoff(attempts)).0 >= operation.deadline {
         // The next look would only find that it is too late, and not know why.
         let cause = Cause::on_host(host, format_args!("{failure}; {}", ops::late(kind)));

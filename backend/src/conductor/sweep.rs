@@ -1,7 +1,7 @@
 //! Deletes what has had its time (see [`crate::retention`]), a bounded number of rows a transaction, so that
 //! nobody waits for it. What is deleted can't be seen any more, so nothing that is kept of instances is void.
 
-use cumulet_domain::{Kind, Result, time::Timestamp};
+use cumulet_domain::{ResourceKind, Result, time::Timestamp};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     Select,
@@ -11,7 +11,7 @@ use super::Conductor;
 use crate::{
     entity::{audit_event, client_token, instance, metadata_push, operation, reservation, tag},
     retention::Retention,
-    store::{Store, Touches, column, failed, lock, tags},
+    store::{Invalidates, Store, column, failed, lock, tags},
 };
 
 /// Rows in one transaction: some milliseconds.
@@ -75,7 +75,7 @@ async fn expire<E: EntityTrait>(store: &Store, time: E::Column, horizon: Timesta
             return Ok(deleted);
         };
         // More than a batch only where that many have the same millisecond.
-        let delete = store.write_touching(Touches::Nothing, move |txn| {
+        let delete = store.write_with(Invalidates::Nothing, move |txn| {
             Box::pin(async move {
                 let delete = E::delete_many().filter(time.lte(last));
                 delete.exec(txn).await.map_err(failed)
@@ -95,20 +95,20 @@ fn ended(horizon: Timestamp) -> Select<instance::Entity> {
 
 /// What can't be seen any more has no tags. A root volume has its instance's number.
 async fn untag(store: &Store, horizon: Timestamp) -> Result<()> {
-    let kinds = [Kind::Instance, Kind::Volume];
+    let kinds = [ResourceKind::Instance, ResourceKind::Volume];
     loop {
         let some = tag::Entity::find()
             .select_only()
             .column(tag::Column::Resource)
             .distinct()
-            .filter(tag::Column::Kind.is_in(kinds.map(Kind::resource_type)))
+            .filter(tag::Column::Kind.is_in(kinds.map(ResourceKind::resource_type)))
             .filter(tag::Column::Resource.in_subquery(ended(horizon).into_query()))
             .limit(BATCH);
         let some = column(some, store.read()).await?;
         if some.is_empty() {
             return Ok(());
         }
-        let remove = store.write_touching(Touches::Nothing, move |txn| {
+        let remove = store.write_with(Invalidates::Nothing, move |txn| {
             Box::pin(async move { remove_tags(txn, &some).await })
         });
         remove.await?;
@@ -116,8 +116,8 @@ async fn untag(store: &Store, horizon: Timestamp) -> Result<()> {
 }
 
 async fn remove_tags(conn: &impl ConnectionTrait, instances: &[i64]) -> Result<()> {
-    tags::remove(conn, Kind::Instance, instances).await?;
-    tags::remove(conn, Kind::Volume, instances).await
+    tags::remove(conn, ResourceKind::Instance, instances).await?;
+    tags::remove(conn, ResourceKind::Volume, instances).await
 }
 
 /// Deletes the instances that can't be seen any more and that no client token stands for.
@@ -137,7 +137,7 @@ async fn instances(store: &Store, horizon: Timestamp, tokens: Timestamp) -> Resu
             return Ok(deleted);
         }
         deleted += some.len() as u64;
-        let delete = store.write_touching(Touches::Nothing, move |txn| {
+        let delete = store.write_with(Invalidates::Nothing, move |txn| {
             Box::pin(async move { forget(txn, some).await })
         });
         delete.await?;

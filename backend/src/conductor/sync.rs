@@ -16,7 +16,7 @@ use sea_orm::{
 };
 use tokio::time::Instant;
 
-use super::{Conductor, spec};
+use super::{Conductor, host_specs};
 use crate::{
     entity::{host_network, instance, metadata_push, vpc},
     store::{column, failed, first, instances},
@@ -88,7 +88,7 @@ async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
             continue;
         }
         let host = HostId(pair.host);
-        let policy = spec::policy(conn, &host, pair.vpc).await?;
+        let policy = host_specs::policy(conn, &host, pair.vpc).await?;
         sent.insert(
             key,
             (i64::try_from(policy.generation).unwrap_or(wanted), Instant::now()),
@@ -217,7 +217,7 @@ async fn some_snapshots(
                 .is_none_or(|(revision, at)| *revision < row.metadata_revision || at.elapsed() >= RESEND)
         })
         .collect();
-    for snapshot in spec::snapshots(conn, &due, &conductor.settings.region).await? {
+    for snapshot in host_specs::snapshots(conn, &due, &conductor.settings.region).await? {
         let Some(row) = due.iter().find(|row| row.id == snapshot.instance.to_db()) else {
             continue;
         };

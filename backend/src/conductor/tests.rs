@@ -20,9 +20,9 @@ use cumulet_domain::{
 use sea_orm::EntityTrait;
 use tokio::sync::watch;
 
-mod elsewhere;
 mod faults;
 mod heartbeats;
+mod other_host;
 mod readiness;
 mod tunnels;
 
@@ -33,7 +33,7 @@ use crate::{
         instances::{self, InstanceView, LaunchSpec, MetadataChange},
         security_groups::{self, GroupName, NewRule, PeerSpec},
     },
-    bootstrap::{Plan, bootstrap},
+    bootstrap::{FirstPlan, bootstrap},
     entity::{account, host, interface, operation},
     retention::Retention,
     store::{connect, scratch::Scratch},
@@ -69,7 +69,7 @@ impl Rig {
         let clock = Arc::new(SystemClock);
         let parts = Parts::new(store.clone(), clock.clone(), rng, sealer);
         let pool: Cidr = "198.18.4.0/24".parse().unwrap();
-        let plan = Plan {
+        let plan = FirstPlan {
             availability_zones: vec!["us-east-1a".into()],
             public_pool: pool,
         };

@@ -68,7 +68,7 @@ async fn address_of(conn: &impl ConnectionTrait, id: &HostId) -> Result<Option<i
     first(query, conn).await
 }
 
-/// The interfaces of instances that other hosts have to serve: see `spec::instances_on`.
+/// The interfaces of instances that other hosts have to serve: see `host_specs::instances_on`.
 async fn remotes(conn: &impl ConnectionTrait, me: &HostId, vpc: i64) -> Result<Vec<Remote>> {
     let instances: RelationDef = interface::Entity::belongs_to(instance::Entity)
         .from(interface::Column::Instance)

@@ -1,9 +1,9 @@
-//! A tap on the shoulder for the engine and the synchroniser. Losing one costs latency only, because both
+//! A wake-up for the engine and the synchroniser. Losing one costs latency only, because both
 //! also look at the database by themselves now and then.
 
 use std::sync::Arc;
 
-use cumulet_bus::{Bus, Tap, WakeMailbox};
+use cumulet_bus::{Bus, Wakeup, WakeupMailbox};
 use tokio::sync::Notify;
 
 /// Wakes the conductor. Cheap to clone.
@@ -28,41 +28,41 @@ impl Wake {
     /// There may be something to do, now.
     pub fn now(&self) {
         self.0.far_engine.notify_one();
-        self.near(Tap::Work);
+        self.near(Wakeup::Work);
     }
 
     /// Hosts may have something to hear of, but no operation waits.
     pub fn hosts(&self) {
         self.0.far_sync.notify_one();
-        self.near(Tap::Hosts);
+        self.near(Wakeup::Hosts);
     }
 
-    fn near(&self, tap: Tap) {
-        if tap == Tap::Work {
+    fn near(&self, wakeup: Wakeup) {
+        if wakeup == Wakeup::Work {
             self.0.engine.notify_one();
         }
         self.0.sync.notify_one();
     }
 
-    /// Passes every poke of this process on over the bus, where others listen. Those that come while one
+    /// Passes every wake-up of this process on over the bus, where others listen. Those that come while one
     /// is on its way are passed on together. Does not end.
     pub(super) async fn forward(self, bus: Arc<dyn Bus>) {
         loop {
-            let tap = tokio::select! {
+            let wakeup = tokio::select! {
                 biased;
-                () = self.0.far_engine.notified() => Tap::Work,
-                () = self.0.far_sync.notified() => Tap::Hosts,
+                () = self.0.far_engine.notified() => Wakeup::Work,
+                () = self.0.far_sync.notified() => Wakeup::Hosts,
             };
-            if let Err(error) = bus.wake(tap).await {
+            if let Err(error) = bus.wake(wakeup).await {
                 tracing::debug!(%error, "nobody was woken elsewhere; they look by themselves later");
             }
         }
     }
 
     /// Pokes with what comes over the bus.
-    pub(super) async fn listen(self, mut taps: WakeMailbox) {
-        while let Some(tap) = taps.next().await {
-            self.near(tap);
+    pub(super) async fn listen(self, mut wakeups: WakeupMailbox) {
+        while let Some(wakeup) = wakeups.next().await {
+            self.near(wakeup);
         }
     }
 
@@ -83,10 +83,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn pokes_reach_a_conductor_over_the_bus() {
+    async fn wakeups_reach_a_conductor_over_the_bus() {
         let bus = Arc::new(LocalBus::new());
         let (gateway, conductor) = (Wake::new(), Wake::new());
-        let listening = tokio::spawn(conductor.clone().listen(bus.wakes().await.unwrap()));
+        let listening = tokio::spawn(conductor.clone().listen(bus.wakeups().await.unwrap()));
         let forwarding = tokio::spawn(gateway.clone().forward(bus.clone()));
         gateway.now();
         conductor.engine().await;

@@ -5,7 +5,7 @@ use sea_orm::EntityTrait;
 
 use crate::{
     api::{Cloud, hosts},
-    bootstrap::{Plan, bootstrap},
+    bootstrap::{FirstPlan, bootstrap},
     entity::{aggregate_host, subnet},
     test_support::{ZONE, cloud},
 };
@@ -47,7 +47,7 @@ async fn nothing_that_is_gone_is_in_an_aggregate() {
 async fn two_starts_with_a_new_zone_make_one_subnet_in_it() {
     let rig = cloud().await;
     let start = async |cloud: &Cloud| {
-        let plan = Plan {
+        let plan = FirstPlan {
             availability_zones: vec![ZONE.into(), "us-east-1b".into()],
             public_pool: cloud.config.public_pool,
         };

@@ -5,10 +5,11 @@
 //! - `fleet`: the hosts as the choice sees them; what many have in common is kept once.
 //! - `filters`, `weights`: what a host must be, and what makes one better. One small file each.
 //! - `settings`: which of them are used, and how, as Nova's configuration names it.
-//! - `specs`: the operators of extra specifications, Nova's.
+//! - `extra_specs`: the operators of extra specifications, Nova's.
 //! - `refusal`: why no host is good enough, in words.
 //! - `picture`: the fleet as read from the database, kept for a moment and corrected.
 
+pub mod extra_specs;
 pub mod filters;
 mod fleet;
 mod pick;
@@ -16,7 +17,6 @@ mod picture;
 mod refusal;
 mod request;
 mod settings;
-pub mod specs;
 pub mod weights;
 
 pub use fleet::{Fleet, HostInfo, HostState, Pairs, Profile};

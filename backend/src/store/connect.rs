@@ -52,7 +52,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
         reader,
         writer,
         keep: true,
-        companion: None,
+        participant: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::AccountId,
     id::{SecurityGroupId, VpcId, marker},
     network::{Peer, Rule},
@@ -65,7 +65,7 @@ pub async fn by_names(
 
 fn not_found(id: String) -> Error {
     Error::NotFound {
-        kind: Kind::SecurityGroup,
+        kind: ResourceKind::SecurityGroup,
         id,
     }
 }

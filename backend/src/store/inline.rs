@@ -17,7 +17,7 @@ use super::{
 use crate::boxed;
 
 /// What happens around each transaction.
-pub trait Around: fmt::Debug + Send + Sync {
+pub trait TransactionHooks: fmt::Debug + Send + Sync {
     /// Before it begins. An error is its answer: nothing of it was done.
     fn before(&self) -> BoxFuture<'_, Result<()>>;
 
@@ -47,13 +47,13 @@ impl Template {
 /// # Errors
 /// Those of the database.
 #[boxed]
-pub async fn connect_inline(template: &Template, around: Arc<dyn Around>) -> Result<Store> {
+pub async fn connect_inline(template: &Template, hooks: Arc<dyn TransactionHooks>) -> Result<Store> {
     let connection = Arc::new(WriteConnection::in_memory(Some(&template.0))?);
     let savepoints = proxy(Savepoints(connection.clone())).await?;
     Ok(Store {
         reader: savepoints.clone(),
-        writer: super::Writer::Sqlite(Arc::new(Writer::inline(connection, savepoints, around))),
+        writer: super::Writer::Sqlite(Arc::new(Writer::inline(connection, savepoints, hooks))),
         keep: true,
-        companion: None,
+        participant: None,
     })
 }

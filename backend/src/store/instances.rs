@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Error, Kind, Result, account::AccountId, id::InstanceId, instance::State, metadata::MetadataOptions,
-    time::Timestamp,
+    Error, ResourceKind, Result, account::AccountId, id::InstanceId, instance::State,
+    metadata::MetadataOptions, time::Timestamp,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -20,14 +20,14 @@ use crate::entity::{instance, metadata_push};
 
 /// Which instances somebody sees.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight {
+pub struct Visibility {
     /// Whose they are.
     pub account: AccountId,
     /// Those that have not ended, or after this.
     pub ended_after: Timestamp,
 }
 
-impl Sight {
+impl Visibility {
     /// The condition on rows.
     pub fn condition(self) -> Condition {
         use instance::Column as C;
@@ -51,15 +51,15 @@ impl Sight {
 /// `NotFound`, naming all that are not there.
 pub async fn by_ids(
     conn: &impl ConnectionTrait,
-    sight: Sight,
+    visibility: Visibility,
     ids: &[InstanceId],
 ) -> Result<Vec<instance::Model>> {
     let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
-    let rows = load_in!(conn, instance, Id, &numbers, sight.condition());
+    let rows = load_in!(conn, instance, Id, &numbers, visibility.condition());
     let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
     if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
         return Err(Error::NotFound {
-            kind: Kind::Instance,
+            kind: ResourceKind::Instance,
             id,
         });
     }
@@ -81,23 +81,27 @@ pub async fn lock(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
 /// Those of [`by_ids`].
 pub async fn locked(
     txn: &impl ConnectionTrait,
-    sight: Sight,
+    visibility: Visibility,
     ids: &[InstanceId],
 ) -> Result<Vec<instance::Model>> {
     if super::lock::needed(txn) {
         // Nobody holds up what is not theirs.
-        let theirs = by_ids(txn, sight, ids).await?;
+        let theirs = by_ids(txn, visibility, ids).await?;
         lock(txn, &theirs.iter().map(|row| row.id).collect::<Vec<_>>()).await?;
     }
-    by_ids(txn, sight, ids).await
+    by_ids(txn, visibility, ids).await
 }
 
 /// One instance.
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn by_id(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) -> Result<instance::Model> {
-    let mut rows = by_ids(conn, sight, &[id]).await?;
+pub async fn by_id(
+    conn: &impl ConnectionTrait,
+    visibility: Visibility,
+    id: InstanceId,
+) -> Result<instance::Model> {
+    let mut rows = by_ids(conn, visibility, &[id]).await?;
     rows.pop()
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
 }
@@ -106,8 +110,12 @@ pub async fn by_id(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) ->
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`.
-pub async fn living(conn: &impl ConnectionTrait, sight: Sight, id: InstanceId) -> Result<instance::Model> {
-    let mut rows = locked(conn, sight, &[id]).await?;
+pub async fn living(
+    conn: &impl ConnectionTrait,
+    visibility: Visibility,
+    id: InstanceId,
+) -> Result<instance::Model> {
+    let mut rows = locked(conn, visibility, &[id]).await?;
     let row = rows
         .pop()
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
@@ -130,7 +138,7 @@ pub fn state(row: &instance::Model) -> Result<State> {
 /// The instance is not in the state that something needs.
 pub fn incorrect_state(row: &instance::Model, expected: &str) -> Error {
     Error::IncorrectState {
-        kind: Kind::Instance,
+        kind: ResourceKind::Instance,
         id: InstanceId::from_db(row.id).to_string(),
         state: row.state.clone(),
         expected: expected.into(),

@@ -31,10 +31,10 @@ use sea_orm::{
 };
 
 pub use connect::{Options, connect, schema, snapshots};
-pub use inline::{Around, Template, connect_inline};
+pub use inline::{Template, TransactionHooks, connect_inline};
 pub use location::Location;
 pub use server::Counters;
-pub use versions::Touches;
+pub use versions::Invalidates;
 use work::{Value, Work, typed, untyped};
 
 /// What a statement's error begins with when a unique key is taken.
@@ -46,7 +46,7 @@ pub struct Store {
     reader: DatabaseConnection,
     writer: Writer,
     keep: bool,
-    companion: Option<Arc<dyn Companion>>,
+    participant: Option<Arc<dyn Participant>>,
 }
 
 /// Who runs transactions.
@@ -57,7 +57,7 @@ enum Writer {
 }
 
 /// Something that goes into the transaction of whatever is written through a handle.
-pub trait Companion: std::fmt::Debug + Send + Sync {
+pub trait Participant: std::fmt::Debug + Send + Sync {
     /// Writes it, after the work itself has succeeded and in the same transaction.
     fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>>;
 
@@ -100,15 +100,15 @@ impl Store {
     pub fn rehearsal(&self) -> Store {
         Store {
             keep: false,
-            companion: None,
+            participant: None,
             ..self.clone()
         }
     }
 
-    /// A handle whose transactions take `companion` along.
-    pub fn with(&self, companion: Arc<dyn Companion>) -> Store {
+    /// A handle whose transactions take `participant` along.
+    pub fn with(&self, participant: Arc<dyn Participant>) -> Store {
         Store {
-            companion: Some(companion),
+            participant: Some(participant),
             ..self.clone()
         }
     }
@@ -125,7 +125,7 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
     {
-        self.write_touching(Touches::Everything, work).await
+        self.write_with(Invalidates::Everything, work).await
     }
 
     /// Like [`Store::write`], for `work` that changes no more of instances than it declares, so that what
@@ -133,20 +133,20 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::write`].
-    pub async fn write_touching<T, F>(&self, touches: Touches, work: F) -> Result<T>
+    pub async fn write_with<T, F>(&self, invalidates: Invalidates, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
     {
-        typed(self.transact(touches, untyped(work)).await?)
+        typed(self.transact(invalidates, untyped(work)).await?)
     }
 
     /// What is the same for every transaction. Boxed, so that it is compiled here and not where it is awaited.
-    fn transact(&self, touches: Touches, work: Box<dyn Work>) -> BoxFuture<'_, Result<Value>> {
-        let (keep, companion) = (self.keep, self.companion.clone());
+    fn transact(&self, invalidates: Invalidates, work: Box<dyn Work>) -> BoxFuture<'_, Result<Value>> {
+        let (keep, participant) = (self.keep, self.participant.clone());
         match &self.writer {
-            Writer::Sqlite(writer) => Box::pin(writer.run(keep, touches, companion, work)),
-            Writer::Server(server) => Box::pin(server.run(keep, companion, work)),
+            Writer::Sqlite(writer) => Box::pin(writer.run(keep, invalidates, participant, work)),
+            Writer::Server(server) => Box::pin(server.run(keep, participant, work)),
         }
     }
 }

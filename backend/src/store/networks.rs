@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
-use cumulet_domain::{Error, Kind, Result, account::AccountId, id::SubnetId, network::Cidr};
+use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, id::SubnetId, network::Cidr};
 use rand::RngExt as _;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
 
@@ -34,7 +34,7 @@ pub async fn subnet(conn: &impl ConnectionTrait, account: AccountId, id: SubnetI
     let query = subnet::Entity::find_by_id(id.to_db()).filter(subnet::Column::Account.eq(account.to_db()));
     let row = query.one(conn).await.map_err(failed)?;
     row.ok_or_else(|| Error::NotFound {
-        kind: Kind::Subnet,
+        kind: ResourceKind::Subnet,
         id: id.to_string(),
     })
 }

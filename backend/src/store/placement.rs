@@ -1,6 +1,6 @@
 //! Placement groups' rows, and where their members are: the claim that makes a group's strategy hold.
 
-use cumulet_domain::{Error, Kind, Result, account::AccountId};
+use cumulet_domain::{Error, ResourceKind, Result, account::AccountId};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
@@ -38,7 +38,7 @@ pub async fn by_name(
         .await
         .map_err(failed)?;
     row.ok_or_else(|| Error::NotFound {
-        kind: Kind::PlacementGroup,
+        kind: ResourceKind::PlacementGroup,
         id: name.chars().take(255).collect(),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::AccountId,
     error::Limit,
     tag::{MAX_TAGS, Tag},
@@ -37,7 +37,11 @@ pub fn validate(tags: &[Tag]) -> Result<()> {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn of(conn: &impl ConnectionTrait, kind: Kind, ids: &[i64]) -> Result<HashMap<i64, Vec<Tag>>> {
+pub async fn of(
+    conn: &impl ConnectionTrait,
+    kind: ResourceKind,
+    ids: &[i64],
+) -> Result<HashMap<i64, Vec<Tag>>> {
     let rows = load_in!(
         conn,
         tag,
@@ -65,7 +69,7 @@ pub async fn of(conn: &impl ConnectionTrait, kind: Kind, ids: &[i64]) -> Result<
 pub async fn insert(
     conn: &impl ConnectionTrait,
     account: AccountId,
-    kind: Kind,
+    kind: ResourceKind,
     ids: &[i64],
     tags: &[Tag],
 ) -> Result<()> {
@@ -84,7 +88,7 @@ pub async fn insert(
 }
 
 /// One row.
-pub fn row(account: AccountId, kind: Kind, id: i64, tag: &Tag) -> tag::ActiveModel {
+pub fn row(account: AccountId, kind: ResourceKind, id: i64, tag: &Tag) -> tag::ActiveModel {
     tag::ActiveModel {
         resource: Set(id),
         kind: Set(kind.resource_type().into()),
@@ -98,7 +102,7 @@ pub fn row(account: AccountId, kind: Kind, id: i64, tag: &Tag) -> tag::ActiveMod
 ///
 /// # Errors
 /// Those of the database.
-pub async fn remove(conn: &impl ConnectionTrait, kind: Kind, ids: &[i64]) -> Result<()> {
+pub async fn remove(conn: &impl ConnectionTrait, kind: ResourceKind, ids: &[i64]) -> Result<()> {
     let delete = tag::Entity::delete_many()
         .filter(tag::Column::Resource.is_in(ids.iter().copied()))
         .filter(tag::Column::Kind.eq(kind.resource_type()));

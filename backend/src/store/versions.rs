@@ -11,7 +11,7 @@ const SLOTS: usize = 256;
 /// Whose instances, and what is shown with them (interfaces, groups, tags, images), a transaction may
 /// change. One that declares nothing is taken to change everybody's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touches {
+pub enum Invalidates {
     /// Anybody's.
     Everything,
     /// Those of one account.
@@ -34,11 +34,11 @@ impl Versions {
     }
 
     /// To be called after the commit and before anybody hears of it.
-    pub(super) fn bump(&self, touches: Touches) {
-        match touches {
-            Touches::Nothing => {}
-            Touches::Account(account) => grow(self.slot(account)),
-            Touches::Everything => self.0.iter().for_each(grow),
+    pub(super) fn bump(&self, invalidates: Invalidates) {
+        match invalidates {
+            Invalidates::Nothing => {}
+            Invalidates::Account(account) => grow(self.slot(account)),
+            Invalidates::Everything => self.0.iter().for_each(grow),
         }
     }
 
@@ -61,14 +61,18 @@ mod tests {
     fn an_account_hears_of_its_own_changes_and_of_undeclared_ones() {
         let versions = Versions::new();
         let (one, other) = (AccountId(1), AccountId(2));
-        for (touches, expected) in [
-            (Touches::Nothing, (0, 0)),
-            (Touches::Account(one), (1, 0)),
-            (Touches::Everything, (2, 1)),
-            (Touches::Account(other), (2, 2)),
+        for (invalidates, expected) in [
+            (Invalidates::Nothing, (0, 0)),
+            (Invalidates::Account(one), (1, 0)),
+            (Invalidates::Everything, (2, 1)),
+            (Invalidates::Account(other), (2, 2)),
         ] {
-            versions.bump(touches);
-            assert_eq!((versions.of(one), versions.of(other)), expected, "{touches:?}");
+            versions.bump(invalidates);
+            assert_eq!(
+                (versions.of(one), versions.of(other)),
+                expected,
+                "{invalidates:?}"
+            );
         }
     }
 }

@@ -14,10 +14,10 @@ use sea_orm::{DatabaseConnection, TransactionTrait};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Companion, failed,
-    inline::Around,
+    Participant, failed,
+    inline::TransactionHooks,
     sqlite::WriteConnection,
-    versions::{Touches, Versions},
+    versions::{Invalidates, Versions},
     work::{Value, Work},
 };
 
@@ -42,7 +42,7 @@ enum Turn {
     Caller {
         connection: Arc<WriteConnection>,
         savepoints: DatabaseConnection,
-        around: Arc<dyn Around>,
+        hooks: Arc<dyn TransactionHooks>,
     },
 }
 
@@ -74,13 +74,13 @@ impl Writer {
     pub(super) fn inline(
         connection: Arc<WriteConnection>,
         savepoints: DatabaseConnection,
-        around: Arc<dyn Around>,
+        hooks: Arc<dyn TransactionHooks>,
     ) -> Self {
         Writer {
             turn: Turn::Caller {
                 connection,
                 savepoints,
-                around,
+                hooks,
             },
             versions: Arc::new(Versions::new()),
         }
@@ -94,16 +94,16 @@ impl Writer {
     pub(super) async fn run(
         &self,
         keep: bool,
-        touches: Touches,
-        companion: Option<Arc<dyn Companion>>,
+        invalidates: Invalidates,
+        participant: Option<Arc<dyn Participant>>,
         work: Box<dyn Work>,
     ) -> Result<Value> {
         let (reply, answer) = oneshot::channel();
         let task = Task {
             work: Some(work),
-            companion,
+            participant,
             keep,
-            touches,
+            invalidates,
             result: None,
             killed: None,
             reply,
@@ -114,11 +114,11 @@ impl Writer {
             Turn::Caller {
                 connection,
                 savepoints,
-                around,
+                hooks,
             } => {
-                around.before().await?;
+                hooks.before().await?;
                 commit(connection, savepoints, vec![task], &self.versions);
-                around.after().await?;
+                hooks.after().await?;
             }
         }
         answer.await.map_err(|_| gone())?
@@ -161,9 +161,9 @@ fn together(connection: &WriteConnection, savepoints: &DatabaseConnection, group
 /// One transaction that waits for its turn.
 struct Task {
     work: Option<Box<dyn Work>>,
-    companion: Option<Arc<dyn Companion>>,
+    participant: Option<Arc<dyn Participant>>,
     keep: bool,
-    touches: Touches,
+    invalidates: Invalidates,
     result: Option<Result<Value>>,
     killed: Option<Box<dyn Any + Send>>,
     reply: oneshot::Sender<Result<Value>>,
@@ -180,8 +180,8 @@ impl Task {
         // A panic is the end of one request, not of every write from then on.
         let run = AssertUnwindSafe(async {
             let value = work.run(&savepoint).await?;
-            if let Some(companion) = &self.companion {
-                companion.write(&savepoint).await?;
+            if let Some(participant) = &self.participant {
+                participant.write(&savepoint).await?;
             }
             Ok(value)
         });
@@ -199,12 +199,12 @@ impl Task {
     }
 
     /// What it may have changed, if its part of the transaction was kept.
-    fn touched(&self) -> Touches {
+    fn touched(&self) -> Invalidates {
         match self.result {
             // Told to be undone, failed by itself, or not begun.
-            _ if !self.keep => Touches::Nothing,
-            Some(Err(_)) | None => Touches::Nothing,
-            Some(Ok(_)) => self.touches,
+            _ if !self.keep => Invalidates::Nothing,
+            Some(Err(_)) | None => Invalidates::Nothing,
+            Some(Ok(_)) => self.invalidates,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Decides what a command that has come is: news, a repetition, or out of date. Pure.
 
 use crate::{
-    record::{Kind, Record},
+    record::{CommandKind, Record},
     tombstones::Tombstone,
 };
 
@@ -18,9 +18,14 @@ pub enum Verdict {
 }
 
 /// Judges a command of `generation` for an instance with this record, or with this tombstone in its place.
-pub fn judge(record: Option<&Record>, tombstone: Option<Tombstone>, generation: u64, kind: Kind) -> Verdict {
-    let buried = tombstone.map_or(0, |stone| stone.generation);
-    let newest = record.map_or(0, |r| r.generation).max(buried);
+pub fn judge(
+    record: Option<&Record>,
+    tombstone: Option<Tombstone>,
+    generation: u64,
+    kind: CommandKind,
+) -> Verdict {
+    let tombstoned = tombstone.map_or(0, |stone| stone.generation);
+    let newest = record.map_or(0, |r| r.generation).max(tombstoned);
     if generation < newest {
         return Verdict::Stale;
     }
@@ -28,8 +33,10 @@ pub fn judge(record: Option<&Record>, tombstone: Option<Tombstone>, generation: 
         Some(record) if generation == record.applied && kind.wants_power() => Verdict::Done,
         _ => match tombstone.filter(|stone| stone.generation == generation) {
             // A destruction that was cut off still has its record and is done again.
-            Some(stone) if stone.destroyed && kind == Kind::Destroy && record.is_none() => Verdict::Done,
-            Some(stone) if stone.destroyed && kind != Kind::Destroy => Verdict::Stale,
+            Some(stone) if stone.destroyed && kind == CommandKind::Destroy && record.is_none() => {
+                Verdict::Done
+            }
+            Some(stone) if stone.destroyed && kind != CommandKind::Destroy => Verdict::Stale,
             // Stopped: to be told again, and not to be run.
             Some(_) if kind.wants_power() => Verdict::Stale,
             _ => Verdict::Do,
@@ -70,29 +77,35 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        const STOP: Kind = Kind::Stop { force: false };
+        const STOP: CommandKind = CommandKind::Stop { force: false };
         for (seen, tombstone, generation, kind, verdict) in [
-            (None, None, 1, Kind::Run, Verdict::Do),
-            (Some((2, 2)), None, 1, Kind::Run, Verdict::Stale),
-            (Some((2, 2)), None, 1, Kind::Destroy, Verdict::Stale),
-            (Some((2, 2)), None, 2, Kind::Run, Verdict::Done),
-            (Some((2, 2)), None, 2, Kind::Reboot, Verdict::Done),
+            (None, None, 1, CommandKind::Run, Verdict::Do),
+            (Some((2, 2)), None, 1, CommandKind::Run, Verdict::Stale),
+            (Some((2, 2)), None, 1, CommandKind::Destroy, Verdict::Stale),
+            (Some((2, 2)), None, 2, CommandKind::Run, Verdict::Done),
+            (Some((2, 2)), None, 2, CommandKind::Reboot, Verdict::Done),
             (Some((2, 2)), None, 2, STOP, Verdict::Do),
-            (Some((2, 1)), None, 2, Kind::Run, Verdict::Do),
-            (Some((2, 1)), None, 1, Kind::Run, Verdict::Stale),
-            (Some((2, 2)), None, 3, Kind::Run, Verdict::Do),
-            (None, Some((3, true)), 2, Kind::Run, Verdict::Stale),
-            (None, Some((3, true)), 3, Kind::Run, Verdict::Stale),
+            (Some((2, 1)), None, 2, CommandKind::Run, Verdict::Do),
+            (Some((2, 1)), None, 1, CommandKind::Run, Verdict::Stale),
+            (Some((2, 2)), None, 3, CommandKind::Run, Verdict::Do),
+            (None, Some((3, true)), 2, CommandKind::Run, Verdict::Stale),
+            (None, Some((3, true)), 3, CommandKind::Run, Verdict::Stale),
             (None, Some((3, true)), 3, STOP, Verdict::Stale),
-            (None, Some((3, true)), 3, Kind::Destroy, Verdict::Done),
-            (Some((3, 2)), Some((3, true)), 3, Kind::Destroy, Verdict::Do),
-            (None, Some((3, true)), 4, Kind::Run, Verdict::Do),
-            (None, Some((3, false)), 2, Kind::Run, Verdict::Stale),
-            (None, Some((3, false)), 3, Kind::Run, Verdict::Stale),
+            (None, Some((3, true)), 3, CommandKind::Destroy, Verdict::Done),
+            (
+                Some((3, 2)),
+                Some((3, true)),
+                3,
+                CommandKind::Destroy,
+                Verdict::Do,
+            ),
+            (None, Some((3, true)), 4, CommandKind::Run, Verdict::Do),
+            (None, Some((3, false)), 2, CommandKind::Run, Verdict::Stale),
+            (None, Some((3, false)), 3, CommandKind::Run, Verdict::Stale),
             (None, Some((3, false)), 3, STOP, Verdict::Do),
-            (None, Some((3, false)), 3, Kind::Destroy, Verdict::Do),
-            (None, Some((3, false)), 4, Kind::Run, Verdict::Do),
-            (None, Some((3, false)), 4, Kind::Destroy, Verdict::Do),
+            (None, Some((3, false)), 3, CommandKind::Destroy, Verdict::Do),
+            (None, Some((3, false)), 4, CommandKind::Run, Verdict::Do),
+            (None, Some((3, false)), 4, CommandKind::Destroy, Verdict::Do),
         ] {
             let record = seen.map(|(g, a)| record(g, a));
             let tombstone = tombstone.map(|(generation, destroyed)| stone(generation, destroyed));
@@ -111,7 +124,7 @@ mod tests {
             let (mut seen, mut tombstone): (Option<Record>, Option<Tombstone>) = (None, None);
             let mut newest = 0;
             for (generation, kind) in commands {
-                let kind = [Kind::Run, Kind::Stop { force: false }, Kind::Reboot, Kind::Destroy][usize::from(kind)];
+                let kind = [CommandKind::Run, CommandKind::Stop { force: false }, CommandKind::Reboot, CommandKind::Destroy][usize::from(kind)];
                 let verdict = judge(seen.as_ref(), tombstone, generation, kind);
                 if generation < newest {
                     prop_assert_eq!(verdict, Verdict::Stale);
@@ -119,9 +132,9 @@ mod tests {
                 if verdict == Verdict::Do {
                     prop_assert!(generation >= newest);
                     newest = generation;
-                    if kind == Kind::Destroy {
+                    if kind == CommandKind::Destroy {
                         (seen, tombstone) = (None, Some(stone(generation, true)));
-                    } else if kind == (Kind::Stop { force: false }) && seen.is_none() {
+                    } else if kind == (CommandKind::Stop { force: false }) && seen.is_none() {
                         tombstone = Some(stone(generation, false));
                     } else {
                         seen = Some(record(generation, generation));

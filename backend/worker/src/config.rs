@@ -11,7 +11,7 @@ use cumulet_domain::{
 use cumulet_hypervisor::Hypervisor;
 
 use crate::{
-    disks::Disks, images::ImageSource, metrics::MetricsSource, network::HostNetwork, prune::UnusedImages,
+    disks::Disks, image_cache::ImageSource, metrics::MetricsSource, network::HostNetwork, prune::UnusedImages,
 };
 
 /// What a worker is told.

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::{images::ImageError, network::NetworkError, vpcs::VpcError};
+use crate::{image_cache::ImageError, network::NetworkError, vpcs::VpcError};
 
 /// A failure in words, and whether trying again here is of no use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

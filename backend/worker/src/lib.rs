@@ -8,7 +8,7 @@ pub mod console;
 pub mod disks;
 mod failure;
 mod files;
-pub mod images;
+pub mod image_cache;
 mod inventory;
 mod metrics;
 pub mod network;
@@ -42,7 +42,7 @@ pub mod decisions {
         admission::{Verdict, judge},
         policy::merge,
         readiness::{Measurement, judge as judge_readiness},
-        record::{Kind, Pending, Record},
+        record::{CommandHeader, CommandKind, Record},
         retry::{PAUSE, goes_on},
         tombstones::Tombstone,
     };

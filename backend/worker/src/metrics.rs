@@ -1,5 +1,5 @@
-//! How busy the host is, told with every beat, as Nova's compute monitors name it: percentages of the
-//! processors' time since the beat before, and of the memory that is in use.
+//! How busy the host is, told with every heartbeat, as Nova's compute monitors name it: percentages of the
+//! processors' time since the heartbeat before, and of the memory that is in use.
 
 use std::{
     fs,

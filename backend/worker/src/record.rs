@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// What was last commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum CommandKind {
     /// The guest shall run.
     Run,
     /// It shall not.
@@ -25,38 +25,38 @@ pub enum Kind {
     Destroy,
 }
 
-impl Kind {
+impl CommandKind {
     /// The kind of an action about an instance.
-    pub fn of(action: &Action) -> Option<Kind> {
+    pub fn of(action: &Action) -> Option<CommandKind> {
         match action {
-            Action::Run { .. } => Some(Kind::Run),
-            Action::Stop { force, .. } => Some(Kind::Stop { force: *force }),
-            Action::Reboot { .. } => Some(Kind::Reboot),
-            Action::Destroy { .. } => Some(Kind::Destroy),
+            Action::Run { .. } => Some(CommandKind::Run),
+            Action::Stop { force, .. } => Some(CommandKind::Stop { force: *force }),
+            Action::Reboot { .. } => Some(CommandKind::Reboot),
+            Action::Destroy { .. } => Some(CommandKind::Destroy),
             Action::Network(_) | Action::Metadata(_) | Action::ReportAll => None,
         }
     }
 
     /// Whether the guest shall run when it is done.
     pub const fn wants_power(self) -> bool {
-        matches!(self, Kind::Run | Kind::Reboot)
+        matches!(self, CommandKind::Run | CommandKind::Reboot)
     }
 
     /// Whether whoever waits for a guest's good will should stop waiting for this.
     pub const fn is_urgent(self) -> bool {
-        matches!(self, Kind::Destroy | Kind::Stop { force: true })
+        matches!(self, CommandKind::Destroy | CommandKind::Stop { force: true })
     }
 }
 
 /// A command that was begun and is not finished: after a restart it is gone on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
+pub struct CommandHeader {
     /// Whose outcome is waited for, if it is.
     pub operation: Option<OperationId>,
     /// After this it is dropped unread.
     pub deadline: Timestamp,
     /// What is to be done.
-    pub kind: Kind,
+    pub kind: CommandKind,
 }
 
 /// What a worker remembers of an instance.
@@ -75,7 +75,7 @@ pub struct Record {
     /// Why it is off.
     pub off_reason: Option<OffReason>,
     /// What was begun and not finished.
-    pub pending: Option<Pending>,
+    pub pending: Option<CommandHeader>,
     /// Where its interfaces are.
     pub vpc: VpcId,
     /// Its interfaces.
@@ -99,7 +99,7 @@ impl Record {
     }
 
     /// A command has been begun.
-    pub fn begin(&mut self, generation: u64, pending: Pending) {
+    pub fn begin(&mut self, generation: u64, pending: CommandHeader) {
         self.generation = generation;
         self.wants_power = pending.kind.wants_power();
         self.pending = Some(pending);

@@ -14,8 +14,8 @@ use cumulet_hypervisor::DomainStatus;
 use crate::{
     Worker,
     failure::Failure,
-    record::{Pending, Record},
-    slots::Job,
+    record::{CommandHeader, Record},
+    slots::Queued,
 };
 
 /// When a report that the bus did not take is tried again; then it is lost, which the next full one heals.
@@ -50,7 +50,12 @@ impl Reporter {
     }
 
     /// What became of a command.
-    pub(crate) async fn outcome(&self, pending: &Pending, report: InstanceReport, failure: Option<Failure>) {
+    pub(crate) async fn outcome(
+        &self,
+        pending: &CommandHeader,
+        report: InstanceReport,
+        failure: Option<Failure>,
+    ) {
         let Some(operation) = pending.operation else {
             return self.send(ReportContent::Changed(report)).await;
         };
@@ -76,7 +81,7 @@ impl Worker {
             cure: None,
         };
         let not_ready = self.readiness.not_ready(hypervisor.service());
-        let beat = Heartbeat {
+        let heartbeat = Heartbeat {
             resources: has.map_or_else(HostResources::default, |has| HostResources {
                 vcpus: has.vcpus,
                 memory_mib: has.memory_mib,
@@ -90,7 +95,9 @@ impl Worker {
             metrics: self.deps.metrics.read().await,
             not_ready: not_ready.or_else(|| has.is_none().then(unknown)),
         };
-        self.reporter.send(ReportContent::Heartbeat(Box::new(beat))).await;
+        self.reporter
+            .send(ReportContent::Heartbeat(Box::new(heartbeat)))
+            .await;
     }
 
     /// Reports all that the host has. Where a guest is not as it was last told, it is looked at in its turn.
@@ -119,7 +126,7 @@ impl Worker {
             }
         }
         for id in looked_at {
-            self.enqueue(id, Job::Observe, None);
+            self.enqueue(id, Queued::Observe, None);
         }
         let mut reports: Vec<_> = reports.into_values().collect();
         reports.sort_by_key(|r| r.instance);

@@ -14,7 +14,7 @@ use crate::{
     Worker, WorkerError,
     files::{blocking, failed},
     record::Record,
-    slots::Job,
+    slots::Queued,
 };
 
 impl Worker {
@@ -41,11 +41,11 @@ impl Worker {
             .map_err(|e| failed(&self.layout.vpcs(), e))?;
         self.attach_again(&records, &policies, runs).await;
         for record in records {
-            let job = match record.pending {
-                Some(pending) => Job::Resume(pending, policies.get(&record.vpc).cloned()),
-                None => Job::Observe,
+            let queued = match record.pending {
+                Some(pending) => Queued::Resume(pending, policies.get(&record.vpc).cloned()),
+                None => Queued::Observe,
             };
-            self.enqueue(record.instance, job, None);
+            self.enqueue(record.instance, queued, None);
         }
         Ok(())
     }

@@ -20,43 +20,43 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::{
     WorkerError,
     files::{self, Layout, failed},
-    record::{Kind, Pending, Record},
+    record::{CommandHeader, CommandKind, Record},
     tombstones::{Tombstone, Tombstones},
 };
 
 /// Something to do for one instance.
-pub(crate) enum Job {
+pub(crate) enum Queued {
     /// A command came. It comes again if it is dropped before it is acknowledged.
     Command(Delivered<Command>),
     /// A command was begun before the worker ended.
-    Resume(Pending, Option<Arc<VpcPolicy>>),
+    Resume(CommandHeader, Option<Arc<VpcPolicy>>),
     /// Its metadata changed.
     Metadata(Arc<InstanceMetadata>, Delivered<Command>),
     /// Its guest may have changed by itself.
     Observe,
 }
 
-impl Job {
+impl Queued {
     /// Whether both are the same command, sent twice.
-    fn is_same(&self, other: &Job) -> bool {
+    fn is_same(&self, other: &Queued) -> bool {
         match (self, other) {
-            (Job::Command(one), Job::Command(other)) => {
+            (Queued::Command(one), Queued::Command(other)) => {
                 one.operation.is_some()
                     && one.operation == other.operation
                     && one.action.instance() == other.action.instance()
-                    && Kind::of(&one.action) == Kind::of(&other.action)
+                    && CommandKind::of(&one.action) == CommandKind::of(&other.action)
             }
-            (Job::Observe, Job::Observe) => true,
+            (Queued::Observe, Queued::Observe) => true,
             _ => false,
         }
     }
 
     fn is_urgent(&self) -> bool {
         let kind = match self {
-            Job::Command(command) => Kind::of(&command.action),
-            Job::Resume(..) | Job::Metadata(..) | Job::Observe => None,
+            Queued::Command(command) => CommandKind::of(&command.action),
+            Queued::Resume(..) | Queued::Metadata(..) | Queued::Observe => None,
         };
-        kind.is_some_and(Kind::is_urgent)
+        kind.is_some_and(CommandKind::is_urgent)
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum Pushed {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<(Job, Option<OwnedSemaphorePermit>)>,
+    waiting: VecDeque<(Queued, Option<OwnedSemaphorePermit>)>,
     /// How many of the waiting jobs are urgent: whoever waits for a guest's good will looks at it.
     urgent: watch::Sender<usize>,
 }
@@ -171,38 +171,47 @@ impl Slots {
     }
 
     /// Adds a job.
-    pub(crate) fn push(&self, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) -> Pushed {
+    pub(crate) fn push(
+        &self,
+        id: InstanceId,
+        queued: Queued,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Pushed {
         let mut state = self.state();
         let idle = !state.queues.contains_key(&id);
         let queue = state.queues.entry(id).or_default();
         // A command that is sent again while the first still waits takes its place: one that waits for a
         // guest that hangs must not collect all that is sent meanwhile.
-        if let Some(same) = queue.jobs.iter_mut().find(|(waiting, _)| waiting.is_same(&job)) {
-            if let (Job::Command(first), _) = same {
+        if let Some(same) = queue
+            .waiting
+            .iter_mut()
+            .find(|(waiting, _)| waiting.is_same(&queued))
+        {
+            if let (Queued::Command(first), _) = same {
                 first.ack();
             }
-            *same = (job, permit);
+            *same = (queued, permit);
             return Pushed::Again;
         }
-        if job.is_urgent() {
+        if queued.is_urgent() {
             queue.urgent.send_modify(|n| *n += 1);
         }
-        queue.jobs.push_back((job, permit));
+        queue.waiting.push_back((queued, permit));
         if idle { Pushed::First } else { Pushed::Behind }
     }
 
     /// The next job of an instance; `None` ends the work on it.
-    pub(crate) fn pop(&self, id: InstanceId) -> Option<(Job, Option<OwnedSemaphorePermit>)> {
+    pub(crate) fn pop(&self, id: InstanceId) -> Option<(Queued, Option<OwnedSemaphorePermit>)> {
         let mut state = self.state();
         let queue = state.queues.get_mut(&id)?;
-        let Some((job, permit)) = queue.jobs.pop_front() else {
+        let Some((queued, permit)) = queue.waiting.pop_front() else {
             state.queues.remove(&id);
             return None;
         };
-        if job.is_urgent() {
+        if queued.is_urgent() {
             queue.urgent.send_modify(|n| *n = n.saturating_sub(1));
         }
-        Some((job, permit))
+        Some((queued, permit))
     }
 
     /// Returns when an urgent job waits for the instance; never if nobody works on it.
@@ -306,7 +315,7 @@ impl Slots {
     }
 
     /// Forgets an instance: its directory is removed and its tombstone put up before that.
-    pub(crate) async fn bury(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
+    pub(crate) async fn forget(&self, id: InstanceId, generation: u64, now: Timestamp) -> io::Result<()> {
         let stone = Tombstone {
             generation,
             destroyed: true,

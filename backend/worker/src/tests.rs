@@ -1,9 +1,9 @@
 //! The whole worker over a simulated host: the host, and the conductor's end of the bus.
 
 mod away;
-mod beats;
 mod cases;
 mod consoles;
+mod heartbeats;
 mod order;
 mod slow;
 
@@ -30,7 +30,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     FixedMetrics, MetadataSink, Worker, WorkerConfig, WorkerDeps,
     disks::FakeDisks,
-    images::DirectoryImages,
+    image_cache::DirectoryImages,
     network::{FakeHostNetwork, HostNetwork},
     testing::{VPC, instance, policy, spec},
 };

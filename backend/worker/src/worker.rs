@@ -25,10 +25,10 @@ use crate::{
     WorkerConfig, WorkerDeps, WorkerError, boxed,
     disks::limit_consoles,
     files::{Layout, blocking},
-    images::ImageCache,
+    image_cache::ImageCache,
     readiness::Readiness,
     report::Reporter,
-    slots::{Job, Pushed, Slots},
+    slots::{Pushed, Queued, Slots},
     vpcs::Vpcs,
 };
 
@@ -147,7 +147,7 @@ impl Worker {
         let mut tasks = JoinSet::new();
         // Before all that a slow hypervisor may keep: the host is there, and says why it is not ready.
         tasks.spawn(self.clone().keep_measuring());
-        tasks.spawn(self.clone().beat());
+        tasks.spawn(self.clone().heartbeats());
         // The guests don't wait for a bus that is away.
         let begin = async { tokio::join!(self.mailbox(), self.restore()) };
         let (mut mailbox, restored) = tokio::select! {
@@ -220,12 +220,16 @@ impl Worker {
 
     fn take(self: &Arc<Self>, command: Delivered<Command>, permit: OwnedSemaphorePermit) {
         if let Some((id, _)) = command.action.instance() {
-            return self.enqueue(id, Job::Command(command), Some(permit));
+            return self.enqueue(id, Queued::Command(command), Some(permit));
         }
         match &command.action {
             Action::Metadata(snapshot) => {
                 let snapshot = snapshot.clone();
-                self.enqueue(snapshot.instance, Job::Metadata(snapshot, command), Some(permit))
+                self.enqueue(
+                    snapshot.instance,
+                    Queued::Metadata(snapshot, command),
+                    Some(permit),
+                )
             }
             Action::Network(policy) => {
                 let (this, policy) = (self.clone(), policy.clone());
@@ -249,9 +253,14 @@ impl Worker {
     }
 
     /// Adds a job for an instance, and sees to it that somebody works on the instance.
-    pub(crate) fn enqueue(self: &Arc<Self>, id: InstanceId, job: Job, permit: Option<OwnedSemaphorePermit>) {
-        let is_command = matches!(job, Job::Command(_));
-        match self.slots.push(id, job, permit) {
+    pub(crate) fn enqueue(
+        self: &Arc<Self>,
+        id: InstanceId,
+        queued: Queued,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let is_command = matches!(queued, Queued::Command(_));
+        match self.slots.push(id, queued, permit) {
             Pushed::First => drop(tokio::spawn(self.clone().work_off(id))),
             Pushed::Again if is_command => self.counters.repeated(),
             Pushed::Again | Pushed::Behind => {}
@@ -260,11 +269,11 @@ impl Worker {
 
     /// Does an instance's jobs, one after the other, until none is left.
     async fn work_off(self: Arc<Self>, id: InstanceId) {
-        while let Some((job, permit)) = self.slots.pop(id) {
+        while let Some((queued, permit)) = self.slots.pop(id) {
             let worker = self.clone();
             // In a task of its own: a panic ends one job, and not every job of the instance.
-            if let Err(error) = tokio::spawn(async move { worker.work(id, job).await }).await {
-                tracing::error!(instance = %id, %error, "a job did not end");
+            if let Err(error) = tokio::spawn(async move { worker.work(id, queued).await }).await {
+                tracing::error!(instance = %id, %error, "what was queued for an instance did not end");
             }
             drop(permit);
         }
@@ -309,7 +318,7 @@ impl Worker {
                 Ok(Event::Changed(status)) => {
                     let told = self.slots.record(status.instance);
                     if told.is_some_and(|r| r.power != status.power) || self.slots.is_busy(status.instance) {
-                        self.enqueue(status.instance, Job::Observe, None);
+                        self.enqueue(status.instance, Queued::Observe, None);
                     }
                 }
                 Ok(Event::Resync) | Err(broadcast::error::RecvError::Lagged(_)) => self.report_all().await,
@@ -319,16 +328,16 @@ impl Worker {
     }
 
     /// Heartbeats: by the clock, and whenever the host comes to be ready or not.
-    async fn beat(self: Arc<Self>) {
+    async fn heartbeats(self: Arc<Self>) {
         let mut is_ready = self.readiness.subscribe();
         self.readiness.settle().await;
         is_ready.mark_unchanged();
-        let mut beat = tokio::time::interval(self.config.heartbeat);
+        let mut heartbeat = tokio::time::interval(self.config.heartbeat);
         let mut look = tokio::time::interval(self.config.full_report);
-        for timer in [&mut beat, &mut look] {
+        for timer in [&mut heartbeat, &mut look] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
-        // A beat that says less than there is would keep launches away until the next one.
+        // A heartbeat that says less than there is would keep launches away until the next one.
         let mut disk_gib = None;
         loop {
             tokio::select! {
@@ -337,7 +346,7 @@ impl Worker {
                     disk_gib = self.disk_gib().await.or(disk_gib);
                     continue;
                 }
-                _ = beat.tick() => {}
+                _ = heartbeat.tick() => {}
                 // An error would mean that the sender is gone, and the worker holds it.
                 changed = is_ready.changed() => drop(changed),
             }

@@ -29,7 +29,7 @@ use cumulet_hypervisor::libvirt::{Accel, Libvirt, LibvirtConfig};
 use cumulet_worker::{
     MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
     disks::QemuDisks,
-    images::DirectoryImages,
+    image_cache::DirectoryImages,
     network::{Config, LinuxNetwork},
 };
 use sha2::{Digest as _, Sha256};

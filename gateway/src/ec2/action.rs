@@ -23,7 +23,7 @@ pub(crate) trait Action: Operation {
 pub(crate) type Run = for<'a> fn(&'a Ctx, &'a Query<'a>, &'a str) -> BoxFuture<'a, Result<String, Fault>>;
 
 /// A row of the table of actions.
-pub(crate) struct Row {
+pub(crate) struct TableEntry {
     /// The operation's name.
     pub(crate) name: &'static str,
     /// What it does.
@@ -37,13 +37,13 @@ pub(crate) struct Row {
 }
 
 /// The row of an action.
-pub(crate) const fn action<A>() -> Row
+pub(crate) const fn action<A>() -> TableEntry
 where
     A: Action,
     A::Input: Send + 'static,
     A::Output: Send,
 {
-    Row {
+    TableEntry {
         name: A::NAME,
         run: |ctx, query, request_id| {
             let input = decode::<A::Input>(query);
@@ -57,13 +57,13 @@ where
 }
 
 /// The row of a Describe call.
-pub(crate) const fn listing<D>() -> Row
+pub(crate) const fn listing<D>() -> TableEntry
 where
     D: Describe,
     D::Input: Send + Sync + 'static,
     D::Output: Send,
 {
-    Row {
+    TableEntry {
         name: D::NAME,
         run: |ctx, query, request_id| {
             let input = decode::<D::Input>(query);

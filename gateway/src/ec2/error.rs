@@ -1,7 +1,7 @@
 //! The one table from the domain's errors to EC2's codes, statuses and sentences. EC2's spellings are
 //! irregular; they are copied, not derived.
 
-use cumulet_domain::{Error, Kind, error::Limit};
+use cumulet_domain::{Error, ResourceKind, error::Limit};
 
 use crate::fault::Answer;
 
@@ -23,10 +23,13 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
         Error::InUse { kind, .. } => in_use(*kind),
         Error::IncorrectState {
-            kind: Kind::Instance, ..
+            kind: ResourceKind::Instance,
+            ..
         } => "IncorrectInstanceState",
         Error::IncorrectState { .. } => "IncorrectState",
-        Error::Protected { id, .. } if Kind::of(id) == Some(Kind::SecurityGroup) => "CannotDelete",
+        Error::Protected { id, .. } if ResourceKind::of(id) == Some(ResourceKind::SecurityGroup) => {
+            "CannotDelete"
+        }
         Error::Protected { .. } => "OperationNotPermitted",
         Error::Unauthorized { .. } => return ("UnauthorizedOperation", 403),
         Error::LimitExceeded { limit, .. } => limit_exceeded(*limit),
@@ -40,7 +43,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::NoDefaultVpc => "VPCIdNotSpecified",
         Error::VolumeTooSmall { .. } => "InvalidBlockDeviceMapping",
         Error::Unusable {
-            kind: Kind::Image, ..
+            kind: ResourceKind::Image,
+            ..
         } => "InvalidAMIID.Unavailable",
         Error::Unusable { .. } => "IncorrectState",
         Error::Unsupported { .. } => "UnsupportedOperation",
@@ -50,70 +54,70 @@ fn code(error: &Error) -> (&'static str, u16) {
     (code, 400)
 }
 
-const fn not_found(kind: Kind) -> &'static str {
+const fn not_found(kind: ResourceKind) -> &'static str {
     match kind {
-        Kind::Instance => "InvalidInstanceID.NotFound",
-        Kind::Reservation => "InvalidReservationID.NotFound",
-        Kind::Image => "InvalidAMIID.NotFound",
-        Kind::Volume => "InvalidVolume.NotFound",
-        Kind::Snapshot => "InvalidSnapshot.NotFound",
-        Kind::SecurityGroup => "InvalidGroup.NotFound",
-        Kind::SecurityGroupRule => "InvalidSecurityGroupRuleId.NotFound",
-        Kind::Vpc => "InvalidVpcID.NotFound",
-        Kind::Subnet => "InvalidSubnetID.NotFound",
-        Kind::NetworkInterface => "InvalidNetworkInterfaceID.NotFound",
-        Kind::InterfaceAttachment => "InvalidAttachmentID.NotFound",
-        Kind::KeyPair => "InvalidKeyPair.NotFound",
-        Kind::RouteTable => "InvalidRouteTableID.NotFound",
-        Kind::InternetGateway => "InvalidInternetGatewayID.NotFound",
-        Kind::NetworkAcl => "InvalidNetworkAclID.NotFound",
-        Kind::DhcpOptions => "InvalidDhcpOptionID.NotFound",
-        Kind::Address => "InvalidAllocationID.NotFound",
-        Kind::PlacementGroup => "InvalidPlacementGroup.Unknown",
-        Kind::Operation | Kind::Aggregate => "InvalidID",
+        ResourceKind::Instance => "InvalidInstanceID.NotFound",
+        ResourceKind::Reservation => "InvalidReservationID.NotFound",
+        ResourceKind::Image => "InvalidAMIID.NotFound",
+        ResourceKind::Volume => "InvalidVolume.NotFound",
+        ResourceKind::Snapshot => "InvalidSnapshot.NotFound",
+        ResourceKind::SecurityGroup => "InvalidGroup.NotFound",
+        ResourceKind::SecurityGroupRule => "InvalidSecurityGroupRuleId.NotFound",
+        ResourceKind::Vpc => "InvalidVpcID.NotFound",
+        ResourceKind::Subnet => "InvalidSubnetID.NotFound",
+        ResourceKind::NetworkInterface => "InvalidNetworkInterfaceID.NotFound",
+        ResourceKind::InterfaceAttachment => "InvalidAttachmentID.NotFound",
+        ResourceKind::KeyPair => "InvalidKeyPair.NotFound",
+        ResourceKind::RouteTable => "InvalidRouteTableID.NotFound",
+        ResourceKind::InternetGateway => "InvalidInternetGatewayID.NotFound",
+        ResourceKind::NetworkAcl => "InvalidNetworkAclID.NotFound",
+        ResourceKind::DhcpOptions => "InvalidDhcpOptionID.NotFound",
+        ResourceKind::Address => "InvalidAllocationID.NotFound",
+        ResourceKind::PlacementGroup => "InvalidPlacementGroup.Unknown",
+        ResourceKind::Operation | ResourceKind::Aggregate => "InvalidID",
     }
 }
 
-const fn malformed(kind: Kind) -> &'static str {
+const fn malformed(kind: ResourceKind) -> &'static str {
     match kind {
-        Kind::Instance => "InvalidInstanceID.Malformed",
-        Kind::Reservation => "InvalidReservationID.Malformed",
-        Kind::Image => "InvalidAMIID.Malformed",
-        Kind::Volume => "InvalidVolumeID.Malformed",
-        Kind::Snapshot => "InvalidSnapshotID.Malformed",
-        Kind::SecurityGroup => "InvalidGroupId.Malformed",
-        Kind::SecurityGroupRule => "InvalidSecurityGroupRuleId.Malformed",
-        Kind::Vpc => "InvalidVpcID.Malformed",
-        Kind::Subnet => "InvalidSubnetID.Malformed",
-        Kind::NetworkInterface => "InvalidNetworkInterfaceID.Malformed",
-        Kind::InterfaceAttachment => "InvalidAttachmentID.Malformed",
-        Kind::KeyPair => "InvalidKeyPair.Malformed",
-        Kind::RouteTable => "InvalidRouteTableID.Malformed",
-        Kind::InternetGateway => "InvalidInternetGatewayID.Malformed",
-        Kind::NetworkAcl => "InvalidNetworkAclID.Malformed",
-        Kind::DhcpOptions => "InvalidDhcpOptionsID.Malformed",
-        Kind::Address => "InvalidAllocationID.Malformed",
-        Kind::PlacementGroup => "InvalidPlacementGroupId.Malformed",
-        Kind::Operation | Kind::Aggregate => "InvalidID",
+        ResourceKind::Instance => "InvalidInstanceID.Malformed",
+        ResourceKind::Reservation => "InvalidReservationID.Malformed",
+        ResourceKind::Image => "InvalidAMIID.Malformed",
+        ResourceKind::Volume => "InvalidVolumeID.Malformed",
+        ResourceKind::Snapshot => "InvalidSnapshotID.Malformed",
+        ResourceKind::SecurityGroup => "InvalidGroupId.Malformed",
+        ResourceKind::SecurityGroupRule => "InvalidSecurityGroupRuleId.Malformed",
+        ResourceKind::Vpc => "InvalidVpcID.Malformed",
+        ResourceKind::Subnet => "InvalidSubnetID.Malformed",
+        ResourceKind::NetworkInterface => "InvalidNetworkInterfaceID.Malformed",
+        ResourceKind::InterfaceAttachment => "InvalidAttachmentID.Malformed",
+        ResourceKind::KeyPair => "InvalidKeyPair.Malformed",
+        ResourceKind::RouteTable => "InvalidRouteTableID.Malformed",
+        ResourceKind::InternetGateway => "InvalidInternetGatewayID.Malformed",
+        ResourceKind::NetworkAcl => "InvalidNetworkAclID.Malformed",
+        ResourceKind::DhcpOptions => "InvalidDhcpOptionsID.Malformed",
+        ResourceKind::Address => "InvalidAllocationID.Malformed",
+        ResourceKind::PlacementGroup => "InvalidPlacementGroupId.Malformed",
+        ResourceKind::Operation | ResourceKind::Aggregate => "InvalidID",
     }
 }
 
-const fn duplicate(kind: Kind) -> &'static str {
+const fn duplicate(kind: ResourceKind) -> &'static str {
     match kind {
-        Kind::SecurityGroup => "InvalidGroup.Duplicate",
-        Kind::KeyPair => "InvalidKeyPair.Duplicate",
-        Kind::Image => "InvalidAMIName.Duplicate",
-        Kind::PlacementGroup => "InvalidPlacementGroup.Duplicate",
+        ResourceKind::SecurityGroup => "InvalidGroup.Duplicate",
+        ResourceKind::KeyPair => "InvalidKeyPair.Duplicate",
+        ResourceKind::Image => "InvalidAMIName.Duplicate",
+        ResourceKind::PlacementGroup => "InvalidPlacementGroup.Duplicate",
         _ => "ResourceAlreadyExists",
     }
 }
 
-const fn in_use(kind: Kind) -> &'static str {
+const fn in_use(kind: ResourceKind) -> &'static str {
     match kind {
-        Kind::Volume => "VolumeInUse",
-        Kind::Snapshot => "InvalidSnapshot.InUse",
-        Kind::NetworkInterface => "InvalidNetworkInterface.InUse",
-        Kind::PlacementGroup => "InvalidPlacementGroup.InUse",
+        ResourceKind::Volume => "VolumeInUse",
+        ResourceKind::Snapshot => "InvalidSnapshot.InUse",
+        ResourceKind::NetworkInterface => "InvalidNetworkInterface.InUse",
+        ResourceKind::PlacementGroup => "InvalidPlacementGroup.InUse",
         _ => "DependencyViolation",
     }
 }
@@ -170,7 +174,7 @@ fn message(error: &Error) -> String {
         Error::InvalidPaginationToken => "The specified NextToken is not valid for this request.".into(),
         Error::NoDefaultVpc => "No default VPC for this user.".into(),
         Error::Unusable {
-            kind: Kind::Image,
+            kind: ResourceKind::Image,
             id,
             state,
         } => format!("The image ID '{id}' is not available: {state}"),
@@ -181,16 +185,16 @@ fn message(error: &Error) -> String {
 }
 
 /// What the sentences call a resource.
-const fn noun(kind: Kind) -> &'static str {
+const fn noun(kind: ResourceKind) -> &'static str {
     match kind {
-        Kind::Instance => "instance ID",
-        Kind::Image => "image ID",
-        Kind::SecurityGroup => "security group",
-        Kind::SecurityGroupRule => "security group rule ID",
-        Kind::Vpc => "vpc ID",
-        Kind::Subnet => "subnet ID",
-        Kind::NetworkInterface => "networkInterface ID",
-        Kind::KeyPair => "key pair",
+        ResourceKind::Instance => "instance ID",
+        ResourceKind::Image => "image ID",
+        ResourceKind::SecurityGroup => "security group",
+        ResourceKind::SecurityGroupRule => "security group rule ID",
+        ResourceKind::Vpc => "vpc ID",
+        ResourceKind::Subnet => "subnet ID",
+        ResourceKind::NetworkInterface => "networkInterface ID",
+        ResourceKind::KeyPair => "key pair",
         other => other.resource_type(),
     }
 }
@@ -217,7 +221,7 @@ mod tests {
     fn every_error() -> Vec<Error> {
         let text = || "secret-canary".to_owned();
         let mut errors = Vec::new();
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             let id = || format!("{}-0123456789abcdef0", kind.prefix());
             errors.extend([
                 Error::NotFound { kind, id: id() },
@@ -318,7 +322,7 @@ mod tests {
         for (error, code, status) in [
             (
                 Error::NotFound {
-                    kind: Kind::SecurityGroup,
+                    kind: ResourceKind::SecurityGroup,
                     id: id(),
                 },
                 "InvalidGroup.NotFound",
@@ -326,7 +330,7 @@ mod tests {
             ),
             (
                 Error::Malformed {
-                    kind: Kind::SecurityGroup,
+                    kind: ResourceKind::SecurityGroup,
                     id: id(),
                 },
                 "InvalidGroupId.Malformed",
@@ -334,7 +338,7 @@ mod tests {
             ),
             (
                 Error::NotFound {
-                    kind: Kind::Volume,
+                    kind: ResourceKind::Volume,
                     id: id(),
                 },
                 "InvalidVolume.NotFound",
@@ -342,7 +346,7 @@ mod tests {
             ),
             (
                 Error::NotFound {
-                    kind: Kind::Image,
+                    kind: ResourceKind::Image,
                     id: id(),
                 },
                 "InvalidAMIID.NotFound",
@@ -350,7 +354,7 @@ mod tests {
             ),
             (
                 Error::NotFound {
-                    kind: Kind::KeyPair,
+                    kind: ResourceKind::KeyPair,
                     id: id(),
                 },
                 "InvalidKeyPair.NotFound",
@@ -358,7 +362,7 @@ mod tests {
             ),
             (
                 Error::InUse {
-                    kind: Kind::SecurityGroup,
+                    kind: ResourceKind::SecurityGroup,
                     id: id(),
                     by: id(),
                 },

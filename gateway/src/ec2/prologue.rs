@@ -6,11 +6,11 @@ use std::sync::Arc;
 use cumulet_backend::{
     api::{
         ClientToken, Cloud,
-        audit_log::{self, AuditEntry, Note},
+        audit_log::{self, AuditLogEntry, Note},
     },
     authority,
 };
-use cumulet_domain::{Kind, account::Principal};
+use cumulet_domain::{ResourceKind, account::Principal};
 use cumulet_wire::{
     Known, OperationInfo, Query,
     ec2::operations,
@@ -63,7 +63,7 @@ pub(crate) async fn serve(
         return outcome.and_then(|_| Err(dry_run()));
     }
     if let Some(note) = note {
-        audit(cloud, &note, &ctx, query, &outcome).await;
+        log_call(cloud, &note, &ctx, query, &outcome).await;
     }
     outcome
 }
@@ -96,14 +96,14 @@ fn client_token(info: &OperationInfo, query: &Query<'_>) -> Option<ClientToken> 
 }
 
 /// The audit log's entry of a call that ends well.
-fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &str) -> AuditEntry {
+fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &str) -> AuditLogEntry {
     let named: Vec<&str> = query
         .iter()
         .map(|(_, value)| value)
-        .filter(|value| value.len() < 64 && Kind::of(value).is_some())
+        .filter(|value| value.len() < 64 && ResourceKind::of(value).is_some())
         .take(AUDITED_IDS)
         .collect();
-    AuditEntry {
+    AuditLogEntry {
         account: who.account,
         user_name: who.user_name.clone(),
         action: info.permission.to_owned(),
@@ -117,7 +117,7 @@ fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &
 /// A row for every mutating call, accepted or refused. A change has taken its entry along; here it is
 /// written for a call that changed nothing or was refused, whose outcome does not depend on it: a failure
 /// to log it is itself logged.
-async fn audit(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome: &Result<String, Fault>) {
+async fn log_call(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome: &Result<String, Fault>) {
     let left = note.left();
     let left = match outcome {
         Ok(_) => left,
@@ -125,7 +125,7 @@ async fn audit(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome
             let answer = fault.answer();
             // Made anew: what the note names besides was undone. Where the change was kept and something
             // failed after it, this is a second row of the same request.
-            Some(AuditEntry {
+            Some(AuditLogEntry {
                 outcome: answer.code.into_owned(),
                 detail: Some(answer.message),
                 ..entry(&ctx.who, ctx.info, query, note.request_id())
@@ -152,7 +152,7 @@ mod tests {
                 assert!((row.has_filter)(name), "{} lacks the filter {name}", info.name);
             }
         }
-        assert_eq!(table::ROWS.len(), operations::OPERATIONS.len());
+        assert_eq!(table::ENTRIES.len(), operations::OPERATIONS.len());
     }
 
     #[test]

@@ -6,10 +6,10 @@ use cumulet_wire::ec2::{
     images, instances, keypairs, placement_groups, regions, security_groups, tags, vpcs,
 };
 
-use super::action::{Row, action, listing};
+use super::action::{TableEntry, action, listing};
 
 /// Every action.
-pub(super) static ROWS: &[Row] = &[
+pub(super) static ENTRIES: &[TableEntry] = &[
     action::<images::DeregisterImage>(),
     listing::<images::DescribeImages>(),
     listing::<instances::DescribeInstances>(),
@@ -52,8 +52,8 @@ pub(super) static ROWS: &[Row] = &[
 ];
 
 /// The action of this name.
-pub(super) fn find(name: &str) -> Option<&'static Row> {
-    static BY_NAME: LazyLock<HashMap<&'static str, &'static Row>> =
-        LazyLock::new(|| ROWS.iter().map(|row| (row.name, row)).collect());
+pub(super) fn find(name: &str) -> Option<&'static TableEntry> {
+    static BY_NAME: LazyLock<HashMap<&'static str, &'static TableEntry>> =
+        LazyLock::new(|| ENTRIES.iter().map(|row| (row.name, row)).collect());
     BY_NAME.get(name).copied()
 }

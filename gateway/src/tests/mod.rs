@@ -13,7 +13,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
-    bootstrap::{Plan, bootstrap},
+    bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
     entity::host,
     retention::Retention,
@@ -55,7 +55,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(NOW));
         let parts = Parts::new(store, clock.clone(), rng, sealer);
         let pool = Cidr::new(Ipv4Addr::new(203, 0, 113, 0), 24);
-        let plan = Plan {
+        let plan = FirstPlan {
             availability_zones: vec!["us-east-1a".into()],
             public_pool: pool,
         };

@@ -8,7 +8,7 @@ use cumulet_backend::api::hosts::aggregates;
 use cumulet_domain::id::HostId;
 use serde::Serialize;
 
-use super::{super::operator, Change, Listing, Place};
+use super::{super::operator, Change, CloudArgs, Listing};
 
 /// `cumulet admin aggregate`.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,7 @@ pub(crate) enum Aggregate {
 #[derive(Args, Debug)]
 pub(crate) struct Named {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The aggregate's name.
     name: String,
 }
@@ -66,19 +66,19 @@ impl Aggregate {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Aggregate::List(listing) => list(listing),
-            Aggregate::Create(of) => operator::run(&of.place, |_, parts| async move {
+            Aggregate::Create(of) => operator::run(&of.cloud, |_, parts| async move {
                 Ok(aggregates::create(&parts, &of.name).await?)
             }),
-            Aggregate::Delete(of) => operator::run(&of.place, |_, parts| async move {
+            Aggregate::Delete(of) => operator::run(&of.cloud, |_, parts| async move {
                 Ok(aggregates::delete(&parts, &of.name).await?)
             }),
-            Aggregate::AddHost(Member { of, host }) => operator::run(&of.place, |_, parts| async move {
+            Aggregate::AddHost(Member { of, host }) => operator::run(&of.cloud, |_, parts| async move {
                 Ok(aggregates::add_host(&parts, &of.name, &HostId(host)).await?)
             }),
-            Aggregate::RemoveHost(Member { of, host }) => operator::run(&of.place, |_, parts| async move {
+            Aggregate::RemoveHost(Member { of, host }) => operator::run(&of.cloud, |_, parts| async move {
                 Ok(aggregates::remove_host(&parts, &of.name, &HostId(host)).await?)
             }),
-            Aggregate::Set(Set { of, metadata }) => operator::run(&of.place, |_, parts| async move {
+            Aggregate::Set(Set { of, metadata }) => operator::run(&of.cloud, |_, parts| async move {
                 for Change { key, value } in metadata {
                     aggregates::set_metadata(&parts, &of.name, &key, value.as_deref()).await?;
                 }
@@ -89,7 +89,7 @@ impl Aggregate {
 }
 
 fn list(listing: Listing) -> Result<ExitCode> {
-    operator::run(&listing.place.clone(), |_, parts| async move {
+    operator::run(&listing.cloud.clone(), |_, parts| async move {
         let found = aggregates::list(&parts).await?;
         let found: Vec<Shown> = found
             .into_iter()

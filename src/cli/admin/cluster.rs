@@ -8,19 +8,19 @@ use cumulet_backend::bootstrap;
 use cumulet_bus::rabbit::{control_user_commands, host_user_commands};
 use cumulet_domain::id::HostId;
 
-use super::super::{Place, operator};
+use super::super::{CloudArgs, operator};
 use crate::{telemetry::say, wiring};
 
 /// `cumulet admin cloud`.
 #[derive(Args, Debug)]
 pub(crate) struct Cloud {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
 }
 
 impl Cloud {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        operator::run(&self.place, |_, parts| async move {
+        operator::run(&self.cloud, |_, parts| async move {
             let first = bootstrap::existing(parts.store.read()).await?;
             say(first.context(MISSING)?.cloud_id);
             Ok(())
@@ -43,7 +43,7 @@ pub(crate) enum Broker {
 #[derive(Args, Debug)]
 pub(crate) struct ControlUser {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// RabbitMQ's virtual host.
     #[arg(long, default_value = "/")]
     vhost: String,
@@ -56,7 +56,7 @@ pub(crate) struct ControlUser {
 #[derive(Args, Debug)]
 pub(crate) struct HostUser {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// RabbitMQ's virtual host.
     #[arg(long, default_value = "/")]
     vhost: String,
@@ -67,18 +67,18 @@ pub(crate) struct HostUser {
 impl Broker {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            Broker::ControlUser(ControlUser { place, vhost, name }) => {
-                print(&place, move |prefix| control_user_commands(&vhost, prefix, &name))
+            Broker::ControlUser(ControlUser { cloud, vhost, name }) => {
+                print(&cloud, move |prefix| control_user_commands(&vhost, prefix, &name))
             }
-            Broker::HostUser(HostUser { place, vhost, host }) => print(&place, move |prefix| {
+            Broker::HostUser(HostUser { cloud, vhost, host }) => print(&cloud, move |prefix| {
                 host_user_commands(&vhost, prefix, &HostId(host))
             }),
         }
     }
 }
 
-fn print(place: &Place, commands: impl FnOnce(&str) -> Vec<String>) -> Result<ExitCode> {
-    operator::run(place, |_, parts| async move {
+fn print(cloud: &CloudArgs, commands: impl FnOnce(&str) -> Vec<String>) -> Result<ExitCode> {
+    operator::run(cloud, |_, parts| async move {
         let first = bootstrap::existing(parts.store.read()).await?.context(MISSING)?;
         commands(&wiring::bus_prefix(&first.cloud_id))
             .iter()

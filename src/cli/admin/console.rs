@@ -8,14 +8,14 @@ use cumulet_backend::api::consoles;
 use cumulet_domain::{console::ConsoleKind, id::InstanceId};
 use serde_json::json;
 
-use super::super::{Place, operator};
+use super::super::{CloudArgs, operator};
 use crate::{telemetry::say, wiring};
 
 /// `cumulet admin console`.
 #[derive(Args, Debug)]
 pub(crate) struct Console {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The instance's id.
     instance: InstanceId,
     /// Which console: serial, or vnc (screen, keyboard and mouse).
@@ -28,9 +28,9 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let config = self.place.config(&[])?;
+        let config = self.cloud.config(&[])?;
         let time = wiring::console_token_time(&config)?;
-        operator::run(&self.place, |_, parts| async move {
+        operator::run(&self.cloud, |_, parts| async move {
             let granted = consoles::grant(&parts, self.instance, self.kind, time).await?;
             let endpoint = wiring::console_endpoint(&config, &parts).await?;
             let url = format!("ws://{endpoint}/?token={}", granted.token.expose());
@@ -54,12 +54,12 @@ impl Console {
 #[derive(Args, Debug)]
 pub(crate) struct ConsoleKey {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
 }
 
 impl ConsoleKey {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        operator::run(&self.place, |_, parts| async move {
+        operator::run(&self.cloud, |_, parts| async move {
             say(consoles::verifier(&parts).await?);
             Ok(())
         })

@@ -8,7 +8,7 @@ use cumulet_backend::api::hosts::{self, HostView, Window};
 use cumulet_domain::{host::Metrics, id::HostId, time::Timestamp};
 use serde::Serialize;
 
-use super::{super::operator, Listing, Place};
+use super::{super::operator, CloudArgs, Listing};
 use crate::telemetry::say;
 
 /// `cumulet admin host`.
@@ -35,7 +35,7 @@ pub(crate) enum Host {
 #[derive(Args, Debug)]
 pub(crate) struct One {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The host's name.
     host: String,
 }
@@ -199,28 +199,28 @@ impl Shown {
 impl Host {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            Host::List(listing) => operator::run(&listing.place.clone(), |_, parts| async move {
+            Host::List(listing) => operator::run(&listing.cloud.clone(), |_, parts| async move {
                 let found: Vec<Shown> = hosts::list(&parts).await?.into_iter().map(Shown::from).collect();
                 listing.print(&found, Shown::line)
             }),
             Host::Show(Show { listing, host }) => {
-                operator::run(&listing.place.clone(), |_, parts| async move {
+                operator::run(&listing.cloud.clone(), |_, parts| async move {
                     let found = hosts::show(&parts, &HostId(host)).await?;
                     listing.print(&[Shown::from(found)], Shown::lines)
                 })
             }
-            Host::Disable(Because { one, reason }) => operator::run(&one.place, |_, parts| async move {
+            Host::Disable(Because { one, reason }) => operator::run(&one.cloud, |_, parts| async move {
                 Ok(hosts::disable(&parts, &HostId(one.host), &reason).await?)
             }),
-            Host::Enable(one) => operator::run(&one.place, |_, parts| async move {
+            Host::Enable(one) => operator::run(&one.cloud, |_, parts| async move {
                 Ok(hosts::enable(&parts, &HostId(one.host)).await?)
             }),
-            Host::Drain(Because { one, reason }) => operator::run(&one.place, |_, parts| async move {
+            Host::Drain(Because { one, reason }) => operator::run(&one.cloud, |_, parts| async move {
                 let left = hosts::drain(&parts, &HostId(one.host), &reason).await?;
                 left.instances.iter().for_each(say);
                 Ok(())
             }),
-            Host::Remove(one) => operator::run(&one.place, |_, parts| async move {
+            Host::Remove(one) => operator::run(&one.cloud, |_, parts| async move {
                 Ok(hosts::remove(&parts, &HostId(one.host)).await?)
             }),
             Host::Maintenance(plan) => plan.run(),
@@ -240,7 +240,7 @@ impl Maintenance {
                 Some(Window { start, end })
             }
         };
-        operator::run(&one.place, |_, parts| async move {
+        operator::run(&one.cloud, |_, parts| async move {
             match window {
                 Some(window) => hosts::plan_maintenance(&parts, &host, window, &reason).await?,
                 None => hosts::cancel_maintenance(&parts, &host).await?,

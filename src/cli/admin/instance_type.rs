@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use cumulet_backend::api::instance_types;
 use serde::Serialize;
 
-use super::{super::operator, Change, Listing, Place};
+use super::{super::operator, Change, CloudArgs, Listing};
 
 /// `cumulet admin instance-type`.
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,7 @@ pub(crate) enum InstanceType {
 #[derive(Args, Debug)]
 pub(crate) struct Set {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// The type's name.
     name: String,
     /// Such as `capabilities:ssd=true`, `capabilities:cpus=>= 4`, or `capabilities:ssd` to remove it.
@@ -41,7 +41,7 @@ impl InstanceType {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             InstanceType::ExtraSpecs(listing) => {
-                operator::run(&listing.place.clone(), |_, parts| async move {
+                operator::run(&listing.cloud.clone(), |_, parts| async move {
                     let rows = instance_types::extra_specs(&parts).await?;
                     let found: Vec<Shown> = rows
                         .into_iter()
@@ -56,7 +56,7 @@ impl InstanceType {
                     })
                 })
             }
-            InstanceType::Set(set) => operator::run(&set.place.clone(), |_, parts| async move {
+            InstanceType::Set(set) => operator::run(&set.cloud.clone(), |_, parts| async move {
                 for Change { key, value } in &set.extra_specs {
                     instance_types::set_extra_spec(&parts, &set.name, key, value.as_deref()).await?;
                 }

@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::Place;
+use super::CloudArgs;
 use crate::telemetry::say;
 
 /// `cumulet admin`.
@@ -63,7 +63,7 @@ impl Admin {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Listing {
     #[command(flatten)]
-    place: Place,
+    cloud: CloudArgs,
     /// For machines: one JSON array.
     #[arg(long)]
     json: bool,

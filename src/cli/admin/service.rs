@@ -42,7 +42,7 @@ impl From<ServiceView> for Shown {
 impl Service {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let Service::List(listing) = self;
-        operator::run(&listing.place.clone(), |_, parts| async move {
+        operator::run(&listing.cloud.clone(), |_, parts| async move {
             let found = services::list(&parts).await?;
             let found: Vec<Shown> = found.into_iter().map(Shown::from).collect();
             listing.print(&found, |s| {

@@ -78,7 +78,7 @@ async fn reach(folder: &Path, user: &User) -> Result<()> {
         if !passes(user, closed).await {
             bail!(
                 "libvirt runs guests as the user {}, who may not pass {}, so none could open its disk in {}; \
-                 give another place with --state-dir, for instance /var/lib/cumulet, or `chmod o+x {}`",
+                 give another cloud with --state-dir, for instance /var/lib/cumulet, or `chmod o+x {}`",
                 user.name,
                 closed.display(),
                 folder.display(),
@@ -168,9 +168,9 @@ mod tests {
 
     #[test]
     fn little_room_is_told() {
-        let place = Path::new("/srv");
-        assert_eq!(room(place, 1 << 30), None);
-        let told = room(place, (1 << 30) - 1).unwrap();
+        let cloud = Path::new("/srv");
+        assert_eq!(room(cloud, 1 << 30), None);
+        let told = room(cloud, (1 << 30) - 1).unwrap();
         assert!(told.starts_with("only 1023 MiB are free in /srv"), "{told}");
     }
 }

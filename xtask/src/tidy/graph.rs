@@ -30,14 +30,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "cumulet-backend",
             "cumulet-certs",
             "cumulet-domain",
-            "cumulet-patience",
+            "cumulet-timeouts",
             "cumulet-wire",
         ],
     ),
     ("cumulet-hypervisor", &["cumulet-domain"]),
     (
         "cumulet-metadata",
-        &["cumulet-certs", "cumulet-domain", "cumulet-patience"],
+        &["cumulet-certs", "cumulet-domain", "cumulet-timeouts"],
     ),
     // Runs the control plane, and decides as a worker does.
     (
@@ -89,7 +89,7 @@ const REACH: &[(&[&str], &[&str])] = &[
             "cumulet-hypervisor",
             "cumulet-metadata",
             "cumulet-migrations",
-            "cumulet-patience",
+            "cumulet-timeouts",
             "cumulet-simulate",
             "cumulet-worker",
         ],

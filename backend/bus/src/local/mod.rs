@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use crate::{
-    Bus, BusError, Counters, DEADLINE, Delivered, Delivery, HostMailbox, Reply, ReportMailbox, Tap,
-    WakeMailbox, counters::Tally, delivered::Origin, mailbox::Source,
+    Bus, BusError, Counters, DEADLINE, Delivered, Delivery, HostMailbox, Reply, ReportMailbox, Wakeup,
+    WakeupMailbox, counters::Tally, delivered::Origin, mailbox::Source,
 };
 use queue::{Full, Queue, Reader};
 
@@ -28,7 +28,7 @@ use queue::{Full, Queue, Reader};
 const QUEUE: usize = 65_536;
 
 /// Taps that wait at the most; more say no more.
-const TAPS: usize = 16;
+const WAKEUPS: usize = 16;
 
 /// A bus inside one process.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct LocalBus(Arc<Inner>);
 struct Inner {
     hosts: Mutex<HashMap<HostId, Arc<Queue<Letter>>>>,
     reports: Arc<Queue<Report>>,
-    taps: broadcast::Sender<Tap>,
+    wakeups: broadcast::Sender<Wakeup>,
     tally: Arc<Tally>,
 }
 
@@ -55,7 +55,7 @@ impl Default for LocalBus {
         LocalBus(Arc::new(Inner {
             hosts: Mutex::default(),
             reports: Arc::new(Queue::new(QUEUE, tally.clone())),
-            taps: broadcast::Sender::new(TAPS),
+            wakeups: broadcast::Sender::new(WAKEUPS),
             tally,
         }))
     }
@@ -123,9 +123,9 @@ impl Bus for LocalBus {
         timeout(DEADLINE, asked).await.map_err(late)?
     }
 
-    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
-        // Where nobody listens the tap is lost, as it may be.
-        let pushed = self.0.taps.send(tap).map(drop);
+    async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError> {
+        // Where nobody listens the wake-up is lost, as it may be.
+        let pushed = self.0.wakeups.send(wakeup).map(drop);
         drop(self.counted(pushed.map_err(|_| Full::<()>::Nobody)));
         Ok(())
     }
@@ -142,8 +142,8 @@ impl Bus for LocalBus {
         Ok(ReportMailbox::new(self.0.reports.join()))
     }
 
-    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
-        Ok(WakeMailbox::new(self.0.taps.subscribe()))
+    async fn wakeups(&self) -> Result<WakeupMailbox, BusError> {
+        Ok(WakeupMailbox::new(self.0.wakeups.subscribe()))
     }
 
     fn counters(&self) -> Counters {
@@ -177,13 +177,13 @@ impl Source<Delivered<Report>> for Reader<Report> {
 }
 
 #[async_trait]
-impl Source<Tap> for broadcast::Receiver<Tap> {
-    async fn take(&mut self, _: usize, into: &mut Vec<Tap>) {
+impl Source<Wakeup> for broadcast::Receiver<Wakeup> {
+    async fn take(&mut self, _: usize, into: &mut Vec<Wakeup>) {
         use broadcast::error::RecvError;
         match self.recv().await {
-            Ok(tap) => into.push(tap),
+            Ok(wakeup) => into.push(wakeup),
             // Some of them said so.
-            Err(RecvError::Lagged(_)) => into.push(Tap::Work),
+            Err(RecvError::Lagged(_)) => into.push(Wakeup::Work),
             Err(RecvError::Closed) => {}
         }
     }

@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Command,
     Query,
     Report,
-    Tap,
+    Wakeup,
 }
 
 impl Kind {
@@ -27,12 +27,12 @@ impl Kind {
             Kind::Command => "command",
             Kind::Query => "query",
             Kind::Report => "report",
-            Kind::Tap => "tap",
+            Kind::Wakeup => "tap",
         }
     }
 
     fn from_name(name: &str) -> Option<Kind> {
-        [Kind::Command, Kind::Query, Kind::Report, Kind::Tap]
+        [Kind::Command, Kind::Query, Kind::Report, Kind::Wakeup]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -111,7 +111,7 @@ mod tests {
     use cumulet_domain::message::{Command, Query, Report, ReportContent};
 
     use super::*;
-    use crate::Tap;
+    use crate::Wakeup;
 
     /// What version 1 looks like: one message a line. Never changed; new shapes get new lines.
     const VECTORS: &str = include_str!("../../tests/vectors/v1.jsonl");
@@ -125,7 +125,7 @@ mod tests {
                 Kind::Command => drop(body::<Command>(text).unwrap()),
                 Kind::Query => drop(body::<Query>(text).unwrap()),
                 Kind::Report => drop(body::<Report>(text).unwrap()),
-                Kind::Tap => assert_eq!(body::<Tap>(text).unwrap(), Tap::Work),
+                Kind::Wakeup => assert_eq!(body::<Wakeup>(text).unwrap(), Wakeup::Work),
             }
             seen += 1;
         }
@@ -134,16 +134,16 @@ mod tests {
 
     /// Workers learnt to tell more as time went on; those that have not are understood.
     #[test]
-    fn a_beat_of_an_older_worker_tells_nothing_of_what_its_host_is() {
+    fn a_heartbeat_of_an_older_worker_tells_nothing_of_what_its_host_is() {
         let lines = VECTORS.lines().filter(|line| line.contains("\"heartbeat\""));
-        let beats: Vec<_> = lines
+        let heartbeats: Vec<_> = lines
             .map(|line| match body::<Report>(line.as_bytes()).unwrap().content {
-                ReportContent::Heartbeat(beat) => *beat,
+                ReportContent::Heartbeat(heartbeat) => *heartbeat,
                 other => panic!("{other:?}"),
             })
             .collect();
-        let [old, new] = beats.as_slice() else {
-            panic!("{beats:?}");
+        let [old, new] = heartbeats.as_slice() else {
+            panic!("{heartbeats:?}");
         };
         assert_eq!((&old.profile, old.metrics.len()), (&None, 0));
         let profile = new.profile.as_deref().unwrap();
@@ -155,16 +155,16 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_unknown_fields_are_skipped() {
-        let text = write(Kind::Tap, &Tap::Hosts).unwrap();
+        let text = write(Kind::Wakeup, &Wakeup::Hosts).unwrap();
         assert_eq!(text, br#"{"v":1,"kind":"tap","body":"hosts"}"#);
-        assert_eq!(read::<Tap>(Kind::Tap, &text), Ok(Tap::Hosts));
+        assert_eq!(read::<Wakeup>(Kind::Wakeup, &text), Ok(Wakeup::Hosts));
         let more = br#"{"trace":[1],"v":1,"kind":"tap","body":"work"}"#;
-        assert_eq!(read::<Tap>(Kind::Tap, more), Ok(Tap::Work));
+        assert_eq!(read::<Wakeup>(Kind::Wakeup, more), Ok(Wakeup::Work));
     }
 
     #[test]
     fn what_can_not_be_understood_is_refused() {
-        let read = |text: &str| read::<Tap>(Kind::Tap, text.as_bytes());
+        let read = |text: &str| read::<Wakeup>(Kind::Wakeup, text.as_bytes());
         assert_eq!(
             read(r#"{"v":2,"kind":"tap","body":{"new":"shape"}}"#),
             Err(Unreadable::Version(2))

@@ -23,7 +23,8 @@ use lapin::{message::Delivery as Raw, tcp::OwnedTLSConfig, uri::AMQPUri};
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
 use crate::{
-    Bus, BusError, Counters, DEADLINE, HostMailbox, ReportMailbox, Tap, WakeMailbox, boxed, counters::Tally,
+    Bus, BusError, Counters, DEADLINE, HostMailbox, ReportMailbox, Wakeup, WakeupMailbox, boxed,
+    counters::Tally,
 };
 use answers::Asker;
 use consume::Ender;
@@ -248,10 +249,10 @@ impl Bus for RabbitBus {
         self.asker.ask(&self.shared, host, &query).await
     }
 
-    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
-        let body = written(Kind::Tap, &tap)?;
+    async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError> {
+        let body = written(Kind::Wakeup, &wakeup)?;
         let letter = Letter {
-            exchange: &self.shared.names.wakes(),
+            exchange: &self.shared.names.wakeups(),
             key: "",
             body: &body,
             properties: self.shared.publisher.properties().with_delivery_mode(1),
@@ -276,10 +277,10 @@ impl Bus for RabbitBus {
         Ok(ReportMailbox::new(Held(mailbox, ender)))
     }
 
-    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
-        let name = self.shared.names.own(&self.shared.names.wakes());
+    async fn wakeups(&self) -> Result<WakeupMailbox, BusError> {
+        let name = self.shared.names.own(&self.shared.names.wakeups());
         let (mailbox, ender) = open(&self.shared, Taps(name)).await?;
-        Ok(WakeMailbox::new(Held(mailbox, ender)))
+        Ok(WakeupMailbox::new(Held(mailbox, ender)))
     }
 
     fn counters(&self) -> Counters {

@@ -1,4 +1,4 @@
-//! What mailboxes take: commands and reads for a host, reports, taps, and what the broker has given up.
+//! What mailboxes take: commands and reads for a host, reports, wake-ups, and what the broker has given up.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::{
     receipt::Receipts,
     topology::{self, Purpose},
 };
-use crate::{Delivered, Delivery, Reply, Tap};
+use crate::{Delivered, Delivery, Reply, Wakeup};
 
 /// Taps that wait for one listener at the most; more say no more.
-const TAPS: i32 = 16;
+const WAKEUPS: i32 = 16;
 
 fn refused(raw: Raw, why: impl ToString) -> Refusal {
     let why = why.to_string();
@@ -124,12 +124,12 @@ pub(super) struct Taps(pub(super) String);
 
 #[async_trait]
 impl Subject for Taps {
-    type Item = Tap;
+    type Item = Wakeup;
 
     async fn declare(&self, shared: &Shared, channel: Channel) -> lapin::Result<(Channel, String)> {
-        let exchange = shared.names.wakes();
+        let exchange = shared.names.wakeups();
         topology::exchange(&channel, &exchange, ExchangeKind::Fanout).await?;
-        topology::own_queue(&channel, &self.0, &exchange, TAPS).await?;
+        topology::own_queue(&channel, &self.0, &exchange, WAKEUPS).await?;
         Ok((channel, self.0.clone()))
     }
 
@@ -137,7 +137,7 @@ impl Subject for Taps {
         None
     }
 
-    fn read(&self, _: &Arc<Shared>, raw: Raw, _: &Receipts) -> Result<Tap, Refusal> {
-        envelope::read(Kind::Tap, &raw.data).map_err(|why| refused(raw, why))
+    fn read(&self, _: &Arc<Shared>, raw: Raw, _: &Receipts) -> Result<Wakeup, Refusal> {
+        envelope::read(Kind::Wakeup, &raw.data).map_err(|why| refused(raw, why))
     }
 }

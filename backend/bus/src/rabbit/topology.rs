@@ -51,7 +51,7 @@ impl Names {
         format!("{}.answers", self.0)
     }
 
-    pub(super) fn wakes(&self) -> String {
+    pub(super) fn wakeups(&self) -> String {
         format!("{}.wakes", self.0)
     }
 

@@ -69,7 +69,7 @@ impl Machine {
         self.tombstones.get(&id).map(|(stone, _)| *stone)
     }
 
-    pub(crate) fn bury(&mut self, id: InstanceId, generation: u64, destroyed: bool, now: Timestamp) {
+    pub(crate) fn forget(&mut self, id: InstanceId, generation: u64, destroyed: bool, now: Timestamp) {
         let stone = Tombstone {
             generation,
             destroyed,

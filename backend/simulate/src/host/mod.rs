@@ -28,7 +28,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{clock::VirtualClock, run::Sabotage, world::World};
 use driver::Driver;
 pub(crate) use machine::Machine;
-use queue::{Job, Queues};
+use queue::{Queued, Queues};
 
 /// How often a worker says that it is there, and what it has (the worker's defaults).
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -127,7 +127,7 @@ impl Host {
             return;
         };
         self.restore(life);
-        let (mut beat, mut full) = (Instant::now(), Instant::now());
+        let (mut heartbeat, mut full) = (Instant::now(), Instant::now());
         while !life.dead.load(Ordering::Relaxed) {
             tokio::select! {
                 biased;
@@ -137,8 +137,8 @@ impl Host {
                     self.report_all(life).await;
                     self.machine().forget_unused();
                 }
-                () = tokio::time::sleep_until(beat) => {
-                    beat += HEARTBEAT;
+                () = tokio::time::sleep_until(heartbeat) => {
+                    heartbeat += HEARTBEAT;
                     self.heartbeat().await;
                 }
                 delivery = mailbox.next() => match delivery {
@@ -168,23 +168,23 @@ impl Host {
             machine.kept.values().map(|kept| kept.record.clone()).collect()
         };
         for record in records {
-            let job = match record.pending {
-                Some(pending) => Job::Resume(pending),
-                None => Job::Observe,
+            let queued = match record.pending {
+                Some(pending) => Queued::Resume(pending),
+                None => Queued::Observe,
             };
-            self.enqueue(life, record.instance, job);
+            self.enqueue(life, record.instance, queued);
         }
     }
 
     fn take(self: &Arc<Self>, life: &Arc<Life>, command: Delivered<Command>) {
         if let Some((id, _)) = command.action.instance() {
-            return self.enqueue(life, id, Job::Command(command));
+            return self.enqueue(life, id, Queued::Command(command));
         }
         let (this, of) = (self.clone(), life.clone());
         match &command.action {
             Action::Metadata(snapshot) => {
                 let (id, revision) = (snapshot.instance, snapshot.revision);
-                self.enqueue(life, id, Job::Metadata(revision, command));
+                self.enqueue(life, id, Queued::Metadata(revision, command));
             }
             Action::Network(policy) => {
                 let policy = policy.clone();
@@ -201,12 +201,12 @@ impl Host {
     }
 
     /// Adds a job for an instance, and sees to it that somebody works on the instance.
-    fn enqueue(self: &Arc<Self>, life: &Arc<Life>, id: InstanceId, job: Job) {
-        if life.queues.push(id, job) {
+    fn enqueue(self: &Arc<Self>, life: &Arc<Life>, id: InstanceId, queued: Queued) {
+        if life.queues.push(id, queued) {
             let (this, life) = (self.clone(), life.clone());
             tokio::spawn(async move {
-                while let Some(job) = life.queues.pop(id) {
-                    if let Err(Stop::Dead) = this.work(&life, id, job).await {
+                while let Some(queued) = life.queues.pop(id) {
+                    if let Err(Stop::Dead) = this.work(&life, id, queued).await {
                         return;
                     }
                 }
@@ -267,7 +267,7 @@ impl Host {
         self.world.guest_off(id, &self.id);
         let life = self.life();
         if !life.dead.load(Ordering::Relaxed) {
-            self.enqueue(&life, id, Job::Observe);
+            self.enqueue(&life, id, Queued::Observe);
         }
     }
 

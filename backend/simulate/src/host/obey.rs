@@ -14,19 +14,19 @@ use cumulet_domain::{
     network::VpcPolicy,
     spec::InstanceSpec,
 };
-use cumulet_worker::decisions::{Kind, PAUSE, Pending, Record, Verdict, goes_on, judge};
+use cumulet_worker::decisions::{CommandHeader, CommandKind, PAUSE, Record, Verdict, goes_on, judge};
 
-use super::{Host, Job, Life, Stop};
+use super::{Host, Life, Queued, Stop};
 use crate::run::Sabotage;
 
 /// How long a step takes, in milliseconds.
 pub(super) const STEP: Range<u64> = 1..20;
 
 /// A command about an instance, as the steps see it.
-pub(super) struct Order {
+pub(super) struct Attempt {
     pub(super) id: InstanceId,
     pub(super) generation: u64,
-    pub(super) pending: Pending,
+    pub(super) pending: CommandHeader,
     pub(super) name: &'static str,
     /// For a launch: what from, and its VPC.
     pub(super) launch: Option<Launch>,
@@ -50,23 +50,23 @@ impl Launch {
 }
 
 impl Host {
-    pub(super) async fn work(&self, life: &Life, id: InstanceId, job: Job) -> Result<(), Stop> {
+    pub(super) async fn work(&self, life: &Life, id: InstanceId, queued: Queued) -> Result<(), Stop> {
         self.alive(life, 0..3).await?;
-        match job {
-            Job::Command(command) => {
+        match queued {
+            Queued::Command(command) => {
                 let done = self.obey(life, id, &command).await;
                 if done.is_ok() {
                     command.ack();
                 }
                 done
             }
-            Job::Resume(pending) => self.resume(life, id, pending).await,
-            Job::Metadata(revision, command) => {
+            Queued::Resume(pending) => self.resume(life, id, pending).await,
+            Queued::Metadata(revision, command) => {
                 let done = self.publish(id, revision).await;
                 command.ack();
                 done
             }
-            Job::Observe => self.observe(id).await,
+            Queued::Observe => self.observe(id).await,
         }
     }
 
@@ -94,7 +94,8 @@ impl Host {
     }
 
     async fn obey(&self, life: &Life, id: InstanceId, command: &Delivered<Command>) -> Result<(), Stop> {
-        let (Some(kind), Some((_, generation))) = (Kind::of(&command.action), command.action.instance())
+        let (Some(kind), Some((_, generation))) =
+            (CommandKind::of(&command.action), command.action.instance())
         else {
             return Ok(());
         };
@@ -107,12 +108,12 @@ impl Host {
             let mut machine = self.machine();
             (machine.record(id).cloned(), machine.tombstone(id, now))
         };
-        let pending = Pending {
+        let pending = CommandHeader {
             operation: command.operation,
             deadline: command.deadline,
             kind,
         };
-        let order = Order {
+        let attempt = Attempt {
             id,
             generation,
             pending,
@@ -128,21 +129,21 @@ impl Host {
         };
         match verdict {
             Verdict::Stale => self.world.count(|counts| counts.dropped_commands += 1),
-            Verdict::Done if kind == Kind::Destroy && pending.operation.is_none() => {
-                self.carry_out(life, order, record).await?;
+            Verdict::Done if kind == CommandKind::Destroy && pending.operation.is_none() => {
+                self.carry_out(life, attempt, record).await?;
             }
             Verdict::Done => {
                 let mut report = record.map_or_else(|| absent(id, generation), |r| r.report());
                 report.generation = generation;
                 self.outcome(&pending, report, None).await;
             }
-            Verdict::Do => self.carry_out(life, order, record).await?,
+            Verdict::Do => self.carry_out(life, attempt, record).await?,
         }
         Ok(())
     }
 
     /// Goes on with a command that the worker had begun before it ended.
-    async fn resume(&self, life: &Life, id: InstanceId, pending: Pending) -> Result<(), Stop> {
+    async fn resume(&self, life: &Life, id: InstanceId, pending: CommandHeader) -> Result<(), Stop> {
         let kept = self.machine().kept.get(&id).cloned();
         let Some(kept) = kept.filter(|kept| kept.record.pending == Some(pending)) else {
             return Ok(());
@@ -153,12 +154,14 @@ impl Host {
             .nets
             .get(&record.vpc)
             .and_then(|net| net.policy.clone());
-        let launch = policy.filter(|_| pending.kind == Kind::Run).map(|policy| Launch {
-            record: record.clone(),
-            revision: kept.revision,
-            policy,
-        });
-        let order = Order {
+        let launch = policy
+            .filter(|_| pending.kind == CommandKind::Run)
+            .map(|policy| Launch {
+                record: record.clone(),
+                revision: kept.revision,
+                policy,
+            });
+        let attempt = Attempt {
             id,
             generation: record.generation,
             pending,
@@ -166,85 +169,85 @@ impl Host {
             launch,
         };
         if self.now() > pending.deadline && pending.kind.wants_power() {
-            self.give_up(&order);
+            self.give_up(&attempt);
             return Ok(());
         }
-        self.carry_out(life, order, Some(record)).await
+        self.carry_out(life, attempt, Some(record)).await
     }
 
-    /// Carries an order out and tells its outcome.
-    async fn carry_out(&self, life: &Life, order: Order, record: Option<Record>) -> Result<(), Stop> {
-        let (report, failure) = match self.persist(life, &order, record).await {
+    /// Carries an attempt out and tells its outcome.
+    async fn carry_out(&self, life: &Life, attempt: Attempt, record: Option<Record>) -> Result<(), Stop> {
+        let (report, failure) = match self.persist(life, &attempt, record).await {
             Ok(report) => (report, None),
             Err(Stop::Dead) => return Err(Stop::Dead),
-            Err(Stop::Failed(reason, permanent)) => (self.give_up(&order), Some((reason, permanent))),
-            Err(Stop::Unanswered(reason)) => (self.give_up(&order), Some((reason, false))),
+            Err(Stop::Failed(reason, permanent)) => (self.give_up(&attempt), Some((reason, permanent))),
+            Err(Stop::Unanswered(reason)) => (self.give_up(&attempt), Some((reason, false))),
         };
-        self.outcome(&order.pending, report, failure).await;
-        self.at(life, order.name, "reported").await
+        self.outcome(&attempt.pending, report, failure).await;
+        self.at(life, attempt.name, "reported").await
     }
 
     /// Goes through an order's steps, and from their beginning again where something has not answered.
     async fn persist(
         &self,
         life: &Life,
-        order: &Order,
+        attempt: &Attempt,
         record: Option<Record>,
     ) -> Result<InstanceReport, Stop> {
         let mut record = record;
         loop {
-            let reason = match self.go_through(life, order, record).await {
+            let reason = match self.go_through(life, attempt, record).await {
                 Err(Stop::Unanswered(reason)) => reason,
                 done => return done,
             };
             if self.world.sabotage == Some(Sabotage::GiveUpWhatIsLate) {
                 return Err(Stop::Failed(reason, true));
             }
-            if !goes_on(true, self.now(), order.pending.deadline) {
+            if !goes_on(true, self.now(), attempt.pending.deadline) {
                 return Err(Stop::Unanswered(reason));
             }
-            if life.queues.is_urgent(order.id) {
+            if life.queues.is_urgent(attempt.id) {
                 return Err(Stop::Failed("something newer is to be done", false));
             }
             tokio::time::sleep(PAUSE).await;
             self.alive(life, 0..1).await?;
-            record = self.machine().record(order.id).cloned();
+            record = self.machine().record(attempt.id).cloned();
         }
     }
 
     async fn go_through(
         &self,
         life: &Life,
-        order: &Order,
+        attempt: &Attempt,
         record: Option<Record>,
     ) -> Result<InstanceReport, Stop> {
-        match order.pending.kind {
-            Kind::Run => self.launch(life, order).await,
-            Kind::Stop { force } => self.stop(life, order, record, force).await,
-            Kind::Reboot => self.reboot(life, order, record).await,
-            Kind::Destroy => self.destroy(life, order, record).await,
+        match attempt.pending.kind {
+            CommandKind::Run => self.launch(life, attempt).await,
+            CommandKind::Stop { force } => self.stop(life, attempt, record, force).await,
+            CommandKind::Reboot => self.reboot(life, attempt, record).await,
+            CommandKind::Destroy => self.destroy(life, attempt, record).await,
         }
     }
 
     /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
-    fn give_up(&self, order: &Order) -> InstanceReport {
+    fn give_up(&self, attempt: &Attempt) -> InstanceReport {
         let mut machine = self.machine();
-        let power = machine.power(order.id);
-        let off_reason = machine.guests.get(&order.id).and_then(|guest| guest.off_reason);
-        let mut report = absent(order.id, order.generation);
-        if let Some(kept) = machine.kept.get_mut(&order.id) {
+        let power = machine.power(attempt.id);
+        let off_reason = machine.guests.get(&attempt.id).and_then(|guest| guest.off_reason);
+        let mut report = absent(attempt.id, attempt.generation);
+        if let Some(kept) = machine.kept.get_mut(&attempt.id) {
             kept.record.pending = None;
             kept.record.power = power;
             kept.record.off_reason = off_reason;
             report = kept.record.report();
-            report.generation = order.generation;
+            report.generation = attempt.generation;
         } else {
             (report.power, report.off_reason) = (power, off_reason);
         }
         report
     }
 
-    async fn outcome(&self, pending: &Pending, report: InstanceReport, failure: Option<(&str, bool)>) {
+    async fn outcome(&self, pending: &CommandHeader, report: InstanceReport, failure: Option<(&str, bool)>) {
         if self.world.sabotage == Some(Sabotage::Mute) {
             return;
         }
@@ -297,19 +300,19 @@ impl Host {
     }
 
     /// How long a guest that is asked has, so that something is left of the command's time.
-    pub(super) fn grace(&self, order: &Order) -> Duration {
-        Duration::from_secs(30).min(order.pending.deadline.since(self.now()) / 2)
+    pub(super) fn grace(&self, attempt: &Attempt) -> Duration {
+        Duration::from_secs(30).min(attempt.pending.deadline.since(self.now()) / 2)
     }
 }
 
 /// What the conductor calls a command: a run of what has run before is a start.
-fn name(kind: Kind, record: Option<&Record>) -> &'static str {
+fn name(kind: CommandKind, record: Option<&Record>) -> &'static str {
     match kind {
-        Kind::Run if record.is_some_and(|record| record.applied > 0) => "start",
-        Kind::Run => "launch",
-        Kind::Stop { .. } => "stop",
-        Kind::Reboot => "reboot",
-        Kind::Destroy => "terminate",
+        CommandKind::Run if record.is_some_and(|record| record.applied > 0) => "start",
+        CommandKind::Run => "launch",
+        CommandKind::Stop { .. } => "stop",
+        CommandKind::Reboot => "reboot",
+        CommandKind::Destroy => "terminate",
     }
 }
 

@@ -8,7 +8,7 @@ use cumulet_domain::{
     time::Timestamp,
 };
 
-use super::{Host, Job, Life, Stop};
+use super::{Host, Life, Queued, Stop};
 use crate::bus::Said;
 
 /// When a report that the bus did not take is tried again; then it is lost.
@@ -51,7 +51,7 @@ impl Host {
         let at = self.now();
         let (reports, looked_at) = self.all(life);
         for id in looked_at {
-            self.enqueue(life, id, Job::Observe);
+            self.enqueue(life, id, Queued::Observe);
         }
         self.send_as_of(at, ReportContent::Full(reports)).await;
     }

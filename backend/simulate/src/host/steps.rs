@@ -12,31 +12,31 @@ use cumulet_worker::decisions::Record;
 use super::{
     Host, Life, Stop,
     machine::{Guest, Kept},
-    obey::{Order, absent},
+    obey::{Attempt, absent},
 };
 use crate::run::Sabotage;
 
 impl Host {
-    pub(super) async fn launch(&self, life: &Life, order: &Order) -> Result<InstanceReport, Stop> {
-        self.at(life, order.name, "received").await?;
-        let Some(launch) = &order.launch else {
+    pub(super) async fn launch(&self, life: &Life, attempt: &Attempt) -> Result<InstanceReport, Stop> {
+        self.at(life, attempt.name, "received").await?;
+        let Some(launch) = &attempt.launch else {
             return Err(Stop::Failed("what to launch from is lost", false));
         };
         let interfaces = &launch.record.interfaces;
         self.machine().remember(&launch.policy, interfaces);
-        let revision = self.begin_launch(order, launch);
-        self.at(life, order.name, "begun").await?;
-        self.machine().served.insert(order.id, revision);
-        self.at(life, order.name, "metadata").await?;
+        let revision = self.begin_launch(attempt, launch);
+        self.at(life, attempt.name, "begun").await?;
+        self.machine().served.insert(attempt.id, revision);
+        self.at(life, attempt.name, "metadata").await?;
         {
             let mut machine = self.machine();
             let newest = machine.remember(&launch.policy, interfaces);
             machine.enforce(&newest);
         }
-        self.at(life, order.name, "disk").await?;
-        let id = order.id;
+        self.at(life, attempt.name, "disk").await?;
+        let id = attempt.id;
         self.hypervisor(life, id, move |host| host.prepare(id)).await?;
-        self.at(life, order.name, "defined").await?;
+        self.at(life, attempt.name, "defined").await?;
         {
             let mut machine = self.machine();
             let newest = machine.remember(&launch.policy, interfaces);
@@ -46,28 +46,28 @@ impl Host {
                 }
             }
         }
-        self.at(life, order.name, "firewall").await?;
-        let generation = order.generation;
+        self.at(life, attempt.name, "firewall").await?;
+        let generation = attempt.generation;
         let start = move |host: &Host| host.start(id, generation);
         self.hypervisor(life, id, start).await?;
         if self.machine().power(id) != Power::On {
             return Err(Stop::Failed("there is no guest", false));
         }
-        self.at(life, order.name, "started").await?;
-        self.finish(life, order, Power::On, None).await
+        self.at(life, attempt.name, "started").await?;
+        self.finish(life, attempt, Power::On, None).await
     }
 
     /// Keeps what a launch that has begun needs; the revision to serve.
-    fn begin_launch(&self, order: &Order, launch: &super::obey::Launch) -> u64 {
+    fn begin_launch(&self, attempt: &Attempt, launch: &super::obey::Launch) -> u64 {
         let mut machine = self.machine();
-        let kept = machine.kept.entry(order.id).or_insert_with(|| Kept {
+        let kept = machine.kept.entry(attempt.id).or_insert_with(|| Kept {
             record: launch.record.clone(),
             revision: launch.revision,
         });
         kept.revision = kept.revision.max(launch.revision);
         kept.record.vpc = launch.record.vpc;
         kept.record.interfaces.clone_from(&launch.record.interfaces);
-        kept.record.begin(order.generation, order.pending);
+        kept.record.begin(attempt.generation, attempt.pending);
         kept.revision
     }
 
@@ -103,63 +103,63 @@ impl Host {
         Some(id)
     }
 
-    /// Remembers that an order has been carried out; the report of it.
+    /// Remembers that an attempt has been carried out; the report of it.
     async fn finish(
         &self,
         life: &Life,
-        order: &Order,
+        attempt: &Attempt,
         power: Power,
         off_reason: Option<OffReason>,
     ) -> Result<InstanceReport, Stop> {
         let report = {
             let mut machine = self.machine();
-            let kept = machine.kept.get_mut(&order.id);
+            let kept = machine.kept.get_mut(&attempt.id);
             let Some(Kept { record, .. }) = kept else {
-                return Ok(absent(order.id, order.generation));
+                return Ok(absent(attempt.id, attempt.generation));
             };
             (record.power, record.off_reason) = (power, off_reason);
-            record.applied = order.generation;
+            record.applied = attempt.generation;
             record.pending = None;
             record.report()
         };
-        self.at(life, order.name, "done").await?;
+        self.at(life, attempt.name, "done").await?;
         Ok(report)
     }
 
-    fn begin(&self, order: &Order) {
-        if let Some(kept) = self.machine().kept.get_mut(&order.id) {
-            kept.record.begin(order.generation, order.pending);
+    fn begin(&self, attempt: &Attempt) {
+        if let Some(kept) = self.machine().kept.get_mut(&attempt.id) {
+            kept.record.begin(attempt.generation, attempt.pending);
         }
     }
 
     pub(super) async fn stop(
         &self,
         life: &Life,
-        order: &Order,
+        attempt: &Attempt,
         record: Option<Record>,
         force: bool,
     ) -> Result<InstanceReport, Stop> {
-        self.at(life, order.name, "received").await?;
-        let id = order.id;
+        self.at(life, attempt.name, "received").await?;
+        let id = attempt.id;
         let Some(record) = record else {
             let now = self.now();
-            self.machine().bury(id, order.generation, false, now);
+            self.machine().forget(id, attempt.generation, false, now);
             let cut = move |host: &Host| host.cut(id, OffReason::Commanded);
             self.hypervisor(life, id, cut).await?;
-            return Ok(absent(id, order.generation));
+            return Ok(absent(id, attempt.generation));
         };
         let was = self.machine().power(id);
-        self.begin(order);
-        self.at(life, order.name, "begun").await?;
+        self.begin(attempt);
+        self.at(life, attempt.name, "begun").await?;
         self.step(life).await?;
         if !force {
-            self.ask(life, order).await?;
+            self.ask(life, attempt).await?;
         }
         let cut = move |host: &Host| host.cut(id, OffReason::Commanded);
         self.call(life, id, cut).await?;
-        self.at(life, order.name, "off").await?;
+        self.at(life, attempt.name, "off").await?;
         self.machine().detach(record.vpc, &record.interfaces);
-        self.at(life, order.name, "network").await?;
+        self.at(life, attempt.name, "network").await?;
         let off = {
             let mut machine = self.machine();
             machine.served.remove(&id);
@@ -169,18 +169,18 @@ impl Host {
                 Power::Off | Power::Absent => record.off_reason.or(seen),
             }
         };
-        self.finish(life, order, Power::Off, off).await
+        self.finish(life, attempt, Power::Off, off).await
     }
 
     /// Asks a guest to go off, and waits for it as long as may be.
-    async fn ask(&self, life: &Life, order: &Order) -> Result<(), Stop> {
+    async fn ask(&self, life: &Life, attempt: &Attempt) -> Result<(), Stop> {
         let deaf = self
             .machine()
             .guests
-            .get(&order.id)
+            .get(&attempt.id)
             .is_some_and(|guest| guest.on && guest.deaf);
-        let until = self.world.clock.elapsed() + u64::try_from(self.grace(order).as_millis()).unwrap_or(0);
-        while deaf && self.world.clock.elapsed() < until && !life.queues.is_urgent(order.id) {
+        let until = self.world.clock.elapsed() + u64::try_from(self.grace(attempt).as_millis()).unwrap_or(0);
+        while deaf && self.world.clock.elapsed() < until && !life.queues.is_urgent(attempt.id) {
             tokio::time::sleep(Duration::from_millis(500)).await;
             self.alive(life, 0..1).await?;
         }
@@ -201,41 +201,41 @@ impl Host {
     pub(super) async fn reboot(
         &self,
         life: &Life,
-        order: &Order,
+        attempt: &Attempt,
         record: Option<Record>,
     ) -> Result<InstanceReport, Stop> {
-        self.at(life, order.name, "received").await?;
+        self.at(life, attempt.name, "received").await?;
         if record.is_none() {
             return Err(Stop::Failed("the instance is not on this host", false));
         }
-        if self.machine().power(order.id) != Power::On {
+        if self.machine().power(attempt.id) != Power::On {
             return Err(Stop::Failed("the instance does not run", false));
         }
-        self.begin(order);
-        self.at(life, order.name, "begun").await?;
-        self.hypervisor(life, order.id, |_| None).await?;
-        self.ask(life, order).await?;
-        if life.queues.is_urgent(order.id) {
+        self.begin(attempt);
+        self.at(life, attempt.name, "begun").await?;
+        self.hypervisor(life, attempt.id, |_| None).await?;
+        self.ask(life, attempt).await?;
+        if life.queues.is_urgent(attempt.id) {
             return Err(Stop::Failed("something newer is to be done", false));
         }
-        if self.machine().power(order.id) != Power::On {
+        if self.machine().power(attempt.id) != Power::On {
             return Err(Stop::Failed("there is no guest", false));
         }
-        self.world.reset(order.id);
-        self.at(life, order.name, "reset").await?;
-        self.finish(life, order, Power::On, None).await
+        self.world.reset(attempt.id);
+        self.at(life, attempt.name, "reset").await?;
+        self.finish(life, attempt, Power::On, None).await
     }
 
     pub(super) async fn destroy(
         &self,
         life: &Life,
-        order: &Order,
+        attempt: &Attempt,
         record: Option<Record>,
     ) -> Result<InstanceReport, Stop> {
-        self.at(life, order.name, "received").await?;
-        let id = order.id;
-        self.begin(order);
-        self.at(life, order.name, "begun").await?;
+        self.at(life, attempt.name, "received").await?;
+        let id = attempt.id;
+        self.begin(attempt);
+        self.at(life, attempt.name, "begun").await?;
         let remove = move |host: &Host| {
             if host.world.sabotage != Some(Sabotage::KeepGuests) {
                 host.machine().guests.remove(&id);
@@ -244,16 +244,16 @@ impl Host {
             None
         };
         self.hypervisor(life, id, remove).await?;
-        self.at(life, order.name, "absent").await?;
+        self.at(life, attempt.name, "absent").await?;
         if let Some(record) = record {
             self.machine().detach(record.vpc, &record.interfaces);
         }
-        self.at(life, order.name, "network").await?;
+        self.at(life, attempt.name, "network").await?;
         self.machine().served.remove(&id);
-        self.at(life, order.name, "metadata").await?;
+        self.at(life, attempt.name, "metadata").await?;
         let now = self.now();
-        self.machine().bury(id, order.generation, true, now);
-        self.at(life, order.name, "buried").await?;
-        Ok(absent(id, order.generation))
+        self.machine().forget(id, attempt.generation, true, now);
+        self.at(life, attempt.name, "removed").await?;
+        Ok(absent(id, attempt.generation))
     }
 }

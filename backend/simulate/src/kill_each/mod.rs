@@ -16,7 +16,7 @@ use cumulet_domain::{
 };
 
 use crate::{
-    faults::{Faults, Kinds},
+    faults::{FaultKinds, Faults},
     roles,
     run::{self, Options, Sabotage, setup, setup::Cloud},
     world::World,
@@ -78,7 +78,7 @@ impl fmt::Display for Trial {
 
 /// What a trial came to.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct TrialOutcome {
     /// What is wrong, in words; nothing where all holds.
     pub problems: Vec<String>,
     /// How many died.
@@ -154,7 +154,7 @@ pub fn attempt(
     keep_trace: bool,
     template: &Template,
     bus: Arc<dyn Bus>,
-) -> Result<Attempt> {
+) -> Result<TrialOutcome> {
     let setting = Setting {
         sabotage,
         keep_trace,
@@ -192,7 +192,7 @@ fn in_thread(
     setting: &Setting,
     template: &Template,
     bus: Arc<dyn Bus>,
-) -> Result<Attempt> {
+) -> Result<TrialOutcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -209,7 +209,7 @@ async fn go(
     setting: &Setting,
     template: &Template,
     bus: Arc<dyn Bus>,
-) -> Result<Attempt> {
+) -> Result<TrialOutcome> {
     let (world, cloud, doom) = build(setting, template, bus).await?;
     let mut script = Script::new(operation, &world, &cloud)?;
     let bystander = Bystander::launch(&mut script).await?;
@@ -242,7 +242,7 @@ async fn go(
             .into_iter()
             .map(move |words| format!("{name}: {words}"))
     }));
-    Ok(Attempt {
+    Ok(TrialOutcome {
         problems,
         deaths: doom.deaths(),
         recovery,
@@ -260,7 +260,7 @@ async fn build(
         hosts: HOSTS,
         instances: ROOM,
         seed: setting.seed,
-        faults: Kinds::None,
+        faults: FaultKinds::None,
         sabotage: setting.sabotage,
         trace: setting.keep_trace,
     };

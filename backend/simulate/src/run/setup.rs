@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use cumulet_backend::{
     api::{self, CloudConfig, Parts, SharedRng, accounts, images},
-    bootstrap::{FirstStart, Plan, bootstrap},
+    bootstrap::{FirstPlan, FirstStart, bootstrap},
     conductor::{Conductor, Duties, Settings, Wake},
-    retention::{Keep, Retention},
+    retention::{Retention, RetentionPeriod},
     store::{Store, Template, connect_inline},
 };
 use cumulet_bus::Bus;
@@ -76,7 +76,7 @@ pub(crate) async fn build_with(
     let clock = Arc::new(world.clock.clone());
     let parts = Parts::new(store.clone(), clock, rng, sealer);
     let zones = vec![ZONE.to_owned()];
-    let plan = Plan {
+    let plan = FirstPlan {
         availability_zones: zones.clone(),
         public_pool: "198.18.0.0/15".parse()?,
     };
@@ -177,7 +177,7 @@ fn processes(world: &World) -> Vec<Duties> {
 
 /// Rows of what has ended are looked at when the run is over.
 fn retention() -> Retention {
-    let day = Keep::seconds(24 * 3600);
+    let day = RetentionPeriod::seconds(24 * 3600);
     Retention {
         terminated_instances: day,
         client_tokens: day,

@@ -16,7 +16,7 @@ use crate::{
     api::Parts,
     boxed,
     entity::{aggregate, aggregate_host, aggregate_metadata},
-    store::{Touches, failed, is_taken},
+    store::{Invalidates, failed, is_taken},
 };
 
 /// A name or a key at the most.
@@ -65,7 +65,7 @@ pub async fn create(parts: &Parts, name: &str) -> Result<()> {
         created_at: Set(parts.clock.now().0),
     };
     let name = name.to_owned();
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             match aggregate::Entity::insert(row).exec_without_returning(txn).await {
                 Ok(_) => Ok(()),
@@ -117,7 +117,7 @@ pub async fn list(parts: &Parts) -> Result<Vec<AggregateView>> {
 #[boxed]
 pub async fn add_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
     let (name, host) = (name.to_owned(), host.clone());
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let host = locked(txn, &host).await?.id;
             let row = aggregate_host::ActiveModel {
@@ -140,7 +140,7 @@ pub async fn add_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
 #[boxed]
 pub async fn remove_host(parts: &Parts, name: &str, host: &HostId) -> Result<()> {
     let (name, host) = (name.to_owned(), host.clone());
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let delete = aggregate_host::Entity::delete_many()
                 .filter(aggregate_host::Column::Aggregate.eq(find(txn, &name).await?.id))
@@ -160,7 +160,7 @@ pub async fn set_metadata(parts: &Parts, name: &str, key: &str, value: Option<&s
     check("Key", key, MAX_NAME)?;
     value.map_or(Ok(()), |value| check("Value", value, MAX_VALUE))?;
     let (name, key, value) = (name.to_owned(), key.to_owned(), value.map(str::to_owned));
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             use aggregate_metadata::Column as C;
             let aggregate = find(txn, &name).await?.id;
@@ -192,7 +192,7 @@ pub async fn set_metadata(parts: &Parts, name: &str, key: &str, value: Option<&s
 #[boxed]
 pub async fn delete(parts: &Parts, name: &str) -> Result<()> {
     let name = name.to_owned();
-    let write = parts.store.write_touching(Touches::Nothing, move |txn| {
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let id = find(txn, &name).await?.id;
             let hosts = aggregate_host::Entity::find().filter(aggregate_host::Column::Aggregate.eq(id));

@@ -15,7 +15,7 @@ use crate::{
     api::Parts,
     boxed,
     entity::{aggregate_host, host, host_network, instance},
-    store::{Touches, failed},
+    store::{Invalidates, failed},
 };
 
 /// Text of an operator at the most.
@@ -29,7 +29,7 @@ async fn change(
 ) -> Result<()> {
     let id = id.clone();
     // What is shown with an instance has its host's maintenance.
-    let write = parts.store.write_touching(Touches::Everything, move |txn| {
+    let write = parts.store.write_with(Invalidates::Everything, move |txn| {
         Box::pin(async move {
             let mut row = locked(txn, &id).await?.into_active_model();
             to(&mut row);

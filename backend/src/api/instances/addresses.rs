@@ -17,7 +17,7 @@ use sea_orm::{
 
 use super::{
     GroupRef, InterfaceView, LaunchSpec,
-    plan::{Plan, subnet_id},
+    launch_plan::{LaunchPlan, subnet_id},
 };
 use crate::{
     api::Cloud,
@@ -33,7 +33,7 @@ pub(super) async fn attach(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     spec: &LaunchSpec,
-    plan: &Plan,
+    plan: &LaunchPlan,
     instances: &[instance::Model],
     now: Timestamp,
 ) -> Result<Vec<InterfaceView>> {
@@ -62,7 +62,7 @@ async fn choose(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     spec: &LaunchSpec,
-    plan: &Plan,
+    plan: &LaunchPlan,
     instances: &[instance::Model],
     now: Timestamp,
 ) -> Result<Vec<interface::Model>> {
@@ -124,7 +124,7 @@ async fn insert(txn: &DatabaseTransaction, rows: &[interface::Model]) -> Result<
 
 /// Puts the interfaces into the plan's groups. The VPC's row is this transaction's by now, so that nobody
 /// deletes a group any more; one that was deleted since the plan was made is found missing here.
-async fn join(txn: &DatabaseTransaction, plan: &Plan, rows: &[interface::Model]) -> Result<()> {
+async fn join(txn: &DatabaseTransaction, plan: &LaunchPlan, rows: &[interface::Model]) -> Result<()> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let wanted: Vec<i64> = plan.groups.iter().map(|group| group.id).collect();
     let mut joined = 0;
@@ -158,7 +158,7 @@ async fn join(txn: &DatabaseTransaction, plan: &Plan, rows: &[interface::Model])
     Err(Error::Internal(text))
 }
 
-fn views(spec: &LaunchSpec, plan: &Plan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {
+fn views(spec: &LaunchSpec, plan: &LaunchPlan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {
     let groups: Vec<GroupRef> = plan.groups.iter().map(GroupRef::of).collect();
     let mut tags = spec.tags.network_interface.clone();
     tags.sort();

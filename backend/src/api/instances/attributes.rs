@@ -12,13 +12,13 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, SimpleExpr},
 };
 
-use super::{launch::shutdown_name, plan::check_groups, user_data};
+use super::{launch::shutdown_name, launch_plan::check_groups, user_data};
 use crate::{
     api::{Cloud, accounts, instance_types},
     authority::authorise,
     boxed,
     entity::{instance, interface, interface_group},
-    store::{Touches, failed, groups, instances},
+    store::{Invalidates, failed, groups, instances},
 };
 
 /// An attribute with its new value.
@@ -57,10 +57,10 @@ pub async fn modify_attribute(
     change: AttributeChange,
 ) -> Result<()> {
     authorise(who, "ModifyInstanceAttribute", true)?;
-    let (account, sight) = (who.account, cloud.sight(who.account));
-    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+    let (account, visibility) = (who.account, cloud.visibility(who.account));
+    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
-            let row = instances::living(txn, sight, id).await?;
+            let row = instances::living(txn, visibility, id).await?;
             apply(txn, &row, change).await
         })
     });

@@ -12,7 +12,7 @@ use std::{
 use cumulet_domain::{account::AccountId, id::InstanceId};
 
 use super::InstanceView;
-use crate::store::instances::Sight;
+use crate::store::instances::Visibility;
 
 /// Bytes kept at the most, roughly: some 10,000 instances.
 const BYTES: usize = 16 << 20;
@@ -49,18 +49,18 @@ impl InstanceCache {
     /// The named instances, if all of them are kept and can still be seen.
     pub(super) fn named(
         &self,
-        sight: Sight,
+        visibility: Visibility,
         version: u64,
         ids: &[InstanceId],
     ) -> Option<Vec<Arc<InstanceView>>> {
         let kept = self.kept();
         let shelf = kept
             .accounts
-            .get(&sight.account)
+            .get(&visibility.account)
             .filter(|s| s.version == version)?;
         let find = |id: &InstanceId| {
             let view = shelf.views.get(&id.to_db());
-            view.filter(|view| !sight.has_lost(&view.row)).cloned()
+            view.filter(|view| !visibility.has_lost(&view.row)).cloned()
         };
         ids.iter().map(find).collect()
     }

@@ -30,7 +30,7 @@ pub struct ConsoleOutput {
 #[boxed]
 pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<ConsoleOutput> {
     authorise(who, "GetConsoleOutput", false)?;
-    let row = instances::by_id(cloud.store.read(), cloud.sight(who.account), id).await?;
+    let row = instances::by_id(cloud.store.read(), cloud.visibility(who.account), id).await?;
     let bytes = match row.host {
         Some(host) => ask(cloud, host, Query::ConsoleOutput(id)).await?,
         None => Vec::new(),
@@ -48,7 +48,7 @@ pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> R
 #[boxed]
 pub async fn console_screenshot(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<Vec<u8>> {
     authorise(who, "GetConsoleScreenshot", false)?;
-    let row = instances::by_id(cloud.store.read(), cloud.sight(who.account), id).await?;
+    let row = instances::by_id(cloud.store.read(), cloud.visibility(who.account), id).await?;
     match (instances::state(&row)?, row.host.clone()) {
         (State::Running, Some(host)) => ask(cloud, host, Query::Screenshot(id)).await,
         _ => Err(instances::incorrect_state(&row, "running")),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cumulet_domain::{
-    Kind, Result,
+    ResourceKind, Result,
     account::{AccountId, Principal},
     id::{InstanceId, ReservationId, SubnetId, VpcId},
     instance::State,
@@ -22,7 +22,7 @@ use crate::{
     store::{
         batch::load_in,
         column, failed,
-        instances::{self, Sight},
+        instances::{self, Visibility},
         tags,
     },
 };
@@ -38,9 +38,9 @@ pub struct InstanceQuery {
 }
 
 impl InstanceQuery {
-    fn select(&self, sight: Sight) -> Select<instance::Entity> {
+    fn select(&self, visibility: Visibility) -> Select<instance::Entity> {
         use instance::Column as C;
-        let mut select = instance::Entity::find().filter(sight.condition());
+        let mut select = instance::Entity::find().filter(visibility.condition());
         if !self.states.is_empty() {
             select = select.filter(C::State.is_in(self.states.iter().map(|state| state.name())));
         }
@@ -73,21 +73,21 @@ async fn in_memory(
     whole: bool,
 ) -> Result<Option<Vec<Arc<InstanceView>>>> {
     // Before anything is read, so that what a commit changes in the meantime is not taken for current.
-    let (sight, version) = (cloud.sight(who.account), cloud.store.version(who.account));
+    let (visibility, version) = (cloud.visibility(who.account), cloud.store.version(who.account));
     let mut found = if query.ids.is_empty() {
-        match cloud.instances.all(sight.account, version) {
+        match cloud.instances.all(visibility.account, version) {
             Some(all) => all
                 .iter()
-                .filter(|view| query.wants(&view.row) && !sight.has_lost(&view.row))
+                .filter(|view| query.wants(&view.row) && !visibility.has_lost(&view.row))
                 .cloned()
                 .collect(),
-            None if whole && query.is_all() => read_all(cloud, sight, version).await?,
+            None if whole && query.is_all() => read_all(cloud, visibility, version).await?,
             None => return Ok(None),
         }
     } else {
-        let mut found = match cloud.instances.named(sight, version, &query.ids) {
+        let mut found = match cloud.instances.named(visibility, version, &query.ids) {
             Some(found) => found,
-            None => read_named(cloud, sight, version, &query.ids).await?,
+            None => read_named(cloud, visibility, version, &query.ids).await?,
         };
         found.retain(|view| query.wants(&view.row));
         found
@@ -101,24 +101,24 @@ async fn in_memory(
 
 async fn read_named(
     cloud: &Cloud,
-    sight: Sight,
+    visibility: Visibility,
     version: u64,
     ids: &[InstanceId],
 ) -> Result<Vec<Arc<InstanceView>>> {
     let conn = cloud.store.read();
-    let rows = instances::by_ids(conn, sight, ids).await?;
+    let rows = instances::by_ids(conn, visibility, ids).await?;
     let found = views(conn, rows).await?;
-    cloud.instances.put(sight.account, version, &found);
+    cloud.instances.put(visibility.account, version, &found);
     Ok(found)
 }
 
-async fn read_all(cloud: &Cloud, sight: Sight, version: u64) -> Result<Vec<Arc<InstanceView>>> {
+async fn read_all(cloud: &Cloud, visibility: Visibility, version: u64) -> Result<Vec<Arc<InstanceView>>> {
     let conn = cloud.store.read();
-    let select = InstanceQuery::default().select(sight);
+    let select = InstanceQuery::default().select(visibility);
     let mut found = views(conn, select.all(conn).await.map_err(failed)?).await?;
     // In the order of the usual question, so that sorting it is one look over it.
     found.sort_by_key(|view| in_reservation(&view.row));
-    cloud.instances.put_all(sight.account, version, &found);
+    cloud.instances.put_all(visibility.account, version, &found);
     Ok(found)
 }
 
@@ -142,7 +142,7 @@ pub async fn describe(
     }
     let conn = cloud.store.read();
     let mut select = query
-        .select(cloud.sight(who.account))
+        .select(cloud.visibility(who.account))
         .order_by_asc(instance::Column::Id);
     if let Some(after) = page.after {
         select = select.filter(instance::Column::Id.gt(after));
@@ -176,7 +176,7 @@ pub async fn describe_reservations(
         return Ok(reservations(who.account, page));
     }
     let conn = cloud.store.read();
-    let mut select = query.select(cloud.sight(who.account));
+    let mut select = query.select(cloud.visibility(who.account));
     if let Some(after) = page.after {
         select = select.filter(C::Reservation.gt(after));
     }
@@ -239,7 +239,7 @@ fn reservations(account: AccountId, page: Page<(i64, Vec<Arc<InstanceView>>)>) -
 pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -> Result<InstanceView> {
     authorise(who, action, false)?;
     let conn = cloud.store.read();
-    let row = instances::by_id(conn, cloud.sight(who.account), id).await?;
+    let row = instances::by_id(conn, cloud.visibility(who.account), id).await?;
     let mut views = views(conn, vec![row]).await?;
     views
         .pop()
@@ -257,7 +257,7 @@ pub(super) async fn views(
     let runs = |row: &&instance::Model| row.state == State::Running.name();
     let with_interfaces: Vec<i64> = rows.iter().filter(alive).map(|row| row.id).collect();
     let mut interfaces = interfaces(conn, &with_interfaces).await?;
-    let mut tags = tags::of(conn, Kind::Instance, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::Instance, &ids).await?;
     let running: Vec<i64> = rows.iter().filter(runs).map(|row| row.id).collect();
     let pending: HashSet<i64> = load_in!(conn, metadata_push, Instance, &running)
         .into_iter()
@@ -312,7 +312,7 @@ async fn interfaces(
             .or_default()
             .extend(groups.get(&member.security_group).cloned());
     }
-    let mut tags = tags::of(conn, Kind::NetworkInterface, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::NetworkInterface, &ids).await?;
     let mut views: HashMap<i64, Vec<InterfaceView>> = HashMap::new();
     for row in rows {
         let mut groups = of.remove(&row.id).unwrap_or_default();

@@ -13,14 +13,14 @@ use cumulet_domain::{
 };
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
-use super::{LaunchSpec, ReservationView, addresses, plan::Plan, power, replay};
+use super::{LaunchSpec, ReservationView, addresses, launch_plan::LaunchPlan, power, replay};
 use crate::{
     api::{Cloud, accounts},
     authority::authorise,
     boxed,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
     entity::{instance, reservation},
-    store::{Touches, failed, tags},
+    store::{Invalidates, failed, tags},
 };
 
 /// The name under which client tokens of launches are kept.
@@ -42,7 +42,7 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
         return replay::reservation(cloud.store.read(), who.account, &made).await;
     }
     let (parts, account) = (cloud.clone(), who.account);
-    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })
     });
     let view = write.await?;
@@ -78,7 +78,7 @@ impl<'a> Launch<'a> {
         {
             return replay::reservation(txn, self.account, &made).await;
         }
-        let plan = Plan::make(
+        let plan = LaunchPlan::make(
             txn,
             self.account,
             self.spec,
@@ -130,7 +130,7 @@ impl<'a> Launch<'a> {
         )
     }
 
-    fn instance(&self, plan: &Plan, index: i64) -> instance::Model {
+    fn instance(&self, plan: &LaunchPlan, index: i64) -> instance::Model {
         let spec = self.spec;
         let options = spec.metadata.apply(MetadataOptions::default());
         instance::Model {
@@ -203,15 +203,19 @@ impl<'a> Launch<'a> {
         rows: &[instance::Model],
         interfaces: &[super::InterfaceView],
     ) -> Result<()> {
-        use cumulet_domain::Kind;
+        use cumulet_domain::ResourceKind;
         let instances: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let interfaces: Vec<i64> = interfaces.iter().map(|interface| interface.row.id).collect();
         let wanted = &self.spec.tags;
         for (kind, ids, new) in [
-            (Kind::Instance, &instances, &wanted.instance),
-            (Kind::NetworkInterface, &interfaces, &wanted.network_interface),
+            (ResourceKind::Instance, &instances, &wanted.instance),
+            (
+                ResourceKind::NetworkInterface,
+                &interfaces,
+                &wanted.network_interface,
+            ),
             // A root volume has its instance's number.
-            (Kind::Volume, &instances, &wanted.volume),
+            (ResourceKind::Volume, &instances, &wanted.volume),
         ] {
             if !new.is_empty() {
                 tags::insert(txn, self.account, kind, ids, new).await?;

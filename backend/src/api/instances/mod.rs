@@ -7,11 +7,11 @@ mod cache;
 mod console;
 mod describe;
 mod launch;
-mod metadata;
-mod plan;
+mod launch_plan;
+mod launch_spec;
+mod metadata_options;
 mod power;
 mod replay;
-mod spec;
 mod user_data;
 mod view;
 
@@ -20,9 +20,9 @@ pub use cache::InstanceCache;
 pub use console::{ConsoleOutput, console_output, console_screenshot};
 pub use describe::{InstanceQuery, describe, describe_reservations, get};
 pub use launch::launch;
-pub use metadata::{MetadataChange, modify_metadata_options};
+pub use launch_spec::{LaunchSpec, LaunchTags};
+pub use metadata_options::{MetadataChange, modify_metadata_options};
 pub use power::{StateChange, reboot, start, stop, terminate};
-pub use spec::{LaunchSpec, LaunchTags};
 pub use view::{GroupRef, InstanceView, InterfaceView, ReservationView};
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use crate::{
     conductor::journal::{NewOperation, OperationKind, OperationState, enqueue},
     entity::instance,
     store::{
-        Touches, failed,
-        instances::{self, Sight},
+        Invalidates, failed,
+        instances::{self, Visibility},
     },
 };
 
@@ -112,10 +112,10 @@ async fn ask(
         });
     }
     crash_point!(ask.kind().name(), "asked");
-    let (account, sight) = (who.account, cloud.sight(who.account));
+    let (account, visibility) = (who.account, cloud.visibility(who.account));
     let (now, rng, ids) = (cloud.now(), cloud.rng.clone(), ids.to_vec());
-    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
-        Box::pin(async move { change_all(txn, &rng, sight, &ids, ask, now).await })
+    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
+        Box::pin(async move { change_all(txn, &rng, visibility, &ids, ask, now).await })
     });
     let changes = write.await?;
     crash_point!(ask.kind().name(), "committed");
@@ -126,13 +126,16 @@ async fn ask(
 async fn change_all(
     txn: &DatabaseTransaction,
     rng: &SharedRng,
-    sight: Sight,
+    visibility: Visibility,
     ids: &[InstanceId],
     ask: Ask,
     now: Timestamp,
 ) -> Result<Vec<StateChange>> {
-    let rows = instances::locked(txn, sight, ids).await?;
-    let steps: Vec<Step> = rows.iter().map(|row| Step::of(row, ask)).collect::<Result<_>>()?;
+    let rows = instances::locked(txn, visibility, ids).await?;
+    let steps: Vec<PowerChange> = rows
+        .iter()
+        .map(|row| PowerChange::of(row, ask))
+        .collect::<Result<_>>()?;
     for (row, step) in rows.iter().zip(&steps) {
         if let Some(kind) = step.kind {
             apply(
@@ -160,15 +163,15 @@ async fn change_all(
 }
 
 /// What a call means for one instance.
-struct Step {
+struct PowerChange {
     previous: State,
     current: State,
     /// `None`: it is already as wanted.
     kind: Option<OperationKind>,
 }
 
-impl Step {
-    fn of(row: &instance::Model, ask: Ask) -> Result<Step> {
+impl PowerChange {
+    fn of(row: &instance::Model, ask: Ask) -> Result<PowerChange> {
         let previous = instances::state(row)?;
         let protected = |reason: &str| Error::Protected {
             id: id_of(row).to_string(),
@@ -181,7 +184,7 @@ impl Step {
             Ask::Terminate => (Event::TerminateAsked, "any"),
             Ask::Reboot if previous == State::Running => {
                 let kind = Some(ask.kind());
-                return Ok(Step {
+                return Ok(PowerChange {
                     previous,
                     current: previous,
                     kind,
@@ -202,7 +205,7 @@ impl Step {
         }
         let again = ask == Ask::Stop { force: true } && previous == State::Stopping;
         let kind = Some(ask.kind()).filter(|_| current != previous || again);
-        Ok(Step {
+        Ok(PowerChange {
             previous,
             current,
             kind,

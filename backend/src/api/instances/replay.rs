@@ -5,7 +5,9 @@ use std::sync::Arc;
 use cumulet_domain::{Result, account::AccountId, id::ReservationId, tag::Tag};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
-use super::{InstanceView, InterfaceView, ReservationView, describe, launch::reservation_of, plan::Plan};
+use super::{
+    InstanceView, InterfaceView, ReservationView, describe, launch::reservation_of, launch_plan::LaunchPlan,
+};
 use crate::{entity::instance, store::failed};
 
 /// The answer to a launch that was just done.
@@ -14,7 +16,7 @@ pub(super) fn view(
     id: ReservationId,
     rows: Vec<instance::Model>,
     interfaces: Vec<InterfaceView>,
-    plan: &Plan,
+    plan: &LaunchPlan,
     tags: &[Tag],
 ) -> Result<ReservationView> {
     let image = Arc::new(plan.image.clone());

@@ -65,7 +65,7 @@ async fn names_are_checked_and_unique_in_an_account() {
     assert!(matches!(
         import(&rig.who, "same").await,
         Err(Error::Duplicate {
-            kind: Kind::KeyPair,
+            kind: ResourceKind::KeyPair,
             ..
         })
     ));

@@ -1,7 +1,7 @@
 //! Rules come and go: all of a request or none.
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     error::Limit,
     id::{SecurityGroupId, SecurityGroupRuleId, VpcId},
@@ -56,7 +56,7 @@ pub async fn authorize(
             let group = group::changing(txn, account, &which).await?;
             let rows = add(txn, &cloud_of, account, &group, direction, &new).await?;
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-            tags::insert(txn, account, Kind::SecurityGroupRule, &ids, &new_tags).await?;
+            tags::insert(txn, account, ResourceKind::SecurityGroupRule, &ids, &new_tags).await?;
             let views = rules::views(txn, rows).await?;
             views.iter().for_each(|rule| cloud_of.made(&rule.id));
             Ok(views)
@@ -229,7 +229,7 @@ pub async fn revoke(
             let delete = security_group_rule::Entity::delete_many()
                 .filter(security_group_rule::Column::Id.is_in(ids.clone()));
             delete.exec(txn).await.map_err(failed)?;
-            tags::remove(txn, Kind::SecurityGroupRule, &ids).await?;
+            tags::remove(txn, ResourceKind::SecurityGroupRule, &ids).await?;
             Ok(views)
         })
     });
@@ -266,7 +266,7 @@ async fn chosen(
         Revoke::Ids(ids) => {
             for id in ids {
                 let error = Error::NotFound {
-                    kind: Kind::SecurityGroupRule,
+                    kind: ResourceKind::SecurityGroupRule,
                     id: id.to_string(),
                 };
                 choose(rows.iter().find(|(row, _)| row.id == id.to_db()), error)?;

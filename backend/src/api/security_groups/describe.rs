@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cumulet_domain::{Error, Kind, Result, account::Principal};
+use cumulet_domain::{Error, ResourceKind, Result, account::Principal};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{GroupQuery, GroupView, RuleQuery, RuleView, rules};
@@ -85,7 +85,7 @@ pub(super) async fn views(
     rows: Vec<security_group::Model>,
 ) -> Result<Vec<GroupView>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, Kind::SecurityGroup, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::SecurityGroup, &ids).await?;
     let mut of: HashMap<i64, Vec<RuleView>> = HashMap::new();
     let mut rule_rows = load_in!(conn, security_group_rule, SecurityGroup, &ids);
     rule_rows.sort_by_key(|row| (row.created_at, row.id));
@@ -123,7 +123,7 @@ pub async fn describe_rules(
         let known: Vec<i64> = column(known, conn).await?;
         if let Some(id) = missing(&query.ids, |id| known.contains(&id.to_db())) {
             return Err(Error::NotFound {
-                kind: Kind::SecurityGroupRule,
+                kind: ResourceKind::SecurityGroupRule,
                 id,
             });
         }

@@ -1,7 +1,7 @@
 //! Groups come and go.
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     error::Limit,
     id::{SecurityGroupId, VpcId, marker},
@@ -96,7 +96,7 @@ async fn insert(
     insert.exec_without_returning(txn).await.map_err(|error| {
         if is_taken(&error) {
             Error::Duplicate {
-                kind: Kind::SecurityGroup,
+                kind: ResourceKind::SecurityGroup,
                 name: row.name.clone(),
             }
         } else {
@@ -106,7 +106,7 @@ async fn insert(
     cloud.made(&id);
     let egress = groups::rule_row(&cloud.rng, now, account, id, egress_to_everywhere(), "")?;
     groups::insert_rules(txn, vec![egress]).await?;
-    tags::insert(txn, account, Kind::SecurityGroup, &[row.id], &new.tags).await?;
+    tags::insert(txn, account, ResourceKind::SecurityGroup, &[row.id], &new.tags).await?;
     let mut views = describe::views(txn, vec![row]).await?;
     views
         .pop()
@@ -122,7 +122,7 @@ async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) 
     let row = query.lock_exclusive().one(txn).await.map_err(failed)?;
     row.ok_or_else(|| match id {
         Some(id) => Error::NotFound {
-            kind: Kind::Vpc,
+            kind: ResourceKind::Vpc,
             id: id.to_string(),
         },
         None => Error::NoDefaultVpc,
@@ -172,7 +172,7 @@ async fn remove(txn: &DatabaseTransaction, row: &security_group::Model) -> Resul
     };
     if let Some(by) = by {
         return Err(Error::InUse {
-            kind: Kind::SecurityGroup,
+            kind: ResourceKind::SecurityGroup,
             id,
             by,
         });
@@ -187,12 +187,12 @@ async fn remove(txn: &DatabaseTransaction, row: &security_group::Model) -> Resul
         .collect();
     let delete = security_group_rule::Entity::delete_many().filter(C::SecurityGroup.eq(row.id));
     delete.exec(txn).await.map_err(failed)?;
-    tags::remove(txn, Kind::SecurityGroupRule, &rules).await?;
+    tags::remove(txn, ResourceKind::SecurityGroupRule, &rules).await?;
     security_group::Entity::delete_by_id(row.id)
         .exec(txn)
         .await
         .map_err(failed)?;
-    tags::remove(txn, Kind::SecurityGroup, &[row.id]).await
+    tags::remove(txn, ResourceKind::SecurityGroup, &[row.id]).await
 }
 
 /// A group of the account, for a transaction that changes it, its rules or who is in it. Its VPC has the next

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Kind, Result,
+    ResourceKind, Result,
     account::AccountId,
     id::{SecurityGroupId, SecurityGroupRuleId},
 };
@@ -21,7 +21,7 @@ pub(super) async fn views(
     rows: Vec<security_group_rule::Model>,
 ) -> Result<Vec<RuleView>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, Kind::SecurityGroupRule, &ids).await?;
+    let mut tags = tags::of(conn, ResourceKind::SecurityGroupRule, &ids).await?;
     let mut peers: Vec<i64> = rows.iter().filter_map(|row| row.peer_group).collect();
     peers.sort_unstable();
     peers.dedup();

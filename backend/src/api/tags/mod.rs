@@ -3,7 +3,7 @@
 mod target;
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     error::Limit,
     tag::{MAX_TAGS, Tag},
@@ -19,7 +19,7 @@ use crate::{
     authority::authorise,
     boxed,
     entity::tag,
-    store::{Touches, failed, first, fixed::Fixed, instances, lock, tags},
+    store::{Invalidates, failed, first, fixed::Fixed, instances, lock, tags},
 };
 
 use target::Seen;
@@ -67,7 +67,7 @@ pub struct TagKey {
 #[allow(missing_docs)]
 pub struct TagQuery {
     pub resources: Vec<TagTarget>,
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<ResourceKind>,
     pub keys: Vec<String>,
     pub values: Vec<String>,
 }
@@ -85,10 +85,10 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     if new.is_empty() {
         return Err(Error::MissingParameter { name: "Tag".into() });
     }
-    let (account, sight, new) = (who.account, cloud.sight(who.account), new.to_vec());
-    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+    let (account, visibility, new) = (who.account, cloud.visibility(who.account), new.to_vec());
+    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
-            let seen = target::look(txn, sight, &targets).await?;
+            let seen = target::look(txn, visibility, &targets).await?;
             upsert(txn, account, &targets, &new).await?;
             check_count(txn, &seen, new.len()).await?;
             changed(txn, &seen).await
@@ -117,11 +117,11 @@ pub async fn delete(
         let reason = format!("at most {MAX_RESOURCES} tags in one request");
         return Err(Error::invalid("Tag", &selectors.len().to_string(), reason));
     }
-    let (account, sight) = (who.account, cloud.sight(who.account));
+    let (account, visibility) = (who.account, cloud.visibility(who.account));
     let selectors = selectors.to_vec();
-    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
-            let seen = target::look(txn, sight, &targets).await?;
+            let seen = target::look(txn, visibility, &targets).await?;
             for (kind, ids) in target::by_kind(&targets) {
                 let mut remove = tag::Entity::delete_many()
                     .filter(tag::Column::Kind.eq(kind.resource_type()))
@@ -291,7 +291,7 @@ pub async fn describe(
 }
 
 fn view(row: tag::Model) -> Option<TagView> {
-    let kind = Kind::ALL
+    let kind = ResourceKind::ALL
         .into_iter()
         .find(|kind| kind.resource_type() == row.kind)?;
     Some(TagView {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     id::{Id, Resource, marker},
 };
 use sea_orm::{
@@ -13,14 +13,14 @@ use sea_orm::{
 
 use crate::{
     entity::{instance, tag},
-    store::{failed, fixed::Fixed, instances::Sight},
+    store::{failed, fixed::Fixed, instances::Visibility},
 };
 
 /// A resource of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TagTarget {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// The number of its id.
     pub number: i64,
 }
@@ -31,7 +31,7 @@ impl TagTarget {
     /// # Errors
     /// `InvalidParameter` where the prefix is none, `Malformed` where the rest is no id.
     pub fn parse(text: &str) -> Result<Self> {
-        let kind = Kind::of(text)
+        let kind = ResourceKind::of(text)
             .ok_or_else(|| Error::invalid("ResourceId", text, "this is not a resource's id"))?;
         // A printed id of any kind differs in the prefix alone.
         let digits = text.rsplit_once('-').map_or("", |(_, digits)| digits);
@@ -60,8 +60,8 @@ impl TagTarget {
 }
 
 /// Targets by kind.
-pub(super) fn by_kind(targets: &[TagTarget]) -> BTreeMap<Kind, Vec<i64>> {
-    let mut kinds: BTreeMap<Kind, Vec<i64>> = BTreeMap::new();
+pub(super) fn by_kind(targets: &[TagTarget]) -> BTreeMap<ResourceKind, Vec<i64>> {
+    let mut kinds: BTreeMap<ResourceKind, Vec<i64>> = BTreeMap::new();
     for target in targets {
         kinds.entry(target.kind).or_default().push(target.number);
     }
@@ -71,7 +71,7 @@ pub(super) fn by_kind(targets: &[TagTarget]) -> BTreeMap<Kind, Vec<i64>> {
 /// A target that is there.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) kind: Kind,
+    pub(super) kind: ResourceKind,
     pub(super) number: i64,
     /// How many tags it has.
     pub(super) tags: i64,
@@ -92,12 +92,12 @@ impl Seen {
 /// gone has no tags, and those who count come one after the other.
 pub(super) async fn look(
     conn: &impl ConnectionTrait,
-    sight: Sight,
+    visibility: Visibility,
     targets: &[TagTarget],
 ) -> Result<Vec<Seen>> {
     let mut all = Vec::with_capacity(targets.len());
     for (kind, ids) in by_kind(targets) {
-        let seen = owned(conn, sight, kind, &ids).await?;
+        let seen = owned(conn, visibility, kind, &ids).await?;
         let gone = |id: &&i64| !seen.iter().any(|seen| seen.number == **id);
         let printed = |number: &i64| {
             let number = *number;
@@ -115,16 +115,16 @@ pub(super) async fn look(
 
 /// Those of the ids that the account owns.
 macro_rules! select {
-    ($kind:expr, $sight:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
+    ($kind:expr, $visibility:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
         use crate::entity::$entity::{Column, Entity};
         let which = Condition::all()
-            .add(Column::Account.eq($sight.account.to_db()))
+            .add(Column::Account.eq($visibility.account.to_db()))
             .add(Column::Id.is_in($ids.iter().copied()))
             $(.add($extra))*;
         let mut select = Query::select();
         select.column((Entity, Column::Id)).from(Entity).cond_where(which);
         select.expr_as(count($kind, Expr::col((Entity, Column::Id))), "tags");
-        if $kind == Kind::Instance {
+        if $kind == ResourceKind::Instance {
             select.column(instance::Column::HttpTags);
         }
         select.lock(LockType::Update);
@@ -142,7 +142,7 @@ macro_rules! owned_in {
 }
 
 /// How many tags a row has, as a column of its query.
-fn count(kind: Kind, id: Expr) -> Expr {
+fn count(kind: ResourceKind, id: Expr) -> Expr {
     use tag::Column as C;
     let mut select = Query::select();
     select
@@ -154,63 +154,70 @@ fn count(kind: Kind, id: Expr) -> Expr {
 }
 
 /// What almost every request is about.
-async fn one_instance(conn: &impl ConnectionTrait, sight: Sight, id: i64) -> Result<Vec<Seen>> {
+async fn one_instance(conn: &impl ConnectionTrait, visibility: Visibility, id: i64) -> Result<Vec<Seen>> {
     static SELECT: Fixed = Fixed::new();
-    let (kind, account) = (Kind::Instance, Value::from(sight.account.to_db()));
+    let (kind, account) = (ResourceKind::Instance, Value::from(visibility.account.to_db()));
     let values = vec![
         kind.resource_type().into(),
         account.clone(),
         id.into(),
         account,
-        sight.ended_after.0.into(),
+        visibility.ended_after.0.into(),
     ];
     let select = SELECT.with(conn.get_database_backend(), values, || {
-        select!(kind, sight, instance, [id], sight.condition())
+        select!(kind, visibility, instance, [id], visibility.condition())
     });
     rows(kind, conn.query_all_raw(select).await)
 }
 
-fn rows(kind: Kind, found: Result<Vec<QueryResult>, DbErr>) -> Result<Vec<Seen>> {
+fn rows(kind: ResourceKind, found: Result<Vec<QueryResult>, DbErr>) -> Result<Vec<Seen>> {
     let seen = |row: QueryResult| -> Result<Seen, DbErr> {
         Ok(Seen {
             kind,
             number: row.try_get("", "id")?,
             tags: row.try_get("", "tags")?,
-            reads: kind == Kind::Instance && row.try_get::<i64>("", "http_tags")? != 0,
+            reads: kind == ResourceKind::Instance && row.try_get::<i64>("", "http_tags")? != 0,
         })
     };
     let rows = found.map_err(failed)?;
     rows.into_iter().map(|row| seen(row).map_err(failed)).collect()
 }
 
-async fn owned(conn: &impl ConnectionTrait, sight: Sight, kind: Kind, ids: &[i64]) -> Result<Vec<Seen>> {
-    if let (Kind::Instance, [id]) = (kind, ids) {
-        return one_instance(conn, sight, *id).await;
+async fn owned(
+    conn: &impl ConnectionTrait,
+    visibility: Visibility,
+    kind: ResourceKind,
+    ids: &[i64],
+) -> Result<Vec<Seen>> {
+    if let (ResourceKind::Instance, [id]) = (kind, ids) {
+        return one_instance(conn, visibility, *id).await;
     }
     match kind {
         // A root volume has its instance's number.
-        Kind::Instance | Kind::Volume => owned_in!(conn, kind, sight, instance, ids, sight.condition()),
-        Kind::Image => {
-            let there = crate::entity::image::Column::DeregisteredAt.is_null();
-            owned_in!(conn, kind, sight, image, ids, there)
+        ResourceKind::Instance | ResourceKind::Volume => {
+            owned_in!(conn, kind, visibility, instance, ids, visibility.condition())
         }
-        Kind::KeyPair => owned_in!(conn, kind, sight, key_pair, ids),
-        Kind::SecurityGroup => owned_in!(conn, kind, sight, security_group, ids),
-        Kind::SecurityGroupRule => owned_in!(conn, kind, sight, security_group_rule, ids),
-        Kind::Vpc => owned_in!(conn, kind, sight, vpc, ids),
-        Kind::Subnet => owned_in!(conn, kind, sight, subnet, ids),
-        Kind::NetworkInterface => owned_in!(conn, kind, sight, interface, ids),
-        Kind::PlacementGroup => owned_in!(conn, kind, sight, placement_group, ids),
-        Kind::Reservation
-        | Kind::Snapshot
-        | Kind::InterfaceAttachment
-        | Kind::RouteTable
-        | Kind::InternetGateway
-        | Kind::NetworkAcl
-        | Kind::DhcpOptions
-        | Kind::Address
-        | Kind::Operation
-        | Kind::Aggregate => Ok(Vec::new()),
+        ResourceKind::Image => {
+            let there = crate::entity::image::Column::DeregisteredAt.is_null();
+            owned_in!(conn, kind, visibility, image, ids, there)
+        }
+        ResourceKind::KeyPair => owned_in!(conn, kind, visibility, key_pair, ids),
+        ResourceKind::SecurityGroup => owned_in!(conn, kind, visibility, security_group, ids),
+        ResourceKind::SecurityGroupRule => owned_in!(conn, kind, visibility, security_group_rule, ids),
+        ResourceKind::Vpc => owned_in!(conn, kind, visibility, vpc, ids),
+        ResourceKind::Subnet => owned_in!(conn, kind, visibility, subnet, ids),
+        ResourceKind::NetworkInterface => owned_in!(conn, kind, visibility, interface, ids),
+        ResourceKind::PlacementGroup => owned_in!(conn, kind, visibility, placement_group, ids),
+        ResourceKind::Reservation
+        | ResourceKind::Snapshot
+        | ResourceKind::InterfaceAttachment
+        | ResourceKind::RouteTable
+        | ResourceKind::InternetGateway
+        | ResourceKind::NetworkAcl
+        | ResourceKind::DhcpOptions
+        | ResourceKind::Address
+        | ResourceKind::Operation
+        | ResourceKind::Aggregate => Ok(Vec::new()),
     }
 }
 
@@ -220,7 +227,7 @@ mod tests {
 
     #[test]
     fn ids_of_every_kind_parse_and_print() {
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             let text = format!("{}-0f123456789abcdef", kind.prefix());
             let target = TagTarget::parse(&text).unwrap();
             assert_eq!((target.kind, target.printed()), (kind, text));

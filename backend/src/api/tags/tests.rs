@@ -81,7 +81,7 @@ async fn one_bad_resource_spoils_the_request() {
     let id = instance(&rig).await;
     let unknown = TagTarget::of(InstanceId::new(1 << 40));
     let volume = TagTarget {
-        kind: Kind::Volume,
+        kind: ResourceKind::Volume,
         number: id.to_db(),
     };
     let answer = create(
@@ -91,7 +91,9 @@ async fn one_bad_resource_spoils_the_request() {
         &[tag("a", "b")],
     )
     .await;
-    assert!(matches!(answer, Err(Error::NotFound { kind: Kind::Instance, id }) if id == unknown.printed()));
+    assert!(
+        matches!(answer, Err(Error::NotFound { kind: ResourceKind::Instance, id }) if id == unknown.printed())
+    );
     assert!(tags_of(&rig, id).await.is_empty());
     create(&rig.cloud, &rig.who, &[volume], &[tag("a", "b")])
         .await

@@ -48,7 +48,7 @@ pub(super) async fn run(
         );
     }
     let Some(host) = row.host.clone().map(HostId) else {
-        nowhere(round, operation, kind).await?;
+        without_host(round, operation, kind).await?;
         return Ok(None);
     };
     let next = round.now.after(RESEND);
@@ -74,7 +74,7 @@ async fn overdue_on(
 }
 
 /// An instance that no host has: a terminate is done; anything else has come too late.
-async fn nowhere(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
+async fn without_host(round: &Round<'_>, operation: &operation::Model, kind: OperationKind) -> Result<()> {
     if kind != OperationKind::Terminate {
         return overdue_on(round, operation, kind, None).await;
     }

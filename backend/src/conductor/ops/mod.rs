@@ -5,7 +5,7 @@
 mod clear;
 mod command;
 mod demand;
-mod elsewhere;
+mod other_host;
 mod place;
 #[cfg(test)]
 mod races;
@@ -16,8 +16,8 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{
     Conductor,
+    host_specs::{Policies, Specs},
     journal::OperationKind,
-    spec::{Policies, Specs},
 };
 use crate::{
     entity::{instance, operation},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 use demand::Demands;
-pub(super) use elsewhere::elsewhere;
+pub(super) use other_host::retry_on_other_host;
 pub(super) use unwind::{Cause, give_up, late};
 
 /// What the steps of one round share: read once, not once for each.

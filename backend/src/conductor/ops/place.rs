@@ -170,7 +170,7 @@ async fn claim(
 
 fn superseded(row: &instance::Model) -> Error {
     Error::IncorrectState {
-        kind: cumulet_domain::Kind::Instance,
+        kind: cumulet_domain::ResourceKind::Instance,
         id: row.id.to_string(),
         state: "superseded".into(),
         expected: "at the operation's generation".into(),

@@ -208,24 +208,24 @@ async fn a_host_whose_address_changes_tells_the_vpc_that_comes_to_it_at_that_tim
     let row = row(&rig, launched(&rig).await).await;
     let id = VpcId::from_db(row.vpc);
     let before = vpc(&rig, id).await.policy_generation;
-    let beat = async || {
+    let heartbeat = async || {
         let resources = HostResources {
             vcpus: 16,
             memory_mib: 1 << 16,
             disk_gib: 100,
         };
         let conductor = conductor(&rig, rig.cloud.store.clone());
-        let beat = Heartbeat {
+        let heartbeat = Heartbeat {
             resources,
             hypervisor: "fake".into(),
             availability_zone: crate::test_support::ZONE.into(),
             tunnel_address: Some([10, 0, 0, 1].into()),
             ..Heartbeat::default()
         };
-        heartbeat::apply(&conductor, HostId(HOST.into()), beat).await
+        heartbeat::apply(&conductor, HostId(HOST.into()), heartbeat).await
     };
     let place = async |store: Store| place(&store, row.clone()).await;
-    let (placed, told) = overlap(&rig.cloud.store, place, beat).await;
+    let (placed, told) = overlap(&rig.cloud.store, place, heartbeat).await;
     assert!(placed.is_ok() && told.is_ok(), "{placed:?} {told:?}");
     assert_eq!(vpc(&rig, id).await.policy_generation, before + 2);
 }
@@ -240,7 +240,7 @@ async fn an_interface_that_is_gone_has_no_tags() {
     let operation = newest.one(conn).await.unwrap().unwrap();
     let view = instances::get(&rig.cloud, &rig.who, "DescribeInstances", id).await;
     let target = TagTarget {
-        kind: cumulet_domain::Kind::NetworkInterface,
+        kind: cumulet_domain::ResourceKind::NetworkInterface,
         number: view.unwrap().interfaces[0].row.id,
     };
     let now = rig.cloud.now();

@@ -14,7 +14,7 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, 
 use crate::{
     conductor::{
         Conductor,
-        journal::{self, Attempt, NewOperation, OperationKind, OperationState},
+        journal::{self, FailedHost, NewOperation, OperationKind, OperationState},
         release,
     },
     entity::{host, instance, operation},
@@ -43,7 +43,7 @@ impl Cause {
     }
 
     /// It was tried on these hosts, and that is all there is.
-    pub(in crate::conductor) fn tried(attempts: &[Attempt], then: impl Display) -> Self {
+    pub(in crate::conductor) fn tried(attempts: &[FailedHost], then: impl Display) -> Self {
         let said: Vec<String> = attempts
             .iter()
             .map(|attempt| format!("host {}: {}", attempt.host, attempt.failure))

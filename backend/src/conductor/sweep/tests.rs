@@ -13,13 +13,13 @@ use super::*;
 use crate::{
     api::{
         ClientToken, PageRequest,
-        audit_log::{self, AuditEntry},
+        audit_log::{self, AuditLogEntry},
         instances::{LaunchSpec, get, launch, terminate},
         tags::{self as tagging, TagQuery, TagTarget},
     },
     conductor::{journal, release},
     entity::{interface, interface_group},
-    retention::Keep,
+    retention::RetentionPeriod,
     test_support::{Rig, cloud, overlap},
 };
 
@@ -101,7 +101,7 @@ async fn is_found(rig: &Rig, id: InstanceId) -> bool {
 async fn everything_goes_when_it_has_had_its_time() {
     let rig = cloud().await;
     let start = rig.cloud.now();
-    audit_log::record(&rig.cloud, AuditEntry::sample(rig.who.account))
+    audit_log::record(&rig.cloud, AuditLogEntry::sample(rig.who.account))
         .await
         .unwrap();
     let plain = launched(&rig, 1, None).await;
@@ -190,11 +190,11 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
     let living = launched(&rig, 2, Some("t")).await;
     let gone = launched(&rig, 1, None).await;
     end(&rig, &gone).await;
-    audit_log::record(&rig.cloud, AuditEntry::sample(rig.who.account))
+    audit_log::record(&rig.cloud, AuditLogEntry::sample(rig.who.account))
         .await
         .unwrap();
     rig.pass(HOUR * 24 * 3650);
-    let ever = Keep::seconds(0);
+    let ever = RetentionPeriod::seconds(0);
     let keep = Retention {
         terminated_instances: ever,
         client_tokens: ever,

@@ -1,10 +1,10 @@
-//! What hosts tell of themselves with each beat: architecture, capabilities, metrics.
+//! What hosts tell of themselves with each heartbeat: architecture, capabilities, metrics.
 
 use cumulet_domain::host::{HostProfile, MAX_CAPABILITIES, MAX_METRICS, MAX_NAME, Metrics};
 
 use super::*;
 
-fn beat(architecture: &str, pairs: &[(&str, &str)]) -> Heartbeat {
+fn heartbeat(architecture: &str, pairs: &[(&str, &str)]) -> Heartbeat {
     let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     Heartbeat {
         profile: Some(Arc::new(HostProfile {
@@ -15,7 +15,7 @@ fn beat(architecture: &str, pairs: &[(&str, &str)]) -> Heartbeat {
     }
 }
 
-/// A beat as an older worker sends it.
+/// A heartbeat as an older worker sends it.
 fn plain() -> Heartbeat {
     Heartbeat {
         resources: HostResources {
@@ -30,16 +30,16 @@ fn plain() -> Heartbeat {
 }
 
 impl Rig {
-    /// A host's row when a beat of it has been applied: each one has more vCPUs than the one before.
-    async fn beat(&self, host: &str, vcpus: u32, mut beat: Heartbeat) -> host::Model {
-        beat.resources.vcpus = vcpus;
+    /// A host's row when a heartbeat of it has been applied: each one has more vCPUs than the one before.
+    async fn after_heartbeat(&self, host: &str, vcpus: u32, mut heartbeat: Heartbeat) -> host::Model {
+        heartbeat.resources.vcpus = vcpus;
         let report = Report {
             host: HostId(host.into()),
             at: self.cloud.now(),
-            content: ReportContent::Heartbeat(Box::new(beat)),
+            content: ReportContent::Heartbeat(Box::new(heartbeat)),
         };
         self.bus.report(report).await.unwrap();
-        until("the beat is applied", async || {
+        until("the heartbeat is applied", async || {
             self.row(host)
                 .await
                 .is_some_and(|row| row.vcpus == i64::from(vcpus))
@@ -65,21 +65,23 @@ fn told(row: &host::Model) -> (Option<&str>, Option<&str>, Option<&str>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_tells_what_it_is_and_an_older_worker_takes_nothing_back() {
     let rig = Rig::start().await;
-    let mut new = beat("arm64", &[("ssd", "true"), ("cpu_info:model", "Neoverse-N1")]);
+    let mut new = heartbeat("arm64", &[("ssd", "true"), ("cpu_info:model", "Neoverse-N1")]);
     new.metrics = [("cpu.percent".to_owned(), 12)].into();
     let capabilities = r#"{"cpu_info:model":"Neoverse-N1","ssd":"true"}"#;
-    let row = rig.beat("host-a", 11, new.clone()).await;
+    let row = rig.after_heartbeat("host-a", 11, new.clone()).await;
     let all = (Some("arm64"), Some(capabilities), Some(r#"{"cpu.percent":12}"#));
     assert_eq!(told(&row), all);
     // What it is stays; how busy it was is no longer so.
-    let row = rig.beat("host-a", 12, plain()).await;
+    let row = rig.after_heartbeat("host-a", 12, plain()).await;
     assert_eq!(told(&row), (Some("arm64"), Some(capabilities), None));
-    // The same for a host that is new with its first beat.
-    assert_eq!(told(&rig.beat("host-b", 11, new).await), all);
-    let row = rig.beat("host-b", 12, beat("x86_64", &[("ssd", "false")])).await;
+    // The same for a host that is new with its first heartbeat.
+    assert_eq!(told(&rig.after_heartbeat("host-b", 11, new).await), all);
+    let row = rig
+        .after_heartbeat("host-b", 12, heartbeat("x86_64", &[("ssd", "false")]))
+        .await;
     assert_eq!(told(&row), (Some("x86_64"), Some(r#"{"ssd":"false"}"#), None));
     assert_eq!(
-        told(&rig.beat("host-b", 13, beat("x86_64", &[])).await),
+        told(&rig.after_heartbeat("host-b", 13, heartbeat("x86_64", &[])).await),
         (Some("x86_64"), None, None)
     );
     // No host speaks for another.
@@ -89,7 +91,9 @@ async fn a_host_tells_what_it_is_and_an_older_worker_takes_nothing_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_much_is_not_taken_and_the_host_is_there_all_the_same() {
     let rig = Rig::start().await;
-    let good = rig.beat("host-a", 11, beat("x86_64", &[("ssd", "true")])).await;
+    let good = rig
+        .after_heartbeat("host-a", 11, heartbeat("x86_64", &[("ssd", "true")]))
+        .await;
     let mut many = plain();
     many.profile = Some(Arc::new(HostProfile {
         architecture: Some("arm64".into()),
@@ -98,15 +102,18 @@ async fn what_is_too_much_is_not_taken_and_the_host_is_there_all_the_same() {
             .collect(),
     }));
     many.metrics = (0..=MAX_METRICS).map(|n| (n.to_string(), 1)).collect::<Metrics>();
-    let row = rig.beat("host-a", 12, many.clone()).await;
+    let row = rig.after_heartbeat("host-a", 12, many.clone()).await;
     assert_eq!(told(&row), told(&good));
-    assert_eq!(told(&rig.beat("host-c", 11, many).await), (None, None, None));
-    // A name that no column holds is no beat at all, and holds up nothing that comes after it.
+    assert_eq!(
+        told(&rig.after_heartbeat("host-c", 11, many).await),
+        (None, None, None)
+    );
+    // A name that no column holds is no heartbeat at all, and holds up nothing that comes after it.
     let long = Heartbeat {
         hypervisor: "x".repeat(MAX_NAME + 1),
-        ..beat("arm64", &[])
+        ..heartbeat("arm64", &[])
     };
     rig.say(ReportContent::Heartbeat(Box::new(long))).await;
-    let row = rig.beat("host-a", 13, plain()).await;
+    let row = rig.after_heartbeat("host-a", 13, plain()).await;
     assert_eq!((row.hypervisor.as_str(), told(&row)), ("fake", told(&good)));
 }

@@ -8,7 +8,7 @@ use crate::store::failed;
 
 const SLOW: &str = "libvirt takes 31 s for a call: /dev/kvm can't be opened by the group kvm";
 
-fn beat(not_ready: Option<&str>, vcpus: u32) -> Heartbeat {
+fn heartbeat(not_ready: Option<&str>, vcpus: u32) -> Heartbeat {
     let resources = HostResources {
         vcpus,
         memory_mib: 65_536,
@@ -34,9 +34,9 @@ fn beat(not_ready: Option<&str>, vcpus: u32) -> Heartbeat {
 impl Rig {
     /// The host says that it is not ready, or that it is.
     async fn is_ready(&self, not_ready: Option<&str>) {
-        self.say(ReportContent::Heartbeat(Box::new(beat(not_ready, 16))))
+        self.say(ReportContent::Heartbeat(Box::new(heartbeat(not_ready, 16))))
             .await;
-        until("the beat is applied", async || {
+        until("the heartbeat is applied", async || {
             self.host().await.unwrap().not_ready_reason.as_deref() == not_ready
         })
         .await;
@@ -106,10 +106,10 @@ async fn launches_are_refused_with_the_hosts_reason_until_it_is_ready() {
 #[tokio::test]
 async fn a_host_that_is_not_ready_keeps_what_it_had() {
     let rig = Rig::start().await;
-    let mut silent = beat(Some(SLOW), 0);
+    let mut silent = heartbeat(Some(SLOW), 0);
     silent.availability_zone = "us-east-1b".into();
     rig.say(ReportContent::Heartbeat(Box::new(silent))).await;
-    until("the beat is applied", async || {
+    until("the heartbeat is applied", async || {
         rig.host().await.unwrap().availability_zone == "us-east-1b"
     })
     .await;

@@ -2,7 +2,7 @@
 //! `aggregate_instance_extra_specs`, and those without a scope (Nova's filter of the name).
 
 use super::{Filter, by_profile};
-use crate::scheduler::{Fleet, Request, specs};
+use crate::scheduler::{Fleet, Request, extra_specs};
 
 /// The aggregate's key that a key asks for.
 fn scoped(key: &str) -> Option<&str> {
@@ -41,7 +41,7 @@ impl Filter for AggregateInstanceExtraSpecs {
                     .aggregates
                     .iter()
                     .filter_map(|metadata| metadata.get(name));
-                values.any(|value| specs::matches(value, wanted))
+                values.any(|value| extra_specs::matches(value, wanted))
             })
         });
     }

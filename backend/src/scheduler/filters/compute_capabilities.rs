@@ -2,7 +2,7 @@
 //! those without a scope that the host knows (Nova's ComputeCapabilitiesFilter).
 
 use super::{Filter, by_profile};
-use crate::scheduler::{Fleet, Request, specs};
+use crate::scheduler::{Fleet, Request, extra_specs};
 
 /// The capability that a key asks for, and whether it must be there: one without a scope need not.
 fn scoped(key: &str) -> Option<(&str, bool)> {
@@ -38,7 +38,7 @@ impl Filter for ComputeCapabilities {
             request.extra_specs.iter().all(|(key, wanted)| match scoped(key) {
                 None => true,
                 Some((name, explicit)) => match profile.capability(name) {
-                    Some(value) => specs::matches(value, wanted),
+                    Some(value) => extra_specs::matches(value, wanted),
                     None => !explicit,
                 },
             })

@@ -22,7 +22,7 @@ use sea_orm::{
 };
 
 use super::{
-    Companion, Location, failed,
+    Location, Participant, failed,
     work::{Value, Work},
 };
 use commit::{Marker, Outcome};
@@ -77,7 +77,7 @@ impl Server {
     pub(super) async fn run(
         self: &Arc<Self>,
         keep: bool,
-        companion: Option<Arc<dyn Companion>>,
+        participant: Option<Arc<dyn Participant>>,
         work: Box<dyn Work>,
     ) -> Result<Value> {
         let server = self.clone();
@@ -88,21 +88,21 @@ impl Server {
                 if attempt > 0 {
                     server.tally.pause(attempt).await;
                 }
-                if let Some(companion) = &companion {
-                    companion.begun();
+                if let Some(participant) = &participant {
+                    participant.begun();
                 }
-                match server.once(keep, companion.as_deref(), work.again()).await {
+                match server.once(keep, participant.as_deref(), work.again()).await {
                     End::Done(result) => {
-                        if let (Err(_), Some(companion)) = (&result, &companion) {
-                            companion.undone();
+                        if let (Err(_), Some(participant)) = (&result, &participant) {
+                            participant.undone();
                         }
                         return result;
                     }
                     End::Again(failure) => {
                         tracing::debug!(%failure, attempt, "a transaction is run again");
                         server.tally.again();
-                        if let Some(companion) = &companion {
-                            companion.undone();
+                        if let Some(participant) = &participant {
+                            participant.undone();
                         }
                         last = Some(failure);
                     }
@@ -134,13 +134,13 @@ impl Server {
         }
     }
 
-    async fn once(&self, keep: bool, companion: Option<&dyn Companion>, work: Box<dyn Work>) -> End {
+    async fn once(&self, keep: bool, participant: Option<&dyn Participant>, work: Box<dyn Work>) -> End {
         let marker = Marker::new();
         let (session, backend) = match self.begin().await {
             Ok(begun) => begun,
             Err(failure) => return End::Done(Err(failed(failure.told()))),
         };
-        let result = inside(&session, self.writes.backend(), companion, work).await;
+        let result = inside(&session, self.writes.backend(), participant, work).await;
         if result.is_ok() && retry::conflict_planned() {
             session.conflict(self.writes.backend()).await;
         }
@@ -191,11 +191,11 @@ impl Server {
     }
 }
 
-/// Runs the work, and the companion's after it, on a session whose transaction has begun.
+/// Runs the work, and the participant's after it, on a session whose transaction has begun.
 async fn inside(
     session: &Arc<Session>,
     backend: sea_orm::DbBackend,
-    companion: Option<&dyn Companion>,
+    participant: Option<&dyn Participant>,
     work: Box<dyn Work>,
 ) -> Result<Value> {
     let conn = proxy(backend, Handle(session.clone())).await?;
@@ -203,8 +203,8 @@ async fn inside(
     // A panic is the end of one request.
     let run = AssertUnwindSafe(async {
         let value = work.run(&txn).await?;
-        if let Some(companion) = companion {
-            companion.write(&txn).await?;
+        if let Some(participant) = participant {
+            participant.write(&txn).await?;
         }
         Ok(value)
     });

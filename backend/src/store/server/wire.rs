@@ -91,8 +91,8 @@ impl Pool {
         // The pool's own limit does not count a connection that is being tried.
         let connection = async {
             Ok(match self {
-                Pool::Postgres(pool) => Kind::Postgres(pool.acquire().await?),
-                Pool::MySql(pool) => Kind::MySql(pool.acquire().await?),
+                Pool::Postgres(pool) => ServerKind::Postgres(pool.acquire().await?),
+                Pool::MySql(pool) => ServerKind::MySql(pool.acquire().await?),
             })
         };
         match timeout(ACQUIRE + PAUSE, connection).await {
@@ -120,12 +120,12 @@ fn limits<DB: sqlx::Database>(connections: u32) -> PoolOptions<DB> {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Conn {
-    kind: Kind,
+    kind: ServerKind,
     limit: Duration,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ServerKind {
     Postgres(PoolConnection<Postgres>),
     MySql(PoolConnection<MySql>),
 }
@@ -138,15 +138,15 @@ impl Conn {
 
     /// Whether it is PostgreSQL's.
     pub(super) fn is_postgres(&self) -> bool {
-        matches!(self.kind, Kind::Postgres(_))
+        matches!(self.kind, ServerKind::Postgres(_))
     }
 
     /// Runs a query.
     pub(super) async fn query(&mut self, statement: &Statement) -> Result<Vec<ProxyRow>, Failure> {
         let run = async {
             match &mut self.kind {
-                Kind::Postgres(conn) => postgres::query(conn, statement).await,
-                Kind::MySql(conn) => mysql::query(conn, statement).await,
+                ServerKind::Postgres(conn) => postgres::query(conn, statement).await,
+                ServerKind::MySql(conn) => mysql::query(conn, statement).await,
             }
         };
         timeout(self.limit, run)
@@ -158,8 +158,10 @@ impl Conn {
     pub(super) async fn execute(&mut self, statement: &Statement) -> Result<ProxyExecResult, Failure> {
         let run = async {
             Ok(match &mut self.kind {
-                Kind::Postgres(conn) => ProxyExecResult::new(0, postgres::execute(conn, statement).await?),
-                Kind::MySql(conn) => {
+                ServerKind::Postgres(conn) => {
+                    ProxyExecResult::new(0, postgres::execute(conn, statement).await?)
+                }
+                ServerKind::MySql(conn) => {
                     let (matched, id) = mysql::execute(conn, statement).await?;
                     ProxyExecResult::new(id, matched)
                 }
@@ -175,8 +177,8 @@ impl Conn {
     pub(super) async fn simple(&mut self, sql: String) -> Result<Option<String>, Failure> {
         let run = async {
             match &mut self.kind {
-                Kind::Postgres(conn) => postgres::simple(conn, sql).await,
-                Kind::MySql(conn) => mysql::simple(conn, sql).await,
+                ServerKind::Postgres(conn) => postgres::simple(conn, sql).await,
+                ServerKind::MySql(conn) => mysql::simple(conn, sql).await,
             }
         };
         timeout(self.limit, run)
@@ -187,8 +189,8 @@ impl Conn {
     /// Cuts the connection, which does not go back into its pool.
     pub(super) fn cut(self) {
         match self.kind {
-            Kind::Postgres(conn) => drop(conn.detach()),
-            Kind::MySql(conn) => drop(conn.detach()),
+            ServerKind::Postgres(conn) => drop(conn.detach()),
+            ServerKind::MySql(conn) => drop(conn.detach()),
         }
     }
 }

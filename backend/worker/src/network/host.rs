@@ -27,7 +27,7 @@ use super::{
     tunnel,
 };
 
-/// What [`Place::correct`] found.
+/// What [`VpcNamespace::correct`] found.
 pub(super) struct Corrected {
     /// Whether something was not as it should be.
     pub(super) changed: bool,
@@ -45,7 +45,7 @@ enum Uplink {
 
 /// A VPC's place on the host.
 #[derive(Clone, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct VpcNamespace<'a> {
     pub(super) commands: &'a Commands,
     pub(super) config: &'a Config,
     pub(super) vpc: VpcId,
@@ -53,11 +53,11 @@ pub(super) struct Place<'a> {
     pub(super) path: PathBuf,
 }
 
-impl<'a> Place<'a> {
+impl<'a> VpcNamespace<'a> {
     pub(super) fn of(commands: &'a Commands, config: &'a Config, vpc: VpcId) -> Self {
         let name = namespace_name(&config.cloud, vpc);
         let path = Path::new(NAMESPACES).join(&name);
-        Place {
+        VpcNamespace {
             commands,
             config,
             vpc,
@@ -72,7 +72,7 @@ impl<'a> Place<'a> {
     }
 
     /// Makes the namespace, unless it is there and complete, or `known` to be; whether it is a new one,
-    /// which is complete after [`Place::furnish`].
+    /// which is complete after [`VpcNamespace::furnish`].
     pub(super) async fn ensure(&self, known: Option<NamespaceId>) -> Result<(NamespaceId, bool)> {
         if let Some(id) = self.id().filter(|id| known == Some(*id)) {
             return Ok((id, false));

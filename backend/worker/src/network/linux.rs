@@ -22,7 +22,7 @@ use super::{
     dhcp,
     firewall::{self, Objects},
     guard::Guard,
-    host::{self, Place},
+    host::{self, VpcNamespace},
     links, names, netns, tunnel,
 };
 
@@ -77,8 +77,8 @@ impl LinuxNetwork {
         })
     }
 
-    fn place(&self, vpc: VpcId) -> Place<'_> {
-        Place::of(&self.commands, &self.config, vpc)
+    fn netns(&self, vpc: VpcId) -> VpcNamespace<'_> {
+        VpcNamespace::of(&self.commands, &self.config, vpc)
     }
 
     async fn state(&self, vpc: VpcId) -> Arc<Mutex<State>> {
@@ -125,27 +125,27 @@ impl LinuxNetwork {
         // Known from here on: supervision ends what a failure below leaves undone.
         state.policy = Some(Arc::clone(&newest));
         let generation = newest.generation;
-        let place = self.place(policy.vpc);
+        let netns = self.netns(policy.vpc);
         if newest.interfaces.is_empty() {
             state.rules = None;
-            self.remove(&place).await?;
+            self.remove(&netns).await?;
             return Ok(Applied {
                 generation,
                 namespace: None,
             });
         }
         let known = state.rules.as_ref().map(|rules| rules.namespace);
-        let (namespace, is_new) = place.ensure(known).await?;
+        let (namespace, is_new) = netns.ensure(known).await?;
         let furnished = async {
             match is_new {
-                true => place.furnish(&newest).await,
+                true => netns.furnish(&newest).await,
                 false => Ok(()),
             }
         };
         // Rules before devices: a device is up only when its rules are in force.
         let moved = async {
             match attaching {
-                Some(interface) => place.take(interface).await,
+                Some(interface) => netns.take(interface).await,
                 None => Ok(()),
             }
         };
@@ -154,14 +154,14 @@ impl LinuxNetwork {
             self.guard(policy.vpc, newest.tunnel.as_ref()),
             furnished,
             moved,
-            dhcp::ensure(&self.commands, &self.config, &newest, &place.path)
+            dhcp::ensure(&self.commands, &self.config, &newest, &netns.path)
         );
         if let Err(error) = done {
             // The next time looks at everything.
             state.rules = None;
             return Err(error);
         }
-        let present = place.correct(&newest).await?.present;
+        let present = netns.correct(&newest).await?.present;
         if let Some(interface) = attaching.filter(|id| !present.contains(id)) {
             return Err(NetworkError::NoDevice(interface));
         }
@@ -180,10 +180,10 @@ impl LinuxNetwork {
     }
 
     /// Removes all that a VPC has here.
-    async fn remove(&self, place: &Place<'_>) -> Result<()> {
-        dhcp::remove(&self.commands, &self.config, place.vpc).await?;
-        place.remove().await?;
-        self.guard(place.vpc, None).await
+    async fn remove(&self, netns: &VpcNamespace<'_>) -> Result<()> {
+        dhcp::remove(&self.commands, &self.config, netns.vpc).await?;
+        netns.remove().await?;
+        self.guard(netns.vpc, None).await
     }
 
     /// Puts the policy's rules in force, unless they are.
@@ -194,7 +194,7 @@ impl LinuxNetwork {
         namespace: NamespaceId,
     ) -> Result<()> {
         let options = self.options().await?;
-        let path = self.place(policy.vpc).path;
+        let path = self.netns(policy.vpc).path;
         // From here on it is not known what is in force, until it is.
         let old = rules.take().filter(|old| old.namespace == namespace);
         let mut objects = None;
@@ -239,11 +239,11 @@ impl LinuxNetwork {
     }
 
     async fn look(&self, vpc: VpcId) -> Result<VpcInventory> {
-        let place = self.place(vpc);
-        let devices = place.devices().await?;
+        let netns = self.netns(vpc);
+        let devices = netns.devices().await?;
         let tables = self
             .commands
-            .run(Some(&place.path), "nft", &["list", "tables"], "")
+            .run(Some(&netns.path), "nft", &["list", "tables"], "")
             .await?;
         Ok(VpcInventory {
             interfaces: devices.keys().filter_map(|n| names::interface_of(n)).collect(),
@@ -280,25 +280,25 @@ impl LinuxNetwork {
             return Ok(None);
         };
         if policy.interfaces.is_empty() {
-            if self.place(vpc).id().is_none() {
+            if self.netns(vpc).id().is_none() {
                 return Ok(None);
             }
             self.enforce(state, &policy, None).await?;
             return Ok(Some(format!("{vpc}: removed what was left")));
         }
-        let place = self.place(vpc);
+        let netns = self.netns(vpc);
         let known = state.rules.as_ref().map(|rules| rules.namespace);
         let guarded = match (self.config.tunnel, &policy.tunnel) {
             (Some(_), Some(tunnel)) => self.guard.stands(vpc, tunnel).await,
             _ => true,
         };
-        if known.is_none() || place.id() != known || !guarded || !self.look(vpc).await?.firewall {
+        if known.is_none() || netns.id() != known || !guarded || !self.look(vpc).await?.firewall {
             state.rules = None;
             self.enforce(state, &policy, None).await?;
             return Ok(Some(format!("{vpc}: enforced the policy again")));
         }
-        let dhcp = dhcp::ensure(&self.commands, &self.config, &policy, &place.path).await?;
-        let devices = place.correct(&policy).await?.changed;
+        let dhcp = dhcp::ensure(&self.commands, &self.config, &policy, &netns.path).await?;
+        let devices = netns.correct(&policy).await?.changed;
         Ok(match (dhcp, devices) {
             (dhcp::Done::Nothing, false) => None,
             (dhcp::Done::Nothing, true) => Some(format!("{vpc}: configured its devices again")),
@@ -310,14 +310,14 @@ impl LinuxNetwork {
 #[async_trait]
 impl HostNetwork for LinuxNetwork {
     async fn prepare_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<String> {
-        let (place, state) = (self.place(vpc), self.state(vpc).await);
+        let (netns, state) = (self.netns(vpc), self.state(vpc).await);
         // A first tap does not wait for the namespace that may be in the making; one that is in there
         // is taken away when nobody works on it.
-        if place.holds(interface).await? {
+        if netns.holds(interface).await? {
             let _turn = state.lock().await;
-            place.drop_interface(interface).await?;
+            netns.drop_interface(interface).await?;
         } else {
-            place.drop_outside(interface).await?;
+            netns.drop_outside(interface).await?;
         }
         self.commands
             .ip(None, &links::make_tap(&self.config, interface))
@@ -334,28 +334,28 @@ impl HostNetwork for LinuxNetwork {
     async fn detach_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<Applied> {
         let state = self.state(vpc).await;
         let mut state = state.lock().await;
-        let place = self.place(vpc);
-        place.drop_interface(interface).await?;
+        let netns = self.netns(vpc);
+        netns.drop_interface(interface).await?;
         if let Some(known) = state.policy.clone() {
             let mut policy = VpcPolicy::clone(&known);
             policy.interfaces.retain(|i| i.id != interface);
             return self.enforce(&mut state, &policy, None).await;
         }
         // After a restart, before any policy: only an empty namespace is surely nobody's.
-        let namespace = place.id();
+        let namespace = netns.id();
         if namespace.is_some() {
-            let empty = !place
+            let empty = !netns
                 .devices()
                 .await?
                 .keys()
                 .any(|name| names::interface_of(name).is_some());
             if empty {
-                self.remove(&place).await?;
+                self.remove(&netns).await?;
             }
         }
         Ok(Applied {
             generation: 0,
-            namespace: place.id(),
+            namespace: netns.id(),
         })
     }
 
@@ -370,12 +370,12 @@ impl HostNetwork for LinuxNetwork {
     }
 
     async fn listener(&self, vpc: VpcId) -> Result<Option<TcpListener>> {
-        let place = self.place(vpc);
-        if place.id().is_none() {
+        let netns = self.netns(vpc);
+        if netns.id().is_none() {
             return Err(NetworkError::NoNamespace(vpc));
         }
         let bind = || TcpListener::bind(SocketAddrV4::new(links::METADATA, 80));
-        netns::run(Some(&place.path), bind).await.map(Some)
+        netns::run(Some(&netns.path), bind).await.map(Some)
     }
 
     async fn inventory(&self) -> Result<Inventory> {
@@ -394,7 +394,7 @@ impl HostNetwork for LinuxNetwork {
                     inventory.vpcs.insert(vpc, found);
                 }
                 // Removed while we looked.
-                Err(_) if self.place(vpc).id().is_none() => {}
+                Err(_) if self.netns(vpc).id().is_none() => {}
                 Err(e) => return Err(e),
             }
         }

@@ -18,7 +18,7 @@ use super::{
     NetworkError, Result,
     command::Commands,
     config::{Config, Tunnel},
-    host::Place,
+    host::VpcNamespace,
     names::{TUNNEL, alias, tunnel_mac},
     netns::Device,
 };
@@ -77,12 +77,12 @@ struct Entry {
 
 /// Makes the device if it is not there as it should be, and says what is left to do in the namespace.
 pub(super) async fn correct(
-    place: &Place<'_>,
+    netns: &VpcNamespace<'_>,
     policy: Option<&TunnelPolicy>,
     devices: &BTreeMap<String, Device>,
 ) -> Result<Lines> {
     let there = devices.get(TUNNEL);
-    let Some((tunnel, policy)) = place.config.tunnel.zip(policy) else {
+    let Some((tunnel, policy)) = netns.config.tunnel.zip(policy) else {
         return Ok(Lines {
             first: there.map_or_else(String::new, |_| format!("link del dev {TUNNEL}\n")),
             ..Lines::default()
@@ -92,24 +92,24 @@ pub(super) async fn correct(
     let mut good = false;
     if there.is_some_and(|device| device.up) {
         let looks = tokio::try_join!(
-            read::<Link>(place, "ip", &["-json", "-details", "link", "show", "dev", TUNNEL]),
-            read::<Entry>(place, "bridge", &["-json", "fdb", "show", "dev", TUNNEL]),
+            read::<Link>(netns, "ip", &["-json", "-details", "link", "show", "dev", TUNNEL]),
+            read::<Entry>(netns, "bridge", &["-json", "fdb", "show", "dev", TUNNEL]),
         );
         let (links, found) = looks?;
         good = links
             .iter()
-            .any(|link| is_as_made(link, place.config, tunnel, policy));
+            .any(|link| is_as_made(link, netns.config, tunnel, policy));
         entries = found;
     }
     let mut lines = Lines::default();
     if !good {
         if there.is_some() {
             let gone = format!("link del dev {TUNNEL}\n");
-            place.commands.ip(Some(&place.path), &gone).await?;
+            netns.commands.ip(Some(&netns.path), &gone).await?;
         }
-        let line = make(place.config, tunnel, policy.vni, &place.name);
-        place.commands.ip(None, &line).await?;
-        let alias = alias(&place.config.cloud);
+        let line = make(netns.config, tunnel, policy.vni, &netns.name);
+        netns.commands.ip(None, &line).await?;
+        let alias = alias(&netns.config.cloud);
         lines.then =
             format!("link set dev {TUNNEL} addrgenmode none alias {alias}\nlink set dev {TUNNEL} up\n");
         lines.made = true;
@@ -120,8 +120,12 @@ pub(super) async fn correct(
     Ok(lines)
 }
 
-async fn read<T: for<'a> Deserialize<'a>>(place: &Place<'_>, program: &str, args: &[&str]) -> Result<Vec<T>> {
-    let text = place.commands.run(Some(&place.path), program, args, "").await?;
+async fn read<T: for<'a> Deserialize<'a>>(
+    netns: &VpcNamespace<'_>,
+    program: &str,
+    args: &[&str],
+) -> Result<Vec<T>> {
+    let text = netns.commands.run(Some(&netns.path), program, args, "").await?;
     // `bridge` answers nothing at all for an empty table.
     if text.trim().is_empty() {
         return Ok(Vec::new());

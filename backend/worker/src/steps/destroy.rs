@@ -2,34 +2,34 @@
 
 use cumulet_domain::{crash_point, message::InstanceReport};
 
-use super::{Order, absent};
+use super::{Attempt, absent};
 use crate::{Worker, failure::Failure, record::Record};
 
 impl Worker {
     pub(super) async fn destroy(
         &self,
-        order: &Order<'_>,
+        attempt: &Attempt<'_>,
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
-        crash_point!(order.name, "received");
-        let id = order.instance;
+        crash_point!(attempt.name, "received");
+        let id = attempt.instance;
         let known = record.as_ref().map(|r| (r.vpc, r.interfaces.clone()));
         if let Some(mut record) = record {
-            self.begin(&mut record, order).await?;
+            self.begin(&mut record, attempt).await?;
         }
-        crash_point!(order.name, "begun");
+        crash_point!(attempt.name, "begun");
         self.deps.hypervisor.ensure_absent(id).await?;
-        crash_point!(order.name, "absent");
+        crash_point!(attempt.name, "absent");
         if let Some((vpc, interfaces)) = known {
             self.vpcs.detach(vpc, &interfaces).await?;
         }
-        crash_point!(order.name, "network");
+        crash_point!(attempt.name, "network");
         self.deps.metadata.remove(id);
-        crash_point!(order.name, "metadata");
+        crash_point!(attempt.name, "metadata");
         self.slots
-            .bury(id, order.generation, self.deps.clock.now())
+            .forget(id, attempt.generation, self.deps.clock.now())
             .await?;
-        crash_point!(order.name, "buried");
-        Ok(absent(id, order.generation))
+        crash_point!(attempt.name, "removed");
+        Ok(absent(id, attempt.generation))
     }
 }

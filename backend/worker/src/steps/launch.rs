@@ -14,17 +14,17 @@ use cumulet_domain::{
 use cumulet_hypervisor::{DiskSpec, DomainSpec, NicSpec, Prepared};
 use tokio::time::Instant;
 
-use super::Order;
+use super::Attempt;
 use crate::{Worker, failure::Failure, network::device_name, record::Record};
 
 impl Worker {
     pub(super) async fn launch(
         &self,
-        order: &Order<'_>,
+        attempt: &Attempt<'_>,
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
-        crash_point!(order.name, "received");
-        let Some((spec, policy)) = order.launch else {
+        crash_point!(attempt.name, "received");
+        let Some((spec, policy)) = attempt.launch else {
             return Err(Failure::temporary("what to launch from is lost"));
         };
         let interfaces: Vec<NetworkInterfaceId> = spec.interfaces.iter().map(|i| i.id).collect();
@@ -33,42 +33,42 @@ impl Worker {
         let clock = Stopwatch::start(spec.id);
         clock.time("policy", self.vpcs.remember(policy, needed)).await?;
         let kept = clock
-            .time("notes", self.begin_launch(order, spec, record))
+            .time("notes", self.begin_launch(attempt, spec, record))
             .await?;
         let (mut record, metadata) = kept;
-        crash_point!(order.name, "begun");
+        crash_point!(attempt.name, "begun");
 
         let permit = self.launches.acquire().await;
         self.deps.metadata.put(&metadata);
-        crash_point!(order.name, "metadata");
+        crash_point!(attempt.name, "metadata");
         // The VPC's namespace, rules and services are made while the guest's process is: neither needs the
         // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
         let (built, prepared) = tokio::join!(
             clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
-            self.prepare(order.name, spec, &clock),
+            self.prepare(attempt.name, spec, &clock),
         );
         built?;
         if prepared? == Prepared::Paused {
             tracing::debug!(instance = %spec.id, "the guest is there and waits for its network");
         }
-        crash_point!(order.name, "defined");
+        crash_point!(attempt.name, "defined");
         clock
             .time("attach", self.vpcs.attach(policy, &interfaces, needed))
             .await?;
-        crash_point!(order.name, "firewall");
+        crash_point!(attempt.name, "firewall");
         clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
         drop(permit);
-        crash_point!(order.name, "started");
+        crash_point!(attempt.name, "started");
         record.power = Power::On;
         record.off_reason = None;
-        clock.time("finish", self.finish(record, order)).await
+        clock.time("finish", self.finish(record, attempt)).await
     }
 
     /// Keeps the specification and the record of a launch that has begun; with the metadata to serve. A
     /// change of that may have overtaken the launch of an instance that was here before.
     async fn begin_launch(
         &self,
-        order: &Order<'_>,
+        attempt: &Attempt<'_>,
         spec: &InstanceSpec,
         record: Option<Record>,
     ) -> Result<(Record, Arc<InstanceMetadata>), Failure> {
@@ -93,10 +93,10 @@ impl Worker {
         );
         record.vpc = spec.vpc;
         record.interfaces = spec.interfaces.iter().map(|i| i.id).collect();
-        record.begin(order.generation, order.pending);
+        record.begin(attempt.generation, attempt.pending);
         let text = text.map_err(io::Error::from)?;
         self.slots.keep_with(record.clone(), text).await?;
-        order.noted();
+        attempt.noted();
         Ok((record, metadata))
     }
 

@@ -22,16 +22,16 @@ use crate::{
     Worker,
     admission::{Verdict, judge},
     failure::Failure,
-    record::{Kind, Pending, Record},
+    record::{CommandHeader, CommandKind, Record},
     retry::{PAUSE, goes_on},
-    slots::Job,
+    slots::Queued,
 };
 
 /// A command about an instance, as the steps see it.
-pub(crate) struct Order<'a> {
+pub(crate) struct Attempt<'a> {
     pub(crate) instance: InstanceId,
     pub(crate) generation: u64,
-    pub(crate) pending: Pending,
+    pub(crate) pending: CommandHeader,
     /// What it is called, as the conductor calls it.
     pub(crate) name: &'static str,
     /// For a launch: what from, and its VPC.
@@ -40,7 +40,7 @@ pub(crate) struct Order<'a> {
     pub(crate) came: Option<&'a Delivered<Command>>,
 }
 
-impl Order<'_> {
+impl Attempt<'_> {
     /// It is in the worker's own notes, which it is gone on with from: the bus need not bring it again.
     pub(crate) fn noted(&self) {
         if let Some(came) = self.came {
@@ -51,11 +51,11 @@ impl Order<'_> {
 
 impl Worker {
     /// Does a job of an instance.
-    pub(crate) async fn work(&self, id: InstanceId, job: Job) {
-        let done = match job {
-            Job::Command(command) => {
-                if let Some(kind) = Kind::of(&command.action) {
-                    let pending = Pending {
+    pub(crate) async fn work(&self, id: InstanceId, queued: Queued) {
+        let done = match queued {
+            Queued::Command(command) => {
+                if let Some(kind) = CommandKind::of(&command.action) {
+                    let pending = CommandHeader {
                         operation: command.operation,
                         deadline: command.deadline,
                         kind,
@@ -65,17 +65,17 @@ impl Worker {
                 command.ack();
                 Ok(())
             }
-            Job::Resume(pending, policy) => {
+            Queued::Resume(pending, policy) => {
                 self.resume(id, pending, policy).await;
                 Ok(())
             }
-            Job::Metadata(snapshot, command) => {
+            Queued::Metadata(snapshot, command) => {
                 let published = self.publish(id, &snapshot).await;
                 // Where it failed, too: it is sent again, perhaps newer, until it is confirmed.
                 command.ack();
                 published
             }
-            Job::Observe => match self.slots.record(id) {
+            Queued::Observe => match self.slots.record(id) {
                 Some(record) => self.observe(record).await,
                 None => Ok(()),
             },
@@ -86,7 +86,7 @@ impl Worker {
     }
 
     /// Judges a command that came, and carries it out if it is news.
-    async fn obey(&self, id: InstanceId, pending: Pending, command: &Delivered<Command>) {
+    async fn obey(&self, id: InstanceId, pending: CommandHeader, command: &Delivered<Command>) {
         let action = &command.action;
         let Some((_, generation)) = action.instance() else {
             return;
@@ -96,7 +96,7 @@ impl Worker {
             return tracing::info!(instance = %id, generation, "dropped a command after its deadline");
         }
         let record = self.slots.record(id);
-        let order = Order {
+        let attempt = Attempt {
             instance: id,
             generation,
             pending,
@@ -118,8 +118,8 @@ impl Worker {
                 tracing::info!(instance = %id, generation, "dropped a command that is out of date");
             }
             // Nobody's operation: the database has ended it, and a guest of it was reported all the same.
-            Verdict::Done if pending.kind == Kind::Destroy && pending.operation.is_none() => {
-                self.carry_out(order, record).await;
+            Verdict::Done if pending.kind == CommandKind::Destroy && pending.operation.is_none() => {
+                self.carry_out(attempt, record).await;
             }
             Verdict::Done => {
                 self.counters.repeated();
@@ -127,12 +127,12 @@ impl Worker {
                 report.generation = generation;
                 self.reporter.outcome(&pending, report, None).await;
             }
-            Verdict::Do => self.carry_out(order, record).await,
+            Verdict::Do => self.carry_out(attempt, record).await,
         }
     }
 
     /// Goes on with a command that the worker had begun before it ended.
-    async fn resume(&self, id: InstanceId, pending: Pending, policy: Option<Arc<VpcPolicy>>) {
+    async fn resume(&self, id: InstanceId, pending: CommandHeader, policy: Option<Arc<VpcPolicy>>) {
         let Some(record) = self.slots.record(id).filter(|r| r.pending == Some(pending)) else {
             return;
         };
@@ -141,53 +141,57 @@ impl Worker {
             (Ok(spec), Some(policy)) => Some((spec, policy)),
             _ => None,
         };
-        let order = Order {
+        let attempt = Attempt {
             instance: id,
             generation: record.generation,
             pending,
             name: name(pending.kind, Some(&record)),
-            launch: launch.filter(|_| pending.kind == Kind::Run),
+            launch: launch.filter(|_| pending.kind == CommandKind::Run),
             came: None,
         };
-        tracing::info!(instance = %id, kind = order.name, "goes on with a command");
+        tracing::info!(instance = %id, kind = attempt.name, "goes on with a command");
         let late = self.deps.clock.now() > pending.deadline;
         if late && pending.kind.wants_power() {
             tracing::info!(instance = %id, "its deadline has passed");
-            self.give_up(&order).await;
+            self.give_up(&attempt).await;
             return;
         }
-        self.carry_out(order, Some(record)).await;
+        self.carry_out(attempt, Some(record)).await;
     }
 
-    /// Carries an order out and tells its outcome.
-    async fn carry_out(&self, order: Order<'_>, record: Option<Record>) {
-        let (report, failure) = match self.persist(&order, record).await {
+    /// Carries an attempt out and tells its outcome.
+    async fn carry_out(&self, attempt: Attempt<'_>, record: Option<Record>) {
+        let (report, failure) = match self.persist(&attempt, record).await {
             Ok(report) => (report, None),
             Err(failure) => {
                 let Failure { reason, detail, .. } = &failure;
-                tracing::warn!(instance = %order.instance, kind = order.name, reason, detail, "a command failed");
-                (self.give_up(&order).await, Some(failure))
+                tracing::warn!(instance = %attempt.instance, kind = attempt.name, reason, detail, "a command failed");
+                (self.give_up(&attempt).await, Some(failure))
             }
         };
-        self.reporter.outcome(&order.pending, report, failure).await;
-        crash_point!(order.name, "reported");
+        self.reporter.outcome(&attempt.pending, report, failure).await;
+        crash_point!(attempt.name, "reported");
     }
 
     /// Goes through an order's steps, and from their beginning again where something has not answered, as long as
     /// there is time and nothing more urgent waits.
-    async fn persist(&self, order: &Order<'_>, record: Option<Record>) -> Result<InstanceReport, Failure> {
+    async fn persist(
+        &self,
+        attempt: &Attempt<'_>,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Failure> {
         let mut record = record;
         loop {
-            let failure = match self.go_through(order, record).await {
+            let failure = match self.go_through(attempt, record).await {
                 Ok(report) => return Ok(report),
                 Err(failure) => failure,
             };
-            let (now, id) = (self.deps.clock.now(), order.instance);
-            if !goes_on(failure.unanswered, now, order.pending.deadline) {
+            let (now, id) = (self.deps.clock.now(), attempt.instance);
+            if !goes_on(failure.unanswered, now, attempt.pending.deadline) {
                 return Err(self.explain(failure));
             }
             let Failure { reason, detail, .. } = failure;
-            tracing::warn!(instance = %id, kind = order.name, reason, detail, "no answer; it is looked at again");
+            tracing::warn!(instance = %id, kind = attempt.name, reason, detail, "no answer; it is looked at again");
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
@@ -196,12 +200,16 @@ impl Worker {
         }
     }
 
-    async fn go_through(&self, order: &Order<'_>, record: Option<Record>) -> Result<InstanceReport, Failure> {
-        match order.pending.kind {
-            Kind::Run => self.launch(order, record).await,
-            Kind::Stop { force } => self.stop(order, record, force).await,
-            Kind::Reboot => self.reboot(order, record).await,
-            Kind::Destroy => self.destroy(order, record).await,
+    async fn go_through(
+        &self,
+        attempt: &Attempt<'_>,
+        record: Option<Record>,
+    ) -> Result<InstanceReport, Failure> {
+        match attempt.pending.kind {
+            CommandKind::Run => self.launch(attempt, record).await,
+            CommandKind::Stop { force } => self.stop(attempt, record, force).await,
+            CommandKind::Reboot => self.reboot(attempt, record).await,
+            CommandKind::Destroy => self.destroy(attempt, record).await,
         }
     }
 
@@ -221,19 +229,19 @@ impl Worker {
     }
 
     /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
-    async fn give_up(&self, order: &Order<'_>) -> InstanceReport {
-        let status = self.deps.hypervisor.status(order.instance).await;
-        let mut report = absent(order.instance, order.generation);
-        if let Some(mut record) = self.slots.record(order.instance) {
+    async fn give_up(&self, attempt: &Attempt<'_>) -> InstanceReport {
+        let status = self.deps.hypervisor.status(attempt.instance).await;
+        let mut report = absent(attempt.instance, attempt.generation);
+        if let Some(mut record) = self.slots.record(attempt.instance) {
             record.pending = None;
             if let Ok(status) = status {
                 record.power = status.power;
                 record.off_reason = status.off_reason;
             }
             report = record.report();
-            report.generation = order.generation;
+            report.generation = attempt.generation;
             if let Err(error) = self.slots.keep(record).await {
-                tracing::warn!(instance = %order.instance, %error, "the instance's record can't be kept");
+                tracing::warn!(instance = %attempt.instance, %error, "the instance's record can't be kept");
             }
         } else if let Ok(status) = status {
             report.power = status.power;
@@ -242,21 +250,21 @@ impl Worker {
         report
     }
 
-    /// Remembers that an order has been begun.
-    async fn begin(&self, record: &mut Record, order: &Order<'_>) -> Result<(), Failure> {
-        record.begin(order.generation, order.pending);
+    /// Remembers that an attempt has been begun.
+    async fn begin(&self, record: &mut Record, attempt: &Attempt<'_>) -> Result<(), Failure> {
+        record.begin(attempt.generation, attempt.pending);
         self.slots.keep(record.clone()).await?;
-        order.noted();
+        attempt.noted();
         Ok(())
     }
 
-    /// Remembers that an order has been carried out; the report of it.
-    async fn finish(&self, mut record: Record, order: &Order<'_>) -> Result<InstanceReport, Failure> {
-        record.applied = order.generation;
+    /// Remembers that an attempt has been carried out; the report of it.
+    async fn finish(&self, mut record: Record, attempt: &Attempt<'_>) -> Result<InstanceReport, Failure> {
+        record.applied = attempt.generation;
         record.pending = None;
         let report = record.report();
         self.slots.keep(record).await?;
-        crash_point!(order.name, "done");
+        crash_point!(attempt.name, "done");
         Ok(report)
     }
 
@@ -284,13 +292,13 @@ impl Worker {
 }
 
 /// What the conductor calls a command: a run of what has run before is a start.
-fn name(kind: Kind, record: Option<&Record>) -> &'static str {
+fn name(kind: CommandKind, record: Option<&Record>) -> &'static str {
     match kind {
-        Kind::Run if record.is_some_and(|record| record.applied > 0) => "start",
-        Kind::Run => "launch",
-        Kind::Stop { .. } => "stop",
-        Kind::Reboot => "reboot",
-        Kind::Destroy => "terminate",
+        CommandKind::Run if record.is_some_and(|record| record.applied > 0) => "start",
+        CommandKind::Run => "launch",
+        CommandKind::Stop { .. } => "stop",
+        CommandKind::Reboot => "reboot",
+        CommandKind::Destroy => "terminate",
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cumulet_bus::{Bus, BusError, Counters, HostMailbox, LocalBus, ReportMailbox, Tap, WakeMailbox};
+use cumulet_bus::{Bus, BusError, Counters, HostMailbox, LocalBus, ReportMailbox, Wakeup, WakeupMailbox};
 use cumulet_domain::{
     id::HostId,
     message::{Command, Power, Query, Report},
@@ -42,8 +42,8 @@ impl Bus for Away {
     async fn query(&self, host: &HostId, query: Query) -> Result<Vec<u8>, BusError> {
         self.there()?.query(host, query).await
     }
-    async fn wake(&self, tap: Tap) -> Result<(), BusError> {
-        self.there()?.wake(tap).await
+    async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError> {
+        self.there()?.wake(wakeup).await
     }
     async fn host_mailbox(&self, host: &HostId) -> Result<HostMailbox, BusError> {
         self.there()?.host_mailbox(host).await
@@ -51,8 +51,8 @@ impl Bus for Away {
     async fn report_mailbox(&self) -> Result<ReportMailbox, BusError> {
         self.there()?.report_mailbox().await
     }
-    async fn wakes(&self) -> Result<WakeMailbox, BusError> {
-        self.there()?.wakes().await
+    async fn wakeups(&self) -> Result<WakeupMailbox, BusError> {
+        self.there()?.wakeups().await
     }
     fn counters(&self) -> Counters {
         self.0.counters()

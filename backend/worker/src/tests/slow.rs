@@ -69,7 +69,7 @@ impl Host {
 
     async fn until_ready(&mut self, ready: bool) -> Heartbeat {
         self.late(|c| match c {
-            ReportContent::Heartbeat(beat) if beat.not_ready.is_none() == ready => Some(*beat),
+            ReportContent::Heartbeat(heartbeat) if heartbeat.not_ready.is_none() == ready => Some(*heartbeat),
             _ => None,
         })
         .await
@@ -78,7 +78,9 @@ impl Host {
     /// Waits until the host is not ready for this reason.
     async fn until_reason(&mut self, text: &str) -> NotReady {
         self.late(|c| match c {
-            ReportContent::Heartbeat(beat) => beat.not_ready.filter(|told| told.reason.contains(text)),
+            ReportContent::Heartbeat(heartbeat) => {
+                heartbeat.not_ready.filter(|told| told.reason.contains(text))
+            }
             _ => None,
         })
         .await
@@ -122,9 +124,9 @@ async fn a_host_that_is_slow_from_the_start_says_so_at_once_and_recovers_by_itse
     assert!(began.elapsed() < 40 * SECOND, "{:?}", began.elapsed());
     let quick = Instant::now();
     host.hypervisor.set_plan(FaultPlan::default());
-    let beat = host.until_ready(true).await;
+    let heartbeat = host.until_ready(true).await;
     assert!(quick.elapsed() < 6 * SECOND, "{:?}", quick.elapsed());
-    assert!(beat.resources.vcpus > 0 && beat.profile.is_some());
+    assert!(heartbeat.resources.vcpus > 0 && heartbeat.profile.is_some());
     // It has found its guests meanwhile, and works.
     assert_eq!(host.order(run(1, 1, &[1])).await.failure, None);
 }

@@ -19,7 +19,7 @@ use crate::{
         tags::{self, TagTarget},
     },
     entity::host,
-    store::{Touches, failed},
+    store::{Invalidates, failed},
     test_support::{Rig, cloud},
 };
 
@@ -185,7 +185,7 @@ async fn run(rig: &Rig, call: Call, ids: &mut Vec<InstanceId>) {
 /// The host is still there.
 async fn heartbeat(rig: &Rig) {
     let now = rig.cloud.now().0;
-    let write = rig.cloud.store.write_touching(Touches::Nothing, move |txn| {
+    let write = rig.cloud.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let update = host::Entity::update_many().col_expr(host::Column::LastSeen, Expr::value(now));
             update.exec(txn).await.map(drop).map_err(failed)
@@ -225,7 +225,7 @@ async fn others_writes_the_audit_log_and_rehearsals_void_nothing_and_own_writes_
         let named = rig
             .cloud
             .instances
-            .named(rig.cloud.sight(who.account), version, &[id]);
+            .named(rig.cloud.visibility(who.account), version, &[id]);
         assert_eq!(named.is_some(), all);
         all
     };
@@ -236,7 +236,7 @@ async fn others_writes_the_audit_log_and_rehearsals_void_nothing_and_own_writes_
     assert!(kept());
 
     launch(&rig.cloud, &rig.stranger, rig.spec()).await.unwrap();
-    let entry = audit_log::AuditEntry::sample(who.account);
+    let entry = audit_log::AuditLogEntry::sample(who.account);
     audit_log::record(&rig.cloud, entry).await.unwrap();
     tag(&rig, &rig.cloud.rehearsal(), id, "undone").await;
     assert!(

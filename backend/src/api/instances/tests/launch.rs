@@ -2,7 +2,7 @@
 
 use cumulet_certs::KeyType;
 use cumulet_domain::{
-    Error, Kind,
+    Error, ResourceKind,
     id::{ImageId, SecurityGroupId, SubnetId},
     instance::State,
     tag::Tag,
@@ -34,7 +34,7 @@ async fn wrong_launches_are_refused_and_leave_nothing() {
         Error::InvalidParameter { name: found, .. } => assert_eq!(found, name),
         other => panic!("{name}: {other:?}"),
     };
-    let missing = |error: Error, kind: Kind| match error {
+    let missing = |error: Error, kind: ResourceKind| match error {
         Error::NotFound { kind: found, .. } => assert_eq!(found, kind),
         other => panic!("{kind:?}: {other:?}"),
     };
@@ -68,23 +68,23 @@ async fn wrong_launches_are_refused_and_leave_nothing() {
     );
     missing(
         refused(&rig, |s| s.image = ImageId::new(1 << 40)).await,
-        Kind::Image,
+        ResourceKind::Image,
     );
     missing(
         refused(&rig, |s| s.subnet = Some(SubnetId::new(1 << 40))).await,
-        Kind::Subnet,
+        ResourceKind::Subnet,
     );
     missing(
         refused(&rig, |s| s.groups = vec![SecurityGroupId::new(1 << 40)]).await,
-        Kind::SecurityGroup,
+        ResourceKind::SecurityGroup,
     );
     missing(
         refused(&rig, |s| s.group_names = vec!["nope".into()]).await,
-        Kind::SecurityGroup,
+        ResourceKind::SecurityGroup,
     );
     missing(
         refused(&rig, |s| s.key_name = Some("nope".into())).await,
-        Kind::KeyPair,
+        ResourceKind::KeyPair,
     );
     let user_data = refused(&rig, |s| s.user_data = Some("#!/bin/sh".into())).await;
     assert!(matches!(user_data, Error::MalformedUserData { .. }));
@@ -291,7 +291,7 @@ async fn deregistered_images_launch_nothing_more() {
     assert!(matches!(
         refused(&rig, |_| ()).await,
         Error::Unusable {
-            kind: Kind::Image,
+            kind: ResourceKind::Image,
             ..
         }
     ));

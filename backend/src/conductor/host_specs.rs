@@ -50,7 +50,7 @@ impl Specs {
         if rows.is_empty() {
             return Ok(Specs(BTreeMap::new()));
         }
-        let parts = Parts::load(conn, rows).await?;
+        let parts = SpecRows::load(conn, rows).await?;
         let mut specs = BTreeMap::new();
         for row in rows {
             match parts.spec(row, region) {
@@ -70,7 +70,7 @@ impl Specs {
 }
 
 /// The rows around some instances.
-struct Parts {
+struct SpecRows {
     interfaces: HashMap<i64, Vec<interface::Model>>,
     groups: HashMap<i64, Vec<(SecurityGroupId, String)>>,
     images: HashMap<i64, image::Model>,
@@ -79,7 +79,7 @@ struct Parts {
     tags: HashMap<i64, Vec<Tag>>,
 }
 
-impl Parts {
+impl SpecRows {
     async fn load(conn: &impl ConnectionTrait, rows: &[&instance::Model]) -> Result<Self> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let mut interfaces: HashMap<i64, Vec<interface::Model>> = HashMap::new();
@@ -105,7 +105,7 @@ impl Parts {
         let theirs: Vec<i64> = interfaces.values().flatten().map(|row| row.id).collect();
         let distinct =
             |of: fn(&instance::Model) -> i64| -> BTreeSet<i64> { rows.iter().map(|row| of(row)).collect() };
-        Ok(Parts {
+        Ok(SpecRows {
             groups: groups_of(conn, &theirs).await?,
             images: by_id(
                 image::Entity::find().filter(image::Column::Id.is_in(distinct(|r| r.image))),

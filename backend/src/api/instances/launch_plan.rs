@@ -1,14 +1,14 @@
 //! What a launch names, looked up: every reference is checked before anything is made.
 
 use cumulet_domain::{
-    Error, Kind, Result,
+    Error, ResourceKind, Result,
     account::AccountId,
     id::{SubnetId, VpcId},
     network::Cidr,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
-use super::{LaunchSpec, spec::MAX_GROUPS};
+use super::{LaunchSpec, launch_spec::MAX_GROUPS};
 use crate::{
     api::{Cloud, images, instance_types},
     entity::{image, instance_type, key_pair, placement_group, security_group, subnet},
@@ -18,7 +18,7 @@ use crate::{
 
 /// A launch's references.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct LaunchPlan {
     pub(super) image: image::Model,
     pub(super) kind: instance_type::Model,
     pub(super) key: Option<key_pair::Model>,
@@ -30,14 +30,14 @@ pub(super) struct Plan {
     pub(super) group: Option<placement_group::Model>,
 }
 
-impl Plan {
+impl LaunchPlan {
     /// Looks everything up.
     pub(super) async fn make(
         txn: &impl ConnectionTrait,
         account: AccountId,
         spec: &LaunchSpec,
         zones: &[String],
-    ) -> Result<Plan> {
+    ) -> Result<LaunchPlan> {
         let image = images::usable(txn, account, spec.image).await?;
         let kind = instance_types::offered(txn, &spec.instance_type).await?;
         let disk_gib = disk(&image, spec.root_volume_gib)?;
@@ -56,7 +56,7 @@ impl Plan {
         }
         let groups = self::groups(txn, account, spec, VpcId::from_db(subnet.vpc)).await?;
         let public = spec.associate_public_ip.unwrap_or(subnet.map_public_ip != 0);
-        Ok(Plan {
+        Ok(LaunchPlan {
             image,
             kind,
             key,
@@ -103,7 +103,7 @@ impl Plan {
     }
 }
 
-impl Plan {
+impl LaunchPlan {
     /// The partition of the group that an instance is in: the one that is asked for, or each in its turn.
     pub(super) fn partition(&self, spec: &LaunchSpec, index: i64) -> Option<i64> {
         let count = self.group.as_ref()?.partition_count.filter(|count| *count > 0)?;
@@ -161,7 +161,7 @@ async fn key(txn: &impl ConnectionTrait, account: AccountId, name: &str) -> Resu
         .filter(key_pair::Column::Name.eq(name));
     let row = query.one(txn).await.map_err(failed)?;
     row.ok_or_else(|| Error::NotFound {
-        kind: Kind::KeyPair,
+        kind: ResourceKind::KeyPair,
         id: name.chars().take(255).collect(),
     })
 }
@@ -189,7 +189,7 @@ async fn subnet(
         .ok_or(Error::NoDefaultVpc)?;
     let row = networks::default_subnet(txn, vpc.id, zone).await?;
     row.ok_or_else(|| Error::NotFound {
-        kind: Kind::Subnet,
+        kind: ResourceKind::Subnet,
         id: format!("default subnet of {}", zone.unwrap_or("any zone")),
     })
 }
@@ -236,6 +236,6 @@ pub(super) fn check_groups(
 }
 
 /// The id of a plan's subnet.
-pub(super) fn subnet_id(plan: &Plan) -> SubnetId {
+pub(super) fn subnet_id(plan: &LaunchPlan) -> SubnetId {
     SubnetId::from_db(plan.subnet.id)
 }

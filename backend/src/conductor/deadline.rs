@@ -28,7 +28,7 @@ pub(super) fn is_after(at: Timestamp, written: i64, now: Timestamp) -> bool {
 
 /// Compares the clock on the wall with one that is never set. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Patience(Arc<Mutex<State>>);
+pub(super) struct DeadlineClock(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,7 +37,7 @@ struct State {
     jumps: VecDeque<(Instant, Duration)>,
 }
 
-impl Patience {
+impl DeadlineClock {
     /// The time by which deadlines are judged: `now`, less what the clock has lately been set ahead. (One
     /// that was set back only makes deadlines later.) To be asked every few seconds.
     pub(super) fn by(&self, now: Timestamp) -> Timestamp {
@@ -70,9 +70,9 @@ mod tests {
 
     #[test]
     fn a_jump_ahead_is_no_time_that_has_passed() {
-        let (patience, began) = (Patience::default(), Instant::now());
+        let (deadlines, began) = (DeadlineClock::default(), Instant::now());
         let at = |seconds: u64, wall: i64| {
-            let by = patience.at(Timestamp(wall * 1000), began + Duration::from_secs(seconds));
+            let by = deadlines.at(Timestamp(wall * 1000), began + Duration::from_secs(seconds));
             by.0 / 1000
         };
         assert_eq!(at(0, 100), 100);

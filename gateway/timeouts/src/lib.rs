@@ -2,7 +2,7 @@
 //!
 //! actix-http's timers know the first head of a connection and the pause between two requests, and
 //! forget what comes in part after that: a later head, a chunked body that was given up, an answer that
-//! nobody reads. A [`Patience`] belongs to a connection's stream, where everything that happens to the
+//! nobody reads. A [`ConnectionTimeout`] belongs to a connection's stream, where everything that happens to the
 //! connection is seen, and always has a deadline except while the server itself is at work.
 //!
 //! ```text
@@ -42,7 +42,7 @@ enum Phase {
 
 /// A connection's deadline.
 #[derive(Debug)]
-pub struct Patience {
+pub struct ConnectionTimeout {
     limits: Limits,
     phase: Phase,
     deadline: Instant,
@@ -51,11 +51,11 @@ pub struct Patience {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Patience {
+impl ConnectionTimeout {
     /// That of a new connection, which may be silent as one between two requests.
     pub fn new(limits: Limits) -> Self {
         let deadline = Instant::now() + limits.idle;
-        Patience {
+        ConnectionTimeout {
             limits,
             phase: Phase::Between,
             deadline,
@@ -119,15 +119,15 @@ mod tests {
     };
 
     /// Waits for the end; how many seconds after `start` it came.
-    async fn over(patience: &mut Patience, start: Instant) -> u64 {
-        let error = poll_fn(|context| patience.poll_over(context, false)).await;
+    async fn over(timeout: &mut ConnectionTimeout, start: Instant) -> u64 {
+        let error = poll_fn(|context| timeout.poll_over(context, false)).await;
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         start.elapsed().as_secs()
     }
 
     /// Lets time pass with the connection being polled, as its task does.
-    async fn pass(patience: &mut Patience, seconds: u64, at_work: bool) {
-        let polled = poll_fn(|context| patience.poll_over(context, at_work));
+    async fn pass(timeout: &mut ConnectionTimeout, seconds: u64, at_work: bool) {
+        let polled = poll_fn(|context| timeout.poll_over(context, at_work));
         let ended = tokio::time::timeout(Duration::from_secs(seconds), polled).await;
         assert!(ended.is_err(), "given up within {seconds} s");
     }
@@ -135,59 +135,59 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_new_connection() {
         let start = Instant::now();
-        assert_eq!(over(&mut Patience::new(LIMITS), start).await, 60);
+        assert_eq!(over(&mut ConnectionTimeout::new(LIMITS), start).await, 60);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_has_its_time_however_it_drips() {
-        let (start, mut patience) = (Instant::now(), Patience::new(LIMITS));
-        pass(&mut patience, 50, false).await;
+        let (start, mut timeout) = (Instant::now(), ConnectionTimeout::new(LIMITS));
+        pass(&mut timeout, 50, false).await;
         for _ in 0..9 {
-            patience.received();
-            pass(&mut patience, 1, false).await;
+            timeout.received();
+            pass(&mut timeout, 1, false).await;
         }
-        patience.received();
-        assert_eq!(over(&mut patience, start).await, 60);
+        timeout.received();
+        assert_eq!(over(&mut timeout, start).await, 60);
         // The same after answers, which is where the server's own timers end.
-        let (start, mut patience) = (Instant::now(), Patience::new(LIMITS));
+        let (start, mut timeout) = (Instant::now(), ConnectionTimeout::new(LIMITS));
         for _ in 0..5 {
-            patience.received();
-            pass(&mut patience, 5, false).await;
-            patience.written();
+            timeout.received();
+            pass(&mut timeout, 5, false).await;
+            timeout.written();
         }
-        patience.received();
-        assert_eq!(over(&mut patience, start).await, 35);
+        timeout.received();
+        assert_eq!(over(&mut timeout, start).await, 35);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_in_time_and_the_servers_own_work_end_nothing() {
-        let (start, mut patience) = (Instant::now(), Patience::new(LIMITS));
+        let (start, mut timeout) = (Instant::now(), ConnectionTimeout::new(LIMITS));
         for _ in 0..20 {
-            patience.received();
-            pass(&mut patience, 9, false).await;
-            pass(&mut patience, 600, true).await;
-            patience.written();
-            pass(&mut patience, 59, false).await;
+            timeout.received();
+            pass(&mut timeout, 9, false).await;
+            pass(&mut timeout, 600, true).await;
+            timeout.written();
+            pass(&mut timeout, 59, false).await;
         }
-        patience.written();
-        assert_eq!(over(&mut patience, start).await, 20 * 668 + 60);
+        timeout.written();
+        assert_eq!(over(&mut timeout, start).await, 20 * 668 + 60);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_given_up_and_who_reads_slowly_is_not() {
-        let (start, mut patience) = (Instant::now(), Patience::new(LIMITS));
+        let (start, mut timeout) = (Instant::now(), ConnectionTimeout::new(LIMITS));
         for _ in 0..5 {
-            patience.stalled();
-            pass(&mut patience, 20, false).await;
-            patience.written();
+            timeout.stalled();
+            pass(&mut timeout, 20, false).await;
+            timeout.written();
         }
         for _ in 0..3 {
-            patience.stalled();
+            timeout.stalled();
             // Sending more requests is no reading.
-            patience.received();
-            pass(&mut patience, 5, false).await;
+            timeout.received();
+            pass(&mut timeout, 5, false).await;
         }
-        patience.stalled();
-        assert_eq!(over(&mut patience, start).await, 130);
+        timeout.stalled();
+        assert_eq!(over(&mut timeout, start).await, 130);
     }
 }

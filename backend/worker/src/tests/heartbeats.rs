@@ -34,9 +34,9 @@ impl Disks for LateDisks {
 }
 
 impl Host {
-    async fn beat(&mut self) -> Heartbeat {
+    async fn heartbeat(&mut self) -> Heartbeat {
         self.until(|c| match c {
-            ReportContent::Heartbeat(beat) => Some(*beat),
+            ReportContent::Heartbeat(heartbeat) => Some(*heartbeat),
             _ => None,
         })
         .await
@@ -48,28 +48,31 @@ impl Host {
         let full = WorkerConfig::new(name(), "", "").full_report;
         tokio::time::sleep(full).await;
         self.heard().await;
-        // The next beat is of the same task.
-        self.beat().await;
+        // The next heartbeat is of the same task.
+        self.heartbeat().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_beat_says_what_the_host_is_and_how_busy() {
+async fn a_heartbeat_says_what_the_host_is_and_how_busy() {
     let mut host = Host::start().await;
-    let beat = host.beat().await;
-    let profile = beat.profile.unwrap();
+    let heartbeat = host.heartbeat().await;
+    let profile = heartbeat.profile.unwrap();
     assert_eq!(profile.architecture.as_deref(), Some("x86_64"));
     assert_eq!(profile.capabilities["hypervisor_type"], "fake");
-    assert_eq!(beat.metrics, [("cpu.percent".to_owned(), 7)].into());
+    assert_eq!(heartbeat.metrics, [("cpu.percent".to_owned(), 7)].into());
     assert_eq!(
-        (beat.hypervisor.as_str(), beat.availability_zone.as_str()),
+        (
+            heartbeat.hypervisor.as_str(),
+            heartbeat.availability_zone.as_str()
+        ),
         ("fake", "us-east-1a")
     );
 }
 
-/// A launch would be refused for want of disk until the next beat.
+/// A launch would be refused for want of disk until the next heartbeat.
 #[tokio::test(start_paused = true)]
-async fn no_beat_says_less_disk_than_there_is() {
+async fn no_heartbeat_says_less_disk_than_there_is() {
     for refusals in [0, 1, 4] {
         let mut host = Host::start().await;
         host.kill().await;
@@ -81,7 +84,7 @@ async fn no_beat_says_less_disk_than_there_is() {
             refusals: Mutex::new(refusals),
         });
         host.spawn();
-        assert_eq!(host.beat().await.resources.disk_gib, 77);
+        assert_eq!(host.heartbeat().await.resources.disk_gib, 77);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     authority::authorise,
     boxed,
     entity::instance,
-    store::{Touches, failed, instances},
+    store::{Invalidates, failed, instances},
 };
 
 /// Options to set; `None` leaves one as it is.
@@ -58,10 +58,10 @@ pub async fn modify_metadata_options(
 ) -> Result<InstanceView> {
     authorise(who, "ModifyInstanceMetadataOptions", true)?;
     change.validate()?;
-    let (account, sight) = (who.account, cloud.sight(who.account));
-    let write = cloud.store.write_touching(Touches::Account(account), move |txn| {
+    let (account, visibility) = (who.account, cloud.visibility(who.account));
+    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
-            let row = instances::living(txn, sight, id).await?;
+            let row = instances::living(txn, visibility, id).await?;
             let new = change.apply(instances::metadata_options(&row));
             use instance::Column as C;
             let update = instance::Entity::update_many()

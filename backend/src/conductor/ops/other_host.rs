@@ -9,14 +9,14 @@ use super::{Cause, demand::Demands, give_up};
 use crate::{
     conductor::{
         Conductor,
-        journal::{self, Attempt, NewOperation, OperationKind, OperationState},
+        journal::{self, FailedHost, NewOperation, OperationKind, OperationState},
     },
     entity::{instance, operation},
     store::{failed, instances},
 };
 
 /// The launch goes on elsewhere, or ends where there is no other host.
-pub(in crate::conductor) async fn elsewhere(
+pub(in crate::conductor) async fn retry_on_other_host(
     conductor: &Conductor,
     operation: &operation::Model,
     failure: String,
@@ -31,9 +31,9 @@ pub(in crate::conductor) async fn elsewhere(
     };
     let mut state = journal::state(operation)?;
     let host = row.host.clone().unwrap_or_default();
-    state.tried.push(Attempt { host, failure });
+    state.tried.push(FailedHost { host, failure });
     let launch = OperationKind::Launch;
-    if let Some(why) = nowhere(conductor, &row, operation, &state).await? {
+    if let Some(why) = why_not(conductor, &row, operation, &state).await? {
         return give_up(conductor, operation, launch, Cause::tried(&state.tried, why)).await;
     }
     tracing::warn!(
@@ -41,11 +41,11 @@ pub(in crate::conductor) async fn elsewhere(
         tried = state.tried.len(),
         "a launch has failed on its host and is tried on another"
     );
-    again(conductor, operation.clone(), state).await
+    enqueue_retry(conductor, operation.clone(), state).await
 }
 
 /// Why there is no use in trying another host, if there is none.
-async fn nowhere(
+async fn why_not(
     conductor: &Conductor,
     row: &instance::Model,
     operation: &operation::Model,
@@ -95,7 +95,11 @@ async fn nowhere(
 }
 
 /// One transaction: the operation ends as failed, and the next one takes its place.
-async fn again(conductor: &Conductor, operation: operation::Model, state: OperationState) -> Result<()> {
+async fn enqueue_retry(
+    conductor: &Conductor,
+    operation: operation::Model,
+    state: OperationState,
+) -> Result<()> {
     let (now, id) = (conductor.clock.now(), conductor.rng.id::<marker::Operation>());
     let failure = state.tried.last().map(|attempt| attempt.failure.clone());
     let write = conductor.store.write(move |txn| {
