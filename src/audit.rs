@@ -1,5 +1,6 @@
-//! Compares what the database says with what is on this host: guests, disks, network devices, firewall,
-//! DHCP; and the database's counters with its own rows. Every difference is a line; none is a healthy cloud.
+//! The audit: a comparison of the database with what is on this host (guests, disks, network devices,
+//! firewall, DHCP), and of the database's counters with its own rows. Every difference is a line; none is a
+//! healthy cloud. `cumulet audit` runs it; the log of calls is the audit *log*, `backend::api::audit_log`.
 //!
 //! A cloud that is busy changes while it is looked at, and rows and host never in the same instant. So what
 //! differs is looked at again: it is reported once it has stayed for a moment while the rows that it is

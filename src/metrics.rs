@@ -1,4 +1,4 @@
-//! What the process has counted, for Prometheus: `GET /metrics` on the address of the key `metrics.listen`.
+//! The process's metrics, for Prometheus: `GET /metrics` on the address of the key `metrics.listen`.
 
 use std::{net::SocketAddr, sync::Arc};
 

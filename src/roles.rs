@@ -1,5 +1,5 @@
-//! The parts that one process takes: `cumulet up --role …`. All of them in one process is a cloud on one
-//! host; in a cluster each process takes some, and they meet in the database and on the bus.
+//! The roles of a process: `cumulet up --role …`. All of them in one process is a cloud on one host; in a
+//! cluster each process takes some, and they meet in the database and on the bus.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 

@@ -1,5 +1,5 @@
-//! Names the concrete parts and puts them together: the one place that knows which bus, which database,
-//! which hypervisor and which host network a process has. A process with all roles is no special case.
+//! The wiring of a process: the one place that knows which bus, which database, which hypervisor and which
+//! host network it has. A process with all roles is no special case.
 
 mod bus;
 mod console;

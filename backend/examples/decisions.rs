@@ -1,4 +1,4 @@
-//! How long the scheduler takes for one decision, for the benchmarks.
+//! The benchmark of scheduler decisions: how long one takes.
 //!
 //! Hosts of different fullness, half of them with an instance type's capabilities, with the filters and
 //! weighers that run by default; each decision is charged to the host that it takes. Prints a JSON object

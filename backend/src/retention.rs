@@ -1,11 +1,11 @@
-//! How long what has ended is kept: instances to be seen, client tokens to be recognised, finished
-//! operations and the audit log to be looked at.
+//! Retention periods of what has ended: terminated instances, client tokens, finished operations, entries of
+//! the audit log.
 //!
 //! - A terminated instance is shown for an hour, as on EC2; then its id is not found and its tags are gone.
 //!   Its row stays, out of sight, for as long as the client token that made it is good, so that a launch
 //!   that is sent again is answered with the instances that it made.
 //! - A client token is good for a day, the least that EC2 promises.
-//! - A finished operation answers no question of a client: a day, for whoever looks for what went wrong.
+//! - A finished operation answers no question of a client: a day, for the operator who looks for what went wrong.
 //! - The audit log says who did what to things that are long gone: a quarter of a year.
 
 use std::time::Duration;

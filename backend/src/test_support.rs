@@ -92,7 +92,7 @@ pub(crate) async fn parts() -> (Scratch, Parts, Arc<ManualClock>) {
     (database, parts, clock)
 }
 
-/// Somebody of an account.
+/// A principal of an account.
 pub(crate) fn principal(account: AccountId, role: Role) -> Principal {
     Principal {
         account,
@@ -157,7 +157,7 @@ impl Rig {
         LaunchSpec::new(self.image, "t3.nano")
     }
 
-    /// Somebody of the first account who may only read.
+    /// A principal of the first account who may only read.
     pub(crate) fn reader(&self) -> Principal {
         principal(self.who.account, Role::ReadOnly)
     }

@@ -1,4 +1,4 @@
-//! Names and secrets of access keys, and account numbers, in the shapes that AWS clients expect.
+//! Access keys, their secrets, and account numbers, in the shapes that AWS clients expect.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,5 +1,5 @@
-//! Tokens for consoles, signed with a key of the cloud (Ed25519). Whoever has the public half can tell
-//! that a token was made by the control plane, and can make none. The text is unpadded base64url of
+//! Console tokens, signed with a key of the cloud (Ed25519). The holder of the public half can tell that a
+//! token was made by the control plane, and can make none. The text is unpadded base64url of
 //!
 //! ```text
 //! version 1 byte (1) | kind 1 | instance 8 | issued 8 | expires 8 | nonce 16 | address 0..255 | signature 64

@@ -1,4 +1,4 @@
-//! Reads the public keys that ImportKeyPair takes: an OpenSSH line, base64 DER, RFC 4716.
+//! The parser of public keys that ImportKeyPair takes: an OpenSSH line, base64 DER, RFC 4716.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

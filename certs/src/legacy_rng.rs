@@ -1,4 +1,4 @@
-//! Lets the RSA crate, which is built on an older `rand_core`, draw from today's generators.
+//! An adapter from today's random generators to the older `rand_core` that the RSA crate is built on.
 
 use rand::CryptoRng;
 use rsa::rand_core;

@@ -1,5 +1,5 @@
-//! A file that somebody wants to import, declared to be raw or qcow2: no panic, and what is accepted as
-//! qcow2 names no other file and describes a disk of a permitted size.
+//! An image file to be imported, declared to be raw or qcow2: no panic, and what is accepted as qcow2 names
+//! no other file and describes a disk of a permitted size.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a guest may send to the metadata service: a path and a token.
+//! Metadata requests of a guest: a path and a token.
 //!
 //! Nothing panics, slashes don't matter, a key has no empty segment, and no token verifies but ours.
 

@@ -1,4 +1,4 @@
-//! What several targets share.
+//! The common part of the targets.
 
 use quick_xml::events::Event;
 

@@ -1,7 +1,6 @@
-//! What the reads cost that the benchmarks measure, in one thread and without a server around the door:
-//! for profilers, and for a look before and after a change. `hot_path INSTANCES [CALL]` puts so many
-//! instances into a cloud and prints the microseconds of one call of each kind, or of those whose name
-//! contains CALL.
+//! The cost of the reads that the benchmarks measure, in one thread and without a server around the door: for
+//! profilers, and for a look before and after a change. `hot_path INSTANCES [CALL]` puts so many instances
+//! into a cloud and prints the microseconds of one call of each kind, or of those whose name contains CALL.
 
 use std::{
     error::Error,

@@ -1,4 +1,4 @@
-//! The cloud's access keys as the verifier of signatures asks for them.
+//! The credential source of the signature verifier: the cloud's access keys.
 
 use cumulet_backend::api::{Cloud, accounts};
 use cumulet_domain::account::Principal;

@@ -1,4 +1,4 @@
-//! One request from its bytes to the bytes of its answer, without a server around it.
+//! The request pipeline, from a request's bytes to the bytes of its answer, without a server around it.
 
 use cumulet_backend::api::Cloud;
 use cumulet_domain::account::Principal;

@@ -1,4 +1,4 @@
-//! What a door answers when it refuses: a code, a status and a sentence.
+//! Faults: the refusals of a door, each a code, a status and a sentence.
 
 use std::borrow::Cow;
 

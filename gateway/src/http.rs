@@ -1,4 +1,4 @@
-//! Between actix and the door: reads the request within its limits, writes the answer.
+//! The adapter between actix and the door: it reads the request within its limits, and writes the answer.
 
 use std::{rc::Rc, time::Duration};
 

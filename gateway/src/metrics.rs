@@ -1,4 +1,4 @@
-//! The metrics listener: what a process has counted, at `GET /metrics`, in the text form of Prometheus.
+//! The metrics listener: the counters of a process at `GET /metrics`, in the text form of Prometheus.
 
 use std::{io, net::TcpListener, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The security token service: who am I?
+//! The security token service: GetCallerIdentity.
 
 use cumulet_domain::account::Principal;
 use cumulet_wire::{

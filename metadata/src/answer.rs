@@ -1,7 +1,7 @@
-//! What a request gets. The order of the checks is the contract: an unknown caller learns nothing, a
-//! disabled endpoint says 403 to everything at once (silence would cost cloud-init four minutes), a
-//! token is never rate-limited (cloud-init gives up when the PUT fails), and a read with a bad token
-//! is refused even where none is needed.
+//! The decision on a request. The order of the checks is the contract: an unknown caller learns nothing, a
+//! disabled endpoint says 403 to everything at once (silence would cost cloud-init four minutes), a token is
+//! never rate-limited (cloud-init gives up when the PUT fails), and a read with a bad token is refused even
+//! where none is needed.
 
 use cumulet_domain::time::Timestamp;
 use rand::CryptoRng;

@@ -1,4 +1,4 @@
-//! What the operator or a test may choose.
+//! The service's limits and switches, for the operator and for tests.
 
 use std::time::Duration;
 

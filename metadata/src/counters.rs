@@ -1,4 +1,4 @@
-//! How often what happened. One cell per instance, and one for callers that are none.
+//! Counters of the service. One cell per instance, and one for callers that are none.
 
 use std::{
     ops::AddAssign,

@@ -1,4 +1,5 @@
-//! `instance-identity/document`: JSON with EC2's order of keys, spacing and no final newline.
+//! The instance identity document, `instance-identity/document`: JSON with EC2's order of keys, spacing and
+//! no final newline.
 
 use cumulet_domain::{metadata::InstanceMetadata, time::Timestamp};
 use serde_json::Value;

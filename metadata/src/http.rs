@@ -1,4 +1,4 @@
-//! Between actix-http's requests and responses and the answers.
+//! The adapter between actix-http's requests and responses and the answers.
 
 use actix_http::{
     ConnectionType, HttpMessage as _, Method as HttpMethod, Request as HttpRequest, Response, StatusCode,

@@ -1,4 +1,4 @@
-//! One instance on this host: its snapshot, and what outlives a change of the snapshot.
+//! An instance on this host: its snapshot, and what outlives a change of the snapshot.
 
 use std::{
     net::Ipv4Addr,

@@ -1,4 +1,4 @@
-//! How often one instance may read: a token bucket in one atomic number (the generic cell rate
+//! The rate limit of an instance's reads: a token bucket in one atomic number (the generic cell rate
 //! algorithm), so that threads share it without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! A request's path: final and doubled slashes don't matter, segments are percent-decoded.
+//! Request paths: final and doubled slashes don't matter, segments are percent-decoded.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Which instance is at an address of a VPC.
+//! The registry of instances by VPC and address.
 //!
 //! Readers lock one of sixteen small maps for the time of a look-up. Writers go one at a time.
 
@@ -41,7 +41,7 @@ impl Registry {
         }
     }
 
-    /// The instance at a place.
+    /// The instance at an address.
     pub(crate) fn find(&self, address: &GuestAddress) -> Option<Arc<Instance>> {
         let shard = self.shard(address).read();
         shard
@@ -52,7 +52,7 @@ impl Registry {
 
     /// Installs or renews an instance; `false` if what is there is newer or the same.
     ///
-    /// A place taken from another instance stays with the newcomer: an update of the one that had it
+    /// An address taken from another instance stays with the newcomer: an update of the one that had it
     /// doesn't take it back.
     pub(crate) fn put(&self, metadata: &InstanceMetadata, config: &Config, secret: &TokenSecret) -> bool {
         let mut instances = self.lock();
@@ -112,7 +112,7 @@ impl Registry {
         sum
     }
 
-    /// Empties a place if it still belongs to this instance.
+    /// Removes an address if it still belongs to this instance.
     fn vacate(&self, address: &GuestAddress, instance: &Arc<Instance>) {
         let mut shard = self.write(address);
         if shard

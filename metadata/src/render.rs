@@ -1,4 +1,5 @@
-//! From a snapshot to the tree that EC2 shows: names, values and the versions since when they exist.
+//! The rendering of a snapshot into the tree that EC2 shows: names, values and the versions since when they
+//! exist.
 //!
 //! What the instance doesn't have is absent and answers 404; an empty value would look like success.
 //! No body ends in a newline: clients paste bodies into the next path, and signatures are over bytes.

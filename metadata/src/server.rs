@@ -1,4 +1,4 @@
-//! The threads: each has its own accept loop on every listener and its own HTTP service.
+//! The server's threads: each has its own accept loop on every listener and its own HTTP service.
 
 use std::{
     cell::RefCell,

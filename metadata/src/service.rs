@@ -1,4 +1,4 @@
-//! The handle by which a worker runs the service.
+//! The service handle, by which a worker runs the service.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! What can be launched: instance types, images, key pairs; and tags, which any resource can have.
+//! Instance types, images, key pairs; and tags, which any resource can have.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,5 @@
-//! What the scheduler goes by: hosts' capabilities and their operator's wishes, aggregates, extra
-//! specifications of instance types, placement groups; and the services that make up the cloud.
+//! Scheduling data: hosts' capabilities and their operator's wishes, aggregates, extra specifications of
+//! instance types, placement groups; and the services that make up the cloud.
 
 use sea_orm_migration::prelude::*;
 
@@ -85,7 +85,7 @@ async fn groups(m: &SchemaManager<'_>) -> Result<(), DbErr> {
     ];
     table(m, "placement_groups", groups, &["id"]).await?;
     index(m, "placement_groups", &["account", "name"], true).await?;
-    // Where a group's members are. The key makes the strategy hold whoever places at the same time: a
+    // Where a group's members are. The key makes the strategy hold whichever engines place at the same time: a
     // spread or partition group has a row for each host, a cluster group one row in all (`slot` is empty).
     let hosts = vec![
         big("placement_group"),

@@ -1,5 +1,5 @@
-//! Markers of commits on a database server: a row is there exactly if the rest of its transaction is, by which
-//! a program knows what became of a commit whose connection was lost. SQLite needs none.
+//! Commit markers on a database server: a row is there exactly if the rest of its transaction is, by which a
+//! program knows the outcome of a commit whose connection was lost. SQLite needs none.
 
 use sea_orm_migration::prelude::*;
 

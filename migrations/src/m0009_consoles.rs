@@ -1,4 +1,4 @@
-//! Where each host takes console connections.
+//! The console address of each host.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The rows that something on a host must answer to, all of one moment; and what they say of each other:
+//! The rows that something on a host must correspond to, all of one moment; and their own consistency:
 //! counters against what they count.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! `cumulet account`, `cumulet user`, `cumulet access-key`: who may use the cloud.
+//! `cumulet account`, `cumulet user`, `cumulet access-key`: the cloud's accounts, users and keys.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `cumulet doctor`: what this host can do, and what is enforced on it.
+//! `cumulet doctor`: the checks of what this host can do, and of what is enforced on it.
 
 mod programs;
 

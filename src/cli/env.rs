@@ -1,4 +1,4 @@
-//! `cumulet env`: what a shell needs to speak to the cloud.
+//! `cumulet env`: the environment variables that a shell needs to use the cloud.
 
 use std::process::ExitCode;
 

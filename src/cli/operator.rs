@@ -1,4 +1,4 @@
-//! What operators' commands share: they open the database beside a running cloud, or without one.
+//! The common part of operators' commands: they open the database beside a running cloud, or without one.
 
 use std::{future::Future, process::ExitCode, sync::Arc};
 

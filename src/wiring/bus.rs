@@ -1,4 +1,4 @@
-//! The bus of a process: queues in memory where all roles are in it, a broker otherwise.
+//! The wiring of the bus: queues in memory where all roles are in one process, a broker otherwise.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

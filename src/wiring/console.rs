@@ -1,5 +1,5 @@
-//! Consoles: what takes connections on a host, and the door in front of all hosts. In one process they meet
-//! in memory; elsewhere over TCP, with the cloud's public key on both sides.
+//! The wiring of consoles: the server on a host, and the proxy in front of all hosts. In one process they
+//! meet in memory; elsewhere over TCP, with the cloud's public key on both sides.
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The control plane's part of a process: the database, the API behind the door, and the engines.
+//! The wiring of the control plane: the database, the API behind the door, and the engines.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub(super) async fn open(
     Ok((parts, first))
 }
 
-/// What a control plane is made of beside the database.
+/// The dependencies of a control plane beside the database.
 pub(super) struct ControlDeps<'a> {
     pub(super) config: &'a Config,
     pub(super) roles: &'a Roles,

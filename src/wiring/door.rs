@@ -1,4 +1,4 @@
-//! The API's door: bound before anything else, served when everything behind it is there.
+//! The wiring of the API's door: bound before anything else, served when everything behind it is there.
 
 use std::{
     net::{SocketAddr, TcpListener},

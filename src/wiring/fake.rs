@@ -1,4 +1,4 @@
-//! Simulated hosts as they are configured: what each has, is and tells.
+//! Simulated hosts as they are configured: capacity, profile and metrics.
 
 use std::{
     collections::BTreeMap,

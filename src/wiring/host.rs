@@ -1,4 +1,4 @@
-//! A host's parts: real ones over libvirt, QEMU and the kernel's network, or simulated ones.
+//! The wiring of a host: real parts over libvirt, QEMU and the kernel's network, or simulated ones.
 
 use std::{
     path::{Path, PathBuf},

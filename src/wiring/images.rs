@@ -1,4 +1,5 @@
-//! Image files into the store and into the database; the tiny image that every cloud starts with.
+//! The import of image files into the store and into the database, and the tiny image that every cloud starts
+//! with.
 
 use std::{
     io::ErrorKind,

@@ -1,4 +1,4 @@
-//! A look at what is on this host, for the audit.
+//! The inventory of this host, for the audit.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Where guests' metadata is served: in the worker's process, or by the process of the role `metadata` on
+//! The wiring of the metadata service: in the worker's process, or in the process of the role `metadata` on
 //! the same host.
 
 use std::{net::TcpListener, path::PathBuf, sync::Arc};

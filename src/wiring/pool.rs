@@ -1,5 +1,5 @@
-//! Where public addresses come from when the operator does not say: a /24 of 198.18.0.0/15 (RFC 2544,
-//! never routed on the Internet) that nothing on this host has a route into.
+//! The default pool of public addresses: a /24 of 198.18.0.0/15 (RFC 2544, never routed on the Internet) that
+//! nothing on this host has a route into.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! The scheduler as it is configured.
+//! The wiring of the scheduler, from its configuration.
 
 use anyhow::Result;
 use cumulet_backend::{

@@ -1,4 +1,6 @@
-//! A bus that treats its messages badly, on purpose and by a plan: for simulations and tests.
+//! Fault injection for the bus: a bus that loses, repeats and delays messages by a plan. The plan can be
+//! changed while it runs, and chance is handed in. Simulations, tests and `CUMULET_FAULTS_ALLOWED=1` put it
+//! in front of a real bus.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! What a bus counts, for metrics.
+//! Counters of a bus, for the metrics listener.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

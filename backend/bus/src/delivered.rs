@@ -1,4 +1,5 @@
-//! What a mailbox hands out: a message that comes again unless its receipt is acknowledged.
+//! A delivered message with its receipt: it is delivered again unless the receipt is acknowledged. Mailboxes
+//! hand these out; workers and conductors acknowledge them.
 
 use std::{
     fmt,
@@ -11,7 +12,7 @@ use std::{
 };
 
 /// How often a message may be handed out; after that it is a dead letter. With the pauses between, that
-/// is a good eight minutes of somebody who can't take it.
+/// is a good eight minutes of a receiver that can't take it.
 pub const DELIVERY_LIMIT: u32 = 20;
 
 /// How long a message that was given back stays away, by how often it was handed out: what failed once

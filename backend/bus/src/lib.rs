@@ -1,6 +1,5 @@
-//! Carries commands to hosts, reports to the conductor, reads to hosts, and taps on the conductor's
-//! shoulder. It only carries: the database decides, and everything converges (later) when a message is
-//! lost.
+//! The message bus: commands and reads to hosts, reports to the conductor, and wake-ups to both. It only
+//! carries: the database decides, and everything converges, later, when a message is lost.
 //!
 //! What every bus keeps to (`tests/contract`):
 //!
@@ -12,7 +11,7 @@
 //!   pause, [`DELIVERY_LIMIT`] times in all; after that it is a dead letter. A read never comes again.
 //! - One mailbox a host: a newer one of the same bus replaces the older, and what waited is handed to it.
 //!   Report mailboxes share what comes, each report for one of them.
-//! - A wake-up goes to everybody who listens, or is lost.
+//! - A wake-up goes to every listener, or is lost.
 
 mod chaos;
 mod counters;
@@ -46,7 +45,7 @@ pub const DEADLINE: Duration = Duration::from_millis(4500);
 /// Why a message could not be handed over or a read was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
-    /// Nobody listens for this host (yet); whoever sent the message tries again later.
+    /// Nobody listens for this host (yet); the sender tries again later.
     #[error("host {0} is not listening")]
     NoSuchHost(HostId),
     /// The bus itself is away or full.
@@ -57,7 +56,7 @@ pub enum BusError {
     Refused(String),
 }
 
-/// A wake-up.
+/// A wake-up: what there is to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wakeup {

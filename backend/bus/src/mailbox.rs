@@ -1,4 +1,4 @@
-//! The receiving halves, whichever bus is behind them.
+//! Mailboxes: the receiving ends of a bus, the same types for every bus.
 
 use async_trait::async_trait;
 use cumulet_domain::message::Report;

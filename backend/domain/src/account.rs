@@ -1,4 +1,4 @@
-//! Accounts and who speaks for them.
+//! Accounts and principals: who a request speaks for.
 
 use std::{fmt, str::FromStr};
 

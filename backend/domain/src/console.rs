@@ -1,5 +1,5 @@
-//! Consoles of instances: the kinds there are, what a token for one grants, and how a host answers whoever
-//! comes with one.
+//! Console types: the kinds of consoles, what a token grants, and the answer of a host to a client that
+//! presents one.
 
 use std::{fmt, str::FromStr};
 

@@ -1,6 +1,6 @@
-//! Named crash points: places where a test may kill the whole process, to prove that what comes after a
-//! restart is right. They are in the program that ships: a point that nobody has armed (see
-//! [`crate::faults::arm`]) is one relaxed load.
+//! Named crash points: places where a test may kill the whole process, to prove that recovery after a restart
+//! is right. They are in the program that ships: a point that is not armed (see [`crate::faults::arm`]) is
+//! one relaxed load.
 //!
 //! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.14.tap`, has the
 //! step's place in the one list below, from which the tests take their points (`cumulet crash-points`), and
@@ -81,7 +81,7 @@ const LAUNCH: &[(Role, &str)] = &[
     (Conductor, "heard closed ended"),
 ];
 
-/// Whether anybody listens at the points of this process.
+/// Whether the points of this process are armed.
 static ARMED: AtomicBool = AtomicBool::new(false);
 
 /// A point: a step of an operation, and who comes to it.

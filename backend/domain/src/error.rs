@@ -1,4 +1,4 @@
-//! The one error of the domain. Fields, not sentences of a protocol: each door has one table from
+//! The domain's one error enum. It has fields and no sentences of a protocol: each door has one table from
 //! these variants to its own codes.
 
 use crate::id::ResourceKind;

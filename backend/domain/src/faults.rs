@@ -1,6 +1,7 @@
-//! Faults that a test asks of a real process by environment variables: a death at a crash point, lost messages,
-//! conflicts of transactions. They are met only where `CUMULET_FAULTS_ALLOWED=1` says that they may be; a variable
-//! that asks for faults without it is refused, so that a left-over one neither kills a cloud nor passes unnoticed.
+//! Fault injection into a real process by environment variables: a death at a crash point, lost messages,
+//! conflicts of transactions. They are met only where `CUMULET_FAULTS_ALLOWED=1` says that they may be; a
+//! variable that asks for faults without it is refused, so that a left-over one neither kills a cloud nor
+//! passes unnoticed.
 
 use std::{path::PathBuf, sync::OnceLock};
 

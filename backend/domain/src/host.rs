@@ -1,4 +1,5 @@
-//! What a host tells of itself beyond what it has to give: what scheduler filters and weighers go by.
+//! Host profiles: what a host tells of itself beyond its capacity. Limits are checked where they come in;
+//! scheduler filters and weighers go by them.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Plain types of the cloud, shared by every crate: ids, states, specifications, errors and
-//! messages, and the pure functions over them. No I/O, no async, no protocol of any door.
+//! Domain types, shared by every crate: ids, states, specifications, errors and messages, and the pure
+//! functions over them. No I/O, no async, no protocol of any door.
 
 pub mod account;
 pub mod catalogue;

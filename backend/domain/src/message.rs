@@ -1,6 +1,6 @@
-//! What goes over the bus. Messages are data: a command tells a host what shall be, a report tells the
-//! conductor what is. Both may be lost, repeated or reordered; generations make old ones harmless, and
-//! nothing is ever decided from the absence of an answer alone.
+//! Bus messages, as data: a command tells a host the desired state, a report tells the conductor the actual
+//! one. Both may be lost, repeated or reordered; generations make old ones harmless, and nothing is ever
+//! decided from the absence of an answer alone.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 pub struct Command {
     /// The operation that waits for the outcome, if one does.
     pub operation: Option<OperationId>,
-    /// After this the command is dropped unread: whoever sent it has given up.
+    /// After this the command is dropped unread: its sender has given up.
     pub deadline: Timestamp,
     /// What shall be.
     pub action: Action,

@@ -1,5 +1,5 @@
-//! What an instance may read about itself at 169.254.169.254: one immutable snapshot, kept on the
-//! instance's host and replaced as a whole.
+//! The instance metadata snapshot: what an instance may read about itself at 169.254.169.254. It is
+//! immutable, kept on the instance's host and replaced as a whole.
 
 use std::{fmt, net::Ipv4Addr};
 

@@ -1,4 +1,5 @@
-//! What a host is told of an instance: everything that it needs to run it without asking again.
+//! The instance specification that a host is sent: everything that it needs to run the instance without
+//! asking again.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Points in time and the clock that is handed in wherever time is read.
+//! Timestamps, and the clock that is handed in wherever time is read.
 
 use std::{fmt, time::Duration};
 

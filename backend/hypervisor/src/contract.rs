@@ -1,5 +1,5 @@
-//! What every driver must do, as one suite that is run on each of them. It panics at the first thing
-//! that is not as it must be, as tests do.
+//! The contract suite of the driver trait, run on each driver. It panics at the first thing that is not as it
+//! must be, as tests do.
 #![allow(clippy::expect_used)]
 
 use std::{future::Future, time::Duration};

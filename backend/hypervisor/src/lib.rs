@@ -1,5 +1,6 @@
-//! Runs guests. One trait of about a dozen idempotent methods that say what shall be; a driver for
-//! libvirt (feature `libvirt`) and a simulated one behind it. Everything above the trait is shared.
+//! The hypervisor driver trait: about a dozen idempotent methods that state the desired state of a guest.
+//! Behind it are libvirt (feature `libvirt`) and a simulation; everything above it is shared. The worker
+//! calls it.
 
 #[cfg(feature = "contract")]
 pub mod contract;

@@ -1,4 +1,4 @@
-//! Finds out whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt
+//! The KVM probe: whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt
 //! can call it usable, while a guest hangs before its first instruction; so a guest of one sector is run.
 
 use std::{path::Path, process::Stdio, time::Duration};
@@ -73,7 +73,7 @@ async fn boot_sector() -> std::io::Result<Sector> {
     bytes[510..].copy_from_slice(&[0x55, 0xaa]);
     let name = format!("cumulet-probe-{:016x}", rand::random::<u64>());
     let path = std::env::temp_dir().join(name);
-    // `create_new`: a link that somebody put there is not followed.
+    // `create_new`: a link that another user put there is not followed.
     let mut options = tokio::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).open(&path).await?;
     let sector = Sector { path };

@@ -1,4 +1,4 @@
-//! What a driver needs to know to run a guest: devices and paths on this host.
+//! The domain specification that a driver is given: a guest's devices and paths on this host.
 
 use std::path::PathBuf;
 

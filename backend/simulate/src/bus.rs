@@ -1,5 +1,5 @@
-//! The bus between control plane and hosts: whatever it is over, messages get lost, come more than once,
-//! late, and in another order; hosts are cut off.
+//! The simulated network between control plane and hosts: on top of a real bus, messages are lost, repeated,
+//! delayed and reordered, and hosts are cut off.
 
 use std::{
     collections::BTreeSet,

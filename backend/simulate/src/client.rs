@@ -1,4 +1,4 @@
-//! Those who use the API: they launch, stop, start, reboot and terminate, ask again where no answer came,
+//! Simulated API clients: they launch, stop, start, reboot and terminate, repeat a call that had no answer,
 //! and remember what they were told.
 
 use std::{

@@ -1,5 +1,5 @@
-//! Virtual time: it goes on when nobody has anything left to do, straight to the next timer. What clocks on
-//! walls show can be set besides, and differs a little from host to host.
+//! Virtual time: it advances to the next timer when no task has anything left to do. Wall clocks can be set
+//! besides, and differ a little from host to host.
 
 use std::sync::{
     Arc,

@@ -1,5 +1,5 @@
-//! What a database server may do to a transaction, and what is looked at after each one that was committed:
-//! that no host is oversold (I3), and that nothing that has ended comes back (I6).
+//! Database faults of a run, and the checks after each commit: that no host is oversold (I3), and that
+//! nothing that has ended comes back (I6).
 
 use std::sync::{Arc, OnceLock};
 

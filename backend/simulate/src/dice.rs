@@ -1,4 +1,4 @@
-//! The randomness of what befalls a run: one seeded generator, apart from that of the control plane, whose
+//! The fault generator's randomness: one seeded generator, apart from that of the control plane, whose
 //! numbers become ids.
 
 use std::{

@@ -1,4 +1,4 @@
-//! What goes wrong in a run: which kinds of faults, and how often each.
+//! The fault mix of a run: which kinds of faults, and how often each.
 
 use std::{fmt, str::FromStr};
 

@@ -1,6 +1,7 @@
-//! The control plane as it is (API, conductor, scheduler, store) with simulated hosts, in one thread under
-//! a virtual clock. Everything that could differ between two runs (time, randomness, the order of messages,
-//! what fails) comes from a seed, so that a run that went wrong can be run again.
+//! The deterministic simulator: the control plane as it is (API, conductor, scheduler, store) with simulated
+//! hosts, in one thread under a virtual clock. Everything that could differ between two runs (time,
+//! randomness, the order of messages, what fails) comes from a seed, so that a run that went wrong can be run
+//! again.
 //!
 //! - `world`: what all parts of a run share: clock, dice, trace, what was seen.
 //! - `faults`: what goes wrong, and when.

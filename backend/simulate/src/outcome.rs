@@ -1,4 +1,4 @@
-//! What a run ends with.
+//! The outcome of a run: its seed, its trace's hash, its counters and the invariants that were violated.
 
 use std::{
     collections::BTreeMap,

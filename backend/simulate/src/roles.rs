@@ -1,5 +1,5 @@
-//! The control plane's processes: killed at any time and at their crash points, and back after a while with
-//! nothing of their memory.
+//! The control plane's roles as killable processes: killed at any time and at their crash points, and
+//! restarted after a while with nothing of their memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

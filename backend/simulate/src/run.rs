@@ -1,4 +1,4 @@
-//! One run: a cloud is set up, used while things go wrong, left to recover, and looked at.
+//! One simulation run: a cloud is set up, used under faults, left to recover, and checked.
 
 mod chaos;
 pub(crate) mod setup;

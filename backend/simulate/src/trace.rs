@@ -1,4 +1,4 @@
-//! What came to pass in a run, in order, as one number: two runs of a seed are the same if it is.
+//! The trace of a run as one hash over its events in order: two runs of a seed are the same if it is.
 
 use std::{
     fmt,

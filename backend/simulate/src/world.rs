@@ -1,4 +1,4 @@
-//! What all parts of a run share.
+//! The state that all parts of a run share: clock, dice, trace, observations.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,5 @@
-//! Tokens for instances' consoles, which the operator asks for. The key that signs them is the cloud's,
-//! made when it is first wanted and kept sealed; consoles and hosts have its public half alone.
+//! Console tokens, which the operator asks for. The signing key is the cloud's, made when it is first wanted
+//! and kept sealed; consoles and hosts have its public half alone.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::{
 /// A token as it was made.
 #[derive(Debug)]
 pub struct Granted {
-    /// The token. Whoever has it has the console.
+    /// The token. Its holder has the console.
     pub token: cumulet_certs::SecretString,
     /// The instance's host.
     pub host: String,
@@ -121,7 +121,7 @@ async fn make(parts: &Parts) -> Result<String> {
     });
     match write.await {
         Ok(()) => Ok(sealed),
-        // Somebody else made one at the same time: the first one is the cloud's.
+        // Another process made one at the same time: the first one is the cloud's.
         Err(error) => {
             let made = settings::get(parts.store.read(), settings::CONSOLE_KEY).await?;
             made.ok_or(error)

@@ -1,5 +1,5 @@
-//! What every door calls: validate, authorise, one transaction, wake the conductor. No protocol of any
-//! door; errors are the domain's.
+//! The API under every door: validate, authorise, one transaction, wake the conductor. It has no protocol of
+//! any door; errors are the domain's.
 
 pub mod accounts;
 pub mod audit_log;

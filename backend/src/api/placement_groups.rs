@@ -1,5 +1,5 @@
-//! Placement groups: how instances are to be spread over hosts, or kept together. The group is made at
-//! once; its strategy holds where its members are placed (`store::placement::join`).
+//! Placement groups: how instances are spread over hosts, or kept together. The group is made at once; its
+//! strategy is enforced where its members are placed (`store::placement::join`).
 
 use cumulet_domain::{
     Error, ResourceKind, Result,

@@ -1,4 +1,4 @@
-//! Regions and availability zones: what is configured.
+//! Regions and availability zones, from the configuration.
 
 use super::Cloud;
 

@@ -1,4 +1,4 @@
-//! Randomness that is handed in: from the system in production, from a seed under test.
+//! The random source that is handed in: the system's in production, a seeded one under test.
 
 use std::{
     fmt,

@@ -1,5 +1,5 @@
-//! The processes that the cloud is made of, each role of one by itself: they say that they are there every
-//! few seconds, and the operator sees who has fallen silent.
+//! The service registry: each role of each process, with its last heartbeat. Roles write one every few
+//! seconds, and the operator sees which have fallen silent.
 
 use std::time::Duration;
 

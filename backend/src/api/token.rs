@@ -1,5 +1,6 @@
-//! Client tokens: a request that is sent twice is done once. The token, the hash of the request and what
-//! it made are one row, written in the transaction that makes it.
+//! Client tokens: a request that is sent twice is done once. The token, the hash of the request and what it
+//! made are one row, written in the transaction that makes it. The calls that take a ClientToken go through
+//! it.
 
 use cumulet_domain::{Error, Result, account::AccountId, time::Timestamp};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait};

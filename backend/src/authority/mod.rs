@@ -1,4 +1,4 @@
-//! The one authoriser under every door: may this principal do that? Roles for now; resources are
+//! The authoriser under every door: whether a principal may do something. Roles for now; resources are
 //! guarded by the scope of every load, which is the principal's account.
 
 use cumulet_domain::{

@@ -1,4 +1,4 @@
-//! The instance types that a new cloud offers. The table is the operator's after that.
+//! The initial instance type catalogue. The table is the operator's after the first start.
 
 use cumulet_domain::{Error, Result};
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait};

@@ -1,5 +1,5 @@
-//! The first start: what a cloud has before anybody has asked it for anything. Idempotent; a later start
-//! finds everything there and changes nothing, except that it adds what a wider configuration needs.
+//! The bootstrap of a new cloud: settings, catalogue, account, network. Idempotent: a later start changes
+//! nothing, except that it adds what a wider configuration needs.
 
 mod catalogue;
 pub(crate) mod network;

@@ -1,5 +1,6 @@
-//! When an operation's time is over. Its deadline is a time of the clock on the wall, which can be set: what
-//! that skips has not passed, and nothing that is under way fails for it.
+//! Deadlines of operations, which exclude jumps of the wall clock. A deadline is a time of a clock that can
+//! be set: what a jump skips has not passed, and no operation under way fails for it. The engine asks it
+//! every round.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +11,7 @@ use std::{
 use cumulet_domain::time::Timestamp;
 use tokio::time::Instant;
 
-/// How far the two clocks may be apart between two looks without anybody having set one.
+/// How far the two clocks may be apart between two looks without one having been set.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// As long as this after a jump there may be operations that were begun before it.

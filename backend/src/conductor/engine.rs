@@ -1,5 +1,5 @@
-//! The engine: takes what is due from the journal and runs one step of each operation. Steps of one round
-//! run side by side, so that their transactions share commits.
+//! The engine: it leases due operations from the journal and runs one step of each. Steps of one round run
+//! side by side, so that their transactions share commits.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(super) async fn run(conductor: Conductor, duties: Duties) {
                 continue;
             }
         };
-        // Either the time has come or somebody woke us; both mean: look.
+        // Either the time has come or a wake-up; both mean: look.
         drop(tokio::time::timeout(wait, conductor.wake.engine()).await);
     }
 }

@@ -1,5 +1,5 @@
-//! Everything that a host has, compared with what rows say: what differs is dealt with as if the host had
-//! told it by itself.
+//! Full reports: everything that a host has, compared with rows. A difference is handled as if the host had
+//! reported it by itself.
 
 use std::collections::BTreeMap;
 

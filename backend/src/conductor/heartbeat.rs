@@ -1,5 +1,5 @@
-//! Hosts that say that they are there: their rows. What a host is (its profile) is written only when it has
-//! changed; its metrics go with what is written anyway.
+//! Heartbeats of hosts, applied to their rows. A host's profile is written only when it has changed; its
+//! metrics go with what is written anyway.
 
 use cumulet_domain::{
     Result,

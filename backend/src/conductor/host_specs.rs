@@ -1,5 +1,5 @@
-//! Rows into what a host needs: instances' specifications, their metadata snapshots, and a VPC's policy on
-//! a host. Loaded for many instances at once, with one query a table.
+//! Specifications for hosts, made from rows: instances' specifications, their metadata snapshots, and a VPC's
+//! policy on a host. Loaded for many instances at once, with one query a table.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! The operation journal: what is to be done to instances, one operation at a time each.
+//! The operation journal: pending work on instances, one operation at a time each.
 //!
 //! An operation is enqueued in the transaction that changes the instance's intent. Whatever it takes (a
 //! host's capacity, addresses) is written in rows in the same transaction as the step that takes it, so

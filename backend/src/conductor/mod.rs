@@ -1,5 +1,5 @@
-//! Drives every instance to what its user wants: an engine takes operations from the journal, commands go
-//! to hosts, reports come back. The database decides everything; messages only wake and command.
+//! The conductor: it drives every instance to its desired state. An engine takes operations from the journal,
+//! commands go to hosts, reports come back. The database decides everything; messages only wake and command.
 //!
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).

@@ -1,4 +1,5 @@
-//! The ends of operations: what a finished step writes into the instance, and what it gives back.
+//! The ends of operations: what a finished step writes into the instance, and what it gives back. Reports and
+//! steps call it, in their transactions.
 
 use cumulet_domain::{
     Error, ResourceKind, Result, crash_point,
@@ -191,7 +192,7 @@ async fn give_back(conn: &impl ConnectionTrait, row: &instance::Model, disk_gib:
 
 async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
     use interface::Column as I;
-    // Whoever tags one of them at this time is either done, or finds it gone.
+    // A call that tags one of them at this time is either done, or finds it gone.
     lock::children::<interface::Entity>(conn, I::Id, I::Instance, instance).await?;
     let theirs = interface::Entity::find()
         .select_only()

@@ -1,5 +1,5 @@
-//! What hosts say, applied to rows. A report is believed only for objects that the database assigns to
-//! the host that sent it, and only at the object's present generation; everything else is dropped.
+//! Reports of hosts, applied to rows. A report is believed only for objects that the database assigns to the
+//! host that sent it, and only at the object's present generation; everything else is dropped.
 
 use std::collections::BTreeMap;
 
@@ -139,7 +139,7 @@ async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outco
     match outcome.failure {
         Some(failure) if kind == OperationKind::Reboot && outcome.report.power != Power::On => {
             // It had gone off before it could be asked to start over: that is what is to be dealt with.
-            // Whoever wanted it to run loses nothing for good: it stops, whatever made it go off.
+            // A call that wanted it to run loses nothing for good: it stops, whatever made it go off.
             give_up(conductor, &operation, kind, Cause::on_host(&host, failure)).await?;
             let seen = InstanceReport {
                 off_reason: None,

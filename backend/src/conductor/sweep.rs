@@ -1,5 +1,6 @@
-//! Deletes what has had its time (see [`crate::retention`]), a bounded number of rows a transaction, so that
-//! nobody waits for it. What is deleted can't be seen any more, so nothing that is kept of instances is void.
+//! The retention sweep: it deletes what has had its time (see [`crate::retention`]), a bounded number of rows
+//! a transaction, so that no other transaction waits for it. What is deleted can't be seen any more, so
+//! nothing that is cached of instances becomes invalid.
 
 use cumulet_domain::{ResourceKind, Result, time::Timestamp};
 use sea_orm::{

@@ -1,4 +1,4 @@
-//! Keeps hosts at what the rows say between operations: network policies and metadata snapshots. Level
+//! The synchroniser of hosts' network policies and metadata snapshots with rows, between operations. Level
 //! triggered: what a host has not confirmed is sent again.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -282,7 +282,7 @@ pub(super) async fn metadata_applied(
         .write(move |txn| {
             Box::pin(async move {
                 use instance::Column as C;
-                // Locked: whoever changes what it reads at this time asks for another push after this.
+                // Locked: a transaction that changes what it reads at this time asks for another push after this.
                 let current: Option<i64> = first(
                     instance::Entity::find_by_id(instance.to_db())
                         .select_only()

@@ -1,4 +1,4 @@
-//! What a host has to know of a VPC's instances on other hosts.
+//! Remote members of a VPC: what a host has to know of the instances on other hosts, for its tunnels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

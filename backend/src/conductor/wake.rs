@@ -1,5 +1,5 @@
-//! A wake-up for the engine and the synchroniser. Losing one costs latency only, because both
-//! also look at the database by themselves now and then.
+//! Wake-ups of the engine and of the synchroniser. Losing one costs latency only, because both also look at
+//! the database by themselves now and then. The API and reports send them after a commit.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One mutating call, accepted or refused.
+//! An entry of the audit log: one mutating call, accepted or refused.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

@@ -1,4 +1,4 @@
-//! What a client token stands for: the hash of the request and what it made.
+//! A client token: the hash of the request and what it made.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

@@ -1,4 +1,4 @@
-//! Which policy of a VPC a host has applied.
+//! The policy generation of a VPC that a host has applied.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

@@ -1,4 +1,4 @@
-//! An instance whose metadata its host has not confirmed.
+//! A metadata push: an instance whose metadata its host has not confirmed.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

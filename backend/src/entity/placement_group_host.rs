@@ -1,4 +1,4 @@
-//! Where members of a placement group are.
+//! A host with members of a placement group.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

@@ -1,4 +1,4 @@
-//! The instances of one RunInstances.
+//! A reservation: the instances of one RunInstances.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

@@ -1,5 +1,5 @@
-//! Takes a file into the store: inspected, copied, hashed while copying, flushed, and only then named by
-//! its content. What was inspected is what was copied: the copy is inspected again.
+//! The import of an image file into the store: inspected, copied, hashed while copying, flushed, and only
+//! then named by its content. What was inspected is what was copied: the copy is inspected again.
 
 use std::{
     fs::{self, File},

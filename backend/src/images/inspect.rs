@@ -1,7 +1,7 @@
-//! Decides from a file's bytes what it is and whether it is safe to give to QEMU. Written here, in safe
-//! Rust, because `qemu-img` follows what a file names: a backing file, a data file, a parent. What was
-//! declared and what is found must agree, and only raw disks and self-contained qcow2 pass.
-//! Layout of the qcow2 header: QEMU's docs/interop/qcow2.txt.
+//! The inspection of image files: what a file is, decided from its bytes, and whether it is safe to give to
+//! QEMU. Written here, in safe Rust, because `qemu-img` follows what a file names: a backing file, a data
+//! file, a parent. What was declared and what is found must agree, and only raw disks and self-contained
+//! qcow2 pass. Layout of the qcow2 header: QEMU's docs/interop/qcow2.txt.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

@@ -1,5 +1,5 @@
-//! The operators of extra specifications, as Nova has them (`nova/scheduler/filters/extra_specs_ops.py`):
-//! the first word of a requirement is the operator, and without one the texts must be equal.
+//! The operators of extra specifications, as Nova has them (`nova/scheduler/filters/extra_specs_ops.py`): the
+//! first word of a requirement is the operator, and without one the texts must be equal.
 
 /// Whether a value is what a requirement asks for: `>= 4`, `s== abc`, `<in> sse`, `<all-in> aes mmx`,
 /// `<or> a <or> b`.

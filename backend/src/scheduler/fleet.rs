@@ -1,6 +1,6 @@
-//! The hosts as the choice sees them. Numbers that change with every claim are small and lie together;
-//! what many hosts have in common (zone, capabilities, aggregates) is a profile, kept once and looked at
-//! once, so that a decision compares no text for each host.
+//! The fleet: the hosts as a choice sees them. Numbers that change with every claim are small and lie
+//! together; what many hosts have in common (zone, capabilities, aggregates) is a profile, kept once and
+//! looked at once, so that a decision compares no text for each host.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,13 +1,13 @@
-//! Chooses hosts for instances. `pick` is pure: a fleet and a request in, a host or the reasons against all
-//! of them out. What makes a choice hold is the claim, one conditional update in the conductor; a lost race
-//! tries again.
+//! The scheduler: it chooses hosts for instances. `pick` is pure: a fleet and a request in, a host or the
+//! reasons against all of them out. What makes a choice hold is the claim, one conditional update in the
+//! conductor; a lost race tries again.
 //!
 //! - `fleet`: the hosts as the choice sees them; what many have in common is kept once.
 //! - `filters`, `weights`: what a host must be, and what makes one better. One small file each.
 //! - `settings`: which of them are used, and how, as Nova's configuration names it.
 //! - `extra_specs`: the operators of extra specifications, Nova's.
 //! - `refusal`: why no host is good enough, in words.
-//! - `picture`: the fleet as read from the database, kept for a moment and corrected.
+//! - `picture`: the cached fleet, as read from the database, and corrected.
 
 pub mod extra_specs;
 pub mod filters;

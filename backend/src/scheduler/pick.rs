@@ -1,4 +1,4 @@
-//! The choice itself.
+//! The placement decision: filters, then weighers, over a fleet. Pure.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 

@@ -1,6 +1,6 @@
-//! The fleet as the database has it, kept for a moment: a decision for each of many launches must not read
-//! all hosts each time. The picture may be wrong, since others claim too. A claim that fails corrects it,
-//! and a refusal stands only by a picture that was read for it.
+//! The cached fleet, as read from the database: a decision for each of many launches must not read all hosts
+//! each time. It may be out of date, since others claim too: a claim that fails corrects it, and a refusal
+//! stands only by a fleet that was read for it.
 
 use std::{
     collections::{BTreeMap, HashMap},

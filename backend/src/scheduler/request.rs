@@ -1,4 +1,4 @@
-//! What an instance needs of a host.
+//! The placement request: what an instance needs of a host.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How the scheduler is configured, in Nova's names, with its defaults where it has them.
+//! Scheduler settings, in Nova's names, with its defaults where it has them.
 
 use cumulet_domain::{Error, Result};
 

@@ -1,5 +1,5 @@
-//! Loads by many ids at once. Lists are cut into chunks and filled up to a power of two with their last
-//! id, so that a handful of prepared statements serves every length.
+//! Batched loads by many ids. Lists are cut into chunks and filled up to a power of two with their last id,
+//! so that a handful of prepared statements serves every length.
 
 /// Ids in one statement at the most.
 const CHUNK: usize = 1024;

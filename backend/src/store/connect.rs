@@ -1,4 +1,4 @@
-//! Opens the database, and brings its schema up to date.
+//! The opening of the database, with the migration of its schema.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! Statements whose text never changes, on paths where writing it anew would be a good part of the cost:
-//! sea-query writes the text once, and from then on only the values are given.
+//! Prepared statement texts, on paths where writing them anew would be a good part of the cost: sea-query
+//! writes the text once, and from then on only the values are given.
 
 use std::sync::OnceLock;
 

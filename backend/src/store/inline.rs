@@ -1,6 +1,6 @@
-//! A database in memory for one thread, as a simulation wants it: a transaction runs at once where it is
-//! asked for, and begins, ends and is undone without waiting for anybody, so that the one connection serves
-//! reads too. What a disk or a server may do to a transaction is handed in.
+//! The in-memory database of a simulation, for one thread: a transaction runs at once where it is asked for,
+//! and begins, ends and is undone without waiting, so that the one connection serves reads too. What a disk
+//! or a server may do to a transaction is handed in.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +16,7 @@ use super::{
 
 use crate::boxed;
 
-/// What happens around each transaction.
+/// Hooks around each transaction.
 pub trait TransactionHooks: fmt::Debug + Send + Sync {
     /// Before it begins. An error is its answer: nothing of it was done.
     fn before(&self) -> BoxFuture<'_, Result<()>>;

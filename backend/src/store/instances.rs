@@ -18,7 +18,7 @@ use super::{
 };
 use crate::entity::{instance, metadata_push};
 
-/// Which instances somebody sees.
+/// The instances that an account's principals can see.
 #[derive(Clone, Copy, Debug)]
 pub struct Visibility {
     /// Whose they are.

@@ -1,4 +1,4 @@
-//! Where the database is.
+//! Database locations: a SQLite file, or the URL of a server.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

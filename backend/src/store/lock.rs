@@ -8,7 +8,7 @@
 //! - The write is **one conditional update** (or delete) of the row that the condition is about, and its row
 //!   count is looked at. Conditions on *other* rows (`NOT EXISTS …`) don't count: PostgreSQL judges them by
 //!   the rows as they were before the statement had to wait.
-//! - A **unique key** decides; whoever loses is told, or runs again and finds the other's row.
+//! - A **unique key** decides; the loser is told, or runs again and finds the other's row.
 //! - The **row that both go through is locked before the read**, by an update of it or by `FOR UPDATE`.
 //!   What hangs on a parent is looked at under the parent's lock: all about security groups, their rules and
 //!   members under the VPC's; tags under their resource's; an instance's operation, interfaces and pushes

@@ -56,7 +56,7 @@ enum Writer {
     Server(Arc<server::Server>),
 }
 
-/// Something that goes into the transaction of whatever is written through a handle.
+/// A participant in every transaction that is written through a handle, as the audit log's entry is.
 pub trait Participant: std::fmt::Debug + Send + Sync {
     /// Writes it, after the work itself has succeeded and in the same transaction.
     fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>>;

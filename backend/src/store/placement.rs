@@ -1,4 +1,4 @@
-//! Placement groups' rows, and where their members are: the claim that makes a group's strategy hold.
+//! Placement groups' rows and hosts, with the claim that enforces a group's strategy.
 
 use cumulet_domain::{Error, ResourceKind, Result, account::AccountId};
 use sea_orm::{

@@ -1,6 +1,6 @@
-//! Databases for tests: a SQLite file in a directory of its own or, where `CUMULET_TEST_DATABASE` is the URL
-//! of a server (as somebody who may create databases), a database of its own there. It is gone when the
-//! test ends.
+//! Scratch databases for tests: a SQLite file in a directory of its own or, where `CUMULET_TEST_DATABASE` is
+//! the URL of a server (with a user who may create databases), a database of its own there. It is gone when
+//! the test ends.
 
 use std::{env, path::PathBuf, str::FromStr as _};
 

@@ -1,6 +1,6 @@
-//! SQLite under sea-orm without a thread in between. The driver that sea-orm brings sends each statement
-//! to a thread of its own and waits, which costs several times what SQLite takes for the statement. Here
-//! sea-orm's proxy hands a statement to rusqlite, which runs it at once on the caller's thread.
+//! The SQLite driver under sea-orm, without a thread in between. The driver that sea-orm brings sends each
+//! statement to a thread of its own and waits, which costs several times what SQLite takes for the statement.
+//! Here sea-orm's proxy hands a statement to rusqlite, which runs it at once on the caller's thread.
 //!
 //! A row that comes through the proxy knows its columns by name alone, sorted. Reading by position
 //! (`into_tuple`) is therefore wrong for more than one column: see [`super::column`].
@@ -82,7 +82,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Connections for reads. Whoever asks takes the first that is free.
+/// Connections for reads. A read takes the first that is free.
 #[derive(Debug)]
 pub(super) struct Readers {
     connections: Vec<Mutex<Connection>>,

@@ -1,18 +1,19 @@
-//! Numbers by which those who keep what they have read know whether it still holds: one for each account,
-//! which grows with every commit that may have changed what is the account's.
+//! Per-account version counters that invalidate cached reads. One grows with every commit that may have
+//! changed what is its account's, before the commit is answered. The writer raises them; the instances' cache
+//! compares them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cumulet_domain::account::AccountId;
 
-/// Accounts share so many numbers. A neighbour's change costs a read, never a stale answer.
+/// So many counters. Accounts that share one invalidate each other: that costs a read, never a stale answer.
 const SLOTS: usize = 256;
 
 /// Whose instances, and what is shown with them (interfaces, groups, tags, images), a transaction may
 /// change. One that declares nothing is taken to change everybody's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidates {
-    /// Anybody's.
+    /// Those of every account.
     Everything,
     /// Those of one account.
     Account(AccountId),
@@ -33,7 +34,7 @@ impl Versions {
         self.slot(account).load(Ordering::Acquire)
     }
 
-    /// To be called after the commit and before anybody hears of it.
+    /// To be called after the commit and before its callers are answered.
     pub(super) fn bump(&self, invalidates: Invalidates) {
         match invalidates {
             Invalidates::Nothing => {}

@@ -1,5 +1,5 @@
-//! A transaction's work without its types, so that what begins, repeats and commits transactions is compiled
-//! once instead of once for each place that writes.
+//! Type-erased work of a transaction, so that the engine that begins, repeats and commits transactions is
+//! compiled once instead of once for each call site. `Store::write` packs and unpacks it.
 
 use std::{any::Any, marker::PhantomData};
 
@@ -7,7 +7,7 @@ use cumulet_domain::{Error, Result};
 use futures::future::BoxFuture;
 use sea_orm::DatabaseTransaction;
 
-/// What a transaction answers, until whoever asked for it says which type it is.
+/// What a transaction answers, until its caller says which type it is.
 pub(super) type Value = Box<dyn Any + Send>;
 
 /// What is done in a transaction.

@@ -1,6 +1,6 @@
-//! The one writer. Transactions queue here; those that wait together run one after the other, each in a
+//! The single writer. Transactions queue here; those that wait together run one after the other, each in a
 //! savepoint, and share one commit, because on SQLite the commit's flush to disk costs far more than the
-//! rows. Nobody hears of success before the commit.
+//! rows. No caller hears of success before the commit.
 
 use std::{
     any::Any,
@@ -38,7 +38,7 @@ pub(super) struct Writer {
 enum Turn {
     /// A thread, together with others that wait.
     Thread(mpsc::Sender<Task>),
-    /// Whoever asks for it, at once and alone.
+    /// The caller itself, at once and alone.
     Caller {
         connection: Arc<WriteConnection>,
         savepoints: DatabaseConnection,
@@ -86,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// The numbers of what was committed. They grow before anybody hears of a commit's success.
+    /// The numbers of what was committed. They grow before a commit's callers hear of its success.
     pub(super) fn versions(&self) -> &Versions {
         &self.versions
     }

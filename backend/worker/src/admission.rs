@@ -1,4 +1,5 @@
-//! Decides what a command that has come is: news, a repetition, or out of date. Pure.
+//! Admission of commands: whether one is new, repeated, or out of date. Pure; the worker and the simulator go
+//! by it.
 
 use crate::{
     record::{CommandKind, Record},

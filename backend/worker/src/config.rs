@@ -1,4 +1,4 @@
-//! What a worker is told and handed when it is made.
+//! The worker's configuration and dependencies.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

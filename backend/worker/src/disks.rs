@@ -1,4 +1,4 @@
-//! Guests' disks: real ones made by `qemu-img`, and none at all for simulated guests.
+//! Disks of guests: real ones made by `qemu-img`, and none at all for simulated guests.
 
 use std::{
     collections::HashSet,

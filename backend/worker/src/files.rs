@@ -1,5 +1,5 @@
-//! Where a worker keeps what, and how it writes it: whole files, atomically replaced. Nothing is synced:
-//! what a power failure takes is told again by the control plane.
+//! The worker's files: their layout, and atomic replacement of whole files. Nothing is synced: what a power
+//! failure takes is told again by the control plane.
 
 use std::{
     fs, io,
@@ -117,7 +117,7 @@ pub(crate) fn write_fresh(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// What the kernel writes at once: whoever is killed has written all of it or nothing.
+/// What the kernel writes at once: a process that is killed has written all of it or nothing.
 const PAGE: u64 = 4096;
 
 /// Replaces a small file that is replaced often, in its place where that is whole or not at all. (A file

@@ -1,4 +1,4 @@
-//! The images that a host has: named by the hash of their content, which is checked once when they come.
+//! The host's image cache: files named by the hash of their content, which is checked once when they come.
 
 use std::{
     collections::HashMap,
@@ -88,7 +88,7 @@ impl ImageCache {
         self.holds.read().await
     }
 
-    /// Removes images that no instance of the host uses any more; their hashes. While somebody fetches or
+    /// Removes images that no instance of the host uses any more; their hashes. While a launch fetches or
     /// makes a disk nothing is removed, and nobody waits for that.
     pub(crate) async fn prune(
         &self,

@@ -1,4 +1,4 @@
-//! All that is on a host because of this cloud, for the audit.
+//! The inventory of a host: all that is on it because of this cloud. `cumulet audit` reads it.
 
 use cumulet_domain::id::{InstanceId, NetworkInterfaceId, VpcId};
 

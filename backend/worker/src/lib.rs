@@ -1,6 +1,7 @@
-//! The host agent: makes one host be as it is told, and reports how it is. It takes commands from the
-//! bus, works through the hypervisor and the host network, and knows nothing of the database: what it
-//! remembers are files of its own, so that guests go on while it is away and are found again.
+//! The worker, or host agent: it brings one host to its desired state, and reports the actual one. It takes
+//! commands from the bus, works through the hypervisor and the host network, and knows nothing of the
+//! database: what it remembers are files of its own, so that guests go on while it is away and are found
+//! again.
 
 mod admission;
 mod config;
@@ -34,7 +35,7 @@ mod worker;
 // Async functions that others await are compiled here, once (`cargo xtask tidy` asks for it).
 pub(crate) use async_recursion::async_recursion as boxed;
 
-/// What a worker decides by, pure: for whoever simulates one.
+/// What a worker decides by, pure: for the simulator.
 pub mod decisions {
     pub use cumulet_hypervisor::Diagnosis;
 

@@ -1,4 +1,4 @@
-//! How busy the host is, told with every heartbeat, as Nova's compute monitors name it: percentages of the
+//! Host metrics, told with every heartbeat under the names of Nova's compute monitors: percentages of the
 //! processors' time since the heartbeat before, and of the memory that is in use.
 
 use std::{
@@ -136,7 +136,7 @@ impl Ticks {
     }
 }
 
-/// How much of the memory can't be given to whoever asks.
+/// How much of the memory can't be given to a process that asks.
 fn memory_used(meminfo: &str) -> Option<i64> {
     let field = |name: &str| -> Option<u64> {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;

@@ -1,4 +1,4 @@
-//! Which of two policies of a VPC a host goes by. Pure.
+//! The choice between two policies of a VPC. Pure.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,6 +1,6 @@
-//! The file that a VPC's policy is kept in: the policy as it was once, and a line for each change since.
-//! A policy grows with the instances of its VPC and changes with each of them; written whole each time,
-//! most of what a busy host writes would be what has not changed.
+//! The policy file of a VPC: the policy as it was once, and a line for each change since. A policy grows with
+//! the instances of its VPC and changes with each of them; written whole each time, most of what a busy host
+//! writes would be what has not changed.
 
 use std::{
     collections::HashSet,

@@ -1,6 +1,6 @@
-//! Images that no instance of the host uses any more: kept for a while, in case the next instance wants
-//! them, and then removed. What is used is read from the instances' own files, so that it is never more
-//! than what is there; when one can't be read nothing is removed.
+//! Pruning of the image cache: images that no instance of the host uses any more are kept for a while, in
+//! case the next instance wants them, and then removed. What is used is read from the instances' own files,
+//! so that it is never more than what is there; when one can't be read nothing is removed.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -1,4 +1,4 @@
-//! The one place that runs `qemu-img`. Formats are always told; nothing is probed.
+//! The one wrapper of `qemu-img`. Formats are always told; nothing is probed.
 
 use std::{ffi::OsString, io, path::Path, process::Stdio, time::Duration};
 

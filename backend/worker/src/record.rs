@@ -1,4 +1,4 @@
-//! What a worker remembers of an instance, beside the guest itself: small, in memory and in a file.
+//! The worker's record of an instance, beside the guest itself: small, in memory and in a file.
 
 use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId, OperationId, VpcId},
@@ -42,13 +42,13 @@ impl CommandKind {
         matches!(self, CommandKind::Run | CommandKind::Reboot)
     }
 
-    /// Whether whoever waits for a guest's good will should stop waiting for this.
+    /// Whether a command that waits for a guest to comply should stop waiting for this.
     pub const fn is_urgent(self) -> bool {
         matches!(self, CommandKind::Destroy | CommandKind::Stop { force: true })
     }
 }
 
-/// A command that was begun and is not finished: after a restart it is gone on with.
+/// The header of a command, without what it carries: kept while it is under way, to resume it after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandHeader {
     /// Whose outcome is waited for, if it is.

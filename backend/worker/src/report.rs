@@ -1,4 +1,4 @@
-//! What a worker tells: outcomes, changes, that it is there, and, now and then, all that it has.
+//! Reports of the worker: outcomes, changes, heartbeats, and, now and then, all that the host has.
 
 use std::{sync::Arc, time::Duration};
 

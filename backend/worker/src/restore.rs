@@ -1,5 +1,5 @@
-//! A worker that comes back: guests that run are left alone, and have their network and metadata again;
-//! commands that were begun are gone on with.
+//! Recovery of a worker after a restart: running guests are left alone, and have their network and metadata
+//! again; commands that were begun are resumed.
 
 use std::{collections::HashMap, sync::Arc};
 

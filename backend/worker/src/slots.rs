@@ -1,5 +1,5 @@
-//! What a worker holds of each instance while it works: its record, and the jobs that wait. Jobs of one
-//! instance are done in the order in which they came; those of different instances at the same time.
+//! The per-instance slots of a worker: the record of each instance, and the queue of its commands. What is
+//! queued for one instance is done in the order in which it came; for different instances at the same time.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -24,7 +24,7 @@ use crate::{
     tombstones::{Tombstone, Tombstones},
 };
 
-/// Something to do for one instance.
+/// Work that is queued for one instance.
 pub(crate) enum Queued {
     /// A command came. It comes again if it is dropped before it is acknowledged.
     Command(Delivered<Command>),
@@ -60,10 +60,10 @@ impl Queued {
     }
 }
 
-/// What became of a job that was added.
+/// What became of work that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// Nobody works on the instance: who added it shall.
+    /// No task works on the instance: the caller shall.
     First,
     /// Others are done before it.
     Behind,
@@ -74,7 +74,7 @@ pub(crate) enum Pushed {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Queued, Option<OwnedSemaphorePermit>)>,
-    /// How many of the waiting jobs are urgent: whoever waits for a guest's good will looks at it.
+    /// How much of it is urgent: a command that waits for a guest to comply looks at it.
     urgent: watch::Sender<usize>,
 }
 
@@ -83,7 +83,7 @@ struct State {
     records: HashMap<InstanceId, Record>,
     /// The interfaces of the guests that shall run.
     needed: HashSet<NetworkInterfaceId>,
-    /// An entry while a job of the instance waits or is done.
+    /// An entry while work for the instance waits or is done.
     queues: HashMap<InstanceId, Queue>,
 }
 
@@ -170,7 +170,7 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job.
+    /// Adds work.
     pub(crate) fn push(
         &self,
         id: InstanceId,
@@ -200,7 +200,7 @@ impl Slots {
         if idle { Pushed::First } else { Pushed::Behind }
     }
 
-    /// The next job of an instance; `None` ends the work on it.
+    /// The next work of an instance; `None` ends the work on it.
     pub(crate) fn pop(&self, id: InstanceId) -> Option<(Queued, Option<OwnedSemaphorePermit>)> {
         let mut state = self.state();
         let queue = state.queues.get_mut(&id)?;
@@ -214,7 +214,7 @@ impl Slots {
         Some((queued, permit))
     }
 
-    /// Returns when an urgent job waits for the instance; never if nobody works on it.
+    /// Returns when urgent work waits for the instance; never if no task works on it.
     pub(crate) async fn urgent(&self, id: InstanceId) {
         let receiver = self.state().queues.get(&id).map(|q| q.urgent.subscribe());
         if let Some(mut receiver) = receiver

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: specifications and policies made from small numbers.
+//! Fixtures of this crate's tests: specifications and policies made from small numbers.
 
 use std::{net::Ipv4Addr, sync::Arc};
 

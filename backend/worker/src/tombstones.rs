@@ -1,6 +1,7 @@
-//! The generations at which instances were destroyed here, or stopped without having been here, for an
-//! hour: a command that comes late must not bring one back. Later than its deadline no command is obeyed,
-//! and the longest, a launch's, is five minutes after it was asked for; the rest is for clocks that differ.
+//! Tombstones: the generations at which instances were destroyed here, or stopped without having been here,
+//! for an hour: a command that comes late must not bring one back. Later than its deadline no command is
+//! obeyed, and the longest, a launch's, is five minutes after it was asked for; the rest is for clocks that
+//! differ.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! The VPCs that have instances here: the policy that each goes by, kept in a file so that a worker that
-//! comes back enforces it at once, and the metadata listener inside each.
+//! The VPCs that have instances on this host: the policy of each, kept in a file so that a restarted worker
+//! enforces it at once, and the metadata listener inside each.
 
 use std::{
     collections::HashMap,

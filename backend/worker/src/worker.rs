@@ -1,4 +1,4 @@
-//! The worker itself: takes what comes, gives each instance its turn, and speaks up by the clock.
+//! The worker's main loop: it takes messages, gives each instance its turn, and reports by the clock.
 
 use std::{
     path::PathBuf,
@@ -38,7 +38,7 @@ const WAITING: usize = 4096;
 /// Reads that are answered at once.
 const READS: usize = 16;
 
-/// How long a read may take: less than whoever asks waits.
+/// How long a read may take: less than the asker waits.
 const READ_DEADLINE: Duration = Duration::from_secs(4);
 
 /// What is read of a console at the most.
@@ -179,7 +179,7 @@ impl Worker {
         };
         tokio::select! {
             () = work => {}
-            // An error is a sender that has gone, and with it whoever wanted the worker.
+            // An error is a sender that has gone, and with it the process that wanted the worker.
             _ = shutdown.wait_for(|stop| *stop) => {}
         }
         tasks.shutdown().await;
@@ -252,7 +252,7 @@ impl Worker {
         }
     }
 
-    /// Adds a job for an instance, and sees to it that somebody works on the instance.
+    /// Queues work for an instance, and sees to it that a task works on the instance.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
         id: InstanceId,
@@ -267,11 +267,11 @@ impl Worker {
         }
     }
 
-    /// Does an instance's jobs, one after the other, until none is left.
+    /// Does an instance's queued work, one after the other, until none is left.
     async fn work_off(self: Arc<Self>, id: InstanceId) {
         while let Some((queued, permit)) = self.slots.pop(id) {
             let worker = self.clone();
-            // In a task of its own: a panic ends one job, and not every job of the instance.
+            // In a task of its own: a panic ends one command, and not all that is queued for the instance.
             if let Err(error) = tokio::spawn(async move { worker.work(id, queued).await }).await {
                 tracing::error!(instance = %id, %error, "what was queued for an instance did not end");
             }

@@ -1,4 +1,4 @@
-//! What a request claims about its own signature, parsed but not believed.
+//! The signature claim of a request: what it says about its own signature, parsed but not believed.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Why a request was not authenticated, and what the client is told, per protocol.
+//! Authentication errors, and what the client is told of each, per protocol.
 
 use std::borrow::Cow;
 

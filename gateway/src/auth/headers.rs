@@ -1,4 +1,4 @@
-//! The few headers that matter to authentication, found in one pass, each at most once.
+//! The headers that matter to authentication, found in one pass, each at most once.
 
 use super::{AuthError, RequestView};
 

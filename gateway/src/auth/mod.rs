@@ -1,4 +1,4 @@
-//! Who sent this request? Verification of AWS request signatures over the bytes received.
+//! Authentication of requests: verification of AWS signatures over the bytes received.
 //!
 //! Knows nothing of HTTP servers, accounts or operations: a [`RequestView`] goes in, a
 //! [`Verified`] principal or an [`AuthError`] comes out. Secrets are looked up through

@@ -1,4 +1,4 @@
-//! One look over the names of all parameters: none twice, and which of them carry a signature.
+//! The signature's query parameters, and the check that no parameter comes twice.
 
 use smallvec::SmallVec;
 

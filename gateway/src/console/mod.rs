@@ -1,6 +1,6 @@
-//! The door to instances' consoles: a WebSocket whose bytes are the console's, as noVNC and serial consoles
-//! in browsers want it. It verifies tokens by itself and goes where they say and nowhere else, so that nobody
-//! can make it connect to what is not a console of this cloud; the host verifies them again.
+//! The console proxy: a WebSocket whose bytes are an instance's console, as noVNC and serial consoles in
+//! browsers want it. It verifies tokens by itself and connects only where they say, so that no client can
+//! make it connect to what is not a console of this cloud; the host verifies them again.
 //!
 //! ```text
 //! client ═ WebSocket ═ this door ═ TCP: token, answer, bytes ═ the instance's host

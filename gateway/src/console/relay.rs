@@ -1,4 +1,5 @@
-//! One console: the request, the way to the host, and bytes both ways until either side ends.
+//! The relay of one console: the request, the connection to the host, and bytes both ways until either side
+//! ends.
 
 use std::{cell::Cell, convert::Infallible, io, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a request has to say before it becomes a console, and how others are refused.
+//! Console requests: what one must have before it becomes a console, and how others are refused.
 
 use actix_http::{
     Method, RequestHead, Response, StatusCode,
@@ -90,7 +90,7 @@ pub(super) fn no_upgrade(head: &RequestHead) -> Response<BoxBody> {
     refusal.response().map_body(|_, ()| BoxBody::new(text))
 }
 
-/// What is to be seen of a request without asking anybody: its token, and the answer that makes it a
+/// What is to be seen of a request without asking a host: its token, and the answer that makes it a
 /// WebSocket.
 pub(super) fn look(head: &RequestHead) -> Result<(&str, Response<()>), Refusal> {
     if !PATHS.contains(&head.uri.path()) {

@@ -1,4 +1,4 @@
-//! The shape of an action, and its row in the table.
+//! The action trait, and its entry in the dispatch table.
 
 use async_trait::async_trait;
 use cumulet_wire::{Operation, Query, XmlBody, decode, response};

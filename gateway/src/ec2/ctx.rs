@@ -1,4 +1,4 @@
-//! What an action is given besides its parameters.
+//! The context of an action: what it is given besides its parameters.
 
 use cumulet_backend::api::{ClientToken, Cloud};
 use cumulet_domain::{

@@ -1,5 +1,5 @@
-//! What every Describe call does alike: filters, pages and tokens. An implementation says what its
-//! rows are, where they come from and how they look.
+//! The framework of Describe calls: filters, pages and tokens. An implementation says what its rows are,
+//! where they come from and how they look.
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest};

@@ -1,4 +1,4 @@
-//! The one table from the domain's errors to EC2's codes, statuses and sentences. EC2's spellings are
+//! EC2's error table: from the domain's errors to codes, statuses and sentences. EC2's spellings are
 //! irregular; they are copied, not derived.
 
 use cumulet_domain::{Error, ResourceKind, error::Limit};

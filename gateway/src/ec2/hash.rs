@@ -1,4 +1,4 @@
-//! Hashes of what a request asks, for client tokens and pagination tokens.
+//! Request hashes, for client tokens and pagination tokens.
 
 use cumulet_wire::Query;
 use sha2::{Digest, Sha256};

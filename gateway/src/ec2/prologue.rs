@@ -1,5 +1,5 @@
-//! What comes before and after every action: is it known, is it allowed, are its members supported,
-//! is it only a rehearsal, was it asked before; and the audit log.
+//! The prologue and the epilogue of every action: whether it is known, permitted, made of supported members,
+//! a rehearsal (DryRun), or a repetition (ClientToken); and its entry in the audit log.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The table of actions: one line for each operation that is served.
+//! The dispatch table: one line for each operation that is served.
 
 use std::{collections::HashMap, sync::LazyLock};
 

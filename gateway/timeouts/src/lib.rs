@@ -1,9 +1,9 @@
-//! How long a connection may keep its server waiting.
+//! Time-outs of a client's connection: how long it may keep its server waiting.
 //!
 //! actix-http's timers know the first head of a connection and the pause between two requests, and
 //! forget what comes in part after that: a later head, a chunked body that was given up, an answer that
-//! nobody reads. A [`ConnectionTimeout`] belongs to a connection's stream, where everything that happens to the
-//! connection is seen, and always has a deadline except while the server itself is at work.
+//! nobody reads. A [`ConnectionTimeout`] belongs to a connection's stream, where everything that happens
+//! to the connection is seen, and always has a deadline except while the server itself is at work.
 //!
 //! ```text
 //!            first byte of a request            answer written

@@ -1,4 +1,4 @@
-//! What it costs to write the XML of a DescribeInstances answer and nothing else, for the benchmarks.
+//! The cost of writing the XML of a DescribeInstances answer and nothing else, for the benchmarks.
 //!
 //! Reads form data under the XML names of an answer (see the example `roundtrip`), one line for each
 //! instance with its reservation, because a form has only so many members;

@@ -1,4 +1,4 @@
-//! The two traits of the codec and what they do for text, numbers, lists and options.
+//! The codec's two traits, with their implementations for text, numbers, lists and options.
 //!
 //! **Empty values.** An empty scalar (`Description=`) means "not given": an `Option` decodes to
 //! `None`. Two exceptions: members that `models/patches.toml` lists under `keep_empty` (a tag's

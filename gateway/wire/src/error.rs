@@ -1,4 +1,4 @@
-//! What can be wrong with a request on the wire, and the bodies that say so.
+//! Decoding errors of a request, and the error documents that say so.
 //!
 //! The codec refuses with the EC2 code, a sentence, and the full path of the parameter as the
 //! client spelled it (`BlockDeviceMapping.2.Ebs.VolumeSize`), so that one look at the answer finds

@@ -1,4 +1,4 @@
-//! What the framework must know of each operation, and the check of refused members.
+//! Operation descriptions for the framework, and the check of refused members.
 //!
 //! The table itself is generated ([`crate::ec2::operations`]) from the model, its documentation and
 //! `models/actions.toml`, so that the prologue (permission, DryRun, ClientToken, paging, filters) is

@@ -1,4 +1,4 @@
-//! The form data of a Query request: parsed once, sorted, and walked as a tree without building one.
+//! The parser of a Query request's form data: parsed once, sorted, and walked as a tree without building one.
 //!
 //! A key such as `BlockDeviceMapping.1.Ebs.VolumeSize` is a path. Sorting the keys with the dot as
 //! the lowest character puts every subtree into one contiguous run, so a [`Node`] is only a slice of

@@ -1,4 +1,4 @@
-//! Whole response documents of the two protocols.
+//! Response documents of the two protocols.
 
 use crate::codec::XmlBody;
 use crate::error::{WireError, WireErrorKind};

@@ -1,4 +1,4 @@
-//! Scalar types of the wire that the standard library lacks: times, blobs, and what must not print.
+//! Scalar types of the wire that the standard library lacks: times, blobs, and secrets.
 
 use std::fmt;
 

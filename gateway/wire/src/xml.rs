@@ -1,4 +1,4 @@
-//! Writes response XML straight into a string.
+//! The XML writer of responses, straight into a string.
 //!
 //! Names come from the model and are trusted; text comes from anywhere and is escaped. Characters
 //! that XML 1.0 cannot carry even as references are replaced, since the alternative is a document

@@ -1,4 +1,4 @@
-//! The worker's side of the link.
+//! The worker's end of the link.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ use super::protocol::{Answer, Message, receive, send};
 /// How often it is looked whether the other side is (still) there.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long an answer may take; whoever does not answer is taken to be gone.
+/// How long an answer may take; a process that does not answer is taken to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The metadata service of another process.
@@ -159,7 +159,7 @@ impl State {
         }
     }
 
-    /// Says it, if somebody is there to hear it; otherwise everything is said to the next one.
+    /// Says it, if a metadata process is connected; otherwise everything is said to the next one.
     fn tell(&mut self, message: &Message) {
         let Some(socket) = &self.socket else { return };
         let with = match message {

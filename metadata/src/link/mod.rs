@@ -1,6 +1,6 @@
-//! The service in a process of its own: the worker's process holds a [`Link`], the metadata process serves
-//! it ([`listen`]). Over a Unix socket of packets go snapshots, and the listening sockets themselves, which
-//! the worker has bound inside the VPCs' namespaces.
+//! The link to a metadata process: the worker's process holds a [`Link`], the metadata process serves it
+//! ([`listen`]). Over a Unix socket of packets go snapshots, and the listening sockets themselves, which the
+//! worker has bound inside the VPCs' namespaces.
 //!
 //! The worker's side keeps a copy of all that it has said. When the metadata process ends, guests'
 //! connections wait in the listeners' queues, which the worker holds open; as soon as one is there again it

@@ -1,4 +1,4 @@
-//! The metadata process's side of the link.
+//! The metadata process's end of the link.
 
 use std::{
     fs, io,

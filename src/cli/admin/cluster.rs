@@ -1,4 +1,4 @@
-//! `cumulet admin cloud` and `cumulet admin broker`: what processes on other machines have to be told.
+//! `cumulet admin cloud` and `cumulet admin broker`: the settings that processes on other machines need.
 
 use std::process::ExitCode;
 

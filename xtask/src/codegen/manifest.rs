@@ -1,5 +1,5 @@
-//! The hand-written inputs: what is served (`actions.toml`), deviations (`patches.toml`), and the
-//! extracted lists.
+//! The manifest and other hand-written inputs: what is served (`actions.toml`), deviations (`patches.toml`),
+//! and the extracted lists.
 
 use std::collections::BTreeMap;
 use std::path::Path;

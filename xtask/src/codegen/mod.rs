@@ -1,4 +1,4 @@
-//! Generates the wire crate's shapes and its table of operations from `models/`.
+//! The code generator: the wire crate's shapes and its table of operations, from `models/`.
 //!
 //! What is generated is checked in; `--check` compares and writes nothing, for CI.
 

@@ -1,4 +1,4 @@
-//! Names in Rust for names in the model.
+//! Rust names for names in the model.
 
 /// Words that the model writes in a way that would fall apart.
 const WORDS: [(&str, &str); 6] = [

@@ -1,4 +1,4 @@
-//! Writes the table of operations: what the framework must know of each.
+//! The writer of the table of operations: what the framework must know of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

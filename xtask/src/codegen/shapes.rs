@@ -1,4 +1,4 @@
-//! Writes the shapes of a service: one file a family, and one for what families share.
+//! The writer of a service's shapes: one file a family, and one for what families share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

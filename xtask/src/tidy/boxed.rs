@@ -1,4 +1,4 @@
-//! Async functions at a crate's edge, which have to be boxed.
+//! The rule on async functions at a crate's edge: they are boxed.
 //!
 //! The body of an async function is compiled in each crate that awaits it, and so is the body of every one that it
 //! awaits in turn. In a box (`#[boxed]`, or a trait of `async_trait`) it is compiled where it is written, once.

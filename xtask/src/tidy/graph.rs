@@ -1,5 +1,5 @@
-//! What a crate may depend on, so that a layer cannot be reached past another: a worker that could reach
-//! the database must not build.
+//! The crate graph's rules: what each crate may depend on, so that a layer cannot be reached past another; a
+//! worker that could reach the database must not build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a source file may name: the layers below the level of crates.
+//! The import rules: what a source file may name, for layers below the level of crates.
 //!
 //! Comments and strings don't count, and test code may name what it likes.
 

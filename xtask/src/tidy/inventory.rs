@@ -1,4 +1,4 @@
-//! Lists that must agree with the tree.
+//! The inventory rules: lists that must agree with the tree.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Small files and small functions. Tests don't count, and neither does what is generated.
+//! The size rules: small files and small functions. Tests don't count, and neither does what is generated.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a file's text must and must not have.
+//! The text rules: what a file's text must and must not have.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::Visit;

@@ -1,4 +1,4 @@
-//! The tree as the rules see it: every text file once, the Rust ones parsed.
+//! The source tree as the rules see it: every text file once, the Rust ones parsed.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ const SKIPPED: &[&str] = &["target", "__pycache__", "corpus", "artifacts"];
 /// Hidden directories that are ours; the others are tools' own.
 const HIDDEN: &[&str] = &[".cargo", ".ci", ".github"];
 
-/// A file larger than this is no text that anybody wrote.
+/// A file larger than this is no text that was written by hand.
 const LARGEST: u64 = 8 << 20;
 
 /// Directories whose code is only ever run by tests and developers.

@@ -1,5 +1,5 @@
-//! The bus of one process: bounded queues in memory. Nothing is serialised, and nothing survives the
-//! process, which the conductor heals as it heals any lost message.
+//! The in-process bus: bounded queues in memory. Nothing is serialised and nothing survives the process,
+//! which the conductor heals as it heals any lost message. A process with all roles uses it.
 
 mod queue;
 
@@ -71,7 +71,7 @@ impl LocalBus {
         self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A host that takes nothing must not hold up whoever also talks to others: a full queue is an error.
+    /// A host that takes nothing must not hold up a sender that also talks to others: a full queue is an error.
     fn deliver(&self, host: &HostId, letter: Letter) -> Result<(), BusError> {
         let queue = self.hosts().get(host).cloned();
         let pushed = queue.map_or(Err(Full::Nobody), |queue| queue.push(letter));

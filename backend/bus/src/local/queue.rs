@@ -1,4 +1,4 @@
-//! A bounded queue in memory whose messages come again unless they are acknowledged.
+//! A bounded queue in memory with redelivery: a message comes again unless it is acknowledged.
 
 use std::{
     collections::VecDeque,
@@ -206,7 +206,7 @@ impl<T> Drop for Reader<T> {
             inner.readers = inner.readers.saturating_sub(1);
         }
         drop(inner);
-        // Whoever waits for room in a queue that nobody reads is to hear of it.
+        // A sender that waits for room in a queue without a reader is to hear of it.
         self.queue.taken.notify_waiters();
         self.queue.arrived.notify_one();
     }

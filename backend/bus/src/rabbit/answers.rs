@@ -1,5 +1,5 @@
-//! Reads and their answers. The asker has a queue for answers, for as long as it is connected; a worker
-//! may publish to the exchange before it, and the broker vouches for who answers.
+//! Replies to reads. The asker has a reply queue for as long as it is connected; a worker may publish to the
+//! exchange before it, and the broker vouches for the sender.
 
 use std::{
     collections::HashMap,
@@ -102,7 +102,7 @@ impl Asker {
         let opened = consume::open(shared.clone(), subject).await;
         let (mut mailbox, ender) = opened.map_err(unavailable)?;
         tokio::spawn(async move {
-            // Answers are given to whoever asked as they are read; nothing is handed out.
+            // Answers are given to the asker as they are read; nothing is handed out.
             let _ender = ender;
             let mut none = Vec::new();
             loop {

@@ -1,5 +1,5 @@
-//! Consuming: a task for each mailbox declares what it takes from, consumes it, and does so again whenever
-//! the connection, the channel or the queue is lost. The mailbox goes on.
+//! Consumers: a task for each mailbox declares its queue, consumes it, and does so again whenever the
+//! connection, the channel or the queue is lost. The mailbox outlives all of them.
 
 use std::{sync::Arc, time::Duration};
 

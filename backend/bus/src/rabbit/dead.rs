@@ -1,5 +1,6 @@
-//! Dead letters. The broker gives up what nobody could take, and also what has only become too late; one
-//! of the conductors looks at each, counts and logs what is more than late, and keeps it for the operator.
+//! The dead-letter queue. The broker gives up what no consumer could take, and what has only become too late;
+//! one of the conductors reads each letter, counts and logs what is more than late, and keeps it for the
+//! operator.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How a message is written: JSON, `{"v": 1, "kind": "command", "body": …}`.
+//! The message envelope: JSON, `{"v": 1, "kind": "command", "body": …}`.
 //!
 //! `v` changes when an old program could misread what a new one writes; such a message is refused. Within
 //! a version, fields are only added, with defaults: unknown ones are skipped. A variant of an enumeration

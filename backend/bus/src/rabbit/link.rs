@@ -1,4 +1,4 @@
-//! A connection that is made again whenever it is lost.
+//! The broker connection, made again whenever it is lost.
 
 use std::{sync::Arc, time::Duration};
 

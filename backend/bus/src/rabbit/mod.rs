@@ -44,7 +44,7 @@ pub struct RabbitConfig {
     pub url: String,
     /// What every name begins with: one for each cloud.
     pub prefix: String,
-    /// A file of certificates (PEM) of whoever vouches for the broker, for `amqps`.
+    /// A file of certificates (PEM) of the authority that vouches for the broker, for `amqps`.
     pub ca_file: Option<PathBuf>,
     /// Messages that one mailbox may hold without having acknowledged them.
     pub prefetch: u16,
@@ -118,7 +118,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whether whoever sent a message may speak for the host: its own user, or one that the control plane
+    /// Whether the sender of a message may speak for the host: its own user, or one that the control plane
     /// uses itself. The broker lets nobody name another user.
     fn speaks_for(&self, raw: &Raw, host: &HostId) -> bool {
         let user = raw.properties.user_id().as_ref();
@@ -182,7 +182,7 @@ impl RabbitBus {
         self.shared.publisher.publish(letter).await
     }
 
-    /// Sees to it that somebody looks at dead letters.
+    /// Sees to it that one conductor looks at dead letters.
     async fn keep_morgue(&self) -> Result<(), BusError> {
         let mut morgue = self.morgue.lock().await;
         if morgue.is_none() {

@@ -1,5 +1,5 @@
-//! What a worker's user may do at the broker: take from its own queue, report, and answer. Nothing else:
-//! not read another's queue, and not command.
+//! Broker permissions of a worker's user: take from its own queue, report, and answer. Nothing else: it can't
+//! read another's queue, and can't command. `cumulet admin broker` prints them.
 
 use cumulet_domain::id::HostId;
 
@@ -29,7 +29,7 @@ pub fn permissions(prefix: &str, host: &HostId) -> Permissions {
     let [reports, answers, dead] = [names.reports(), names.answers(), names.dead()].map(|n| literal(&n));
     Permissions {
         configure: format!("^{own}$"),
-        // Whoever declares a queue with a dead letter exchange has to be one who may write there.
+        // A user that declares a queue with a dead letter exchange must be allowed to write there.
         write: format!("^({reports}|{answers}|{dead})$"),
         read: format!("^{own}$"),
     }

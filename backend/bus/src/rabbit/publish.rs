@@ -1,5 +1,5 @@
-//! Publishing: handed over once the broker has confirmed it, and never waited for longer than the bus's
-//! deadline.
+//! The publisher: a message counts as sent once the broker has confirmed it, and none is waited for longer
+//! than the bus's deadline.
 
 use std::sync::{Arc, atomic::Ordering};
 

@@ -1,5 +1,5 @@
-//! Acknowledgements on their way to the broker. They are given where nothing can be awaited, so a task
-//! sends them.
+//! Acknowledgements on their way to the broker. They are given where nothing can be awaited, so a task sends
+//! them.
 
 use std::sync::Arc;
 

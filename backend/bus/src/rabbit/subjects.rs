@@ -1,4 +1,5 @@
-//! What mailboxes take: commands and reads for a host, reports, wake-ups, and what the broker has given up.
+//! The subjects of mailboxes: commands and reads for a host, reports, wake-ups, and dead letters; for each
+//! the queue, its consumer's options and the type that is read from it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A simulated guest's serial console: says who it is, and echoes what is typed.
+//! The serial console of a simulated guest: a banner and an echo.
 
 use cumulet_domain::{id::InstanceId, message::Power};
 use tokio::{
@@ -16,7 +16,7 @@ pub(super) fn serial(instance: InstanceId, events: broadcast::Receiver<Event>) -
     let (ours, theirs) = tokio::io::duplex(BUFFER);
     tokio::spawn(async move {
         tokio::select! {
-            // Whoever looked has gone.
+            // The client has gone.
             _ = echo(instance, ours) => {}
             () = gone(instance, events) => {}
         }

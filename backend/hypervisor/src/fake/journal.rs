@@ -1,5 +1,5 @@
-//! Keeps simulated guests in a file, one line a change, so that a change costs the same however many
-//! guests there are. It is read, and written anew without what is over, when it is opened.
+//! The journal file of simulated guests, one line a change, so that a change costs the same however many
+//! guests there are. It is compacted when it is opened.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! A simulated host: guests that boot at once and do nothing, with latency and failures as planned. What
+//! The simulated hypervisor: guests that boot at once and do nothing, with latency and failures as planned. What
 //! happens to a guest depends on the seed, the guest and how often it was called, never on timing. A call that takes
 //! longer than libvirt's would be waited for is late here too, and has its effect all the same.
 

@@ -1,4 +1,4 @@
-//! What goes wrong on a simulated host, and the pure function that decides it for one call.
+//! The fault plan of a simulated host, and the pure function that decides one call by it.
 
 use std::{collections::HashSet, time::Duration};
 

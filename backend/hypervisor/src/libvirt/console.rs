@@ -1,4 +1,5 @@
-//! The end of a guest's console: of its file, and of the one before, if the log daemon has begun a new one.
+//! The tail of a guest's console log: of its file, and of the one before, if the log daemon has begun a new
+//! one.
 
 use std::{
     ffi::OsString,

@@ -1,4 +1,4 @@
-//! The driver trait over libvirt's calls.
+//! The driver trait, implemented with libvirt's calls.
 
 use std::{sync::Arc, time::Duration};
 

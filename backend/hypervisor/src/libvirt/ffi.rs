@@ -1,4 +1,4 @@
-//! The pieces of libvirt that its crate has no safe form of: registering for domain events, and a descriptor
+//! Raw libvirt bindings that its crate has no safe form of: registering for domain events, and a descriptor
 //! that it gives away. With them what Tokio has no safe form of: a file that is waited for.
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! An answer that holds until libvirt has been away.
+//! A cached answer that is valid until the connection to libvirt is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

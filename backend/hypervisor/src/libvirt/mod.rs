@@ -1,4 +1,4 @@
-//! Real guests, through libvirt.
+//! The libvirt driver: real guests under QEMU.
 
 mod console;
 mod driver;
@@ -145,7 +145,7 @@ impl Libvirt {
         Ok(driver)
     }
 
-    /// What is done with a signal: whoever waits for it is told, and, if the guest is ours, the rest.
+    /// What is done with a signal: the call that waits for it is told, and, if the guest is ours, the rest.
     fn teller(&self) -> Arc<dyn Fn(Signal) + Send + Sync> {
         let (known, signals, events) = (self.known.clone(), self.signals.clone(), self.events.clone());
         let profile = self.profile.clone();
@@ -169,7 +169,7 @@ impl Libvirt {
         })
     }
 
-    /// A call for a guest of this cloud; there is none if nobody or somebody else has one of its name.
+    /// A call for a guest of this cloud; there is none if no guest, or another cloud's, has its name.
     async fn call<T: Send + 'static>(
         &self,
         whom: For,

@@ -1,4 +1,4 @@
-//! Calls of libvirt: they block, so each has a thread and a connection of its own and a deadline. A call
+//! The pool of blocking libvirt calls: each has a thread and a connection of its own and a deadline. A call
 //! that does not come back keeps both, is outstanding, and holds up nothing but its own guest.
 
 use std::{
@@ -62,7 +62,7 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         let (this, calls) = (self.clone(), self.calls.clone());
         let called = async {
-            // The permit goes with the thread, not with whoever waits for it.
+            // The permit goes with the thread, not with the caller that waits for it.
             let permit = calls.acquire_owned().await;
             let (_caller, callee) = this.outstanding.begin(whom);
             let body = move || {

@@ -1,5 +1,5 @@
-//! What the host is, from what libvirt says of it. Names are Nova's. Architecture, vendor and topology are
-//! the host's processors'; model and features are those of the processor that guests get here.
+//! The host profile that libvirt reports, in Nova's names. Architecture, vendor and topology are the host's
+//! processors'; model and features are those of the processor that guests get here.
 
 use std::{collections::BTreeSet, io};
 

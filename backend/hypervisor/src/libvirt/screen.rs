@@ -1,5 +1,5 @@
-//! Turns the picture that libvirt takes of a screen (PPM or PNG) into a JPEG. The picture is the guest's:
-//! it is read strictly and within limits.
+//! Screenshots: the picture that libvirt takes of a screen (PPM or PNG) as a JPEG. The picture is the
+//! guest's: it is read strictly and within limits.
 
 use jpeg_encoder::{ColorType, Encoder};
 

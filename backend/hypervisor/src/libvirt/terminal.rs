@@ -1,4 +1,4 @@
-//! Consoles of running guests: the terminal of the serial port, and the connection to the screen.
+//! Consoles of running guests: the pty of the serial port, and the connection to the screen.
 
 use std::{
     fs::{File, OpenOptions},

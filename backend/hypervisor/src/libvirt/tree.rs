@@ -1,4 +1,4 @@
-//! XML that libvirt answers with, as a tree.
+//! A small XML tree for libvirt's answers.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! The domain XML of a guest, and the element in it that says whose the guest is. Built by a serialiser,
-//! from ids, numbers and paths of the host; no text of a user gets here.
+//! The domain XML of a guest, with the element that says which cloud the guest belongs to. Built by a
+//! serialiser, from ids, numbers and paths of the host; no text of a user gets here.
 
 use std::{io, path::PathBuf};
 
@@ -170,7 +170,7 @@ fn devices(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
         nic(out, each)?;
     }
     empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
-    // A terminal for whoever opens the console, and a file of all that is shown, whether it is open or not.
+    // A terminal for the client that opens the console, and a file of all that is shown, whether it is open or not.
     out.create_element("serial")
         .with_attribute(("type", "pty"))
         .write_inner_content(|out| {

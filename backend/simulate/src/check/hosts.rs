@@ -1,4 +1,4 @@
-//! What hosts have against what rows say: I1.
+//! Invariant I1: what hosts have against what rows say.
 
 use std::{collections::BTreeSet, sync::Arc};
 

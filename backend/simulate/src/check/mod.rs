@@ -1,4 +1,4 @@
-//! The invariants over everything at rest: rows against each other, rows against hosts, and both against what
+//! The invariants over a cloud at rest: rows against each other, rows against hosts, and both against what
 //! clients were told.
 
 mod hosts;

@@ -1,4 +1,4 @@
-//! All rows that matter, and what they say of each other.
+//! The invariants of rows against each other, over one snapshot of all tables that matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 

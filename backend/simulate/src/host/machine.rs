@@ -1,5 +1,5 @@
-//! What outlives a host's worker: its files, and the guests and networks that it has made. A machine that
-//! loses power keeps the files alone.
+//! The durable part of a simulated host: the worker's files, and the guests and networks that it has made. A
+//! machine that loses power keeps the files alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -63,7 +63,7 @@ pub(crate) struct Life {
     queues: Queues,
 }
 
-/// Why a job went no further.
+/// Why queued work went no further.
 pub(crate) enum Stop {
     /// The worker is dead.
     Dead,
@@ -200,7 +200,7 @@ impl Host {
         }
     }
 
-    /// Adds a job for an instance, and sees to it that somebody works on the instance.
+    /// Queues work for an instance, and sees to it that a task works on the instance.
     fn enqueue(self: &Arc<Self>, life: &Arc<Life>, id: InstanceId, queued: Queued) {
         if life.queues.push(id, queued) {
             let (this, life) = (self.clone(), life.clone());

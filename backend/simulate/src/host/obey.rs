@@ -1,5 +1,5 @@
-//! What a worker does with what comes for an instance: judged as the worker judges it, carried out step by
-//! step, and told (as in the worker's `steps`).
+//! Command handling of a simulated worker: judged by the worker's own code, carried out step by step, and
+//! reported (as in the worker's `steps`).
 
 use std::{
     ops::Range,
@@ -229,7 +229,7 @@ impl Host {
         }
     }
 
-    /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
+    /// After a failure: the command is over, and the conductor decides. How the instance is now.
     fn give_up(&self, attempt: &Attempt) -> InstanceReport {
         let mut machine = self.machine();
         let power = machine.power(attempt.id);

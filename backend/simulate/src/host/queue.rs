@@ -1,4 +1,4 @@
-//! The jobs that wait for each instance, one after the other (as in the worker's `slots`).
+//! The queue of each instance: commands and other work, one after the other (as in the worker's `slots`).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -53,7 +53,7 @@ impl Queues {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job; true if nobody works on the instance, and the caller shall.
+    /// Adds work; true if no task works on the instance, and the caller shall.
     pub(crate) fn push(&self, id: InstanceId, queued: Queued) -> bool {
         let mut all = self.all();
         let idle = !all.contains_key(&id);
@@ -70,7 +70,7 @@ impl Queues {
         idle
     }
 
-    /// The next job of an instance; `None` ends the work on it.
+    /// The next work of an instance; `None` ends the work on it.
     pub(crate) fn pop(&self, id: InstanceId) -> Option<Queued> {
         let mut all = self.all();
         let next = all.get_mut(&id)?.pop_front();

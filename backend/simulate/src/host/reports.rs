@@ -1,4 +1,5 @@
-//! What a worker tells by itself (as in the worker's `report`).
+//! Unsolicited reports of a simulated worker: heartbeats, changes, full reports (as in the worker's
+//! `report`).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The steps of each command, in the worker's order, with the worker's notes between them. Each may be the
-//! last of the worker's life.
+//! The steps of each command, in the worker's order, with the worker's notes between them. The worker may be
+//! killed after any of them.
 
 use std::time::Duration;
 

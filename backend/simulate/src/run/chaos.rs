@@ -1,4 +1,5 @@
-//! What befalls roles and hosts from outside, now and then, as long as things go wrong.
+//! Faults from outside of roles and hosts, as long as the faulty part of a run lasts: kills, power cuts,
+//! partitions, jumps of clocks.
 
 use std::{future::Future, sync::Arc};
 

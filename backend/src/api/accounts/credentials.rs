@@ -1,6 +1,6 @@
-//! Who an access key speaks for, asked for every request and so kept in memory. A change made by this
-//! process empties the cache at once; one made by another process (an operator's command) changes a mark
-//! in the database, which is looked at every second.
+//! The credential cache: the principal of an access key, looked up for every request and so kept in memory. A
+//! change made by this process empties it at once; one made by another process (an operator's command)
+//! changes a mark in the database, which is looked at every second.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! Accounts, users and access keys: what the operator's commands do, and what a door asks to know who
-//! signed a request.
+//! Accounts, users and access keys. The operator's commands change them; a door asks them for the signer of a
+//! request.
 
 mod credentials;
 mod keys;

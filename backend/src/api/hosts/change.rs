@@ -1,4 +1,4 @@
-//! What the operator asks of a host.
+//! Operator actions on a host: disable, enable, drain, maintenance, removal.
 
 use cumulet_domain::{
     Error, Result,

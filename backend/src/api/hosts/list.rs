@@ -1,4 +1,4 @@
-//! The hosts as they are.
+//! The listing of hosts with their capacity, claims and profile.
 
 use std::collections::{BTreeMap, HashMap};
 

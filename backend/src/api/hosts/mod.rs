@@ -1,5 +1,5 @@
-//! What the operator sees of the hosts and asks of them. No principal is asked: these are the operator's
-//! own commands. Instances are never moved and never ended from here; their users do that.
+//! Host administration. No principal is asked: these are the operator's own commands. Instances are never
+//! moved and never ended from here; their users do that.
 
 pub mod aggregates;
 mod change;

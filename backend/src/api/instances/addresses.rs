@@ -44,7 +44,7 @@ pub(super) async fn attach(
             join(txn, plan, &rows).await?;
             return Ok(views(spec, plan, rows));
         }
-        // It may also be a public address that somebody else has drawn at the same time.
+        // It may also be a public address that another launch has drawn at the same time.
         if let Some(address) = spec.private_ip
             && networks::is_taken(txn, plan.subnet.vpc, address).await?
         {

@@ -1,7 +1,6 @@
-//! Instances that were asked for lately. Clients wait for instances by asking for the same ones again and
-//! again, and most of what an answer costs is the way to the database and back. What is kept of an account
-//! is good until a commit that may have changed something of it, so an answer from here is the one that a
-//! read would give. What time alone changes (ended instances go out of sight) is looked at when it is taken out.
+//! The cache of instance views, for clients that poll. What is kept of an account is valid until a commit
+//! that may have changed something of it, so an answer from here is the one that a read would give. What time
+//! alone changes (ended instances go out of sight) is looked at when it is taken out.
 
 use std::{
     collections::HashMap,
@@ -98,7 +97,7 @@ impl InstanceCache {
         let bytes: usize = views.iter().map(|view| weight(view)).sum();
         let mut kept = self.kept();
         match kept.accounts.get(&account).map(|shelf| shelf.version) {
-            // Somebody has read since what this reader may not have seen.
+            // Another call has read since what this reader may not have seen.
             Some(newer) if newer > version => return,
             Some(same) if same == version => {}
             _ => kept.drop_shelf(account),

@@ -1,4 +1,4 @@
-//! What only the instance's host knows: its console's text and its screen.
+//! Console output and screenshots, read from the instance's host.
 
 use cumulet_bus::BusError;
 use cumulet_domain::{

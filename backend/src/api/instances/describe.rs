@@ -1,4 +1,4 @@
-//! Instances as they are: rows first, then what belongs to all of them, one query a table.
+//! The listing of instances: rows first, then what belongs to all of them, one query a table.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,4 +1,5 @@
-//! What a launch names, looked up: every reference is checked before anything is made.
+//! The launch plan: every reference of a launch (image, type, subnet, groups, key), looked up and checked
+//! before anything is made.
 
 use cumulet_domain::{
     Error, ResourceKind, Result,

@@ -1,4 +1,4 @@
-//! What a launch asks for, and the checks that need no database.
+//! The launch specification, and the checks that need no database.
 
 use std::net::Ipv4Addr;
 

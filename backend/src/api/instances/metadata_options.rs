@@ -1,4 +1,4 @@
-//! The options of the metadata service, at launch and afterwards.
+//! Metadata options of instances, at launch and afterwards.
 
 use cumulet_domain::{Error, Result, account::Principal, id::InstanceId, metadata::MetadataOptions};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};

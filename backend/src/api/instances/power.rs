@@ -1,5 +1,5 @@
-//! Start, stop, reboot, terminate: of all the instances that are named or of none. A call changes rows and
-//! queues operations; the answer tells the states, the conductor does it.
+//! Start, stop, reboot and terminate: of all the instances that are named or of none. A call changes rows and
+//! queues operations, and answers the states; the conductor does the rest.
 
 use cumulet_domain::{
     Error, Result,

@@ -1,4 +1,4 @@
-//! What a launch answers: made from its own rows, or loaded again for a client token that was used.
+//! The answer of a launch: made from its own rows, or loaded again for a client token that was used.
 
 use std::sync::Arc;
 

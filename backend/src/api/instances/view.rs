@@ -1,4 +1,4 @@
-//! Instances as the doors show them: the row and all that belongs to it.
+//! The instance view that doors render: the row and all that belongs to it.
 
 use std::{net::Ipv4Addr, sync::Arc};
 

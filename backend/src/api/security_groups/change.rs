@@ -1,4 +1,4 @@
-//! Rules come and go: all of a request or none.
+//! Authorising and revoking of security group rules: all of a request or none.
 
 use cumulet_domain::{
     Error, ResourceKind, Result,

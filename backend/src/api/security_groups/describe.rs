@@ -1,4 +1,4 @@
-//! Groups and rules as they are.
+//! The listing of security groups and of their rules.
 
 use std::collections::HashMap;
 

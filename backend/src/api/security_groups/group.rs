@@ -1,4 +1,4 @@
-//! Groups come and go.
+//! Creating and deleting of security groups.
 
 use cumulet_domain::{
     Error, ResourceKind, Result,

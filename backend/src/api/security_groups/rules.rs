@@ -1,4 +1,4 @@
-//! Rows of rules into views.
+//! Rule views, made from rows.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Resources of any kind, by their printed ids.
+//! Tag targets: resources of any kind, by their printed ids.
 
 use std::collections::BTreeMap;
 

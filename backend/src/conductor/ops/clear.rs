@@ -1,6 +1,6 @@
-//! Clears away a launch that has failed on its host, before it is tried on another: the host is told to
-//! destroy what there is, at the new generation, so that no command of the old one can start the guest
-//! there any more. Only the host's word that nothing is left gives back what the instance took of it.
+//! The step `clear`: removal of a failed launch from its host, before it is tried on another. The host is
+//! told to destroy what there is, at the new generation, so that no command of the old one can start the
+//! guest there any more. Only the host's report that nothing is left gives back what the instance took of it.
 
 use cumulet_domain::{Result, id::HostId};
 

@@ -1,5 +1,5 @@
-//! Tells the host what shall be. The operation then waits in the journal and holds no task; the host's
-//! report ends it, and as long as none comes the command is sent again.
+//! The step `command`: the desired state, sent to the host. The operation then waits in the journal and holds
+//! no task; the host's report ends it, and as long as none comes the command is sent again.
 
 use std::time::Duration;
 

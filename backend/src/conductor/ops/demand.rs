@@ -1,4 +1,4 @@
-//! What the scheduler is asked for: an instance with its image, its group and where others are.
+//! Scheduler requests: an instance with its image, its group and where others are.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,6 +1,6 @@
-//! The steps of operations. `clear` clears away a launch that has failed on a host; `place` claims a host;
-//! `command` sets when the operation is looked at again. After all of them the host is told what shall be (`send`), and its report is waited for. Everything may run any
-//! number of times.
+//! The steps of operations: `clear` removes a failed launch from its host, `place` claims a host, `command`
+//! sets when the operation is looked at again; the last of a round sends the host its command (`send`). Every
+//! step may run any number of times. The engine calls them.
 
 mod clear;
 mod command;

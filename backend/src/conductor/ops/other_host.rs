@@ -1,6 +1,6 @@
-//! A launch that has failed on a host for good is tried on another one, as often as is configured. It is a
-//! new operation of the next generation, which begins with clearing away what is left on the old host; it
-//! carries what has happened so far.
+//! The retry of a failed launch on another host, as often as `scheduler.max_attempts` says. It is a new
+//! operation of the next generation, which begins with `clear` on the old host; it carries what has failed so
+//! far. Reports of failed launches call it.
 
 use cumulet_domain::{Error, Result, id::marker};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
@@ -15,7 +15,7 @@ use crate::{
     store::{failed, instances},
 };
 
-/// The launch goes on elsewhere, or ends where there is no other host.
+/// The launch goes on on another host, or ends where there is none.
 pub(in crate::conductor) async fn retry_on_other_host(
     conductor: &Conductor,
     operation: &operation::Model,

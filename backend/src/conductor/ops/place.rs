@@ -1,5 +1,5 @@
-//! Places an instance: a host is proposed by the scheduler and claimed by one conditional update. A
-//! stopped instance goes back to the host that has its disk.
+//! The step `place`: the scheduler proposes a host, and one conditional update claims it. A stopped instance
+//! goes back to the host that has its disk.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::{
 /// How long until a placement that may come to pass is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often a claim that was lost to somebody else is followed by another choice at once.
+/// How often a claim that was lost to another engine is followed by another choice at once.
 const RACES: usize = 16;
 
 /// The step: the host that has been claimed and is to be told, if one could be.
@@ -52,7 +52,7 @@ pub(super) async fn run(
         };
         match claim(round, operation, row, &host).await {
             Ok(()) => return Ok(Some(host)),
-            // Somebody else was quicker, so the picture was wrong: it is put right, and another chosen.
+            // Another claim was quicker, so the picture was wrong: it is put right, and another chosen.
             Err(Error::InsufficientCapacity { .. }) => {
                 let conn = round.conductor.store.read();
                 round.conductor.scheduler.correct(conn, &host).await?;

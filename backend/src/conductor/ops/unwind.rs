@@ -1,5 +1,5 @@
-//! What becomes of an instance whose operation fails for good: a launch ends in a terminate, a start in
-//! `stopped`, a stop is repeated by force; a reboot leaves it as it is. Always with a reason.
+//! The end of an operation that fails for good: a launch ends in a terminate, a start in `stopped`, a stop is
+//! repeated by force; a reboot leaves the instance as it is. Always with a reason.
 
 use std::fmt::Display;
 

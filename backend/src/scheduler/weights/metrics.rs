@@ -1,4 +1,4 @@
-//! What the host's metrics come to, by the configured ratios.
+//! The weighed sum of the host's metrics, by the configured ratios.
 
 use super::Weigher;
 use crate::scheduler::{HostState, Multipliers, Request};

@@ -1,4 +1,4 @@
-//! The beginning and the end of a transaction, and what became of one whose connection was cut at its end.
+//! Begin and commit on a server, with the outcome of a commit whose connection was cut.
 //!
 //! A commit leaves a marker: a row in `commits` under a random key, which is there exactly if the rest of
 //! the transaction is. When the connection is cut while the commit is under way, another connection writes
@@ -18,13 +18,13 @@ use super::{
     wire::Pool,
 };
 
-/// How long somebody tries to find out what became of a commit.
+/// How long the outcome of a cut commit is asked for.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How old a marker becomes, far beyond anybody's patience.
+/// How old a marker becomes, far longer than any caller waits.
 const KEPT: Duration = Duration::from_hours(1);
 
 /// Begins a transaction; the server's name for the session.
@@ -51,7 +51,7 @@ pub(super) async fn undo(session: &Session) {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Committed,
-    /// Committed, as somebody found out afterwards.
+    /// Committed, as the marker told afterwards.
     Resolved,
     NotCommitted(Failure),
     Unknown(Failure),

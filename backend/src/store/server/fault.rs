@@ -1,4 +1,4 @@
-//! What an error of a server means for the transaction in which it came.
+//! The classification of a server's errors: what each means for the transaction in which it came.
 
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::{Error, mysql::MySqlDatabaseError, postgres::PgDatabaseError};

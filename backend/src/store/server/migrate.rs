@@ -1,6 +1,6 @@
-//! Brings a server's schema up to date. Many processes may start at once: one at a time does it, under a lock
-//! of the server's that ends with its connection. PostgreSQL does all of it in one transaction. MariaDB commits
-//! with every change of the schema, so each change is one that finds out by itself whether it has been made.
+//! Migrations on a server. Many processes may start at once: one at a time migrates, under a lock of the
+//! server's that ends with its connection. PostgreSQL does all of it in one transaction. MariaDB commits with
+//! every change of the schema, so each change is one that finds out by itself whether it has been made.
 
 use std::{sync::Arc, time::Duration};
 

@@ -123,7 +123,7 @@ impl Server {
         let mut tries = 0;
         loop {
             tries += 1;
-            // Whoever has waited for a connection in vain has waited long enough.
+            // A caller that has waited for a connection in vain has waited long enough.
             let session = Session::new(self.writes.acquire().await?, Mode::Owned);
             match commit::begin(&session, self.writes.backend()).await {
                 Ok(name) => return Ok((session, name)),
@@ -157,7 +157,7 @@ impl Server {
         if result.is_err() || !keep {
             let raced = matches!(result, Err(Error::Internal(_))) && session.found_taken().await;
             commit::undo(&session).await;
-            // A key was found taken that the work had not found there when it looked: somebody else has
+            // A key was found taken that the work had not found there when it looked: another one has
             // committed it in between. When it looks again it finds it.
             return match result {
                 Err(Error::Internal(text)) if raced => End::Again(Failure::kind(text)),

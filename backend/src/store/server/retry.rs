@@ -1,4 +1,4 @@
-//! Transactions that are run again: how often, after what pause, and how many have been.
+//! Transaction retries: how often, after what pause, and how many there have been.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,5 +1,5 @@
-//! One connection as sea-orm sees it, for one transaction: what it begins inside are savepoints. sea-orm's
-//! proxy has no way to tell that a begin or an end has failed, so the session remembers it.
+//! A database session for one transaction: what sea-orm begins inside are savepoints. Its proxy has no way to
+//! tell that a begin or an end has failed, so the session remembers it.
 
 use std::sync::{
     Arc,
@@ -102,7 +102,7 @@ impl Session {
         }
     }
 
-    /// The connection, for whoever began the session.
+    /// The connection, for the transaction that began the session.
     pub(super) async fn take(&self) -> Option<Conn> {
         self.state.lock().await.conn.take()
     }

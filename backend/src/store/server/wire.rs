@@ -1,4 +1,4 @@
-//! Connections to either kind of server, pooled and with a limit to everything that is waited for.
+//! The connection pool of a server of either kind, with a limit to everything that is waited for.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{fault::Failure, mysql, postgres};
 use crate::store::Location;
 
-/// How long somebody waits for a connection: for a free one, and for the server.
+/// How long a transaction waits for a connection: for a free one, and for the server.
 const ACQUIRE: Duration = Duration::from_secs(4);
 /// How long a statement may take.
 const STATEMENT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
-//! Consoles of this host's instances, for the console role: whoever connects sends a line with a token,
-//! hears in a line whether it is taken, and has the console's bytes after that. Tokens are verified with the
-//! cloud's public key, so that neither a database nor a broker is asked, and each is taken once.
+//! The console server of a host, for the console role: a client sends a line with a token, hears in a line
+//! whether it is taken, and has the console's bytes after that. Tokens are verified with the cloud's public
+//! key, so that neither a database nor a broker is asked, and each is taken once.
 
 mod pump;
 mod tickets;

@@ -1,4 +1,4 @@
-//! Bytes both ways until either side ends, or nothing has gone for too long.
+//! The byte pump of a console: both ways until either side ends, or a write has waited too long.
 
 use std::{io, sync::Mutex, time::Duration};
 
@@ -19,7 +19,7 @@ const STALL: Duration = Duration::from_secs(30);
 /// Why a console was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Whoever looked has gone.
+    /// The client has gone.
     Client,
     /// The guest's side has ended.
     Guest,

@@ -1,4 +1,4 @@
-//! Which tokens have been used, and which consoles are open.
+//! Used console tokens and open consoles.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! The last look at a policy before it becomes rules, files and commands: a contradiction is refused
-//! as a whole, so that nothing is enforced by half.
+//! The validation of a policy before it becomes rules, files and commands: a contradiction is refused as a
+//! whole, so that nothing is enforced by half.
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
@@ -95,7 +95,7 @@ fn check_interface(policy: &VpcPolicy, interface: &InterfacePolicy) -> Result<()
     Ok(())
 }
 
-/// The other hosts' instances are somebody else's than this host's, given the addresses that are taken here.
+/// The other hosts' instances are others than this host's, given the addresses that are taken here.
 fn check_tunnel(policy: &VpcPolicy, mut addresses: HashSet<Ipv4Addr>) -> Result<(), &'static str> {
     let Some(tunnel) = &policy.tunnel else {
         return Ok(());
@@ -118,7 +118,7 @@ fn check_tunnel(policy: &VpcPolicy, mut addresses: HashSet<Ipv4Addr>) -> Result<
     Ok(())
 }
 
-/// Whether an address can be somebody's on a network.
+/// Whether an address can be a host's on a network.
 fn plain(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     first != 0 && !address.is_loopback() && !address.is_multicast() && first < 240

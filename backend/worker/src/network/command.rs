@@ -1,4 +1,5 @@
-//! External programs: argument lists, input by pipe, a deadline, and their last words in the error.
+//! The runner of external programs: argument lists, input by pipe, a deadline, and the end of their standard
+//! error in the error.
 
 use std::{
     path::{Path, PathBuf},

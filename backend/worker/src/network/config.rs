@@ -1,4 +1,4 @@
-//! What the host network is told about its host.
+//! The host network's configuration.
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 

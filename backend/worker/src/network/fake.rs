@@ -1,4 +1,4 @@
-//! The host network of tests and of hosts without real guests: the same contract, in memory.
+//! The in-memory host network of tests and of hosts without real guests: the same contract.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

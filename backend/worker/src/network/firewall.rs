@@ -14,8 +14,8 @@
 //! change what is in them: a chain that is deleted and made again would drop or let pass packets
 //! between the two. Everything else has a name with the letter of its edition, `a` or `b`, so that
 //! old rules never meet a new set. What an edition leaves behind is deleted with the next change: a
-//! packet that is on its way through the old rules at that moment would find their sets empty. Only if the tables are not known (after a restart of the worker)
-//! they are made from nothing.
+//! packet that is on its way through the old rules at that moment would find their sets empty. Only if
+//! the tables are not known (after a restart of the worker) they are made from nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

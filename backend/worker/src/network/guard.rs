@@ -1,6 +1,6 @@
-//! The door of the tunnels: which packets come out of them at all.
+//! The tunnel guard: the filter of packets that come out of tunnels.
 //!
-//! A VXLAN device hands on what anybody sends to its port; who sent it is known only outside, in the
+//! A VXLAN device hands on whatever is sent to its port; who sent it is known only outside, in the
 //! host's own namespace. So one table there looks into the packets of each VPC's number: the outer source
 //! and the inner one must be a host and an address that the policy puts there. Whatever else is sent to
 //! that number, ARP among it, is dropped. Packets of other numbers are nobody's business here.

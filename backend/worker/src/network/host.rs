@@ -1,4 +1,4 @@
-//! One VPC's namespace: made, compared with the policy, corrected, removed.
+//! The network namespace of one VPC: made, compared with the policy, corrected, removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +43,7 @@ enum Uplink {
     Made,
 }
 
-/// A VPC's place on the host.
+/// A VPC's network namespace on the host.
 #[derive(Clone, Debug)]
 pub(super) struct VpcNamespace<'a> {
     pub(super) commands: &'a Commands,

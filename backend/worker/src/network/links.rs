@@ -1,4 +1,4 @@
-//! Lines for `ip -batch`: taps, addresses, neighbours, routes and the uplink.
+//! Batches for `ip -batch`: taps, addresses, neighbours, routes and the uplink.
 //!
 //! Each guest hangs on a routed tap of its own: the tap has the gateway's address, a route and a fixed
 //! neighbour entry lead to the guest, and proxy ARP answers for everybody else whom the namespace

@@ -1,4 +1,4 @@
-//! The real host network: `ip`, `nft` and dnsmasq, one VPC's calls after another.
+//! The kernel's host network: `ip`, `nft` and dnsmasq, one VPC's calls after another.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -206,7 +206,7 @@ impl LinuxNetwork {
             let (text, new) = firewall::render(policy, &options, Some(&old.objects));
             match self.commands.nft(Some(&path), &text).await {
                 Ok(()) => objects = Some(new),
-                // Somebody else touched the tables, or it is not known what came of it: from nothing.
+                // Another program touched the tables, or it is not known what came of it: from nothing.
                 Err(e) => tracing::warn!(vpc = %policy.vpc, error = %e, "replacing the rules by new tables"),
             }
         }

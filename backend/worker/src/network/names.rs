@@ -1,4 +1,4 @@
-//! Names of devices, namespaces and tables, and back: the audit reads ids from them.
+//! Names of devices, namespaces and tables, and the ids in them: `cumulet audit` reads those back.
 
 use std::net::Ipv4Addr;
 

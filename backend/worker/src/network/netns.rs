@@ -1,5 +1,5 @@
-//! Work inside a network namespace: on a thread of its own that ends with the work, so that no thread
-//! of the runtime is ever left in a guests' namespace.
+//! Threads inside a network namespace: each ends with its work, so that no thread of the runtime is ever left
+//! in a guests' namespace.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

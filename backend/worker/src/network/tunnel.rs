@@ -1,4 +1,4 @@
-//! The VPC's way to its instances on other hosts: one VXLAN device in its namespace.
+//! The VXLAN tunnel of a VPC to its instances on other hosts: one device in its namespace.
 //!
 //! The device is made in the host's namespace, so that its packets are the host's, and is put into the
 //! VPC's at once. Nothing about it is learned or asked for: an address elsewhere has a route, a neighbour

@@ -1,4 +1,5 @@
-//! The end of an instance here: nothing of it is left but the generation at which it went.
+//! The command `destroy`: nothing of the instance is left on the host but its tombstone, the generation at
+//! which it went.
 
 use cumulet_domain::{crash_point, message::InstanceReport};
 

@@ -1,5 +1,5 @@
-//! A launch, or a start: metadata; the guest's process with its disk and taps, and at the same time the
-//! VPC's namespace with its rules and services; then the taps go there, and the guest runs.
+//! The command `run`, a launch or a start: metadata; the guest's process with its disk and taps, and at the
+//! same time the VPC's namespace with its rules and services; then the taps go there, and the guest runs.
 
 use std::{future::Future, io, path::PathBuf, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! What is done for each command. Every step can be done again: a command that was cut off is gone on
-//! with from its beginning.
+//! The steps of each command. Every step can be done again: a command that was cut off is resumed from its
+//! beginning. The worker calls them with what its slots have queued.
 
 mod destroy;
 mod launch;
@@ -27,7 +27,7 @@ use crate::{
     slots::Queued,
 };
 
-/// A command about an instance, as the steps see it.
+/// An attempt to carry a command out, as the steps see it.
 pub(crate) struct Attempt<'a> {
     pub(crate) instance: InstanceId,
     pub(crate) generation: u64,
@@ -50,7 +50,7 @@ impl Attempt<'_> {
 }
 
 impl Worker {
-    /// Does a job of an instance.
+    /// Does the queued work of an instance.
     pub(crate) async fn work(&self, id: InstanceId, queued: Queued) {
         let done = match queued {
             Queued::Command(command) => {
@@ -228,7 +228,7 @@ impl Worker {
         }
     }
 
-    /// After a failure: the command is over, and whoever sent it decides. How the instance is now.
+    /// After a failure: the command is over, and the conductor decides. How the instance is now.
     async fn give_up(&self, attempt: &Attempt<'_>) -> InstanceReport {
         let status = self.deps.hypervisor.status(attempt.instance).await;
         let mut report = absent(attempt.instance, attempt.generation);

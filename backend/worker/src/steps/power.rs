@@ -1,5 +1,5 @@
-//! Stop and reboot: the guest is asked first, and made to after a while, or at once when something more
-//! urgent waits for the instance.
+//! The commands `stop` and `reboot`: a request to the guest first, and force after a while, or at once when
+//! something more urgent waits for the instance.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! An instance as EC2 shows it: everything that the AWS CLI, boto3, euca2ools and Terraform read. What
-//! this cloud has only one value of is written with that value, since clients compare it.
+//! The EC2 shape of an instance: everything that the AWS CLI, boto3, euca2ools and Terraform read. What this
+//! cloud has only one value of is written with that value, since clients compare it.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! How the cloud's things look in EC2's shapes, where more than one action shows them.
+//! Renderers of the cloud's resources in EC2's shapes, where more than one action shows them.
 
 pub(crate) mod instance;
 pub(crate) mod security_group;

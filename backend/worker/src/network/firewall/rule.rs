@@ -1,4 +1,4 @@
-//! One rule of a security group in nftables' words.
+//! The nftables expression of one security group rule.
 
 use cumulet_domain::network::{Direction, Peer, Rule, Traffic};
 

@@ -1,4 +1,4 @@
-//! Which group a call means, and the old flat parameters as a permission.
+//! Group references of a call, and the old flat parameters as a permission.
 
 use cumulet_backend::api::security_groups::GroupName;
 use cumulet_wire::ec2::security_groups::{IpPermission, IpRange, UserIdGroupPair};
