@@ -30,6 +30,9 @@ use script::Script;
 const HOSTS: usize = 2;
 const ROOM: usize = 12;
 
+/// How soon everything must be at rest: a minute after the dead are back, who stay away for 20 s at the most.
+const SOON: Duration = Duration::from_secs(120);
+
 /// How long after a rest nobody may stir it: longer than anybody who died stays away.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -225,6 +228,12 @@ async fn go(
     }
     run::settle(&world, &cloud).await?;
     let recovery = Duration::from_millis(world.clock.elapsed() - began);
+    if recovery > SOON {
+        script.wrong(format!(
+            "everything was at rest only after {} s",
+            recovery.as_secs()
+        ));
+    }
     tokio::time::sleep(LATER).await;
     run::settle(&world, &cloud).await?;
     script.check(ended).await?;
