@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Stages of a long run, and the table at its end: sourced by scripts/test. A stage runs under a heading with its time;
 # some run in the background, beside others, and are told when they are waited for.
 #

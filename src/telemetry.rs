@@ -194,7 +194,7 @@ fn columns() -> usize {
         .unwrap_or(COLUMNS)
 }
 
-/// Whether somebody sits at a terminal, sees what is said, and can press keys.
+/// Whether a person sits at a terminal, sees what is said, and can press keys.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! `cumulet simulate --kill-each`: a simulated cloud for each crash point of each operation, in which whoever comes
+//! `cumulet simulate --kill-each`: a simulated cloud for each crash point of each operation, in which the role that comes
 //! to the point dies, and the verdict on what must hold when they are back.
 
 use std::{
@@ -20,7 +20,7 @@ use crate::{telemetry::say, wiring};
 /// See the module.
 #[derive(Args, Debug)]
 pub(crate) struct KillEach {
-    /// Kill whoever comes to a crash point, in a run for each point of each operation: once and again and again, the
+    /// Kill the role that comes to a crash point, in a run for each point of each operation: once and again and again, the
     /// whole process and a role alone, and with a TerminateInstances meanwhile.
     #[arg(long, conflicts_with_all = ["hosts", "instances", "seeds", "faults", "json"])]
     kill_each: bool,

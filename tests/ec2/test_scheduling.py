@@ -93,7 +93,7 @@ def test_a_type_that_no_host_is_good_for(two: Cloud):
     with refused("InsufficientInstanceCapacity", 500) as caught:
         run(account, InstanceType="m5.xlarge")
     message = str(caught.value)
-    assert "no host has the capabilities gpu true" in message and "filter" not in message
+    assert "No host has the capabilities gpu true" in message and "filter" not in message
     two.run("admin", "instance-type", "set", "m5.xlarge", "capabilities:gpu")
     code, _ = error_of(run, account, InstanceType="m5.xlarge")
     assert code == "ok", "a refusal stands only by what is so now"
@@ -104,7 +104,7 @@ def test_an_image_of_another_architecture_goes_nowhere(two: Cloud, tmp_path: Pat
     with refused("InsufficientInstanceCapacity", 500) as caught:
         run(account, ImageId=arm_image(two, tmp_path))
     message = str(caught.value)
-    assert "no host runs images of architecture arm64" in message, message
+    assert "No host runs images of architecture arm64" in message, message
 
 
 def test_each_architecture_has_its_host(tmp_path: Path):

@@ -108,7 +108,7 @@ impl Call {
     }
 }
 
-/// Held by whoever waits for a call: dropped before it has come back, the call is outstanding.
+/// Held by the caller that waits for a call: dropped before it has come back, the call is outstanding.
 #[derive(Debug)]
 pub(crate) struct Caller(Arc<Call>);
 
@@ -124,7 +124,7 @@ impl Drop for Caller {
     }
 }
 
-/// Held by whoever makes a call: dropped when it has come back, whatever came of it.
+/// Held by the thread that makes a call: dropped when it has come back, whatever came of it.
 #[derive(Debug)]
 pub(crate) struct Callee(Arc<Call>);
 

@@ -260,7 +260,8 @@ fn walk(root: &Path, dir: &Path, texts: &mut Vec<Text>) -> Result<()> {
             if is_ours(&name.to_string_lossy()) {
                 walk(root, &path, texts)?;
             }
-        } else if kind.is_file() && entry.metadata()?.len() <= LARGEST {
+        // In a worktree `.git` is a file that names the repository's place.
+        } else if kind.is_file() && name != ".git" && entry.metadata()?.len() <= LARGEST {
             // What is not UTF-8 is no text, and has no rules.
             if let Ok(text) = String::from_utf8(std::fs::read(&path)?) {
                 let path = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");

@@ -68,7 +68,7 @@ impl Pool {
             let body = move || {
                 let _permit = permit;
                 let result = this.make(&work);
-                // Before the answer: whoever has that may call again at once.
+                // Before the answer: the caller that has it may call again at once.
                 drop(callee);
                 drop(sender.send(result));
             };

@@ -1,5 +1,5 @@
 //! A host's hypervisor driver: calls that take long while the hypervisor is slow, are late like the real ones, and have
-//! their effect when they come back, whoever waits for them by then.
+//! their effect when they come back, whichever step waits for them by then.
 
 use std::{
     collections::BTreeMap,

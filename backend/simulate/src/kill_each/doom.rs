@@ -40,7 +40,7 @@ impl Doom {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on whoever comes to the point dies, so many times; without one, points are only noted.
+    /// From now on the role that comes to the point dies, so many times; without one, points are only noted.
     pub(super) fn plan(&self, death: Option<(Point, u32)>) {
         let left = death.as_ref().map_or(0, |(_, deaths)| *deaths);
         *self.state() = State {
@@ -65,7 +65,7 @@ impl Doom {
         self.state().passed.clone()
     }
 
-    /// Whether who passes this point dies of it; then whoever is in the same process dies too. A host ends its own
+    /// Whether the role that passes this point dies of it; then the roles in the same process die too. A host ends its own
     /// worker by itself.
     pub(crate) fn strikes(&self, world: &World, name: &str) -> bool {
         let (role, again) = {
@@ -91,7 +91,7 @@ impl Doom {
 }
 
 impl Mortals {
-    /// Whoever plays the role dies. What a scheduler had placed before it died the conductor goes on with, so that from
+    /// The processes with the role die. What a scheduler had placed before it died the conductor goes on with, so that from
     /// the second death on it can't be told which of the two it is: both.
     fn die(&self, role: Role, again: bool) {
         if self.together || role == Role::Gateway {

@@ -1,4 +1,4 @@
-//! A run for each crash point: a small cloud, in which one operation comes to the point, whoever comes there dies,
+//! Runs for each crash point: a small cloud, in which one operation comes to the point, the role that comes there dies,
 //! once or again and again, and is back after a while. Then everything must be as if nobody had died: all invariants
 //! hold, what was asked is done once, and a bystander has noticed nothing.
 
@@ -48,13 +48,13 @@ pub enum Layout {
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Where somebody dies.
+    /// The crash point of the deaths.
     pub point: Point,
     /// How often at the most: some points are not passed again.
     pub deaths: u32,
     /// Who dies with it.
     pub layout: Layout,
-    /// Whether a TerminateInstances comes as soon as somebody has died.
+    /// Whether a TerminateInstances comes as soon as a role has died.
     pub ended: bool,
     /// Decides all else.
     pub seed: u64,

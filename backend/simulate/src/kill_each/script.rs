@@ -1,4 +1,4 @@
-//! What is asked of a cloud in which somebody is to die: instances in the state that an operation needs, the
+//! Requests to a cloud in which a role is to die: instances in the state that an operation needs, the
 //! operation, and what must have become of them.
 
 use std::{sync::Arc, time::Duration};
@@ -203,7 +203,7 @@ impl<'a> Script<'a> {
         Ok(())
     }
 
-    /// Until somebody has died.
+    /// Until a role has died.
     pub(super) async fn until_dead(&mut self, doom: &Doom) {
         let until = self.world.clock.elapsed() + PATIENCE.as_secs() * 1000;
         while doom.deaths() == 0 {
