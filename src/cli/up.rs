@@ -104,6 +104,7 @@ impl Up {
         match (front, &control) {
             (Some((door, tiny)), Some(control)) => {
                 warn_of_others(door.address());
+                warn_of_hosts(control).await?;
                 let until = stopped.clone();
                 tasks.spawn(async move { door.serve(until).await });
                 let endpoint = control.announce(config).await?;
@@ -184,6 +185,23 @@ fn warn_of_others(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "the API is reachable from other machines, in clear text");
     }
+}
+
+/// Says which hosts take no launches, why, and what helps: a cloud that is ready with them refuses what it is asked for.
+async fn warn_of_hosts(control: &Control) -> Result<()> {
+    let hosts = host::Entity::find().all(control.parts.store.read()).await?;
+    for row in hosts {
+        if let Some(reason) = row.not_ready_reason {
+            let cure = row.not_ready_cure.unwrap_or_default();
+            tracing::warn!(
+                host = row.id,
+                reason,
+                cure,
+                "a host is not ready, and launches are refused"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A text as one word for a shell.
