@@ -28,7 +28,7 @@ import versus  # noqa: E402
 from clouds import CONFIG, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
-from report import Row, document, markdown, number  # noqa: E402
+from report import Row, by_hand, document, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
 PARTS = ["api", "moto", "launches", "clusters", "storm", "simulate", "imds", "guests", "scheduler"]
@@ -57,7 +57,8 @@ def main() -> int:
     print(markdown(rows))
     if given.keep and not given.versus and set(wanted) == set(PARTS):
         given.keep.parent.mkdir(exist_ok=True)
-        given.keep.write_text(document(rows, time.monotonic() - start))
+        written = given.keep.read_text() if given.keep.exists() else ""
+        given.keep.write_text(document(rows, time.monotonic() - start) + by_hand(written))
     missed = [row.what for row in rows if row.met is False]
     say(f"{len(missed)} of {sum(row.met is not None for row in rows)} marks missed, {time.monotonic() - start:.0f} s")
     return 1 if missed else 0
