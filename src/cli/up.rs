@@ -7,7 +7,10 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use cumulet_backend::entity::host;
-use cumulet_domain::id::ImageId;
+use cumulet_domain::{
+    id::ImageId,
+    time::{Clock as _, SystemClock, Timestamp},
+};
 use sea_orm::EntityTrait;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -81,6 +84,7 @@ impl Up {
         progress: &Progress,
     ) -> Result<()> {
         let (stop, stopped) = watch::channel(false);
+        let began = SystemClock.now();
         let bound = roles
             .has(Role::Gateway)
             .then(|| wiring::bind(config))
@@ -98,7 +102,7 @@ impl Up {
         let mut tasks = assembled.start(control.as_ref(), &stopped);
         if let Some(control) = control.as_ref().filter(|_| roles.all()) {
             progress.step("waiting for the host's first heartbeat");
-            until_host(control, &mut tasks).await?;
+            until_host(control, began, &mut tasks).await?;
         }
         progress.end();
         match (front, &control) {
@@ -137,16 +141,13 @@ impl Up {
     }
 }
 
-/// Waits until every host has registered, so that what is ready can launch.
-async fn until_host(control: &Control, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+/// Waits until a host was heard of since `began`, so that what is ready can launch: what an earlier process has heard says
+/// nothing of how the host is now.
+async fn until_host(control: &Control, began: Timestamp, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     let registered = async {
         loop {
             let hosts = host::Entity::find().all(control.parts.store.read()).await?;
-            let now = control.cloud.now();
-            if hosts
-                .iter()
-                .any(|row| now.since(cumulet_domain::time::Timestamp(row.last_seen)) < HOST_DEADLINE)
-            {
+            if hosts.iter().any(|row| Timestamp(row.last_seen) >= began) {
                 return anyhow::Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

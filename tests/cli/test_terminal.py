@@ -133,8 +133,10 @@ def test_the_format_can_be_asked_for(cloud: Cloud):
     cloud.config.write_text('[log]\nformat = "text"\n')
     process = subprocess.Popen(command(cloud), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=cloud.environment())
     try:
-        line = process.stderr.readline()
-        assert LINE.match(line) and WARNING in line and "\x1b" not in line, line
+        lines = []
+        while not any(WARNING in line for line in lines):
+            lines.append(process.stderr.readline())
+            assert LINE.match(lines[-1]) and "\x1b" not in lines[-1], lines
     finally:
         process.terminate()
         process.communicate(timeout=60)

@@ -60,7 +60,7 @@ def test_a_host_that_is_slow_from_the_start_refuses_with_its_reason_and_recovers
         assert "a host is not ready, and launches are refused" in cloud.text(), "it is said before anything is launched"
         found = until(lambda: (h := host(cloud)) and REASON in (h["not_ready_reason"] or "") and h, "the reason", 30)
         assert found["alive"] and found["state"] == "enabled" and not found["ready"]
-        with refused("InsufficientInstanceCapacity", 500, f"host {found['host']}: {REASON}") as caught:
+        with refused("InsufficientInstanceCapacity", 500, f"Host {found['host']}: {REASON}") as caught:
             run(account)
         assert "no host is ready" in str(caught.value) and "filter" not in str(caught.value)
         shown = cloud.run("admin", "host", "show", found["host"])
