@@ -1,11 +1,12 @@
 # Everything here is a script in scripts/, which says what it does.
 
 # Build output lives outside the checkout, and is shared by all of them.
-export CARGO_TARGET_DIR ?= $(HOME)/.cache/cumulet/target
+cache = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cumulet
+export CARGO_TARGET_DIR ?= $(cache)/target
 export STATE_DIR ?= /var/lib/cumulet
 export LISTEN ?= 127.0.0.1:8773
 
-guests_dir = $(HOME)/.cache/cumulet/guests
+guests_dir = $(cache)/guests
 
 .PHONY: help run test test-setup test-cluster test-faults test-clients bench setup guests fmt lint
 
