@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use cumulet_domain::crash::{self, Point, Role};
 use cumulet_simulate::{Layout, Trial, TrialOutcome, attempt, survey, template, trials};
 
+use super::jobs;
 use crate::{telemetry::say, wiring};
 
 /// See the module.
@@ -70,14 +71,7 @@ impl KillEach {
         let trials = self.chosen(&covered, seed)?;
         let total = Mutex::new(Total::default());
         let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..jobs.max(1))
-                .map(|_| scope.spawn(|| some(&trials, &next, trace, &total)))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a run panicked"))?)
-        })?;
+        jobs::at_once(jobs, || some(&trials, &next, trace, &total))?;
         let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
         total.tell(trials.len(), covered.len(), began.elapsed());
         if !left.is_empty() {

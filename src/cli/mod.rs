@@ -8,6 +8,7 @@ mod database;
 mod doctor;
 mod env;
 mod image;
+mod jobs;
 mod kill_each;
 mod operator;
 mod simulate;

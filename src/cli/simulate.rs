@@ -9,12 +9,12 @@ use std::{
     },
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::Args;
 use cumulet_simulate::{FaultKind, FaultKinds, Faults, Invariant, Options, Outcome, run, template};
 use serde::Serialize;
 
-use super::kill_each::KillEach;
+use super::{jobs, kill_each::KillEach};
 use crate::{telemetry::say, wiring};
 
 /// See the module.
@@ -75,14 +75,7 @@ impl Simulate {
         let (from, to) = self.seeds.unwrap_or((self.seed, self.seed));
         let next = AtomicU64::new(from);
         let total = Mutex::new(Total::default());
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.jobs.max(1))
-                .map(|_| scope.spawn(|| self.some(&next, to, &total)))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a run panicked"))?)
-        })?;
+        jobs::at_once(self.jobs, || self.some(&next, to, &total))?;
         let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
         if to > from && !self.json {
             total.tell();

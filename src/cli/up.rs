@@ -13,7 +13,7 @@ use cumulet_domain::{
 };
 use sea_orm::EntityTrait;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
@@ -24,7 +24,7 @@ use crate::{
     roles::{Role, Roles},
     state::StateDir,
     telemetry::{self, Progress, say},
-    wiring::{self, Control},
+    wiring::{self, Assembled, Control},
 };
 
 /// How long the first heartbeat of a host may take.
@@ -84,6 +84,32 @@ impl Up {
         progress: &Progress,
     ) -> Result<()> {
         let (stop, stopped) = watch::channel(false);
+        let mut told = Told::listen()?;
+        let (mut tasks, _parts) = tokio::select! {
+            started = self.start(state, config, roles, progress, &stopped) => started?,
+            () = told.wait() => {
+                progress.abandon();
+                return Ok(());
+            }
+        };
+        let ended = until_told(&mut told, &mut tasks).await;
+        stop.send_replace(true);
+        while let Some(task) = tasks.join_next().await {
+            task??;
+        }
+        ended
+    }
+
+    /// Starts the roles and says that they are ready: their tasks, and what has to live as long as they do. It may be dropped at any point: a start is as safe from that as from
+    /// a crash.
+    async fn start(
+        &self,
+        state: &StateDir,
+        config: &Config,
+        roles: &Roles,
+        progress: &Progress,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<(JoinSet<Result<()>>, Assembled)> {
         let began = SystemClock.now();
         let bound = roles
             .has(Role::Gateway)
@@ -99,7 +125,7 @@ impl Up {
             let door = wiring::door(listener, &control.cloud, config)?;
             front = Some((door, self.tiny(state, config, control, progress).await?));
         }
-        let mut tasks = assembled.start(control.as_ref(), &stopped);
+        let mut tasks = assembled.start(control.as_ref(), stopped);
         if let Some(control) = control.as_ref().filter(|_| roles.all()) {
             progress.step("waiting for the host's first heartbeat");
             until_host(control, began, &mut tasks).await?;
@@ -119,12 +145,8 @@ impl Up {
         if telemetry::is_interactive() {
             say("Ctrl-C stops the cloud; guests go on running");
         }
-        let ended = until_told(&mut tasks).await;
-        stop.send_replace(true);
-        while let Some(task) = tasks.join_next().await {
-            task??;
-        }
-        ended
+        assembled.control = control;
+        Ok((tasks, assembled))
     }
 
     /// The tiny image, which is there from the first start on.
@@ -214,19 +236,39 @@ fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Ctrl-C and SIGTERM, from when it is made.
+struct Told {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Told {
+    fn listen() -> Result<Self> {
+        Ok(Told {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Until one of them comes.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        tracing::info!("stopping; guests go on running");
+    }
+}
+
 /// Until Ctrl-C or SIGTERM, or a role ends by itself, which is an error.
-async fn until_told(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+async fn until_told(told: &mut Told, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = told.wait() => Ok(()),
         Some(ended) = tasks.join_next() => {
             ended??;
-            bail!("a role ended by itself");
+            bail!("a role ended by itself")
         }
     }
-    tracing::info!("stopping; guests go on running");
-    Ok(())
 }
 
 #[cfg(test)]

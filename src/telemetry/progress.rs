@@ -80,6 +80,11 @@ impl Progress {
         self.0.shared.teller().finish(now);
         self.0.stop();
     }
+
+    /// Nothing is shown any more; what was not finished is not said to be.
+    pub(crate) fn abandon(&self) {
+        self.0.stop();
+    }
 }
 
 impl Shared {

@@ -177,6 +177,14 @@ def test_what_takes_long_says_what_it_does(cloud: Cloud, silent: dict[str, str])
         process.communicate(timeout=60)
 
 
+def test_a_start_can_be_broken_off(cloud: Cloud, silent: dict[str, str]):
+    with Terminal(command(cloud), at_a_terminal(cloud, **silent)) as terminal:
+        terminal.wait_for("connecting to the broker  1 s")
+        terminal.press(b"\x03")
+        assert terminal.wait() == 0
+        assert terminal.seen[-1].endswith("INFO  stopping; guests go on running"), "the status line is gone"
+
+
 def refused(cloud: Cloud, option: str = "", value: str = "", **variables: str) -> str:
     """What `up` says when it does not start; it says it at once, in one line."""
     words = list(cloud.processes[0].command)

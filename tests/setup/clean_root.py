@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import IO
 
 from setup.programs import ROOT
 
@@ -123,7 +124,7 @@ def spacious() -> bool:
 class CleanRoot:
     """One root, from its first process to its last. `keeps` are the suites that apt still knows in it."""
 
-    def __init__(self, suite: str, more: tuple[str, ...] = (), include: tuple[str, ...] = (), keeps: tuple[str, ...] = (), binary: Path | None = None) -> None:
+    def __init__(self, suite: str, more: tuple[str, ...] = (), include: tuple[str, ...] = (), keeps: tuple[str, ...] = (), binary: Path | None = None, in_memory: bool | None = None) -> None:
         # One at a time, whoever runs them: they share the downloads, and apt locks those.
         CACHE.mkdir(parents=True, exist_ok=True)
         self.turn = (CACHE / ".turn").open("w")
@@ -140,7 +141,7 @@ class CleanRoot:
         for part in ("root", "seed"):
             (self.folder / part).mkdir()
         self.configure(self.folder / "seed", (suite, *keeps))
-        arguments = [str(self.folder), str(packed), str(self.archives), str(binary or ""), "memory" if spacious() else ""]
+        arguments = [str(self.folder), str(packed), str(self.archives), str(binary or ""), "memory" if in_memory or in_memory is None and spacious() else ""]
         # It ends with this process, whatever ends that.
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
         self.process = subprocess.Popen(
@@ -169,15 +170,25 @@ class CleanRoot:
             if Path("/", certificates).is_dir():
                 shutil.copytree(Path("/", certificates), seed / certificates, symlinks=True)
 
-    def run(self, script: str, timeout: float = 600) -> subprocess.CompletedProcess:
+    def run(self, script: str, timeout: float = 600, output: int | IO = subprocess.PIPE) -> subprocess.CompletedProcess:
         """Runs a piece of shell in the root, in the checkout, with a new machine's environment."""
         environment = {name: os.environ[name] for name in PASSED_ON}
         environment |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-        enter = ["nsenter", "--target", self.first, "--mount", "--pid", "--ipc", "--uts", "--wdns=/checkout"]
         return subprocess.run(
-            [*enter, "/bin/bash", "-c", script],
-            env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+            [*self.enter(), "/bin/bash", "-c", script],
+            env=environment, stdout=output, stderr=subprocess.PIPE, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def enter(self) -> list[str]:
+        """What runs a command in the root."""
+        return ["nsenter", "--target", self.first, "--mount", "--pid", "--ipc", "--uts", "--wdns=/checkout"]
+
+    def copy(self, folder: Path, to: str) -> None:
+        """Copies one of this machine's folders into the root."""
+        packing = subprocess.Popen(["tar", "-c", "-C", str(folder), "."], stdout=subprocess.PIPE)
+        unpack = [*self.enter(), "/bin/bash", "-c", f"mkdir -p {to} && tar -x -C {to}"]
+        subprocess.run(unpack, stdin=packing.stdout, check=True, timeout=600)
+        assert packing.wait() == 0
 
     def installed(self) -> dict[str, str]:
         """The packages and their versions."""
