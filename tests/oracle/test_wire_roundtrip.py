@@ -265,11 +265,9 @@ def test_responses(program, service, name):
             assert [child.text for child in root] == ["00000000-0000-4000-8000-000000000000", "true"]
 
 
-@pytest.mark.parametrize("name", [n for s, n in OPERATIONS if s == "ec2"])
+@pytest.mark.parametrize("name", [n for s, n in OPERATIONS if s == "ec2" and SERVICES[s].operation_model(n).output_shape])
 def test_empty_results_have_their_lists(program, name):
     shape = SERVICES["ec2"].operation_model(name).output_shape
-    if shape is None:
-        pytest.skip("no result")
     optional = {entry["member"] for entry in PATCHES["optional_lists"]}
     [(status, xml)] = run(program, [f"response\tec2\t{name}\t"])
     assert status == "ok"
