@@ -16,10 +16,10 @@ use std::{
 
 use anyhow::Result;
 use cumulet_backend::{
-    api::Parts,
     bootstrap,
-    store::{settings, snapshots},
+    store::{schema, settings, snapshots},
 };
+use sea_orm::DatabaseConnection;
 use serde::Serialize;
 
 use crate::{config::Config, state::StateDir, wiring};
@@ -44,29 +44,28 @@ pub(crate) struct Audit {
     pub(crate) differences: Vec<String>,
 }
 
-/// Audits this host. `given` says that the configuration's driver was named by the operator; otherwise
-/// the one that the cloud last ran with is used. With a host's name, only what the database has on it is
-/// compared; counters are the whole cloud's all the same.
-pub(crate) async fn run(
-    state: &StateDir,
-    parts: &Parts,
-    config: Config,
-    given: bool,
-    host: Option<&str>,
-) -> Result<Audit> {
-    let config = if given {
-        config
-    } else {
-        with_last_driver(parts, config).await?
+/// What the operator has asked for in so many words.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// The configuration's driver was named; otherwise the one that the cloud last ran with is used.
+    pub(crate) driver: bool,
+    /// Only what the database has on this host is compared; counters are the whole cloud's all the same.
+    pub(crate) host: Option<String>,
+}
+
+/// Audits this host. Nothing is made or changed, neither here nor in the database, and no key is needed.
+pub(crate) async fn run(state: &StateDir, config: Config, asked: &Asked) -> Result<Audit> {
+    let database = open(state, &config).await?;
+    let config = match settings::get(&database, wiring::DRIVER).await? {
+        Some(driver) if !asked.driver => config.with("driver", driver),
+        _ => config,
     };
-    let first = bootstrap::existing(parts.store.read()).await?;
+    let first = bootstrap::existing(&database).await?;
     let first = first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet"))?;
-    let simulated = config.text("driver") == "fake";
-    let options = state.options(&config, 1)?;
-    let database = snapshots(&options).await?;
+    let (host, simulated) = (asked.host.as_deref(), config.text("driver") == "fake");
     let (began, mut doubts) = (Instant::now(), Doubts::default());
     loop {
-        let found = wiring::inventory(state, &config, &first.cloud_id).await?;
+        let found = wiring::inventory(state, &config, &first.cloud_id, host).await?;
         let mut rows = Rows::load(&database).await?;
         if let Some(host) = host {
             rows.keep(host);
@@ -84,11 +83,16 @@ pub(crate) async fn run(
     }
 }
 
-async fn with_last_driver(parts: &Parts, config: Config) -> Result<Config> {
-    Ok(match settings::get(parts.store.read(), wiring::DRIVER).await? {
-        Some(driver) => config.with("driver", driver),
-        None => config,
-    })
+/// The database, whose schema must be this program's: it is not brought up to date for a look.
+async fn open(state: &StateDir, config: &Config) -> Result<DatabaseConnection> {
+    let options = state.existing(config, 1)?;
+    let pending = schema(&options).await?.into_iter().find(|(_, applied)| !applied);
+    if let Some((name, _)) = pending {
+        anyhow::bail!(
+            "the database's schema is older than this program ({name} is missing): `cumulet db migrate`"
+        );
+    }
+    Ok(snapshots(&options).await?)
 }
 
 /// The differences of the last look: at which version of their rows each was seen, and since when.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cumulet.db        the database (SQLite, WAL), where no server is configured
-//! master.key        seals every secret in the database; mode 0600
+//! master.key        seals every secret in the database; mode 0600; only the first start of a cloud makes it
+//! metadata.key      what a host without the master key derives its metadata tokens from; mode 0600
 //! images/SHA256     imported images, named by content
 //! hosts/NAME/       one folder for each host of this process: image cache, disks, consoles
 //! run/              what lives only while the cloud runs
@@ -52,6 +53,17 @@ impl StateDir {
         Ok(Options { location, readers })
     }
 
+    /// The same for a cloud that was started before: nothing is made.
+    pub(crate) fn existing(&self, config: &Config, readers: u32) -> Result<Options> {
+        if config.text("database").is_empty() && !self.database().exists() {
+            bail!(
+                "there is no cloud in {}; `cumulet up` makes one, and the key database (CUMULET_DATABASE) names a server",
+                self.0.display()
+            );
+        }
+        self.options(config, readers)
+    }
+
     /// Others may pass through the directory, so the database itself has to keep them out. SQLite gives
     /// its journals the database's mode.
     fn close_database(&self) -> Result<()> {
@@ -92,19 +104,38 @@ impl StateDir {
         self.0.join("run")
     }
 
-    /// The master key and what it seals. `make` says whether a missing one is made.
-    pub(crate) fn sealer(&self, make: bool) -> Result<Sealer> {
-        Ok(Sealer::new(self.master_key(make)?))
+    /// Where the cloud's master key is, in a directory of a process that opens the database.
+    pub(crate) fn master_key(&self) -> PathBuf {
+        self.0.join("master.key")
     }
 
-    pub(crate) fn master_key(&self, make: bool) -> Result<MasterKey> {
-        let path = self.0.join("master.key");
-        let key = if make {
-            MasterKey::load_or_create(&path, &mut rand::rng())
+    /// What the cloud's master key seals. It is never made here: who has none gets a copy of the cloud's.
+    pub(crate) fn sealer(&self) -> Result<Sealer> {
+        let path = self.master_key();
+        if !path.exists() {
+            bail!(
+                "there is no master key {}: copy the cloud's from a process that opens its database",
+                path.display()
+            );
+        }
+        let key = MasterKey::load(&path).with_context(|| format!("the master key {}", path.display()))?;
+        Ok(Sealer::new(key))
+    }
+
+    /// The same for the first start of a cloud, which makes the key.
+    pub(crate) fn first_sealer(&self) -> Result<Sealer> {
+        load_or_create(&self.master_key()).map(Sealer::new)
+    }
+
+    /// The key of this host's metadata tokens, which are of this host alone: the cloud's master key where the directory
+    /// has it, else a key of the host's own.
+    pub(crate) fn token_key(&self) -> Result<MasterKey> {
+        let master = self.master_key();
+        load_or_create(&if master.exists() {
+            master
         } else {
-            MasterKey::load(&path)
-        };
-        key.with_context(|| format!("the master key {}", path.display()))
+            self.0.join("metadata.key")
+        })
     }
 
     /// Keeps a second process out of the directory that has one of these roles, as long as the answer
@@ -131,6 +162,10 @@ impl StateDir {
     }
 }
 
+fn load_or_create(path: &Path) -> Result<MasterKey> {
+    MasterKey::load_or_create(path, &mut rand::rng()).with_context(|| format!("the key {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +184,38 @@ mod tests {
         assert!(state.lock(&roles("compute,metadata")).is_ok());
         drop(lock);
         assert!(state.lock(&roles("all")).is_ok());
+    }
+
+    #[test]
+    fn only_the_first_start_makes_the_master_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let error = state.sealer().unwrap_err();
+        assert!(format!("{error:#}").contains("copy the cloud's"), "{error:#}");
+        state.token_key().unwrap();
+        assert!(!state.master_key().exists() && dir.path().join("metadata.key").exists());
+        let first = state.first_sealer().unwrap();
+        let sealed = first.seal(&mut rand::rng(), cumulet_certs::Purpose::USER_DATA, b"", b"text");
+        let again = state.sealer().unwrap();
+        assert!(
+            again
+                .open(cumulet_certs::Purpose::USER_DATA, b"", &sealed.unwrap())
+                .is_ok()
+        );
+        // With the cloud's key at hand tokens stay good: it is what earlier versions took.
+        std::fs::remove_file(dir.path().join("metadata.key")).unwrap();
+        state.token_key().unwrap();
+        assert!(!dir.path().join("metadata.key").exists());
+    }
+
+    #[test]
+    fn what_only_looks_makes_no_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let config = Config::load(None, &[]).unwrap();
+        let error = state.existing(&config, 1).unwrap_err();
+        assert!(format!("{error:#}").contains("CUMULET_DATABASE"), "{error:#}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) use bus::{local as local_bus, prefix as bus_prefix};
 pub(crate) use console::{
     endpoint as console_endpoint, token_time as console_token_time, try_addresses as try_console_addresses,
 };
-pub(crate) use control::Control;
+pub(crate) use control::{Control, check_key};
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
 pub(crate) use images::{ImageFile, TINY, import_image, tiny};

@@ -31,18 +31,13 @@ impl Audit {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        let report = runtime.block_on(async {
-            let config = self.cloud.config(&[("driver", self.driver.clone())])?;
-            let parts = super::operator::parts(&state, &config).await?;
-            audit::run(
-                &state,
-                &parts,
-                config,
-                self.driver.is_some(),
-                self.host.as_deref(),
-            )
-            .await
-        })?;
+        let given = [("driver", self.driver.clone()), ("host", self.host.clone())];
+        let config = self.cloud.config(&given)?;
+        let asked = audit::Asked {
+            driver: self.driver.is_some(),
+            host: self.host.clone(),
+        };
+        let report = runtime.block_on(audit::run(&state, config, &asked))?;
         if self.json {
             say(serde_json::to_string_pretty(&report)?);
         } else {

@@ -23,10 +23,10 @@ impl Db {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let cloud = match self {
-            Db::Migrate(cloud) | Db::Status(cloud) => cloud,
+        let options = match self {
+            Db::Migrate(cloud) => cloud.open()?.options(&cloud.config(&[])?, 1)?,
+            Db::Status(cloud) => cloud.open()?.existing(&cloud.config(&[])?, 1)?,
         };
-        let options = cloud.open()?.options(&cloud.config(&[])?, 1)?;
         runtime.block_on(async {
             if let Db::Migrate(_) = self {
                 drop(connect(&options).await?);

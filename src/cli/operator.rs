@@ -10,20 +10,16 @@ use cumulet_backend::{
 use cumulet_domain::time::SystemClock;
 
 use super::CloudArgs;
-use crate::{config::Config, state::StateDir};
+use crate::{config::Config, state::StateDir, wiring};
 
 /// The parts of a cloud that was started before.
 pub(super) async fn parts(state: &StateDir, config: &Config) -> Result<Parts> {
-    anyhow::ensure!(
-        !config.text("database").is_empty() || state.database().exists(),
-        "there is no cloud in {}; `cumulet up` makes one",
-        state.path().display()
-    );
-    let sealer = state.sealer(false)?;
-    let options = state.options(config, 1)?;
+    let options = state.existing(config, 1)?;
+    let sealer = state.sealer()?;
     let store = connect(&options)
         .await
         .with_context(|| format!("the database {}", options.location))?;
+    wiring::check_key(state, &store, &sealer).await?;
     Ok(Parts::new(
         store,
         Arc::new(SystemClock),

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng, services},
-    bootstrap::{FirstPlan, FirstStart, bootstrap},
+    bootstrap::{self, FirstPlan, FirstStart, bootstrap},
     conductor::{Conductor, Duties, Settings, Wake},
     retention::{Retention, RetentionPeriod},
-    store::{connect, settings},
+    store::{Store, connect, settings},
 };
 use cumulet_bus::Bus;
+use cumulet_certs::Sealer;
 use cumulet_domain::time::Clock;
 use tokio::sync::watch;
 
@@ -44,14 +45,35 @@ pub(super) async fn open(
         .await
         .with_context(|| format!("the database {}", options.location))?;
     progress.step("making what the first start makes: keys, an account, its network");
-    let sealer = Arc::new(state.sealer(true)?);
+    let fresh = !state.master_key().exists();
+    let sealer = Arc::new(match bootstrap::existing(store.read()).await? {
+        Some(_) => state.sealer()?,
+        None => state.first_sealer()?,
+    });
+    check_key(state, &store, &sealer).await?;
     let parts = Parts::new(store, clock, SharedRng::system(), sealer);
     let plan = FirstPlan {
         availability_zones: vec![config.text("availability_zone").to_owned()],
         public_pool: pool::choose(config)?,
     };
     let first = bootstrap(&parts, &plan).await.context("the first start")?;
+    let checked = check_key(state, &parts.store, &parts.sealer).await;
+    if checked.is_err() && fresh {
+        // Another process was first to start this cloud; what was made here seals nothing.
+        std::fs::remove_file(state.master_key())?;
+    }
+    checked?;
     Ok((parts, first))
+}
+
+/// That the master key is the cloud's, where the cloud was started before.
+pub(crate) async fn check_key(state: &StateDir, store: &Store, sealer: &Sealer) -> Result<()> {
+    ensure!(
+        bootstrap::has_key(store.read(), sealer).await?,
+        "the master key {} is not this cloud's: copy the one of a process that opens its database",
+        state.master_key().display()
+    );
+    Ok(())
 }
 
 /// The dependencies of a control plane beside the database.

@@ -36,8 +36,7 @@ pub(crate) fn serve(state: &StateDir, clock: Arc<dyn Clock>) -> Result<Server> {
 
 fn service(state: &StateDir, clock: Arc<dyn Clock>) -> Result<MetadataService> {
     let secret = TokenSecret {
-        // Tokens are of this host alone: a host without the cloud's master key has one of its own.
-        master: state.master_key(true)?,
+        master: state.token_key()?,
         epoch: 0,
     };
     let config = cumulet_metadata::Config::default();

@@ -21,6 +21,7 @@ import clusters  # noqa: E402
 import guests  # noqa: E402
 import imds  # noqa: E402
 import launches  # noqa: E402
+import noisy  # noqa: E402
 import scheduler  # noqa: E402
 import simulated  # noqa: E402
 import storm  # noqa: E402
@@ -31,7 +32,7 @@ from harness.folder import fresh  # noqa: E402
 from report import Row, by_hand, document, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
-PARTS = ["api", "moto", "launches", "clusters", "storm", "simulate", "imds", "guests", "scheduler"]
+PARTS = ["api", "moto", "launches", "clusters", "storm", "noisy", "simulate", "imds", "guests", "scheduler"]
 SIZES = [100, 1000, 10_000]
 
 
@@ -99,6 +100,9 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
     if "storm" in wanted:
         say("launching 10,000 instances at once")
         add(storm.rows())
+    if "noisy" in wanted:
+        say("being a noisy neighbour")
+        add(noisy.rows())
     if "simulate" in wanted:
         add(simulated.rows())
     if "imds" in wanted:

@@ -9,7 +9,7 @@ from harness import terraform
 from harness.cloud import Account
 from harness.ec2 import default_group, instance, running
 from harness.guest import ssh_key
-from harness.terraform import Terraform
+from harness.terraform import Terraform, provider
 
 pytestmark = [pytest.mark.clients, pytest.mark.skipif(bool(terraform.missing()), reason=terraform.missing())]
 
@@ -44,6 +44,101 @@ def test_a_key_pair_and_a_placement_group(account: Account, ec2, key_folder: Pat
     assert terraform.is_settled()
     terraform.destroy()
     assert ec2.describe_key_pairs()["KeyPairs"] == ec2.describe_placement_groups()["PlacementGroups"] == []
+
+
+GROUPS = """
+data "aws_vpcs" "all" {}
+
+resource "aws_security_group" "web" {
+  name        = "web"
+  description = "what the world may reach"
+  vpc_id      = data.aws_vpcs.all.ids[0]
+  ingress {
+    description = "HTTP"
+    from_port   = 80
+    to_port     = 80
+    protocol    = "tcp"
+    cidr_blocks = ["0.0.0.0/0", "10.0.0.0/8"]
+  }
+  ingress {
+    from_port = %(port)d
+    to_port   = %(port)d
+    protocol  = "tcp"
+    self      = true
+  }
+  egress {
+    from_port   = 0
+    to_port     = 0
+    protocol    = "-1"
+    cidr_blocks = ["0.0.0.0/0"]
+  }
+  tags = { tier = "web" }
+}
+
+resource "aws_security_group" "db" {
+  name   = "db"
+  vpc_id = data.aws_vpcs.all.ids[0]
+}
+
+resource "aws_vpc_security_group_ingress_rule" "sql" {
+  security_group_id            = aws_security_group.db.id
+  referenced_security_group_id = aws_security_group.web.id
+  from_port                    = 5432
+  to_port                      = 5432
+  ip_protocol                  = "tcp"
+  description                  = "from the web"
+  tags                         = { made = "by terraform" }
+}
+
+resource "aws_vpc_security_group_egress_rule" "out" {
+  security_group_id = aws_security_group.db.id
+  cidr_ipv4         = "10.0.0.0/8"
+  ip_protocol       = "-1"
+}
+
+resource "aws_security_group_rule" "ping" {
+  security_group_id = aws_security_group.db.id
+  type              = "ingress"
+  from_port         = 8
+  to_port           = 0
+  protocol          = "icmp"
+  cidr_blocks       = ["192.0.2.0/24"]
+}
+
+resource "aws_ec2_tag" "owner" {
+  resource_id = aws_security_group.db.id
+  key         = "owner"
+  value       = "me"
+}
+
+output "web" { value = aws_security_group.web.id }
+output "db" { value = aws_security_group.db.id }
+"""
+
+
+def group(ec2, id: str) -> dict:
+    return ec2.describe_security_groups(GroupIds=[id])["SecurityGroups"][0]
+
+
+def test_security_groups_with_their_rules(account: Account, ec2, key_folder: Path):
+    terraform = Terraform(account, key_folder, GROUPS % {"port": 8080})
+    made = terraform.apply()
+    web, db = group(ec2, made["web"]), group(ec2, made["db"])
+    assert sorted(rule["IpProtocol"] for rule in web["IpPermissions"]) == ["tcp", "tcp"]
+    assert [rule["IpRanges"] for rule in web["IpPermissionsEgress"]] == [[{"CidrIp": "0.0.0.0/0"}]]
+    assert {"Key": "owner", "Value": "me"} in db["Tags"]
+    rules = {rule["IpProtocol"]: rule for rule in db["IpPermissions"]}
+    assert rules["tcp"]["UserIdGroupPairs"][0]["GroupId"] == made["web"] and rules["icmp"]["FromPort"] == 8
+    assert db["IpPermissionsEgress"][0]["IpRanges"] == [{"CidrIp": "10.0.0.0/8"}]
+    assert terraform.is_settled()
+    # A change of a rule in place, and one that somebody made by hand.
+    terraform.write(provider(account.cloud.endpoint) + GROUPS % {"port": 9090})
+    ec2.authorize_security_group_ingress(GroupId=made["web"], IpProtocol="udp", FromPort=53, ToPort=53, CidrIp="0.0.0.0/0")
+    terraform.apply()
+    assert sorted(rule["FromPort"] for rule in group(ec2, made["web"])["IpPermissions"]) == [80, 9090]
+    assert terraform.is_settled()
+    terraform.destroy()
+    assert [found["GroupName"] for found in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
 LOOKS = """
@@ -112,7 +207,6 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
         for what, why in [
             ("aws_instance", "it asks for DescribeVolumes, which does not exist yet"),
             ("aws_vpc", "it asks for DescribeVpcAttribute, which does not exist yet"),
-            ("aws_security_group", "the rules of what leaves a group are not answered as it expects yet"),
         ]
     ],
 )

@@ -44,7 +44,7 @@ pub async fn verifier(parts: &Parts) -> Result<ConsoleVerifier> {
 /// A token for one connection to a console of an instance that runs.
 ///
 /// # Errors
-/// `NotFound`; `IncorrectState` for an instance that does not run; `Unsupported` where its host takes no
+/// `NotFound`; `IncorrectState` for an instance that does not run; `InvalidCombination` where its host takes no
 /// console connections; those of the database.
 #[boxed]
 pub async fn grant(
@@ -73,8 +73,12 @@ pub async fn grant(
     };
     let found = host::Entity::find_by_id(&host).one(conn).await.map_err(failed)?;
     let address = found.and_then(|row| row.console_address);
-    let address = address.ok_or_else(|| Error::Unsupported {
-        what: format!("a console on the host {host} (its `console.address` is empty)"),
+    let address = address.ok_or_else(|| Error::InvalidCombination {
+        reason: format!(
+            "the host {host} takes no console connections: give its process the key console.address \
+             (CUMULET_CONSOLE_ADDRESS=IP:PORT, with CUMULET_CONSOLE_PUBLIC_KEY from `cumulet admin console-key`) \
+             and start it again"
+        ),
     })?;
     let (now, mut nonce) = (parts.clock.now(), [0; 16]);
     parts.rng.with(|rng| rng.fill_bytes(&mut nonce));

@@ -2,7 +2,10 @@
 //! nothing, except that it adds what a wider configuration needs.
 
 mod catalogue;
+mod key_proof;
 pub(crate) mod network;
+
+pub use key_proof::has_key;
 
 use cumulet_certs::generate_account_id;
 use cumulet_domain::{
@@ -55,8 +58,10 @@ pub async fn bootstrap(parts: &Parts, plan: &FirstPlan) -> Result<FirstStart> {
             parts.clock.now(),
             plan.availability_zones.clone(),
         );
+        let parts_of = parts.clone();
         let write = parts.store.write(move |txn| {
             Box::pin(async move {
+                key_proof::add(txn, &parts_of, &first.cloud_id).await?;
                 network::add_zones(txn, &rng, now, first.account, &zones)
                     .await
                     .map(|()| first)
@@ -120,6 +125,7 @@ async fn create(txn: &DatabaseTransaction, parts: &Parts, plan: &FirstPlan) -> R
     settings::put(txn, settings::PUBLIC_POOL, &first.public_pool.to_string()).await?;
     settings::put(txn, settings::FIRST_ACCOUNT, &first.account.to_string()).await?;
     settings::put(txn, settings::FIRST_ACCESS_KEY, &first.access_key_id).await?;
+    key_proof::add(txn, parts, &first.cloud_id).await?;
     Ok(first)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cumulet_certs::{MasterKey, Sealer};
 use cumulet_domain::account::Role;
 use sea_orm::EntityTrait;
 
@@ -9,8 +10,9 @@ use super::*;
 use crate::{
     api::{Cloud, CloudConfig, accounts},
     conductor::Wake,
-    entity::{instance_type, security_group, security_group_rule, subnet},
+    entity::{instance_type, security_group, security_group_rule, setting, subnet},
     retention::Retention,
+    store::failed,
     test_support::parts,
 };
 
@@ -54,6 +56,32 @@ async fn the_first_start_makes_everything_and_the_second_changes_nothing() {
         2
     );
     assert!(instance_type::Entity::find().all(conn).await.unwrap().len() >= 40);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_clouds_is_found() {
+    let (_dir, parts, _) = parts().await;
+    let other = Sealer::new(MasterKey::from_bytes([8; 32]));
+    let has = async |sealer: &Sealer| has_key(parts.store.read(), sealer).await.unwrap();
+    assert!(
+        has(&other).await,
+        "before the first start any key may become the cloud's"
+    );
+    bootstrap(&parts, &plan(&["us-east-1a"])).await.unwrap();
+    assert_eq!((has(&parts.sealer).await, has(&other).await), (true, false));
+    // A cloud of before the proof is known by the secret of its first access key, and gets the proof at its next start.
+    let proof = setting::Entity::delete_by_id(settings::MASTER_KEY_PROOF);
+    parts
+        .store
+        .write(|txn| Box::pin(async move { proof.exec(txn).await.map(drop).map_err(failed) }))
+        .await
+        .unwrap();
+    assert_eq!((has(&parts.sealer).await, has(&other).await), (true, false));
+    bootstrap(&parts, &plan(&["us-east-1a"])).await.unwrap();
+    let proof = settings::get(parts.store.read(), settings::MASTER_KEY_PROOF)
+        .await
+        .unwrap();
+    assert!(proof.is_some());
 }
 
 #[tokio::test]

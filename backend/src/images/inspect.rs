@@ -27,10 +27,11 @@ pub enum Rejected {
     Io(#[from] io::Error),
     #[error("the file is empty")]
     Empty,
-    #[error("the file is {found}, not {declared}")]
+    #[error("the file is {found}, not {declared}; {right}")]
     NotAsDeclared {
         found: &'static str,
         declared: &'static str,
+        right: &'static str,
     },
     #[error(
         "the file is {0}; only raw and qcow2 can be imported (convert it with qemu-img convert -O qcow2)"
@@ -83,11 +84,13 @@ pub fn inspect(file: &mut (impl Read + Seek), declared: DiskFormat) -> Result<In
         (Some(found @ "qcow2"), DiskFormat::Raw) => Err(Rejected::NotAsDeclared {
             found,
             declared: "raw",
+            right: "say --format qcow2",
         }),
         (Some(found), _) => Err(Rejected::Unsupported(found)),
         (None, DiskFormat::Qcow2) => Err(Rejected::NotAsDeclared {
-            found: "not qcow2 by its first bytes",
+            found: "of no known format by its first bytes",
             declared: "qcow2",
+            right: "if it is the plain bytes of a disk, say --format raw",
         }),
     }
 }

@@ -14,6 +14,8 @@ pub const PUBLIC_POOL: &str = "public_pool";
 pub const FIRST_ACCOUNT: &str = "first_account";
 /// The access key of the first start.
 pub const FIRST_ACCESS_KEY: &str = "first_access_key";
+/// What only the cloud's master key opens.
+pub const MASTER_KEY_PROOF: &str = "master_key_proof";
 /// What signs tokens for consoles, sealed.
 pub const CONSOLE_KEY: &str = "console_key";
 /// Where the console role of this database's own process is found.

@@ -18,25 +18,32 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Makes the directories. Guests run as a user of their own, who may pass through these directories
-    /// and read none of them.
-    pub(crate) fn make(state_dir: &Path, host: &HostId) -> Result<Layout, WorkerError> {
+    /// Where a host's directories are, whether they are there or not.
+    pub(crate) fn of(state_dir: &Path, host: &HostId) -> Result<Layout, WorkerError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if host.0.is_empty() || host.0.len() > 64 || host.0.starts_with('.') || !host.0.bytes().all(plain) {
             return Err(WorkerError::HostName(host.0.clone()));
         }
         let state_dir = fs::canonicalize(state_dir).map_err(|e| failed(state_dir, e))?;
         let root = state_dir.join("hosts").join(&host.0);
+        Ok(Layout { root })
+    }
+
+    /// Makes the directories. Guests run as a user of their own, who may pass through these directories
+    /// and read none of them.
+    pub(crate) fn make(state_dir: &Path, host: &HostId) -> Result<Layout, WorkerError> {
+        let layout = Layout::of(state_dir, host)?;
+        let hosts = layout.root.parent().unwrap_or(&layout.root);
         for dir in [
-            state_dir.join("hosts"),
-            root.clone(),
-            root.join("cache"),
-            root.join("instances"),
-            root.join("vpcs"),
+            hosts.to_owned(),
+            layout.root.clone(),
+            layout.cache(),
+            layout.instances(),
+            layout.vpcs(),
         ] {
             make_dir(&dir).map_err(|e| failed(&dir, e))?;
         }
-        Ok(Layout { root })
+        Ok(layout)
     }
 
     pub(crate) fn cache(&self) -> PathBuf {

@@ -1,10 +1,17 @@
 //! The inventory of a host: all that is on it because of this cloud. `cumulet audit` reads it.
 
-use cumulet_domain::id::{InstanceId, NetworkInterfaceId, VpcId};
+use std::path::Path;
+
+use cumulet_domain::{
+    id::{HostId, InstanceId, NetworkInterfaceId, VpcId},
+    message::Power,
+};
+use cumulet_hypervisor::Hypervisor;
 
 use crate::{
     Worker, WorkerError, boxed,
-    files::{self, blocking, failed},
+    files::{self, Layout, blocking, failed},
+    network::{HostNetwork, Inventory},
 };
 
 /// What a thing on a host is.
@@ -76,61 +83,86 @@ impl HostObject {
     }
 }
 
+/// Lists all that is on a host because of this cloud, sorted, for whom no worker runs: its guests, their directories and
+/// the network. Nothing is made or changed.
+///
+/// # Errors
+/// When a part of the host can't be listed: half an answer would pass for "nothing is left".
+#[boxed]
+pub async fn inventory(
+    state_dir: &Path,
+    host: &HostId,
+    hypervisor: &dyn Hypervisor,
+    network: &dyn HostNetwork,
+) -> Result<Vec<HostObject>, WorkerError> {
+    let mut objects = list(&Layout::of(state_dir, host)?, hypervisor, network).await?;
+    objects.sort();
+    Ok(objects)
+}
+
 impl Worker {
-    /// Lists all that is on the host because of this cloud, sorted. Nothing is changed; the worker need
-    /// not run.
+    /// Lists all that is on the host because of this cloud, sorted, and the snapshots that are served. Nothing is changed;
+    /// the worker need not run.
     ///
     /// # Errors
-    /// When a part of the host can't be listed: half an answer would pass for "nothing is left".
+    /// As [`inventory`].
     #[boxed]
     pub async fn inventory(&self) -> Result<Vec<HostObject>, WorkerError> {
-        let mut objects = Vec::new();
-        for status in self.deps.hypervisor.list().await? {
-            objects.push(HostObject {
-                on: status.power == cumulet_domain::message::Power::On,
-                ..HostObject::of_instance(ObjectKind::Domain, status.instance)
-            });
-        }
-        let dir = self.layout.instances();
-        let names = blocking({
-            let dir = dir.clone();
-            move || files::names(&dir)
-        });
-        let names = names.await.map_err(|e| failed(&dir, e))?;
-        let disks = names.iter().filter_map(|name| name.parse().ok());
-        objects.extend(disks.map(|id| HostObject::of_instance(ObjectKind::Disk, id)));
-        let served = self.deps.metadata.registered().into_iter();
+        let deps = &self.deps;
+        let mut objects = list(&self.layout, &*deps.hypervisor, &*deps.network).await?;
+        let served = deps.metadata.registered().into_iter();
         objects.extend(served.map(|id| HostObject::of_instance(ObjectKind::Metadata, id)));
-        self.list_network(&mut objects).await?;
         objects.sort();
         Ok(objects)
     }
+}
 
-    async fn list_network(&self, objects: &mut Vec<HostObject>) -> Result<(), WorkerError> {
-        let network = self.deps.network.inventory().await?;
-        objects.extend(network.prepared.iter().map(|id| HostObject {
+async fn list(
+    layout: &Layout,
+    hypervisor: &dyn Hypervisor,
+    network: &dyn HostNetwork,
+) -> Result<Vec<HostObject>, WorkerError> {
+    let mut objects = Vec::new();
+    for status in hypervisor.list().await? {
+        objects.push(HostObject {
+            on: status.power == Power::On,
+            ..HostObject::of_instance(ObjectKind::Domain, status.instance)
+        });
+    }
+    let dir = layout.instances();
+    let names = blocking({
+        let dir = dir.clone();
+        move || files::names(&dir)
+    });
+    let names = names.await.map_err(|e| failed(&dir, e))?;
+    let disks = names.iter().filter_map(|name| name.parse().ok());
+    objects.extend(disks.map(|id| HostObject::of_instance(ObjectKind::Disk, id)));
+    list_network(network.inventory().await?, &mut objects);
+    Ok(objects)
+}
+
+fn list_network(network: Inventory, objects: &mut Vec<HostObject>) {
+    objects.extend(network.prepared.iter().map(|id| HostObject {
+        interface: Some(*id),
+        ..HostObject::new(ObjectKind::Tap)
+    }));
+    let guards = network.guarded.into_iter();
+    objects.extend(guards.map(|vpc| HostObject::of_vpc(ObjectKind::Guard, vpc)));
+    for (vpc, has) in network.vpcs {
+        objects.push(HostObject::of_vpc(ObjectKind::Namespace, vpc));
+        objects.extend(has.interfaces.iter().map(|id| HostObject {
             interface: Some(*id),
-            ..HostObject::new(ObjectKind::Tap)
+            ..HostObject::of_vpc(ObjectKind::Interface, vpc)
         }));
-        let guards = network.guarded.into_iter();
-        objects.extend(guards.map(|vpc| HostObject::of_vpc(ObjectKind::Guard, vpc)));
-        for (vpc, has) in network.vpcs {
-            objects.push(HostObject::of_vpc(ObjectKind::Namespace, vpc));
-            objects.extend(has.interfaces.iter().map(|id| HostObject {
-                interface: Some(*id),
-                ..HostObject::of_vpc(ObjectKind::Interface, vpc)
-            }));
-            for (there, kind) in [
-                (has.dhcp, ObjectKind::Dhcp),
-                (has.firewall, ObjectKind::Firewall),
-                (has.uplink, ObjectKind::Uplink),
-                (has.tunnel, ObjectKind::Tunnel),
-            ] {
-                if there {
-                    objects.push(HostObject::of_vpc(kind, vpc));
-                }
+        for (there, kind) in [
+            (has.dhcp, ObjectKind::Dhcp),
+            (has.firewall, ObjectKind::Firewall),
+            (has.uplink, ObjectKind::Uplink),
+            (has.tunnel, ObjectKind::Tunnel),
+        ] {
+            if there {
+                objects.push(HostObject::of_vpc(kind, vpc));
             }
         }
-        Ok(())
     }
 }

@@ -50,7 +50,7 @@ pub mod decisions {
 }
 
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
-pub use inventory::{HostObject, ObjectKind};
+pub use inventory::{HostObject, ObjectKind, inventory};
 pub use metrics::{FixedMetrics, MetricsSource, ProcMetrics};
 pub use prune::UnusedImages;
 pub use worker::{Counters, Worker};

@@ -184,6 +184,11 @@ pub async fn access_key_secret(parts: &Parts, id: &str) -> Result<SecretString> 
 }
 
 /// Opens a row's secret.
+/// Whether a key's secret was sealed by this sealer.
+pub(crate) fn is_sealed_by(sealer: &Sealer, row: &access_key::Model) -> bool {
+    open(sealer, row).is_ok()
+}
+
 pub(super) fn open(sealer: &Sealer, row: &access_key::Model) -> Result<SecretString> {
     let bytes = sealer.open(Purpose::ACCESS_KEY, row.id.as_bytes(), &row.secret);
     let bytes = bytes.map_err(|error| Error::internal(&error))?;

@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub use credentials::{Credential, CredentialCache, credential};
+pub(crate) use keys::is_sealed_by;
 pub use keys::{
     AccessKeyView, NewAccessKey, access_key_secret, create_access_key, delete_access_key, list_access_keys,
     set_access_key_enabled,

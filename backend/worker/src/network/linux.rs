@@ -64,8 +64,16 @@ pub struct LinuxNetwork {
 impl LinuxNetwork {
     /// Checks the configuration and makes the run directory. Nothing else is touched.
     pub fn new(config: Config) -> Result<LinuxNetwork> {
-        config.check()?;
         fs::create_dir_all(&config.run_dir).map_err(|e| NetworkError::io("the run directory", e))?;
+        Self::observer(config)
+    }
+
+    /// The same for a look at what is there: nothing is made.
+    ///
+    /// # Errors
+    /// When the configuration can't be.
+    pub fn observer(config: Config) -> Result<LinuxNetwork> {
+        config.check()?;
         let commands = Commands {
             deadline: config.deadline,
         };

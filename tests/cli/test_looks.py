@@ -1,0 +1,92 @@
+"""Commands that only look: they make and change nothing, and a process whose master key is not the cloud's says so."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.cloud import BIN, Cloud
+from harness.ec2 import running
+
+pytestmark = pytest.mark.one_process
+# SQLite's, which come and go with whoever has the database open.
+PASSING = ("cumulet.db-wal", "cumulet.db-shm")
+LOOKS = [
+    ["audit"], ["audit", "--json"], ["audit", "--host", "another"], ["env"], ["doctor"], ["db", "status"], ["config"],
+    ["image", "list"], ["account", "list"], ["user", "list", "--account", "ACCOUNT"],
+    ["access-key", "list", "--account", "ACCOUNT", "--user", "admin"],
+    ["admin", "cloud"], ["admin", "host", "list"], ["admin", "host", "show", "HOST"], ["admin", "service", "list"],
+    ["admin", "aggregate", "list"], ["admin", "instance-type", "list"], ["admin", "broker", "host-user", "HOST"],
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    """A cloud that ran, had an instance, and is down."""
+    with Cloud("fake", cluster="") as cloud:
+        running(cloud.first_account())
+        words = {"ACCOUNT": cloud.run("account", "list").split()[0], "HOST": os.uname().nodename}
+        cloud.stop()
+        yield cloud, words
+
+
+def tree(folder: Path) -> dict[str, tuple]:
+    """Everything below a folder, with its mode and, of files, what is in it."""
+    found = {}
+    for path in [folder, *folder.rglob("*")]:
+        if path.name not in PASSING:
+            content = path.read_bytes() if path.is_file() else None
+            found[str(path.relative_to(folder))] = (oct(path.lstat().st_mode), content)
+    return found
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=" ".join)
+def test_a_look_changes_nothing(stopped, look: list[str]):
+    cloud, words = stopped
+    before = tree(cloud.state)
+    done = cloud.execute(*(words.get(word, word) for word in look))
+    assert "Usage:" not in done.stderr, done.stderr
+    assert tree(cloud.state) == before, done
+    if "another" in look:
+        assert done.returncode == 1 and f"here have: {words['HOST']}" in done.stderr, done
+
+
+@pytest.mark.parametrize("look", [look for look in LOOKS if look[0] not in ("config", "doctor")], ids=" ".join)
+def test_where_no_cloud_was_nothing_is_made(tmp_path: Path, look: list[str]):
+    words = {"ACCOUNT": "000000000001", "HOST": "node-1"}
+    command = [BIN, *(words.get(word, word) for word in look), "--state-dir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and f"there is no cloud in {tmp_path}" in done.stderr, done
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_audit_needs_no_key(stopped):
+    cloud, _ = stopped
+    key, kept = cloud.state / "master.key", cloud.home / "kept"
+    shutil.move(key, kept)
+    try:
+        done = cloud.execute("audit")
+        assert done.returncode == 0, done.stderr
+        assert not key.exists()
+    finally:
+        shutil.move(kept, key)
+
+
+@pytest.mark.parametrize("other", [None, b"x" * 32], ids=["none", "another"])
+def test_a_process_without_the_clouds_key_says_so(stopped, other: bytes | None):
+    cloud, _ = stopped
+    key, kept = cloud.state / "master.key", cloud.home / "kept"
+    shutil.move(key, kept)
+    try:
+        if other:
+            key.write_bytes(other)
+            key.chmod(0o600)
+        for command in (["image", "list", "--state-dir", cloud.state], cloud.processes[0].command[1:]):
+            done = subprocess.run([BIN, *command], capture_output=True, text=True, timeout=60, env=cloud.environment())
+            sentence = f"the master key {key} is not this cloud's: copy" if other else f"there is no master key {key}: copy"
+            assert done.returncode == 1 and sentence in done.stderr, done
+            assert key.exists() == bool(other), "nothing but the first start makes a master key"
+    finally:
+        shutil.move(kept, key)
