@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,10 @@ pytestmark = pytest.mark.one_process
 # SQLite's, which come and go with whoever has the database open.
 PASSING = ("cumulet.db-wal", "cumulet.db-shm")
 LOOKS = [
-    ["audit"], ["audit", "--json"], ["audit", "--host", "another"], ["env"], ["doctor"], ["db", "status"], ["config"],
-    ["image", "list"], ["account", "list"], ["user", "list", "--account", "ACCOUNT"],
-    ["access-key", "list", "--account", "ACCOUNT", "--user", "admin"],
+    ["audit"], ["audit", "--json"], ["audit", "--host", "another"], ["env"], ["doctor"], ["db", "status"], ["image", "list"], ["account", "list"],
+    ["user", "list", "--account", "ACCOUNT"], ["access-key", "list", "--account", "ACCOUNT"],
     ["admin", "cloud"], ["admin", "host", "list"], ["admin", "host", "show", "HOST"], ["admin", "service", "list"],
-    ["admin", "aggregate", "list"], ["admin", "instance-type", "list"], ["admin", "broker", "host-user", "HOST"],
+    ["admin", "aggregate", "list"], ["admin", "instance-type", "extra-specs"], ["admin", "broker", "host-user", "HOST"],
 ]  # fmt: skip
 
 
@@ -32,12 +33,18 @@ def stopped():
         yield cloud, words
 
 
+def rows(database: Path) -> str:
+    """What SQLite's file says: who closes it last may move what its journal holds into it."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return "\n".join(connection.iterdump())
+
+
 def tree(folder: Path) -> dict[str, tuple]:
     """Everything below a folder, with its mode and, of files, what is in it."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         if path.name not in PASSING:
-            content = path.read_bytes() if path.is_file() else None
+            content = rows(path) if path.suffix == ".db" else path.read_bytes() if path.is_file() else None
             found[str(path.relative_to(folder))] = (oct(path.lstat().st_mode), content)
     return found
 
@@ -53,7 +60,7 @@ def test_a_look_changes_nothing(stopped, look: list[str]):
         assert done.returncode == 1 and f"here have: {words['HOST']}" in done.stderr, done
 
 
-@pytest.mark.parametrize("look", [look for look in LOOKS if look[0] not in ("config", "doctor")], ids=" ".join)
+@pytest.mark.parametrize("look", [look for look in LOOKS if look != ["doctor"]], ids=" ".join)
 def test_where_no_cloud_was_nothing_is_made(tmp_path: Path, look: list[str]):
     words = {"ACCOUNT": "000000000001", "HOST": "node-1"}
     command = [BIN, *(words.get(word, word) for word in look), "--state-dir", tmp_path]

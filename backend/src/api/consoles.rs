@@ -178,7 +178,11 @@ mod tests {
         rig.settle(id, State::Running).await;
         on_host(&rig, id, None).await;
         let error = ask(id).await.unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        let told = error.to_string();
+        assert!(
+            told.starts_with("the host ") && told.contains("CUMULET_CONSOLE_ADDRESS=IP:PORT"),
+            "{told}"
+        );
         on_host(&rig, id, Some("10.0.0.9:6081")).await;
         let made = ask(id).await.unwrap();
         let (key, now) = (verifier(&parts).await.unwrap(), rig.cloud.now());

@@ -332,12 +332,13 @@ mod tests {
 
     #[test]
     fn what_is_declared_and_what_is_found_must_agree() {
-        assert!(look(good(), DiskFormat::Raw).unwrap_err().contains("not raw"));
-        assert!(
-            look(vec![1; 4096], DiskFormat::Qcow2)
-                .unwrap_err()
-                .contains("not qcow2")
-        );
+        for (file, declared, what, right) in [
+            (good(), DiskFormat::Raw, "not raw", "--format qcow2"),
+            (vec![1; 4096], DiskFormat::Qcow2, "not qcow2", "--format raw"),
+        ] {
+            let told = look(file, declared).unwrap_err();
+            assert!(told.contains(what) && told.ends_with(right), "{told}");
+        }
         assert!(look(Vec::new(), DiskFormat::Raw).unwrap_err().contains("empty"));
     }
 
