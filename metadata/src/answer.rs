@@ -3,7 +3,7 @@
 //! never rate-limited (cloud-init gives up when the PUT fails), and a read with a bad token is refused even
 //! where none is needed.
 
-use cumulet_domain::time::Timestamp;
+use cumulet_domain::{text, time::Timestamp};
 use rand::CryptoRng;
 
 use crate::{
@@ -158,9 +158,7 @@ fn new_token<R: CryptoRng + ?Sized>(
 }
 
 fn parse_ttl(text: &[u8]) -> Option<u32> {
-    let text = str::from_utf8(text).ok()?.trim();
-    let digits = text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit());
-    let ttl = digits.then(|| text.parse().ok()).flatten()?;
+    let ttl = text::number(str::from_utf8(text).ok()?.trim())?;
     (1..=LONGEST_TTL).contains(&ttl).then_some(ttl)
 }
 

@@ -79,6 +79,7 @@ fn token_requests() {
         (ttl(b"21601"), Answer::BadRequest),
         (ttl(b"-1"), Answer::BadRequest),
         (ttl(b"+60"), Answer::BadRequest),
+        (ttl(b"060"), Answer::BadRequest),
         (ttl(b"six"), Answer::BadRequest),
         (ttl(b"1.5"), Answer::BadRequest),
         (ttl(b"99999999999999999999"), Answer::BadRequest),

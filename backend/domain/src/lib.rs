@@ -17,6 +17,7 @@ pub mod metadata;
 pub mod network;
 pub mod spec;
 pub mod tag;
+pub mod text;
 pub mod time;
 
 pub use error::{Error, Result};

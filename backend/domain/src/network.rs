@@ -5,7 +5,10 @@ use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
+use crate::{
+    id::{NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId},
+    text,
+};
 
 /// An IPv4 block: an address whose host bits are zero, and a prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +25,14 @@ impl Cidr {
             address: u32::from(address) & Self::mask(prefix),
             prefix,
         }
+    }
+
+    /// Reads `a.b.c.d/n` and clears host bits that are set. Numbers have one spelling, so that nobody takes
+    /// `010.0.0.0/8` or `10.0.0.0/08` for something else.
+    pub fn around(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let prefix = text::number(prefix).filter(|prefix| *prefix <= 32)?;
+        Some(Cidr::new(address.parse().ok()?, prefix))
     }
 
     const fn mask(prefix: u8) -> u32 {
@@ -74,11 +85,8 @@ impl FromStr for Cidr {
         let address: Ipv4Addr = address
             .parse()
             .map_err(|_| bad("expecting a block such as 10.0.0.0/16"))?;
-        let plain = !prefix.is_empty() && prefix.len() <= 2 && prefix.bytes().all(|b| b.is_ascii_digit());
-        let prefix: u8 = prefix
-            .parse()
-            .ok()
-            .filter(|p| *p <= 32 && plain)
+        let prefix: u8 = text::number(prefix)
+            .filter(|prefix| *prefix <= 32)
             .ok_or_else(|| bad("the prefix is 0 to 32"))?;
         let cidr = Cidr::new(address, prefix);
         if cidr.network() == address {
@@ -328,8 +336,15 @@ mod tests {
             "::/0",
             "010.0.0.0/8",
             "10.0.0.0/008",
+            "10.0.0.0/08",
+            "10.0.0.0/ 8",
+            " 10.0.0.0/8",
+            "10.0.0.00/8",
+            "10.0.0.0/8/8",
         ] {
             assert!(text.parse::<Cidr>().is_err(), "{text:?}");
+            let inexact = text == "10.0.0.1/16";
+            assert_eq!(Cidr::around(text).is_some(), inexact, "{text:?}");
         }
     }
 

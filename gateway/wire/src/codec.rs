@@ -7,6 +7,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use cumulet_domain::text;
 
 use crate::error::WireError;
 use crate::query::{Node, Query};
@@ -103,12 +104,8 @@ macro_rules! integer {
     ($ty:ty) => {
         impl FromQuery for $ty {
             fn from_query(node: &Node<'_>) -> Result<Self, WireError> {
-                let text = node.scalar()?;
-                // The standard parser takes a plus sign, which no client sends on purpose.
-                match text.parse() {
-                    Ok(number) if !text.starts_with('+') => Ok(number),
-                    _ => Err(WireError::invalid(node.path(), text, "an integer")),
-                }
+                let given = node.scalar()?;
+                text::number(given).ok_or_else(|| WireError::invalid(node.path(), given, "an integer"))
             }
         }
 
@@ -146,16 +143,10 @@ impl FromQuery for Timestamp {
 
 impl FromQuery for Blob {
     fn from_query(node: &Node<'_>) -> Result<Self, WireError> {
-        // Old clients break base64 into lines.
-        let text: Vec<u8> = node
-            .scalar()?
-            .bytes()
-            .filter(|b| !b.is_ascii_whitespace())
-            .collect();
-        match BASE64.decode(text) {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(_) => Err(WireError::invalid_unechoed(node.path(), "base64")),
-        }
+        let bytes = text::base64(node.scalar()?);
+        bytes
+            .map(Self)
+            .ok_or_else(|| WireError::invalid_unechoed(node.path(), "base64"))
     }
 }
 

@@ -39,6 +39,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cumulet-metadata",
         &["cumulet-certs", "cumulet-domain", "cumulet-timeouts"],
     ),
+    // The readings of text that every door shares.
+    ("cumulet-wire", &["cumulet-domain"]),
     // Runs the control plane, and decides as a worker does.
     (
         "cumulet-simulate",
