@@ -1,7 +1,6 @@
 //! The parser of public keys that ImportKeyPair takes: an OpenSSH line, base64 DER, RFC 4716.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use cumulet_domain::text;
 use rsa::pkcs8::DecodePublicKey;
 use rsa::traits::PublicKeyParts;
 use ssh_key::public::{KeyData, RsaPublicKey};
@@ -12,8 +11,8 @@ use crate::keypair::{PublicKey, rsa_key};
 /// 2048.
 pub const MAX_MATERIAL: usize = 4096;
 
-/// RSA modulus lengths that EC2 takes.
-pub const RSA_BITS: [usize; 3] = [1024, 2048, 4096];
+/// RSA modulus lengths that can be imported: EC2's, and 3072, which `ssh-keygen -t rsa` makes.
+pub const RSA_BITS: [usize; 4] = [1024, 2048, 3072, 4096];
 
 const RFC4716_BEGIN: &str = "---- BEGIN SSH2 PUBLIC KEY ----";
 const RFC4716_END: &str = "---- END SSH2 PUBLIC KEY ----";
@@ -34,7 +33,7 @@ pub enum ImportError {
     #[error("key algorithm {0} is not supported; use rsa or ed25519")]
     Algorithm(String),
     /// RSA of another length.
-    #[error("RSA keys of {0} bits are not supported; use 1024, 2048 or 4096")]
+    #[error("RSA keys of {0} bits are not supported; use 1024, 2048, 3072 or 4096")]
     RsaBits(usize),
 }
 
@@ -61,8 +60,7 @@ pub fn import_public_key(material: &[u8]) -> Result<PublicKey, ImportError> {
     if text.contains(' ') || text.contains('\t') {
         return from_openssh(text);
     }
-    let der = decode_base64(text.chars().filter(|c| !matches!(c, '\r' | '\n')))?;
-    from_der(&der)
+    from_der(&decode_base64(text)?)
 }
 
 fn from_openssh(text: &str) -> Result<PublicKey, ImportError> {
@@ -73,7 +71,7 @@ fn from_openssh(text: &str) -> Result<PublicKey, ImportError> {
     let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else {
         return Err(ImportError::Format);
     };
-    let blob = decode_base64(blob.chars())?;
+    let blob = decode_base64(blob)?;
     // The name is written twice, and both must say the same.
     match ssh_name(&blob) {
         Some(name) if name == algorithm.as_bytes() => from_blob(&blob),
@@ -93,7 +91,7 @@ fn from_rfc4716(rest: &str) -> Result<PublicKey, ImportError> {
             encoded.push_str(line);
         }
     }
-    from_blob(&decode_base64(encoded.chars())?)
+    from_blob(&decode_base64(&encoded)?)
 }
 
 fn from_blob(blob: &[u8]) -> Result<PublicKey, ImportError> {
@@ -137,10 +135,8 @@ fn ssh_name(blob: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-fn decode_base64(text: impl Iterator<Item = char>) -> Result<Vec<u8>, ImportError> {
-    STANDARD
-        .decode(text.collect::<String>())
-        .map_err(|_| ImportError::Format)
+fn decode_base64(text: &str) -> Result<Vec<u8>, ImportError> {
+    text::base64(text).ok_or(ImportError::Format)
 }
 
 #[cfg(test)]

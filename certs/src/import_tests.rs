@@ -1,5 +1,6 @@
 //! Every accepted format, and what is refused with which error.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,6 +10,7 @@ const RSA_2048: &str = include_str!("../testdata/rsa2048.pub");
 const RSA_2048_RFC4716: &str = include_str!("../testdata/rsa2048.rfc4716");
 const RSA_2048_DER: &str = include_str!("../testdata/rsa2048.der.b64");
 const RSA_2048_MD5: &str = "69:b9:e9:bb:d8:c4:5a:eb:94:a3:b9:ea:f4:e3:9e:c1";
+const RSA_3072_MD5: &str = "26:5b:13:18:f2:98:56:a3:10:05:8f:9c:35:38:25:27";
 const ED25519: &str = include_str!("../testdata/ed25519.pub");
 const ED25519_RFC4716: &str = include_str!("../testdata/ed25519.rfc4716");
 const ED25519_SHA256: &str = "yyxjylqasT/r4dEssnYjwDISGV5WPmDFOSdeZK7cN0w=";
@@ -21,13 +23,17 @@ fn accepted_formats() {
     let crlf = RSA_2048_RFC4716.replace('\n', "\r\n");
     let one_line_der: String = RSA_2048_DER.split_whitespace().collect();
     let raw_der = STANDARD.decode(&one_line_der).unwrap();
-    let table: [(&[u8], KeyType, &str); 10] = [
+    let rsa_3072 = include_str!("../testdata/rsa3072.pub");
+    let unpadded = rsa_3072.replacen('=', "", 1);
+    assert_ne!(unpadded, rsa_3072);
+    let table: [(&[u8], KeyType, &str); 12] = [
         (
             rsa_1024.as_bytes(),
             KeyType::Rsa,
             "c4:71:5a:77:9f:40:bd:21:94:10:92:75:5d:7c:ad:4e",
         ),
         (RSA_2048.as_bytes(), KeyType::Rsa, RSA_2048_MD5),
+        (rsa_3072.as_bytes(), KeyType::Rsa, RSA_3072_MD5),
         (
             rsa_4096.as_bytes(),
             KeyType::Rsa,
@@ -37,6 +43,7 @@ fn accepted_formats() {
         (RSA_2048_RFC4716.as_bytes(), KeyType::Rsa, RSA_2048_MD5),
         (crlf.as_bytes(), KeyType::Rsa, RSA_2048_MD5),
         (RSA_2048_DER.as_bytes(), KeyType::Rsa, RSA_2048_MD5),
+        (unpadded.as_bytes(), KeyType::Rsa, RSA_3072_MD5),
         (&raw_der, KeyType::Rsa, RSA_2048_MD5),
         (ED25519.as_bytes(), KeyType::Ed25519, ED25519_SHA256),
         (ED25519_RFC4716.as_bytes(), KeyType::Ed25519, ED25519_SHA256),
@@ -74,15 +81,11 @@ fn refused_material() {
     };
     let pem = include_str!("../testdata/rsa1024.test.pem");
     let unfinished = RSA_2048_RFC4716.replace("END", "FIN");
-    let table: [(&str, ImportError); 17] = [
+    let table: [(&str, ImportError); 16] = [
         (include_str!("../testdata/dsa.pub"), algorithm("ssh-dss")),
         (
             include_str!("../testdata/ecdsa.pub"),
             algorithm("ecdsa-sha2-nistp256"),
-        ),
-        (
-            include_str!("../testdata/rsa3072.pub"),
-            ImportError::RsaBits(3072),
         ),
         (pem, ImportError::PrivateKey),
         ("", ImportError::Format),
@@ -107,6 +110,21 @@ fn refused_material() {
         Err(ImportError::Format)
     );
     assert_eq!(import_public_key(&[0xff, 0xfe]), Err(ImportError::Format));
+}
+
+#[test]
+fn other_lengths_of_rsa_are_named() {
+    let part = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).unwrap();
+        [&length.to_be_bytes(), bytes].concat()
+    };
+    for bits in [512, 1016, 1536, 2040, 3064, 3080, 8192] {
+        let modulus = [&[0], vec![0xff; bits / 8].as_slice()].concat();
+        let blob = [part(b"ssh-rsa"), part(&[1, 0, 1]), part(&modulus)].concat();
+        let line = format!("ssh-rsa {}", STANDARD.encode(blob));
+        let refused = import_public_key(line.as_bytes());
+        assert_eq!(refused, Err(ImportError::RsaBits(bits)), "{bits}");
+    }
 }
 
 #[test]
