@@ -82,7 +82,7 @@ fn placement(tree: &mut Builder, of: &InstanceMetadata, config: &Config) {
 fn public_keys(tree: &mut Builder, of: &InstanceMetadata) {
     for (index, key) in of.public_keys.iter().enumerate() {
         let directory = format!("meta-data/public-keys/{index}");
-        let name = format!("{index}={}", line(&key.name));
+        let name = format!("{index}={}", entry(&key.name));
         tree.text(format!("{directory}/openssh-key"), 0, key.openssh.trim_end());
         // A crawler that takes the listed name as a path finds the same.
         if !name.contains('/') {
@@ -182,6 +182,14 @@ fn public_hostname(of: &InstanceMetadata, interface: &InterfaceMetadata) -> Opti
     let primary = of.interfaces.first()?.id == interface.id;
     let name = of.public_dns_name.as_ref().filter(|name| !name.is_empty())?;
     primary.then(|| name.clone())
+}
+
+/// A name chosen by a user as the end of a line of a listing, where a final slash says that the line is a
+/// directory: cloud-init would ask for it, find nothing and throw all metadata away.
+fn entry(name: &str) -> String {
+    let name = line(name);
+    let plain = name.trim_end_matches(|c: char| c == '/' || c.is_whitespace());
+    format!("{plain}{}", "_".repeat(name[plain.len()..].chars().count()))
 }
 
 /// A name chosen by a user, where a line break would make it two.

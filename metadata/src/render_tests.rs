@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cumulet_domain::tag::Tag;
+
 use super::*;
 use crate::{
     fixture,
@@ -43,6 +45,58 @@ fn leaves(metadata: &InstanceMetadata, version: Version) -> BTreeSet<String> {
     let mut leaves = BTreeSet::new();
     crawl(&render(metadata, &Config::default()), version, "", &mut leaves);
     leaves
+}
+
+/// Names that users choose, wherever a listing has them: whatever they are, each listing stays readable.
+#[test]
+fn no_name_breaks_a_listing() {
+    let mac = fixture::full(1, [10, 0, 0, 5].into()).interfaces[0].mac;
+    let listings = |name: &str| {
+        let mut metadata = fixture::full(1, [10, 0, 0, 5].into());
+        metadata.public_keys.truncate(1);
+        metadata.public_keys[0].name = name.into();
+        metadata.tags = vec![Tag {
+            key: name.into(),
+            value: name.into(),
+        }];
+        for (_, group) in &mut metadata.interfaces[0].security_groups {
+            *group = name.into();
+        }
+        let table = render(&metadata, &Config::default());
+        let lines = |path: &str| {
+            let body = body(&table, LATEST, path).unwrap_or_else(|| panic!("no {path} with {name:?}"));
+            body.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(
+            leaves(&metadata, LATEST).contains("meta-data/public-keys/0/openssh-key"),
+            "{name:?}"
+        );
+        let groups = format!("meta-data/network/interfaces/macs/{mac}/security-groups");
+        let members = metadata.interfaces[0].security_groups.len();
+        for path in ["meta-data/security-groups", &groups] {
+            assert_eq!(lines(path).len(), members, "{path} with {name:?}");
+        }
+        lines("meta-data/public-keys")
+    };
+    for (name, listed) in [
+        ("k", "0=k"),
+        ("k/", "0=k_"),
+        ("k//", "0=k__"),
+        ("/", "0=_"),
+        ("a/ / ", "0=a____"),
+        ("team/key", "0=team/key"),
+        ("a=b", "0=a=b"),
+        ("a=b/", "0=a=b_"),
+        ("0", "0=0"),
+        ("..", "0=.."),
+        ("security-credentials/", "0=security-credentials_"),
+        ("two\nlines/", "0=two_lines_"),
+        ("\r", "0=_"),
+        ("{}", "0={}"),
+        ("é/", "0=é_"),
+    ] {
+        assert_eq!(listings(name), [listed], "{name:?}");
+    }
 }
 
 #[test]
