@@ -10,6 +10,7 @@ mod m0007_tunnels;
 mod m0008_commits;
 mod m0009_consoles;
 mod m0010_readiness;
+mod m0040_protocols;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_commits::Migration),
             Box::new(m0009_consoles::Migration),
             Box::new(m0010_readiness::Migration),
+            Box::new(m0040_protocols::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -42,6 +42,8 @@ pub enum Error {
     Duplicate { kind: ResourceKind, name: String },
     #[error("a rule for {rule} exists already")]
     DuplicateRule { rule: String },
+    #[error("the same permission must not appear multiple times")]
+    RepeatedRule,
     #[error("the rule {rule} does not exist in this security group")]
     RuleNotFound { rule: String },
     #[error("{} {id} is in use by {by}", kind.resource_type())]

@@ -118,9 +118,11 @@ pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use cumulet_domain::network::{Direction, Peer, Rule, Traffic};
     use sea_orm::{ConnectionTrait as _, Statement};
 
     use super::*;
+    use crate::store::groups;
 
     /// A table's and a column's name, and whether a row can be written that does not name the column.
     type Columns = BTreeMap<(String, String), bool>;
@@ -159,5 +161,105 @@ mod tests {
                 assert!(free, "{column:?} came after step {earlier} and has to be named");
             }
         }
+    }
+
+    /// A rule as it is kept.
+    fn kept(direction: Direction, traffic: Traffic, block: &str) -> String {
+        let peer = Peer::Cidr(block.parse().unwrap());
+        groups::rule_text(Rule {
+            direction,
+            traffic,
+            peer,
+        })
+        .unwrap()
+    }
+
+    /// `IpProtocol=06` was once every port of TCP, kept as a protocol without ports.
+    #[tokio::test]
+    async fn rules_that_were_kept_without_ports_say_which_they_open() {
+        use Direction::{Egress, Ingress};
+        let (all, some) = ("0.0.0.0/0", "10.0.0.0/8");
+        let tcp = Traffic::Tcp {
+            from: 0,
+            to: u16::MAX,
+        };
+        let udp = Traffic::Udp {
+            from: 0,
+            to: u16::MAX,
+        };
+        let icmp = Traffic::Icmp {
+            kind: None,
+            code: None,
+        };
+        // Group, rule before, rule after; where there is none, the group has it already.
+        let rows = [
+            (1, (Ingress, Traffic::Protocol(6), all), Some(tcp)),
+            (1, (Ingress, Traffic::Protocol(6), some), Some(tcp)),
+            (1, (Egress, Traffic::Protocol(17), all), Some(udp)),
+            (1, (Ingress, Traffic::Protocol(1), all), Some(icmp)),
+            (
+                1,
+                (Ingress, Traffic::Protocol(50), all),
+                Some(Traffic::Protocol(50)),
+            ),
+            (
+                1,
+                (Ingress, Traffic::Protocol(16), all),
+                Some(Traffic::Protocol(16)),
+            ),
+            (
+                1,
+                (Ingress, Traffic::Protocol(60), all),
+                Some(Traffic::Protocol(60)),
+            ),
+            (1, (Ingress, Traffic::All, all), Some(Traffic::All)),
+            (2, (Ingress, tcp, all), Some(tcp)),
+            (2, (Ingress, Traffic::Protocol(6), all), None),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Arc::new(WriteConnection::open(&dir.path().join("db")).unwrap());
+        let conn = proxy(Savepoints(connection.clone())).await.unwrap();
+        connection.begin().unwrap();
+        let migrations = Migrator::migrations();
+        let before = migrations
+            .iter()
+            .position(|migration| migration.name() == "m0040_protocols");
+        let before = u32::try_from(before.unwrap()).unwrap();
+        Migrator::up(&conn, Some(before)).await.unwrap();
+        for (id, (group, (direction, traffic, block), _)) in (1_i64..).zip(&rows) {
+            let rule = kept(*direction, *traffic, block);
+            for sql in [
+                format!("INSERT INTO security_group_rules VALUES ({id}, 7, {group}, '{rule}', NULL, 'd', 0)"),
+                format!(
+                    "INSERT INTO tags (resource, kind, key, value, account) \
+                     VALUES ({id}, 'security-group-rule', 'k', 'v', 7)"
+                ),
+            ] {
+                conn.execute_unprepared(&sql).await.unwrap();
+            }
+        }
+        Migrator::up(&conn, Some(1)).await.unwrap();
+        let query = "SELECT r.id AS id, r.rule AS rule FROM security_group_rules r \
+                     JOIN tags t ON t.resource = r.id ORDER BY r.id";
+        let found = conn
+            .query_all_raw(Statement::from_string(DbBackend::Sqlite, query))
+            .await
+            .unwrap();
+        let found: Vec<(i64, String)> = found
+            .iter()
+            .map(|row| (row.try_get("", "id").unwrap(), row.try_get("", "rule").unwrap()))
+            .collect();
+        let expected = (1_i64..)
+            .zip(&rows)
+            .filter_map(|(id, (_, (direction, _, block), after))| {
+                after.map(|traffic| (id, kept(*direction, traffic, block)))
+            });
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        let tags = "SELECT COUNT(*) AS n FROM tags";
+        let tags = conn
+            .query_one_raw(Statement::from_string(DbBackend::Sqlite, tags))
+            .await
+            .unwrap();
+        assert_eq!(tags.unwrap().try_get::<i64>("", "n"), Ok(9));
     }
 }

@@ -1,6 +1,6 @@
 //! Security groups, their rules, and the policy generation that hosts follow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
@@ -10,8 +10,8 @@ use cumulet_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    sea_query::{Expr, ExprTrait},
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    sea_query::{Expr, ExprTrait, Func},
 };
 
 use super::{
@@ -42,7 +42,8 @@ pub async fn by_ids(
     Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
 }
 
-/// The groups of a VPC with these names, if all of them are there.
+/// The groups of a VPC with these names, if all of them are there. Names are the same in any case; where two
+/// groups were made before that was so, the exact name is meant, or the older group.
 ///
 /// # Errors
 /// `NotFound`, naming all that are not there.
@@ -52,15 +53,49 @@ pub async fn by_names(
     vpc: VpcId,
     names: &[String],
 ) -> Result<Vec<security_group::Model>> {
-    let query = security_group::Entity::find()
-        .filter(security_group::Column::Account.eq(account.to_db()))
-        .filter(security_group::Column::Vpc.eq(vpc.to_db()))
-        .filter(security_group::Column::Name.is_in(names));
-    let rows = query.all(conn).await.map_err(failed)?;
-    match missing(names, |name| rows.iter().any(|row| row.name == **name)) {
-        Some(id) => Err(not_found(id)),
-        None => Ok(rows),
+    use security_group::Column as C;
+    let own = security_group::Entity::find()
+        .filter(C::Account.eq(account.to_db()))
+        .filter(C::Vpc.eq(vpc.to_db()));
+    let exact = own.clone().filter(C::Name.is_in(names));
+    let mut rows = exact.all(conn).await.map_err(failed)?;
+    let found: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    let left = names.iter().filter(|name| !found.contains(name.as_str()));
+    let left: HashSet<String> = left.map(|name| name.to_ascii_lowercase()).collect();
+    if !left.is_empty() {
+        let alike = own.filter(folded_name().is_in(left.iter().map(String::as_str)));
+        let alike = alike.order_by_asc(C::CreatedAt).order_by_asc(C::Id);
+        let mut left = left;
+        for row in alike.all(conn).await.map_err(failed)? {
+            if left.remove(&row.name.to_ascii_lowercase()) {
+                rows.push(row);
+            }
+        }
+        let unknown = |name: &String| left.contains(&name.to_ascii_lowercase());
+        if let Some(id) = missing(names, |name| !unknown(name)) {
+            return Err(not_found(id));
+        }
     }
+    rows.sort_by_key(|row| row.id);
+    rows.dedup_by_key(|row| row.id);
+    Ok(rows)
+}
+
+/// Whether a group of the VPC has this name, in whatever case.
+///
+/// # Errors
+/// Those of the database.
+pub async fn name_is_taken(conn: &impl ConnectionTrait, vpc: i64, name: &str) -> Result<bool> {
+    use security_group::Column as C;
+    let alike = security_group::Entity::find()
+        .filter(C::Vpc.eq(vpc))
+        .filter(folded_name().eq(name.to_ascii_lowercase()));
+    Ok(alike.one(conn).await.map_err(failed)?.is_some())
+}
+
+/// A group's name without its case. Names are ASCII.
+fn folded_name() -> Expr {
+    Expr::expr(Func::lower(Expr::col(security_group::Column::Name)))
 }
 
 fn not_found(id: String) -> Error {

@@ -20,6 +20,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::InvalidCombination { .. } => "InvalidParameterCombination",
         Error::Duplicate { kind, .. } => duplicate(*kind),
         Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
+        Error::RepeatedRule => "InvalidParameterValue",
         Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
         Error::InUse { kind, .. } => in_use(*kind),
         Error::IncorrectState {
@@ -152,9 +153,8 @@ fn message(error: &Error) -> String {
         }
         Error::Duplicate { kind, name } => format!("The {} '{name}' already exists", noun(*kind)),
         Error::DuplicateRule { rule } => format!("the specified rule \"{rule}\" already exists"),
-        Error::RuleNotFound { rule } => {
-            format!("The specified rule \"{rule}\" does not exist in this security group.")
-        }
+        Error::RepeatedRule => "The same permission must not appear multiple times".into(),
+        Error::RuleNotFound { .. } => "The specified rule does not exist in this security group.".into(),
         Error::InUse { id, by, .. } => format!("resource {id} has a dependent object: {by}"),
         Error::IncorrectState {
             kind,
@@ -266,6 +266,7 @@ mod tests {
             Error::invalid("Name", "value", "reason"),
             Error::InvalidCombination { reason: text() },
             Error::DuplicateRule { rule: text() },
+            Error::RepeatedRule,
             Error::RuleNotFound { rule: text() },
             Error::Unauthorized { action: text() },
             Error::InsufficientCapacity { reason: text() },

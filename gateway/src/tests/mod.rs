@@ -6,6 +6,7 @@ mod http;
 mod instances;
 mod paging;
 mod resources;
+mod rules;
 mod slow;
 mod wrong;
 
@@ -15,7 +16,7 @@ use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
-    entity::host,
+    entity::{host, vpc},
     retention::Retention,
     store::{connect, scratch::Scratch},
 };
@@ -23,6 +24,7 @@ use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
 use cumulet_domain::{
     account::{AccountId, Principal, Role},
+    id::VpcId,
     image::DiskFormat,
     network::Cidr,
     time::{ManualClock, Timestamp},
@@ -139,6 +141,30 @@ impl World {
             "Action=RunInstances&ImageId={{image}}&MinCount={count}&MaxCount={count}&InstanceType=t3.nano{rest}"
         );
         all(&self.ask(&body).await, "instanceId")
+    }
+
+    /// Another VPC of the account, not its default one.
+    pub(crate) async fn another_vpc(&self) -> String {
+        let id = VpcId::new(0x0aaa_bbbb_cccc_dddd);
+        let row = vpc::Model {
+            id: id.to_db(),
+            account: self.who.account.to_db(),
+            cidr: "10.0.0.0/16".into(),
+            is_default: 0,
+            policy_generation: 1,
+            vni: None,
+            created_at: NOW.0,
+        };
+        let write = self.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let insert = vpc::Entity::insert(row.into_active_model())
+                    .exec_without_returning(txn)
+                    .await;
+                insert.map(drop).map_err(cumulet_backend::store::failed)
+            })
+        });
+        write.await.unwrap();
+        id.to_string()
     }
 
     pub(crate) fn advance(&self, seconds: u64) {

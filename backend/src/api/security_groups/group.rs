@@ -24,7 +24,7 @@ use crate::{
 /// A group that is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewGroup {
-    /// Unique in its VPC.
+    /// Unique in its VPC, in whatever case it is written.
     pub name: String,
     /// In the same characters as names.
     pub description: String,
@@ -82,6 +82,14 @@ async fn insert(
             max: MAX_GROUPS,
         });
     }
+    let taken = |name: String| Error::Duplicate {
+        kind: ResourceKind::SecurityGroup,
+        name,
+    };
+    // Nobody else makes a group of the VPC now; equal names meet the unique key as well.
+    if groups::name_is_taken(txn, vpc.id, &new.name).await? {
+        return Err(taken(new.name));
+    }
     let id = cloud.rng.id::<marker::SecurityGroup>();
     let row = security_group::Model {
         id: id.to_db(),
@@ -95,10 +103,7 @@ async fn insert(
     let insert = security_group::Entity::insert(security_group::ActiveModel::from(row.clone()));
     insert.exec_without_returning(txn).await.map_err(|error| {
         if is_taken(&error) {
-            Error::Duplicate {
-                kind: ResourceKind::SecurityGroup,
-                name: row.name.clone(),
-            }
+            taken(row.name.clone())
         } else {
             failed(error)
         }

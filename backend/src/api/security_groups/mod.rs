@@ -1,9 +1,10 @@
 //! Security groups and their rules. A request changes all that it names or nothing; every change raises
 //! the policy generation of the VPC, which the hosts follow.
 
-mod change;
+mod authorize;
 mod describe;
 mod group;
+mod revoke;
 mod rules;
 
 use cumulet_domain::{
@@ -15,16 +16,17 @@ use cumulet_domain::{
 
 use crate::entity::security_group;
 
-pub use change::{Revoke, authorize, revoke};
+pub use authorize::authorize;
 pub use describe::{describe, describe_rules};
 pub use group::{NewGroup, create, delete};
+pub use revoke::{Revoke, Revoked, revoke};
 
 /// Rules of a group in one direction at the most (VPC user guide, "Quotas").
 pub const MAX_RULES: u64 = 60;
 /// Groups of a VPC at the most.
 pub const MAX_GROUPS: u64 = 2500;
 
-/// A group by its id, or by its name in the default VPC.
+/// A group by its id, or by its name, in any case, in the default VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum GroupName {
@@ -41,6 +43,9 @@ pub enum PeerSpec {
     Group(SecurityGroupId),
     /// The same, by its name.
     GroupName(String),
+    /// What no rule of this cloud can name, in the caller's words: an IPv6 block, a prefix list, a group of
+    /// another account. It can be asked away, and is never there.
+    Foreign(String),
 }
 
 /// A rule that is asked for.
@@ -94,7 +99,7 @@ impl GroupView {
 #[allow(missing_docs)]
 pub struct GroupQuery {
     pub ids: Vec<SecurityGroupId>,
-    /// Names in the default VPC.
+    /// Names in the default VPC, in any case.
     pub names: Vec<String>,
     pub vpcs: Vec<VpcId>,
 }

@@ -5,7 +5,7 @@ use cumulet_domain::{
     id::VpcId,
     network::{Cidr, Direction, Peer, Traffic},
 };
-use sea_orm::EntityTrait;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::*;
 use crate::{
@@ -54,6 +54,19 @@ async fn rules(rig: &Rig, id: SecurityGroupId) -> Vec<RuleView> {
     page.rows.into_iter().next().unwrap().rules
 }
 
+/// Makes a VPC one that is not the default.
+async fn default_no_more(rig: &Rig, id: VpcId) {
+    let write = rig.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let update = vpc::Entity::update_many()
+                .col_expr(vpc::Column::IsDefault, Expr::value(0_i64))
+                .filter(vpc::Column::Id.eq(id.to_db()));
+            update.exec(txn).await.map(drop).map_err(crate::store::failed)
+        })
+    });
+    write.await.unwrap();
+}
+
 async fn generation(rig: &Rig, id: VpcId) -> i64 {
     let row = vpc::Entity::find_by_id(id.to_db())
         .one(rig.cloud.store.read())
@@ -81,6 +94,8 @@ async fn names_are_checked() {
     for (name, description, ok) in [
         ("fine ._-:/()#,@[]+=&;{}!$*", "d", true),
         ("web", "d", false),
+        ("WEB", "d", false),
+        ("wEb", "d", false),
         ("", "d", false),
         ("x", "", false),
         (&*"x".repeat(256), "d", false),
@@ -119,7 +134,7 @@ async fn authorize_is_all_or_nothing() {
     let twice = open(&rig, made.id(), vec![tcp(80, "0.0.0.0/0"), tcp(22, "10.0.0.0/8")]).await;
     assert!(matches!(twice, Err(Error::DuplicateRule { .. })));
     let within = open(&rig, made.id(), vec![tcp(80, "0.0.0.0/0"), tcp(80, "0.0.0.0/0")]).await;
-    assert!(matches!(within, Err(Error::DuplicateRule { .. })));
+    assert_eq!(within, Err(Error::RepeatedRule));
     let mut unknown = tcp(80, "0.0.0.0/0");
     unknown.peer = PeerSpec::Group(SecurityGroupId::new(1 << 40));
     let unknown = open(&rig, made.id(), vec![tcp(81, "0.0.0.0/0"), unknown]).await;
@@ -143,7 +158,9 @@ async fn a_group_has_at_most_sixty_rules_in_a_direction() {
 #[tokio::test]
 async fn revoke_takes_exactly_what_is_named() {
     let rig = cloud().await;
-    let (made, name) = (group(&rig, "web").await, GroupName::Name("web".into()));
+    let made = group(&rig, "web").await;
+    let name = GroupName::Id(made.id());
+    default_no_more(&rig, made.vpc()).await;
     let added = open(&rig, made.id(), vec![tcp(22, "10.0.0.0/8"), tcp(80, "0.0.0.0/0")])
         .await
         .unwrap();
@@ -166,12 +183,95 @@ async fn revoke_takes_exactly_what_is_named() {
     let gone = take(Direction::Ingress, Revoke::Rules(vec![rule(80, "0.0.0.0/0")]))
         .await
         .unwrap();
-    assert_eq!(gone[0].id, added[1].id);
+    assert_eq!((gone.rules[0].id, gone.unknown), (added[1].id, Vec::new()));
     take(Direction::Ingress, Revoke::Ids(vec![added[0].id]))
         .await
         .unwrap();
     assert_eq!(rules(&rig, made.id()).await.len(), 1);
     open(&rig, made.id(), vec![tcp(80, "0.0.0.0/0")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_default_vpc_tells_what_was_not_there() {
+    let rig = cloud().await;
+    let (made, name) = (group(&rig, "web").await, GroupName::Name("WEB".into()));
+    let added = open(&rig, made.id(), vec![tcp(22, "10.0.0.0/8")]).await.unwrap();
+    let traffic = Traffic::All;
+    let named = vec![
+        (traffic, PeerSpec::Foreign("::/0".into())),
+        (
+            added[0].rule.traffic,
+            PeerSpec::Cidr("10.0.0.0/8".parse().unwrap()),
+        ),
+        (traffic, PeerSpec::Group(made.id())),
+        (
+            added[0].rule.traffic,
+            PeerSpec::Cidr("10.0.0.0/8".parse().unwrap()),
+        ),
+    ];
+    let take = async |what| revoke(&rig.cloud, &rig.who, &name, Direction::Ingress, what).await;
+    let gone = take(Revoke::Rules(named.clone())).await.unwrap();
+    assert_eq!((gone.rules.len(), gone.unknown), (1, vec![0, 2]));
+    assert_eq!(gone.rules[0].id, added[0].id);
+    let nothing = take(Revoke::Rules(named)).await.unwrap();
+    assert_eq!((nothing.rules.len(), nothing.unknown), (0, vec![0, 1, 2, 3]));
+    let by_id = take(Revoke::Ids(vec![added[0].id])).await;
+    assert!(matches!(by_id, Err(Error::NotFound { .. })));
+    let mut foreign = tcp(1, "0.0.0.0/0");
+    foreign.peer = PeerSpec::Foreign("::/0".into());
+    let added = open(&rig, made.id(), vec![foreign]).await;
+    assert!(matches!(added, Err(Error::Unsupported { .. })));
+}
+
+#[tokio::test]
+async fn a_protocol_that_has_ports_is_never_kept_without_them() {
+    let rig = cloud().await;
+    let made = group(&rig, "web").await;
+    for (number, fine) in [
+        (1, false),
+        (6, false),
+        (17, false),
+        (58, false),
+        (0, true),
+        (50, true),
+        (255, true),
+    ] {
+        let rule = NewRule {
+            traffic: Traffic::Protocol(number),
+            ..tcp(1, "0.0.0.0/0")
+        };
+        assert_eq!(open(&rig, made.id(), vec![rule]).await.is_ok(), fine, "{number}");
+    }
+}
+
+/// Groups from before names were the same in any case.
+#[tokio::test]
+async fn of_two_groups_alike_the_exact_name_is_meant_or_the_older() {
+    let rig = cloud().await;
+    let older = group(&rig, "web").await;
+    let younger = group(&rig, "other").await;
+    let id = younger.id().to_db();
+    let write = rig.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let update = security_group::Entity::update_many()
+                .col_expr(security_group::Column::Name, Expr::value("Web"))
+                .col_expr(security_group::Column::CreatedAt, Expr::value(i64::MAX))
+                .filter(security_group::Column::Id.eq(id));
+            update.exec(txn).await.map(drop).map_err(crate::store::failed)
+        })
+    });
+    write.await.unwrap();
+    for (name, expected) in [("web", older.id()), ("Web", younger.id()), ("WEB", older.id())] {
+        let query = GroupQuery {
+            names: vec![name.into()],
+            ..GroupQuery::default()
+        };
+        let page = describe(&rig.cloud, &rig.who, &query, PageRequest::default())
+            .await
+            .unwrap();
+        let found: Vec<_> = page.rows.iter().map(GroupView::id).collect();
+        assert_eq!(found, [expected], "{name}");
+    }
 }
 
 #[tokio::test]

@@ -883,10 +883,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         client_token: None,
         paging: None,
         filters: None,
-        refused: &[
-            MemberPolicy { parameter: "IpPermissions.N.Groups.N.VpcPeeringConnectionId", defaults: &[], reason: "VPC peering is not supported yet" },
-            MemberPolicy { parameter: "IpPermissions.N.PrefixListIds", defaults: &[], reason: "prefix lists are not supported yet" },
-        ],
+        refused: &[],
         ignored: &[
             MemberPolicy { parameter: "IpPermissions.N.Groups.N.PeeringStatus", defaults: &[], reason: "clients send back what a description said" },
         ],
@@ -900,10 +897,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         client_token: None,
         paging: None,
         filters: None,
-        refused: &[
-            MemberPolicy { parameter: "IpPermissions.N.Groups.N.VpcPeeringConnectionId", defaults: &[], reason: "VPC peering is not supported yet" },
-            MemberPolicy { parameter: "IpPermissions.N.PrefixListIds", defaults: &[], reason: "prefix lists are not supported yet" },
-        ],
+        refused: &[],
         ignored: &[
             MemberPolicy { parameter: "IpPermissions.N.Groups.N.PeeringStatus", defaults: &[], reason: "clients send back what a description said" },
         ],

@@ -13,12 +13,12 @@ use cumulet_wire::ec2::{
     shared::TagSpecification,
 };
 
-use super::which::opening;
+use super::{permission::new_rules, which::opening};
 use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, tags_for},
-        render::security_group::{rule, rules},
+        render::security_group::rule,
     },
     fault::Fault,
 };
@@ -75,7 +75,7 @@ async fn add(
     tags: Vec<TagSpecification>,
 ) -> Result<Vec<SecurityGroupRule>, Fault> {
     let tags = tags_for("security-group-rule", tags)?;
-    let rules = rules(ctx, permissions)?;
+    let rules = new_rules(ctx, permissions)?;
     if rules.is_empty() {
         return Err(Fault::missing("IpPermissions"));
     }

@@ -5,5 +5,6 @@ mod create_security_group;
 mod delete_security_group;
 mod describe_security_group_rules;
 mod describe_security_groups;
+mod permission;
 mod revoke;
 mod which;

@@ -1,4 +1,5 @@
-//! RevokeSecurityGroupIngress and -Egress: remove rules by their ids or by what they say, all or none.
+//! RevokeSecurityGroupIngress and -Egress: remove rules by their ids or by what they say, all or none; in the
+//! default VPC those that are not there are told, and the others removed.
 
 use async_trait::async_trait;
 use cumulet_backend::api::security_groups::{self, GroupName, Revoke, RuleView};
@@ -9,12 +10,15 @@ use cumulet_wire::ec2::security_groups::{
     RevokeSecurityGroupIngressResult, RevokedSecurityGroupRule,
 };
 
-use super::which::opening;
+use super::{
+    permission::{Part, parts},
+    which::opening,
+};
 use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, ids},
-        render::security_group::{ports, rules},
+        render::security_group::ports,
     },
     fault::Fault,
 };
@@ -26,11 +30,12 @@ impl Action for RevokeSecurityGroupIngress {
         input: RevokeSecurityGroupIngressRequest,
     ) -> Result<RevokeSecurityGroupIngressResult, Fault> {
         let (which, permissions) = opening!(input, input.group_name);
-        let what = what(ctx, &input.security_group_rule_ids, &permissions)?;
+        let named = (input.security_group_rule_ids, permissions);
+        let (rules, unknown) = remove(ctx, &which, Direction::Ingress, named).await?;
         Ok(RevokeSecurityGroupIngressResult {
             r#return: Some(true),
-            revoked_security_group_rules: remove(ctx, &which, Direction::Ingress, what).await?,
-            ..Default::default()
+            revoked_security_group_rules: rules,
+            unknown_ip_permissions: unknown,
         })
     }
 }
@@ -42,28 +47,13 @@ impl Action for RevokeSecurityGroupEgress {
         input: RevokeSecurityGroupEgressRequest,
     ) -> Result<RevokeSecurityGroupEgressResult, Fault> {
         let (which, permissions) = opening!(input, None);
-        let what = what(ctx, &input.security_group_rule_ids, &permissions)?;
+        let named = (input.security_group_rule_ids, permissions);
+        let (rules, unknown) = remove(ctx, &which, Direction::Egress, named).await?;
         Ok(RevokeSecurityGroupEgressResult {
             r#return: Some(true),
-            revoked_security_group_rules: remove(ctx, &which, Direction::Egress, what).await?,
-            ..Default::default()
+            revoked_security_group_rules: rules,
+            unknown_ip_permissions: unknown,
         })
-    }
-}
-
-fn what(ctx: &Ctx, rule_ids: &[String], permissions: &[IpPermission]) -> Result<Revoke, Fault> {
-    match (rule_ids.is_empty(), permissions.is_empty()) {
-        (false, true) => Ok(Revoke::Ids(ids(rule_ids)?)),
-        (true, false) => {
-            let rules = rules(ctx, permissions)?;
-            Ok(Revoke::Rules(
-                rules.into_iter().map(|rule| (rule.traffic, rule.peer)).collect(),
-            ))
-        }
-        (false, false) => Err(Fault::combination(
-            "Either SecurityGroupRuleId or IpPermissions may be given, not both",
-        )),
-        (true, true) => Err(Fault::missing("IpPermissions")),
     }
 }
 
@@ -71,10 +61,25 @@ async fn remove(
     ctx: &Ctx,
     which: &GroupName,
     direction: Direction,
-    what: Revoke,
-) -> Result<Vec<RevokedSecurityGroupRule>, Fault> {
+    (rule_ids, permissions): (Vec<String>, Vec<IpPermission>),
+) -> Result<(Vec<RevokedSecurityGroupRule>, Vec<IpPermission>), Fault> {
+    let mut parts: Vec<Part> = parts(ctx, &permissions)?;
+    let what = match (rule_ids.is_empty(), parts.is_empty()) {
+        (false, true) => Revoke::Ids(ids(&rule_ids)?),
+        (true, false) => Revoke::Rules(parts.iter().map(|p| (p.traffic, p.peer.clone())).collect()),
+        (false, false) => {
+            return Err(Fault::combination(
+                "Either SecurityGroupRuleId or IpPermissions may be given, not both",
+            ));
+        }
+        (true, true) => return Err(Fault::missing("IpPermissions")),
+    };
     let gone = security_groups::revoke(&ctx.cloud, &ctx.who, which, direction, what).await?;
-    Ok(gone.into_iter().map(revoked).collect())
+    let unknown = gone.unknown.into_iter();
+    let unknown = unknown
+        .map(|place| std::mem::take(&mut parts[place].sent))
+        .collect();
+    Ok((gone.rules.into_iter().map(revoked).collect(), unknown))
 }
 
 fn revoked(view: RuleView) -> RevokedSecurityGroupRule {

@@ -1,10 +1,10 @@
-//! Authorising and revoking of security group rules: all of a request or none.
+//! Authorising of security group rules: all of a request or none.
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::{AccountId, Principal},
     error::Limit,
-    id::{SecurityGroupId, SecurityGroupRuleId, VpcId},
+    id::{SecurityGroupId, VpcId},
     network::{Direction, Peer, Rule, Traffic},
     tag::Tag,
 };
@@ -19,20 +19,11 @@ use crate::{
     store::{failed, groups, tags},
 };
 
-/// Which rules to take away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revoke {
-    /// By their ids.
-    Ids(Vec<SecurityGroupRuleId>),
-    /// By what they say.
-    Rules(Vec<(Traffic, PeerSpec)>),
-}
-
 /// Adds rules to a group.
 ///
 /// # Errors
-/// `NotFound` (the group, or a group that a rule names), `DuplicateRule`, `LimitExceeded`,
-/// `MissingParameter`, `InvalidParameter`; then nothing has changed.
+/// `NotFound` (the group, or a group that a rule names), `DuplicateRule`, `RepeatedRule`, `LimitExceeded`,
+/// `MissingParameter`, `InvalidParameter`, `Unsupported`; then nothing has changed.
 #[boxed]
 pub async fn authorize(
     cloud: &Cloud,
@@ -67,7 +58,7 @@ pub async fn authorize(
     Ok(views)
 }
 
-fn action(verb: &str, direction: Direction) -> &'static str {
+pub(super) fn action(verb: &str, direction: Direction) -> &'static str {
     match (verb, direction) {
         ("Authorize", Direction::Ingress) => "AuthorizeSecurityGroupIngress",
         ("Authorize", Direction::Egress) => "AuthorizeSecurityGroupEgress",
@@ -76,7 +67,7 @@ fn action(verb: &str, direction: Direction) -> &'static str {
     }
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::MissingParameter {
         name: "IpPermissions".into(),
     }
@@ -98,6 +89,12 @@ fn check(rule: &NewRule) -> Result<()> {
             let reason = "an ICMP code needs a type";
             Err(Error::invalid("ToPort", &code.to_string(), reason))
         }
+        // Without ports it would mean all of them.
+        Traffic::Protocol(number @ (1 | 6 | 17)) => {
+            let reason = "TCP, UDP and ICMP are named, with their ports or types";
+            Err(Error::invalid("IpProtocol", &number.to_string(), reason))
+        }
+        Traffic::Protocol(58) => Err(Error::Unsupported { what: "IPv6".into() }),
         _ => Ok(()),
     }
 }
@@ -129,6 +126,7 @@ async fn resolve(
                 .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
             Peer::Group(SecurityGroupId::from_db(row.id))
         }
+        PeerSpec::Foreign(what) => return Err(Error::Unsupported { what: what.clone() }),
     };
     Ok(Rule {
         direction,
@@ -146,13 +144,20 @@ async fn add(
     new: &[NewRule],
 ) -> Result<Vec<security_group_rule::Model>> {
     let id = SecurityGroupId::from_db(group.id);
+    let mut rules = Vec::with_capacity(new.len());
+    for spec in new {
+        let rule = resolve(txn, account, group, direction, spec.traffic, &spec.peer).await?;
+        if rules.contains(&rule) {
+            return Err(Error::RepeatedRule);
+        }
+        rules.push(rule);
+    }
     let mut known = Vec::new();
     for row in existing(txn, group.id).await? {
         known.push(groups::rule_of(&row)?);
     }
     let mut rows = Vec::with_capacity(new.len());
-    for spec in new {
-        let rule = resolve(txn, account, group, direction, spec.traffic, &spec.peer).await?;
+    for (rule, spec) in rules.into_iter().zip(new) {
         if known.contains(&rule) {
             return Err(Error::DuplicateRule { rule: text(&rule) });
         }
@@ -177,7 +182,11 @@ async fn add(
     Ok(rows)
 }
 
-async fn existing(txn: &DatabaseTransaction, group: i64) -> Result<Vec<security_group_rule::Model>> {
+/// The rules of a group.
+pub(super) async fn existing(
+    txn: &DatabaseTransaction,
+    group: i64,
+) -> Result<Vec<security_group_rule::Model>> {
     let query =
         security_group_rule::Entity::find().filter(security_group_rule::Column::SecurityGroup.eq(group));
     query.all(txn).await.map_err(failed)
@@ -189,7 +198,7 @@ fn text(rule: &Rule) -> String {
         Peer::Cidr(cidr) => cidr.to_string(),
         Peer::Group(id) => id.to_string(),
     };
-    let any = |n: Option<u8>| n.map_or("-1".to_owned(), |n| n.to_string());
+    let any = |n: Option<u8>| n.map_or("ALL".to_owned(), |n| n.to_string());
     let traffic = match rule.traffic {
         Traffic::All => "ALL".into(),
         Traffic::Tcp { from, to } => format!("TCP, from port: {from}, to port: {to}"),
@@ -197,88 +206,5 @@ fn text(rule: &Rule) -> String {
         Traffic::Icmp { kind, code } => format!("ICMP, type: {}, code: {}", any(kind), any(code)),
         Traffic::Protocol(number) => number.to_string(),
     };
-    format!("\"peer: {peer}, {traffic}, ALLOW\"")
-}
-
-/// Takes rules from a group and answers them.
-///
-/// # Errors
-/// `NotFound`; `RuleNotFound` for a rule that the group does not have; then nothing has changed.
-#[boxed]
-pub async fn revoke(
-    cloud: &Cloud,
-    who: &Principal,
-    which: &GroupName,
-    direction: Direction,
-    what: Revoke,
-) -> Result<Vec<RuleView>> {
-    authorise(who, action("Revoke", direction), true)?;
-    if matches!(&what, Revoke::Ids(ids) if ids.is_empty())
-        || matches!(&what, Revoke::Rules(r) if r.is_empty())
-    {
-        return Err(missing());
-    }
-    let (account, which, call) = (who.account, which.clone(), cloud.clone());
-    let write = cloud.store.write(move |txn| {
-        Box::pin(async move {
-            let group = group::changing(txn, account, &which).await?;
-            let rows = chosen(txn, account, &group, direction, &what).await?;
-            let views = rules::views(txn, rows).await?;
-            views.iter().for_each(|rule| call.made(&rule.id));
-            let ids: Vec<i64> = views.iter().map(|rule| rule.id.to_db()).collect();
-            let delete = security_group_rule::Entity::delete_many()
-                .filter(security_group_rule::Column::Id.is_in(ids.clone()));
-            delete.exec(txn).await.map_err(failed)?;
-            tags::remove(txn, ResourceKind::SecurityGroupRule, &ids).await?;
-            Ok(views)
-        })
-    });
-    let views = write.await?;
-    cloud.wake.hosts();
-    Ok(views)
-}
-
-async fn chosen(
-    txn: &DatabaseTransaction,
-    account: AccountId,
-    group: &security_group::Model,
-    direction: Direction,
-    what: &Revoke,
-) -> Result<Vec<security_group_rule::Model>> {
-    let mut rows = Vec::new();
-    for row in existing(txn, group.id).await? {
-        let rule = groups::rule_of(&row)?;
-        if rule.direction == direction {
-            rows.push((row, rule));
-        }
-    }
-    let mut chosen: Vec<security_group_rule::Model> = Vec::new();
-    let mut choose = |found: Option<&(security_group_rule::Model, Rule)>, error: Error| match found {
-        Some((row, _)) => {
-            if !chosen.contains(row) {
-                chosen.push(row.clone());
-            }
-            Ok(())
-        }
-        None => Err(error),
-    };
-    match what {
-        Revoke::Ids(ids) => {
-            for id in ids {
-                let error = Error::NotFound {
-                    kind: ResourceKind::SecurityGroupRule,
-                    id: id.to_string(),
-                };
-                choose(rows.iter().find(|(row, _)| row.id == id.to_db()), error)?;
-            }
-        }
-        Revoke::Rules(specs) => {
-            for (traffic, peer) in specs {
-                let rule = resolve(txn, account, group, direction, *traffic, peer).await?;
-                let error = Error::RuleNotFound { rule: text(&rule) };
-                choose(rows.iter().find(|(_, other)| *other == rule), error)?;
-            }
-        }
-    }
-    Ok(chosen)
+    format!("peer: {peer}, {traffic}, ALLOW")
 }

@@ -1,0 +1,164 @@
+//! Revoking of security group rules. What a rule here can't be is as little there as any other rule that the
+//! group does not have.
+
+use cumulet_domain::{
+    Error, ResourceKind, Result,
+    account::{AccountId, Principal},
+    id::{SecurityGroupId, SecurityGroupRuleId, VpcId},
+    network::{Direction, Peer, Rule, Traffic},
+};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+
+use super::{
+    GroupName, PeerSpec, RuleView,
+    authorize::{action, existing, missing},
+    group, rules,
+};
+use crate::{
+    api::Cloud,
+    authority::authorise,
+    boxed,
+    entity::{security_group, security_group_rule, vpc},
+    store::{failed, groups, tags},
+};
+
+/// Which rules to take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoke {
+    /// By their ids.
+    Ids(Vec<SecurityGroupRuleId>),
+    /// By what they say.
+    Rules(Vec<(Traffic, PeerSpec)>),
+}
+
+/// What was taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// The rules.
+    pub rules: Vec<RuleView>,
+    /// The places, in the request, of the rules that the group does not have: in the default VPC these are
+    /// told and no error.
+    pub unknown: Vec<usize>,
+}
+
+/// Takes rules from a group.
+///
+/// # Errors
+/// `NotFound` for a group, or the id of a rule, that is not there; `RuleNotFound` for a rule that the group
+/// does not have, outside the default VPC; then nothing has changed.
+#[boxed]
+pub async fn revoke(
+    cloud: &Cloud,
+    who: &Principal,
+    which: &GroupName,
+    direction: Direction,
+    what: Revoke,
+) -> Result<Revoked> {
+    authorise(who, action("Revoke", direction), true)?;
+    if matches!(&what, Revoke::Ids(ids) if ids.is_empty())
+        || matches!(&what, Revoke::Rules(r) if r.is_empty())
+    {
+        return Err(missing());
+    }
+    let (account, which, call) = (who.account, which.clone(), cloud.clone());
+    let write = cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let group = group::changing(txn, account, &which).await?;
+            let (rows, unknown) = chosen(txn, account, &group, direction, &what).await?;
+            let views = rules::views(txn, rows).await?;
+            views.iter().for_each(|rule| call.made(&rule.id));
+            let ids: Vec<i64> = views.iter().map(|rule| rule.id.to_db()).collect();
+            let delete = security_group_rule::Entity::delete_many()
+                .filter(security_group_rule::Column::Id.is_in(ids.clone()));
+            delete.exec(txn).await.map_err(failed)?;
+            tags::remove(txn, ResourceKind::SecurityGroupRule, &ids).await?;
+            let rules = views;
+            Ok(Revoked { rules, unknown })
+        })
+    });
+    let revoked = write.await?;
+    cloud.wake.hosts();
+    Ok(revoked)
+}
+
+/// The group's rules that are meant, each once, and the places of those that it does not have.
+async fn chosen(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    group: &security_group::Model,
+    direction: Direction,
+    what: &Revoke,
+) -> Result<(Vec<security_group_rule::Model>, Vec<usize>)> {
+    let mut rows = Vec::new();
+    for row in existing(txn, group.id).await? {
+        let rule = groups::rule_of(&row)?;
+        if rule.direction == direction {
+            rows.push((row, rule));
+        }
+    }
+    let mut places: Vec<usize> = Vec::new();
+    let mut unknown = Vec::new();
+    match what {
+        Revoke::Ids(ids) => {
+            for id in ids {
+                places.push(place(&rows, *id)?);
+            }
+        }
+        Revoke::Rules(specs) => {
+            for (n, (traffic, peer)) in specs.iter().enumerate() {
+                let peer = known_peer(txn, account, group, peer).await?;
+                let same = |rule: &Rule| rule.traffic == *traffic && Some(rule.peer) == peer;
+                match rows.iter().position(|(_, rule)| same(rule)) {
+                    Some(place) => places.push(place),
+                    None => unknown.push(n),
+                }
+            }
+        }
+    }
+    if let Some(first) = unknown.first()
+        && !in_default_vpc(txn, group).await?
+    {
+        let rule = format!("number {} of the request", first + 1);
+        return Err(Error::RuleNotFound { rule });
+    }
+    places.sort_unstable();
+    places.dedup();
+    let rows = places.into_iter().map(|place| rows[place].0.clone());
+    Ok((rows.collect(), unknown))
+}
+
+fn place(rows: &[(security_group_rule::Model, Rule)], id: SecurityGroupRuleId) -> Result<usize> {
+    let found = rows.iter().position(|(row, _)| row.id == id.to_db());
+    found.ok_or_else(|| Error::NotFound {
+        kind: ResourceKind::SecurityGroupRule,
+        id: id.to_string(),
+    })
+}
+
+/// The other side of a rule that may be there.
+async fn known_peer(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    group: &security_group::Model,
+    peer: &PeerSpec,
+) -> Result<Option<Peer>> {
+    let rows = match peer {
+        PeerSpec::Cidr(cidr) => return Ok(Some(Peer::Cidr(*cidr))),
+        PeerSpec::Foreign(_) => return Ok(None),
+        PeerSpec::Group(id) => groups::by_ids(txn, account, &[*id]).await?,
+        PeerSpec::GroupName(name) => {
+            let vpc = VpcId::from_db(group.vpc);
+            groups::by_names(txn, account, vpc, std::slice::from_ref(name)).await?
+        }
+    };
+    let id = rows.first().map(|row| SecurityGroupId::from_db(row.id));
+    Ok(id.map(Peer::Group))
+}
+
+async fn in_default_vpc(txn: &DatabaseTransaction, group: &security_group::Model) -> Result<bool> {
+    let row = vpc::Entity::find_by_id(group.vpc)
+        .one(txn)
+        .await
+        .map_err(failed)?;
+    Ok(row.is_some_and(|row| row.is_default != 0))
+}
