@@ -11,6 +11,7 @@ mod m0008_commits;
 mod m0009_consoles;
 mod m0010_readiness;
 mod m0040_protocols;
+mod m0041_sealed_user_data;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_consoles::Migration),
             Box::new(m0010_readiness::Migration),
             Box::new(m0040_protocols::Migration),
+            Box::new(m0041_sealed_user_data::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -73,7 +73,10 @@ fn tell(findings: &[Finding]) -> ExitCode {
     }
     say("enforced: security groups and anti-spoofing by nftables in a namespace for each VPC; image formats");
     say(
-        "          inspected before QEMU sees them; metadata by interface; secrets sealed with the master key",
+        "          inspected before QEMU sees them; metadata by interface; in the database, secrets and user data",
+    );
+    say(
+        "          sealed with the master key (a host keeps what its guests read in files that root alone reads)",
     );
     if sound {
         ExitCode::SUCCESS

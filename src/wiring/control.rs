@@ -105,8 +105,8 @@ impl Control {
         let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config)
             .with_scheduler(scheduler.clone());
         let settings = conductor_settings(config, roles)?;
-        let conductor = Conductor::new(parts.store.clone(), bus, parts.clock.clone(), wake, settings)
-            .with_scheduler(scheduler);
+        let (store, sealer, clock) = (parts.store.clone(), parts.sealer.clone(), parts.clock.clone());
+        let conductor = Conductor::new(store, sealer, bus, clock, wake, settings).with_scheduler(scheduler);
         Ok(Control {
             cloud,
             parts,

@@ -1,5 +1,6 @@
 """The commands beside `up`: env, doctor, config, db, image import and its refusals, and two clouds side by side."""
 
+import base64
 import json
 import os
 import re
@@ -108,6 +109,8 @@ def test_commands_before_the_first_start(tmp_path: Path):
 @pytest.mark.one_process
 def test_secrets_at_rest_are_sealed(fake_cloud: Cloud):
     secret = fake_cloud.key.secret.encode()
+    data = b"a canary among the user data"
+    running(fake_cloud.account(), 1, UserData=data.decode())
     looked_at = 0
     for folder, _, names in os.walk(fake_cloud.state):
         for path in (Path(folder, name) for name in names):
@@ -119,6 +122,8 @@ def test_secrets_at_rest_are_sealed(fake_cloud: Cloud):
             except FileNotFoundError:  # the cloud runs meanwhile, and what it removes holds nothing
                 pass
     assert looked_at >= 3
+    database = b"".join(path.read_bytes() for path in fake_cloud.state.glob("cumulet.db*"))
+    assert database and data not in database and base64.b64encode(data) not in database
     assert (fake_cloud.state / "master.key").stat().st_mode & 0o777 == 0o600
     assert fake_cloud.state.stat().st_mode & 0o777 == 0o711
     assert (fake_cloud.state / "cumulet.db").stat().st_mode & 0o077 == 0

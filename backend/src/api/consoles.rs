@@ -116,7 +116,7 @@ async fn make(parts: &Parts) -> Result<String> {
     let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
         let row = setting::ActiveModel {
             name: Set(settings::CONSOLE_KEY.into()),
-            value: Set(value.clone()),
+            value: Set(value.clone().into()),
         };
         Box::pin(async move {
             let insert = setting::Entity::insert(row).exec_without_returning(txn);

@@ -1,5 +1,5 @@
 //! The bootstrap of a new cloud: settings, catalogue, account, network. Idempotent: a later start changes
-//! nothing, except that it adds what a wider configuration needs.
+//! nothing, except that it adds what a wider configuration needs, and seals what an earlier program had not.
 
 mod catalogue;
 mod key_proof;
@@ -19,7 +19,7 @@ use sea_orm::DatabaseTransaction;
 use crate::{
     api::{Parts, SharedRng, accounts},
     boxed,
-    store::settings,
+    store::{settings, user_data},
 };
 
 /// What the configuration wants of the first start.
@@ -53,6 +53,7 @@ pub struct FirstStart {
 #[boxed]
 pub async fn bootstrap(parts: &Parts, plan: &FirstPlan) -> Result<FirstStart> {
     if let Some(first) = existing(parts.store.read()).await? {
+        user_data::seal_kept(&parts.store, &parts.rng, &parts.sealer).await?;
         let (rng, now, zones) = (
             parts.rng.clone(),
             parts.clock.now(),

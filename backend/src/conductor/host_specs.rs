@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cumulet_domain::{
     Error, Result,
     account::AccountId,
@@ -26,12 +25,12 @@ use sea_orm::{
 };
 use tokio::sync::Mutex;
 
-use super::tunnel;
+use super::{Conductor, tunnel};
 use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
     },
-    store::{column, failed},
+    store::{column, failed, user_data},
 };
 
 /// Ids in one `in (…)`: databases limit the parameters of a statement.
@@ -45,7 +44,7 @@ impl Specs {
     pub(super) async fn load(
         conn: &impl ConnectionTrait,
         rows: &[&instance::Model],
-        region: &str,
+        conductor: &Conductor,
     ) -> Result<Self> {
         if rows.is_empty() {
             return Ok(Specs(BTreeMap::new()));
@@ -53,7 +52,7 @@ impl Specs {
         let parts = SpecRows::load(conn, rows).await?;
         let mut specs = BTreeMap::new();
         for row in rows {
-            match parts.spec(row, region) {
+            match parts.spec(row, conductor) {
                 Ok(spec) => drop(specs.insert(row.id, spec)),
                 Err(error) => {
                     let instance = InstanceId::from_db(row.id);
@@ -130,7 +129,7 @@ impl SpecRows {
         })
     }
 
-    fn spec(&self, row: &instance::Model, region: &str) -> Result<InstanceSpec> {
+    fn spec(&self, row: &instance::Model, conductor: &Conductor) -> Result<InstanceSpec> {
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let image = self.images.get(&row.image).ok_or_else(|| missing("image"))?;
         let interfaces = self.interfaces.get(&row.id).ok_or_else(|| missing("interface"))?;
@@ -154,11 +153,12 @@ impl SpecRows {
             disk_gib: unsigned(row.disk_gib),
             vpc: VpcId::from_db(row.vpc),
             interfaces: policies,
-            metadata: Arc::new(self.metadata(row, region)?),
+            metadata: Arc::new(self.metadata(row, conductor)?),
         })
     }
 
-    fn metadata(&self, row: &instance::Model, region: &str) -> Result<InstanceMetadata> {
+    fn metadata(&self, row: &instance::Model, conductor: &Conductor) -> Result<InstanceMetadata> {
+        let region = conductor.settings.region.as_str();
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let image = self.images.get(&row.image).ok_or_else(|| missing("image"))?;
         let interfaces = self.interfaces.get(&row.id).ok_or_else(|| missing("interface"))?;
@@ -167,11 +167,7 @@ impl SpecRows {
             .map(|i| self.interface(i))
             .collect::<Result<Vec<_>>>()?;
         let primary = seen.first().ok_or_else(|| missing("interface"))?;
-        let user_data = row
-            .user_data
-            .as_ref()
-            .map(|text| STANDARD.decode(text))
-            .transpose();
+        let user_data = user_data::open(&conductor.sealer, row)?;
         let key = row.key_name.clone().zip(row.public_key.clone());
         Ok(InstanceMetadata {
             instance: InstanceId::from_db(row.id),
@@ -193,7 +189,7 @@ impl SpecRows {
                 .map(|(name, openssh)| PublicKey { name, openssh })
                 .collect(),
             root_device: image.root_device.clone(),
-            user_data: user_data.map_err(|e| Error::internal(&e))?,
+            user_data: user_data.map(|data| data.expose().clone()),
             pending_time: Timestamp(row.launched_at),
             tags: self.tags.get(&row.id).cloned().unwrap_or_default(),
             interfaces: seen,
@@ -473,8 +469,8 @@ async fn members(conn: &impl ConnectionTrait, group: SecurityGroupId) -> Result<
 pub(super) async fn snapshots(
     conn: &impl ConnectionTrait,
     rows: &[&instance::Model],
-    region: &str,
+    conductor: &Conductor,
 ) -> Result<Vec<Arc<InstanceMetadata>>> {
-    let specs = Specs::load(conn, rows, region).await?;
+    let specs = Specs::load(conn, rows, conductor).await?;
     Ok(specs.0.into_values().map(|spec| spec.metadata).collect())
 }

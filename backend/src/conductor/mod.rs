@@ -28,6 +28,7 @@ mod wake;
 use std::sync::Arc;
 
 use cumulet_bus::Bus;
+use cumulet_certs::Sealer;
 use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
@@ -76,6 +77,8 @@ impl Duties {
 #[derive(Clone)]
 pub struct Conductor {
     store: Store,
+    /// Opens what hosts are told and the database keeps sealed.
+    sealer: Arc<Sealer>,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     wake: Wake,
@@ -97,6 +100,7 @@ impl Conductor {
     /// A conductor over these parts. `wake` is the one that the API wakes.
     pub fn new(
         store: Store,
+        sealer: Arc<Sealer>,
         bus: Arc<dyn Bus>,
         clock: Arc<dyn Clock>,
         wake: Wake,
@@ -104,6 +108,7 @@ impl Conductor {
     ) -> Self {
         Conductor {
             store,
+            sealer,
             bus,
             clock,
             wake,

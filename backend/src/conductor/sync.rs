@@ -217,7 +217,7 @@ async fn some_snapshots(
                 .is_none_or(|(revision, at)| *revision < row.metadata_revision || at.elapsed() >= RESEND)
         })
         .collect();
-    for snapshot in host_specs::snapshots(conn, &due, &conductor.settings.region).await? {
+    for snapshot in host_specs::snapshots(conn, &due, conductor).await? {
         let Some(row) = due.iter().find(|row| row.id == snapshot.instance.to_db()) else {
             continue;
         };

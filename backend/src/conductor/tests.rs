@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 mod faults;
 mod heartbeats;
+mod launches;
 mod other_host;
 mod readiness;
 mod tunnels;
@@ -107,7 +108,14 @@ impl Rig {
         };
         let mailbox = bus.host_mailbox(&this_host()).await.unwrap();
         let (stop, stopped) = watch::channel(false);
-        let conductor = Conductor::new(store, bus.clone(), clock, wake.clone(), settings);
+        let conductor = Conductor::new(
+            store,
+            parts.sealer.clone(),
+            bus.clone(),
+            clock,
+            wake.clone(),
+            settings,
+        );
         tokio::spawn(conductor.run(Duties::ALL, stopped));
         let who = Principal {
             account: first.account,

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::secret_text::SecretText;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "access_keys")]
 pub struct Model {
@@ -10,7 +12,7 @@ pub struct Model {
     pub id: String,
     pub user_id: String,
     pub account: i64,
-    pub secret: String,
+    pub secret: SecretText,
     pub enabled: i64,
     pub created_at: i64,
 }

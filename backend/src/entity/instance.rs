@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::secret_text::SecretText;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "instances")]
 pub struct Model {
@@ -27,7 +29,7 @@ pub struct Model {
     pub availability_zone: String,
     pub key_name: Option<String>,
     pub public_key: Option<String>,
-    pub user_data: Option<String>,
+    pub user_data: Option<SecretText>,
     pub shutdown_behavior: String,
     pub disable_api_termination: i64,
     pub disable_api_stop: i64,
@@ -45,6 +47,7 @@ pub struct Model {
     pub terminated_at: Option<i64>,
     pub placement_group: Option<i64>,
     pub partition_number: Option<i64>,
+    pub sealed_user_data: Option<SecretText>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

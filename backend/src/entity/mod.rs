@@ -21,6 +21,7 @@ pub mod operation;
 pub mod placement_group;
 pub mod placement_group_host;
 pub mod reservation;
+pub mod secret_text;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod service;

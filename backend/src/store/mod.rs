@@ -18,6 +18,7 @@ mod server;
 pub mod settings;
 mod sqlite;
 pub mod tags;
+pub mod user_data;
 mod versions;
 mod work;
 mod writer;

@@ -32,7 +32,7 @@ pub async fn get(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Strin
         .one(conn)
         .await
         .map_err(failed)?;
-    Ok(row.map(|row| row.value))
+    Ok(row.map(|row| row.value.expose().to_owned()))
 }
 
 /// Sets a setting.

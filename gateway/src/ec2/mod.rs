@@ -14,5 +14,6 @@ pub(crate) mod pattern;
 mod prologue;
 mod render;
 mod table;
+mod user_data;
 
 pub(crate) use prologue::serve;

@@ -1,5 +1,7 @@
 //! Launching and describing instances.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::*;
 
 #[tokio::test]
@@ -205,4 +207,61 @@ async fn types_in_two_shapes() {
         .ask("Action=DescribeInstanceTypeOfferings&LocationType=availability-zone&Filter.1.Name=instance-type&Filter.1.Value.1=t3.nano")
         .await;
     assert_eq!(all(&offered, "location"), ["us-east-1a"]);
+}
+
+/// One base64 for every member that has some.
+#[tokio::test]
+async fn base64_is_read_alike_in_every_member() {
+    let world = World::new().await;
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGcy3Lg7Gk/dWy5I2qTtD9hN9aQ1kD59ux+N14YnwLm me";
+    let id = world.run(1, "").await.remove(0);
+    world.settle_stopped(&id).await;
+    let escape = |text: &str| {
+        let escaped = text.replace('%', "%25").replace('+', "%2B").replace('=', "%3D");
+        escaped
+            .replace('\n', "%0A")
+            .replace('\r', "%0D")
+            .replace(' ', "%20")
+            .replace('\t', "%09")
+    };
+    // As it stands, without its padding, in lines, between spaces; and what is none.
+    type Form = fn(String) -> String;
+    let forms: [(Form, bool); 8] = [
+        (|text| text, true),
+        (|text| text.trim_end_matches('=').to_owned(), true),
+        (|text| format!("{}\n{}\r\n", &text[..2], &text[2..]), true),
+        (|text| format!(" {text}\t"), true),
+        (|text| format!("{text}="), false),
+        (|text| format!("{text}=AA"), false),
+        (|text| format!("!{text}"), false),
+        (|text| format!("{}-_", &text[..2]), false),
+    ];
+    for (n, (form, fine)) in forms.into_iter().enumerate() {
+        // Their lengths ask for one and for two signs of padding.
+        for (m, data) in ["data", "datas"].into_iter().enumerate() {
+            let (coded, key) = (
+                STANDARD.encode(data),
+                STANDARD.encode(format!("{key}{}", " ".repeat(m))),
+            );
+            let (coded, key) = (escape(&form(coded)), escape(&form(key)));
+            let calls = [
+                format!("Action=ImportKeyPair&KeyName=k{n}-{m}&PublicKeyMaterial={key}"),
+                format!("Action=RunInstances&ImageId={{image}}&MinCount=1&MaxCount=1&UserData={coded}"),
+                format!("Action=ModifyInstanceAttribute&InstanceId={id}&UserData.Value={coded}"),
+                format!("Action=ModifyInstanceAttribute&InstanceId={id}&Attribute=userData&Value={coded}"),
+            ];
+            for body in calls {
+                let answer = world.try_as(&world.who, &body).await;
+                assert_eq!(answer.is_ok(), fine, "{body}: {answer:?}");
+                let Err(refused) = answer else { continue };
+                assert_eq!(refused.status, 400, "{body}: {refused:?}");
+                assert!(!refused.message.contains(&coded), "{body}: {refused:?}");
+            }
+            let shown = format!("Action=DescribeInstanceAttribute&InstanceId={id}&Attribute=userData");
+            if fine {
+                let value = one(&world.ask(&shown).await, "value");
+                assert_eq!(value, STANDARD.encode(data), "in one form, whichever it came in");
+            }
+        }
+    }
 }

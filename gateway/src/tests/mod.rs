@@ -16,7 +16,7 @@ use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
-    entity::{host, vpc},
+    entity::{host, instance, vpc},
     retention::Retention,
     store::{connect, scratch::Scratch},
 };
@@ -24,13 +24,13 @@ use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
 use cumulet_domain::{
     account::{AccountId, Principal, Role},
-    id::VpcId,
+    id::{InstanceId, VpcId},
     image::DiskFormat,
     network::Cidr,
     time::{ManualClock, Timestamp},
 };
 use cumulet_wire::{Protocol, Query};
-use sea_orm::{EntityTrait, IntoActiveModel};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, sea_query::Expr};
 
 use crate::{ec2, fault::Answer};
 
@@ -141,6 +141,25 @@ impl World {
             "Action=RunInstances&ImageId={{image}}&MinCount={count}&MaxCount={count}&InstanceType=t3.nano{rest}"
         );
         all(&self.ask(&body).await, "instanceId")
+    }
+
+    /// Puts an instance to rest, as the conductor would.
+    pub(crate) async fn settle_stopped(&self, id: &str) {
+        let id: InstanceId = id.parse().unwrap();
+        let write = self.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let update = instance::Entity::update_many()
+                    .col_expr(instance::Column::State, Expr::value("stopped"))
+                    .col_expr(instance::Column::Intent, Expr::value("stopped"))
+                    .filter(instance::Column::Id.eq(id.to_db()));
+                update
+                    .exec(txn)
+                    .await
+                    .map(drop)
+                    .map_err(cumulet_backend::store::failed)
+            })
+        });
+        write.await.unwrap();
     }
 
     /// Another VPC of the account, not its default one.

@@ -150,8 +150,8 @@ fn start_roles(
             ..settings.clone()
         };
         let conductor = ConductorRole::new(world.clone(), *duties, move || {
-            let (store, clock) = (parts.store.clone(), parts.clock.clone());
-            Conductor::new(store, bus.clone(), clock, wake.clone(), settings.clone())
+            let (store, sealer, clock) = (parts.store.clone(), parts.sealer.clone(), parts.clock.clone());
+            Conductor::new(store, sealer, bus.clone(), clock, wake.clone(), settings.clone())
                 .with_rng(parts.rng.clone())
         });
         tokio::spawn(conductor.clone().run());

@@ -75,7 +75,7 @@ pub(crate) async fn insert_access_key(
         id: id.clone(),
         user_id: user.id.clone(),
         account: user.account,
-        secret: sealed.map_err(|error| Error::internal(&error))?,
+        secret: sealed.map_err(|error| Error::internal(&error))?.into(),
         enabled: 1,
         created_at: now.0,
     };
@@ -190,7 +190,7 @@ pub(crate) fn is_sealed_by(sealer: &Sealer, row: &access_key::Model) -> bool {
 }
 
 pub(super) fn open(sealer: &Sealer, row: &access_key::Model) -> Result<SecretString> {
-    let bytes = sealer.open(Purpose::ACCESS_KEY, row.id.as_bytes(), &row.secret);
+    let bytes = sealer.open(Purpose::ACCESS_KEY, row.id.as_bytes(), row.secret.expose());
     let bytes = bytes.map_err(|error| Error::internal(&error))?;
     let text = std::str::from_utf8(bytes.expose()).map_err(|error| Error::internal(&error))?;
     Ok(SecretString::from(text))

@@ -12,13 +12,13 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, SimpleExpr},
 };
 
-use super::{launch::shutdown_name, launch_plan::check_groups, user_data};
+use super::{UserData, launch::shutdown_name, launch_plan::check_groups};
 use crate::{
     api::{Cloud, accounts, instance_types},
     authority::authorise,
     boxed,
     entity::{instance, interface, interface_group},
-    store::{Invalidates, failed, groups, instances},
+    store::{Invalidates, failed, groups, instances, user_data},
 };
 
 /// An attribute with its new value.
@@ -26,8 +26,8 @@ use crate::{
 pub enum AttributeChange {
     /// Needs the instance to be stopped.
     InstanceType(String),
-    /// Base64; empty removes it. Needs the instance to be stopped.
-    UserData(String),
+    /// Without any it is removed. Needs the instance to be stopped.
+    UserData(Option<UserData>),
     /// Protects from TerminateInstances.
     DisableApiTermination(bool),
     /// Protects from StopInstances.
@@ -57,11 +57,11 @@ pub async fn modify_attribute(
     change: AttributeChange,
 ) -> Result<()> {
     authorise(who, "ModifyInstanceAttribute", true)?;
-    let (account, visibility) = (who.account, cloud.visibility(who.account));
+    let (account, visibility, cloud_of) = (who.account, cloud.visibility(who.account), cloud.clone());
     let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
             let row = instances::living(txn, visibility, id).await?;
-            apply(txn, &row, change).await
+            apply(txn, &cloud_of, &row, change).await
         })
     });
     write.await?;
@@ -69,7 +69,12 @@ pub async fn modify_attribute(
     Ok(())
 }
 
-async fn apply(txn: &DatabaseTransaction, row: &instance::Model, change: AttributeChange) -> Result<()> {
+async fn apply(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    row: &instance::Model,
+    change: AttributeChange,
+) -> Result<()> {
     use instance::Column as C;
     let only = |possible: bool, what: &str| {
         let what = what.to_owned();
@@ -83,10 +88,13 @@ async fn apply(txn: &DatabaseTransaction, row: &instance::Model, change: Attribu
     let columns: Vec<(C, SimpleExpr)> = match change {
         AttributeChange::InstanceType(name) => return resize(txn, row, &name).await,
         AttributeChange::Groups(ids) => return regroup(txn, row, &ids).await,
-        AttributeChange::UserData(text) => {
+        AttributeChange::UserData(data) => {
             stopped(row)?;
+            let seal = |data: &UserData| user_data::seal(&cloud.rng, &cloud.sealer, row.id, data.expose());
+            let sealed = data.as_ref().map(seal).transpose()?;
             vec![
-                (C::UserData, Expr::value(user_data::validate(&text)?)),
+                (C::SealedUserData, Expr::value(sealed)),
+                (C::UserData, Expr::value(Option::<String>::None)),
                 next_revision(),
             ]
         }

@@ -131,10 +131,12 @@ impl Kept {
 /// About how many bytes a view takes.
 fn weight(view: &InstanceView) -> usize {
     let row = &view.row;
-    let texts = [&row.user_data, &row.public_key, &row.reason_message];
+    let texts = [&row.public_key, &row.reason_message];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let data = [&row.sealed_user_data, &row.user_data];
+    let data: usize = data.into_iter().flatten().map(|text| text.expose().len()).sum();
     let tags: usize = view.tags.iter().map(|t| 96 + t.key.len() + t.value.len()).sum();
-    VIEW + texts + tags
+    VIEW + texts + data + tags
 }
 
 impl fmt::Debug for InstanceCache {

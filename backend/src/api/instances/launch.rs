@@ -13,14 +13,17 @@ use cumulet_domain::{
 };
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
-use super::{LaunchSpec, ReservationView, addresses, launch_plan::LaunchPlan, power, replay};
+use super::{
+    LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, power, public_addresses,
+    replay,
+};
 use crate::{
     api::{Cloud, accounts},
     authority::authorise,
     boxed,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
     entity::{instance, reservation},
-    store::{Invalidates, failed, tags},
+    store::{Invalidates, failed, tags, user_data},
 };
 
 /// The name under which client tokens of launches are kept.
@@ -94,7 +97,8 @@ impl<'a> Launch<'a> {
             fitting,
         )
         .await?;
-        let rows: Vec<_> = (0..count).map(|index| self.instance(&plan, index)).collect();
+        let rows = (0..count).map(|index| self.instance(&plan, index));
+        let rows = rows.collect::<Result<Vec<_>>>()?;
         self.insert(txn, &rows).await?;
         self.cloud.made(&self.reservation);
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
@@ -130,11 +134,13 @@ impl<'a> Launch<'a> {
         )
     }
 
-    fn instance(&self, plan: &LaunchPlan, index: i64) -> instance::Model {
-        let spec = self.spec;
+    fn instance(&self, plan: &LaunchPlan, index: i64) -> Result<instance::Model> {
+        let (spec, cloud) = (self.spec, self.cloud);
+        let id = cloud.rng.id::<marker::Instance>().to_db();
+        let seal = |data: &UserData| user_data::seal(&cloud.rng, &cloud.sealer, id, data.expose());
         let options = spec.metadata.apply(MetadataOptions::default());
-        instance::Model {
-            id: self.cloud.rng.id::<marker::Instance>().to_db(),
+        Ok(instance::Model {
+            id,
             account: self.account.to_db(),
             reservation: self.reservation.to_db(),
             launch_index: index,
@@ -154,10 +160,7 @@ impl<'a> Launch<'a> {
             availability_zone: plan.subnet.availability_zone.clone(),
             key_name: plan.key.as_ref().map(|key| key.name.clone()),
             public_key: plan.key.as_ref().map(|key| key.public_key.clone()),
-            user_data: spec
-                .user_data
-                .as_deref()
-                .and_then(|text| super::user_data::validate(text).ok()?),
+            user_data: None,
             shutdown_behavior: shutdown_name(spec.shutdown_behavior).into(),
             disable_api_termination: i64::from(spec.disable_api_termination),
             disable_api_stop: i64::from(spec.disable_api_stop),
@@ -175,7 +178,8 @@ impl<'a> Launch<'a> {
             terminated_at: None,
             placement_group: plan.group.as_ref().map(|group| group.id),
             partition_number: plan.partition(spec, index),
-        }
+            sealed_user_data: spec.user_data.as_ref().map(seal).transpose()?,
+        })
     }
 
     async fn insert(&self, txn: &DatabaseTransaction, rows: &[instance::Model]) -> Result<()> {
@@ -186,7 +190,7 @@ impl<'a> Launch<'a> {
         };
         let insert = reservation::Entity::insert(reservation::ActiveModel::from(row));
         insert.exec_without_returning(txn).await.map_err(failed)?;
-        // 40 columns a row; SQLite takes 32,766 parameters.
+        // 42 columns a row; SQLite takes 32,766 parameters.
         for rows in rows.chunks(500) {
             let rows = rows.iter().cloned().map(instance::ActiveModel::from);
             let insert = instance::Entity::insert_many(rows)

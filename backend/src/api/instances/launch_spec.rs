@@ -9,7 +9,7 @@ use cumulet_domain::{
     tag::Tag,
 };
 
-use super::{MetadataChange, user_data};
+use super::{MetadataChange, UserData};
 use crate::{api::ClientToken, conductor::journal::Hints, store::tags};
 
 /// Instances in one launch at the most.
@@ -46,8 +46,7 @@ pub struct LaunchSpec {
     pub availability_zone: Option<String>,
     pub groups: Vec<SecurityGroupId>,
     pub group_names: Vec<String>,
-    /// Base64, as it came.
-    pub user_data: Option<String>,
+    pub user_data: Option<UserData>,
     pub private_ip: Option<Ipv4Addr>,
     /// Without it the subnet decides.
     pub associate_public_ip: Option<bool>,
@@ -102,9 +101,6 @@ impl LaunchSpec {
     pub(super) fn validate(&self) -> Result<()> {
         self.validate_count()?;
         self.validate_network()?;
-        if let Some(text) = &self.user_data {
-            user_data::validate(text)?;
-        }
         if let Some(token) = &self.client_token {
             token.validate()?;
         }

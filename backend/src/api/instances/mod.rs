@@ -23,6 +23,7 @@ pub use launch::launch;
 pub use launch_spec::{LaunchSpec, LaunchTags};
 pub use metadata_options::{MetadataChange, modify_metadata_options};
 pub use power::{StateChange, reboot, start, stop, terminate};
+pub use user_data::{UserData, user_data};
 pub use view::{GroupRef, InstanceView, InterfaceView, ReservationView};
 
 #[cfg(test)]

@@ -1,41 +1,55 @@
-//! User data: base64 text that stands for at most 16 KiB. Kept as it came.
+//! User data as a client has sent it: at most 16 KiB of anything. It doesn't print, and is sealed where it is
+//! kept.
 
-use base64::{Engine as _, alphabet, engine};
-use cumulet_domain::{Error, Result};
+use cumulet_certs::SecretBytes;
+use cumulet_domain::{Error, Result, account::Principal};
 
-/// Bytes at the most, decoded (EC2 user guide, "User data").
+use super::InstanceView;
+use crate::{api::Cloud, authority::authorise, store};
+
+/// Bytes at the most (EC2 user guide, "User data").
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Old clients leave the padding out.
-const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
-    &alphabet::STANDARD,
-    engine::GeneralPurposeConfig::new().with_decode_padding_mode(engine::DecodePaddingMode::Indifferent),
-);
+/// User data, one byte of it at least.
+#[derive(Clone, Debug)]
+pub struct UserData(SecretBytes);
 
-/// Checks user data and answers the canonical base64 text to keep; nothing stands for none.
+impl UserData {
+    /// Takes the bytes that the request's base64 stood for; nothing stands for none.
+    ///
+    /// # Errors
+    /// `InvalidParameter` when they are too many.
+    pub fn new(bytes: Vec<u8>) -> Result<Option<Self>> {
+        if bytes.len() > MAX_BYTES {
+            let reason = format!("user data is limited to {MAX_BYTES} bytes");
+            return Err(Error::invalid("UserData", "", reason));
+        }
+        Ok(Some(bytes)
+            .filter(|bytes| !bytes.is_empty())
+            .map(|bytes| UserData(SecretBytes::new(bytes))))
+    }
+
+    /// The bytes.
+    pub(super) fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+impl PartialEq for UserData {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(other.expose())
+    }
+}
+
+impl Eq for UserData {}
+
+/// An instance's user data.
 ///
 /// # Errors
-/// `MalformedUserData`; `InvalidParameter` when it is too long.
-pub(super) fn validate(text: &str) -> Result<Option<String>> {
-    // Line breaks come from `base64` on the command line. The bound is on what has yet to be decoded.
-    let too_long = || {
-        Error::invalid(
-            "UserData",
-            "",
-            format!("user data is limited to {MAX_BYTES} bytes"),
-        )
-    };
-    if text.len() > 2 * MAX_BYTES {
-        return Err(too_long());
-    }
-    let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let bytes = BASE64.decode(&compact).map_err(|_| Error::MalformedUserData {
-        reason: "Invalid BASE64 encoding of user data".into(),
-    })?;
-    if bytes.len() > MAX_BYTES {
-        return Err(too_long());
-    }
-    Ok(Some(engine::general_purpose::STANDARD.encode(&bytes)).filter(|text| !text.is_empty()))
+/// `Unauthorized`; `Internal` when the master key is not the one that sealed it.
+pub fn user_data(cloud: &Cloud, who: &Principal, view: &InstanceView) -> Result<Option<SecretBytes>> {
+    authorise(who, "DescribeInstanceAttribute", false)?;
+    store::user_data::open(&cloud.sealer, &view.row)
 }
 
 #[cfg(test)]
@@ -43,27 +57,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decoded_size_and_form_are_checked() {
-        let of = |n: usize| engine::general_purpose::STANDARD.encode(vec![b'x'; n]);
-        for (text, ok) in [
-            (of(0), true),
-            (of(MAX_BYTES), true),
-            (of(MAX_BYTES + 1), false),
-            ("aGk".into(), true),
-            ("aGk=\n".into(), true),
-            ("a".into(), false),
-            ("#!/bin/sh".into(), false),
-            ("aGk=aGk=".into(), false),
-            ("x".repeat(100_000), false),
+    fn the_size_is_checked_and_nothing_is_none() {
+        for (size, kept) in [
+            (0, Ok(false)),
+            (1, Ok(true)),
+            (MAX_BYTES, Ok(true)),
+            (MAX_BYTES + 1, Err(())),
         ] {
-            assert_eq!(
-                validate(&text).is_ok(),
-                ok,
-                "{}",
-                text.chars().take(20).collect::<String>()
-            );
+            let made = UserData::new(vec![b'x'; size]);
+            assert_eq!(made.map(|data| data.is_some()).map_err(drop), kept, "{size}");
         }
-        assert_eq!(validate("aGk").unwrap().as_deref(), Some("aGk="));
-        assert_eq!(validate(""), Ok(None));
+        let data = UserData::new(b"canary".to_vec()).unwrap();
+        assert_eq!(format!("{data:?}"), "Some(UserData([redacted]))");
     }
 }

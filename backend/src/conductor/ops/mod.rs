@@ -77,7 +77,7 @@ impl<'c> Round<'c> {
             by,
             demands: Demands::load(conn, &wanted, due).await?,
             read: tokio::sync::OnceCell::new(),
-            specs: Specs::load(conn, &wanted, &conductor.settings.region).await?,
+            specs: Specs::load(conn, &wanted, conductor).await?,
             policies: Policies::default(),
             instances: rows.into_iter().map(|row| (row.id, row)).collect(),
         })

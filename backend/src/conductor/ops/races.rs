@@ -39,7 +39,7 @@ fn conductor(rig: &Rig, store: Store) -> Conductor {
         retention: Retention::default(),
     };
     let (bus, clock) = (rig.cloud.bus.clone(), rig.cloud.clock.clone());
-    Conductor::new(store, bus, clock, Wake::new(), settings)
+    Conductor::new(store, rig.cloud.sealer.clone(), bus, clock, Wake::new(), settings)
 }
 
 /// An instance that can read its tags.

@@ -45,7 +45,7 @@ async fn savepoints_in_one_another_end_each_on_its_own() {
     let rows = setting::Entity::find().all(store.read()).await.unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["kept"]);
-    assert_eq!(rows[0].value, "v\u{0}'\u{1F600}");
+    assert_eq!(rows[0].value.expose(), "v\u{0}'\u{1F600}");
 }
 
 #[tokio::test]

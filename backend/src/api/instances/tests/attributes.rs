@@ -9,8 +9,8 @@ use super::{in_state, seen};
 use crate::{
     api::{
         instances::{
-            AttributeChange as A, MetadataChange, console_output, console_screenshot, modify_attribute,
-            modify_metadata_options,
+            AttributeChange as A, MetadataChange, UserData, console_output, console_screenshot,
+            modify_attribute, modify_metadata_options, user_data,
         },
         security_groups::{NewGroup, create},
     },
@@ -27,7 +27,7 @@ async fn what_the_guest_is_built_from_changes_only_while_it_is_stopped() {
         (State::Terminated, false),
     ] {
         let id = in_state(&rig, state).await;
-        for change in [A::InstanceType("t3.large".into()), A::UserData("aGk=".into())] {
+        for change in [A::InstanceType("t3.large".into()), A::UserData(data(b"hi"))] {
             let answer = modify_attribute(&rig.cloud, &rig.who, id, change).await;
             assert_eq!(answer.is_ok(), fine, "{state:?}");
             assert!(fine || matches!(answer, Err(Error::IncorrectState { .. })));
@@ -55,6 +55,10 @@ async fn a_new_type_counts_for_the_quota() {
     assert_eq!(rig.account().await.vcpus_used, 1);
 }
 
+fn data(bytes: &[u8]) -> Option<UserData> {
+    UserData::new(bytes.to_vec()).unwrap()
+}
+
 #[tokio::test]
 async fn flags_behaviour_and_user_data() {
     let rig = cloud().await;
@@ -64,15 +68,14 @@ async fn flags_behaviour_and_user_data() {
         .await
         .unwrap();
     set(A::DisableApiStop(true)).await.unwrap();
-    set(A::UserData("aGVsbG8=".into())).await.unwrap();
+    set(A::UserData(data(b"hello"))).await.unwrap();
     let view = seen(&rig, id).await;
     assert_eq!(view.shutdown_behavior(), ShutdownBehavior::Terminate);
-    assert_eq!(
-        (view.row.disable_api_stop, view.row.user_data.as_deref()),
-        (1, Some("aGVsbG8="))
-    );
-    set(A::UserData(String::new())).await.unwrap();
-    assert_eq!(seen(&rig, id).await.row.user_data, None);
+    assert_eq!(view.row.disable_api_stop, 1);
+    let kept = async || user_data(&rig.cloud, &rig.who, &seen(&rig, id).await).unwrap();
+    assert_eq!(kept().await.unwrap().expose(), b"hello");
+    set(A::UserData(None)).await.unwrap();
+    assert!(kept().await.is_none());
     for (change, possible) in [
         (A::SourceDestCheck(true), true),
         (A::SourceDestCheck(false), false),

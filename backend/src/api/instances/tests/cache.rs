@@ -351,7 +351,7 @@ async fn memory_is_bounded() {
     let rig = cloud().await;
     let made = launch(&rig.cloud, &rig.who, rig.spec()).await.unwrap();
     let mut view = (*made.instances[0]).clone();
-    view.row.user_data = Some("x".repeat(16_000));
+    view.row.sealed_user_data = Some("x".repeat(16_000).into());
     let cache = InstanceCache::default();
     for id in 0..3000 {
         view.row.id = id;

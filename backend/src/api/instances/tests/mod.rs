@@ -6,6 +6,7 @@ mod claims;
 mod describe;
 mod launch;
 mod power;
+mod user_data;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! DescribeInstanceAttribute: one attribute, always with a value where Terraform expects one.
 
 use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cumulet_backend::api::instances::{self, InstanceView};
 use cumulet_domain::instance::ShutdownBehavior;
 use cumulet_wire::ec2::instances::{
@@ -26,6 +27,9 @@ impl Action for DescribeInstanceAttribute {
             return Err(Fault::invalid("Attribute", &name, "there is no such attribute"));
         }
         let view = instances::get(&ctx.cloud, &ctx.who, ctx.info.name, id).await?;
+        if name == "userData" {
+            return user_data(ctx, &view);
+        }
         Ok(attribute(&view, &name))
     }
 }
@@ -85,11 +89,19 @@ fn attribute(view: &InstanceView, name: &str) -> InstanceAttribute {
         "rootDeviceName" => shown.root_device_name = text(view.root_device()),
         "sourceDestCheck" => shown.source_dest_check = switch(true),
         "sriovNetSupport" => shown.sriov_net_support = none(),
-        _ => {
-            shown.user_data = Some(AttributeValue {
-                value: view.row.user_data.clone(),
-            });
-        }
+        // The user data, which is opened for those who ask for it alone.
+        _ => {}
     }
     shown
+}
+
+fn user_data(ctx: &Ctx, view: &InstanceView) -> Result<InstanceAttribute, Fault> {
+    let data = instances::user_data(&ctx.cloud, &ctx.who, view)?;
+    Ok(InstanceAttribute {
+        instance_id: Some(view.id().to_string()),
+        user_data: Some(AttributeValue {
+            value: data.map(|data| STANDARD.encode(data.expose())),
+        }),
+        ..Default::default()
+    })
 }

@@ -2,8 +2,7 @@
 //! `Value`.
 
 use async_trait::async_trait;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cumulet_backend::api::instances::{self, AttributeChange};
+use cumulet_backend::api::instances::{self, AttributeChange, UserData};
 use cumulet_domain::instance::ShutdownBehavior;
 use cumulet_wire::{
     Done,
@@ -14,6 +13,7 @@ use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, ids, required_id},
+        user_data,
     },
     fault::Fault,
 };
@@ -54,7 +54,7 @@ fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<Option<AttributeCh
         changes.push(C::ShutdownBehavior(behavior(&text)?));
     }
     if let Some(data) = input.user_data {
-        changes.push(C::UserData(STANDARD.encode(data.value.unwrap_or_default().0)));
+        changes.push(C::UserData(UserData::new(data.value.unwrap_or_default().0)?));
     }
     if !input.groups.is_empty() {
         changes.push(C::Groups(ids(&input.groups)?));
@@ -97,7 +97,7 @@ fn by_name(name: &str, value: String) -> Result<AttributeChange, Fault> {
     };
     match name {
         "instanceType" => Ok(C::InstanceType(value)),
-        "userData" => Ok(C::UserData(value)),
+        "userData" => user_data::from_base64(&value).map(C::UserData),
         "disableApiTermination" => switch().map(C::DisableApiTermination),
         "disableApiStop" => switch().map(C::DisableApiStop),
         "sourceDestCheck" => switch().map(C::SourceDestCheck),
@@ -131,6 +131,7 @@ mod tests {
     #[test]
     fn what_a_request_changes() {
         use AttributeChange as C;
+        let hi = || UserData::new(b"hi".to_vec()).unwrap();
         let i = "InstanceId=i-0123456789abcdef0";
         for (rest, expected) in [
             (
@@ -141,8 +142,15 @@ mod tests {
                 "InstanceType.Value=t3.small",
                 Ok(vec![Some(C::InstanceType("t3.small".into()))]),
             ),
-            ("UserData.Value=aGk=", Ok(vec![Some(C::UserData("aGk=".into()))])),
-            ("UserData.Value=", Ok(vec![Some(C::UserData(String::new()))])),
+            ("UserData.Value=aGk=", Ok(vec![Some(C::UserData(hi()))])),
+            ("UserData.Value=aGk", Ok(vec![Some(C::UserData(hi()))])),
+            ("UserData.Value=", Ok(vec![Some(C::UserData(None))])),
+            ("Attribute=userData&Value=aGk", Ok(vec![Some(C::UserData(hi()))])),
+            ("Attribute=userData&Value=", Ok(vec![Some(C::UserData(None))])),
+            (
+                "Attribute=userData&Value=!",
+                Err("InvalidUserData.Malformed".into()),
+            ),
             (
                 "Attribute=disableApiStop&Value=True",
                 Ok(vec![Some(C::DisableApiStop(true))]),

@@ -17,7 +17,7 @@ use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, id, ids, required_id, tags, unique_keys},
-        render,
+        render, user_data,
     },
     fault::Fault,
 };
@@ -58,7 +58,9 @@ fn spec(image: ImageId, input: RunInstancesRequest) -> Result<LaunchSpec, Fault>
     spec.group_names = input.security_groups;
     spec.private_ip = input.private_ip_address.as_deref().map(address).transpose()?;
     network(&mut spec, input.network_interfaces)?;
-    spec.user_data = input.user_data.map(|data| data.0);
+    if let Some(text) = &input.user_data {
+        spec.user_data = user_data::from_base64(&text.0)?;
+    }
     spec.tags = launch_tags(input.tag_specifications)?;
     spec.shutdown_behavior = match input.instance_initiated_shutdown_behavior.as_deref() {
         None | Some("stop") => ShutdownBehavior::Stop,
