@@ -282,6 +282,11 @@ pub(crate) const KEYS: &[Key] = &[
         "What other members of a group count for whose policy is soft anti-affinity.",
     ),
     key(
+        "quota.public_addresses",
+        "0",
+        "Public addresses that the instances of one account have at the most; 0: half of `network.public_pool`, so that nobody takes all of it. A launch that asks for them makes as many instances as it gets addresses; one whose subnet would give them goes on without, and its instances say so (StateReason).",
+    ),
+    key(
         "retention.terminated_instances",
         "3600",
         "Seconds that a terminated instance is still shown; 0: for ever, as in all of `retention`.",

@@ -65,6 +65,7 @@ pub(crate) async fn with_pool(pool: &str) -> Rig {
         hypervisor: "fake".into(),
         endpoint: "127.0.0.1:8773".into(),
         retention: Retention::default(),
+        public_addresses: 1 << 20,
     };
     let image = images::register(&parts, image(first.account, "tiny", true))
         .await

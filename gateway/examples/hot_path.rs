@@ -177,6 +177,7 @@ async fn empty(path: std::path::PathBuf) -> Result<(Cloud, String)> {
         hypervisor: "fake".into(),
         endpoint: "127.0.0.1:8773".into(),
         retention: Retention::default(),
+        public_addresses: 0,
     };
     let host = host();
     let write = parts.store.write(move |txn| {

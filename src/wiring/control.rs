@@ -100,6 +100,7 @@ impl Control {
             endpoint: deps.endpoint,
             hypervisor: deps.hypervisor,
             retention: retention(config)?,
+            public_addresses: config.get("quota.public_addresses")?,
         };
         let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
         let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config)

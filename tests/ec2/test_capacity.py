@@ -105,22 +105,23 @@ def test_the_last_private_addresses(small_cloud: Cloud, tenant: Account):
 
 def test_public_addresses_run_out():
     with Cloud("fake", '[network]\npublic_pool = "10.201.0.0/28"\n') as cloud:
-        account = cloud.first_account()
-        made = 0
-        while made < 30:
-            code, status = error_of(run, account)
-            if code != "ok":
-                break
-            made += 1
-        assert code in ("InsufficientAddressCapacity", "InsufficientFreeAddressesInSubnet", "AddressLimitExceeded"), code
-        assert 10 <= made <= 16
-        addresses = [i["PublicIpAddress"] for i in instances(account.ec2)]
-        assert len(set(addresses)) == made
-        # Without a public address there is room.
-        subnet = account.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-        nic = [{"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": False}]
-        (id,) = run(account, NetworkInterfaces=nic)
-        assert "PublicIpAddress" not in instances(account.ec2, [id])[0]
+        # 13 can be given out, and nobody has more than half of them.
+        for account, least, code in [
+            (cloud.first_account(), 7, "Client.AddressLimitExceeded"),
+            (cloud.account(), 6, "Server.InsufficientAddressCapacity"),
+        ]:
+            ids = run(account, 10)
+            wait(account, ids, "running")
+            seen = instances(account.ec2, ids)
+            addresses = {i["PublicIpAddress"] for i in seen if "PublicIpAddress" in i}
+            without = [i for i in seen if "PublicIpAddress" not in i]
+            assert (len(addresses), len(without)) == (least, 10 - least)
+            assert {i["StateReason"]["Code"] for i in without} == {code}
+            # Who asks for one is refused; without it there is room.
+            subnet = account.ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+            for asked, outcome in [(True, code.split(".")[1]), (False, "ok")]:
+                nic = [{"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": asked}]
+                assert error_of(run, account, NetworkInterfaces=nic)[0] == outcome
 
 
 def test_two_hundred_launches_at_once(fake_cloud: Cloud):

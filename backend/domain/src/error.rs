@@ -18,6 +18,7 @@ pub enum Limit {
     Tags,
     KeyPairs,
     Images,
+    PublicAddresses,
 }
 
 /// Why a request was not done. Nothing has changed when one of these is answered.
@@ -69,6 +70,8 @@ pub enum Error {
     InsufficientCapacity { reason: String },
     #[error("{subnet} has {free} free addresses and {wanted} are wanted")]
     InsufficientAddresses { subnet: String, free: u64, wanted: u64 },
+    #[error("{free} public addresses are free and {wanted} are wanted")]
+    InsufficientPublicAddresses { free: u64, wanted: u64 },
     #[error("address {address} is in use")]
     AddressInUse { address: String },
     #[error("the client token {token:?} was used with other parameters")]

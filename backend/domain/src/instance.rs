@@ -192,6 +192,16 @@ pub struct StateReason {
 }
 
 impl StateReason {
+    /// The code of an instance that went on without a public address, since its account has all it may have.
+    pub const ADDRESS_QUOTA: &str = "Client.AddressLimitExceeded";
+    /// The code of an instance that went on without a public address, since none was free.
+    pub const NO_ADDRESS: &str = "Server.InsufficientAddressCapacity";
+
+    /// Whether a reason of this code is still one when the instance runs.
+    pub fn outlives_launch(code: &str) -> bool {
+        [Self::ADDRESS_QUOTA, Self::NO_ADDRESS].contains(&code)
+    }
+
     /// A reason whose message is "code: text", as EC2 writes them.
     pub fn new(code: &str, text: impl std::fmt::Display) -> Self {
         StateReason {

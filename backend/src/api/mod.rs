@@ -33,7 +33,7 @@ use crate::{
     conductor::Wake,
     retention::Retention,
     scheduler::Scheduler,
-    store::{Store, instances::Visibility},
+    store::{Store, instances::Visibility, networks},
 };
 
 pub use page::{Page, PageRequest};
@@ -92,6 +92,18 @@ pub struct CloudConfig {
     pub hypervisor: String,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// Public addresses that one account's instances have at the most; 0: half of the pool.
+    pub public_addresses: u64,
+}
+
+impl CloudConfig {
+    /// Public addresses that one account's instances have at the most.
+    pub fn public_address_quota(&self) -> u64 {
+        match self.public_addresses {
+            0 => networks::usable_public(self.public_pool).div_ceil(2),
+            most => most,
+        }
+    }
 }
 
 /// Everything that an API function needs. Cheap to clone.

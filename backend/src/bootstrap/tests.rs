@@ -125,6 +125,7 @@ async fn keys_speak_for_their_users_until_they_are_disabled() {
         hypervisor: "fake".into(),
         endpoint: "127.0.0.1:8773".into(),
         retention: Retention::default(),
+        public_addresses: 0,
     };
     let cloud = Cloud::new(
         parts.clone(),

@@ -59,14 +59,15 @@ pub(super) async fn running(
         return Ok(());
     };
     let state = moved(&row, Event::Launched)?;
+    let reason = row.reason_code.zip(row.reason_message);
+    let (code, message) = reason
+        .filter(|(code, _)| StateReason::outlives_launch(code))
+        .unzip();
     instance::Entity::update_many()
         .col_expr(instance::Column::State, Expr::value(state.name()))
         .col_expr(instance::Column::RunningSince, Expr::value(now.0))
-        .col_expr(instance::Column::ReasonCode, Expr::value(Option::<String>::None))
-        .col_expr(
-            instance::Column::ReasonMessage,
-            Expr::value(Option::<String>::None),
-        )
+        .col_expr(instance::Column::ReasonCode, Expr::value(code))
+        .col_expr(instance::Column::ReasonMessage, Expr::value(message))
         .col_expr(
             instance::Column::TransitionReason,
             Expr::value(Option::<String>::None),

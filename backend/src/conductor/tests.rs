@@ -97,6 +97,7 @@ impl Rig {
             hypervisor: "fake".into(),
             endpoint: "127.0.0.1:8773".into(),
             retention: Retention::default(),
+            public_addresses: 0,
         };
         let settings = Settings {
             region: "us-east-1".into(),

@@ -128,6 +128,7 @@ async fn a_public_address_that_somebody_else_draws_is_not_the_private_one_that_w
         };
         let spec = LaunchSpec {
             private_ip: Some([172, 31, 0, 20 + n].into()),
+            associate_public_ip: Some(true),
             ..rig.spec()
         };
         instances::launch(&rig.cloud, who, spec).await
@@ -135,6 +136,6 @@ async fn a_public_address_that_somebody_else_draws_is_not_the_private_one_that_w
     let all = join_all((0..20).map(launch)).await;
     let refused: Vec<_> = all.iter().filter_map(|answer| answer.as_ref().err()).collect();
     assert_eq!(refused.len(), 7, "{refused:?}");
-    let few = |error: &&Error| matches!(error, Error::InsufficientAddresses { .. });
+    let few = |error: &&Error| matches!(error, Error::InsufficientPublicAddresses { .. });
     assert!(refused.iter().all(few), "{refused:?}");
 }

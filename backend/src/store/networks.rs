@@ -63,6 +63,18 @@ pub fn usable(cidr: Cidr) -> u64 {
     cidr.size().saturating_sub(RESERVED + 1)
 }
 
+/// The places in the pool of the public addresses that are given out: the first address is the network's, the
+/// second the host's own, and the last for everybody.
+fn public_range(pool: Cidr) -> (u64, u64) {
+    (2, pool.size().saturating_sub(1))
+}
+
+/// How many public addresses of a pool can be given out in all.
+pub fn usable_public(pool: Cidr) -> u64 {
+    let (first, end) = public_range(pool);
+    end.saturating_sub(first)
+}
+
 /// Whether an address of a subnet can be given out.
 pub fn is_usable(cidr: Cidr, address: Ipv4Addr) -> bool {
     let offset = u64::from(u32::from(address)).wrapping_sub(u64::from(u32::from(cidr.network())));
@@ -88,10 +100,10 @@ pub async fn free_private(
     enough(found, &subnet.to_string(), wanted)
 }
 
-/// Free public addresses of the pool, chosen at random.
+/// Free public addresses of the pool, chosen at random: as many as are wanted, or all that there are.
 ///
 /// # Errors
-/// `InsufficientAddresses`.
+/// Those of the database.
 pub async fn free_public(
     txn: &impl ConnectionTrait,
     rng: &SharedRng,
@@ -99,10 +111,16 @@ pub async fn free_public(
     wanted: usize,
 ) -> Result<Vec<i64>> {
     let column = interface::Column::PublicIp;
-    // The first address is the network's and the second the host's own.
-    let range = (2, pool.size().saturating_sub(1));
-    let found = free(txn, rng, column, column.is_not_null(), pool, range, wanted).await?;
-    enough(found, &pool.to_string(), wanted)
+    free(
+        txn,
+        rng,
+        column,
+        column.is_not_null(),
+        pool,
+        public_range(pool),
+        wanted,
+    )
+    .await
 }
 
 /// Whether an interface of a VPC has a private address.

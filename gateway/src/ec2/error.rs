@@ -36,6 +36,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::LimitExceeded { limit, .. } => limit_exceeded(*limit),
         Error::InsufficientCapacity { .. } => return ("InsufficientInstanceCapacity", 500),
         Error::InsufficientAddresses { .. } => "InsufficientFreeAddressesInSubnet",
+        Error::InsufficientPublicAddresses { .. } => return ("InsufficientAddressCapacity", 500),
         Error::AddressInUse { .. } => "InvalidIPAddress.InUse",
         Error::IdempotentParameterMismatch { .. } => "IdempotentParameterMismatch",
         Error::InvalidPaginationToken => "InvalidNextToken",
@@ -131,6 +132,7 @@ const fn limit_exceeded(limit: Limit) -> &'static str {
         Limit::RulesPerSecurityGroup => "RulesPerSecurityGroupLimitExceeded",
         Limit::SecurityGroupsPerInterface => "SecurityGroupsPerInterfaceLimitExceeded",
         Limit::Tags => "TagLimitExceeded",
+        Limit::PublicAddresses => "AddressLimitExceeded",
         Limit::KeyPairs | Limit::Images => "ResourceLimitExceeded",
     }
 }
@@ -172,6 +174,10 @@ fn message(error: &Error) -> String {
             format!("The client token '{token}' was used before in a request with other parameters.")
         }
         Error::InvalidPaginationToken => "The specified NextToken is not valid for this request.".into(),
+        Error::LimitExceeded {
+            limit: Limit::PublicAddresses,
+            ..
+        } => "The maximum number of addresses has been reached.".into(),
         Error::NoDefaultVpc => "No default VPC for this user.".into(),
         Error::Unusable {
             kind: ResourceKind::Image,
@@ -258,6 +264,7 @@ mod tests {
             Limit::Tags,
             Limit::KeyPairs,
             Limit::Images,
+            Limit::PublicAddresses,
         ] {
             errors.push(Error::LimitExceeded { limit, max: 1 });
         }
@@ -275,6 +282,7 @@ mod tests {
                 free: 1,
                 wanted: 2,
             },
+            Error::InsufficientPublicAddresses { free: 1, wanted: 2 },
             Error::AddressInUse { address: text() },
             Error::IdempotentParameterMismatch { token: text() },
             Error::InvalidPaginationToken,
@@ -300,7 +308,10 @@ mod tests {
             assert!(!answer.message.is_empty(), "{error:?}");
             let server = matches!(
                 error,
-                Error::Internal(_) | Error::Unavailable(_) | Error::InsufficientCapacity { .. }
+                Error::Internal(_)
+                    | Error::Unavailable(_)
+                    | Error::InsufficientCapacity { .. }
+                    | Error::InsufficientPublicAddresses { .. }
             );
             assert_eq!(answer.status >= 500, server, "{error:?}");
             assert!((400..600).contains(&answer.status), "{error:?}");

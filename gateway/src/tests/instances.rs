@@ -209,6 +209,47 @@ async fn types_in_two_shapes() {
     assert_eq!(all(&offered, "location"), ["us-east-1a"]);
 }
 
+/// An instance that goes on without a public address says so; a launch that asks for one is refused.
+#[tokio::test]
+async fn public_addresses_have_a_quota() {
+    let mut world = World::new().await;
+    world.cloud.config = Arc::new(CloudConfig {
+        public_addresses: 1,
+        ..(*world.cloud.config).clone()
+    });
+    let run = |count: &str, rest: &str| {
+        format!("Action=RunInstances&ImageId={{image}}&InstanceType=t3.nano&{count}{rest}")
+    };
+    let xml = world.ask(&run("MinCount=2&MaxCount=2", "")).await;
+    let ids = all(&xml, "instanceId");
+    let addresses = all(&one(&xml, "instancesSet"), "ipAddress");
+    assert_eq!((ids.len(), addresses.len()), (2, 1), "{xml}");
+    let reason = one(&xml, "stateReason");
+    let told = "Client.AddressLimitExceeded: The instance has no public address: \
+                the account has its 1 public addresses in use.";
+    assert_eq!(
+        (one(&reason, "code"), one(&reason, "message")),
+        ("Client.AddressLimitExceeded".into(), told.into())
+    );
+    let found = world
+        .ask("Action=DescribeInstances&Filter.1.Name=state-reason-code&Filter.1.Value.1=Client.AddressLimitExceeded")
+        .await;
+    assert_eq!(all(&found, "instanceId"), ids[1..]);
+    let asked = "&NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.AssociatePublicIpAddress=true";
+    let body = run("MinCount=1&MaxCount=1", asked);
+    let refused = world.try_as(&world.who, &body).await.unwrap_err();
+    assert_eq!(
+        (refused.code.as_ref(), refused.status, refused.message.as_str()),
+        (
+            "AddressLimitExceeded",
+            400,
+            "The maximum number of addresses has been reached."
+        )
+    );
+    let refused = world.refused(&format!("{body}&DryRun=true")).await;
+    assert_eq!(refused, "AddressLimitExceeded");
+}
+
 /// One base64 for every member that has some.
 #[tokio::test]
 async fn base64_is_read_alike_in_every_member() {

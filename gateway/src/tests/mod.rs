@@ -72,6 +72,7 @@ impl World {
             hypervisor: "fake".into(),
             endpoint: "127.0.0.1:8773".into(),
             retention: Retention::default(),
+            public_addresses: 0,
         };
         let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
         let credential = accounts::credential(&cloud, &first.access_key_id)

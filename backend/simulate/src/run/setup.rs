@@ -120,6 +120,7 @@ fn start_roles(
         endpoint: "simulated:8773".into(),
         hypervisor: "fake".into(),
         retention: retention(),
+        public_addresses: 0,
     };
     let settings = Settings {
         region: REGION.into(),

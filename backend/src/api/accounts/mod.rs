@@ -169,6 +169,7 @@ fn check_name(parameter: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// An account's row.
 pub(super) async fn load(conn: &impl ConnectionTrait, id: AccountId) -> Result<account::Model> {
     let row = account::Entity::find_by_id(id.to_db())
         .one(conn)

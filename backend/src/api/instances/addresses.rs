@@ -1,5 +1,6 @@
 //! Interfaces of new instances: an Ethernet address each, a private address chosen or asked for, a
-//! public one where wanted. Unique keys make every address one interface's; a lost race is tried anew.
+//! public one where wanted and to be had. Unique keys make every address one interface's; a lost race is tried
+//! anew.
 
 use std::net::Ipv4Addr;
 
@@ -18,6 +19,7 @@ use sea_orm::{
 use super::{
     GroupRef, InterfaceView, LaunchSpec,
     launch_plan::{LaunchPlan, subnet_id},
+    public_addresses::{self, Draw},
 };
 use crate::{
     api::Cloud,
@@ -28,18 +30,23 @@ use crate::{
 /// Tries before a launch gives up on addresses that others keep taking. One is enough with one writer.
 const TRIES: usize = 5;
 
-/// Gives each instance its interface, in the instances' order.
+/// Gives each instance its interface, in the instances' order. Those that get no public address, where they
+/// would have had one, say why.
 pub(super) async fn attach(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     spec: &LaunchSpec,
     plan: &LaunchPlan,
-    instances: &[instance::Model],
+    instances: &mut [instance::Model],
     now: Timestamp,
 ) -> Result<Vec<InterfaceView>> {
     for _ in 0..TRIES {
-        let rows = choose(txn, cloud, spec, plan, instances, now).await?;
+        let public = public(txn, cloud, spec, plan, instances.len()).await?;
+        let rows = choose(txn, cloud, spec, plan, instances, &public.addresses, now).await?;
         if insert(txn, &rows).await? {
+            if let Some(shortage) = public.shortage {
+                public_addresses::explain(txn, instances, public.addresses.len(), shortage).await?;
+            }
             groups::bump_policy(txn, [plan.subnet.vpc]).await?;
             join(txn, plan, &rows).await?;
             return Ok(views(spec, plan, rows));
@@ -58,12 +65,32 @@ pub(super) async fn attach(
     ))
 }
 
+/// The public addresses of a launch's instances.
+async fn public(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    spec: &LaunchSpec,
+    plan: &LaunchPlan,
+    count: usize,
+) -> Result<Draw> {
+    if !plan.public {
+        return Ok(Draw::default());
+    }
+    let account = AccountId::from_db(plan.subnet.account);
+    let draw = public_addresses::draw(txn, cloud, account, count).await?;
+    match draw.shortage {
+        Some(shortage) if public_addresses::is_asked_for(spec) => Err(shortage.error()),
+        _ => Ok(draw),
+    }
+}
+
 async fn choose(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     spec: &LaunchSpec,
     plan: &LaunchPlan,
     instances: &[instance::Model],
+    public: &[i64],
     now: Timestamp,
 ) -> Result<Vec<interface::Model>> {
     let count = instances.len();
@@ -71,11 +98,6 @@ async fn choose(
     let private = match spec.private_ip {
         Some(address) => vec![i64::from(u32::from(address))],
         None => networks::free_private(txn, rng, plan.subnet.vpc, subnet_id(plan), plan.cidr, count).await?,
-    };
-    let public = if plan.public {
-        networks::free_public(txn, rng, cloud.config.public_pool, count).await?
-    } else {
-        Vec::new()
     };
     let rows = instances
         .iter()

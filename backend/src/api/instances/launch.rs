@@ -33,7 +33,7 @@ pub(super) const OPERATION: &str = "RunInstances";
 ///
 /// # Errors
 /// `NotFound` for anything that is named and not there; `LimitExceeded`, `InsufficientCapacity`,
-/// `InsufficientAddresses`, `AddressInUse`; `IdempotentParameterMismatch`; those of the specification.
+/// `InsufficientAddresses`, `InsufficientPublicAddresses` where those are asked for, `AddressInUse`; `IdempotentParameterMismatch`; those of the specification.
 #[boxed]
 pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
     authorise(who, OPERATION, true)?;
@@ -88,7 +88,7 @@ impl<'a> Launch<'a> {
             &self.cloud.config.availability_zones,
         )
         .await?;
-        let fitting = plan.fit(self.cloud, txn, self.account, self.spec).await?;
+        let fitting = self.fitting(txn, &plan).await?;
         let count = accounts::claim(
             txn,
             self.account,
@@ -98,11 +98,11 @@ impl<'a> Launch<'a> {
         )
         .await?;
         let rows = (0..count).map(|index| self.instance(&plan, index));
-        let rows = rows.collect::<Result<Vec<_>>>()?;
+        let mut rows = rows.collect::<Result<Vec<_>>>()?;
         self.insert(txn, &rows).await?;
         self.cloud.made(&self.reservation);
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
-        let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &rows, self.now).await?;
+        let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &mut rows, self.now).await?;
         self.tag(txn, &rows, &interfaces).await?;
         let operation = |row| {
             let state = OperationState {
@@ -132,6 +132,13 @@ impl<'a> Launch<'a> {
             &plan,
             &self.spec.tags.instance,
         )
+    }
+
+    /// How many of the wanted instances there is room for, on hosts and among public addresses.
+    async fn fitting(&self, txn: &DatabaseTransaction, plan: &LaunchPlan) -> Result<i64> {
+        let (cloud, account) = (self.cloud, self.account);
+        let fitting = plan.fit(cloud, txn, account, self.spec).await?;
+        public_addresses::limit(txn, cloud, account, plan, self.spec, fitting).await
     }
 
     fn instance(&self, plan: &LaunchPlan, index: i64) -> Result<instance::Model> {

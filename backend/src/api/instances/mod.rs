@@ -11,6 +11,7 @@ mod launch_plan;
 mod launch_spec;
 mod metadata_options;
 mod power;
+mod public_addresses;
 mod replay;
 mod user_data;
 mod view;

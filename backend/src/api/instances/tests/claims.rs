@@ -8,7 +8,7 @@ use futures::future::join_all;
 use crate::{
     api::{
         ClientToken, Cloud, PageRequest,
-        instances::{ReservationView, launch},
+        instances::{LaunchSpec, ReservationView, launch},
         vpcs::{SubnetQuery, describe_subnets},
     },
     store::connect,
@@ -17,6 +17,13 @@ use crate::{
 
 async fn fifty(rig: &Rig) -> Vec<cumulet_domain::Result<ReservationView>> {
     join_all((0..50).map(|_| launch(&rig.cloud, &rig.who, rig.spec()))).await
+}
+
+/// A launch that asks for a public address.
+fn with_address(rig: &Rig) -> LaunchSpec {
+    let mut spec = rig.spec();
+    spec.associate_public_ip = Some(true);
+    spec
 }
 
 fn succeeded(all: &[cumulet_domain::Result<ReservationView>]) -> usize {
@@ -135,7 +142,14 @@ async fn a_small_subnet_gives_out_each_address_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_small_public_pool_gives_out_each_address_once() {
     let rig = with_pool("198.18.7.0/28").await;
-    let all = fifty(&rig).await;
+    let all = join_all((0..50).map(|_| launch(&rig.cloud, &rig.who, with_address(&rig)))).await;
+    let few = |error: &&Error| matches!(error, Error::InsufficientPublicAddresses { free: 0, wanted: 1 });
+    assert!(
+        all.iter()
+            .filter_map(|answer| answer.as_ref().err())
+            .all(|error| few(&error)),
+        "{all:?}"
+    );
     let addresses: HashSet<_> = all
         .iter()
         .flatten()
@@ -183,7 +197,7 @@ async fn several_gateways_share_a_quota_a_pool_and_a_token() {
 
     // Two public addresses are left, and another account has room.
     let launches = gateways.iter().cycle().take(9).map(|gateway| {
-        let spec = rig.spec();
+        let spec = with_address(rig);
         async move { launch(gateway, &rig.stranger, spec).await }
     });
     let others = join_all(launches).await;

@@ -6,6 +6,7 @@ mod claims;
 mod describe;
 mod launch;
 mod power;
+mod public_addresses;
 mod user_data;
 
 use std::sync::Arc;

@@ -1,0 +1,154 @@
+//! Public addresses of a launch: as many as the account's quota and the cloud's pool leave. A launch that asks
+//! for them makes as many instances as there are addresses; one that would only have been given them goes on
+//! without, and its instances say why.
+
+use cumulet_domain::{Error, Result, account::AccountId, error::Limit, instance::StateReason};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
+
+use super::{LaunchSpec, launch_plan::LaunchPlan};
+use crate::{
+    api::{Cloud, accounts},
+    entity::{account, instance, interface},
+    store::{batch, failed, first, lock, networks},
+};
+
+/// What there are too few addresses for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// The account has as many as it may.
+    Quota { max: u64 },
+    /// Of those that were wanted, so many are free.
+    Pool { free: u64, wanted: u64 },
+}
+
+impl Shortage {
+    /// The refusal of a launch that needs more.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Shortage::Quota { max } => Error::LimitExceeded {
+                limit: Limit::PublicAddresses,
+                max,
+            },
+            Shortage::Pool { free, wanted } => Error::InsufficientPublicAddresses { free, wanted },
+        }
+    }
+
+    /// What an instance says that goes on without one.
+    fn reason(self) -> StateReason {
+        match self {
+            Shortage::Quota { max } => StateReason::new(
+                StateReason::ADDRESS_QUOTA,
+                format!(
+                    "The instance has no public address: the account has its {max} public addresses in use."
+                ),
+            ),
+            Shortage::Pool { .. } => StateReason::new(
+                StateReason::NO_ADDRESS,
+                "The instance has no public address: none is free in the cloud's pool.",
+            ),
+        }
+    }
+}
+
+/// Addresses for the first of the instances, and why there are none for the others.
+#[derive(Debug, Default)]
+pub(super) struct Draw {
+    pub(super) addresses: Vec<i64>,
+    pub(super) shortage: Option<Shortage>,
+}
+
+/// Draws free addresses. The account's row is this transaction's, so that nobody else draws for it.
+pub(super) async fn draw(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    account: AccountId,
+    wanted: usize,
+) -> Result<Draw> {
+    let max = cloud.config.public_address_quota();
+    let left = left(txn, account, max, wanted as u64).await?;
+    let allowed = usize::try_from(left).unwrap_or(wanted);
+    let addresses = networks::free_public(txn, &cloud.rng, cloud.config.public_pool, allowed).await?;
+    let shortage = if addresses.len() < allowed {
+        Some(Shortage::Pool {
+            free: addresses.len() as u64,
+            wanted: wanted as u64,
+        })
+    } else {
+        (allowed < wanted).then_some(Shortage::Quota { max })
+    };
+    Ok(Draw { addresses, shortage })
+}
+
+/// How many of the wanted addresses the account's quota leaves. They are counted only where it can matter: an
+/// instance has one at the most, so an account of few instances is nowhere near.
+async fn left(txn: &DatabaseTransaction, account: AccountId, max: u64, wanted: u64) -> Result<u64> {
+    use interface::Column as I;
+    let row = accounts::load(txn, account).await?;
+    if row.instances_used.cast_unsigned().saturating_add(wanted) <= max {
+        return Ok(wanted);
+    }
+    let count = interface::Entity::find()
+        .select_only()
+        .column_as(I::PublicIp.count(), "used")
+        .filter(I::Account.eq(account.to_db()))
+        .filter(I::PublicIp.is_not_null());
+    let used = first(count, txn).await?.unwrap_or(0).cast_unsigned();
+    Ok(max.saturating_sub(used).min(wanted))
+}
+
+/// How many instances a launch may make that asks for public addresses: at least `spec.min`, as everywhere.
+///
+/// # Errors
+/// `LimitExceeded`, `InsufficientPublicAddresses`.
+pub(super) async fn limit(
+    txn: &DatabaseTransaction,
+    cloud: &Cloud,
+    account: AccountId,
+    plan: &LaunchPlan,
+    spec: &LaunchSpec,
+    fitting: i64,
+) -> Result<i64> {
+    if !plan.public || !is_asked_for(spec) {
+        return Ok(fitting);
+    }
+    lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
+    let draw = draw(txn, cloud, account, usize::try_from(fitting).unwrap_or(0)).await?;
+    let found = i64::try_from(draw.addresses.len()).unwrap_or(fitting);
+    match draw.shortage {
+        Some(shortage) if found < i64::from(spec.min) => Err(shortage.error()),
+        _ => Ok(found),
+    }
+}
+
+/// Whether the launch itself asks for public addresses, and not its subnet.
+pub(super) fn is_asked_for(spec: &LaunchSpec) -> bool {
+    spec.associate_public_ip == Some(true)
+}
+
+/// Lets the instances after the first `with` say why they have none.
+pub(super) async fn explain(
+    txn: &DatabaseTransaction,
+    instances: &mut [instance::Model],
+    with: usize,
+    shortage: Shortage,
+) -> Result<()> {
+    let reason = shortage.reason();
+    let without = instances.get_mut(with..).unwrap_or_default();
+    let mut ids = Vec::with_capacity(without.len());
+    for row in without {
+        row.reason_code = Some(reason.code.clone());
+        row.reason_message = Some(reason.message.clone());
+        ids.push(row.id);
+    }
+    for ids in batch::chunks(&ids) {
+        let update = instance::Entity::update_many()
+            .col_expr(instance::Column::ReasonCode, Expr::value(reason.code.as_str()))
+            .col_expr(
+                instance::Column::ReasonMessage,
+                Expr::value(reason.message.as_str()),
+            )
+            .filter(instance::Column::Id.is_in(ids.iter().copied()));
+        update.exec(txn).await.map_err(failed)?;
+    }
+    Ok(())
+}
