@@ -4,8 +4,8 @@
     python3 models/extract.py .../site-packages/botocore/data
 
 Reads actions.toml for the operations wanted and writes ec2.json, sts.json and iam.json (those
-operations and the shapes they reach, without prose), ec2-operations.txt (every operation's name)
-and filters.toml (the filters that each operation's documentation lists). The output depends on the
+operations and the shapes they reach, without prose), SERVICE-operations.txt of each (every operation's
+name) and filters.toml (the filters that each operation's documentation lists). The output depends on the
 input alone, so that running it twice gives the same bytes.
 """
 
@@ -140,8 +140,8 @@ def main(data):
     for service, version in SERVICES.items():
         model = load(data, service, version)
         (HERE / f"{service}.json").write_text(dump(strip(model, manifest[service])))
+        (HERE / f"{service}-operations.txt").write_text("\n".join(sorted(model["operations"])) + "\n")
         if service == "ec2":
-            (HERE / "ec2-operations.txt").write_text("\n".join(sorted(model["operations"])) + "\n")
             write_filters(filters(model))
 
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use cumulet_domain::Error;
-use cumulet_wire::WireError;
+use cumulet_wire::{Known, OperationInfo, WireError, response::invalid_action};
 
 /// Why a request was refused, before any protocol's spelling.
 #[derive(Clone, Debug)]
@@ -76,6 +76,19 @@ impl Fault {
             Fault::Domain(Error::Internal(text) | Error::Unavailable(text)) => Some(text),
             _ => None,
         }
+    }
+}
+
+/// The operation that an action names, in any service: what AWS has and this cloud doesn't is unsupported, and
+/// only what AWS hasn't is invalid.
+pub(crate) fn served(action: &str, known: Known) -> Result<&'static OperationInfo, Fault> {
+    match known {
+        Known::Served(info) => Ok(info),
+        Known::Unserved => {
+            let message = format!("The operation {action} is not supported by this cloud.");
+            Err(Fault::coded("UnsupportedOperation", 400, message))
+        }
+        Known::Unknown => Err(invalid_action(action).into()),
     }
 }
 

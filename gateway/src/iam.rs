@@ -6,12 +6,12 @@ use cumulet_backend::{
 };
 use cumulet_domain::{Error, account::Principal};
 use cumulet_wire::{
-    Known, Query, Timestamp, decode,
+    Query, Timestamp, decode,
     iam::{self, GetUserRequest, GetUserResponse, User},
     response::{self, IAM},
 };
 
-use crate::fault::Fault;
+use crate::fault::{Fault, served};
 
 /// Answers a request to IAM.
 pub(crate) async fn serve(
@@ -21,9 +21,7 @@ pub(crate) async fn serve(
     request_id: &str,
 ) -> Result<String, Fault> {
     let action = query.action()?;
-    let Known::Served(info) = iam::lookup(action) else {
-        return Err(response::invalid_action(action).into());
-    };
+    let info = served(action, iam::lookup(action))?;
     response::query_version(IAM, query.get("Version"))?;
     info.check_members(query)?;
     authority::authorise(who, info.name, false)?;

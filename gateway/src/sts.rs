@@ -2,19 +2,17 @@
 
 use cumulet_domain::account::Principal;
 use cumulet_wire::{
-    Known, Query, decode,
+    Query, decode,
     response::{self, STS},
     sts::{self, GetCallerIdentityRequest, GetCallerIdentityResponse},
 };
 
-use crate::fault::Fault;
+use crate::fault::{Fault, served};
 
 /// Answers a request to STS. `GetCallerIdentity` needs no permission, as on AWS.
 pub(crate) fn serve(who: &Principal, query: &Query<'_>, request_id: &str) -> Result<String, Fault> {
     let action = query.action()?;
-    let Known::Served(info) = sts::lookup(action) else {
-        return Err(response::invalid_action(action).into());
-    };
+    let info = served(action, sts::lookup(action))?;
     response::query_version(STS, query.get("Version"))?;
     info.check_members(query)?;
     decode::<GetCallerIdentityRequest>(query)?;
@@ -58,6 +56,7 @@ mod tests {
         );
         assert!(xml.contains("<Account>123456789012</Account>"), "{xml}");
         assert_eq!(ask("Action=Nonsense"), Err("InvalidAction".into()));
+        assert_eq!(ask("Action=AssumeRole"), Err("UnsupportedOperation".into()));
         assert_eq!(
             ask("Action=GetCallerIdentity&X=1"),
             Err("UnknownParameter".into())

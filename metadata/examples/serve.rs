@@ -103,6 +103,8 @@ fn example(private_ip: Ipv4Addr) -> InstanceMetadata {
         region: "local-1".into(),
         availability_zone: "local-1a".into(),
         availability_zone_id: "loc1-az1".into(),
+        placement_group: None,
+        partition_number: None,
         public_keys: vec![PublicKey {
             name: "example".into(),
             openssh: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample example".into(),

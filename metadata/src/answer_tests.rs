@@ -65,7 +65,7 @@ fn token_requests() {
     let instance = plain();
     assert!(matches!(
         ask(&instance, PUT, NOW),
-        Answer::Token { ttl: 21_600, hop_limit: 2, text } if text.len() == 56
+        Answer::Token { ttl: 21_600, hop_limit: 1, text } if text.len() == 56
     ));
     let at = |path| Request { path, ..PUT };
     let ttl = |ttl| Request {

@@ -47,6 +47,8 @@ pub(crate) fn instance(number: u64, private_ip: Ipv4Addr) -> InstanceMetadata {
         region: "local-1".into(),
         availability_zone: "local-1a".into(),
         availability_zone_id: "loc1-az1".into(),
+        placement_group: None,
+        partition_number: None,
         public_keys: Vec::new(),
         interfaces: vec![interface(0, private_ip)],
         root_device: "/dev/vda".into(),
@@ -60,6 +62,8 @@ pub(crate) fn instance(number: u64, private_ip: Ipv4Addr) -> InstanceMetadata {
 pub(crate) fn full(number: u64, private_ip: Ipv4Addr) -> InstanceMetadata {
     let mut metadata = instance(number, private_ip);
     metadata.options.tags = true;
+    metadata.placement_group = Some("racks/a b".into());
+    metadata.partition_number = Some(2);
     metadata.public_dns_name = Some("ec2-203-0-113-7.local-1.compute.test".into());
     metadata.interfaces[0].public_ip = Some(Ipv4Addr::new(203, 0, 113, 7));
     let second = Ipv4Addr::from(u32::from(private_ip) + 1);

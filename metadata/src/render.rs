@@ -4,7 +4,10 @@
 //! What the instance doesn't have is absent and answers 404; an empty value would look like success.
 //! No body ends in a newline: clients paste bodies into the next path, and signatures are over bytes.
 
-use cumulet_domain::metadata::{InstanceMetadata, InterfaceMetadata};
+use cumulet_domain::{
+    metadata::{InstanceMetadata, InterfaceMetadata},
+    tag::can_be_read,
+};
 
 use crate::{
     config::Config,
@@ -26,6 +29,7 @@ pub(crate) fn render(of: &InstanceMetadata, config: &Config) -> Table {
         tags(&mut tree, of);
     }
     tree.text("dynamic/instance-identity/document", 20_090_404, document(of));
+    tree.text("dynamic/fws/instance-monitoring", 20_090_404, "disabled");
     if let Some(data) = of.user_data.as_deref().filter(|data| !data.is_empty()) {
         tree.octets("user-data", 0, data);
     }
@@ -74,6 +78,12 @@ fn placement(tree: &mut Builder, of: &InstanceMetadata, config: &Config) {
         &of.availability_zone_id,
     );
     put("placement/region", 20_200_824, &of.region);
+    if let Some(group) = &of.placement_group {
+        put("placement/group-name", 20_200_824, &line(group));
+    }
+    if let Some(number) = of.partition_number {
+        put("placement/partition-number", 20_200_824, &number.to_string());
+    }
     put("services/domain", 20_140_225, &config.services_domain);
     put("services/partition", 20_151_020, &config.services_partition);
 }
@@ -131,27 +141,13 @@ fn network(tree: &mut Builder, of: &InstanceMetadata, interface: &InterfaceMetad
     tree.listed_as(hidden, None);
 }
 
-/// The tags whose keys can be names here. Others are hidden: cloud-init takes `1=a` for a public key,
-/// asks for `1/openssh-key`, and gives up on all metadata when that isn't there.
+/// The tags. The API takes no others than those whose keys can be names here; what is there all the same, from
+/// before it did, is hidden.
 fn tags(tree: &mut Builder, of: &InstanceMetadata) {
-    for tag in of.tags.iter().filter(|tag| can_be_a_name(&tag.key)) {
+    for tag in of.tags.iter().filter(|tag| can_be_read(&tag.key)) {
         let path = format!("meta-data/tags/instance/{}", tag.key);
         tree.text(path, 20_210_323, line(&tag.value));
     }
-}
-
-fn can_be_a_name(key: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+-=.,_:@".contains(&b);
-    let reserved = matches!(key, "" | "." | ".." | "_index");
-    key.bytes().all(allowed) && !reserved && !looks_like_a_public_key(key)
-}
-
-/// Whether the part before the first `=` is what Python's `int()` takes for a number, such as `+1_0`.
-fn looks_like_a_public_key(key: &str) -> bool {
-    key.split_once('=').is_some_and(|(index, _)| {
-        let digits = index.strip_prefix(['+', '-']).unwrap_or(index);
-        !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_')
-    })
 }
 
 fn meta(tree: &mut Builder, path: &str, since: Version, body: String) {

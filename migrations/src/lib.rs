@@ -12,6 +12,8 @@ mod m0009_consoles;
 mod m0010_readiness;
 mod m0040_protocols;
 mod m0041_sealed_user_data;
+mod m0050_listings;
+mod m0051_placement_metadata;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -37,6 +39,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_readiness::Migration),
             Box::new(m0040_protocols::Migration),
             Box::new(m0041_sealed_user_data::Migration),
+            Box::new(m0050_listings::Migration),
+            Box::new(m0051_placement_metadata::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

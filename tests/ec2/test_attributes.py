@@ -69,10 +69,14 @@ def test_protection(account: Account, ec2, id):
     ec2.modify_instance_attribute(InstanceId=id, DisableApiTermination={"Value": True})
     ec2.modify_instance_attribute(InstanceId=id, DisableApiStop={"Value": True})
     other = run(account)[0]
-    with refused("OperationNotPermitted", message="disableApiTermination"):
+    with refused("OperationNotPermitted", message=f"The instance '{id}' may not be terminated."):
         ec2.terminate_instances(InstanceIds=[other, id])
-    with refused("OperationNotPermitted", message="disableApiStop"):
+    with refused("OperationNotPermitted", message=f"The instance '{id}' may not be stopped. Modify its 'disableApiStop'"):
         ec2.stop_instances(InstanceIds=[id])
+    ec2.modify_instance_attribute(InstanceId=id, DisableApiTermination={"Value": False})
+    with refused("OperationNotPermitted", message="may not be terminated. Modify its 'disableApiStop'"):
+        ec2.terminate_instances(InstanceIds=[id])
+    ec2.modify_instance_attribute(InstanceId=id, DisableApiTermination={"Value": True})
     assert instance(ec2, other)["State"]["Name"] in ("pending", "running"), "all or none"
     assert attribute(ec2, id, "disableApiTermination") == {"Value": True}
     ec2.modify_instance_attribute(InstanceId=id, DisableApiStop={"Value": False})

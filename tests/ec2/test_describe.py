@@ -33,8 +33,8 @@ def test_instance_types_are_data(ec2):
     sizes = {t["InstanceType"]: (t["VCpuInfo"]["DefaultVCpus"], t["MemoryInfo"]["SizeInMiB"]) for t in found}
     assert sizes == {"t3.nano": (2, 512), "m5.2xlarge": (8, 32768)}
     assert len(ec2.describe_instance_types()["InstanceTypes"]) >= 40
-    with refused("InvalidParameterValue", message="t9.colossal"):
-        ec2.describe_instance_types(InstanceTypes=["t9.colossal"])
+    with refused("InvalidInstanceType", message="[t9.colossal, t9.minute]"):
+        ec2.describe_instance_types(InstanceTypes=["t9.colossal", "t3.nano", "t9.minute"])
     filters = [{"Name": "instance-type", "Values": ["t3.*"]}]
     offered = ec2.describe_instance_type_offerings(Filters=filters, LocationType="availability-zone")
     offered = offered["InstanceTypeOfferings"]
@@ -166,3 +166,22 @@ def test_who_am_i(account: Account):
     assert identity["Account"] == account.id and identity["Arn"] == f"arn:aws:iam::{account.id}:user/admin"
     user = account.client("iam").get_user()["User"]
     assert (user["UserName"], user["Arn"], user["UserId"]) == ("admin", identity["Arn"], identity["UserId"])
+
+
+def test_network_interfaces_are_instances(account: Account, ec2):
+    """What Terraform asks before it deletes a security group; an interface ends with its instance."""
+    group = ec2.create_security_group(GroupName="web", Description="d")["GroupId"]
+    by_group = [{"Name": "group-id", "Values": [group]}]
+    assert ec2.describe_network_interfaces(Filters=by_group)["NetworkInterfaces"] == []
+    (id,) = running(account, SecurityGroupIds=[group])
+    (nic,) = ec2.describe_network_interfaces(Filters=by_group)["NetworkInterfaces"]
+    (seen,) = instance(ec2, id)["NetworkInterfaces"]
+    assert nic["Attachment"]["InstanceId"] == id and nic["TagSet"] == []
+    for member in ("NetworkInterfaceId", "MacAddress", "PrivateIpAddress", "SubnetId", "VpcId", "Groups", "Status"):
+        assert nic[member] == seen[member], member
+    ec2.terminate_instances(InstanceIds=[id])
+    wait(account, [id], "terminated")
+    assert ec2.describe_network_interfaces(Filters=by_group)["NetworkInterfaces"] == []
+    with refused("InvalidNetworkInterfaceID.NotFound"):
+        ec2.describe_network_interfaces(NetworkInterfaceIds=[nic["NetworkInterfaceId"]])
+    ec2.delete_security_group(GroupId=group)

@@ -53,6 +53,7 @@ def calls(account: Account, world: dict) -> dict[str, dict]:
         "describe_instance_types": {},
         "describe_instance_type_offerings": {},
         "describe_key_pairs": {},
+        "describe_network_interfaces": {},
         "describe_placement_groups": {},
         "describe_regions": {},
         "describe_availability_zones": {},

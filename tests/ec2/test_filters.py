@@ -102,7 +102,7 @@ def test_a_filter_without_a_match_is_an_empty_list_and_an_unknown_one_an_error(e
         ec2.describe_instances, ec2.describe_images, ec2.describe_vpcs, ec2.describe_subnets, ec2.describe_tags,
         ec2.describe_security_groups, ec2.describe_security_group_rules, ec2.describe_key_pairs, ec2.describe_regions,
         ec2.describe_availability_zones, ec2.describe_instance_types, ec2.describe_instance_type_offerings,
-        ec2.describe_instance_status, ec2.describe_placement_groups,
+        ec2.describe_instance_status, ec2.describe_placement_groups, ec2.describe_network_interfaces,
     ):  # fmt: skip
         with refused("InvalidParameterValue", message="The filter 'no-such-filter' is invalid"):
             call(Filters=filters(no_such_filter=["x"]))

@@ -43,6 +43,7 @@ def test_pages_stay_right_while_rows_come_and_go(account: Account, ec2):
         ("describe_security_group_rules", "SecurityGroupRules", "group"),
         ("describe_tags", "Tags", "tag"),
         ("describe_instance_status", "InstanceStatuses", "instance"),
+        ("describe_network_interfaces", "NetworkInterfaces", "instance"),
         ("describe_instance_types", "InstanceTypes", ""),
         ("describe_instance_type_offerings", "InstanceTypeOfferings", ""),
     ],

@@ -221,6 +221,7 @@ def test_boto_of_2018_with_sigv2(old_cloud: Cloud):
     assert sorted(i.id for r in connection.get_all_reservations(instance_ids=ids) for i in r.instances) == sorted(ids)
     connection.create_tags(ids, {"a b": "c+d/é"})
     assert connection.get_all_reservations(instance_ids=ids)[0].instances[0].tags == {"a b": "c+d/é"}
+    assert connection.get_console_output(ids[0]).instance_id == ids[0]
     with pytest.raises(boto.exception.EC2ResponseError) as caught:
         connection.terminate_instances(["i-00000000000000001"])
     assert caught.value.error_code == "InvalidInstanceID.NotFound"

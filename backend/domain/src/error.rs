@@ -21,6 +21,28 @@ pub enum Limit {
     PublicAddresses,
 }
 
+/// What a call does to an instance, as the sentences about it have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Effect {
+    Started,
+    Stopped,
+    Rebooted,
+    Terminated,
+}
+
+impl Effect {
+    /// The participle.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Effect::Started => "started",
+            Effect::Stopped => "stopped",
+            Effect::Rebooted => "rebooted",
+            Effect::Terminated => "terminated",
+        }
+    }
+}
+
 /// Why a request was not done. Nothing has changed when one of these is answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
@@ -29,6 +51,8 @@ pub enum Error {
     NotFound { kind: ResourceKind, id: String },
     #[error("invalid id {id:?} (expecting {}-0123456789abcdef0)", kind.prefix())]
     Malformed { kind: ResourceKind, id: String },
+    #[error("{text:?} is no resource's id")]
+    NoId { text: String },
     #[error("the request must contain the parameter {name}")]
     MissingParameter { name: String },
     #[error("value ({value}) for parameter {name} is invalid: {reason}")]
@@ -60,8 +84,32 @@ pub enum Error {
         state: String,
         expected: String,
     },
+    #[error("{id} is {state} and can't be {}", effect.name())]
+    CannotBe {
+        id: String,
+        effect: Effect,
+        state: String,
+    },
     #[error("{id}: {reason}")]
     Protected { id: String, reason: String },
+    /// An attribute of an instance keeps it from what would happen to it.
+    #[error("{id} may not be {}: its attribute {attribute} says so", effect.name())]
+    MayNotBe {
+        id: String,
+        effect: Effect,
+        attribute: &'static str,
+    },
+    #[error("no instances were named")]
+    NoInstances,
+    #[error("there is no instance type {name:?}")]
+    UnknownInstanceType { name: String },
+    #[error("there are no instance types {}", names.join(", "))]
+    UnknownInstanceTypes { names: Vec<String> },
+    #[error("no device is mapped at {device:?}")]
+    NoDevice { device: String },
+    /// Instances can't read a tag with this key, and are meant to read all of theirs.
+    #[error("a tag with the key {key:?} can't be read by its instance")]
+    UnreadableTagKey { key: String },
     #[error("you are not authorized to perform {action}")]
     Unauthorized { action: String },
     #[error("the limit of {max} is reached ({limit:?})")]

@@ -1,8 +1,8 @@
 //! Typed resource ids: a random 64-bit number and a kind.
 //!
 //! EC2 prints a prefix, a dash and 17 hexadecimal digits (a zero and the number: AWS's long form);
-//! the database holds the number alone. Old ids of 8 digits parse (their value is below 2^32, which
-//! is never given out) and so are never found.
+//! the database holds the number alone. What else is well-formed, ids of 8 digits and those of 17 whose
+//! first is not a zero, parses too, is printed as it came, and is never found: no row has its number.
 
 use std::{fmt, hash, marker::PhantomData, str::FromStr};
 
@@ -124,13 +124,77 @@ pub trait Resource: 'static {
     const KIND: ResourceKind;
 }
 
+/// The part of a printed id after the dash, whatever its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digits {
+    number: u64,
+    form: Form,
+}
+
+/// How digits are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Form {
+    /// A zero and the number in 16 digits: what this cloud gives out.
+    Own,
+    /// 8 digits, as ids were before 2016.
+    Short,
+    /// 17 digits that begin with this one, which is not a zero.
+    Foreign(u8),
+}
+
+impl Digits {
+    /// What this cloud prints for a number.
+    pub const fn new(number: u64) -> Self {
+        let form = Form::Own;
+        Digits { number, form }
+    }
+
+    /// The number as the database keeps it (the same 64 bits, signed). Digits of another form than this
+    /// cloud's have one that no row has: those below 2^32 are never given out.
+    pub const fn to_db(self) -> i64 {
+        match self.form {
+            Form::Own | Form::Short => self.number.cast_signed(),
+            Form::Foreign(_) => 0,
+        }
+    }
+}
+
+impl FromStr for Digits {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if !text.bytes().all(lower_hex) {
+            return Err(());
+        }
+        let (first, form) = match (text.len(), text.as_bytes().first()) {
+            (8, _) => (0, Form::Short),
+            (17, Some(b'0')) => (1, Form::Own),
+            (17, Some(first)) => (1, Form::Foreign(*first)),
+            _ => return Err(()),
+        };
+        let number = u64::from_str_radix(&text[first..], 16).map_err(drop)?;
+        Ok(Digits { number, form })
+    }
+}
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            Form::Own => write!(f, "{:017x}", self.number),
+            Form::Short => write!(f, "{:08x}", self.number),
+            Form::Foreign(first) => write!(f, "{}{:016x}", char::from(first), self.number),
+        }
+    }
+}
+
 /// The id of a resource of kind `R`.
-pub struct Id<R: Resource>(u64, PhantomData<fn() -> R>);
+pub struct Id<R: Resource>(Digits, PhantomData<fn() -> R>);
 
 impl<R: Resource> Id<R> {
     /// The id with this number.
     pub const fn new(number: u64) -> Self {
-        Id(number, PhantomData)
+        Id(Digits::new(number), PhantomData)
     }
 
     /// A new id. Numbers below 2^32 are never given out: they belong to the old short form.
@@ -145,12 +209,17 @@ impl<R: Resource> Id<R> {
 
     /// The number alone.
     pub const fn number(self) -> u64 {
+        self.to_db().cast_unsigned()
+    }
+
+    /// The id without its kind.
+    pub const fn digits(self) -> Digits {
         self.0
     }
 
-    /// The number as the database keeps it (the same 64 bits, signed).
+    /// The number as the database keeps it: [`Digits::to_db`].
     pub const fn to_db(self) -> i64 {
-        self.0.cast_signed()
+        self.0.to_db()
     }
 
     /// The inverse of [`Id::to_db`].
@@ -164,7 +233,7 @@ impl<R: Resource> Id<R> {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         (0..13)
             .rev()
-            .map(|i| char::from(DIGITS[((self.0 >> (5 * i)) & 31) as usize]))
+            .map(|i| char::from(DIGITS[((self.number() >> (5 * i)) & 31) as usize]))
             .collect()
     }
 }
@@ -190,22 +259,15 @@ impl<R: Resource> FromStr for Id<R> {
         let digits = text
             .strip_prefix(R::KIND.prefix())
             .and_then(|rest| rest.strip_prefix('-'))
-            .filter(|digits| digits.len() == 8 || (digits.len() == 17 && digits.starts_with('0')))
-            .filter(|digits| {
-                digits
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            })
+            .and_then(|digits| digits.parse().ok())
             .ok_or_else(malformed)?;
-        u64::from_str_radix(digits, 16)
-            .map(Id::new)
-            .map_err(|_| malformed())
+        Ok(Id(digits, PhantomData))
     }
 }
 
 impl<R: Resource> fmt::Display for Id<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:017x}", R::KIND.prefix(), self.0)
+        write!(f, "{}-{}", R::KIND.prefix(), self.0)
     }
 }
 
@@ -324,10 +386,24 @@ mod tests {
 
     #[test]
     fn old_short_ids_parse_and_are_never_given_out() {
+        let old: InstanceId = "i-1a2b3c4d".parse().unwrap();
         assert_eq!(
-            "i-1a2b3c4d".parse::<InstanceId>(),
-            Ok(InstanceId::new(0x1a2b_3c4d))
+            (old.to_db(), old.to_string().as_str()),
+            (0x1a2b_3c4d, "i-1a2b3c4d")
         );
+    }
+
+    #[test]
+    fn ids_of_other_clouds_are_well_formed_print_as_they_came_and_name_no_row() {
+        for first in "123456789abcdef".chars() {
+            let text = format!("i-{first}234567890abcdef0");
+            let id: InstanceId = text.parse().unwrap();
+            assert_eq!((id.to_string(), id.to_db()), (text, 0));
+            assert_ne!(id, InstanceId::new(0x2345_6789_0abc_def0));
+        }
+        let [one, two] =
+            ["i-1234567890abcdef0", "i-2234567890abcdef0"].map(|text| text.parse::<InstanceId>());
+        assert_ne!(one, two);
     }
 
     #[test]
@@ -340,7 +416,6 @@ mod tests {
             "vol-0123456789abcdef0",
             "i-0123456789ABCDEF0",
             "i-0123456789abcdef",
-            "i-1123456789abcdef0",
             "i-0123456789abcdefg",
             "i-0123456789abcdef01",
             "i -0123456789abcde",

@@ -26,12 +26,14 @@ pub struct MetadataOptions {
     pub tags: bool,
 }
 
+/// What EC2's documents have for an image that says nothing: tokens that a container on the instance, one hop
+/// further away, can't fetch.
 impl Default for MetadataOptions {
     fn default() -> Self {
         MetadataOptions {
             enabled: true,
             tokens_required: false,
-            hop_limit: 2,
+            hop_limit: 1,
             tags: false,
         }
     }
@@ -84,6 +86,12 @@ pub struct InstanceMetadata {
     pub availability_zone: String,
     /// For instance `use1-az1`.
     pub availability_zone_id: String,
+    /// The name of its placement group. Control planes from before it was here don't tell it.
+    #[serde(default)]
+    pub placement_group: Option<String>,
+    /// Its partition of the group.
+    #[serde(default)]
+    pub partition_number: Option<u32>,
     pub public_keys: Vec<PublicKey>,
     /// By device index; the first is the primary.
     pub interfaces: Vec<InterfaceMetadata>,

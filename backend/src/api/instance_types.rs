@@ -17,7 +17,7 @@ use crate::{
 /// The offered types, or the named ones whether offered or not; the smallest first.
 ///
 /// # Errors
-/// `InvalidParameter` for a name that is not there.
+/// `UnknownInstanceTypes` with all the names that are not there.
 #[boxed]
 pub async fn describe(cloud: &Cloud, who: &Principal, names: &[String]) -> Result<Vec<InstanceType>> {
     authorise(who, "DescribeInstanceTypes", false)?;
@@ -25,11 +25,15 @@ pub async fn describe(cloud: &Cloud, who: &Principal, names: &[String]) -> Resul
         .all(cloud.store.read())
         .await
         .map_err(failed)?;
-    if let Some(name) = names
-        .iter()
-        .find(|name| !rows.iter().any(|row| row.name == **name))
-    {
-        return Err(unknown(name));
+    let there = |name: &String| rows.iter().any(|row| row.name == *name);
+    let mut unknown: Vec<String> = Vec::new();
+    for name in names.iter().filter(|name| !there(name)).map(|name| cut(name)) {
+        if !unknown.contains(&name) {
+            unknown.push(name);
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(Error::UnknownInstanceTypes { names: unknown });
     }
     let wanted = |row: &instance_type::Model| {
         if names.is_empty() {
@@ -129,7 +133,7 @@ pub async fn extra_specs(parts: &Parts) -> Result<Vec<instance_type_spec::Model>
 /// It counts from the next placement on. For the operator.
 ///
 /// # Errors
-/// `InvalidParameter` for an unknown type, or a key or value that is empty or too long.
+/// `UnknownInstanceType`; `InvalidParameter` for a key or value that is empty or too long.
 #[boxed]
 pub async fn set_extra_spec(parts: &Parts, kind: &str, key: &str, value: Option<&str>) -> Result<()> {
     use instance_type_spec::Column as C;
@@ -166,5 +170,10 @@ pub async fn set_extra_spec(parts: &Parts, kind: &str, key: &str, value: Option<
 }
 
 fn unknown(name: &str) -> Error {
-    Error::invalid("InstanceType", name, "there is no such instance type")
+    Error::UnknownInstanceType { name: cut(name) }
+}
+
+/// What a sentence repeats of a name.
+fn cut(name: &str) -> String {
+    name.chars().take(128).collect()
 }

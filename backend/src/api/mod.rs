@@ -9,6 +9,7 @@ pub mod images;
 pub mod instance_types;
 pub mod instances;
 pub mod key_pairs;
+pub mod network_interfaces;
 mod page;
 pub mod placement_groups;
 pub mod regions;

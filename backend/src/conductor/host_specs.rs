@@ -30,7 +30,7 @@ use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
     },
-    store::{column, failed, user_data},
+    store::{column, failed, placement, user_data},
 };
 
 /// Ids in one `in (…)`: databases limit the parameters of a statement.
@@ -76,6 +76,7 @@ struct SpecRows {
     subnets: HashMap<i64, subnet::Model>,
     vpcs: HashMap<i64, vpc::Model>,
     tags: HashMap<i64, Vec<Tag>>,
+    placement_groups: HashMap<i64, String>,
 }
 
 impl SpecRows {
@@ -124,6 +125,7 @@ impl SpecRows {
                 |r| r.id,
             )
             .await?,
+            placement_groups: placement::names(conn, rows.iter().copied()).await?,
             interfaces,
             tags,
         })
@@ -184,6 +186,10 @@ impl SpecRows {
             region: region.into(),
             availability_zone: row.availability_zone.clone(),
             availability_zone_id: crate::api::regions::zone_id(&row.availability_zone),
+            placement_group: row
+                .placement_group
+                .and_then(|id| self.placement_groups.get(&id).cloned()),
+            partition_number: row.partition_number.and_then(|number| u32::try_from(number).ok()),
             public_keys: key
                 .into_iter()
                 .map(|(name, openssh)| PublicKey { name, openssh })

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 mod faults;
 mod heartbeats;
 mod launches;
+mod metadata;
 mod other_host;
 mod readiness;
 mod tunnels;

@@ -1,5 +1,7 @@
 //! Placement groups' rows and hosts, with the claim that enforces a group's strategy.
 
+use std::collections::{BTreeSet, HashMap};
+
 use cumulet_domain::{Error, ResourceKind, Result, account::AccountId};
 use sea_orm::{
     ActiveValue::Set,
@@ -7,7 +9,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use super::{failed, is_taken};
+use super::{batch::load_in, failed, is_taken};
 use crate::{
     entity::{instance, placement_group, placement_group_host},
     scheduler::Policy,
@@ -41,6 +43,20 @@ pub async fn by_name(
         kind: ResourceKind::PlacementGroup,
         id: name.chars().take(255).collect(),
     })
+}
+
+/// The names of the groups that instances are in, by the groups' numbers.
+///
+/// # Errors
+/// Those of the database.
+pub async fn names<'r>(
+    conn: &impl ConnectionTrait,
+    members: impl IntoIterator<Item = &'r instance::Model>,
+) -> Result<HashMap<i64, String>> {
+    let ids = members.into_iter().filter_map(|row| row.placement_group);
+    let ids: Vec<i64> = ids.collect::<BTreeSet<_>>().into_iter().collect();
+    let rows = load_in!(conn, placement_group, Id, &ids);
+    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
 }
 
 /// How a group's members are to be placed.

@@ -79,6 +79,8 @@ pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
         region: "us-east-1".into(),
         availability_zone: "us-east-1a".into(),
         availability_zone_id: "use1-az1".into(),
+        placement_group: None,
+        partition_number: None,
         public_keys: vec![],
         interfaces: vec![InterfaceMetadata {
             id: interface(n).id,

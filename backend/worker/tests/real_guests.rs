@@ -218,6 +218,8 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         region: "us-east-1".into(),
         availability_zone: "us-east-1a".into(),
         availability_zone_id: "use1-az1".into(),
+        placement_group: None,
+        partition_number: None,
         public_keys: vec![],
         interfaces: vec![],
         root_device: "/dev/vda".into(),

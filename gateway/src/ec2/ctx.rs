@@ -105,6 +105,12 @@ pub(crate) fn shown_tags(tags: &[Tag]) -> Vec<shared::Tag> {
     tags.iter().map(tag).collect()
 }
 
+/// The tags of a resource whose element EC2 leaves out where there are none. For which types that is so is in
+/// `models/patches.toml` (`optional_lists`): it shows key pairs', interfaces' and rules' all the same.
+pub(crate) fn tags_if_any(tags: &[Tag]) -> Option<Vec<shared::Tag>> {
+    (!tags.is_empty()).then(|| shown_tags(tags))
+}
+
 /// The tags of the tag specifications for `wanted`, the only type that this operation makes.
 ///
 /// # Errors

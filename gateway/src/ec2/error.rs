@@ -1,7 +1,12 @@
 //! EC2's error table: from the domain's errors to codes, statuses and sentences. EC2's spellings are
 //! irregular; they are copied, not derived.
 
-use cumulet_domain::{Error, ResourceKind, error::Limit};
+use cumulet_domain::{
+    Error, ResourceKind,
+    error::{Effect, Limit},
+    instance::State,
+    tag::looks_like_a_public_key,
+};
 
 use crate::fault::Answer;
 
@@ -14,10 +19,17 @@ pub(crate) fn answer(error: &Error) -> Answer {
 fn code(error: &Error) -> (&'static str, u16) {
     let code = match error {
         Error::NotFound { kind, .. } => not_found(*kind),
+        // An empty id is one that was not given, as EC2 has it.
+        Error::Malformed { id, .. } | Error::NoId { text: id } if id.is_empty() => "MissingParameter",
         Error::Malformed { kind, .. } => malformed(*kind),
+        Error::NoId { .. } => "InvalidID",
         Error::MissingParameter { .. } => "MissingParameter",
-        Error::InvalidParameter { .. } => "InvalidParameterValue",
-        Error::InvalidCombination { .. } => "InvalidParameterCombination",
+        Error::InvalidParameter { .. }
+        | Error::UnknownInstanceType { .. }
+        | Error::UnreadableTagKey { .. } => "InvalidParameterValue",
+        Error::InvalidCombination { .. } | Error::NoInstances => "InvalidParameterCombination",
+        Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
+        Error::NoDevice { .. } => "InvalidInstanceAttributeValue",
         Error::Duplicate { kind, .. } => duplicate(*kind),
         Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
         Error::RepeatedRule => "InvalidParameterValue",
@@ -26,12 +38,13 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::IncorrectState {
             kind: ResourceKind::Instance,
             ..
-        } => "IncorrectInstanceState",
+        }
+        | Error::CannotBe { .. } => "IncorrectInstanceState",
         Error::IncorrectState { .. } => "IncorrectState",
         Error::Protected { id, .. } if ResourceKind::of(id) == Some(ResourceKind::SecurityGroup) => {
             "CannotDelete"
         }
-        Error::Protected { .. } => "OperationNotPermitted",
+        Error::Protected { .. } | Error::MayNotBe { .. } => "OperationNotPermitted",
         Error::Unauthorized { .. } => return ("UnauthorizedOperation", 403),
         Error::LimitExceeded { limit, .. } => limit_exceeded(*limit),
         Error::InsufficientCapacity { .. } => return ("InsufficientInstanceCapacity", 500),
@@ -139,14 +152,11 @@ const fn limit_exceeded(limit: Limit) -> &'static str {
 
 fn message(error: &Error) -> String {
     match error {
-        Error::NotFound { kind, id } if id.contains(", ") => {
-            format!("The {}s '{id}' do not exist", noun(*kind))
-        }
-        Error::NotFound { kind, id } => format!("The {} '{id}' does not exist", noun(*kind)),
-        Error::Malformed { kind, id } => {
-            format!("Invalid id: \"{id}\" (expecting \"{}-...\")", kind.prefix())
-        }
-        Error::MissingParameter { name } => format!("The request must contain the parameter {name}"),
+        Error::NotFound { kind, id } => does_not_exist(*kind, id),
+        Error::Malformed { kind, id } => malformed_id(*kind, id),
+        Error::NoId { text } if text.is_empty() => missing("ResourceId"),
+        Error::NoId { text } => format!("The ID '{text}' is not valid"),
+        Error::MissingParameter { name } => missing(name),
         Error::InvalidParameter { name, value, reason } => {
             format!(
                 "Value ({value}) for parameter {name} is invalid. {}",
@@ -158,15 +168,24 @@ fn message(error: &Error) -> String {
         Error::RepeatedRule => "The same permission must not appear multiple times".into(),
         Error::RuleNotFound { .. } => "The specified rule does not exist in this security group.".into(),
         Error::InUse { id, by, .. } => format!("resource {id} has a dependent object: {by}"),
-        Error::IncorrectState {
-            kind,
-            id,
-            state,
-            expected,
-        } => format!(
-            "The {} '{id}' is not in a state from which it can do this: it is {state}, not {expected}.",
-            noun(*kind)
-        ),
+        Error::IncorrectState { .. } | Error::CannotBe { .. } | Error::MayNotBe { .. } => of_state(error),
+        Error::Protected { id, reason } => format!("'{id}' is protected: {reason}."),
+        Error::NoInstances => "No instances specified".into(),
+        Error::UnknownInstanceType { name } => format!("Invalid value '{name}' for InstanceType."),
+        Error::UnknownInstanceTypes { names } => {
+            let names = names.join(", ");
+            format!("The following supplied instance types do not exist: [{names}]")
+        }
+        Error::NoDevice { device } => format!("No device is currently mapped at {device}"),
+        Error::UnreadableTagKey { key } => unreadable(key),
+        Error::InsufficientAddresses { subnet, .. }
+            if ResourceKind::of(subnet) == Some(ResourceKind::Subnet) =>
+        {
+            format!(
+                "There are not enough free addresses in subnet '{subnet}' to satisfy the requested number of \
+                 instances."
+            )
+        }
         Error::Unauthorized { action } => {
             format!("You are not authorized to perform this operation: {action}.")
         }
@@ -190,6 +209,107 @@ fn message(error: &Error) -> String {
     }
 }
 
+fn missing(parameter: &str) -> String {
+    format!("The request must contain the parameter {parameter}")
+}
+
+/// What is no id of the kind, or nothing at all.
+fn malformed_id(kind: ResourceKind, id: &str) -> String {
+    if id.is_empty() {
+        return missing(parameter(kind));
+    }
+    if ResourceKind::of(id) == Some(kind) {
+        return format!("Invalid id: \"{id}\"");
+    }
+    format!("Invalid id: \"{id}\" (expecting \"{}-...\")", kind.prefix())
+}
+
+/// The parameter that ids of a kind are given in.
+const fn parameter(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Instance => "InstanceId",
+        ResourceKind::Image => "ImageId",
+        ResourceKind::SecurityGroup | ResourceKind::PlacementGroup => "GroupId",
+        ResourceKind::SecurityGroupRule => "SecurityGroupRuleId",
+        ResourceKind::Vpc => "VpcId",
+        ResourceKind::Subnet => "SubnetId",
+        ResourceKind::NetworkInterface => "NetworkInterfaceId",
+        ResourceKind::KeyPair => "KeyPairId",
+        ResourceKind::Volume => "VolumeId",
+        _ => "ResourceId",
+    }
+}
+
+/// What is not there. Several are one text, with commas between them.
+fn does_not_exist(kind: ResourceKind, id: &str) -> String {
+    let (several, noun) = (id.contains(", "), noun(kind));
+    match (kind, several) {
+        (ResourceKind::Image, false) => format!("The image id '[{id}]' does not exist"),
+        (ResourceKind::Image, true) => format!("The image ids '[{id}]' do not exist"),
+        (ResourceKind::PlacementGroup, _) => format!("The Placement Group '{id}' is unknown."),
+        (_, false) => format!("The {noun} '{id}' does not exist"),
+        (_, true) => format!("The {noun}s '{id}' do not exist"),
+    }
+}
+
+/// What the state or an attribute of an instance keeps from being done. Tools look for the id in quotes, and
+/// compare the sentences about protection as a whole.
+fn of_state(error: &Error) -> String {
+    match error {
+        Error::MayNotBe {
+            id,
+            effect,
+            attribute,
+        } => format!(
+            "The instance '{id}' may not be {}. Modify its '{attribute}' instance attribute and try again.",
+            effect.name()
+        ),
+        Error::CannotBe {
+            id,
+            effect: Effect::Stopped,
+            state,
+        } if state == State::Pending.name() => {
+            format!("Instance '{id}' cannot be stopped as it has never reached the 'running' state.")
+        }
+        Error::CannotBe { id, effect, .. } => format!(
+            "The instance '{id}' is not in a state from which it can be {}.",
+            effect.name()
+        ),
+        Error::IncorrectState {
+            kind: ResourceKind::Instance,
+            id,
+            expected,
+            ..
+        } if State::from_name(expected).is_some() => {
+            format!("The instance '{id}' is not in the '{expected}' state.")
+        }
+        Error::IncorrectState {
+            kind,
+            id,
+            state,
+            expected,
+        } => format!(
+            "The {} '{id}' is not in a state from which it can do this: it is {state}, not {expected}.",
+            noun(*kind)
+        ),
+        other => sentence(&other.to_string()),
+    }
+}
+
+/// The words of EC2 for a tag that its instance can't read. One kind of key is refused here alone: cloud-init
+/// takes it for a public key and loses all metadata over it.
+fn unreadable(key: &str) -> String {
+    let more = if looks_like_a_public_key(key) {
+        ", and must not look like the index of a public key ('0=name')"
+    } else {
+        ""
+    };
+    format!(
+        "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{{1,255}}), and must \
+         not be a reserved name ('.', '..', '_index'){more}"
+    )
+}
+
 /// What the sentences call a resource.
 const fn noun(kind: ResourceKind) -> &'static str {
     match kind {
@@ -205,13 +325,17 @@ const fn noun(kind: ResourceKind) -> &'static str {
     }
 }
 
-/// The text as a sentence: a capital and a full stop.
+/// The text as a sentence: a capital and a full stop. A text that begins with a value keeps it as it is.
 fn sentence(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    let is_word = word
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c == ',' || c == '\'');
     let mut chars = text.chars();
     let first = chars
         .next()
-        .map(|c| c.to_uppercase().to_string())
-        .unwrap_or_default();
+        .map(|c| if is_word { c.to_ascii_uppercase() } else { c });
+    let first = first.map(String::from).unwrap_or_default();
     let end = if text.ends_with(['.', '!', '?', ')']) {
         ""
     } else {
@@ -225,7 +349,12 @@ mod tests {
     use super::*;
 
     fn every_error() -> Vec<Error> {
-        let text = || "secret-canary".to_owned();
+        errors_with("secret-canary")
+    }
+
+    /// Every error of every kind, with this for all texts that are no ids.
+    fn errors_with(text: &str) -> Vec<Error> {
+        let text = || text.to_owned();
         let mut errors = Vec::new();
         for kind in ResourceKind::ALL {
             let id = || format!("{}-0123456789abcdef0", kind.prefix());
@@ -252,6 +381,16 @@ mod tests {
                 Error::Protected {
                     id: id(),
                     reason: text(),
+                },
+                Error::MayNotBe {
+                    id: id(),
+                    effect: Effect::Terminated,
+                    attribute: "disableApiStop",
+                },
+                Error::CannotBe {
+                    id: id(),
+                    effect: Effect::Rebooted,
+                    state: text(),
                 },
             ]);
         }
@@ -289,6 +428,14 @@ mod tests {
             Error::MalformedUserData { reason: text() },
             Error::InvalidKeyFormat { reason: text() },
             Error::NoDefaultVpc,
+            Error::NoId { text: text() },
+            Error::NoInstances,
+            Error::UnknownInstanceType { name: text() },
+            Error::UnknownInstanceTypes {
+                names: vec![text(), text()],
+            },
+            Error::NoDevice { device: text() },
+            Error::UnreadableTagKey { key: text() },
             Error::VolumeTooSmall { gib: 1, least: 2 },
             Error::Unsupported { what: text() },
             Error::Unavailable(text()),
@@ -316,6 +463,82 @@ mod tests {
             assert_eq!(answer.status >= 500, server, "{error:?}");
             assert!((400..600).contains(&answer.status), "{error:?}");
         }
+    }
+
+    /// A sentence may begin with a value, and has it as it is: ids are searched for and compared.
+    #[test]
+    fn no_value_is_changed_in_any_sentence() {
+        for value in [
+            "i-0f95abcd1234ef567",
+            "subnet-0f95abcd1234ef567",
+            "éa-1",
+            "t9.huge",
+        ] {
+            for error in errors_with(value) {
+                let message = answer(&error).message;
+                let ids = format!("{error:?}");
+                let ids = ids.split('"').filter(|part| part.ends_with("-0123456789abcdef0"));
+                for value in ids.chain([value]) {
+                    let (folded, as_it_is) =
+                        (message.to_lowercase().contains(value), message.contains(value));
+                    assert_eq!(folded, as_it_is, "{error:?}: {message}");
+                }
+            }
+        }
+        for (text, sentence_of) in [
+            ("no host is up", "No host is up."),
+            ("i-0f95 is gone", "i-0f95 is gone."),
+            ("203.0.113.0/24 is full", "203.0.113.0/24 is full."),
+            ("\"web\" is taken", "\"web\" is taken."),
+        ] {
+            assert_eq!(sentence(text), sentence_of);
+        }
+    }
+
+    #[test]
+    fn sentences_that_tools_compare() {
+        let id = || "i-0f95abcd1234ef567".to_owned();
+        for (effect, attribute, expected) in [
+            (
+                Effect::Terminated,
+                "disableApiTermination",
+                "The instance 'i-0f95abcd1234ef567' may not be terminated. Modify its 'disableApiTermination' \
+                 instance attribute and try again.",
+            ),
+            (
+                Effect::Terminated,
+                "disableApiStop",
+                "The instance 'i-0f95abcd1234ef567' may not be terminated. Modify its 'disableApiStop' instance \
+                 attribute and try again.",
+            ),
+            (
+                Effect::Stopped,
+                "disableApiStop",
+                "The instance 'i-0f95abcd1234ef567' may not be stopped. Modify its 'disableApiStop' instance \
+                 attribute and try again.",
+            ),
+        ] {
+            let error = Error::MayNotBe {
+                id: id(),
+                effect,
+                attribute,
+            };
+            let answer = answer(&error);
+            assert_eq!(
+                (&*answer.code, answer.message.as_str()),
+                ("OperationNotPermitted", expected)
+            );
+        }
+        let few = Error::InsufficientAddresses {
+            subnet: "subnet-0f95abcd1234ef567".into(),
+            free: 1,
+            wanted: 2,
+        };
+        assert_eq!(
+            answer(&few).message,
+            "There are not enough free addresses in subnet 'subnet-0f95abcd1234ef567' to satisfy the requested \
+             number of instances."
+        );
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl<R: 'static> Filters<R> {
     /// Checks the filters of a request against the call's table.
     ///
     /// # Errors
-    /// An unknown name, no values, or too many.
+    /// An unknown name, or too many values. A filter without values is no error: nothing passes it.
     pub(crate) fn parse(table: &Table<R>, given: &[shared::Filter]) -> Result<Self, Fault> {
         let total: usize = given.iter().map(|filter| filter.values.len()).sum();
         if total > MAX_VALUES {
@@ -128,11 +128,6 @@ fn term<R: 'static>(table: &Table<R>, filter: &shared::Filter) -> Result<Term<R>
     let read = table
         .find(name)
         .ok_or_else(|| invalid(format!("The filter '{shown}' is invalid")))?;
-    if filter.values.is_empty() {
-        return Err(invalid(format!(
-            "The filter '{shown}' must have at least one value"
-        )));
-    }
     if filter
         .values
         .iter()
@@ -250,6 +245,9 @@ mod tests {
             (vec![filter("tag-key", &["Na*"])], true),
             (vec![filter("tag-value", &["web-1"])], true),
             (vec![filter("tag:N*", &["web-1"])], false),
+            (vec![filter("state", &[])], false),
+            (vec![filter("tag:Name", &[])], false),
+            (vec![filter("state", &["available"]), filter("size", &[])], false),
         ] {
             let parsed = Filters::parse(&TABLE, &filters).unwrap();
             assert_eq!(parsed.matches(&row()), expected, "{filters:?}");
@@ -263,7 +261,6 @@ mod tests {
         for (filters, code) in [
             (vec![filter("nonsense", &["x"])], "InvalidParameterValue"),
             (vec![filter("tag:", &["x"])], "InvalidParameterValue"),
-            (vec![filter("state", &[])], "InvalidParameterValue"),
             (
                 vec![filter("state", &[&"x".repeat(513)])],
                 "InvalidParameterValue",

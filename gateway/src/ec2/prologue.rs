@@ -11,15 +11,10 @@ use cumulet_backend::{
     authority,
 };
 use cumulet_domain::{ResourceKind, account::Principal};
-use cumulet_wire::{
-    Known, OperationInfo, Query,
-    ec2::operations,
-    operation::Access,
-    response::{ec2_version, invalid_action},
-};
+use cumulet_wire::{Known, OperationInfo, Query, ec2::operations, operation::Access, response::ec2_version};
 
 use super::{ctx::Ctx, hash, table};
-use crate::fault::Fault;
+use crate::fault::{Fault, served};
 
 /// Operations of the model that answer as if they were unknown, because a client takes that, and only
 /// that, for "not there" (Terraform's `aws_eip` reads the sentence).
@@ -36,14 +31,11 @@ pub(crate) async fn serve(
     request_id: &str,
 ) -> Result<String, Fault> {
     let action = query.action()?;
-    let info = match operations::lookup(action) {
-        Known::Served(info) => info,
-        Known::Unserved if !AS_IF_UNKNOWN.contains(&action) => {
-            let message = format!("The operation {action} is not supported by this cloud.");
-            return Err(Fault::coded("UnsupportedOperation", 400, message));
-        }
-        Known::Unserved | Known::Unknown => return Err(invalid_action(action).into()),
+    let known = match operations::lookup(action) {
+        Known::Unserved if AS_IF_UNKNOWN.contains(&action) => Known::Unknown,
+        known => known,
     };
+    let info = served(action, known)?;
     let version = ec2_version(query.get("Version"))?;
     let rehearse = info.dry_run && is_true(query.get("DryRun"));
     let note = (info.access == Access::Write && !rehearse)

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use cumulet_wire::ec2::{
-    images, instances, keypairs, placement_groups, regions, security_groups, tags, vpcs,
+    images, instances, keypairs, network_interfaces, placement_groups, regions, security_groups, tags, vpcs,
 };
 
 use super::action::{TableEntry, action, listing};
@@ -30,6 +30,7 @@ pub(super) static ENTRIES: &[TableEntry] = &[
     action::<keypairs::DeleteKeyPair>(),
     listing::<keypairs::DescribeKeyPairs>(),
     action::<keypairs::ImportKeyPair>(),
+    listing::<network_interfaces::DescribeNetworkInterfaces>(),
     action::<placement_groups::CreatePlacementGroup>(),
     action::<placement_groups::DeletePlacementGroup>(),
     listing::<placement_groups::DescribePlacementGroups>(),

@@ -15,6 +15,7 @@ async fn picture(world: &World) -> String {
         "DescribeSecurityGroupRules",
         "DescribeImages",
         "DescribeTags",
+        "DescribeNetworkInterfaces",
         "DescribeVpcs",
         "DescribeSubnets",
     ] {

@@ -201,7 +201,7 @@ async fn types_in_two_shapes() {
         world
             .refused("Action=DescribeInstanceTypes&InstanceType.1=x9.huge")
             .await,
-        "InvalidParameterValue"
+        "InvalidInstanceType"
     );
     let offered = world
         .ask("Action=DescribeInstanceTypeOfferings&LocationType=availability-zone&Filter.1.Name=instance-type&Filter.1.Value.1=t3.nano")

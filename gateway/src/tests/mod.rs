@@ -3,11 +3,16 @@
 mod dry_run;
 mod filters;
 mod http;
+mod ids;
 mod instances;
+mod network_interfaces;
 mod paging;
 mod resources;
 mod rules;
+mod sentences;
+mod services;
 mod slow;
+mod untagged;
 mod wrong;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};

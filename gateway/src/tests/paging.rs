@@ -32,6 +32,29 @@ async fn pages_of_reservations_meet() {
     assert_eq!(all(&world.ask(&third).await, "instanceId"), everything[8..9]);
 }
 
+/// EC2 promises no order; this one is what people expect of a list.
+#[tokio::test]
+async fn instances_are_listed_in_the_order_of_their_launches() {
+    let world = World::new().await;
+    let mut launched = Vec::new();
+    for count in [1, 3, 1, 2, 1, 1, 1] {
+        launched.extend(world.run(count, "").await);
+        world.advance(1);
+    }
+    let listed = async |rest: &str| {
+        let xml = world.ask(&format!("Action=DescribeInstances{rest}")).await;
+        (all(&xml, "instanceId"), all(&xml, "nextToken").pop())
+    };
+    assert_eq!(listed("").await.0, launched);
+    let filter = "&Filter.1.Name=instance-type&Filter.1.Value.1=t3.*";
+    assert_eq!(listed(filter).await.0, launched);
+    let (mut seen, token) = listed("&MaxResults=5").await;
+    assert_eq!(seen.len(), 8);
+    let (rest, end) = listed(&format!("&MaxResults=5&NextToken={}", token.unwrap())).await;
+    seen.extend(rest);
+    assert_eq!((seen, end), (launched, None));
+}
+
 #[tokio::test]
 async fn tokens_are_bound_and_limits_checked() {
     let world = World::new().await;

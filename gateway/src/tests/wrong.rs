@@ -47,7 +47,7 @@ async fn each_is_refused_with_its_code() {
             format!("Action=TerminateInstances&InstanceId.1={id}&InstanceId.2=i-0123456789abcdef0"),
             "InvalidInstanceID.NotFound",
         ),
-        ("Action=TerminateInstances".into(), "MissingParameter"),
+        ("Action=TerminateInstances".into(), "InvalidParameterCombination"),
         (
             "Action=DescribeInstances&Filter.1.Name=nonsense&Filter.1.Value.1=x".into(),
             "InvalidParameterValue",
@@ -126,7 +126,7 @@ async fn each_is_refused_with_its_code() {
         ),
         (
             "Action=CreateTags&ResourceId.1=nonsense&Tag.1.Key=a".into(),
-            "InvalidParameterValue",
+            "InvalidID",
         ),
         (
             "Action=CreateTags&ResourceId.1=vol-0123456789abcdef0&Tag.1.Key=a".into(),

@@ -204,6 +204,22 @@ impl<'q> Node<'q> {
         Ok(items)
     }
 
+    /// The one member of a list that stands for a scalar (`InstanceId.1`), or the node itself.
+    pub fn one(&self) -> Result<Self, WireError> {
+        if self.params.first().is_none_or(|own| own.key.len() == self.depth) {
+            return Ok(*self);
+        }
+        match self.list()?[..] {
+            [(_, only)] => Ok(only),
+            [_, (_, second), ..] => Err(WireError::new(
+                WireErrorKind::InvalidParameterValue,
+                second.first_key(),
+                format!("The parameter {} takes one value.", self.path()),
+            )),
+            [] => Ok(*self),
+        }
+    }
+
     /// Refuses a member that the shape does not have, except the parameters that every request may
     /// carry at its top: the action, the version and the signature.
     pub fn refuse(&self, name: &str, member: &Node<'_>) -> Result<(), WireError> {

@@ -37,6 +37,9 @@ macro_rules! member {
     ($node:ident; keep $($rest:ident)*) => {
         $crate::codec::FromQuery::from_query_keeping_empty(&$node)?
     };
+    ($node:ident; one $($rest:ident)*) => {
+        $crate::codec::FromQuery::from_query(&$node.one()?)?
+    };
     ($node:ident; $($rest:ident)*) => {
         $crate::codec::FromQuery::from_query(&$node)?
     };
@@ -50,6 +53,9 @@ macro_rules! required {
         }
     };
     ($node:ident, $wire:literal, $value:expr; keep $($rest:ident)*) => {
+        $crate::shape::required!($node, $wire, $value; $($rest)*)
+    };
+    ($node:ident, $wire:literal, $value:expr; one $($rest:ident)*) => {
         $crate::shape::required!($node, $wire, $value; $($rest)*)
     };
 }

@@ -37,6 +37,16 @@ pub static OPERATIONS: &[OperationInfo] = &[
 
 /// Operations of the model that are not served, by name.
 pub static UNSERVED: &[&str] = &[
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "AssumeRoot",
+    "DecodeAuthorizationMessage",
+    "GetAccessKeyInfo",
+    "GetDelegatedAccessToken",
+    "GetFederationToken",
+    "GetSessionToken",
+    "GetWebIdentityToken",
 ];
 
 /// What is known of an action.

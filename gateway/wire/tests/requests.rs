@@ -8,7 +8,8 @@
 
 use cumulet_wire::ec2::images::DescribeImagesRequest;
 use cumulet_wire::ec2::instances::{
-    DescribeInstancesRequest, ModifyInstanceAttributeRequest, RunInstancesRequest,
+    DescribeInstancesRequest, GetConsoleOutputRequest, GetConsoleScreenshotRequest,
+    ModifyInstanceAttributeRequest, RunInstancesRequest,
 };
 use cumulet_wire::ec2::keypairs::ImportKeyPairRequest;
 use cumulet_wire::ec2::security_groups::{
@@ -95,6 +96,49 @@ fn lists_are_flat() {
             ("UnknownParameter".into(), key.into())
         );
     }
+}
+
+/// A scalar that clients send as a list of one: boto 2 does with this one, and no other of what is served.
+#[test]
+fn a_list_of_one_stands_for_its_member() {
+    for body in ["InstanceId=i-1", "InstanceId.1=i-1", "InstanceId.7=i-1"] {
+        let request: GetConsoleOutputRequest = read(body).unwrap();
+        assert_eq!(request.instance_id.as_deref(), Some("i-1"), "{body}");
+    }
+    for (body, code, parameter) in [
+        (
+            "InstanceId.1=i-1&InstanceId.2=i-2",
+            "InvalidParameterValue",
+            "InstanceId.2",
+        ),
+        (
+            "InstanceId=i-1&InstanceId.1=i-2",
+            "UnknownParameter",
+            "InstanceId.1",
+        ),
+        ("InstanceId.x=i-1", "UnknownParameter", "InstanceId.x"),
+        ("InstanceId.1.Name=i-1", "UnknownParameter", "InstanceId.1.Name"),
+        (
+            "InstanceId.member.1=i-1",
+            "UnknownParameter",
+            "InstanceId.member.1",
+        ),
+        ("InstanceId.1=", "MissingParameter", "InstanceId"),
+        ("InstanceId=", "MissingParameter", "InstanceId"),
+        ("", "MissingParameter", "InstanceId"),
+    ] {
+        let expected = (code.into(), parameter.into());
+        assert_eq!(refusal::<GetConsoleOutputRequest>(body), expected, "{body}");
+    }
+    let unknown = ("UnknownParameter".to_owned(), "InstanceId.1".to_owned());
+    assert_eq!(
+        refusal::<GetConsoleScreenshotRequest>("InstanceId.1=i-1"),
+        unknown
+    );
+    assert_eq!(
+        refusal::<ModifyInstanceAttributeRequest>("InstanceId.1=i-1"),
+        unknown
+    );
 }
 
 /// Rule 4: singular and plural are as irregular as the model.

@@ -102,6 +102,8 @@ pub(crate) fn instance(number: u64, vpc: VpcId, private_ip: Ipv4Addr) -> Instanc
         region: "local-1".into(),
         availability_zone: "local-1a".into(),
         availability_zone_id: "loc1-az1".into(),
+        placement_group: None,
+        partition_number: None,
         public_keys: vec![PublicKey {
             name: "key".into(),
             openssh: "ssh-ed25519 AAAA key\n".into(),

@@ -60,6 +60,10 @@ pub(super) struct Patches {
     #[serde(default)]
     pub(super) keep_empty: Vec<Exception>,
     #[serde(default)]
+    pub(super) list_of_one: Vec<Exception>,
+    #[serde(default)]
+    pub(super) not_required: Vec<Exception>,
+    #[serde(default)]
     pub(super) optional_lists: Vec<Exception>,
     #[serde(default)]
     pub(super) members: Vec<AddedMember>,

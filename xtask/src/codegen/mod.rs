@@ -81,8 +81,7 @@ fn ec2(sources: &Sources) -> Result<BTreeMap<String, String>> {
         filters: &sources.filters,
         patches: &sources.patches,
     };
-    let names = std::fs::read_to_string(sources.models.join("ec2-operations.txt"))?;
-    let names: Vec<String> = names.lines().map(str::to_owned).collect();
+    let names = every_operation(sources, "ec2")?;
     let head = format!(
         "{HEADER}//! Every operation of EC2, and what the framework must know of those that are served.\n\n"
     );
@@ -111,11 +110,22 @@ fn single(sources: &Sources, service: &str) -> Result<String> {
         filters: &sources.filters,
         patches: &sources.patches,
     };
-    Ok(format!("{text}{}", table.text(&[])?))
+    Ok(format!(
+        "{text}{}",
+        table.text(&every_operation(sources, service)?)?
+    ))
+}
+
+/// The names of all operations of a service, served or not.
+fn every_operation(sources: &Sources, service: &str) -> Result<Vec<String>> {
+    let path = sources.models.join(format!("{service}-operations.txt"));
+    let names = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(names.lines().map(str::to_owned).collect())
 }
 
 fn check_patches(patches: &Patches, members: &BTreeSet<String>) -> Result<()> {
-    for exception in patches.keep_empty.iter().chain(&patches.optional_lists) {
+    let of_requests = [&patches.keep_empty, &patches.list_of_one, &patches.not_required];
+    for exception in of_requests.into_iter().flatten().chain(&patches.optional_lists) {
         if !members.contains(&exception.member) {
             bail!("patches.toml: nothing reaches {}", exception.member);
         }

@@ -22,6 +22,8 @@ pub(super) struct Shapes<'a> {
     /// The module of each structure.
     homes: BTreeMap<String, String>,
     keep_empty: BTreeSet<String>,
+    list_of_one: BTreeSet<String>,
+    not_required: BTreeSet<String>,
     optional_lists: BTreeSet<String>,
 }
 
@@ -41,6 +43,8 @@ impl<'a> Shapes<'a> {
             outputs: BTreeSet::new(),
             homes: BTreeMap::new(),
             keep_empty: names(&patches.keep_empty),
+            list_of_one: names(&patches.list_of_one),
+            not_required: names(&patches.not_required),
             optional_lists: names(&patches.optional_lists),
         };
         shapes.sort_into_files()?;
@@ -200,15 +204,20 @@ impl<'a> Shapes<'a> {
     }
 
     fn flags(&self, shape_name: &str, member: &str, shape: &Shape) -> String {
-        let keep = self.keep_empty.contains(&format!("{shape_name}.{member}"));
+        let path = format!("{shape_name}.{member}");
         let required = shape.required.iter().any(|name| name == member);
-        match (keep, required) {
-            (true, true) => " (keep required)",
-            (true, false) => " (keep)",
-            (false, true) => " (required)",
-            (false, false) => "",
+        let flags: Vec<&str> = [
+            ("keep", self.keep_empty.contains(&path)),
+            ("one", self.list_of_one.contains(&path)),
+            ("required", required && !self.not_required.contains(&path)),
+        ]
+        .into_iter()
+        .filter_map(|(flag, set)| set.then_some(flag))
+        .collect();
+        if flags.is_empty() {
+            return String::new();
         }
-        .to_owned()
+        format!(" ({})", flags.join(" "))
     }
 
     /// The name of a list's items, where it isn't `item`.

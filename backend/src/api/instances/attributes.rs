@@ -4,7 +4,7 @@
 use cumulet_domain::{
     Error, Result,
     account::Principal,
-    id::{InstanceId, SecurityGroupId, VpcId},
+    id::{InstanceId, SecurityGroupId, VolumeId, VpcId},
     instance::{ShutdownBehavior, State},
 };
 use sea_orm::{
@@ -17,7 +17,7 @@ use crate::{
     api::{Cloud, accounts, instance_types},
     authority::authorise,
     boxed,
-    entity::{instance, interface, interface_group},
+    entity::{image, instance, interface, interface_group},
     store::{Invalidates, failed, groups, instances, user_data},
 };
 
@@ -42,13 +42,26 @@ pub enum AttributeChange {
     EbsOptimized(bool),
     /// Only `true` is possible.
     EnaSupport(bool),
+    /// A disk of the instance: its root disk is the only one, and ends with it.
+    Disk(DiskChange),
+}
+
+/// What is asked of one of the instance's disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DiskChange {
+    pub device: String,
+    /// The volume that the caller takes it for.
+    pub volume: Option<VolumeId>,
+    /// Only `true` is possible.
+    pub delete_on_termination: bool,
 }
 
 /// Changes an attribute.
 ///
 /// # Errors
 /// `NotFound`; `IncorrectState` where the instance is not stopped and must be, or is ending;
-/// `Unsupported`; those of the value.
+/// `NoDevice`; `Unsupported`; those of the value.
 #[boxed]
 pub async fn modify_attribute(
     cloud: &Cloud,
@@ -108,8 +121,31 @@ async fn apply(
         }
         AttributeChange::EbsOptimized(value) => return only(!value, "EBS optimization"),
         AttributeChange::EnaSupport(value) => return only(value, "turning enhanced networking off"),
+        AttributeChange::Disk(change) => {
+            has_device(txn, row, &change).await?;
+            return only(
+                change.delete_on_termination,
+                "a root disk that outlives its instance",
+            );
+        }
     };
     update(txn, row, columns).await
+}
+
+/// The device of a change must be one that the instance has, and be what the caller takes it for.
+async fn has_device(txn: &DatabaseTransaction, row: &instance::Model, change: &DiskChange) -> Result<()> {
+    let image = image::Entity::find_by_id(row.image)
+        .one(txn)
+        .await
+        .map_err(failed)?;
+    let root = image.is_some_and(|image| image.root_device == change.device);
+    let its_own = change.volume.is_none_or(|volume| volume.to_db() == row.id);
+    if root && its_own {
+        return Ok(());
+    }
+    Err(Error::NoDevice {
+        device: change.device.clone(),
+    })
 }
 
 async fn update(

@@ -11,19 +11,22 @@ use cumulet_domain::{
     id::{InstanceId, ReservationId, SubnetId, VpcId},
     instance::State,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
+};
 
-use super::{GroupRef, InstanceView, InterfaceView, ReservationView};
+use super::{GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
 use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
     boxed,
-    entity::{image, instance},
+    entity::{image, instance, interface},
     store::{
         batch::load_in,
-        column, failed,
+        failed,
         instances::{self, Visibility},
-        tags,
+        placement, tags,
     },
 };
 
@@ -155,7 +158,7 @@ pub async fn describe(
     })
 }
 
-/// Reservations in the order of their ids, each with those of its instances that are wanted. A page
+/// Reservations in the order of their launches, each with those of its instances that are wanted. A page
 /// holds whole reservations.
 ///
 /// # Errors
@@ -165,63 +168,99 @@ pub async fn describe_reservations(
     cloud: &Cloud,
     who: &Principal,
     query: &InstanceQuery,
-    page: PageRequest,
-) -> Result<Page<ReservationView>> {
+    page: PageRequest<ReservationKey>,
+) -> Result<Page<ReservationView, ReservationKey>> {
     authorise(who, "DescribeInstances", false)?;
     use instance::Column as C;
     let whole = page.limit.is_none() && page.after.is_none();
     if let Some(mut found) = in_memory(cloud, who, query, whole).await? {
-        found.retain(|view| page.after.is_none_or(|after| view.row.reservation > after));
-        let page = Page::cut(grouped(found, |view| &view.row), &page, |(id, _)| *id);
+        found.retain(|view| {
+            page.after
+                .is_none_or(|after| ReservationKey::of(&view.row) > after)
+        });
+        let page = Page::cut(grouped(found, |view| &view.row), &page, |(key, _)| *key);
         return Ok(reservations(who.account, page));
     }
     let conn = cloud.store.read();
     let mut select = query.select(cloud.visibility(who.account));
     if let Some(after) = page.after {
-        select = select.filter(C::Reservation.gt(after));
+        select = select.filter(beyond(after));
     }
     if page.limit.is_some() {
-        let keys = select.clone().select_only().column(C::Reservation).distinct();
-        let keys = keys.order_by_asc(C::Reservation).limit(page.read_limit());
-        let keys: Vec<i64> = column(keys, conn).await?;
-        let Some(last) = keys.last() else {
+        let keys = select.clone().select_only().distinct();
+        let keys = keys.column(C::CreatedAt).column(C::Reservation);
+        let keys = keys.order_by_asc(C::CreatedAt).order_by_asc(C::Reservation);
+        let keys = keys.limit(page.read_limit()).into_tuple().all(conn).await;
+        let keys: Vec<(i64, i64)> = keys.map_err(failed)?;
+        let Some((created_at, reservation)) = keys.last().copied() else {
             return Ok(Page {
                 rows: Vec::new(),
                 next: None,
             });
         };
-        select = select.filter(C::Reservation.lte(*last));
+        let last = ReservationKey {
+            created_at,
+            reservation,
+        };
+        select = select.filter(up_to(last));
     }
     let rows = select.all(conn).await.map_err(failed)?;
     // Cut first: what belongs to the rows of the next page is not read.
-    let Page { rows, next } = Page::cut(grouped(rows, |row| row), &page, |(id, _)| *id);
+    let Page { rows, next } = Page::cut(grouped(rows, |row| row), &page, |(key, _)| *key);
     let rows = rows.into_iter().flat_map(|(_, rows)| rows).collect();
     let rows = grouped(views(conn, rows).await?, |view| &view.row);
     Ok(reservations(who.account, Page { rows, next }))
 }
 
-/// The order of instances in lists of reservations.
-fn in_reservation(row: &instance::Model) -> (i64, i64, i64) {
-    (row.reservation, row.launch_index, row.id)
+/// The condition on instances of reservations that come after this place. (What it says first and once more is
+/// for the index.)
+fn beyond(key: ReservationKey) -> Condition {
+    use instance::Column as C;
+    let later = C::CreatedAt
+        .gt(key.created_at)
+        .or(C::Reservation.gt(key.reservation));
+    Condition::all().add(C::CreatedAt.gte(key.created_at)).add(later)
 }
 
-/// Rows, or what has one, by reservation, sorted by its id and in it by launch index.
-fn grouped<T>(mut all: Vec<T>, row: impl Fn(&T) -> &instance::Model) -> Vec<(i64, Vec<T>)> {
+/// The condition on those that come before it, its own among them.
+fn up_to(key: ReservationKey) -> Condition {
+    use instance::Column as C;
+    let earlier = C::CreatedAt
+        .lt(key.created_at)
+        .or(C::Reservation.lte(key.reservation));
+    Condition::all()
+        .add(C::CreatedAt.lte(key.created_at))
+        .add(earlier)
+}
+
+/// The order of instances in lists of reservations.
+fn in_reservation(row: &instance::Model) -> (ReservationKey, i64, i64) {
+    (ReservationKey::of(row), row.launch_index, row.id)
+}
+
+/// Rows, or what has one, by reservation, sorted by its launch and in it by launch index.
+fn grouped<T>(mut all: Vec<T>, row: impl Fn(&T) -> &instance::Model) -> Vec<(ReservationKey, Vec<T>)> {
     all.sort_by_key(|one| in_reservation(row(one)));
-    let mut groups: Vec<(i64, Vec<T>)> = Vec::new();
+    let mut groups: Vec<(ReservationKey, Vec<T>)> = Vec::new();
     for one in all {
-        let reservation = row(&one).reservation;
-        match groups.last_mut().filter(|(id, _)| *id == reservation) {
+        let key = ReservationKey::of(row(&one));
+        match groups.last_mut().filter(|(last, _)| *last == key) {
             Some((_, members)) => members.push(one),
-            None => groups.push((reservation, vec![one])),
+            None => groups.push((key, vec![one])),
         }
     }
     groups
 }
 
-fn reservations(account: AccountId, page: Page<(i64, Vec<Arc<InstanceView>>)>) -> Page<ReservationView> {
-    let reservation = |(id, instances)| ReservationView {
-        id: ReservationId::from_db(id),
+/// Instances of one reservation, under its place.
+type Grouped = (ReservationKey, Vec<Arc<InstanceView>>);
+
+fn reservations(
+    account: AccountId,
+    page: Page<Grouped, ReservationKey>,
+) -> Page<ReservationView, ReservationKey> {
+    let reservation = |(key, instances): Grouped| ReservationView {
+        id: ReservationId::from_db(key.reservation),
         account,
         instances,
     };
@@ -270,13 +309,7 @@ pub(super) async fn views(
         .into_iter()
         .map(|row| (row.id, Arc::new(row)))
         .collect();
-    let mut groups: Vec<i64> = rows.iter().filter_map(|row| row.placement_group).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let groups: HashMap<i64, String> = load_in!(conn, placement_group, Id, &groups)
-        .into_iter()
-        .map(|row| (row.id, row.name))
-        .collect();
+    let groups = placement::names(conn, &rows).await?;
     let view = |row: instance::Model| {
         Arc::new(InstanceView {
             placement_group: row.placement_group.and_then(|id| groups.get(&id).cloned()),
@@ -297,6 +330,18 @@ async fn interfaces(
 ) -> Result<HashMap<i64, Vec<InterfaceView>>> {
     let mut rows = load_in!(conn, interface, Instance, instances);
     rows.sort_by_key(|row| row.device_index);
+    let mut views: HashMap<i64, Vec<InterfaceView>> = HashMap::new();
+    for view in interface_views(conn, rows).await? {
+        views.entry(view.row.instance).or_default().push(view);
+    }
+    Ok(views)
+}
+
+/// The views of interfaces' rows, in their order.
+pub(in crate::api) async fn interface_views(
+    conn: &impl ConnectionTrait,
+    rows: Vec<interface::Model>,
+) -> Result<Vec<InterfaceView>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let members = load_in!(conn, interface_group, Interface, &ids);
     let mut groups: Vec<i64> = members.iter().map(|member| member.security_group).collect();
@@ -313,15 +358,11 @@ async fn interfaces(
             .extend(groups.get(&member.security_group).cloned());
     }
     let mut tags = tags::of(conn, ResourceKind::NetworkInterface, &ids).await?;
-    let mut views: HashMap<i64, Vec<InterfaceView>> = HashMap::new();
-    for row in rows {
+    let view = |row: interface::Model| {
         let mut groups = of.remove(&row.id).unwrap_or_default();
         groups.sort_by_key(|group| group.id);
         let tags = tags.remove(&row.id).unwrap_or_default();
-        views
-            .entry(row.instance)
-            .or_default()
-            .push(InterfaceView { row, groups, tags });
-    }
-    Ok(views)
+        InterfaceView { row, groups, tags }
+    };
+    Ok(rows.into_iter().map(view).collect())
 }

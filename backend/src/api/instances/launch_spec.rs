@@ -6,7 +6,7 @@ use cumulet_domain::{
     Error, Result,
     id::{ImageId, SecurityGroupId, SubnetId},
     instance::ShutdownBehavior,
-    tag::Tag,
+    tag::{Tag, all_readable},
 };
 
 use super::{MetadataChange, UserData};
@@ -122,6 +122,9 @@ impl LaunchSpec {
             &self.tags.volume,
         ] {
             tags::validate(tags)?;
+        }
+        if self.metadata.tags == Some(true) {
+            all_readable(self.tags.instance.iter().map(|tag| tag.key.as_str()))?;
         }
         Ok(())
     }

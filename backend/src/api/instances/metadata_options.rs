@@ -1,7 +1,10 @@
 //! Metadata options of instances, at launch and afterwards.
 
-use cumulet_domain::{Error, Result, account::Principal, id::InstanceId, metadata::MetadataOptions};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use cumulet_domain::{
+    Error, ResourceKind, Result, account::Principal, id::InstanceId, metadata::MetadataOptions,
+    tag::all_readable,
+};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::{InstanceView, get};
 use crate::{
@@ -9,7 +12,7 @@ use crate::{
     authority::authorise,
     boxed,
     entity::instance,
-    store::{Invalidates, failed, instances},
+    store::{Invalidates, failed, instances, tags},
 };
 
 /// Options to set; `None` leaves one as it is.
@@ -48,7 +51,8 @@ impl MetadataChange {
 /// Changes the options of an instance; its host serves by them within seconds.
 ///
 /// # Errors
-/// `NotFound`; `IncorrectState` for one that is ending; `InvalidParameter`.
+/// `NotFound`; `IncorrectState` for one that is ending; `InvalidParameter`; `UnreadableTagKey` where it shall
+/// read its tags and can't read one of them.
 #[boxed]
 pub async fn modify_metadata_options(
     cloud: &Cloud,
@@ -62,6 +66,9 @@ pub async fn modify_metadata_options(
     let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
             let row = instances::living(txn, visibility, id).await?;
+            if change.tags == Some(true) {
+                readable_tags(txn, row.id).await?;
+            }
             let new = change.apply(instances::metadata_options(&row));
             use instance::Column as C;
             let update = instance::Entity::update_many()
@@ -77,4 +84,10 @@ pub async fn modify_metadata_options(
     write.await?;
     cloud.wake.hosts();
     get(cloud, who, "ModifyInstanceMetadataOptions", id).await
+}
+
+/// The instance can read all of its tags. (Its row is locked: nobody adds one meanwhile.)
+async fn readable_tags(txn: &DatabaseTransaction, instance: i64) -> Result<()> {
+    let tags = tags::of(txn, ResourceKind::Instance, &[instance]).await?;
+    all_readable(tags.values().flatten().map(|tag| tag.key.as_str()))
 }

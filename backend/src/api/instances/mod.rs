@@ -16,16 +16,17 @@ mod replay;
 mod user_data;
 mod view;
 
-pub use attributes::{AttributeChange, modify_attribute};
+pub use attributes::{AttributeChange, DiskChange, modify_attribute};
 pub use cache::InstanceCache;
 pub use console::{ConsoleOutput, console_output, console_screenshot};
+pub(in crate::api) use describe::interface_views;
 pub use describe::{InstanceQuery, describe, describe_reservations, get};
 pub use launch::launch;
 pub use launch_spec::{LaunchSpec, LaunchTags};
 pub use metadata_options::{MetadataChange, modify_metadata_options};
 pub use power::{StateChange, reboot, start, stop, terminate};
 pub use user_data::{UserData, user_data};
-pub use view::{GroupRef, InstanceView, InterfaceView, ReservationView};
+pub use view::{GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use cumulet_domain::{
     Error, Result,
     account::Principal,
     crash_point,
+    error::Effect,
     id::{InstanceId, marker},
     instance::{Event, Intent, State, StateReason, transition},
     time::Timestamp,
@@ -53,12 +54,56 @@ impl Ask {
             Ask::Terminate => OperationKind::Terminate,
         }
     }
+
+    const fn effect(self) -> Effect {
+        match self {
+            Ask::Start => Effect::Started,
+            Ask::Stop { .. } => Effect::Stopped,
+            Ask::Reboot => Effect::Rebooted,
+            Ask::Terminate => Effect::Terminated,
+        }
+    }
+}
+
+/// The attributes that protect an instance, and what each one keeps from it: whatever call would bring it.
+/// What the guest does to itself is not kept from it, as on EC2: its shutdown behaviour says what follows.
+const PROTECTIONS: [Protection; 2] = [
+    Protection {
+        attribute: "disableApiTermination",
+        is_on: |row| row.disable_api_termination != 0,
+        from: &[Effect::Terminated],
+    },
+    // An instance that is terminated is stopped for good.
+    Protection {
+        attribute: "disableApiStop",
+        is_on: |row| row.disable_api_stop != 0,
+        from: &[Effect::Stopped, Effect::Terminated],
+    },
+];
+
+struct Protection {
+    attribute: &'static str,
+    is_on: fn(&instance::Model) -> bool,
+    from: &'static [Effect],
+}
+
+/// Refuses what an attribute of the instance keeps from it.
+fn check_protected(row: &instance::Model, effect: Effect) -> Result<()> {
+    let guards = |protection: &&Protection| protection.from.contains(&effect) && (protection.is_on)(row);
+    match PROTECTIONS.iter().find(guards) {
+        Some(protection) => Err(Error::MayNotBe {
+            id: id_of(row).to_string(),
+            effect,
+            attribute: protection.attribute,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Starts instances; those that run already stay as they are.
 ///
 /// # Errors
-/// `NotFound`, `IncorrectState`; then nothing has changed.
+/// `NoInstances`, `NotFound`, `CannotBe`; then nothing has changed.
 #[boxed]
 pub async fn start(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
     ask(cloud, who, "StartInstances", ids, Ask::Start).await
@@ -67,7 +112,7 @@ pub async fn start(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result
 /// Stops instances; those that are stopped already stay so.
 ///
 /// # Errors
-/// `NotFound`, `IncorrectState`, `Protected`; then nothing has changed.
+/// `NoInstances`, `NotFound`, `CannotBe`, `MayNotBe`; then nothing has changed.
 #[boxed]
 pub async fn stop(
     cloud: &Cloud,
@@ -81,7 +126,7 @@ pub async fn stop(
 /// Reboots running instances.
 ///
 /// # Errors
-/// `NotFound`, `IncorrectState`; then nothing has changed.
+/// `NoInstances`, `NotFound`, `CannotBe`; then nothing has changed.
 #[boxed]
 pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<()> {
     ask(cloud, who, "RebootInstances", ids, Ask::Reboot)
@@ -92,7 +137,7 @@ pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Resul
 /// Ends instances; those that have ended stay so.
 ///
 /// # Errors
-/// `NotFound`, `Protected`; then nothing has changed.
+/// `NoInstances`, `NotFound`, `MayNotBe`; then nothing has changed.
 #[boxed]
 pub async fn terminate(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
     ask(cloud, who, "TerminateInstances", ids, Ask::Terminate).await
@@ -107,9 +152,7 @@ async fn ask(
 ) -> Result<Vec<StateChange>> {
     authorise(who, action, true)?;
     if ids.is_empty() {
-        return Err(Error::MissingParameter {
-            name: "InstanceId".into(),
-        });
+        return Err(Error::NoInstances);
     }
     crash_point!(ask.kind().name(), "asked");
     let (account, visibility) = (who.account, cloud.visibility(who.account));
@@ -173,15 +216,15 @@ struct PowerChange {
 impl PowerChange {
     fn of(row: &instance::Model, ask: Ask) -> Result<PowerChange> {
         let previous = instances::state(row)?;
-        let protected = |reason: &str| Error::Protected {
+        let cannot = || Error::CannotBe {
             id: id_of(row).to_string(),
-            reason: reason.into(),
+            effect: ask.effect(),
+            state: row.state.clone(),
         };
-        let ended = matches!(previous, State::ShuttingDown | State::Terminated);
-        let (event, expected) = match ask {
-            Ask::Start => (Event::StartAsked, "stopped"),
-            Ask::Stop { .. } => (Event::StopAsked, "running"),
-            Ask::Terminate => (Event::TerminateAsked, "any"),
+        let event = match ask {
+            Ask::Start => Event::StartAsked,
+            Ask::Stop { .. } => Event::StopAsked,
+            Ask::Terminate => Event::TerminateAsked,
             Ask::Reboot if previous == State::Running => {
                 let kind = Some(ask.kind());
                 return Ok(PowerChange {
@@ -190,18 +233,11 @@ impl PowerChange {
                     kind,
                 });
             }
-            Ask::Reboot => return Err(instances::incorrect_state(row, "running")),
+            Ask::Reboot => return Err(cannot()),
         };
-        let current = transition(previous, event).map_err(|_| instances::incorrect_state(row, expected))?;
-        if matches!(ask, Ask::Stop { .. }) && row.disable_api_stop != 0 {
-            return Err(protected(
-                "stopping it is disabled by its attribute disableApiStop",
-            ));
-        }
-        if ask == Ask::Terminate && row.disable_api_termination != 0 && !ended {
-            return Err(protected(
-                "terminating it is disabled by its attribute disableApiTermination",
-            ));
+        let current = transition(previous, event).map_err(|_| cannot())?;
+        if !matches!(previous, State::ShuttingDown | State::Terminated) {
+            check_protected(row, ask.effect())?;
         }
         let again = ask == Ask::Stop { force: true } && previous == State::Stopping;
         let kind = Some(ask.kind()).filter(|_| current != previous || again);

@@ -13,12 +13,32 @@ use cumulet_domain::{
     network::Mac,
     tag::Tag,
 };
+use serde::{Deserialize, Serialize};
 
 use super::addresses::{interface_id, ipv4, mac_of};
 use crate::{
     entity::{image, instance, interface, security_group},
     store::instances,
 };
+
+/// The place of a reservation in listings: in the order of their launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReservationKey {
+    /// When it was made; the same for all of its instances.
+    pub created_at: i64,
+    /// Its number.
+    pub reservation: i64,
+}
+
+impl ReservationKey {
+    /// That of an instance's reservation.
+    pub(super) fn of(row: &instance::Model) -> Self {
+        ReservationKey {
+            created_at: row.created_at,
+            reservation: row.reservation,
+        }
+    }
+}
 
 /// The instances of one launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +49,17 @@ pub struct ReservationView {
     pub account: AccountId,
     /// Its instances, or those of them that were asked for.
     pub instances: Vec<Arc<InstanceView>>,
+}
+
+impl ReservationView {
+    /// Its place in listings.
+    pub fn key(&self) -> ReservationKey {
+        let first = self.instances.first().map(|view| ReservationKey::of(&view.row));
+        first.unwrap_or(ReservationKey {
+            created_at: 0,
+            reservation: self.id.to_db(),
+        })
+    }
 }
 
 /// A security group, by id and name.

@@ -6,7 +6,7 @@ use cumulet_domain::{
     Error, ResourceKind, Result,
     account::{AccountId, Principal},
     error::Limit,
-    tag::{MAX_TAGS, Tag},
+    tag::{MAX_TAGS, Tag, all_readable},
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
@@ -75,8 +75,8 @@ pub struct TagQuery {
 /// Sets tags on resources; a tag that is there gets the new value.
 ///
 /// # Errors
-/// `NotFound` for a resource that is not the account's; `LimitExceeded`, `InvalidParameter`; then nothing
-/// has changed.
+/// `NotFound` for a resource that is not the account's; `LimitExceeded`, `InvalidParameter`,
+/// `UnreadableTagKey`; then nothing has changed.
 #[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: &[Tag]) -> Result<()> {
     authorise(who, "CreateTags", true)?;
@@ -89,6 +89,9 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
             let seen = target::look(txn, visibility, &targets).await?;
+            if seen.iter().any(|seen| seen.reads) {
+                all_readable(new.iter().map(|tag| tag.key.as_str()))?;
+            }
             upsert(txn, account, &targets, &new).await?;
             check_count(txn, &seen, new.len()).await?;
             changed(txn, &seen).await
@@ -162,7 +165,7 @@ fn checked(targets: &[TagTarget]) -> Result<Vec<TagTarget>> {
         return Err(Error::invalid("ResourceId", &targets.len().to_string(), reason));
     }
     let mut targets = targets.to_vec();
-    targets.sort_by_key(|target| (target.kind, target.number));
+    targets.sort_by_key(|target| (target.kind, target.digits));
     targets.dedup();
     Ok(targets)
 }
@@ -180,7 +183,7 @@ async fn upsert(
         .iter()
         .flat_map(|target| {
             new.iter()
-                .map(|tag| tags::row(account, target.kind, target.number, tag))
+                .map(|tag| tags::row(account, target.kind, target.number(), tag))
         })
         .collect();
     for rows in rows.chunks(1000) {
@@ -199,14 +202,14 @@ async fn upsert_one(
 ) -> Result<()> {
     static UPSERT: Fixed = Fixed::new();
     let values = vec![
-        target.number.into(),
+        target.number().into(),
         target.kind.resource_type().into(),
         tag.key.as_str().into(),
         tag.value.as_str().into(),
         account.to_db().into(),
     ];
     let upsert = UPSERT.with(txn.get_database_backend(), values, || {
-        let row = tags::row(account, target.kind, target.number, tag);
+        let row = tags::row(account, target.kind, target.number(), tag);
         tag::Entity::insert(row).on_conflict(new_value()).into_query()
     });
     txn.execute_raw(upsert).await.map(drop).map_err(failed)
@@ -295,10 +298,7 @@ fn view(row: tag::Model) -> Option<TagView> {
         .into_iter()
         .find(|kind| kind.resource_type() == row.kind)?;
     Some(TagView {
-        target: TagTarget {
-            kind,
-            number: row.resource,
-        },
+        target: TagTarget::from_db(kind, row.resource),
         tag: Tag {
             key: row.key,
             value: row.value,

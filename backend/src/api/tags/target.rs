@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
-    id::{Id, Resource, marker},
+    id::{Digits, Id, Resource},
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbErr, ExprTrait, QueryResult, Value,
@@ -21,41 +21,49 @@ use crate::{
 pub struct TagTarget {
     /// Its kind.
     pub kind: ResourceKind,
-    /// The number of its id.
-    pub number: i64,
+    /// Its id without the kind.
+    pub digits: Digits,
 }
 
 impl TagTarget {
     /// The resource with this printed id.
     ///
     /// # Errors
-    /// `InvalidParameter` where the prefix is none, `Malformed` where the rest is no id.
+    /// `NoId` where the prefix is none, `Malformed` where the rest is no id.
     pub fn parse(text: &str) -> Result<Self> {
-        let kind = ResourceKind::of(text)
-            .ok_or_else(|| Error::invalid("ResourceId", text, "this is not a resource's id"))?;
-        // A printed id of any kind differs in the prefix alone.
+        let kind = ResourceKind::of(text).ok_or_else(|| Error::NoId {
+            text: text.chars().take(128).collect(),
+        })?;
         let digits = text.rsplit_once('-').map_or("", |(_, digits)| digits);
-        let id: Id<marker::Instance> = format!("i-{digits}").parse().map_err(|_| Error::Malformed {
+        let digits = digits.parse().map_err(|()| Error::Malformed {
             kind,
             id: text.chars().take(64).collect(),
         })?;
-        Ok(TagTarget {
-            kind,
-            number: id.to_db(),
-        })
+        Ok(TagTarget { kind, digits })
     }
 
     /// The target that a typed id names.
     pub fn of<R: Resource>(id: Id<R>) -> Self {
         TagTarget {
             kind: R::KIND,
-            number: id.to_db(),
+            digits: id.digits(),
         }
+    }
+
+    /// The resource of a row.
+    pub fn from_db(kind: ResourceKind, number: i64) -> Self {
+        let digits = Digits::new(number.cast_unsigned());
+        TagTarget { kind, digits }
+    }
+
+    /// The number as the database keeps it.
+    pub fn number(&self) -> i64 {
+        self.digits.to_db()
     }
 
     /// The printed id.
     pub fn printed(&self) -> String {
-        format!("{}-{:017x}", self.kind.prefix(), self.number.cast_unsigned())
+        format!("{}-{}", self.kind.prefix(), self.digits)
     }
 }
 
@@ -63,7 +71,7 @@ impl TagTarget {
 pub(super) fn by_kind(targets: &[TagTarget]) -> BTreeMap<ResourceKind, Vec<i64>> {
     let mut kinds: BTreeMap<ResourceKind, Vec<i64>> = BTreeMap::new();
     for target in targets {
-        kinds.entry(target.kind).or_default().push(target.number);
+        kinds.entry(target.kind).or_default().push(target.number());
     }
     kinds
 }
@@ -81,10 +89,7 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn target(&self) -> TagTarget {
-        TagTarget {
-            kind: self.kind,
-            number: self.number,
-        }
+        TagTarget::from_db(self.kind, self.number)
     }
 }
 
@@ -98,12 +103,10 @@ pub(super) async fn look(
     let mut all = Vec::with_capacity(targets.len());
     for (kind, ids) in by_kind(targets) {
         let seen = owned(conn, visibility, kind, &ids).await?;
-        let gone = |id: &&i64| !seen.iter().any(|seen| seen.number == **id);
-        let printed = |number: &i64| {
-            let number = *number;
-            TagTarget { kind, number }.printed()
+        let gone = |target: &&TagTarget| {
+            target.kind == kind && !seen.iter().any(|seen| seen.number == target.number())
         };
-        let gone: Vec<String> = ids.iter().filter(gone).map(printed).collect();
+        let gone: Vec<String> = targets.iter().filter(gone).map(TagTarget::printed).collect();
         if !gone.is_empty() {
             let id = gone.join(", ");
             return Err(Error::NotFound { kind, id });
@@ -228,9 +231,11 @@ mod tests {
     #[test]
     fn ids_of_every_kind_parse_and_print() {
         for kind in ResourceKind::ALL {
-            let text = format!("{}-0f123456789abcdef", kind.prefix());
-            let target = TagTarget::parse(&text).unwrap();
-            assert_eq!((target.kind, target.printed()), (kind, text));
+            for digits in ["0f123456789abcdef", "1234567890abcdef0", "1a2b3c4d"] {
+                let text = format!("{}-{digits}", kind.prefix());
+                let target = TagTarget::parse(&text).unwrap();
+                assert_eq!((target.kind, target.printed()), (kind, text));
+            }
         }
         for (text, malformed) in [
             ("i-xyz", true),

@@ -80,10 +80,7 @@ async fn one_bad_resource_spoils_the_request() {
     let rig = cloud().await;
     let id = instance(&rig).await;
     let unknown = TagTarget::of(InstanceId::new(1 << 40));
-    let volume = TagTarget {
-        kind: ResourceKind::Volume,
-        number: id.to_db(),
-    };
+    let volume = TagTarget::from_db(ResourceKind::Volume, id.to_db());
     let answer = create(
         &rig.cloud,
         &rig.who,

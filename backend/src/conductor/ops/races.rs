@@ -239,10 +239,7 @@ async fn an_interface_that_is_gone_has_no_tags() {
     let newest = operation::Entity::find().order_by_desc(operation::Column::Generation);
     let operation = newest.one(conn).await.unwrap().unwrap();
     let view = instances::get(&rig.cloud, &rig.who, "DescribeInstances", id).await;
-    let target = TagTarget {
-        kind: cumulet_domain::ResourceKind::NetworkInterface,
-        number: view.unwrap().interfaces[0].row.id,
-    };
+    let target = TagTarget::of(view.unwrap().interfaces[0].id());
     let now = rig.cloud.now();
     let (tagged, ended) = rig
         .overlap(

@@ -4,6 +4,7 @@
 mod images;
 mod instances;
 mod keypairs;
+mod network_interfaces;
 mod placement_groups;
 mod regions;
 mod security_groups;

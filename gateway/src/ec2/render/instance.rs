@@ -18,7 +18,7 @@ use cumulet_wire::{
     ec2::{instances as shapes, shared},
 };
 
-use crate::ec2::ctx::shown_tags;
+use crate::ec2::ctx::tags_if_any;
 
 /// A reservation and its instances.
 pub(crate) fn reservation(cloud: &Cloud, view: &ReservationView) -> shapes::Reservation {
@@ -89,7 +89,7 @@ pub(crate) fn instance(cloud: &Cloud, view: &InstanceView) -> shapes::Instance {
             .collect(),
         block_device_mappings: if ended { Vec::new() } else { vec![root_disk(view)] },
         root_device_name: Some(view.root_device().into()),
-        tags: shown_tags(&view.tags),
+        tags: tags_if_any(&view.tags),
         architecture: Some(view.architecture().into()),
         metadata_options: Some(metadata_options(view)),
         cpu_options: Some(shapes::CpuOptions {
@@ -203,8 +203,8 @@ pub(crate) fn root_disk(view: &InstanceView) -> shapes::InstanceBlockDeviceMappi
 }
 
 /// The groups of an interface.
-pub(crate) fn groups(interface: &InterfaceView) -> Vec<shapes::GroupIdentifier> {
-    let group = |group: &cumulet_backend::api::instances::GroupRef| shapes::GroupIdentifier {
+pub(crate) fn groups(interface: &InterfaceView) -> Vec<shared::GroupIdentifier> {
+    let group = |group: &cumulet_backend::api::instances::GroupRef| shared::GroupIdentifier {
         group_id: Some(group.id.to_string()),
         group_name: Some(group.name.clone()),
     };

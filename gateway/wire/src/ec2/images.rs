@@ -64,7 +64,7 @@ output! { Image {
     root_device_type: Option<String> = "rootDeviceType";
     sriov_net_support: Option<String> = "sriovNetSupport";
     state_reason: Option<StateReason> = "stateReason";
-    tags: Vec<Tag> = "tagSet";
+    tags: Option<Vec<Tag>> = "tagSet";
     virtualization_type: Option<String> = "virtualizationType";
     boot_mode: Option<String> = "bootMode";
     tpm_support: Option<String> = "tpmSupport";

@@ -8,6 +8,7 @@ use crate::types::{Blob, Sensitive, Timestamp};
 use super::shared::{
     BlockDeviceMapping,
     Filter,
+    GroupIdentifier,
     OperatorRequest,
     OperatorResponse,
     ProductCode,
@@ -290,7 +291,7 @@ output! { FpgaInfo {
 } }
 
 input! { GetConsoleOutputRequest {
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: Option<String> = "InstanceId" (one required);
     latest: Option<bool> = "Latest";
     dry_run: Option<bool> = "DryRun";
 } }
@@ -329,11 +330,6 @@ output! { GpuDeviceMemoryInfo {
 output! { GpuInfo {
     gpus: Vec<GpuDeviceInfo> = "gpus";
     total_gpu_memory_in_mib: Option<i32> = "totalGpuMemoryInMiB";
-} }
-
-output! { GroupIdentifier {
-    group_id: Option<String> = "groupId";
-    group_name: Option<String> = "groupName";
 } }
 
 output! { HibernationOptions {
@@ -390,7 +386,7 @@ output! { Instance {
     spot_instance_request_id: Option<String> = "spotInstanceRequestId";
     sriov_net_support: Option<String> = "sriovNetSupport";
     state_reason: Option<StateReason> = "stateReason";
-    tags: Vec<Tag> = "tagSet";
+    tags: Option<Vec<Tag>> = "tagSet";
     virtualization_type: Option<String> = "virtualizationType";
     cpu_options: Option<CpuOptions> = "cpuOptions";
     capacity_block_id: Option<String> = "capacityBlockId";
@@ -785,7 +781,7 @@ input! { ModifyInstanceAttributeRequest {
     dry_run: Option<bool> = "DryRun";
     instance_id: Option<String> = "InstanceId" (required);
     attribute: Option<String> = "Attribute";
-    value: Option<Sensitive<String>> = "Value";
+    value: Option<Sensitive<String>> = "Value" (keep);
     block_device_mappings: Vec<InstanceBlockDeviceMappingSpecification> = "BlockDeviceMapping";
     disable_api_termination: Option<AttributeBooleanValue> = "DisableApiTermination";
     instance_type: Option<AttributeValue> = "InstanceType";
@@ -927,7 +923,7 @@ output! { ProcessorInfo {
 } }
 
 input! { RebootInstancesRequest {
-    instance_ids: Vec<String> = "InstanceId" (required);
+    instance_ids: Vec<String> = "InstanceId";
     dry_run: Option<bool> = "DryRun";
 } }
 
@@ -1004,7 +1000,7 @@ input! { SpotMarketOptions {
 } }
 
 input! { StartInstancesRequest {
-    instance_ids: Vec<String> = "InstanceId" (required);
+    instance_ids: Vec<String> = "InstanceId";
     additional_info: Option<String> = "AdditionalInfo";
     dry_run: Option<bool> = "DryRun";
 } }
@@ -1014,7 +1010,7 @@ output! { StartInstancesResult {
 } }
 
 input! { StopInstancesRequest {
-    instance_ids: Vec<String> = "InstanceId" (required);
+    instance_ids: Vec<String> = "InstanceId";
     hibernate: Option<bool> = "Hibernate";
     skip_os_shutdown: Option<bool> = "SkipOsShutdown";
     dry_run: Option<bool> = "DryRun";
@@ -1026,7 +1022,7 @@ output! { StopInstancesResult {
 } }
 
 input! { TerminateInstancesRequest {
-    instance_ids: Vec<String> = "InstanceId" (required);
+    instance_ids: Vec<String> = "InstanceId";
     force: Option<bool> = "Force";
     skip_os_shutdown: Option<bool> = "SkipOsShutdown";
     dry_run: Option<bool> = "DryRun";

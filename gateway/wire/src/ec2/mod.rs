@@ -8,6 +8,8 @@ pub mod instances;
 #[rustfmt::skip]
 pub mod keypairs;
 #[rustfmt::skip]
+pub mod network_interfaces;
+#[rustfmt::skip]
 pub mod operations;
 #[rustfmt::skip]
 pub mod placement_groups;

@@ -56,7 +56,7 @@ output! { PlacementGroup {
     strategy: Option<String> = "strategy";
     partition_count: Option<i32> = "partitionCount";
     group_id: Option<String> = "groupId";
-    tags: Vec<Tag> = "tagSet";
+    tags: Option<Vec<Tag>> = "tagSet";
     group_arn: Option<String> = "groupArn";
     spread_level: Option<String> = "spreadLevel";
     linked_group_id: Option<String> = "linkedGroupId";

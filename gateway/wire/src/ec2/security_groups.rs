@@ -199,7 +199,7 @@ output! { RevokedSecurityGroupRule {
 output! { SecurityGroup {
     group_id: Option<String> = "groupId";
     ip_permissions_egress: Vec<IpPermission> = "ipPermissionsEgress";
-    tags: Vec<Tag> = "tagSet";
+    tags: Option<Vec<Tag>> = "tagSet";
     vpc_id: Option<String> = "vpcId";
     security_group_arn: Option<String> = "securityGroupArn";
     owner_id: Option<String> = "ownerId";

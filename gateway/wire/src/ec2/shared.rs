@@ -34,6 +34,11 @@ input! { Filter {
     values: Vec<String> = "Value";
 } }
 
+output! { GroupIdentifier {
+    group_id: Option<String> = "groupId";
+    group_name: Option<String> = "groupName";
+} }
+
 input! { OperatorRequest {
     principal: Option<String> = "Principal";
 } }

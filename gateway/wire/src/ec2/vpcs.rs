@@ -58,7 +58,7 @@ output! { Subnet {
     owner_id: Option<String> = "ownerId";
     assign_ipv6_address_on_creation: Option<bool> = "assignIpv6AddressOnCreation";
     ipv6_cidr_block_association_set: Vec<SubnetIpv6CidrBlockAssociation> = "ipv6CidrBlockAssociationSet";
-    tags: Vec<Tag> = "tagSet";
+    tags: Option<Vec<Tag>> = "tagSet";
     subnet_arn: Option<String> = "subnetArn";
     outpost_arn: Option<String> = "outpostArn";
     enable_dns64: Option<bool> = "enableDns64";
@@ -96,7 +96,7 @@ output! { Vpc {
     cidr_block_association_set: Vec<VpcCidrBlockAssociation> = "cidrBlockAssociationSet";
     is_default: Option<bool> = "isDefault";
     encryption_control: Option<VpcEncryptionControl> = "encryptionControl";
-    tags: Vec<Tag> = "tagSet";
+    tags: Option<Vec<Tag>> = "tagSet";
     block_public_access_states: Option<BlockPublicAccessStates> = "blockPublicAccessStates";
     vpc_id: Option<String> = "vpcId";
     state: Option<String> = "state";

@@ -2,6 +2,7 @@
 
 use cumulet_domain::{
     Error,
+    id::VolumeId,
     instance::{ShutdownBehavior, State},
 };
 
@@ -9,7 +10,7 @@ use super::{in_state, seen};
 use crate::{
     api::{
         instances::{
-            AttributeChange as A, MetadataChange, UserData, console_output, console_screenshot,
+            AttributeChange as A, DiskChange, MetadataChange, UserData, console_output, console_screenshot,
             modify_attribute, modify_metadata_options, user_data,
         },
         security_groups::{NewGroup, create},
@@ -45,7 +46,7 @@ async fn a_new_type_counts_for_the_quota() {
     to("t3.xlarge").await.unwrap();
     assert_eq!(rig.account().await.vcpus_used, 4);
     assert!(matches!(to("t3.2xlarge").await, Err(Error::LimitExceeded { .. })));
-    assert!(matches!(to("t9.huge").await, Err(Error::InvalidParameter { .. })));
+    assert!(matches!(to("t9.huge").await, Err(Error::UnknownInstanceType { name }) if name == "t9.huge"));
     let row = seen(&rig, id).await.row;
     assert_eq!(
         (row.instance_type.as_str(), row.vcpus, row.memory_mib),
@@ -76,7 +77,18 @@ async fn flags_behaviour_and_user_data() {
     assert_eq!(kept().await.unwrap().expose(), b"hello");
     set(A::UserData(None)).await.unwrap();
     assert!(kept().await.is_none());
+    let disk = |device: &str, volume, delete_on_termination| {
+        let device = device.into();
+        A::Disk(DiskChange {
+            device,
+            volume,
+            delete_on_termination,
+        })
+    };
     for (change, possible) in [
+        (disk("/dev/vda", None, true), true),
+        (disk("/dev/vda", Some(VolumeId::from_db(id.to_db())), true), true),
+        (disk("/dev/vda", None, false), false),
         (A::SourceDestCheck(true), true),
         (A::SourceDestCheck(false), false),
         (A::EbsOptimized(false), true),
@@ -87,6 +99,18 @@ async fn flags_behaviour_and_user_data() {
         let answer = set(change.clone()).await;
         assert_eq!(answer.is_ok(), possible, "{change:?}");
         assert!(possible || matches!(answer, Err(Error::Unsupported { .. })));
+    }
+    for absent in [
+        disk("/dev/sdz", None, true),
+        disk("/dev/sdz", None, false),
+        disk("", None, true),
+        disk("/dev/vda", Some(VolumeId::new(1 << 40)), true),
+    ] {
+        let answer = set(absent.clone()).await;
+        assert!(
+            matches!(answer, Err(Error::NoDevice { .. })),
+            "{absent:?}: {answer:?}"
+        );
     }
 }
 

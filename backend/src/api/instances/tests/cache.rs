@@ -63,11 +63,12 @@ async fn compare(rig: &Rig, ids: &[InstanceId]) {
         let one = ids.iter().map(|id| named(&[*id]));
         for query in queries.into_iter().chain(one) {
             for limit in [None, Some(1), Some(3)] {
+                let first = || PageRequest { limit, after: None };
                 let page = |after| PageRequest { limit, after };
                 let again = forgetful(&rig.cloud);
                 assert_eq!(
-                    describe(&rig.cloud, who, &query, page(None)).await,
-                    describe(&again, who, &query, page(None)).await,
+                    describe(&rig.cloud, who, &query, first()).await,
+                    describe(&again, who, &query, first()).await,
                     "{query:?} {limit:?}"
                 );
                 let again = forgetful(&rig.cloud);

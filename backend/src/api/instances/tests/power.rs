@@ -1,6 +1,6 @@
 //! Start, stop, reboot, terminate.
 
-use cumulet_domain::{Error, id::InstanceId, instance::State};
+use cumulet_domain::{Error, Result, id::InstanceId, instance::State};
 use sea_orm::{EntityTrait, PaginatorTrait};
 
 use super::{in_state, seen};
@@ -63,10 +63,7 @@ async fn every_call_in_every_state() {
                     };
                     assert_eq!(answer, Ok(vec![change]), "{name} {state:?}");
                 }
-                None => assert!(
-                    matches!(answer, Err(Error::IncorrectState { .. })),
-                    "{name} {state:?}"
-                ),
+                None => assert!(matches!(answer, Err(Error::CannotBe { .. })), "{name} {state:?}"),
             }
             let changed = i64::from(expected.is_some_and(|now| now != state));
             let row = seen(&rig, id).await.row;
@@ -151,7 +148,7 @@ async fn one_bad_instance_spoils_the_call() {
     .await
     .unwrap();
     let answer = terminate(&rig.cloud, &rig.who, &[fine, stopped]).await;
-    assert!(matches!(answer, Err(Error::Protected { .. })));
+    assert!(matches!(answer, Err(Error::MayNotBe { .. })));
     assert_eq!(seen(&rig, fine).await.state(), State::Running);
     assert_eq!(
         terminate(&rig.cloud, &rig.who, &[fine, fine])
@@ -163,21 +160,68 @@ async fn one_bad_instance_spoils_the_call() {
     assert!(terminate(&rig.cloud, &rig.who, &[]).await.is_err());
 }
 
+/// A protection guards the effect, whatever call would bring it, from every state that is not the end.
 #[tokio::test]
-async fn stop_protection_protects() {
+async fn protections_guard_effects() {
+    use AttributeChange as A;
     let rig = cloud().await;
-    let id = in_state(&rig, State::Running).await;
-    modify_attribute(&rig.cloud, &rig.who, id, AttributeChange::DisableApiStop(true))
-        .await
-        .unwrap();
-    assert!(matches!(
-        stop(&rig.cloud, &rig.who, &[id], true).await,
-        Err(Error::Protected { .. })
-    ));
-    modify_attribute(&rig.cloud, &rig.who, id, AttributeChange::DisableApiStop(false))
-        .await
-        .unwrap();
-    stop(&rig.cloud, &rig.who, &[id], false).await.unwrap();
+    let (stop_off, terminate_off) = ("disableApiStop", "disableApiTermination");
+    for (on, of_stop, of_terminate) in [
+        (vec![], None, None),
+        (vec![A::DisableApiStop(true)], Some(stop_off), Some(stop_off)),
+        (vec![A::DisableApiTermination(true)], None, Some(terminate_off)),
+        (
+            vec![A::DisableApiStop(true), A::DisableApiTermination(true)],
+            Some(stop_off),
+            Some(terminate_off),
+        ),
+    ] {
+        for state in [State::Running, State::Stopped] {
+            let id = in_state(&rig, state).await;
+            for change in on.clone() {
+                modify_attribute(&rig.cloud, &rig.who, id, change).await.unwrap();
+            }
+            let by = |answer: Result<Vec<StateChange>>| match answer {
+                Ok(_) => None,
+                Err(Error::MayNotBe { attribute, .. }) => Some(attribute),
+                Err(other) => panic!("{on:?} {state:?}: {other}"),
+            };
+            let what = format!("{on:?} {state:?}");
+            assert_eq!(
+                by(stop(&rig.cloud, &rig.who, &[id], true).await),
+                of_stop,
+                "{what}"
+            );
+            assert_eq!(
+                by(stop(&rig.cloud, &rig.who, &[id], false).await),
+                of_stop,
+                "{what}"
+            );
+            assert_eq!(
+                by(terminate(&rig.cloud, &rig.who, &[id]).await),
+                of_terminate,
+                "{what}"
+            );
+            for change in [A::DisableApiStop(false), A::DisableApiTermination(false)] {
+                // What ends is not to be changed any more.
+                drop(modify_attribute(&rig.cloud, &rig.who, id, change).await);
+            }
+            terminate(&rig.cloud, &rig.who, &[id]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_that_name_no_instance_say_so() {
+    let rig = cloud().await;
+    for answer in [
+        start(&rig.cloud, &rig.who, &[]).await.map(drop),
+        stop(&rig.cloud, &rig.who, &[], false).await.map(drop),
+        reboot(&rig.cloud, &rig.who, &[]).await,
+        terminate(&rig.cloud, &rig.who, &[]).await.map(drop),
+    ] {
+        assert_eq!(answer, Err(Error::NoInstances));
+    }
 }
 
 #[tokio::test]

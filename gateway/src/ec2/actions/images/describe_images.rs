@@ -13,7 +13,7 @@ use cumulet_wire::ec2::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, shown_tags},
+        ctx::{Ctx, ids, tags_if_any},
         describe::Describe,
         filter::{Filters, Table, never, on, some, text},
         page::Paging,
@@ -227,7 +227,7 @@ fn image(view: &ImageView) -> Image {
         boot_mode: text("legacy-bios"),
         platform_details: text("Linux/UNIX"),
         usage_operation: text("RunInstances"),
-        tags: shown_tags(&view.tags),
+        tags: tags_if_any(&view.tags),
         ..Default::default()
     }
 }

@@ -1,11 +1,12 @@
-//! DescribeInstances: pages of reservations, each with those of its instances that pass the filters.
+//! DescribeInstances: pages of reservations in the order of their launches, each with those of its instances that
+//! pass the filters.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cumulet_backend::api::{
     Cloud, Page, PageRequest,
-    instances::{self, InstanceQuery, InstanceView, ReservationView},
+    instances::{self, InstanceQuery, InstanceView, ReservationKey, ReservationView},
 };
 use cumulet_domain::instance::State;
 use cumulet_wire::{
@@ -33,7 +34,7 @@ use crate::{
 #[async_trait]
 impl Describe for DescribeInstances {
     type Row = Row;
-    type Key = i64;
+    type Key = ReservationKey;
     const FILTERS: Table<Row> = FILTERS;
 
     fn filters(input: &DescribeInstancesRequest) -> &[Filter] {
@@ -52,8 +53,8 @@ impl Describe for DescribeInstances {
         ctx: &Ctx,
         input: &DescribeInstancesRequest,
         filters: &Filters<Row>,
-        page: PageRequest,
-    ) -> Result<Page<Row>, Fault> {
+        page: PageRequest<ReservationKey>,
+    ) -> Result<Page<Row, ReservationKey>, Fault> {
         let query = InstanceQuery {
             ids: ids(&input.instance_ids)?,
             ..columns(filters)
@@ -82,8 +83,8 @@ impl Describe for DescribeInstances {
         (!row.instances.is_empty()).then_some(row)
     }
 
-    fn key(row: &Row) -> i64 {
-        row.id
+    fn key(row: &Row) -> ReservationKey {
+        row.key
     }
 
     fn render(
@@ -161,7 +162,7 @@ fn rows(ctx: &Ctx, filters: &Filters<Row>, views: Vec<ReservationView>) -> Vec<R
         view,
     };
     let row = |view: ReservationView| Row {
-        id: view.id.to_db(),
+        key: view.key(),
         reservation_id: view.id.to_string(),
         owner_id: view.account.to_string(),
         instances: view.instances.into_iter().map(one).collect(),

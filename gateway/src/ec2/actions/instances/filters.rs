@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cumulet_backend::api::instances::InstanceView;
+use cumulet_backend::api::instances::{InstanceView, ReservationKey};
 use cumulet_domain::tag::Tag;
 use cumulet_wire::ec2::instances::{
     Instance, InstanceNetworkInterface as Nic, InstanceNetworkInterfaceAssociation,
@@ -19,7 +19,7 @@ pub(super) struct One {
 
 /// A reservation, or a part of one with a single instance while the filters look at it.
 pub(crate) struct Row {
-    pub(super) id: i64,
+    pub(super) key: ReservationKey,
     pub(super) reservation_id: String,
     pub(super) owner_id: String,
     pub(super) instances: Vec<One>,
@@ -433,7 +433,7 @@ fn disk(
 fn groups(
     row: &Row,
     sink: &mut Sink<'_>,
-    read: fn(&cumulet_wire::ec2::instances::GroupIdentifier) -> Option<&String>,
+    read: fn(&cumulet_wire::ec2::shared::GroupIdentifier) -> Option<&String>,
 ) {
     one(row)
         .into_iter()

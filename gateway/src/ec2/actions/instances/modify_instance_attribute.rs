@@ -2,17 +2,19 @@
 //! `Value`.
 
 use async_trait::async_trait;
-use cumulet_backend::api::instances::{self, AttributeChange, UserData};
-use cumulet_domain::instance::ShutdownBehavior;
+use cumulet_backend::api::instances::{self, AttributeChange, DiskChange, UserData};
+use cumulet_domain::{Error, instance::ShutdownBehavior};
 use cumulet_wire::{
     Done,
-    ec2::instances::{ModifyInstanceAttribute, ModifyInstanceAttributeRequest},
+    ec2::instances::{
+        InstanceBlockDeviceMappingSpecification, ModifyInstanceAttribute, ModifyInstanceAttributeRequest,
+    },
 };
 
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, ids, required_id},
+        ctx::{Ctx, id, ids, required_id},
         user_data,
     },
     fault::Fault,
@@ -32,14 +34,25 @@ impl Action for ModifyInstanceAttribute {
             }
             (None, _) => return Err(Fault::combination("No attributes specified.")),
         };
-        let Some(change) = change else { return Ok(Done) };
-        instances::modify_attribute(&ctx.cloud, &ctx.who, id, change).await?;
+        let done = instances::modify_attribute(&ctx.cloud, &ctx.who, id, change).await;
+        done.map_err(no_such_type)?;
         Ok(Done)
     }
 }
 
-/// Every change that the request names; `None` for one that is already as asked.
-fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<Option<AttributeChange>>, Fault> {
+/// EC2 has other words here than at a launch.
+fn no_such_type(error: Error) -> Fault {
+    match error {
+        Error::UnknownInstanceType { name } => {
+            let message = format!("The following supplied instance types do not exist: [{name}]");
+            Fault::coded("InvalidParameterValue", 400, message)
+        }
+        other => other.into(),
+    }
+}
+
+/// Every change that the request names.
+fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<AttributeChange>, Fault> {
     use AttributeChange as C;
     let mut changes = Vec::new();
     let switch =
@@ -60,20 +73,24 @@ fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<Option<AttributeCh
         changes.push(C::Groups(ids(&input.groups)?));
     }
     if let Some(name) = input.attribute {
-        changes.push(by_name(
-            &name,
-            input.value.map(|value| value.0).unwrap_or_default(),
-        )?);
+        let value = input.value.ok_or_else(|| Fault::missing("Value"))?;
+        changes.push(by_name(&name, value.0)?);
     }
-    let mut changes: Vec<Option<C>> = changes.into_iter().map(Some).collect();
-    for mapping in input.block_device_mappings {
-        if mapping.ebs.and_then(|ebs| ebs.delete_on_termination) == Some(false) {
-            let message = "The root disk can't outlive its instance: volumes are not supported yet.";
-            return Err(Fault::coded("UnsupportedOperation", 400, message));
-        }
-        changes.push(None);
+    for (n, mapping) in input.block_device_mappings.into_iter().enumerate() {
+        changes.push(C::Disk(disk(n + 1, mapping)?));
     }
     Ok(changes)
+}
+
+/// What is asked of a disk; without words about its end it ends with the instance.
+fn disk(n: usize, mapping: InstanceBlockDeviceMappingSpecification) -> Result<DiskChange, Fault> {
+    let missing = || Fault::missing(&format!("BlockDeviceMapping.{n}.DeviceName"));
+    let ebs = mapping.ebs.unwrap_or_default();
+    Ok(DiskChange {
+        device: mapping.device_name.ok_or_else(missing)?,
+        volume: ebs.volume_id.as_deref().map(id).transpose()?,
+        delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
+    })
 }
 
 fn behavior(text: &str) -> Result<ShutdownBehavior, Fault> {
@@ -122,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn changes(body: &str) -> Result<Vec<Option<AttributeChange>>, String> {
+    fn changes(body: &str) -> Result<Vec<AttributeChange>, String> {
         let query = Query::parse(body.as_bytes(), Protocol::Ec2).unwrap();
         let input = decode(&query).unwrap();
         named(input).map_err(|fault| fault.answer().code.into_owned())
@@ -133,27 +150,34 @@ mod tests {
         use AttributeChange as C;
         let hi = || UserData::new(b"hi".to_vec()).unwrap();
         let i = "InstanceId=i-0123456789abcdef0";
+        let disk = |device: &str, delete_on_termination| {
+            C::Disk(DiskChange {
+                device: device.into(),
+                volume: None,
+                delete_on_termination,
+            })
+        };
         for (rest, expected) in [
             (
                 "DisableApiTermination.Value=true",
-                Ok(vec![Some(C::DisableApiTermination(true))]),
+                Ok(vec![C::DisableApiTermination(true)]),
             ),
             (
                 "InstanceType.Value=t3.small",
-                Ok(vec![Some(C::InstanceType("t3.small".into()))]),
+                Ok(vec![C::InstanceType("t3.small".into())]),
             ),
-            ("UserData.Value=aGk=", Ok(vec![Some(C::UserData(hi()))])),
-            ("UserData.Value=aGk", Ok(vec![Some(C::UserData(hi()))])),
-            ("UserData.Value=", Ok(vec![Some(C::UserData(None))])),
-            ("Attribute=userData&Value=aGk", Ok(vec![Some(C::UserData(hi()))])),
-            ("Attribute=userData&Value=", Ok(vec![Some(C::UserData(None))])),
+            ("UserData.Value=aGk=", Ok(vec![C::UserData(hi())])),
+            ("UserData.Value=aGk", Ok(vec![C::UserData(hi())])),
+            ("UserData.Value=", Ok(vec![C::UserData(None)])),
+            ("Attribute=userData&Value=aGk", Ok(vec![C::UserData(hi())])),
+            ("Attribute=userData&Value=", Ok(vec![C::UserData(None)])),
             (
                 "Attribute=userData&Value=!",
                 Err("InvalidUserData.Malformed".into()),
             ),
             (
                 "Attribute=disableApiStop&Value=True",
-                Ok(vec![Some(C::DisableApiStop(true))]),
+                Ok(vec![C::DisableApiStop(true)]),
             ),
             ("Attribute=nonsense&Value=1", Err("InvalidParameterValue".into())),
             ("Attribute=kernel&Value=aki-1", Err("UnsupportedOperation".into())),
@@ -162,12 +186,26 @@ mod tests {
                 Err("InvalidParameterValue".into()),
             ),
             (
-                "BlockDeviceMapping.1.Ebs.DeleteOnTermination=true",
-                Ok(vec![None]),
+                "BlockDeviceMapping.1.DeviceName=/dev/vda",
+                Ok(vec![disk("/dev/vda", true)]),
             ),
             (
-                "BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
-                Err("UnsupportedOperation".into()),
+                "BlockDeviceMapping.1.DeviceName=/dev/sdz&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
+                Ok(vec![disk("/dev/sdz", false)]),
+            ),
+            (
+                "BlockDeviceMapping.1.Ebs.DeleteOnTermination=true",
+                Err("MissingParameter".into()),
+            ),
+            (
+                "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeId=nonsense",
+                Err("InvalidVolumeID.Malformed".into()),
+            ),
+            ("Attribute=userData", Err("MissingParameter".into())),
+            ("Attribute=userData&Value=", Ok(vec![C::UserData(None)])),
+            (
+                "Attribute=disableApiStop&Value=",
+                Err("InvalidParameterValue".into()),
             ),
             ("GroupId.1=nonsense", Err("InvalidGroupId.Malformed".into())),
         ] {

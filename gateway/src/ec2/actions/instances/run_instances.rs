@@ -22,8 +22,11 @@ use crate::{
     fault::Fault,
 };
 
-/// The type of those who name none (API reference: m1.small, which no one has any more).
-const DEFAULT_TYPE: &str = "t3.micro";
+/// The type of those who name none, by the API reference; boto 2 and euca2ools send it of themselves.
+const DEFAULT_TYPE: &str = "m1.small";
+
+/// The types of volumes that EC2 has. All of them are as fast as the host's disk.
+const VOLUME_TYPES: [&str; 7] = ["gp2", "gp3", "io1", "io2", "sc1", "st1", "standard"];
 
 #[async_trait]
 impl Action for RunInstances {
@@ -220,6 +223,14 @@ fn root_size(mappings: &[BlockDeviceMapping], root: &str) -> Result<Option<u64>,
         if ebs.delete_on_termination == Some(false) {
             return Err(unsupported("A root disk that outlives its instance"));
         }
+        if let Some(kind) = ebs
+            .volume_type
+            .as_deref()
+            .filter(|kind| !VOLUME_TYPES.contains(kind))
+        {
+            let reason = format!("expecting one of {}", VOLUME_TYPES.join(", "));
+            return Err(Fault::invalid(&path("Ebs.VolumeType"), kind, reason));
+        }
         if let Some(gib) = ebs.volume_size {
             let gib = u64::try_from(gib).ok().filter(|gib| *gib > 0);
             size =
@@ -334,6 +345,15 @@ mod tests {
         assert_eq!(
             size("BlockDeviceMapping.1.Ebs.VolumeSize=20"),
             Err("MissingParameter".into())
+        );
+        let of_type = |kind: &str| {
+            size(&format!(
+                "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeType={kind}"
+            ))
+        };
+        assert_eq!(
+            (of_type("gp2"), of_type("fast")),
+            (Ok(None), Err("InvalidParameterValue".into()))
         );
     }
 }

@@ -15,7 +15,7 @@ use cumulet_wire::ec2::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, shown_tags},
+        ctx::{Ctx, ids, tags_if_any},
         describe::Describe,
         filter::{Filters, Table, on, some},
     },
@@ -86,7 +86,7 @@ pub(super) fn shown(ctx: &Ctx, view: GroupView) -> PlacementGroup {
     PlacementGroup {
         group_id: Some(view.id().to_string()),
         group_arn: Some(arn(ctx, &view)),
-        tags: shown_tags(&view.tags),
+        tags: tags_if_any(&view.tags),
         state: Some("available".into()),
         partition_count: view
             .row

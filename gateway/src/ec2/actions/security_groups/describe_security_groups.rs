@@ -18,7 +18,7 @@ use cumulet_wire::ec2::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, id, ids, shown_tags},
+        ctx::{Ctx, id, ids, tags_if_any},
         describe::Describe,
         filter::{Filters, Sink, Table, never, on, shown, some, text},
         page::Paging,
@@ -187,7 +187,7 @@ fn group(ctx: &Ctx, view: &GroupView) -> SecurityGroup {
         group_id: Some(group_id),
         ip_permissions: permissions(&view.rules, Direction::Ingress),
         ip_permissions_egress: permissions(&view.rules, Direction::Egress),
-        tags: shown_tags(&view.tags),
+        tags: tags_if_any(&view.tags),
         vpc_id: Some(view.vpc().to_string()),
         owner_id: Some(AccountId::from_db(view.row.account).to_string()),
         group_name: Some(view.row.name.clone()),

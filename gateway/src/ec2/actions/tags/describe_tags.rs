@@ -75,7 +75,7 @@ impl Describe for DescribeTags {
 
     fn key(row: &TagView) -> TagKey {
         TagKey {
-            resource: row.target.number,
+            resource: row.target.number(),
             kind: row.target.kind.resource_type().into(),
             key: row.tag.key.clone(),
         }

@@ -18,7 +18,7 @@ use cumulet_wire::ec2::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, shown_tags},
+        ctx::{Ctx, ids, tags_if_any},
         describe::Describe,
         filter::{Filters, Table, never, on, some, text},
         page::Paging,
@@ -151,7 +151,7 @@ fn subnet(ctx: &Ctx, view: &SubnetView) -> Subnet {
         map_customer_owned_ip_on_launch: Some(false),
         owner_id: Some(owner),
         assign_ipv6_address_on_creation: Some(false),
-        tags: shown_tags(&view.tags),
+        tags: tags_if_any(&view.tags),
         subnet_arn: Some(ctx.arn("subnet", &id)),
         enable_dns64: Some(false),
         ipv6_native: Some(false),

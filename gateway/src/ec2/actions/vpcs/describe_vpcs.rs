@@ -16,7 +16,7 @@ use cumulet_wire::ec2::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, shown_tags},
+        ctx::{Ctx, ids, tags_if_any},
         describe::Describe,
         filter::{Filters, Table, never, on, shown},
         page::Paging,
@@ -126,7 +126,7 @@ fn vpc(view: &VpcView) -> Vpc {
             }),
         }],
         is_default: Some(view.row.is_default != 0),
-        tags: shown_tags(&view.tags),
+        tags: tags_if_any(&view.tags),
         vpc_id: Some(id(view).to_string()),
         state: Some("available".into()),
         cidr_block: Some(view.row.cidr.clone()),

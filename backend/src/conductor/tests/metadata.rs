@@ -1,0 +1,130 @@
+//! What the API knows of an instance is in the snapshot that its host serves to it.
+
+use cumulet_certs::KeyType;
+use cumulet_domain::tag::Tag;
+
+use super::*;
+use crate::{
+    api::{
+        instances::UserData,
+        key_pairs,
+        placement_groups::{self, NewGroup},
+    },
+    entity::instance,
+};
+
+/// A new column does not compile here before somebody has said whether the instance can read it.
+#[tokio::test]
+async fn every_column_of_an_instance_is_in_its_snapshot_or_is_not_for_it() {
+    let mut rig = Rig::start().await;
+    key_pairs::create(&rig.cloud, &rig.who, "key", KeyType::Ed25519, Vec::new())
+        .await
+        .unwrap();
+    let group = NewGroup {
+        name: "racks".into(),
+        strategy: "partition".into(),
+        partition_count: Some(3),
+        tags: Vec::new(),
+    };
+    placement_groups::create(&rig.cloud, &rig.who, group).await.unwrap();
+    let tag = Tag {
+        key: "Name".into(),
+        value: "web".into(),
+    };
+    let id = rig
+        .launch(|spec| {
+            spec.key_name = Some("key".into());
+            spec.user_data = UserData::new(b"hello".to_vec()).unwrap();
+            spec.placement_group = Some("racks".into());
+            spec.partition_number = Some(3);
+            spec.metadata.tags = Some(true);
+            spec.tags.instance = vec![tag.clone()];
+        })
+        .await;
+    let command = rig.command(is_run).await;
+    let Action::Run { spec, .. } = &command.action else {
+        unreachable!()
+    };
+    let snapshot = &spec.metadata;
+    let view = rig.until_state(id, State::Pending).await;
+
+    let instance::Model {
+        id,
+        account,
+        reservation,
+        launch_index,
+        image,
+        instance_type,
+        vcpus: _, // the guest sees its processors, memory and disk themselves
+        memory_mib: _,
+        disk_gib: _,
+        state: _, // who reads it runs
+        intent: _,
+        generation: _,
+        metadata_revision,
+        host: _, // not the tenant's to know
+        claimed: _,
+        vpc,
+        subnet,
+        availability_zone,
+        key_name,
+        public_key,
+        user_data: _, // of a version that did not seal it
+        sealed_user_data: _,
+        shutdown_behavior: _, // EC2's metadata don't have the attributes
+        disable_api_termination: _,
+        disable_api_stop: _,
+        http_enabled,
+        http_tokens_required,
+        http_hop_limit,
+        http_tags,
+        client_token: _,
+        reason_code: _,
+        reason_message: _,
+        transition_reason: _,
+        launched_at,
+        created_at: _, // the time of the last start is shown
+        running_since: _,
+        terminated_at: _,
+        placement_group: _, // its name is shown
+        partition_number,
+    } = view.row.clone();
+    assert_eq!(snapshot.instance.to_db(), id);
+    assert_eq!(snapshot.account.to_db(), account);
+    assert_eq!(snapshot.reservation.to_db(), reservation);
+    assert_eq!(i64::from(snapshot.launch_index), launch_index);
+    assert_eq!(snapshot.image.to_db(), image);
+    assert_eq!(snapshot.instance_type, instance_type);
+    assert_eq!(snapshot.revision.cast_signed(), metadata_revision);
+    assert_eq!(snapshot.availability_zone, availability_zone);
+    assert_eq!(availability_zone, "us-east-1a");
+    assert_eq!(snapshot.public_keys[0].name, key_name.unwrap());
+    assert_eq!(snapshot.public_keys[0].openssh, public_key.unwrap());
+    assert_eq!(snapshot.user_data.as_deref(), Some(&b"hello"[..]));
+    assert_eq!(i64::from(snapshot.options.enabled), http_enabled);
+    assert_eq!(i64::from(snapshot.options.tokens_required), http_tokens_required);
+    assert_eq!(i64::from(snapshot.options.hop_limit), http_hop_limit);
+    assert_eq!(i64::from(snapshot.options.tags), http_tags);
+    assert_eq!(snapshot.pending_time.0, launched_at);
+    assert_eq!(snapshot.placement_group, view.placement_group);
+    assert_eq!(snapshot.placement_group.as_deref(), Some("racks"));
+    assert_eq!(snapshot.partition_number.map(i64::from), partition_number);
+    assert_eq!(partition_number, Some(3));
+    assert_eq!(snapshot.tags, [tag]);
+    assert_eq!(snapshot.root_device, view.root_device());
+    assert_eq!(snapshot.architecture, view.architecture());
+
+    let (shown, known) = (&snapshot.interfaces[0], &view.interfaces[0]);
+    assert_eq!((shown.vpc.to_db(), shown.subnet.to_db()), (vpc, subnet));
+    assert_eq!((shown.id, shown.mac), (known.id(), known.mac()));
+    assert_eq!(
+        (shown.private_ip, shown.public_ip),
+        (known.private_ip(), known.public_ip())
+    );
+    let groups: Vec<_> = known
+        .groups
+        .iter()
+        .map(|group| (group.id, group.name.clone()))
+        .collect();
+    assert_eq!(shown.security_groups, groups);
+}

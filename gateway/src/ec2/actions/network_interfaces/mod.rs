@@ -1,0 +1,3 @@
+//! Network interfaces.
+
+mod describe_network_interfaces;
