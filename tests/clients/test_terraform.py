@@ -106,7 +106,7 @@ resource "aws_security_group_rule" "ping" {
 }
 
 resource "aws_ec2_tag" "owner" {
-  resource_id = aws_security_group.db.id
+  resource_id = data.aws_vpcs.all.ids[0]
   key         = "owner"
   value       = "me"
 }
@@ -126,7 +126,7 @@ def test_security_groups_with_their_rules(account: Account, ec2, key_folder: Pat
     web, db = group(ec2, made["web"]), group(ec2, made["db"])
     assert sorted(rule["IpProtocol"] for rule in web["IpPermissions"]) == ["tcp", "tcp"]
     assert [rule["IpRanges"] for rule in web["IpPermissionsEgress"]] == [[{"CidrIp": "0.0.0.0/0"}]]
-    assert {"Key": "owner", "Value": "me"} in db["Tags"]
+    assert ec2.describe_vpcs()["Vpcs"][0]["Tags"] == [{"Key": "owner", "Value": "me"}]
     rules = {rule["IpProtocol"]: rule for rule in db["IpPermissions"]}
     assert rules["tcp"]["UserIdGroupPairs"][0]["GroupId"] == made["web"] and rules["icmp"]["FromPort"] == 8
     assert db["IpPermissionsEgress"][0]["IpRanges"] == [{"CidrIp": "10.0.0.0/8"}]
@@ -138,6 +138,7 @@ def test_security_groups_with_their_rules(account: Account, ec2, key_folder: Pat
     assert sorted(rule["FromPort"] for rule in group(ec2, made["web"])["IpPermissions"]) == [80, 9090]
     assert terraform.is_settled()
     terraform.destroy()
+    assert "Tags" not in ec2.describe_vpcs()["Vpcs"][0]
     assert [found["GroupName"] for found in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
