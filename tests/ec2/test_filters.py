@@ -122,6 +122,7 @@ def known_filter(call: str) -> str:
         "describe_security_group_rules": "group-id",
         "describe_key_pairs": "key-name",
         "describe_placement_groups": "group-name",
+        "describe_network_interfaces": "network-interface-id",
         "describe_regions": "region-name",
         "describe_availability_zones": "zone-name",
         "describe_instance_types": "instance-type",
