@@ -137,6 +137,31 @@ pub(crate) const KEYS: &[Key] = &[
         "Seconds that a guest has to obey the power button before it is cut.",
     ),
     key(
+        "libvirt.guest_uids",
+        "1900000001-1900065535",
+        "User numbers for guests' processes, which nobody else on this host has: each instance gets one; empty: all run as the user that libvirt is configured with.",
+    ),
+    key(
+        "libvirt.guests_as_root",
+        "false",
+        "Let guests run as root whose disks nobody else could reach (a state directory below /root). Whoever gets out of a guest is root then.",
+    ),
+    key(
+        "libvirt.memory_limit",
+        "auto",
+        "Bound the memory of each guest's process to the guest's and what its emulator needs: `auto`, where the kernel's control groups can, or `never`.",
+    ),
+    key(
+        "libvirt.disk_mib",
+        "1000",
+        "MiB that an instance's disk may read and write in a second; 0: any number.",
+    ),
+    key(
+        "libvirt.disk_operations",
+        "16000",
+        "Reads and writes of an instance's disk in a second; 0: any number.",
+    ),
+    key(
         "images.unused_hours",
         "168",
         "Hours that a host keeps an image which no instance there uses any more.",
@@ -160,6 +185,21 @@ pub(crate) const KEYS: &[Key] = &[
         "network.egress",
         "false",
         "Let instances open connections out of the public side.",
+    ),
+    key(
+        "network.guest_mbit",
+        "5000",
+        "Megabits that an instance may send, and receive, in a second; 0: any number.",
+    ),
+    key(
+        "network.guest_connections",
+        "auto",
+        "Connections that an instance may have open at a time, those to it and those from it, before new ones are dropped; `auto`: a quarter of what the kernel keeps track of; 0: any number.",
+    ),
+    key(
+        "network.dhcp_uid",
+        "1900000000",
+        "User number of the DHCP servers of this host, which nobody else on it has.",
     ),
     key(
         "network.tunnel_address",

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // What is made here is nobody else's; where others are to have something of it, that is said there.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -53,7 +53,7 @@ pub(crate) async fn serve(
 }
 
 /// The counters' names and meanings.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("cumulet_bus_sent_total", "Messages that were to be handed over"),
     (
         "cumulet_bus_confirmed_total",
@@ -105,6 +105,10 @@ const COUNTERS: [(&str, &str); 15] = [
         "cumulet_worker_commands_repeated_total",
         "Commands that came again, while the first waited or after it had been carried out",
     ),
+    (
+        "cumulet_worker_policy_failures_total",
+        "Times that a VPC's policy could not be enforced; it is tried again",
+    ),
 ];
 
 fn describe() {
@@ -112,6 +116,18 @@ fn describe() {
         describe_counter!(name, meaning);
     }
     describe_gauge!("cumulet_bus_blocked", "1 while the broker asks to wait");
+    describe_gauge!(
+        "cumulet_worker_policies_unenforced",
+        "VPCs whose newest policy is not enforced on a host: a revoked rule may still be open there"
+    );
+    describe_gauge!(
+        "cumulet_worker_peers_left_out",
+        "Other hosts that are left out of VPCs' policies because what is told of them can't be"
+    );
+}
+
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::from(u32::MAX), f64::from)
 }
 
 fn read(sources: &Sources) {
@@ -142,4 +158,11 @@ fn read(sources: &Sources) {
     counter!("cumulet_worker_commands_stale_total").absolute(sum.0);
     counter!("cumulet_worker_commands_expired_total").absolute(sum.1);
     counter!("cumulet_worker_commands_repeated_total").absolute(sum.2);
+    let alarms = sources.workers.iter().fold((0, 0, 0), |sum, worker| {
+        let (failures, failing, left_out) = worker.alarms();
+        (sum.0 + failures, sum.1 + failing, sum.2 + left_out)
+    });
+    counter!("cumulet_worker_policy_failures_total").absolute(alarms.0);
+    gauge!("cumulet_worker_policies_unenforced").set(count(alarms.1));
+    gauge!("cumulet_worker_peers_left_out").set(count(alarms.2));
 }

@@ -9,6 +9,9 @@
 //! run/              what lives only while the cloud runs
 //! lock.ROLE         held by the process that has the role
 //!
+//! Others may pass through the directory itself and through `run/`, and read nothing: DHCP servers get to their own
+//! files there, and guests' processes, by a group of theirs, to their disks.
+//!
 //! In a cluster every host has a state directory of its own. Those with a role that opens the database have
 //! the same `master.key`, and all have the same files in `images/`: mount a shared file system there.
 //! ```
@@ -41,7 +44,21 @@ impl StateDir {
         let context = || format!("the state directory {}", path.display());
         fs::create_dir_all(path).with_context(context)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o711)).with_context(context)?;
-        Self::open(path)
+        let state = Self::open(path)?;
+        state.close_images()?;
+        Ok(state)
+    }
+
+    /// The store of images, which earlier versions left open, is for those who have the state directory alone. (In a
+    /// cluster it may be another machine's to say who reads it.)
+    fn close_images(&self) -> Result<()> {
+        let images = self.images();
+        match fs::set_permissions(&images, fs::Permissions::from_mode(0o700)) {
+            Err(error) if error.kind() != ErrorKind::NotFound && !images.is_symlink() => {
+                Err(error).with_context(|| images.display().to_string())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How the database is opened: the configuration's server, or the file here.
@@ -99,9 +116,18 @@ impl StateDir {
         self.0.join("images")
     }
 
-    /// Where the host network keeps its files. Other users' programs (dnsmasq) read there.
+    /// What lives only while the cloud runs.
     pub(crate) fn run(&self) -> PathBuf {
         self.0.join("run")
+    }
+
+    /// The same, made if it is not there. DHCP servers pass through to their own files.
+    pub(crate) fn make_run(&self) -> Result<PathBuf> {
+        let path = self.run();
+        let context = || path.display().to_string();
+        fs::create_dir_all(&path).with_context(context)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o711)).with_context(context)?;
+        Ok(path)
     }
 
     /// Where the cloud's master key is, in a directory of a process that opens the database.

@@ -6,6 +6,7 @@ mod console;
 mod control;
 mod door;
 mod fake;
+pub(crate) mod guests;
 mod host;
 mod images;
 mod inventory;

@@ -10,6 +10,7 @@ mod m0007_tunnels;
 mod m0008_commits;
 mod m0009_consoles;
 mod m0010_readiness;
+mod m0020_confirmed_addresses;
 mod m0040_protocols;
 mod m0041_sealed_user_data;
 mod m0050_listings;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_commits::Migration),
             Box::new(m0009_consoles::Migration),
             Box::new(m0010_readiness::Migration),
+            Box::new(m0020_confirmed_addresses::Migration),
             Box::new(m0040_protocols::Migration),
             Box::new(m0041_sealed_user_data::Migration),
             Box::new(m0050_listings::Migration),

@@ -25,7 +25,7 @@ run_programs=(
     '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so=libvirt-daemon-driver-qemu'
     qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils
     dnsmasq=dnsmasq-base ip=iproute2 bridge=iproute2 ss=iproute2 nft=nftables
-    pgrep=procps sysctl=procps modprobe=kmod unshare=util-linux
+    pgrep=procps sysctl=procps modprobe=kmod unshare=util-linux setpriv=util-linux
     dropbear=dropbear-bin dropbearkey=dropbear-bin dbclient=dropbear-bin
     cpio=cpio syslinux=syslinux /usr/lib/syslinux/mbr/mbr.bin=syslinux-common mcopy=mtools
     mkfs.vfat=dosfstools mke2fs=e2fsprogs debugfs=e2fsprogs sfdisk=fdisk

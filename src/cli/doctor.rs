@@ -9,7 +9,11 @@ use clap::Args;
 use cumulet_hypervisor::{Diagnosis, probe::kvm_works};
 
 use super::CloudArgs;
-use crate::{config::Config, telemetry::say};
+use crate::{
+    config::Config,
+    telemetry::say,
+    wiring::guests::{self, GuestUsers},
+};
 use programs::PROGRAMS;
 
 /// See the module.
@@ -45,6 +49,12 @@ impl Doctor {
             check("root", true, root()),
             check("libvirt", true, libvirt(config.text("libvirt.uri"), slow).await),
             check("acceleration", false, acceleration(kvm)),
+            check("guests", false, guests(config, kvm)),
+            check(
+                "confinement",
+                false,
+                confinement(config.text("libvirt.uri"), slow).await,
+            ),
         ];
         for program in &PROGRAMS {
             findings.push(check(program.what, true, program.check().await));
@@ -113,6 +123,61 @@ fn acceleration(kvm: bool) -> Result<String, String> {
     }
 }
 
+/// As whom guests run.
+fn guests(config: &Config, kvm: bool) -> Result<String, String> {
+    let users = guests::read(config, kvm).map_err(|error| error.to_string())?;
+    let root = config.get::<bool>("libvirt.guests_as_root").unwrap_or(false);
+    as_whom(&users, root)
+}
+
+/// The same, once it is read.
+fn as_whom(users: &GuestUsers, may_be_root: bool) -> Result<String, String> {
+    let usual = users.usual.map_or_else(
+        || "the user of this process".to_owned(),
+        |(uid, _)| format!("user {uid}"),
+    );
+    let found = match (&users.uids, users.usual) {
+        (Some(uids), _) => Ok(format!(
+            "each as a user of its own ({}-{})",
+            uids.start(),
+            uids.end()
+        )),
+        (None, Some((0, _))) => {
+            Err("all as root, as qemu.conf says: who gets out of one has the host".to_owned())
+        }
+        (None, _) => {
+            let why = users
+                .shared
+                .as_ref()
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default();
+            Err(format!("all as {usual}: who gets out of one gets into all{why}"))
+        }
+    };
+    match (found, may_be_root) {
+        (Ok(text) | Err(text), true) => Err(format!(
+            "{text}; as root where nobody else could reach their disks (`libvirt.guests_as_root`)"
+        )),
+        (found, false) => found,
+    }
+}
+
+/// What confines guests beside their users.
+#[cfg(feature = "libvirt")]
+async fn confinement(uri: &str, most: Duration) -> Result<String, String> {
+    let found = cumulet_hypervisor::libvirt::confinement(uri, most).await;
+    let found = found.map_err(|error| error.to_string())?;
+    match found.mandatory() {
+        Some(model) => Ok(format!("{model}: a guest's process gets at its own files alone")),
+        None => Err("neither AppArmor nor SELinux confines guests: their users alone keep them apart".into()),
+    }
+}
+
+#[cfg(not(feature = "libvirt"))]
+async fn confinement(_: &str, _: Duration) -> Result<String, String> {
+    Err("this binary was built without libvirt".into())
+}
+
 /// How long libvirt takes for a call such as a launch makes.
 #[cfg(feature = "libvirt")]
 async fn libvirt(uri: &str, slow: Duration) -> Result<String, String> {
@@ -152,6 +217,33 @@ fn disk(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_whom_guests_run_is_told() {
+        let usual = Some((64_055, 64_055));
+        let own = GuestUsers {
+            usual,
+            group: Some(7),
+            uids: Some(5000..=5009),
+            shared: None,
+        };
+        assert!(as_whom(&own, false).is_ok_and(|told| told.contains("5000-5009")));
+        assert!(as_whom(&own, true).is_err_and(|told| told.contains("as root")));
+        let shared = GuestUsers {
+            uids: None,
+            shared: Some("no room".into()),
+            ..own.clone()
+        };
+        assert!(
+            as_whom(&shared, false).is_err_and(|told| told.contains("64055") && told.ends_with("no room"))
+        );
+        let root = GuestUsers {
+            usual: Some((0, 0)),
+            uids: None,
+            ..own
+        };
+        assert!(as_whom(&root, false).is_err_and(|told| told.contains("all as root")));
+    }
 
     #[test]
     fn what_is_slow_is_told_with_its_cause_and_its_cure() {

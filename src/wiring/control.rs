@@ -44,6 +44,10 @@ pub(super) async fn open(
     let store = connect(&options)
         .await
         .with_context(|| format!("the database {}", options.location))?;
+    let swept = cumulet_backend::images::sweep(&state.images()).context("the store of images")?;
+    if swept > 0 {
+        tracing::info!(swept, "removed what was left of imports that ended early");
+    }
     progress.step("making what the first start makes: keys, an account, its network");
     let fresh = !state.master_key().exists();
     let sealer = Arc::new(match bootstrap::existing(store.read()).await? {
@@ -187,6 +191,7 @@ fn conductor_settings(config: &Config, roles: &Roles) -> Result<Settings> {
         ram_allocation_ratio: config.get("scheduler.ram_allocation_ratio")?,
         disk_allocation_ratio: config.get("scheduler.disk_allocation_ratio")?,
         retention: retention(config)?,
+        hosts_are_here: config.text("bus").is_empty(),
     })
 }
 

@@ -11,7 +11,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{id::HostId, time::Clock};
 use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
-use cumulet_hypervisor::libvirt::{Libvirt, LibvirtConfig};
+use cumulet_hypervisor::libvirt::{Bounds, GuestUser, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
     ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
@@ -21,6 +21,7 @@ use cumulet_worker::{
 
 use super::{
     fake::{self, GUESTS, Simulated},
+    guests::{self, GuestUsers},
     metadata,
 };
 use crate::{config::Config, state::StateDir};
@@ -32,6 +33,7 @@ pub(crate) enum Driver {
         cloud: String,
         hypervisor: Arc<dyn Hypervisor>,
         wires: Wires,
+        users: GuestUsers,
     },
     /// Hosts that only say that they run something.
     Fake { hosts: Vec<Simulated> },
@@ -84,11 +86,16 @@ impl Driver {
     async fn connect(config: &Config, cloud: &str, folder: &Path, names: Vec<String>) -> Result<Self> {
         match config.text("driver") {
             "libvirt" => {
-                let hypervisor = libvirt(config, cloud).await?;
+                let users = guests::read(config, guests::on_kvm(config).await)?;
+                if let Some(why) = &users.shared {
+                    tracing::warn!(why, "all guests run as one user");
+                }
+                let hypervisor = libvirt(config, cloud, &users).await?;
                 Ok(Driver::Real {
                     cloud: cloud.into(),
                     hypervisor,
                     wires: wires(config).await?,
+                    users,
                 })
             }
             "fake" => Ok(Driver::Fake {
@@ -113,9 +120,14 @@ impl Driver {
                 cloud,
                 hypervisor,
                 wires,
+                users,
             } => {
-                let name = name(parts.config)?;
-                Ok(vec![real(parts, &cloud, name, hypervisor, wires)?])
+                let config = WorkerConfig {
+                    guest_group: users.group,
+                    guest_uids: users.uids,
+                    ..worker_config(parts, name(parts.config)?)?
+                };
+                Ok(vec![real(parts, &cloud, config, hypervisor, wires)?])
             }
             Driver::Fake { hosts } => {
                 let workers = hosts.into_iter().map(|simulated| fake(parts, simulated));
@@ -171,7 +183,7 @@ async fn wires(config: &Config) -> Result<Wires> {
 
 /// Connects to libvirt.
 #[cfg(feature = "libvirt")]
-async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
+async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc<dyn Hypervisor>> {
     let uri = config.text("libvirt.uri").to_owned();
     let accel = config
         .text("libvirt.accel")
@@ -181,6 +193,7 @@ async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
         uri: uri.clone(),
         cloud: cloud.into(),
         accel,
+        guests: guests_of(config, users)?,
     })
     .await;
     let hint =
@@ -188,8 +201,28 @@ async fn libvirt(config: &Config, cloud: &str) -> Result<Arc<dyn Hypervisor>> {
     Ok(started.with_context(hint)?)
 }
 
+/// As whom guests run, and what they may use.
+#[cfg(feature = "libvirt")]
+fn guests_of(config: &Config, users: &GuestUsers) -> Result<Guests> {
+    let memory = match config.text("libvirt.memory_limit") {
+        "auto" => guests::can_bound_memory(),
+        "never" => false,
+        other => bail!("configuration: libvirt.memory_limit = {other:?}; expecting auto or never"),
+    };
+    Ok(Guests {
+        usual: users.usual.map(|(uid, gid)| GuestUser { uid, gid }),
+        group: users.group,
+        may_be_root: config.get("libvirt.guests_as_root")?,
+        bounds: Bounds {
+            memory,
+            disk_bytes: config.get::<u64>("libvirt.disk_mib")?.saturating_mul(1 << 20),
+            disk_operations: config.get("libvirt.disk_operations")?,
+        },
+    })
+}
+
 #[cfg(not(feature = "libvirt"))]
-async fn libvirt(_: &Config, _: &str) -> Result<Arc<dyn Hypervisor>> {
+async fn libvirt(_: &Config, _: &str, _: &GuestUsers) -> Result<Arc<dyn Hypervisor>> {
     bail!("this binary was built without libvirt; only --driver fake works")
 }
 
@@ -234,12 +267,18 @@ fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
 fn real(
     parts: &HostParts<'_>,
     cloud: &str,
-    name: String,
+    config: WorkerConfig,
     hypervisor: Arc<dyn Hypervisor>,
     wires: Wires,
 ) -> Result<Arc<Worker>> {
-    let mut network = NetworkConfig::new(cloud, parts.state.run().join("network"));
+    let mut network = NetworkConfig::new(cloud, parts.state.make_run()?.join("network"));
     network.uplink_egress = parts.config.get("network.egress")?;
+    network.dhcp_uid = parts.config.get("network.dhcp_uid")?;
+    network.guest_mbit = parts.config.get("network.guest_mbit")?;
+    network.guest_connections = match parts.config.text("network.guest_connections") {
+        "auto" => quarter_of_connections(),
+        _ => parts.config.get("network.guest_connections")?,
+    };
     (network.tunnel, network.mtu) = (wires.tunnel, wires.mtu);
     let deps = WorkerDeps {
         bus: parts.bus.clone(),
@@ -251,7 +290,16 @@ fn real(
         metadata: metadata::sink(parts)?,
         metrics: Arc::new(ProcMetrics::default()),
     };
-    Ok(Worker::new(worker_config(parts, name)?, deps)?)
+    Ok(Worker::new(config, deps)?)
+}
+
+/// A quarter of the connections that the kernel keeps track of in each VPC's namespace.
+fn quarter_of_connections() -> u32 {
+    // Without the module there is no such file yet; this is a quarter of its default with little memory.
+    const FEW: u32 = 16_384;
+    let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let most = text.ok().and_then(|text| text.trim().parse::<u32>().ok());
+    most.map_or(FEW, |most| (most / 4).max(1024))
 }
 
 fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {

@@ -138,8 +138,7 @@ fn find(given: Option<&Path>) -> Result<Option<PathBuf>> {
 
 /// A megabyte of disk.
 fn placeholder(state: &StateDir) -> Result<PathBuf> {
-    std::fs::create_dir_all(state.run())?;
-    let path = state.run().join("simulated.raw");
+    let path = state.make_run()?.join("simulated.raw");
     let mut sector = vec![0_u8; 1 << 20];
     sector[510..512].copy_from_slice(&[0x55, 0xaa]);
     std::fs::write(&path, sector).with_context(|| path.display().to_string())?;

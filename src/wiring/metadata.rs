@@ -44,8 +44,7 @@ fn service(state: &StateDir, clock: Arc<dyn Clock>) -> Result<MetadataService> {
 }
 
 fn socket(state: &StateDir) -> Result<PathBuf> {
-    std::fs::create_dir_all(state.run()).with_context(|| state.run().display().to_string())?;
-    Ok(state.run().join("metadata.sock"))
+    Ok(state.make_run()?.join("metadata.sock"))
 }
 
 /// The metadata service of another process as a worker knows it.

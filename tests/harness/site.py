@@ -221,7 +221,15 @@ class Site(Cloud):
             host.wait_ready()
         until(lambda: all(row["alive"] for row in self.listed().values()) and len(self.listed()) == len(self.hosts),
               "all hosts are alive", timeout)  # fmt: skip
+        self._confirm()
         return self
+
+    def _confirm(self) -> None:
+        """The operator's step of joining, once a host: what it says of its tunnels is so."""
+        for host in self.hosts:
+            if self.listed()[host.name]["tunnel_address"]["confirmed"] != host.machine.address:
+                self.run("admin", "host", "confirm", host.name, "--tunnel-address", host.machine.address)
+        until(lambda: all(row["ready"] for row in self.listed().values()), "all hosts are ready", 30)
 
     def wait_hosts(self, timeout: float = 60.0) -> None:
         """The hosts are started when the control plane is there."""

@@ -49,7 +49,7 @@ pub struct ConsoleGrant {
     pub instance: InstanceId,
     /// Which.
     pub kind: ConsoleKind,
-    /// Where its host takes console connections, as that host has reported it.
+    /// Where its host takes console connections, as the operator has confirmed it.
     pub address: String,
     /// When it was made.
     pub issued: Timestamp,

@@ -26,6 +26,35 @@ pub const MAX_METRICS: usize = 64;
 /// A text of [`NotReady`] at the most, in characters; what is longer is cut.
 pub const MAX_REASON: usize = 500;
 
+/// Problems that a host tells of at the most; what is beyond is dropped.
+pub const MAX_PROBLEMS: usize = 16;
+
+/// A host's name at the most, in bytes.
+pub const MAX_HOST_NAME: usize = 64;
+
+/// A metric's number at the most, either way.
+const MAX_METRIC: i64 = 1 << 53;
+
+/// A text as one line of at most so many characters.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.take(most).collect::<String>().trim().to_owned()
+}
+
+/// Whether a text can be a host's name: it is part of paths and of queues' names.
+///
+/// # Errors
+/// That it can't, in words. The text is not repeated: it may be long.
+pub fn check_host_name(name: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if name.is_empty() || name.len() > MAX_HOST_NAME || name.starts_with('.') || !name.bytes().all(plain) {
+        return Err(format!(
+            "a host's name is 1 to {MAX_HOST_NAME} letters, digits, dashes, dots"
+        ));
+    }
+    Ok(())
+}
+
 /// Why a host that is there takes no launches for now. It is told with each heartbeat, and over with the first one
 /// that does not tell it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +71,7 @@ impl NotReady {
     /// tells it badly is no readier.
     #[must_use]
     pub fn within_limits(self) -> Self {
-        let line = |text: &str| -> String {
-            let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-            shown.take(MAX_REASON).collect::<String>().trim().to_owned()
-        };
+        let line = |text: &str| one_line(text, MAX_REASON);
         let reason = line(&self.reason);
         NotReady {
             reason: match reason.as_str() {
@@ -106,9 +132,18 @@ pub fn check_metrics(metrics: &Metrics) -> Result<(), String> {
     if metrics.len() > MAX_METRICS {
         return Err(format!("more than {MAX_METRICS} metrics"));
     }
-    metrics
-        .keys()
-        .try_for_each(|name| check_name("a metric's name", name))
+    metrics.iter().try_for_each(|(name, value)| {
+        check_name("a metric's name", name)?;
+        let possible = if name.ends_with(".percent") {
+            0..=100
+        } else {
+            -MAX_METRIC..=MAX_METRIC
+        };
+        if !possible.contains(value) {
+            return Err(format!("the metric {name} is {value}"));
+        }
+        Ok(())
+    })
 }
 
 /// Whether a text can be a name of something.

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod error;
 pub mod faults;
 pub mod host;
+pub mod host_address;
 pub mod id;
 pub mod image;
 pub mod instance;

@@ -2,6 +2,8 @@
 //! one. Both may be lost, repeated or reordered; generations make old ones harmless, and nothing is ever
 //! decided from the absence of an answer alone.
 
+mod limits;
+
 use std::{net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use crate::{
     spec::InstanceSpec,
     time::Timestamp,
 };
+
+pub use limits::{MAX_FAILURE, MAX_INSTANCES, MAX_SIZE, MAX_VCPUS};
 
 /// A command to one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,10 +168,10 @@ pub struct Heartbeat {
     pub hypervisor: String,
     /// The availability zone that the host is in.
     pub availability_zone: String,
-    /// Where the host's tunnels to other hosts end; `None` when it has none.
+    /// Where the host's tunnels to other hosts end, as it says: the operator confirms it. `None` when it has none.
     #[serde(default)]
     pub tunnel_address: Option<Ipv4Addr>,
-    /// Where the host takes console connections; `None` when it takes none.
+    /// Where the host takes console connections, as it says: the operator confirms it. `None` when it takes none.
     #[serde(default)]
     pub console_address: Option<String>,
     /// What the host is; `None` where it can't tell now.
@@ -179,6 +183,9 @@ pub struct Heartbeat {
     /// Why it takes no launches for now; `None`: it does.
     #[serde(default)]
     pub not_ready: Option<NotReady>,
+    /// What is not as it should be on it, a sentence each, for the operator; none: nothing that it knows of.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// What a report says.

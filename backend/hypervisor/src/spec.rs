@@ -23,6 +23,8 @@ pub struct DomainSpec {
     pub nics: Vec<NicSpec>,
     /// Where its serial console is written.
     pub console_log: PathBuf,
+    /// The user number of its process, nobody else's on this host; `None`: the hypervisor's own user.
+    pub uid: Option<u32>,
 }
 
 impl DomainSpec {

@@ -17,7 +17,7 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::{
     DiskSpec, DomainSpec, Error, Event, Hypervisor, contract,
-    libvirt::{Accel, Libvirt, LibvirtConfig},
+    libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
 /// A driver with a cloud of its own, and a directory; none where there is no libvirtd to test with.
@@ -30,6 +30,10 @@ async fn host(cloud: &str) -> Option<(Arc<Libvirt>, tempfile::TempDir)> {
         uri,
         cloud: cloud.into(),
         accel: Accel::Qemu,
+        guests: Guests {
+            may_be_root: true,
+            ..Guests::default()
+        },
     };
     Some((
         Libvirt::start(config).await.unwrap(),
@@ -65,6 +69,7 @@ fn spec(dir: &Path, instance: InstanceId, image: Option<&Path>) -> DomainSpec {
         }],
         nics: vec![],
         console_log: dir.join(format!("{instance}.log")),
+        uid: None,
     }
 }
 

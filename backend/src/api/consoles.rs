@@ -72,13 +72,19 @@ pub async fn grant(
         }
     };
     let found = host::Entity::find_by_id(&host).one(conn).await.map_err(failed)?;
-    let address = found.and_then(|row| row.console_address);
+    let told = found.as_ref().is_some_and(|row| row.console_address.is_some());
+    let address = found.and_then(|row| row.confirmed_console);
     let address = address.ok_or_else(|| Error::InvalidCombination {
-        reason: format!(
-            "the host {host} takes no console connections: give its process the key console.address \
-             (CUMULET_CONSOLE_ADDRESS=IP:PORT, with CUMULET_CONSOLE_PUBLIC_KEY from `cumulet admin console-key`) \
-             and start it again"
-        ),
+        reason: match told {
+            true => format!(
+                "the console address of the host {host} is not confirmed: `cumulet admin host confirm {host}`"
+            ),
+            false => format!(
+                "the host {host} takes no console connections: give its process the key console.address \
+                 (CUMULET_CONSOLE_ADDRESS=IP:PORT, with CUMULET_CONSOLE_PUBLIC_KEY from `cumulet admin console-key`) \
+                 and start it again"
+            ),
+        },
     })?;
     let (now, mut nonce) = (parts.clock.now(), [0; 16]);
     parts.rng.with(|rng| rng.fill_bytes(&mut nonce));
@@ -151,8 +157,8 @@ mod tests {
         let write = rig.cloud.store.write(move |txn| {
             let console = console.clone();
             Box::pin(async move {
-                let host =
-                    host::Entity::update_many().col_expr(host::Column::ConsoleAddress, Expr::value(console));
+                let host = host::Entity::update_many()
+                    .col_expr(host::Column::ConfirmedConsole, Expr::value(console));
                 host.exec(txn).await.map_err(failed)?;
                 let placed = instance::Entity::update_many()
                     .col_expr(instance::Column::Host, Expr::value("host-1"))

@@ -15,6 +15,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
     Conductor,
+    belongs::{Standing, standing},
     deadline::is_after,
     reports::{BATCH, changed},
 };
@@ -22,6 +23,12 @@ use crate::{entity::instance, store::failed};
 
 /// Instances of a host that are compared with its full report together.
 const PLACED: u64 = if cfg!(test) { 2 } else { 1000 };
+
+/// Guests that are looked up in one query.
+const LOOKED_UP: usize = 500;
+
+/// Guests that nobody knows which are named in the log.
+const NAMED: usize = 10;
 
 /// Everything that a host has, compared with what it should have.
 pub(super) async fn full(
@@ -59,7 +66,7 @@ pub(super) async fn full(
             }
         }
     }
-    different.extend(seen.into_values());
+    different.extend(elsewhere(conductor, &host, seen).await?);
     // Side by side, so that their transactions share commits: after a host's restart it may be all of them.
     for some in different.chunks(BATCH) {
         let apply = some
@@ -68,6 +75,40 @@ pub(super) async fn full(
         join_all(apply).await.into_iter().collect::<Result<()>>()?;
     }
     Ok(())
+}
+
+/// Of guests that the database does not have on their host, those that have to be dealt with: their instances have
+/// ended, or have come there meanwhile. Looked up together, so that what a host makes up costs reads alone.
+async fn elsewhere(
+    conductor: &Conductor,
+    host: &HostId,
+    seen: BTreeMap<InstanceId, InstanceReport>,
+) -> Result<Vec<InstanceReport>> {
+    let mut theirs = Vec::new();
+    let (mut unknown, mut count) = (Vec::new(), 0_usize);
+    let all: Vec<InstanceReport> = seen.into_values().collect();
+    for some in all.chunks(LOOKED_UP) {
+        let ids = some.iter().map(|report| report.instance.to_db());
+        let rows = instance::Entity::find().filter(instance::Column::Id.is_in(ids));
+        let rows = rows.all(conductor.store.read()).await.map_err(failed)?;
+        let rows: BTreeMap<i64, instance::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
+        for report in some {
+            match rows.get(&report.instance.to_db()) {
+                Some(row) if standing(row, host) != Standing::Elsewhere => theirs.push(report.clone()),
+                Some(_) => {}
+                None => {
+                    count += 1;
+                    if unknown.len() < NAMED {
+                        unknown.push(report.instance.to_string());
+                    }
+                }
+            }
+        }
+    }
+    if count > 0 {
+        tracing::warn!(%host, count, instances = ?unknown, "a host has guests that nobody knows");
+    }
+    Ok(theirs)
 }
 
 /// What a full report is compared with: of each instance no more than that.

@@ -1,19 +1,22 @@
 //! Heartbeats of hosts, applied to their rows. A host's profile is written only when it has changed; its
-//! metrics go with what is written anyway.
+//! metrics go with what is written anyway. The addresses that it tells are written down beside those that the
+//! operator has confirmed, which alone are gone by.
 
 use cumulet_domain::{
     Result,
-    console::MAX_ADDRESS,
-    host::{HostProfile, Metrics, NotReady, check_metrics, check_name},
+    host::{HostProfile, Metrics, NotReady},
     id::HostId,
     message::{Heartbeat, HostResources},
 };
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, EntityTrait, FromQueryResult, QuerySelect, sea_query::OnConflict,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
+    sea_query::{Expr, OnConflict},
 };
 
 use super::{Conductor, tunnel};
 use crate::{
+    api::hosts::unconfirmed,
     entity::host,
     store::{Invalidates, failed, groups},
 };
@@ -28,46 +31,78 @@ struct Profile {
 /// What a heartbeat may change and is not written each time.
 #[derive(Debug, Default, FromQueryResult)]
 struct Known {
-    tunnel_address: Option<i64>,
+    confirmed_tunnel: Option<i64>,
     architecture: Option<String>,
     capabilities: Option<String>,
 }
 
-/// A host is there, with these resources; the first heartbeat registers it.
+/// What of a host a heartbeat writes beside what it always does.
+#[derive(Clone, Copy, Debug)]
+struct Writes {
+    profile: bool,
+    resources: bool,
+    /// The addresses that it tells count at once.
+    addresses: bool,
+}
+
+/// A host is there, with these resources; the first heartbeat registers it. What it says is within the limits.
 pub(super) async fn apply(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
-    let names = [
-        ("its hypervisor's name", &heartbeat.hypervisor),
-        ("its zone's name", &heartbeat.availability_zone),
-    ];
-    let wrong = names.map(|(what, name)| check_name(what, name).err());
-    if let Some(reason) = wrong.into_iter().flatten().next() {
-        // It would be as wrong the next time.
-        tracing::warn!(host = %id, reason, "a heartbeat is dropped");
-        return Ok(());
-    }
-    let told = heartbeat.profile.as_deref().and_then(|told| profile(&id, told));
+    let told = heartbeat.profile.as_deref().and_then(profile);
     let tunnel = heartbeat.tunnel_address.map(|a| i64::from(u32::from(a)));
     // A host that can't tell what it has yet has what it had.
-    let has_told = heartbeat.resources != HostResources::default();
-    let row = host::ActiveModel {
-        tunnel_address: Set(tunnel),
-        ..row(conductor, &id, heartbeat, told.clone().unwrap_or_default())
-    };
+    let resources = heartbeat.resources != HostResources::default();
+    let addresses = conductor.settings.hosts_are_here;
+    let row = row(conductor, &id, heartbeat, told.clone().unwrap_or_default());
     let write = conductor.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let known = known(txn, &id).await?;
-            let moved = tunnel::moved(txn, &id, known.tunnel_address, tunnel).await?;
+            let moved = match addresses {
+                true => taken_over(txn, &id, known.confirmed_tunnel, tunnel).await?,
+                false => Vec::new(),
+            };
+            let row = match unconfirmed(&id, tunnel, known.confirmed_tunnel).filter(|_| !addresses) {
+                // What the host says of itself comes first.
+                Some(why) if matches!(row.not_ready_reason, Set(None)) => host::ActiveModel {
+                    not_ready_reason: Set(Some(why.reason)),
+                    not_ready_cure: Set(why.cure),
+                    ..row
+                },
+                _ => row,
+            };
             let before = Profile {
                 architecture: known.architecture,
                 capabilities: known.capabilities,
             };
-            let changed = told.is_some_and(|told| told != before);
-            let insert = host::Entity::insert(row).on_conflict(update(changed, has_told));
+            let writes = Writes {
+                profile: told.is_some_and(|told| told != before),
+                resources,
+                addresses,
+            };
+            let insert = host::Entity::insert(row).on_conflict(update(writes));
             insert.exec_without_returning(txn).await.map_err(failed)?;
             groups::bump_policy(txn, moved).await
         })
     });
     write.await
+}
+
+/// The host has its address from now on, whoever had it before: the machine's name may have changed. The VPCs that
+/// have to hear of it.
+async fn taken_over(
+    conn: &impl ConnectionTrait,
+    id: &HostId,
+    before: Option<i64>,
+    address: Option<i64>,
+) -> Result<Vec<i64>> {
+    if before != address && address.is_some() {
+        use host::Column as C;
+        let others = host::Entity::update_many()
+            .col_expr(C::ConfirmedTunnel, Expr::value(Option::<i64>::None))
+            .filter(C::ConfirmedTunnel.eq(address))
+            .filter(C::Id.ne(id.0.as_str()));
+        others.exec(conn).await.map_err(failed)?;
+    }
+    tunnel::moved(conn, id, before, address).await
 }
 
 fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profile) -> host::ActiveModel {
@@ -77,12 +112,19 @@ fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profil
         i64::try_from(heartbeat.resources.memory_mib).unwrap_or(i64::MAX),
         i64::try_from(heartbeat.resources.disk_gib).unwrap_or(i64::MAX),
     );
-    let not_ready = heartbeat.not_ready.map(NotReady::within_limits);
+    let NotReady { reason, cure } = heartbeat.not_ready.clone().unwrap_or_default();
+    let tunnel = heartbeat.tunnel_address.map(|a| i64::from(u32::from(a)));
+    let trusted = settings.hosts_are_here;
     host::ActiveModel {
         id: Set(id.0.clone()),
-        not_ready_cure: Set(not_ready.as_ref().and_then(|told| told.cure.clone())),
-        not_ready_reason: Set(not_ready.map(|told| told.reason)),
-        metrics: Set(metrics(id, &heartbeat.metrics)),
+        not_ready_cure: Set(cure),
+        not_ready_reason: Set(heartbeat.not_ready.as_ref().map(|_| reason)),
+        metrics: Set(metrics(&heartbeat.metrics)),
+        problems: Set(problems(&heartbeat.problems)),
+        tunnel_address: Set(tunnel),
+        confirmed_tunnel: Set(tunnel.filter(|_| trusted)),
+        confirmed_console: Set(heartbeat.console_address.clone().filter(|_| trusted)),
+        console_address: Set(heartbeat.console_address),
         availability_zone: Set(heartbeat.availability_zone),
         hypervisor: Set(heartbeat.hypervisor),
         enabled: Set(1),
@@ -97,7 +139,6 @@ fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profil
         disk_gib_used: Set(0),
         last_seen: Set(now),
         created_at: Set(now),
-        console_address: Set(heartbeat.console_address.filter(|text| text.len() <= MAX_ADDRESS)),
         architecture: Set(profile.architecture),
         capabilities: Set(profile.capabilities),
         ..Default::default()
@@ -105,7 +146,7 @@ fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profil
 }
 
 /// What a heartbeat writes of a host that is known.
-fn update(profile: bool, resources: bool) -> OnConflict {
+fn update(writes: Writes) -> OnConflict {
     use host::Column as C;
     let told = [
         C::AvailabilityZone,
@@ -115,16 +156,21 @@ fn update(profile: bool, resources: bool) -> OnConflict {
         C::Metrics,
         C::NotReadyReason,
         C::NotReadyCure,
+        C::Problems,
         C::LastSeen,
     ];
     let has = [C::Vcpus, C::MemoryMib, C::DiskGib];
     let derived = [C::VcpusMax, C::MemoryMibMax, C::DiskGibMax];
-    let resources = resources.then(|| has.into_iter().chain(derived));
-    let profile = profile.then_some([C::Architecture, C::Capabilities]);
+    let resources = writes.resources.then(|| has.into_iter().chain(derived));
+    let profile = writes.profile.then_some([C::Architecture, C::Capabilities]);
+    let addresses = writes
+        .addresses
+        .then_some([C::ConfirmedTunnel, C::ConfirmedConsole]);
     let columns = told
         .into_iter()
         .chain(resources.into_iter().flatten())
-        .chain(profile.into_iter().flatten());
+        .chain(profile.into_iter().flatten())
+        .chain(addresses.into_iter().flatten());
     OnConflict::column(C::Id).update_columns(columns).to_owned()
 }
 
@@ -134,18 +180,14 @@ async fn known(conn: &impl ConnectionTrait, id: &HostId) -> Result<Known> {
     // `tunnel::moved`, or comes after this and tells the new address.
     let query = host::Entity::find_by_id(id.0.as_str())
         .select_only()
-        .columns([C::TunnelAddress, C::Architecture, C::Capabilities])
+        .columns([C::ConfirmedTunnel, C::Architecture, C::Capabilities])
         .lock_exclusive();
     let known = query.into_model().one(conn).await.map_err(failed)?;
     Ok(known.unwrap_or_default())
 }
 
-/// What a host says that it is, as it is written; `None`, as if it had not been told, where it is too much.
-fn profile(id: &HostId, told: &HostProfile) -> Option<Profile> {
-    if let Err(reason) = told.check() {
-        tracing::warn!(host = %id, reason, "what a host says that it is can't be taken");
-        return None;
-    }
+/// What a host says that it is, as it is written.
+fn profile(told: &HostProfile) -> Option<Profile> {
     let capabilities = serde_json::to_string(&told.capabilities).ok()?;
     Some(Profile {
         architecture: told.architecture.clone(),
@@ -154,11 +196,13 @@ fn profile(id: &HostId, told: &HostProfile) -> Option<Profile> {
 }
 
 /// A host's metrics, as they are written. Old ones are no use: where there are none now, none are kept.
-fn metrics(id: &HostId, told: &Metrics) -> Option<String> {
-    if let Err(reason) = check_metrics(told) {
-        tracing::warn!(host = %id, reason, "a host's metrics can't be taken");
-        return None;
-    }
+fn metrics(told: &Metrics) -> Option<String> {
+    let text = serde_json::to_string(told).ok()?;
+    (!told.is_empty()).then_some(text)
+}
+
+/// What a host says is not as it should be, as it is written.
+fn problems(told: &[String]) -> Option<String> {
     let text = serde_json::to_string(told).ok()?;
     (!told.is_empty()).then_some(text)
 }
@@ -176,26 +220,34 @@ mod tests {
 
     #[test]
     fn a_heartbeat_writes_what_a_host_is_only_when_that_has_changed_and_what_it_has_only_when_it_is_told() {
-        let written = |changed, resources| {
+        let written = |profile, resources, addresses| {
+            let writes = Writes {
+                profile,
+                resources,
+                addresses,
+            };
             let row = host::ActiveModel {
                 id: Set("a".into()),
                 capabilities: Set(Some("{}".into())),
                 ..Default::default()
             };
-            let insert = host::Entity::insert(row).on_conflict(update(changed, resources));
+            let insert = host::Entity::insert(row).on_conflict(update(writes));
             let statement = insert.build(DbBackend::Sqlite).to_string();
             let (_, update) = statement.split_once("ON CONFLICT").unwrap();
             let has = |column: &str| update.contains(&format!("\"{column}\" = "));
             assert!(
-                has("last_seen") && has("metrics") && has("not_ready_reason"),
+                has("last_seen") && has("metrics") && has("not_ready_reason") && has("tunnel_address"),
                 "{update}"
             );
             assert_eq!(has("architecture"), has("capabilities"), "{update}");
             assert_eq!(has("vcpus"), has("disk_gib_max"), "{update}");
-            (has("capabilities"), has("vcpus"))
+            assert_eq!(has("confirmed_tunnel"), has("confirmed_console"), "{update}");
+            (has("capabilities"), has("vcpus"), has("confirmed_tunnel"))
         };
-        for (changed, resources) in [(true, true), (false, true), (true, false), (false, false)] {
-            assert_eq!(written(changed, resources), (changed, resources));
+        for number in 0..8 {
+            let [profile, resources, addresses] = [1, 2, 4].map(|bit| number & bit != 0);
+            let expected = (profile, resources, addresses);
+            assert_eq!(written(profile, resources, addresses), expected);
         }
     }
 }

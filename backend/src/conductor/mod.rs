@@ -4,6 +4,7 @@
 //! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
 //! - `engine`: takes what is due and runs one step of each (`ops`).
 //! - `deadline`: when an operation's time is over.
+//! - `belongs`: whether what a report speaks of is its host's.
 //! - `heartbeat`: what hosts say of themselves.
 //! - `full_report`: all that a host has, compared with rows.
 //! - `reports`: what hosts say, applied to rows.
@@ -11,6 +12,7 @@
 //! - `sweep`: deletes what has had its time.
 //! - `host_specs`: rows into what a host needs.
 
+mod belongs;
 mod deadline;
 mod engine;
 mod full_report;
@@ -53,6 +55,9 @@ pub struct Settings {
     pub disk_allocation_ratio: f64,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// The hosts are in this process, so that the addresses that they tell are the operator's own configuration. Of
+    /// those elsewhere the operator confirms them.
+    pub hosts_are_here: bool,
 }
 
 /// What of the conductor's work a process does; one that does nothing of it passes its wake-ups on to those

@@ -18,6 +18,7 @@ use sea_orm::{
 
 use super::{
     Conductor,
+    belongs::{self, Standing, Subject},
     deadline::is_after,
     full_report::full,
     heartbeat,
@@ -91,42 +92,54 @@ fn about(content: &ReportContent) -> Option<InstanceId> {
     }
 }
 
+/// Applies a report, if it may be true: within the limits, and about what is its host's.
 async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
+    let host = report.host.clone();
+    let report = match report.within_limits() {
+        Ok((report, left_out)) => {
+            if !left_out.is_empty() {
+                tracing::warn!(%host, ?left_out, "a part of what a host says can't be taken");
+            }
+            report
+        }
+        // It would be as wrong the next time.
+        Err(reason) => {
+            tracing::warn!(?host, reason, "a report is dropped");
+            return Ok(());
+        }
+    };
     let Report { host, at, content } = report;
+    let Some(subject) = belongs::subject(conductor.store.read(), &host, &content).await? else {
+        tracing::debug!(%host, ?content, "a report about what is not its host's, or not any more");
+        return Ok(());
+    };
     match content {
         ReportContent::Heartbeat(heartbeat) => heartbeat::apply(conductor, host, *heartbeat).await,
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
-        ReportContent::Done(outcome) => done(conductor, host, at, outcome).await,
+        ReportContent::Done(outcome) => match subject {
+            Subject::Command(of) => done(conductor, host, at, outcome, *of).await,
+            Subject::Host | Subject::Instance | Subject::Network => Ok(()),
+        },
         ReportContent::NetworkApplied { vpc, generation } => {
             sync::network_applied(conductor, host, vpc, generation).await
         }
         ReportContent::MetadataApplied { instance, revision } => {
-            sync::metadata_applied(conductor, instance, revision).await
+            sync::metadata_applied(conductor, host, instance, revision).await
         }
         ReportContent::Full(seen) => full(conductor, host, at, seen).await,
     }
 }
 
-/// The outcome of a command.
-async fn done(conductor: &Conductor, host: HostId, at: Timestamp, outcome: Outcome) -> Result<()> {
-    let conn = conductor.store.read();
-    let id = outcome.operation.to_db();
-    let Some(operation) = operation::Entity::find_by_id(id)
-        .one(conn)
-        .await
-        .map_err(failed)?
-    else {
-        return Ok(());
-    };
-    let row = instance::Entity::find_by_id(operation.instance)
-        .one(conn)
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else { return Ok(()) };
-    let theirs = row.host.as_deref() == Some(host.0.as_str());
-    let same = InstanceId::from_db(row.id) == outcome.report.instance;
-    if operation.status != "active" || !theirs || !same || row.generation != operation.generation {
-        tracing::debug!(%host, instance = %outcome.report.instance, "a report came too late or from a stranger");
+/// The outcome of a command to an instance that is on its host.
+async fn done(
+    conductor: &Conductor,
+    host: HostId,
+    at: Timestamp,
+    outcome: Outcome,
+    (operation, row): (operation::Model, instance::Model),
+) -> Result<()> {
+    if operation.status != "active" || row.generation != operation.generation {
+        tracing::debug!(%host, instance = %outcome.report.instance, "a report came too late");
         return Ok(());
     }
     let Some(kind) = OperationKind::from_name(&operation.kind) else {
@@ -290,7 +303,6 @@ pub(super) async fn changed(
                 .await
                 .map_err(failed)?;
             let Some(row) = row else {
-                tracing::warn!(host = %on, instance = %seen.instance, "a host has a guest that nobody knows");
                 return Ok((false, None));
             };
             // What was seen before the end is no longer so.
@@ -318,7 +330,7 @@ pub(super) async fn changed(
 /// The generation at which a host is to destroy a guest whose instance has ended: that of the instance's
 /// end, and only if the guest is not of a later one. It is commanded as often as it is reported.
 fn remains(host: &HostId, row: &instance::Model, seen: &InstanceReport) -> Option<u64> {
-    if State::from_name(&row.state) != Some(State::Terminated) || seen.power == Power::Absent {
+    if belongs::standing(row, host) != Standing::Ended || seen.power == Power::Absent {
         return None;
     }
     let end = u64::try_from(row.generation).ok()?;
@@ -340,7 +352,7 @@ async fn react(
     id: OperationId,
     now: Timestamp,
 ) -> Result<bool> {
-    let here = row.host.as_deref() == Some(host.0.as_str());
+    let here = belongs::standing(&row, host) == Standing::Here;
     let stale = i64::try_from(seen.generation).is_ok_and(|generation| generation < row.generation);
     match (State::from_name(&row.state), seen.power) {
         (Some(State::Running), Power::Off | Power::Absent) if here => {

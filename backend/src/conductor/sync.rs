@@ -16,7 +16,11 @@ use sea_orm::{
 };
 use tokio::time::Instant;
 
-use super::{Conductor, host_specs};
+use super::{
+    Conductor,
+    belongs::{self, Standing},
+    host_specs,
+};
 use crate::{
     entity::{host_network, instance, metadata_push, vpc},
     store::{column, failed, first, instances},
@@ -273,6 +277,7 @@ pub(super) async fn settle_absent(
 /// A host serves a snapshot; if it is the newest, there is nothing left to send.
 pub(super) async fn metadata_applied(
     conductor: &Conductor,
+    host: HostId,
     instance: InstanceId,
     revision: u64,
 ) -> Result<()> {
@@ -281,17 +286,13 @@ pub(super) async fn metadata_applied(
         .store
         .write(move |txn| {
             Box::pin(async move {
-                use instance::Column as C;
                 // Locked: a transaction that changes what it reads at this time asks for another push after this.
-                let current: Option<i64> = first(
-                    instance::Entity::find_by_id(instance.to_db())
-                        .select_only()
-                        .column(C::MetadataRevision)
-                        .lock_exclusive(),
-                    txn,
-                )
-                .await?;
-                if current.is_some_and(|current| current > revision) {
+                let query = instance::Entity::find_by_id(instance.to_db()).lock_exclusive();
+                let row = query.one(txn).await.map_err(failed)?;
+                let served = row.is_some_and(|row| {
+                    belongs::standing(&row, &host) == Standing::Here && row.metadata_revision == revision
+                });
+                if !served {
                     return Ok(());
                 }
                 metadata_push::Entity::delete_by_id(instance.to_db())

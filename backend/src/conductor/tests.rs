@@ -20,6 +20,7 @@ use cumulet_domain::{
 use sea_orm::EntityTrait;
 use tokio::sync::watch;
 
+mod belongs;
 mod faults;
 mod heartbeats;
 mod launches;
@@ -107,6 +108,7 @@ impl Rig {
             ram_allocation_ratio: 1.0,
             disk_allocation_ratio: 1.0,
             retention: Retention::default(),
+            hosts_are_here: false,
         };
         let mailbox = bus.host_mailbox(&this_host()).await.unwrap();
         let (stop, stopped) = watch::channel(false);

@@ -20,11 +20,12 @@ use crate::{
 #[derive(sea_orm::FromQueryResult)]
 struct Remote {
     private_ip: i64,
-    tunnel_address: i64,
+    confirmed_tunnel: i64,
 }
 
 /// The VPC's other hosts with their instances, for a host that has a tunnel address, given the interfaces
-/// that it has itself. Hosts without one can't be reached and are left out.
+/// that it has itself. Hosts without one can't be reached and are left out; an address that nobody has confirmed
+/// is none.
 pub(super) async fn policy(
     conn: &impl ConnectionTrait,
     me: &HostId,
@@ -42,8 +43,8 @@ pub(super) async fn policy(
     let mut peers: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
     for row in remotes(conn, me, vpc.id).await? {
         let ip = address(row.private_ip);
-        if row.tunnel_address != mine && !here.contains(&ip) {
-            peers.entry(address(row.tunnel_address)).or_default().insert(ip);
+        if row.confirmed_tunnel != mine && !here.contains(&ip) {
+            peers.entry(address(row.confirmed_tunnel)).or_default().insert(ip);
         }
     }
     let peers: Vec<_> = peers
@@ -63,8 +64,8 @@ fn address(number: i64) -> Ipv4Addr {
 async fn address_of(conn: &impl ConnectionTrait, id: &HostId) -> Result<Option<i64>> {
     let query = host::Entity::find_by_id(id.0.as_str())
         .select_only()
-        .column(host::Column::TunnelAddress)
-        .filter(host::Column::TunnelAddress.is_not_null());
+        .column(host::Column::ConfirmedTunnel)
+        .filter(host::Column::ConfirmedTunnel.is_not_null());
     first(query, conn).await
 }
 
@@ -81,13 +82,13 @@ async fn remotes(conn: &impl ConnectionTrait, me: &HostId, vpc: i64) -> Result<V
     interface::Entity::find()
         .select_only()
         .column(interface::Column::PrivateIp)
-        .column(host::Column::TunnelAddress)
+        .column(host::Column::ConfirmedTunnel)
         .join(JoinType::InnerJoin, instances)
         .join(JoinType::InnerJoin, hosts)
         .filter(interface::Column::Vpc.eq(vpc))
         .filter(instance::Column::Claimed.eq(1))
         .filter(instance::Column::Host.ne(me.0.as_str()))
-        .filter(host::Column::TunnelAddress.is_not_null())
+        .filter(host::Column::ConfirmedTunnel.is_not_null())
         .into_model::<Remote>()
         .all(conn)
         .await

@@ -34,6 +34,10 @@ pub struct Model {
     pub console_address: Option<String>,
     pub not_ready_reason: Option<String>,
     pub not_ready_cure: Option<String>,
+    #[sea_orm(unique)]
+    pub confirmed_tunnel: Option<i64>,
+    pub confirmed_console: Option<String>,
+    pub problems: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -4,8 +4,9 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
+    time::Duration,
 };
 
 use cumulet_domain::image::DiskFormat;
@@ -55,7 +56,8 @@ pub fn import(
     progress(Stage::Inspecting);
     let mut from = File::open(source)?;
     inspect(&mut from, declared)?;
-    fs::create_dir_all(store)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(store)?;
+    sweep(store)?;
     let total = from.seek(SeekFrom::End(0))?;
     let partial = tempfile_in(store)?;
     let copied = copy(&mut File::open(source)?, &partial.1, total, &mut progress);
@@ -63,7 +65,7 @@ pub fn import(
         progress(Stage::Verifying);
         let inspected = inspect(&mut File::open(&partial.0)?, declared)?;
         let target = store.join(&sha256);
-        fs::set_permissions(&partial.0, fs::Permissions::from_mode(0o644))?;
+        fs::set_permissions(&partial.0, fs::Permissions::from_mode(0o600))?;
         fs::rename(&partial.0, &target)?;
         File::open(store)?.sync_all()?;
         let size_bytes = fs::metadata(&target)?.len();
@@ -79,15 +81,51 @@ pub fn import(
     result
 }
 
-/// A new file whose name says that it is not complete.
+/// How the names of files begin that are not complete.
+const PARTIAL: &str = ".partial-";
+
+/// A file that is not complete and that nobody has locked is somebody's who has just made it, or nobody's after this.
+const AGE: Duration = Duration::from_secs(60);
+
+/// A new file whose name says that it is not complete. It is locked for as long as it is open.
 fn tempfile_in(store: &Path) -> io::Result<(std::path::PathBuf, File)> {
-    let path = store.join(format!(
-        ".partial-{}-{:016x}",
-        std::process::id(),
-        rand::random::<u64>()
-    ));
-    let file = File::options().write(true).create_new(true).open(&path)?;
+    let name = format!("{PARTIAL}{}-{:016x}", std::process::id(), rand::random::<u64>());
+    let path = store.join(name);
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+    // A file system without locks keeps it until it is done, or for good.
+    drop(file.try_lock());
     Ok((path, file))
+}
+
+/// Removes what imports have left that ended early; how many files.
+///
+/// # Errors
+/// Those of the file system. A store that is not there yet has nothing.
+pub fn sweep(store: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(store) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let mut swept = 0;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL) && is_left(&entry.path()) {
+            fs::remove_file(entry.path())?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Whether nobody writes a partial file any more.
+fn is_left(path: &Path) -> bool {
+    let old = fs::symlink_metadata(path).and_then(|found| found.modified());
+    let old = old.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > AGE));
+    old && File::options()
+        .write(true)
+        .open(path)
+        .is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// Copies and hashes; blocks of zeroes become holes.
@@ -124,6 +162,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_an_import_left_that_ended_early_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        assert_eq!(sweep(&store).unwrap(), 0, "no store yet");
+        fs::create_dir(&store).unwrap();
+        let old = |file: &File| {
+            let long_ago = std::time::SystemTime::now() - 2 * AGE;
+            file.set_modified(long_ago).unwrap();
+        };
+        // One that another process writes, one that was just made, one that was left, and an image.
+        let (writing, held) = tempfile_in(&store).unwrap();
+        old(&held);
+        let made = store.join(format!("{PARTIAL}1-2"));
+        File::create(&made).unwrap();
+        let (left, file) = tempfile_in(&store).unwrap();
+        old(&file);
+        drop(file);
+        let image = store.join("ab".repeat(32));
+        old(&File::create(&image).unwrap());
+        assert_eq!(sweep(&store).unwrap(), 1);
+        assert!(writing.exists() && made.exists() && !left.exists() && image.exists());
+        drop(held);
+        assert_eq!(sweep(&store).unwrap(), 1);
+    }
+
+    #[test]
     fn a_file_is_named_by_its_content_and_nothing_is_left_of_a_refused_one() {
         let dir = tempfile::tempdir().unwrap();
         let (source, store) = (dir.path().join("disk"), dir.path().join("store"));
@@ -149,6 +213,11 @@ mod tests {
         ];
         assert_eq!(stages, expected);
         assert_eq!(fs::read(store.join(&imported.sha256)).unwrap(), disk);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode(&store), mode(&store.join(&imported.sha256))),
+            (0o700, 0o600)
+        );
         assert!(import(&source, DiskFormat::Qcow2, &store, |_| ()).is_err());
         assert_eq!(fs::read_dir(&store).unwrap().count(), 1);
     }

@@ -3,5 +3,5 @@
 mod import;
 mod inspect;
 
-pub use import::{Imported, Stage, import};
+pub use import::{Imported, Stage, import, sweep};
 pub use inspect::{Inspected, Rejected, inspect};

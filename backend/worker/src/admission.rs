@@ -66,6 +66,7 @@ mod tests {
             pending: None,
             vpc: VpcId::new(1 << 40),
             interfaces: vec![],
+            uid: None,
         }
     }
 

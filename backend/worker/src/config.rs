@@ -1,6 +1,6 @@
 //! The worker's configuration and dependencies.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use cumulet_bus::Bus;
 use cumulet_domain::{
@@ -41,6 +41,11 @@ pub struct WorkerConfig {
     pub unused_images: UnusedImages,
     /// Where console connections to its instances are taken, as the console role finds it; `None`: nowhere.
     pub console_address: Option<String>,
+    /// The group that all guests' processes are in, who pass through their directories; `None`: they run as the
+    /// worker's own user, or are simulated.
+    pub guest_group: Option<u32>,
+    /// User numbers for guests, one for each instance; `None`: they run as the hypervisor's own user.
+    pub guest_uids: Option<RangeInclusive<u32>>,
 }
 
 impl WorkerConfig {
@@ -58,6 +63,8 @@ impl WorkerConfig {
             concurrency: 8,
             unused_images: UnusedImages::default(),
             console_address: None,
+            guest_group: None,
+            guest_uids: None,
         }
     }
 }

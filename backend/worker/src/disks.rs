@@ -10,7 +10,10 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::image::DiskFormat;
 
-use crate::{files::blocking, qemu_img};
+use crate::{
+    files::{blocking, only_owners},
+    qemu_img,
+};
 
 /// Makes disks. What is made is never made again: its content survives stop and start.
 #[async_trait]
@@ -53,6 +56,7 @@ impl Disks for QemuDisks {
         // A disk is there as a whole or not at all.
         let fresh = disk.with_extension("new");
         qemu_img::create(&self.program, &fresh, bytes, Some(image)).await?;
+        only_owners(&fresh, 0o600)?;
         tokio::fs::rename(&fresh, disk).await
     }
 
@@ -152,6 +156,7 @@ mod tests {
             .await
             .unwrap();
         let made = fs::metadata(&disk).unwrap().ino();
+        assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
         disks
             .ensure(&disk, 2 << 30, (&image, DiskFormat::Raw))
             .await

@@ -1,13 +1,16 @@
-//! The worker's files: their layout, and atomic replacement of whole files. Nothing is synced: what a power
-//! failure takes is told again by the control plane.
+//! The worker's files: their layout, whom they are open to, and atomic replacement of whole files. Nothing is synced:
+//! what a power failure takes is told again by the control plane.
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
-use cumulet_domain::id::{HostId, InstanceId, VpcId};
+use cumulet_domain::{
+    host::check_host_name,
+    id::{HostId, InstanceId, VpcId},
+};
 
 use crate::WorkerError;
 
@@ -15,35 +18,85 @@ use crate::WorkerError;
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: PathBuf,
+    guests: Guests,
+}
+
+/// Whom directories that guests' processes pass through are open to: a group that all of them are in, besides root.
+#[derive(Clone, Copy, Debug)]
+struct Guests(Option<u32>);
+
+impl Guests {
+    /// Makes a directory that guests may pass through and none but root read; one that is there becomes so.
+    fn passage(self, path: &Path) -> io::Result<()> {
+        let Some(group) = self.0 else {
+            return make_dir(path);
+        };
+        directory(path, 0o710)?;
+        chown(path, Some(0), Some(group))
+    }
 }
 
 impl Layout {
     /// Where a host's directories are, whether they are there or not.
     pub(crate) fn of(state_dir: &Path, host: &HostId) -> Result<Layout, WorkerError> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if host.0.is_empty() || host.0.len() > 64 || host.0.starts_with('.') || !host.0.bytes().all(plain) {
+        if check_host_name(&host.0).is_err() {
             return Err(WorkerError::HostName(host.0.clone()));
         }
         let state_dir = fs::canonicalize(state_dir).map_err(|e| failed(state_dir, e))?;
         let root = state_dir.join("hosts").join(&host.0);
-        Ok(Layout { root })
+        let guests = Guests(None);
+        Ok(Layout { root, guests })
     }
 
-    /// Makes the directories. Guests run as a user of their own, who may pass through these directories
-    /// and read none of them.
-    pub(crate) fn make(state_dir: &Path, host: &HostId) -> Result<Layout, WorkerError> {
-        let layout = Layout::of(state_dir, host)?;
-        let hosts = layout.root.parent().unwrap_or(&layout.root);
+    /// Makes the directories. Guests run as users of their own, whose group may pass through some of these
+    /// directories and read none of them; nobody else may anything.
+    pub(crate) fn make(state_dir: &Path, host: &HostId, group: Option<u32>) -> Result<Layout, WorkerError> {
+        let Layout { root, .. } = Layout::of(state_dir, host)?;
+        let (guests, hosts) = (Guests(group), root.parent().unwrap_or(&root));
         for dir in [
             hosts.to_owned(),
-            layout.root.clone(),
-            layout.cache(),
-            layout.instances(),
-            layout.vpcs(),
+            root.clone(),
+            root.join("cache"),
+            root.join("instances"),
         ] {
-            make_dir(&dir).map_err(|e| failed(&dir, e))?;
+            guests.passage(&dir).map_err(|e| failed(&dir, e))?;
         }
-        Ok(layout)
+        let vpcs = root.join("vpcs");
+        make_dir(&vpcs).map_err(|e| failed(&vpcs, e))?;
+        Ok(Layout { root, guests })
+    }
+
+    /// Makes an instance's directory.
+    pub(crate) fn make_instance(&self, id: InstanceId) -> io::Result<()> {
+        self.guests.passage(&self.instance(id))
+    }
+
+    /// Closes what an earlier version left open: disks and consoles of instances, and images.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        for name in names(&self.instances())? {
+            let Ok(id) = name.parse::<InstanceId>() else {
+                continue;
+            };
+            self.make_instance(id)?;
+            for file in [self.disk(id), self.console(id)] {
+                only_owners(&file, 0o600)?;
+            }
+        }
+        for name in names(&self.cache())? {
+            let path = self.cache().join(&name);
+            if crate::prune::is_hash(&name) {
+                self.lend(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets guests' processes read a file, which is root's.
+    pub(crate) fn lend(&self, path: &Path) -> io::Result<()> {
+        if let Guests(Some(group)) = self.guests {
+            chown(path, Some(0), Some(group))?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o440))
     }
 
     pub(crate) fn cache(&self) -> PathBuf {
@@ -95,10 +148,24 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> WorkerError {
     }
 }
 
-/// Makes a directory that others may pass through; one that is there is fine.
+/// Makes a directory that is nobody else's; one that is there becomes so.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o711).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+    directory(path, 0o700)
+}
+
+/// A directory of this mode, whatever the process's mask is.
+fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Sets a file's mode, whoever owns it; one that is not there is fine.
+pub(crate) fn only_owners(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }

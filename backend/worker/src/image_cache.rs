@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs, io,
     io::Read as _,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -67,6 +66,7 @@ pub(crate) enum ImageError {
 /// The images of a host.
 #[derive(Debug)]
 pub(crate) struct ImageCache {
+    layout: Layout,
     dir: PathBuf,
     /// One fetch of an image at a time; the others wait for it.
     flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -75,9 +75,10 @@ pub(crate) struct ImageCache {
 }
 
 impl ImageCache {
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(layout: Layout) -> Self {
         ImageCache {
-            dir,
+            dir: layout.cache(),
+            layout,
             flights: Mutex::default(),
             holds: tokio::sync::RwLock::default(),
         }
@@ -152,10 +153,10 @@ impl ImageCache {
             return Err(wrong(&format!("{bytes} bytes with SHA-256 {digest}")));
         }
         blocking({
-            let path = path.clone();
+            let (path, layout) = (path.clone(), self.layout.clone());
             move || {
-                // Guests' processes read it as a user of their own; nobody writes it.
-                fs::set_permissions(&part, fs::Permissions::from_mode(0o444))?;
+                // Guests' processes read it as users of their own; nobody writes it.
+                layout.lend(&part)?;
                 fs::rename(&part, &path)
             }
         })
@@ -195,7 +196,10 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use cumulet_domain::{id::ImageId, image::DiskFormat};
+    use cumulet_domain::{
+        id::{HostId, ImageId},
+        image::DiskFormat,
+    };
 
     use super::*;
 
@@ -222,14 +226,13 @@ mod tests {
 
     fn setup() -> (tempfile::TempDir, Counting, Arc<ImageCache>) {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["store", "cache"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
+        fs::create_dir(dir.path().join("store")).unwrap();
+        let layout = Layout::make(dir.path(), &HostId("host".into()), None).unwrap();
         let source = Counting(
             DirectoryImages::new(dir.path().join("store")),
             AtomicUsize::new(0),
         );
-        let cache = Arc::new(ImageCache::new(dir.path().join("cache")));
+        let cache = Arc::new(ImageCache::new(layout));
         (dir, source, cache)
     }
 
@@ -255,7 +258,7 @@ mod tests {
             fs::write(&stored, bad).unwrap();
             let error = cache.ensure(&image, &source).await.unwrap_err();
             assert!(matches!(error, ImageError::Wrong { .. }), "{error}");
-            assert_eq!(fs::read_dir(dir.path().join("cache")).unwrap().count(), 0);
+            assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 0);
         }
         fs::write(&stored, b"content").unwrap();
         assert!(cache.ensure(&image, &source).await.is_ok());

@@ -4,6 +4,7 @@
 //! again.
 
 mod admission;
+mod alarms;
 mod config;
 pub mod console;
 pub mod disks;
@@ -13,6 +14,7 @@ pub mod image_cache;
 mod inventory;
 mod metrics;
 pub mod network;
+mod null_device;
 mod policy;
 mod policy_file;
 mod prune;
@@ -29,6 +31,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod uids;
 mod vpcs;
 mod worker;
 

@@ -169,7 +169,7 @@ mod tests {
     impl Host {
         fn new(images: &[u8]) -> Host {
             let dir = tempfile::tempdir().unwrap();
-            let layout = Layout::make(dir.path(), &HostId("one".into())).unwrap();
+            let layout = Layout::make(dir.path(), &HostId("one".into()), None).unwrap();
             for n in images {
                 fs::write(layout.cache().join(hash(*n)), vec![*n; 8192]).unwrap();
             }

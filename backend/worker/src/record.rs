@@ -80,6 +80,9 @@ pub struct Record {
     pub vpc: VpcId,
     /// Its interfaces.
     pub interfaces: Vec<NetworkInterfaceId>,
+    /// The user number of its guest, where guests have their own.
+    #[serde(default)]
+    pub uid: Option<u32>,
 }
 
 impl Record {
@@ -95,6 +98,7 @@ impl Record {
             pending: None,
             vpc: spec.vpc,
             interfaces: spec.interfaces.iter().map(|i| i.id).collect(),
+            uid: None,
         }
     }
 

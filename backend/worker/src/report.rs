@@ -94,6 +94,7 @@ impl Worker {
             profile,
             metrics: self.deps.metrics.read().await,
             not_ready: not_ready.or_else(|| has.is_none().then(unknown)),
+            problems: self.problems(),
         };
         self.reporter
             .send(ReportContent::Heartbeat(Box::new(heartbeat)))

@@ -259,12 +259,12 @@ impl Slots {
 
     /// Keeps a record, first in its file.
     pub(crate) async fn keep(&self, record: Record) -> io::Result<()> {
-        let dir = self.layout.instance(record.instance);
+        let (layout, id) = (self.layout.clone(), record.instance);
         let path = self.layout.record(record.instance);
         let text = serde_json::to_vec(&record)?;
         files::blocking(move || match files::write_small(&path, &text) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                files::make_dir(&dir)?;
+                layout.make_instance(id)?;
                 files::write_small(&path, &text)
             }
             other => other,
@@ -280,14 +280,10 @@ impl Slots {
     pub(crate) async fn keep_with(&self, record: Record, spec: Vec<u8>) -> io::Result<()> {
         let id = record.instance;
         let is_new = self.record(id).is_none();
-        let (dir, spec_path, path) = (
-            self.layout.instance(id),
-            self.layout.spec(id),
-            self.layout.record(id),
-        );
+        let (layout, spec_path, path) = (self.layout.clone(), self.layout.spec(id), self.layout.record(id));
         let text = serde_json::to_vec(&record)?;
         files::blocking(move || {
-            files::make_dir(&dir)?;
+            layout.make_instance(id)?;
             if is_new {
                 files::write_fresh(&spec_path, &spec)?;
                 files::write_fresh(&path, &text)

@@ -18,6 +18,7 @@ use cumulet_domain::{
 
 use crate::{
     MetadataSink,
+    alarms::Alarms,
     files::{self, Layout, blocking},
     network::{Applied, HostNetwork, NamespaceId, NetworkError},
     policy::merge,
@@ -41,6 +42,7 @@ pub(crate) struct Vpcs {
     network: Arc<dyn HostNetwork>,
     metadata: Arc<dyn MetadataSink>,
     vpcs: Mutex<HashMap<VpcId, Arc<Vpc>>>,
+    alarms: Alarms,
 }
 
 /// One VPC. What is proposed is known at once; what is done is done by one after the other, so that many
@@ -86,6 +88,7 @@ impl Vpcs {
             network,
             metadata,
             vpcs: Mutex::default(),
+            alarms: Alarms::default(),
         }
     }
 
@@ -119,7 +122,8 @@ impl Vpcs {
         {
             return Ok(());
         }
-        self.enforce(&vpc, &mut enforced, &newest).await.map(drop)
+        let done = self.enforce(&vpc, &mut enforced, &newest).await;
+        self.alarms.noted(policy.vpc, done).map(drop)
     }
 
     /// The interfaces, whose taps the guest has opened, shall be in the VPC with this policy or a newer.
@@ -135,7 +139,13 @@ impl Vpcs {
             .await?;
         enforced.policy = None;
         for interface in interfaces {
-            let applied = self.network.attach_interface(&newest, *interface).await?;
+            let applied = match self.network.attach_interface(&newest, *interface).await {
+                // The guest that held it is gone, which is no matter of the policy.
+                Err(error @ (NetworkError::NoDevice(_) | NetworkError::NotInPolicy { .. })) => {
+                    return Err(error.into());
+                }
+                attached => self.alarms.noted(policy.vpc, attached)?,
+            };
             self.listen(&vpc, policy.vpc, &mut enforced, applied).await?;
         }
         enforced.policy = Some(newest);
@@ -161,7 +171,20 @@ impl Vpcs {
     ) -> Result<u64, VpcError> {
         let vpc = self.vpc(policy.vpc);
         let (mut enforced, newest) = self.newest(&vpc, policy, needed).await?;
-        self.enforce(&vpc, &mut enforced, &newest).await
+        let done = self.enforce(&vpc, &mut enforced, &newest).await;
+        self.alarms.noted(policy.vpc, done)
+    }
+
+    /// VPCs whose policy is not enforced as it was last told.
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// What is not as it should be in the host's network, a sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = self.alarms.sentences();
+        problems.extend(self.network.problems());
+        problems
     }
 
     /// The turn to change the VPC, and the policy to change it to: this one or a newer, written down.
@@ -197,7 +220,8 @@ impl Vpcs {
         let mut enforced = vpc.enforced.lock().await;
         enforced.policy = None;
         for interface in interfaces {
-            let applied = self.network.detach_interface(id, *interface).await?;
+            let detached = self.network.detach_interface(id, *interface).await;
+            let applied = self.alarms.noted(id, detached.map_err(VpcError::from))?;
             self.listen(&vpc, id, &mut enforced, applied).await?;
         }
         Ok(())
@@ -310,7 +334,8 @@ impl Vpcs {
             let mut enforced = vpc.enforced.lock().await;
             let kept = vpc.kept.lock().await.as_ref().map(|kept| kept.policy.clone());
             if let Some(kept) = kept {
-                self.enforce(&vpc, &mut enforced, &kept).await?;
+                let done = self.enforce(&vpc, &mut enforced, &kept).await;
+                self.alarms.noted(id, done)?;
             }
         }
         Ok(())

@@ -24,11 +24,13 @@ use tokio::{
 use crate::{
     WorkerConfig, WorkerDeps, WorkerError, boxed,
     disks::limit_consoles,
-    files::{Layout, blocking},
+    files::{Layout, blocking, failed},
     image_cache::ImageCache,
+    null_device,
     readiness::Readiness,
     report::Reporter,
     slots::{Pushed, Queued, Slots},
+    uids::Uids,
     vpcs::Vpcs,
 };
 
@@ -94,6 +96,7 @@ pub struct Worker {
     pub(crate) deps: WorkerDeps,
     pub(crate) layout: Layout,
     pub(crate) slots: Slots,
+    pub(crate) uids: Uids,
     pub(crate) vpcs: Vpcs,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
@@ -110,11 +113,14 @@ impl Worker {
     /// # Errors
     /// When its files can't be made or read.
     pub fn new(config: WorkerConfig, deps: WorkerDeps) -> Result<Arc<Worker>, WorkerError> {
-        let layout = Layout::make(&config.state_dir, &config.host)?;
+        let layout = Layout::make(&config.state_dir, &config.host, config.guest_group)?;
+        let slots = Slots::open(layout.clone(), deps.clock.now())?;
+        let uids = Uids::new(config.guest_uids.clone(), &slots.records());
         Ok(Arc::new(Worker {
-            slots: Slots::open(layout.clone(), deps.clock.now())?,
+            slots,
+            uids,
             vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
-            cache: ImageCache::new(layout.cache()),
+            cache: ImageCache::new(layout.clone()),
             reporter: Reporter {
                 bus: deps.bus.clone(),
                 clock: deps.clock.clone(),
@@ -136,12 +142,30 @@ impl Worker {
         &self.counters
     }
 
+    /// What is not as it should be on the host, a sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.vpcs.problems()
+    }
+
+    /// Policies that could not be enforced since the start, VPCs whose policy is not enforced now, and other hosts
+    /// that are left out of policies.
+    pub fn alarms(&self) -> (u64, usize, usize) {
+        let (failures, failing) = self.vpcs.alarms().read();
+        (failures, failing, self.deps.network.problems().len())
+    }
+
     /// Works until `shutdown` is true. Guests run on.
     ///
     /// # Errors
     /// When it can't begin: the guests can't be listed, or the bus is away.
     #[boxed]
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
+        if self.deps.disks.uses_images() {
+            null_device::give_back();
+            let layout = self.layout.clone();
+            let closed = blocking(move || layout.close()).await;
+            closed.map_err(|error| failed(&self.layout.instances(), error))?;
+        }
         // Listened to before the guests are listed: what happens in between is not missed.
         let events = self.deps.hypervisor.events();
         let mut tasks = JoinSet::new();
@@ -405,6 +429,7 @@ impl Worker {
             if !self.deps.disks.uses_images() {
                 continue;
             }
+            null_device::give_back();
             let records = self.slots.records();
             let consoles: Vec<PathBuf> = records.iter().map(|r| self.layout.console(r.instance)).collect();
             let cut = blocking(move || Ok(limit_consoles(&consoles, CONSOLE_FILE))).await;

@@ -4,6 +4,8 @@
 
 #[path = "host/changes.rs"]
 mod changes;
+#[path = "host/fences.rs"]
+mod fences;
 mod host;
 
 use std::{
@@ -147,8 +149,13 @@ fn leases_and_metadata() {
 /// What dies or is taken away comes back.
 async fn supervision(world: &host::World, policy: &cumulet_domain::network::VpcPolicy) {
     assert_eq!(world.network.ensure().await.unwrap(), Vec::<String>::new());
-    let pid =
-        std::fs::read_to_string(world.dir.path().join(format!("net/{}/dnsmasq.pid", policy.vpc))).unwrap();
+    let pid = std::fs::read_to_string(
+        world
+            .dir
+            .path()
+            .join(format!("net/{}/own/dnsmasq.pid", policy.vpc)),
+    )
+    .unwrap();
     output(Command::new("kill").args(["-9", pid.trim()]));
     let proc = std::path::PathBuf::from(format!("/proc/{}/cmdline", pid.trim()));
     while std::fs::read(&proc).is_ok_and(|text| !text.is_empty()) {
@@ -163,13 +170,23 @@ async fn supervision(world: &host::World, policy: &cumulet_domain::network::VpcP
     let found = &world.network.inventory().await.unwrap().vpcs[&policy.vpc];
     assert!(found.dhcp && found.firewall && !found.uplink && found.interfaces.len() == 2);
     // A worker that starts again keeps what is right.
-    let pid =
-        std::fs::read_to_string(world.dir.path().join(format!("net/{}/dnsmasq.pid", policy.vpc))).unwrap();
+    let pid = std::fs::read_to_string(
+        world
+            .dir
+            .path()
+            .join(format!("net/{}/own/dnsmasq.pid", policy.vpc)),
+    )
+    .unwrap();
     let config = cumulet_worker::network::Config::new(world.cloud.clone(), world.dir.path().join("net"));
     let again = cumulet_worker::network::LinuxNetwork::new(config).unwrap();
     again.apply(policy).await.unwrap();
-    let kept =
-        std::fs::read_to_string(world.dir.path().join(format!("net/{}/dnsmasq.pid", policy.vpc))).unwrap();
+    let kept = std::fs::read_to_string(
+        world
+            .dir
+            .path()
+            .join(format!("net/{}/own/dnsmasq.pid", policy.vpc)),
+    )
+    .unwrap();
     assert_eq!(pid, kept);
     // A server whose files are lost gives way to another one.
     std::fs::remove_dir_all(world.dir.path().join(format!("net/{}", policy.vpc))).unwrap();

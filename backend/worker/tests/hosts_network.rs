@@ -18,7 +18,7 @@ use cumulet_domain::{
     id::SecurityGroupId,
     network::{
         Direction::{Egress, Ingress},
-        GroupPolicy, Peer, Traffic,
+        GroupPolicy, Peer, Traffic, TunnelPeer,
     },
 };
 use cumulet_worker::network::{HostNetwork as _, tunnel_mtu};
@@ -156,6 +156,61 @@ fn groups_hold_across_hosts_and_a_revoked_rule_cuts() {
         vpc.whole.interfaces[1].groups = vec![SecurityGroupId::new(3)];
         vpc.tell();
         assert!(client.connect(server.ip, 7000).is_err());
+        vpc.end();
+    });
+}
+
+/// A host that is told to be at an address that can't be one's costs itself alone: the others reach each other, and a
+/// rule that is revoked is closed.
+#[test]
+fn a_host_that_lies_about_its_address_keeps_no_rule_open() {
+    fabric(2, |fabric| {
+        let mut vpc = fabric.vpc(
+            77,
+            vec![group(
+                1,
+                &[
+                    (Ingress, tcp(7000), anywhere()),
+                    (Egress, Traffic::All, anywhere()),
+                ],
+            )],
+        );
+        let server = vpc.guest(0, 4, &[1]);
+        let client = vpc.guest(1, 5, &[1]);
+        let _listener = server.listen(7000);
+        let lies = [
+            Ipv4Addr::UNSPECIFIED,
+            Ipv4Addr::LOCALHOST,
+            METADATA,
+            Ipv4Addr::new(224, 0, 0, 1),
+            Ipv4Addr::BROADCAST,
+            underlay(0),
+            underlay(1),
+        ];
+        let rule = vpc.whole.groups[0].rules.remove(0);
+        for lie in lies {
+            for open in [true, false] {
+                vpc.whole.groups[0].rules.retain(|kept| *kept != rule);
+                vpc.whole.groups[0].rules.extend(open.then_some(rule));
+                vpc.whole.generation += 1;
+                for (number, host) in fabric.hosts.iter().enumerate() {
+                    let mut policy = vpc.policy(number);
+                    let liar = TunnelPeer {
+                        host: lie,
+                        addresses: vec![address(9)],
+                    };
+                    policy.tunnel.as_mut().unwrap().peers.push(liar);
+                    let generation = policy.generation;
+                    assert_eq!(host.apply(policy).generation, generation, "{lie}");
+                    assert_eq!(host.problems().len(), 1, "{lie}: {:?}", host.problems());
+                    assert_eq!(host.repaired(), Vec::<String>::new(), "{lie}");
+                }
+                assert_eq!(client.connect(server.ip, 7000).is_ok(), open, "{lie}");
+            }
+        }
+        vpc.whole.groups[0].rules.push(rule);
+        vpc.tell();
+        assert_eq!(fabric.hosts[0].problems(), Vec::<String>::new());
         vpc.end();
     });
 }

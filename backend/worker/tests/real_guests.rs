@@ -74,6 +74,10 @@ async fn worker(dir: &Path, cloud: &str, uri: &str, bus: &LocalBus) -> Arc<Worke
         uri: uri.into(),
         cloud: cloud.into(),
         accel: Accel::Qemu,
+        guests: Guests {
+            may_be_root: true,
+            ..Guests::default()
+        },
     };
     let deps = WorkerDeps {
         bus: Arc::new(bus.clone()),

@@ -1,10 +1,10 @@
 //! `cumulet admin host`.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use cumulet_backend::api::hosts::{self, HostView, Window};
+use cumulet_backend::api::hosts::{self, Given, HostView, Window, tunnel_of};
 use cumulet_domain::{host::Metrics, id::HostId, time::Timestamp};
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ pub(crate) enum Host {
     List(Listing),
     /// Show one host, with what it tells of itself.
     Show(Show),
+    /// Confirm where a host's tunnels end and where it takes console connections: a step of joining, and of each
+    /// change of these addresses. Nobody goes by what a host says of that alone.
+    Confirm(Confirm),
     /// Let a host take nothing new.
     Disable(Because),
     /// Let a host take new instances again.
@@ -47,6 +50,19 @@ pub(crate) struct Show {
     listing: Listing,
     /// The host's name.
     host: String,
+}
+
+/// `cumulet admin host confirm`.
+#[derive(Args, Debug)]
+pub(crate) struct Confirm {
+    #[command(flatten)]
+    one: One,
+    /// Where its tunnels end; without it, where the host says.
+    #[arg(long)]
+    tunnel_address: Option<Ipv4Addr>,
+    /// Where it takes console connections, a host and a port; without it, where the host says.
+    #[arg(long)]
+    console_address: Option<String>,
 }
 
 /// One host and a reason.
@@ -81,6 +97,24 @@ struct Used {
     max: i64,
 }
 
+/// An address as the host says it, and as it is gone by.
+#[derive(Serialize)]
+struct Address {
+    told: Option<String>,
+    confirmed: Option<String>,
+}
+
+impl Address {
+    fn line(&self) -> Option<String> {
+        let confirmed = self.confirmed.as_deref().unwrap_or("none");
+        match &self.told {
+            told if *told == self.confirmed => self.confirmed.clone(),
+            Some(told) => Some(format!("{told}, not confirmed (confirmed: {confirmed})")),
+            None => Some(format!("not told (confirmed: {confirmed})")),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Shown {
     host: String,
@@ -97,6 +131,9 @@ struct Shown {
     architecture: Option<String>,
     capabilities: BTreeMap<String, String>,
     metrics: Metrics,
+    problems: Vec<String>,
+    tunnel_address: Address,
+    console_address: Address,
     vcpus: Used,
     memory_mib: Used,
     disk_gib: Used,
@@ -128,6 +165,15 @@ impl From<HostView> for Shown {
             aggregates: view.aggregates,
             capabilities: view.capabilities,
             metrics: view.metrics,
+            problems: view.problems,
+            tunnel_address: Address {
+                told: tunnel_of(row.tunnel_address).map(|address| address.to_string()),
+                confirmed: tunnel_of(row.confirmed_tunnel).map(|address| address.to_string()),
+            },
+            console_address: Address {
+                told: row.console_address,
+                confirmed: row.confirmed_console,
+            },
             maintenance: planned.map(|(start, end)| [start, end].map(|at| Timestamp(at).to_string())),
             host: row.id,
             availability_zone: row.availability_zone,
@@ -150,6 +196,17 @@ impl Shown {
         ] {
             if let Some(text) = text {
                 add(name, text);
+            }
+        }
+        for problem in &self.problems {
+            add("problem", problem);
+        }
+        for (name, address) in [
+            ("tunnel address", &self.tunnel_address),
+            ("console address", &self.console_address),
+        ] {
+            if let Some(text) = address.line() {
+                add(name, &text);
             }
         }
         add("architecture", self.architecture.as_deref().unwrap_or("not told"));
@@ -209,6 +266,7 @@ impl Host {
                     listing.print(&[Shown::from(found)], Shown::lines)
                 })
             }
+            Host::Confirm(confirm) => confirm.run(),
             Host::Disable(Because { one, reason }) => operator::run(&one.cloud, |_, parts| async move {
                 Ok(hosts::disable(&parts, &HostId(one.host), &reason).await?)
             }),
@@ -225,6 +283,26 @@ impl Host {
             }),
             Host::Maintenance(plan) => plan.run(),
         }
+    }
+}
+
+impl Confirm {
+    fn run(self) -> Result<ExitCode> {
+        let given = Given {
+            tunnel: self.tunnel_address,
+            console: self.console_address,
+        };
+        operator::run(&self.one.cloud, |_, parts| async move {
+            let confirmed = hosts::confirm(&parts, &HostId(self.one.host), given).await?;
+            let none = || "none".to_owned();
+            let tunnel = confirmed.tunnel.map_or_else(none, |address| address.to_string());
+            say(format_args!("tunnel address   {tunnel}"));
+            say(format_args!(
+                "console address  {}",
+                confirmed.console.unwrap_or_else(none)
+            ));
+            Ok(())
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     metrics,
     roles::{Role, Roles},
     state::StateDir,
-    wiring,
+    wiring::{self, guests},
 };
 
 /// Less room than this is worth a warning: a cloud starts in it, and soon has no room for a guest's disk.
@@ -20,23 +20,26 @@ const ROOM: u64 = 1 << 30;
 /// How long one look at a folder may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What libvirt is configured with, and whom QEMU runs as where that says nothing (Debian's, others').
-const QEMU_CONF: &str = "/etc/libvirt/qemu.conf";
-const QEMU_USERS: [&str; 2] = ["libvirt-qemu", "qemu"];
-
 /// Runs the checks; what is only to be expected to go wrong is a warning.
 pub(super) async fn check(state: &StateDir, config: &Config, roles: &Roles) -> Result<()> {
     wiring::try_console_addresses(config, roles)?;
     if !config.text(metrics::LISTEN).is_empty() {
         wiring::listen(config.text(metrics::LISTEN), metrics::LISTEN)?;
     }
-    // Only the machine's own daemon runs guests as another user than the one that asks.
-    let is_system = config.text("driver") == "libvirt" && config.text("libvirt.uri") == "qemu:///system";
-    if roles.has(Role::Compute)
-        && is_system
-        && let Some(user) = qemu_user()
-    {
-        reach(state.path(), &user).await?;
+    if roles.has(Role::Compute) && config.text("driver") == "libvirt" {
+        let users = guests::read(config, guests::on_kvm(config).await)?;
+        let own = users
+            .uids
+            .as_ref()
+            .zip(users.group)
+            .map(|(uids, gid)| (*uids.start(), gid));
+        if let Some(user) = own.or(users.usual)
+            && let Err(error) = reach(state.path(), user).await
+        {
+            let allowed: bool = config.get("libvirt.guests_as_root")?;
+            anyhow::ensure!(allowed, error);
+            tracing::warn!("guests run as root: {error}");
+        }
     }
     let found = nix::sys::statvfs::statvfs(state.path())?;
     if let Some(sentence) = room(state.path(), found.blocks_available() * found.fragment_size()) {
@@ -45,31 +48,8 @@ pub(super) async fn check(state: &StateDir, config: &Config, roles: &Roles) -> R
     Ok(())
 }
 
-/// The user that libvirt runs QEMU as.
-fn qemu_user() -> Option<User> {
-    let text = std::fs::read_to_string(QEMU_CONF).unwrap_or_default();
-    let find = |name: &str| User::from_name(name).ok().flatten();
-    match configured_user(&text) {
-        // `+0`: a number, and no name that looks like one.
-        Some(name) => find(name).or_else(|| {
-            let uid = name.trim_start_matches('+').parse().ok()?;
-            User::from_uid(Uid::from_raw(uid)).ok().flatten()
-        }),
-        None => QEMU_USERS.into_iter().find_map(find),
-    }
-}
-
-/// The value of `user` in the text of qemu.conf.
-fn configured_user(text: &str) -> Option<&str> {
-    let mut values = text.lines().filter_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == "user").then_some(value.trim().trim_matches('"'))
-    });
-    values.next_back()
-}
-
 /// Guests' disks are in the state directory, so QEMU's user has to get there.
-async fn reach(folder: &Path, user: &User) -> Result<()> {
+async fn reach(folder: &Path, user: (u32, u32)) -> Result<()> {
     if passes(user, folder).await {
         return Ok(());
     }
@@ -77,9 +57,9 @@ async fn reach(folder: &Path, user: &User) -> Result<()> {
     for closed in above.into_iter().rev() {
         if !passes(user, closed).await {
             bail!(
-                "libvirt runs guests as the user {}, who may not pass {}, so none could open its disk in {}; \
+                "guests run as the user {}, who may not pass {}, so none could open its disk in {}; \
                  give another cloud with --state-dir, for instance /var/lib/cumulet, or `chmod o+x {}`",
-                user.name,
+                name(user.0),
                 closed.display(),
                 folder.display(),
                 closed.display()
@@ -89,15 +69,21 @@ async fn reach(folder: &Path, user: &User) -> Result<()> {
     Ok(())
 }
 
+/// A user as it is told: by its name, if it has one.
+fn name(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// Whether a user may pass a folder and those above it. The kernel is asked, as that user, since access
 /// lists grant what modes don't show. True where it can't be asked: that is no reason not to start.
-async fn passes(user: &User, folder: &Path) -> bool {
-    if user.uid.is_root() || !nix::unistd::geteuid().is_root() {
+async fn passes((uid, gid): (u32, u32), folder: &Path) -> bool {
+    if uid == 0 || !nix::unistd::geteuid().is_root() {
         return true;
     }
     let mut command = Command::new("test");
     command.arg("-x").arg(folder).current_dir("/");
-    command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    command.uid(uid).gid(gid);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -121,19 +107,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn libvirts_configuration_names_the_user() {
-        for (text, user) in [
-            ("", None),
-            ("#user = \"root\"\ngroup = \"kvm\"\n", None),
-            ("user = \"root\"\n", Some("root")),
-            ("  user=\"+0\"  \n", Some("+0")),
-            ("user = \"a\"\nuser = \"b\"\n#user = \"c\"\n", Some("b")),
-        ] {
-            assert_eq!(configured_user(text), user, "{text:?}");
-        }
-    }
-
     #[tokio::test]
     async fn a_folder_that_qemu_can_not_reach_is_named() {
         assert!(
@@ -141,6 +114,7 @@ mod tests {
             "another user can only be tried as root"
         );
         let nobody = User::from_name("nobody").unwrap().unwrap();
+        let nobody = (nobody.uid.as_raw(), nobody.gid.as_raw());
         let top = tempfile::tempdir().unwrap();
         let (closed, state) = (top.path().join("closed"), top.path().join("closed/state"));
         fs::create_dir_all(&state).unwrap();
@@ -148,18 +122,17 @@ mod tests {
         mode(top.path(), 0o711);
         mode(&closed, 0o700);
         mode(&state, 0o711);
-        let error = reach(&state, &nobody).await.unwrap_err().to_string();
+        let error = reach(&state, nobody).await.unwrap_err().to_string();
         assert!(error.contains("the user nobody"), "{error}");
         assert!(
             error.ends_with(&format!("`chmod o+x {}`", closed.display())),
             "{error}"
         );
-        let root = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
-        reach(&state, &root).await.unwrap();
+        reach(&state, (0, 0)).await.unwrap();
         mode(&closed, 0o711);
-        reach(&state, &nobody).await.unwrap();
+        reach(&state, nobody).await.unwrap();
         mode(&state, 0o700);
-        let error = reach(&state, &nobody).await.unwrap_err().to_string();
+        let error = reach(&state, nobody).await.unwrap_err().to_string();
         assert!(
             error.ends_with(&format!("`chmod o+x {}`", state.display())),
             "{error}"

@@ -13,6 +13,7 @@ fn spec(instance: InstanceId) -> DomainSpec {
         disks: vec![],
         nics: vec![],
         console_log: "/dev/null".into(),
+        uid: None,
     }
 }
 

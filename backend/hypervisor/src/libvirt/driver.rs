@@ -17,12 +17,10 @@ use virt::{
     sys,
 };
 
-use super::{
-    For, Found, Libvirt, Signal, console, emulator, find, is, owns, profile, reachable, screen, terminal, xml,
-};
+use super::{For, Found, Libvirt, Signal, console, emulator, find, is, owns, profile, screen, terminal, xml};
 use crate::{
-    ACTION, Capabilities, ConsoleStream, Diagnosis, DiskSpec, DomainSpec, DomainStatus, Error, Event,
-    Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, slow,
+    ACTION, Capabilities, ConsoleStream, Diagnosis, DomainSpec, DomainStatus, Error, Event, Hypervisor,
+    MEASUREMENT, Prepared, QUESTION, Result, slow,
 };
 
 /// How long a picture may take.
@@ -211,18 +209,12 @@ impl Hypervisor for Libvirt {
     }
 
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
-        let below = |d: &DiskSpec| d.backing.as_ref().is_none_or(|(file, _)| reachable(file));
-        let as_root = !spec.disks.iter().all(|d| reachable(&d.path) && below(d));
-        if as_root {
-            tracing::warn!(
-                instance = %spec.instance,
-                "the directories of its disk are closed to others: the guest's process runs as root"
-            );
-        }
+        let guests = &self.config.guests;
         let host = xml::HostFacts {
             cloud: &self.config.cloud,
             kvm: self.kvm,
-            as_root,
+            user: guests.user(spec)?,
+            bounds: guests.bounds,
         };
         let text = xml::domain(spec, &host).map_err(|e| Error::Refused(e.to_string()))?;
         let (instance, cloud, known) = (spec.instance, self.config.cloud.clone(), self.known.clone());

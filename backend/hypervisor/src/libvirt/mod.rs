@@ -4,6 +4,7 @@ mod console;
 mod driver;
 mod events;
 mod ffi;
+mod guests;
 mod kept;
 mod pool;
 mod profile;
@@ -14,7 +15,6 @@ mod xml;
 
 use std::{
     collections::HashMap,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -32,6 +32,7 @@ use virt::{
 
 use crate::{Error, Event, Result, outstanding::For, probe};
 use events::Signal;
+pub use guests::{Bounds, Confinement, GuestUser, Guests, confinement};
 use kept::Kept;
 use pool::Pool;
 use xml::Ownership;
@@ -80,6 +81,8 @@ pub struct LibvirtConfig {
     pub cloud: String,
     /// Hardware virtualisation or emulation.
     pub accel: Accel,
+    /// As whom guests run, and what they may use of the host.
+    pub guests: Guests,
 }
 
 /// The driver.
@@ -256,12 +259,4 @@ fn owns(domain: &Domain, instance: InstanceId, cloud: &str, known: &Known) -> Re
 
 fn is(error: &LibvirtError, number: ErrorNumber) -> bool {
     error.code().is_known_and(|known| known == number)
-}
-
-/// Whether everybody may pass through the directories above a file, as the guest's process, which runs as
-/// a user of its own, must.
-fn reachable(path: &Path) -> bool {
-    path.ancestors()
-        .skip(1)
-        .all(|dir| std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o001 != 0))
 }

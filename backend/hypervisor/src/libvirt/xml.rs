@@ -9,6 +9,7 @@ use quick_xml::{
     events::{BytesText, Event},
 };
 
+use super::guests::{Bounds, GuestUser};
 use crate::{DiskSpec, DomainSpec, NicSpec};
 
 /// The namespace of our element in a domain's metadata.
@@ -31,8 +32,10 @@ pub(super) struct HostFacts<'a> {
     pub(super) cloud: &'a str,
     /// Hardware virtualisation works.
     pub(super) kvm: bool,
-    /// The guest's process must run as root, or it can't reach its disk.
-    pub(super) as_root: bool,
+    /// As whom the guest's process runs; `None`: libvirt's own user for that.
+    pub(super) user: Option<GuestUser>,
+    /// What it may use of the host.
+    pub(super) bounds: Bounds,
 }
 
 type Out = Writer<Vec<u8>>;
@@ -50,6 +53,14 @@ pub(super) fn domain(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<Stri
             out.create_element("memory")
                 .with_attribute(("unit", "MiB"))
                 .write_text_content(BytesText::new(&spec.memory_mib.to_string()))?;
+            if host.bounds.memory {
+                out.create_element("memtune").write_inner_content(|out| {
+                    out.create_element("hard_limit")
+                        .with_attribute(("unit", "MiB"))
+                        .write_text_content(BytesText::new(&most_memory(spec.memory_mib).to_string()))
+                        .map(drop)
+                })?;
+            }
             text(out, "vcpu", &spec.vcpus.to_string())?;
             firmware(out, spec)?;
             processor(out, host)?;
@@ -58,11 +69,11 @@ pub(super) fn domain(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<Stri
             text(out, "on_reboot", "restart")?;
             text(out, "on_crash", "destroy")?;
             out.create_element("devices")
-                .write_inner_content(|out| devices(out, spec))?;
-            if host.as_root {
+                .write_inner_content(|out| devices(out, spec, host))?;
+            if let Some(GuestUser { uid, gid }) = host.user {
                 out.create_element("seclabel")
                     .with_attributes([("type", "static"), ("model", "dac"), ("relabel", "yes")])
-                    .write_inner_content(|out| text(out, "label", "+0:+0"))?;
+                    .write_inner_content(|out| text(out, "label", &format!("+{uid}:+{gid}")))?;
             }
             Ok(())
         })?;
@@ -162,9 +173,15 @@ fn processor(out: &mut Out, host: &HostFacts<'_>) -> io::Result<()> {
         .map(drop)
 }
 
-fn devices(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
+/// All that the guest's process may take, in MiB: beside the guest's memory, what the emulator needs for itself, its
+/// devices and, where it translates code, for that (1 GiB). Beyond it the kernel ends this process and no other.
+const fn most_memory(guest: u64) -> u64 {
+    guest + guest / 8 + 2048
+}
+
+fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<()> {
     for (index, (letter, each)) in ('a'..='z').zip(&spec.disks).enumerate() {
-        disk(out, each, &format!("vd{letter}"), index)?;
+        disk(out, each, &format!("vd{letter}"), index, host.bounds)?;
     }
     for each in &spec.nics {
         nic(out, each)?;
@@ -198,7 +215,7 @@ fn devices(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
     empty(out, "memballoon", &[("model", "none")])
 }
 
-fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize) -> io::Result<()> {
+fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize, bounds: Bounds) -> io::Result<()> {
     out.create_element("disk")
         .with_attributes([("type", "file"), ("device", "disk")])
         .write_inner_content(|out| {
@@ -219,12 +236,30 @@ fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize) -> io::Resul
                 None => empty(out, "backingStore", &[])?,
             }
             empty(out, "target", &[("dev", device), ("bus", "virtio")])?;
+            throttle(out, bounds)?;
             text(out, "serial", &format!("vol{index}"))
         })
         .map(drop)
 }
 
-/// The chain below a disk, told to its end, so that nothing is probed. Images are everybody's to read and
+/// What of the host's disks a guest may use for each of its own, read and written together.
+fn throttle(out: &mut Out, bounds: Bounds) -> io::Result<()> {
+    let limits = [
+        ("total_bytes_sec", bounds.disk_bytes),
+        ("total_iops_sec", bounds.disk_operations),
+    ];
+    if limits.iter().all(|(_, most)| *most == 0) {
+        return Ok(());
+    }
+    out.create_element("iotune")
+        .write_inner_content(|out| {
+            let mut limits = limits.iter().filter(|(_, most)| *most != 0);
+            limits.try_for_each(|(name, most)| text(out, name, &most.to_string()))
+        })
+        .map(drop)
+}
+
+/// The chain below a disk, told to its end, so that nothing is probed. Images are the guests' group's to read and
 /// shared by guests: their owner is not changed.
 fn backing(out: &mut Out, file: &std::path::Path, format: DiskFormat) -> io::Result<()> {
     out.create_element("backingStore")
@@ -326,19 +361,47 @@ mod tests {
                 tap: "cu0000000000001".into(),
             }],
             console_log: "/s/instances/i-0/console & log".into(),
+            uid: Some(1_900_000_007),
         }
     }
 
     const HOST: HostFacts<'_> = HostFacts {
         cloud: "cloud1",
         kvm: false,
-        as_root: true,
+        user: Some(GuestUser {
+            uid: 1_900_000_007,
+            gid: 64_055,
+        }),
+        bounds: Bounds {
+            memory: true,
+            disk_bytes: 1 << 30,
+            disk_operations: 16_000,
+        },
     };
 
     #[test]
     fn the_domain_is_as_kept() {
         let made = domain(&spec(), &HOST).unwrap();
         assert_eq!(made.trim(), include_str!("domain.golden.xml").trim());
+    }
+
+    #[test]
+    fn what_is_not_bounded_is_not_in_the_domain() {
+        let host = HostFacts {
+            bounds: Bounds::default(),
+            user: None,
+            ..HOST
+        };
+        let made = domain(&spec(), &host).unwrap();
+        for element in ["memtune", "iotune", "+1900000007"] {
+            assert!(!made.contains(element), "{element}");
+        }
+        let bounds = Bounds {
+            disk_operations: 100,
+            ..Bounds::default()
+        };
+        let made = domain(&spec(), &HostFacts { bounds, ..HOST }).unwrap();
+        assert!(made.contains("<total_iops_sec>100<") && !made.contains("total_bytes_sec"));
     }
 
     #[test]

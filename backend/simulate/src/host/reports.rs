@@ -42,6 +42,7 @@ impl Host {
             hypervisor: "fake".into(),
             availability_zone: self.zone.clone(),
             not_ready: self.not_ready(),
+            problems: Vec::new(),
             ..Heartbeat::default()
         })))
         .await;

@@ -129,6 +129,7 @@ fn start_roles(
         ram_allocation_ratio: 1.0,
         disk_allocation_ratio: 1.0,
         retention: retention(),
+        hosts_are_here: false,
     };
     let api = {
         let (parts, wake, bus) = (parts.clone(), wake.clone(), bus.clone());

@@ -76,6 +76,8 @@ pub struct HostView {
     pub capabilities: BTreeMap<String, String>,
     /// How busy it was lately.
     pub metrics: Metrics,
+    /// What it says is not as it should be.
+    pub problems: Vec<String>,
 }
 
 /// Every host, by name.
@@ -112,6 +114,7 @@ pub async fn list(parts: &Parts) -> Result<Vec<HostView>> {
             aggregates,
             capabilities: told(row.capabilities.as_deref()),
             metrics: told(row.metrics.as_deref()),
+            problems: told(row.problems.as_deref()),
             row,
         }
     };

@@ -3,7 +3,9 @@
 
 pub mod aggregates;
 mod change;
+mod confirm;
 mod list;
 
 pub use change::{Drained, Window, cancel_maintenance, disable, drain, enable, plan_maintenance, remove};
+pub use confirm::{Confirmed, Given, confirm, tunnel_of, unconfirmed};
 pub use list::{HostView, Maintenance, Standing, get, list, planned, show};

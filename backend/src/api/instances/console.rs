@@ -14,6 +14,15 @@ use crate::{api::Cloud, authority::authorise, store::instances};
 
 use crate::boxed;
 
+/// Console output at the most, in bytes.
+const OUTPUT: usize = 64 << 10;
+
+/// A picture at the most, in bytes.
+const PICTURE: usize = 4 << 20;
+
+/// The words of a refusal at the most, in characters.
+const WORDS: usize = 500;
+
 /// The last bytes that an instance wrote to its serial console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleOutput {
@@ -32,7 +41,7 @@ pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> R
     authorise(who, "GetConsoleOutput", false)?;
     let row = instances::by_id(cloud.store.read(), cloud.visibility(who.account), id).await?;
     let bytes = match row.host {
-        Some(host) => ask(cloud, host, Query::ConsoleOutput(id)).await?,
+        Some(host) => tail(ask(cloud, host, Query::ConsoleOutput(id)).await?),
         None => Vec::new(),
     };
     Ok(ConsoleOutput {
@@ -50,16 +59,51 @@ pub async fn console_screenshot(cloud: &Cloud, who: &Principal, id: InstanceId) 
     authorise(who, "GetConsoleScreenshot", false)?;
     let row = instances::by_id(cloud.store.read(), cloud.visibility(who.account), id).await?;
     match (instances::state(&row)?, row.host.clone()) {
-        (State::Running, Some(host)) => ask(cloud, host, Query::Screenshot(id)).await,
+        (State::Running, Some(host)) => picture(ask(cloud, host, Query::Screenshot(id)).await?),
         _ => Err(instances::incorrect_state(&row, "running")),
     }
+}
+
+/// What of an answer is shown as console output, whatever the host has sent.
+fn tail(mut bytes: Vec<u8>) -> Vec<u8> {
+    let long = bytes.len().saturating_sub(OUTPUT);
+    drop(bytes.drain(..long));
+    bytes
+}
+
+/// An answer that is a picture, as a host's has to be: clients open what they are given.
+fn picture(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if bytes.len() > PICTURE || !bytes.starts_with(b"\xff\xd8\xff") {
+        return Err(Error::Unavailable("the host's answer is not a picture".into()));
+    }
+    Ok(bytes)
 }
 
 async fn ask(cloud: &Cloud, host: String, query: Query) -> Result<Vec<u8>> {
     let answer = cloud.bus.query(&HostId(host), query).await;
     answer.map_err(|error| match error {
         BusError::NoSuchHost(_) | BusError::Unavailable(_) | BusError::Refused(_) => {
-            Error::Unavailable(error.to_string())
+            // Its words may be a host's.
+            let shown = error.to_string().chars().take(WORDS).collect::<String>();
+            Error::Unavailable(shown.replace(char::is_control, " "))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_answer_is_what_was_asked_for_or_none() {
+        let long: Vec<u8> = (0..=255).cycle().take(OUTPUT + 9).collect();
+        assert_eq!(tail(long.clone()), long[9..]);
+        assert_eq!(tail(b"login:".to_vec()), b"login:");
+        let good = b"\xff\xd8\xff\xe0...".to_vec();
+        assert_eq!(picture(good.clone()), Ok(good.clone()));
+        let large = [good, vec![0; PICTURE]].concat();
+        for bad in [Vec::new(), b"<svg onload=x>".to_vec(), large] {
+            assert!(picture(bad).is_err());
+        }
+    }
 }

@@ -37,6 +37,7 @@ fn conductor(rig: &Rig, store: Store) -> Conductor {
         ram_allocation_ratio: 1.0,
         disk_allocation_ratio: 1.0,
         retention: Retention::default(),
+        hosts_are_here: true,
     };
     let (bus, clock) = (rig.cloud.bus.clone(), rig.cloud.clock.clone());
     Conductor::new(store, rig.cloud.sealer.clone(), bus, clock, Wake::new(), settings)
@@ -95,6 +96,8 @@ async fn place(store: &Store, row: instance::Model) -> Result<()> {
 async fn what_changes_while_a_snapshot_is_confirmed_is_pushed_again() {
     let rig = cloud().await;
     let (id, conductor) = (launched(&rig).await, conductor(&rig, rig.cloud.store.clone()));
+    let host = || HostId(HOST.into());
+    place(&rig.cloud.store, row(&rig, id).await).await.unwrap();
     let target = TagTarget::of(id);
     tag(&rig.cloud, &rig, target, "a").await.unwrap();
     for key in ["b", "c"] {
@@ -102,14 +105,16 @@ async fn what_changes_while_a_snapshot_is_confirmed_is_pushed_again() {
         let (tagged, confirmed) = rig
             .overlap(
                 async |cloud| tag(cloud, &rig, target, key).await,
-                async |_| sync::metadata_applied(&conductor, id, revision).await,
+                async |_| sync::metadata_applied(&conductor, host(), id, revision).await,
             )
             .await;
         assert!(tagged.is_ok() && confirmed.is_ok(), "{tagged:?} {confirmed:?}");
         assert_eq!(pushes(&rig).await, 1);
     }
     let newest = row(&rig, id).await.metadata_revision.cast_unsigned();
-    sync::metadata_applied(&conductor, id, newest).await.unwrap();
+    sync::metadata_applied(&conductor, host(), id, newest)
+        .await
+        .unwrap();
     assert_eq!(pushes(&rig).await, 0);
 }
 

@@ -48,7 +48,7 @@ impl Rig {
         self.row(host).await.unwrap()
     }
 
-    async fn row(&self, host: &str) -> Option<host::Model> {
+    pub(super) async fn row(&self, host: &str) -> Option<host::Model> {
         let conn = self.cloud.store.read();
         host::Entity::find_by_id(host).one(conn).await.unwrap()
     }

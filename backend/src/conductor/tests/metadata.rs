@@ -26,7 +26,9 @@ async fn every_column_of_an_instance_is_in_its_snapshot_or_is_not_for_it() {
         partition_count: Some(3),
         tags: Vec::new(),
     };
-    placement_groups::create(&rig.cloud, &rig.who, group).await.unwrap();
+    placement_groups::create(&rig.cloud, &rig.who, group)
+        .await
+        .unwrap();
     let tag = Tag {
         key: "Name".into(),
         value: "web".into(),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use cumulet_domain::network::{TunnelPeer, VpcPolicy};
 
 use super::*;
-use crate::entity::vpc;
+use crate::{api::hosts, entity::vpc};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 2);
@@ -39,6 +39,24 @@ async fn alive(rig: &Rig, host: &str, address: Option<Ipv4Addr>) {
     rig.bus.report(report).await.unwrap();
 }
 
+/// The host has told of its address, which leads nobody there before the operator has confirmed it.
+async fn confirmed(rig: &Rig, host: &str, address: Ipv4Addr) {
+    let told = async || {
+        let row = host::Entity::find_by_id(host).one(rig.cloud.store.read()).await;
+        row.unwrap().and_then(|row| row.tunnel_address) == Some(u32::from(address).into())
+    };
+    until("the host has told of its address", told).await;
+    let row = host::Entity::find_by_id(host).one(rig.cloud.store.read()).await;
+    assert_ne!(
+        row.unwrap().unwrap().confirmed_tunnel,
+        Some(u32::from(address).into())
+    );
+    let id = HostId(host.into());
+    hosts::confirm(&rig.cloud.parts(), &id, hosts::Given::default())
+        .await
+        .unwrap();
+}
+
 async fn next(mailbox: &mut HostMailbox, wanted: impl Fn(&Command) -> bool) -> Command {
     let found = async {
         loop {
@@ -61,23 +79,13 @@ async fn each_host_is_told_of_the_others() {
     let b = HostId("host-b".into());
     let mut on_b = rig.bus.host_mailbox(&b).await.unwrap();
     alive(&rig, "host-a", Some(A)).await;
-    until("the first host's address is known", async || {
-        rig.host().await.unwrap().tunnel_address == Some(u32::from(A).into())
-    })
-    .await;
+    confirmed(&rig, "host-a", A).await;
     let first = rig.running(|_| ()).await;
     let first_ip = rig.view(first).await.interfaces[0].row.private_ip;
     let first_ip = Ipv4Addr::from(u32::try_from(first_ip).unwrap());
     alive(&rig, "host-b", Some(B)).await;
     let store = rig.cloud.store.clone();
-    until("the second host is there", async || {
-        host::Entity::find_by_id("host-b")
-            .one(store.read())
-            .await
-            .unwrap()
-            .is_some()
-    })
-    .await;
+    confirmed(&rig, "host-b", B).await;
     let second = rig.launch(|_| ()).await;
     let run = next(&mut on_b, |command| is_run(&command.action)).await;
     let told = policy(&run).unwrap();
@@ -106,6 +114,7 @@ async fn each_host_is_told_of_the_others() {
     // A host's tunnels end elsewhere: the others hear of it.
     let moved = Ipv4Addr::new(10, 200, 0, 9);
     alive(&rig, "host-b", Some(moved)).await;
+    confirmed(&rig, "host-b", moved).await;
     rig.command(|action| matches!(action, Action::Network(p) if peers(p) == expected(moved, second_ip)))
         .await;
     // It ends: the first host is alone again.
@@ -143,15 +152,7 @@ async fn hosts_without_an_address_have_no_tunnels() {
     let mut on_b = rig.bus.host_mailbox(&b).await.unwrap();
     rig.running(|_| ()).await;
     alive(&rig, "host-b", Some(B)).await;
-    let store = rig.cloud.store.clone();
-    until("the second host is there", async || {
-        host::Entity::find_by_id("host-b")
-            .one(store.read())
-            .await
-            .unwrap()
-            .is_some()
-    })
-    .await;
+    confirmed(&rig, "host-b", B).await;
     rig.launch(|_| ()).await;
     let run = next(&mut on_b, |command| is_run(&command.action)).await;
     assert_eq!(policy(&run).unwrap().tunnel, None);

@@ -1,9 +1,13 @@
 //! The validation of a policy before it becomes rules, files and commands: a contradiction is refused as a
-//! whole, so that nothing is enforced by half.
+//! whole, so that nothing is enforced by half. What is wrong about another host costs that host alone: it is left out
+//! and told, and all the rest is enforced.
 
-use std::{collections::HashSet, net::Ipv4Addr};
+use std::{borrow::Cow, collections::HashSet, net::Ipv4Addr};
 
-use cumulet_domain::network::{InterfacePolicy, SubnetPolicy, VpcPolicy};
+use cumulet_domain::{
+    host_address::check_tunnel_address,
+    network::{InterfacePolicy, SubnetPolicy, TunnelPeer, TunnelPolicy, VpcPolicy},
+};
 
 use super::{NetworkError, Result, names::GATEWAY_MAC};
 
@@ -17,9 +21,52 @@ pub(super) fn subnet_of<'a>(policy: &'a VpcPolicy, interface: &InterfacePolicy) 
     policy.subnets.iter().find(|s| s.id == interface.subnet)
 }
 
-/// Refuses policies that contradict themselves or have names that mean more than a name.
-pub(super) fn check(policy: &VpcPolicy) -> Result<()> {
-    let bad = |what: String| Err(NetworkError::Policy(format!("{}: {what}", policy.vpc)));
+/// What of a policy can be enforced on a host whose own tunnels end at `own`, and what of other hosts was left out,
+/// in words.
+///
+/// # Errors
+/// For policies that contradict themselves or have names that mean more than a name.
+pub(super) fn sound(policy: &VpcPolicy, own: Option<Ipv4Addr>) -> Result<(Cow<'_, VpcPolicy>, Vec<String>)> {
+    let mut addresses = check(policy)?;
+    let Some(tunnel) = &policy.tunnel else {
+        return Ok((Cow::Borrowed(policy), Vec::new()));
+    };
+    let mut left_out = Vec::new();
+    let mut peers = Vec::new();
+    if !(1..1 << 24).contains(&tunnel.vni) {
+        left_out.push(format!(
+            "{}: the number of its tunnel is not one of 24 bits",
+            policy.vpc
+        ));
+    } else {
+        addresses.extend(policy.subnets.iter().map(gateway));
+        let mut hosts: HashSet<Ipv4Addr> = own.into_iter().collect();
+        for peer in &tunnel.peers {
+            match check_peer(policy, peer, &mut hosts, &mut addresses) {
+                Ok(()) => peers.push(peer.clone()),
+                Err(what) => left_out.push(format!("{}: the host at {}: {what}", policy.vpc, peer.host)),
+            }
+        }
+    }
+    if left_out.is_empty() {
+        return Ok((Cow::Borrowed(policy), left_out));
+    }
+    let tunnel = TunnelPolicy {
+        vni: tunnel.vni,
+        peers,
+    };
+    let sound = VpcPolicy {
+        tunnel: Some(tunnel).filter(|tunnel| !tunnel.peers.is_empty()),
+        ..policy.clone()
+    };
+    Ok((Cow::Owned(sound), left_out))
+}
+
+/// Refuses what contradicts itself here, on this host; the addresses that are taken.
+fn check(policy: &VpcPolicy) -> Result<HashSet<Ipv4Addr>> {
+    let bad = |what: String| -> Result<HashSet<Ipv4Addr>> {
+        Err(NetworkError::Policy(format!("{}: {what}", policy.vpc)))
+    };
     for subnet in &policy.subnets {
         let first = subnet.cidr.network();
         if subnet.cidr.prefix() > 29 || first.is_link_local() || !plain(first) {
@@ -44,9 +91,6 @@ pub(super) fn check(policy: &VpcPolicy) -> Result<()> {
             ));
         }
     }
-    if let Err(what) = check_tunnel(policy, addresses) {
-        return bad(what.to_owned());
-    }
     let groups: HashSet<_> = policy.groups.iter().map(|g| g.id).collect();
     if groups.len() != policy.groups.len() {
         return bad("a group is there twice".to_owned());
@@ -58,7 +102,7 @@ pub(super) fn check(policy: &VpcPolicy) -> Result<()> {
         .find(|g| !groups.contains(g))
     {
         Some(group) => bad(format!("{group} is missing")),
-        None => Ok(()),
+        None => Ok(addresses),
     }
 }
 
@@ -95,26 +139,26 @@ fn check_interface(policy: &VpcPolicy, interface: &InterfacePolicy) -> Result<()
     Ok(())
 }
 
-/// The other hosts' instances are others than this host's, given the addresses that are taken here.
-fn check_tunnel(policy: &VpcPolicy, mut addresses: HashSet<Ipv4Addr>) -> Result<(), &'static str> {
-    let Some(tunnel) = &policy.tunnel else {
-        return Ok(());
-    };
-    if !(1..1 << 24).contains(&tunnel.vni) {
-        return Err("the number of its tunnel is not one of 24 bits");
+/// One other host with its instances, given the hosts and the addresses that are taken; its own are taken from now
+/// on, if it is as it should be.
+fn check_peer(
+    policy: &VpcPolicy,
+    peer: &TunnelPeer,
+    hosts: &mut HashSet<Ipv4Addr>,
+    addresses: &mut HashSet<Ipv4Addr>,
+) -> Result<(), &'static str> {
+    check_tunnel_address(peer.host)?;
+    if hosts.contains(&peer.host) {
+        return Err("its address is another host's too");
     }
-    addresses.extend(policy.subnets.iter().map(gateway));
-    let mut hosts = HashSet::new();
-    for peer in &tunnel.peers {
-        if !plain(peer.host) || !hosts.insert(peer.host) {
-            return Err("another host's address is not one, or is there twice");
-        }
-        for address in &peer.addresses {
-            if !policy.cidr.contains(*address) || !addresses.insert(*address) {
-                return Err("an instance elsewhere has an address that is not its own");
-            }
+    let mut theirs = HashSet::new();
+    for address in &peer.addresses {
+        if !policy.cidr.contains(*address) || addresses.contains(address) || !theirs.insert(*address) {
+            return Err("an instance there has an address that is not its own");
         }
     }
+    hosts.insert(peer.host);
+    addresses.extend(theirs);
     Ok(())
 }
 
@@ -179,30 +223,45 @@ mod tests {
         }
     }
 
+    /// Every way in which another host can be wrong costs that host, and nothing else.
     #[test]
-    fn strangers_in_the_tunnel_are_refused() {
-        assert!(check(&spread(3)).is_ok());
-        type Edit = fn(&mut cumulet_domain::network::TunnelPolicy);
+    fn what_is_wrong_about_another_host_costs_that_host_alone() {
+        let own = Ipv4Addr::new(10, 200, 0, 1);
+        let whole = spread(3);
+        let good = sound(&whole, Some(own)).unwrap();
+        assert!(matches!(good.0, Cow::Borrowed(_)) && good.1.is_empty());
+        type Edit = fn(&mut TunnelPeer);
         let edits: &[(&str, Edit)] = &[
-            ("no number", |t| t.vni = 0),
-            ("too large", |t| t.vni = 1 << 24),
-            ("host twice", |t| t.peers[1].host = t.peers[0].host),
-            ("no host", |t| t.peers[1].host = Ipv4Addr::UNSPECIFIED),
-            ("outside", |t| {
-                t.peers[0].addresses[0] = Ipv4Addr::new(10, 0, 0, 1)
+            ("nobody's", |p| p.host = Ipv4Addr::UNSPECIFIED),
+            ("loopback", |p| p.host = Ipv4Addr::LOCALHOST),
+            ("metadata", |p| p.host = Ipv4Addr::new(169, 254, 169, 254)),
+            ("multicast", |p| p.host = Ipv4Addr::new(224, 0, 0, 1)),
+            ("broadcast", |p| p.host = Ipv4Addr::BROADCAST),
+            ("another host's", |p| p.host = Ipv4Addr::new(10, 200, 0, 2)),
+            ("this host's", |p| p.host = Ipv4Addr::new(10, 200, 0, 1)),
+            ("outside", |p| p.addresses[0] = Ipv4Addr::new(10, 0, 0, 1)),
+            ("another's", |p| p.addresses[0] = Ipv4Addr::new(172, 31, 32, 4)),
+            ("one of ours", |p| p.addresses[0] = Ipv4Addr::new(172, 31, 16, 4)),
+            ("our gateway's", |p| {
+                p.addresses[0] = Ipv4Addr::new(172, 31, 16, 1)
             }),
-            ("twice", |t| t.peers[0].addresses[0] = t.peers[1].addresses[0]),
-            ("one of ours", |t| {
-                t.peers[0].addresses[0] = Ipv4Addr::new(172, 31, 16, 4)
-            }),
-            ("our gateway's", |t| {
-                t.peers[0].addresses[0] = Ipv4Addr::new(172, 31, 16, 1)
-            }),
+            ("twice", |p| p.addresses = vec![p.addresses[0]; 2]),
         ];
         for (what, edit) in edits {
-            let mut policy = spread(3);
-            edit(policy.tunnel.as_mut().unwrap());
-            assert!(check(&policy).is_err(), "{what}");
+            let mut policy = whole.clone();
+            edit(&mut policy.tunnel.as_mut().unwrap().peers[1]);
+            let (found, left_out) = sound(&policy, Some(own)).unwrap();
+            assert_eq!(left_out.len(), 1, "{what}");
+            let mut rest = whole.clone();
+            rest.tunnel.as_mut().unwrap().peers.remove(1);
+            assert_eq!(*found, rest, "{what}");
+        }
+        for vni in [0, 1 << 24] {
+            let mut policy = whole.clone();
+            policy.tunnel.as_mut().unwrap().vni = vni;
+            let (found, left_out) = sound(&policy, Some(own)).unwrap();
+            assert_eq!((found.tunnel.as_ref(), left_out.len()), (None, 1));
+            assert_eq!(found.interfaces, whole.interfaces);
         }
     }
 }

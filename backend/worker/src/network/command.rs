@@ -54,6 +54,41 @@ impl Commands {
         self.run(namespace, "nft", &["-f", "-"], text).await.map(drop)
     }
 
+    /// Starts a program that stays, and comes back when it says that it has begun: its first process has ended well.
+    /// It has nothing of ours open.
+    pub(super) async fn daemon(&self, namespace: &Path, program: &str, args: &[&str]) -> Result<()> {
+        let mut command = Command::new(find(program));
+        command
+            .args(args)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let handle = Handle::current();
+        let spawned = netns::run(Some(namespace), move || {
+            let _runtime = handle.enter();
+            command.spawn()
+        });
+        let began = async {
+            let mut child = spawned.await?;
+            child.wait().await.map_err(|e| NetworkError::io(program, e))
+        };
+        let status = timeout(self.deadline, began)
+            .await
+            .map_err(|_| NetworkError::Deadline(program.to_owned()))??;
+        tracing::debug!(program, ?args, %status, "started a program");
+        if status.success() {
+            return Ok(());
+        }
+        Err(NetworkError::Command {
+            program: program.to_owned(),
+            detail: status.to_string(),
+        })
+    }
+
     /// Runs a program to its end; its output.
     pub(super) async fn run(
         &self,
@@ -124,7 +159,7 @@ impl Commands {
 }
 
 /// System programs are where the system has them, not where a variable of the environment leads.
-fn find(program: &str) -> PathBuf {
+pub(super) fn find(program: &str) -> PathBuf {
     ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"]
         .iter()
         .map(|dir| Path::new(dir).join(program))

@@ -2,7 +2,12 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
+use cumulet_domain::host_address::check_tunnel_address;
+
 use super::{NetworkError, Result};
+
+/// The usual user of DHCP servers, among numbers that nobody hands out.
+pub const DHCP_UID: u32 = 1_900_000_000;
 
 /// Where a host's tunnels to other hosts end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +24,8 @@ pub struct Config {
     /// A short name of the cloud, so that several live side by side on one host: 1 to 8 lower-case
     /// letters and digits.
     pub cloud: String,
-    /// Where the DHCP servers' files are. Its parents must be open to everybody: the servers read
-    /// their lists of guests after they gave up root.
+    /// Where the DHCP servers' files are. Everybody must be able to pass through its parents: the servers read
+    /// their own files, and are never root.
     pub run_dir: PathBuf,
     /// The user who may open the taps, when the hypervisor does not do it as root.
     pub tap_owner: Option<u32>,
@@ -30,8 +35,12 @@ pub struct Config {
     pub uplink_egress: bool,
     /// How long a program may take.
     pub deadline: Duration,
-    /// The user whom the DHCP servers run as.
-    pub dhcp_user: String,
+    /// The user and group whom the DHCP servers run as, nobody else's on this host.
+    pub dhcp_uid: u32,
+    /// Megabits that a guest may send, and receive, in a second; 0: any number.
+    pub guest_mbit: u32,
+    /// Connections that a guest may have open at a time; 0: any number.
+    pub guest_connections: u32,
     /// The tunnels to other hosts; `None` for a host that is alone.
     pub tunnel: Option<Tunnel>,
 }
@@ -46,7 +55,9 @@ impl Config {
             mtu: 1500,
             uplink_egress: false,
             deadline: Duration::from_secs(5),
-            dhcp_user: "nobody".to_owned(),
+            dhcp_uid: DHCP_UID,
+            guest_mbit: 0,
+            guest_connections: 0,
             tunnel: None,
         }
     }
@@ -58,9 +69,8 @@ impl Config {
         if !(1..=8).contains(&self.cloud.len()) || !self.cloud.chars().all(plain) {
             return bad("the cloud's name is 1 to 8 lower-case letters and digits");
         }
-        let user = |c: char| plain(c) || c == '-' || c == '_';
-        if self.dhcp_user.is_empty() || !self.dhcp_user.chars().all(user) {
-            return bad("the DHCP servers' user is not a plain name");
+        if self.dhcp_uid == 0 || self.dhcp_uid == u32::MAX {
+            return bad("the DHCP servers' user is not root, and one that there can be");
         }
         let path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
         if !self
@@ -75,9 +85,8 @@ impl Config {
             return bad("the MTU is 576 to 9216");
         }
         if let Some(tunnel) = self.tunnel {
-            let address = tunnel.address;
-            if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-                return bad("the tunnels' address is not one of a host");
+            if let Err(why) = check_tunnel_address(tunnel.address) {
+                return bad(&format!("the tunnels' address {}: {why}", tunnel.address));
             }
             if tunnel.port == 0 {
                 return bad("the tunnels' port is 1 to 65535");

@@ -1,6 +1,10 @@
 //! DHCP: one dnsmasq for each namespace, with a fixed answer for each guest and for nobody else.
 //!
-//! The server outlives the worker. It is known by its configuration file: the process whose number is
+//! The server is never root, and reads nothing but its own files: `setpriv` starts it as a user of its own, with what
+//! it needs of the network in this namespace alone. It writes nothing but its number, and no log: a guest could fill
+//! one. (Started as root it would give the file that it logs to, and so `/dev/null`, to the user that it becomes.)
+//!
+//! It outlives the worker. It is known by its configuration file: the process whose number is
 //! in the pid file is signalled only if it is a dnsmasq that was started with that very file. Where there
 //! is no such process (the pid file is lost, or the worker died before there was one), all are looked at
 //! before another server is started: it would not get the port.
@@ -8,7 +12,7 @@
 use std::{
     fmt::Write as _,
     fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,16 +20,25 @@ use std::{
 use cumulet_domain::{id::VpcId, network::VpcPolicy};
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::{
-    NetworkError, Result, check::gateway, command::Commands, config::Config, links::METADATA, names::UPLINK,
+    NetworkError, Result,
+    check::gateway,
+    command::{Commands, find},
+    config::Config,
+    links::METADATA,
+    names::UPLINK,
 };
 
 /// How long a lease is, in seconds.
 const LEASE: u32 = 3600;
+
+/// What it may in its namespace: answer guests that have no address yet, from a port below 1024.
+const CAPABILITIES: &str = "-all,+net_admin,+net_raw,+net_bind_service";
 
 /// The files of one VPC's server.
 #[derive(Clone, Debug)]
@@ -48,8 +61,13 @@ impl Files {
         self.dir.join("hosts")
     }
 
+    /// The server's own directory: what is in there is looked at with care.
+    fn own(&self) -> PathBuf {
+        self.dir.join("own")
+    }
+
     fn pid(&self) -> PathBuf {
-        self.dir.join("dnsmasq.pid")
+        self.own().join("dnsmasq.pid")
     }
 }
 
@@ -58,9 +76,8 @@ pub(super) fn render_conf(config: &Config, policy: &VpcPolicy, files: &Files) ->
     let mut text = format!(
         "# No DNS, no files of the system, no lease file; answers go to the asking tap only.\n\
          port=0\nno-resolv\nno-hosts\nno-poll\nno-ping\nleasefile-ro\ndhcp-authoritative\ndhcp-broadcast\n\
-         quiet-dhcp\nlog-facility=/dev/null\nuser={user}\ninterface=cu*\nexcept-interface=lo\nexcept-interface={UPLINK}\n\
+         quiet-dhcp\nlog-facility=-\ninterface=cu*\nexcept-interface=lo\nexcept-interface={UPLINK}\n\
          dhcp-lease-max=65536\ndhcp-hostsfile={hosts}\ndhcp-option=option:mtu,{mtu}\n",
-        user = config.dhcp_user,
         hosts = files.hosts().display(),
         mtu = config.mtu,
     );
@@ -121,23 +138,69 @@ pub(super) async fn ensure(
         if old_hosts == hosts {
             return Ok(Done::Nothing);
         }
-        write(&files.hosts(), &hosts)?;
+        write(&files.hosts(), &hosts, config.dhcp_uid)?;
         signal(pid, Signal::SIGHUP)?;
         return Ok(Done::Reloaded);
     }
     stop(commands, &files).await?;
-    fs::create_dir_all(&files.dir).map_err(|e| NetworkError::io("the directory of a DHCP server", e))?;
-    write(&files.conf(), &conf)?;
-    write(&files.hosts(), &hosts)?;
+    prepare(&files, config.dhcp_uid).map_err(|e| NetworkError::io("the directory of a DHCP server", e))?;
+    write(&files.conf(), &conf, config.dhcp_uid)?;
+    write(&files.hosts(), &hosts, config.dhcp_uid)?;
+    start(commands, config, &files, namespace).await?;
+    Ok(Done::Started)
+}
+
+/// Starts the server; it comes back when its child is listening.
+async fn start(commands: &Commands, config: &Config, files: &Files, namespace: &Path) -> Result<()> {
+    let (uid, gid) = (
+        format!("--reuid={}", config.dhcp_uid),
+        format!("--regid={}", config.dhcp_uid),
+    );
+    let [bounding, inheritable, ambient] =
+        ["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={CAPABILITIES}"));
+    let program = find("dnsmasq").display().to_string();
     let (conf, pid) = (
         format!("--conf-file={}", files.conf().display()),
         format!("--pid-file={}", files.pid().display()),
     );
-    // It comes back when its child is listening.
-    commands
-        .run(Some(namespace), "dnsmasq", &[&conf, &pid], "")
-        .await?;
-    Ok(Done::Started)
+    let words: [&str; 10] = [
+        &uid,
+        &gid,
+        "--clear-groups",
+        "--no-new-privs",
+        &bounding,
+        &inheritable,
+        &ambient,
+        &program,
+        &conf,
+        &pid,
+    ];
+    let begun = commands.daemon(namespace, "setpriv", &words).await;
+    begun.map_err(|error| match error {
+        // Its words went nowhere; what its numbers mean is in its manual.
+        NetworkError::Command { detail, .. } => NetworkError::Command {
+            program: "dnsmasq (by setpriv)".to_owned(),
+            detail: format!("{detail}: 1 is its configuration or a user number that there is not here, 2 the network, 3 its files"),
+        },
+        other => other,
+    })
+}
+
+/// The directories, which the server may read, and its own in there.
+fn prepare(files: &Files, uid: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(&files.dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    chown(&files.dir, Some(0), Some(uid))?;
+    fs::set_permissions(&files.dir, fs::Permissions::from_mode(0o750))?;
+    // Made anew: what the server before left there is nobody's business.
+    match fs::remove_dir_all(files.own()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(files.own())?;
+    chown(files.own(), Some(uid), Some(uid))
 }
 
 /// Ends the server of a VPC and removes its files.
@@ -159,9 +222,24 @@ pub(super) fn alive(config: &Config, vpc: VpcId) -> bool {
 
 /// The process of the server, if the number in the pid file is still its.
 fn server(files: &Files) -> Option<Pid> {
-    let text = fs::read_to_string(files.pid()).ok()?;
-    let pid = text.trim().parse().ok()?;
+    let pid = read_number(&files.pid())?;
     is_server(pid, files).then(|| Pid::from_raw(pid))
+}
+
+/// The number in a file that another user may have put there: never a link, never one that a reader would wait at.
+fn read_number(path: &Path) -> Option<i32> {
+    use std::io::Read as _;
+
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()?;
+    let mut text = String::new();
+    let is_file = file.metadata().is_ok_and(|found| found.is_file());
+    file.take(32).read_to_string(&mut text).ok().filter(|_| is_file)?;
+    text.trim().parse().ok()
 }
 
 /// A process of the server that no pid file tells of.
@@ -209,12 +287,16 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
-/// Replaces a file as a whole.
-fn write(path: &Path, text: &str) -> Result<()> {
+/// Replaces a file as a whole. The server reads it.
+fn write(path: &Path, text: &str, uid: u32) -> Result<()> {
     let new = path.with_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(|e| NetworkError::io(path.display().to_string(), e))
+    let written = || {
+        crate::files::write_fresh(&new, text.as_bytes())?;
+        chown(&new, Some(0), Some(uid))?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o640))?;
+        fs::rename(&new, path)
+    };
+    written().map_err(|e| NetworkError::io(path.display().to_string(), e))
 }
 
 #[cfg(test)]
@@ -232,6 +314,7 @@ mod tests {
         let policy = policy(2);
         let files = Files::of(&config, policy.vpc);
         let text = render_conf(&config, &policy, &files);
+        assert!(!text.contains("/dev/") && !text.contains("user="), "{text}");
         assert!(text.ends_with(
             "dhcp-hostsfile=/run/cumulet/main/net/vpc-00000000400000001/hosts\n\
              dhcp-option=option:mtu,1500\n\
@@ -257,12 +340,20 @@ mod tests {
     #[test]
     fn other_peoples_processes_are_never_the_server() {
         let dir = std::env::temp_dir().join(format!("cumulet-dhcp-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
         let files = Files { dir: dir.clone() };
+        fs::create_dir_all(files.own()).unwrap();
         for pid in ["", "1", "-1", "0", "x", &std::process::id().to_string()] {
             fs::write(files.pid(), pid).unwrap();
             assert_eq!(server(&files), None, "{pid:?}");
         }
+        // What a server that was taken over may put there in its place.
+        let link = || std::os::unix::fs::symlink("/dev/zero", files.pid());
+        fs::remove_file(files.pid()).unwrap();
+        link().unwrap();
+        assert_eq!(server(&files), None, "a link");
+        fs::remove_file(files.pid()).unwrap();
+        nix::unistd::mkfifo(&files.pid(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(server(&files), None, "a pipe");
         fs::remove_dir_all(dir).unwrap();
     }
 }

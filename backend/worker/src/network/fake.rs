@@ -64,9 +64,12 @@ impl State {
                     && known.interfaces.len() == policy.interfaces.len()
                     && attaching.is_some())
         });
-        if !is_known {
-            check::check(policy)?;
-        }
+        // What of other hosts can't be reached is left out, as everywhere.
+        let sound = match is_known {
+            true => None,
+            false => Some(check::sound(policy, None)?.0),
+        };
+        let policy = sound.as_deref().unwrap_or(policy);
         let ids: HashSet<_>;
         let has = match self.vpcs.get(&policy.vpc).filter(|_| is_known) {
             Some(vpc) => &vpc.ids,

@@ -31,6 +31,7 @@ use cumulet_domain::{
 use self::rule::rule;
 use super::names::{TABLE, TUNNEL, UPLINK, device_name, tunnel_mac};
 
+mod bounds;
 mod rule;
 
 /// Connections that came from the uplink; their replies are routed by this mark as well.
@@ -38,7 +39,9 @@ pub(super) const FROM_UPLINK: &str = "0x1";
 /// Packets whose connection may leave its source.
 const MAY_LEAVE: &str = "0x100";
 /// The chains on hooks, `inet` then `arp`.
-const BASE_CHAINS: [&str; 6] = ["identity", "origin", "inward", "to_host", "between", "outward"];
+const BASE_CHAINS: [&str; 7] = [
+    "identity", "origin", "inward", "to_host", "between", "bounds", "outward",
+];
 
 /// Which of the two sets of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +79,14 @@ pub(super) struct Objects {
 }
 
 /// What the rules depend on beside the policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
-    /// `Some`: guests with a public address may open connections to outside, but not to these
-    /// addresses of the host.
-    pub(super) egress_except: Option<BTreeSet<Ipv4Addr>>,
+    /// Guests with a public address may open connections to outside. (Not to the host: see `doorway`.)
+    pub(super) egress: bool,
+    /// Connections that a guest may have open at a time, those to it and from it; 0: any number.
+    pub(super) connections: u32,
+    /// Bytes that a guest may send, and receive, in a second; 0: any number.
+    pub(super) rate: u64,
 }
 
 /// The transaction that replaces `old` by the rules of `policy`.
@@ -312,14 +318,13 @@ impl Page<'_> {
         );
         let turned = list(|p| format!("{} . {}", p.1, p.0));
         let private = list(|p| p.1.to_string());
+        self.shares();
         self.set("public", "type ipv4_addr", &public);
         self.set("pairs", "type ipv4_addr . ipv4_addr", &both);
         self.map("dnat", "type ipv4_addr : ipv4_addr", &dnat);
-        if let Some(host) = &self.options.egress_except {
-            let host: Vec<_> = host.iter().map(Ipv4Addr::to_string).collect();
+        if self.options.egress {
             self.set("leavers", "type ipv4_addr", &private);
             self.set("left", "type ipv4_addr . ipv4_addr", &turned);
-            self.set("host", "type ipv4_addr", &host);
             self.map("snat", "type ipv4_addr : ipv4_addr", &snat);
         }
     }
@@ -352,28 +357,44 @@ impl Page<'_> {
             "type nat hook prerouting priority dstnat; policy accept;",
             &[format!("iifname \"{UPLINK}\" dnat ip to ip daddr map @dnat_{l}")],
         );
-        let outside = match self.policy.tunnel {
-            Some(_) => format!("iifname {{ \"{UPLINK}\", \"{TUNNEL}\" }} drop"),
-            None => format!("iifname \"{UPLINK}\" drop"),
-        };
-        self.base("to_host", "type filter hook input priority filter; policy drop;", &[
-            "iifname \"lo\" accept".to_owned(),
-            outside,
-            "ip daddr 169.254.169.254 tcp dport 80 accept".to_owned(),
-            "udp dport 67 update @dhcp_rate { iifname limit rate over 20/second burst 40 packets } drop".to_owned(),
-            // @th,256,32 is the relay's address: a relayed request is answered to wherever it says.
-            format!("udp sport 68 udp dport 67 @th,256,32 0x0 iifname . @th,160,32 . @th,288,48 @dhcp_{l} accept"),
-            "icmp type echo-request accept".to_owned(),
-            "ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } accept".to_owned(),
-        ]);
+        self.to_host();
         self.forward();
-        let snat = self.options.egress_except.as_ref().map(|_| {
+        self.bounds();
+        let snat = self.options.egress.then(|| {
             format!("oifname \"{UPLINK}\" ct mark != {FROM_UPLINK} snat ip to ip saddr map @snat_{l}")
         });
         self.base(
             "outward",
             "type nat hook postrouting priority srcnat; policy accept;",
             snat.as_slice(),
+        );
+    }
+
+    /// What of the host guests may speak to: metadata, DHCP, the gateway's echo.
+    fn to_host(&mut self) {
+        let l = self.letter;
+        let outside = match self.policy.tunnel {
+            Some(_) => format!("iifname {{ \"{UPLINK}\", \"{TUNNEL}\" }} drop"),
+            None => format!("iifname \"{UPLINK}\" drop"),
+        };
+        let mut to_host = vec!["iifname \"lo\" accept".to_owned(), outside];
+        to_host.extend(self.counted("saddr", "from_guest"));
+        to_host.extend([
+            "ip daddr 169.254.169.254 tcp dport 80 accept".to_owned(),
+            "udp dport 67 update @dhcp_rate { iifname limit rate over 20/second burst 40 packets } drop"
+                .to_owned(),
+            // @th,256,32 is the relay's address: a relayed request is answered to wherever it says.
+            format!(
+                "udp sport 68 udp dport 67 @th,256,32 0x0 iifname . @th,160,32 . @th,288,48 @dhcp_{l} accept"
+            ),
+            "icmp type echo-request accept".to_owned(),
+            "ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } accept"
+                .to_owned(),
+        ]);
+        self.base(
+            "to_host",
+            "type filter hook input priority filter; policy drop;",
+            &to_host,
         );
     }
 
@@ -397,11 +418,9 @@ impl Page<'_> {
             ));
         }
         rules.push(format!("meta mark != {MAY_LEAVE} drop"));
-        if self.options.egress_except.is_some() {
+        if self.options.egress {
             let ours = format!("oifname \"{UPLINK}\" ct mark != {FROM_UPLINK} ct direction original");
-            rules.push(format!(
-                "{ours} ip daddr != @host_{l} ip saddr @leavers_{l} accept"
-            ));
+            rules.push(format!("{ours} ip saddr @leavers_{l} accept"));
             rules.push(format!(
                 "iifname \"{UPLINK}\" ct direction reply ct original ip saddr . ct reply ip daddr @left_{l} accept"
             ));

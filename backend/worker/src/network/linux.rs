@@ -1,10 +1,12 @@
 //! The kernel's host network: `ip`, `nft` and dnsmasq, one VPC's calls after another.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs, io,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
-    sync::Arc,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +22,7 @@ use super::{
     command::Commands,
     config::Config,
     dhcp,
+    doorway::Doorway,
     firewall::{self, Objects},
     guard::Guard,
     host::{self, VpcNamespace},
@@ -34,6 +37,12 @@ use crate::boxed;
 pub async fn tunnel_mtu(address: Ipv4Addr) -> Result<u16> {
     let deadline = Duration::from_secs(5);
     tunnel::mtu(&Commands { deadline }, address).await
+}
+
+/// The directory of the DHCP servers' own: whoever runs one passes through, and reads nothing.
+fn make_passage(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o711))
 }
 
 /// What is known of a VPC since the worker started.
@@ -58,13 +67,16 @@ pub struct LinuxNetwork {
     config: Config,
     commands: Commands,
     guard: Guard,
+    doorway: Doorway,
     vpcs: Mutex<HashMap<VpcId, Arc<Mutex<State>>>>,
+    /// What of VPCs' other hosts was left out.
+    left_out: std::sync::Mutex<BTreeMap<VpcId, Vec<String>>>,
 }
 
 impl LinuxNetwork {
     /// Checks the configuration and makes the run directory. Nothing else is touched.
     pub fn new(config: Config) -> Result<LinuxNetwork> {
-        fs::create_dir_all(&config.run_dir).map_err(|e| NetworkError::io("the run directory", e))?;
+        make_passage(&config.run_dir).map_err(|e| NetworkError::io("the run directory", e))?;
         Self::observer(config)
     }
 
@@ -79,9 +91,11 @@ impl LinuxNetwork {
         };
         Ok(LinuxNetwork {
             guard: Guard::new(&config.cloud),
+            doorway: Doorway::new(&config.cloud),
             config,
             commands,
             vpcs: Mutex::default(),
+            left_out: std::sync::Mutex::default(),
         })
     }
 
@@ -93,8 +107,20 @@ impl LinuxNetwork {
         Arc::clone(self.vpcs.lock().await.entry(vpc).or_default())
     }
 
+    /// Remembers what of a VPC's other hosts is left out; told once.
+    fn leave_out(&self, vpc: VpcId, left_out: Vec<String>) {
+        let mut all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if left_out.is_empty() {
+            all.remove(&vpc);
+        } else if all.get(&vpc) != Some(&left_out) {
+            tracing::error!(%vpc, ?left_out, "other hosts are left out of a policy; the rest is enforced");
+            all.insert(vpc, left_out);
+        }
+    }
+
     /// The policy, unless a newer one is known; it has the interface that is to be attached.
     fn newest(
+        &self,
         state: &State,
         policy: &VpcPolicy,
         attaching: Option<NetworkInterfaceId>,
@@ -103,11 +129,17 @@ impl LinuxNetwork {
             // The launches of one round bring the same one.
             Some(known) if **known == *policy => Arc::clone(known),
             known => {
-                check::check(policy)?;
-                let newer = known
-                    .as_ref()
-                    .filter(|known| known.generation > policy.generation);
-                newer.map_or_else(|| Arc::new(policy.clone()), Arc::clone)
+                let own = self.config.tunnel.map(|tunnel| tunnel.address);
+                let (sound, left_out) = check::sound(policy, own)?;
+                let goes_on =
+                    |known: &&Arc<VpcPolicy>| known.generation > policy.generation || ***known == *sound;
+                match known.as_ref().filter(goes_on) {
+                    Some(known) => Arc::clone(known),
+                    None => {
+                        self.leave_out(policy.vpc, left_out);
+                        Arc::new(sound.into_owned())
+                    }
+                }
             }
         };
         match attaching {
@@ -129,13 +161,14 @@ impl LinuxNetwork {
         policy: &VpcPolicy,
         attaching: Option<NetworkInterfaceId>,
     ) -> Result<Applied> {
-        let newest = Self::newest(state, policy, attaching)?;
+        let newest = self.newest(state, policy, attaching)?;
         // Known from here on: supervision ends what a failure below leaves undone.
         state.policy = Some(Arc::clone(&newest));
         let generation = newest.generation;
         let netns = self.netns(policy.vpc);
         if newest.interfaces.is_empty() {
             state.rules = None;
+            self.leave_out(policy.vpc, Vec::new());
             self.remove(&netns).await?;
             return Ok(Applied {
                 generation,
@@ -150,6 +183,8 @@ impl LinuxNetwork {
                 false => Ok(()),
             }
         };
+        // The host's own door first: what comes from an uplink meets it from its first packet on.
+        let _door = self.door(&newest).await?;
         // Rules before devices: a device is up only when its rules are in force.
         let moved = async {
             match attaching {
@@ -179,6 +214,14 @@ impl LinuxNetwork {
         })
     }
 
+    /// The host's door stands while uplinks are made, where the policy has any.
+    async fn door(&self, policy: &VpcPolicy) -> Result<Option<tokio::sync::RwLockReadGuard<'_, bool>>> {
+        if policy.interfaces.iter().all(|i| i.public_ip.is_none()) {
+            return Ok(None);
+        }
+        self.doorway.stand(&self.commands).await.map(Some)
+    }
+
     /// Lets in what the policy says may come out of the VPC's tunnel, and nothing else.
     async fn guard(&self, vpc: VpcId, policy: Option<&TunnelPolicy>) -> Result<()> {
         match self.config.tunnel {
@@ -191,6 +234,7 @@ impl LinuxNetwork {
     async fn remove(&self, netns: &VpcNamespace<'_>) -> Result<()> {
         dhcp::remove(&self.commands, &self.config, netns.vpc).await?;
         netns.remove().await?;
+        self.doorway.leave(&self.commands).await?;
         self.guard(netns.vpc, None).await
     }
 
@@ -201,7 +245,7 @@ impl LinuxNetwork {
         policy: &Arc<VpcPolicy>,
         namespace: NamespaceId,
     ) -> Result<()> {
-        let options = self.options().await?;
+        let options = self.options();
         let path = self.netns(policy.vpc).path;
         // From here on it is not known what is in force, until it is.
         let old = rules.take().filter(|old| old.namespace == namespace);
@@ -235,15 +279,12 @@ impl LinuxNetwork {
         Ok(())
     }
 
-    async fn options(&self) -> Result<firewall::Options> {
-        if !self.config.uplink_egress {
-            return Ok(firewall::Options::default());
+    fn options(&self) -> firewall::Options {
+        firewall::Options {
+            egress: self.config.uplink_egress,
+            connections: self.config.guest_connections,
+            rate: u64::from(self.config.guest_mbit) * 125_000,
         }
-        let devices = netns::run(None, netns::devices).await?;
-        let addresses: BTreeSet<Ipv4Addr> = devices.into_values().flat_map(|d| d.addresses).collect();
-        Ok(firewall::Options {
-            egress_except: Some(addresses),
-        })
     }
 
     async fn look(&self, vpc: VpcId) -> Result<VpcInventory> {
@@ -377,6 +418,11 @@ impl HostNetwork for LinuxNetwork {
         self.config.tunnel.map(|tunnel| tunnel.address)
     }
 
+    fn problems(&self) -> Vec<String> {
+        let all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().flatten().cloned().collect()
+    }
+
     async fn listener(&self, vpc: VpcId) -> Result<Option<TcpListener>> {
         let netns = self.netns(vpc);
         if netns.id().is_none() {
@@ -413,13 +459,13 @@ impl HostNetwork for LinuxNetwork {
         if self.config.tunnel.is_some() {
             self.guard.check(&self.commands).await?;
         }
+        let mut repaired: Vec<String> = self.doorway.check(&self.commands).await?.into_iter().collect();
         let vpcs: Vec<_> = {
             let vpcs = self.vpcs.lock().await;
             vpcs.iter()
                 .map(|(vpc, state)| (*vpc, Arc::clone(state)))
                 .collect()
         };
-        let mut repaired = Vec::new();
         let mut failure = None;
         for (vpc, state) in vpcs {
             let mut state = state.lock().await;

@@ -26,6 +26,7 @@ mod check;
 mod command;
 mod config;
 mod dhcp;
+mod doorway;
 mod fake;
 mod firewall;
 mod guard;
@@ -38,7 +39,7 @@ mod netns;
 mod testing;
 mod tunnel;
 
-pub use config::{Config, Tunnel};
+pub use config::{Config, DHCP_UID, Tunnel};
 pub use fake::FakeHostNetwork;
 pub use linux::{LinuxNetwork, tunnel_mtu};
 pub use names::device_name;
@@ -169,6 +170,12 @@ pub trait HostNetwork: Send + Sync + 'static {
     /// Where this host's tunnels to other hosts end; `None` when it has none.
     fn tunnel_address(&self) -> Option<Ipv4Addr> {
         None
+    }
+
+    /// What is not as it was asked for and is no error of a call: other hosts that a policy has and that can't be
+    /// reached as it says. A sentence each.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// What of this cloud is on the host.

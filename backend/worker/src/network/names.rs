@@ -32,6 +32,14 @@ pub(super) fn interface_of(device: &str) -> Option<NetworkInterfaceId> {
     parse_short(device.strip_prefix(TAP)?)
 }
 
+/// The hosts' ends of all uplinks, as nftables has it.
+pub(super) const UPLINKS: &str = "cv*";
+
+/// Whether a device is the host's end of an uplink.
+pub(super) fn is_uplink(device: &str) -> bool {
+    device.starts_with(VETH)
+}
+
 /// The host's end of a VPC's uplink.
 pub(super) fn uplink_name(vpc: VpcId) -> String {
     format!("{VETH}{}", vpc.short())

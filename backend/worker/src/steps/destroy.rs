@@ -30,6 +30,7 @@ impl Worker {
         self.slots
             .forget(id, attempt.generation, self.deps.clock.now())
             .await?;
+        self.uids.free(id);
         crash_point!(attempt.name, "removed");
         Ok(absent(id, attempt.generation))
     }

@@ -45,7 +45,7 @@ impl Worker {
         // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
         let (built, prepared) = tokio::join!(
             clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
-            self.prepare(attempt.name, spec, &clock),
+            self.prepare(attempt.name, spec, record.uid, &clock),
         );
         built?;
         if prepared? == Prepared::Paused {
@@ -92,6 +92,10 @@ impl Worker {
             },
         );
         record.vpc = spec.vpc;
+        record.uid = self
+            .uids
+            .assign(spec.id, record.uid)
+            .map_err(Failure::temporary)?;
         record.interfaces = spec.interfaces.iter().map(|i| i.id).collect();
         record.begin(attempt.generation, attempt.pending);
         let text = text.map_err(io::Error::from)?;
@@ -123,7 +127,13 @@ impl Worker {
     }
 
     /// The guest's process shall be there, with its disk and its taps, which are made at the same time.
-    async fn prepare(&self, name: &str, spec: &InstanceSpec, clock: &Stopwatch) -> Result<Prepared, Failure> {
+    async fn prepare(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        uid: Option<u32>,
+        clock: &Stopwatch,
+    ) -> Result<Prepared, Failure> {
         let (disk, nics) = tokio::join!(
             clock.time("disk", self.disk(name, spec)),
             clock.time("taps", self.taps(spec))
@@ -137,6 +147,7 @@ impl Worker {
             disks: disk?.into_iter().collect(),
             nics: nics?,
             console_log: self.layout.console(spec.id),
+            uid,
         };
         crash_point!(name, "tap");
         let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain));

@@ -450,5 +450,6 @@ fn stray(n: u8) -> cumulet_hypervisor::DomainSpec {
         disks: vec![],
         nics: vec![],
         console_log: "/dev/null".into(),
+        uid: None,
     }
 }

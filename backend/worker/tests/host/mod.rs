@@ -47,6 +47,14 @@ pub(crate) struct World {
 
 /// Runs a test on a host of its own. Everything must be gone when the test has ended.
 pub(crate) fn world<F: Future<Output = ()>>(test: impl FnOnce(&'static World) -> F) {
+    world_with(|_| (), test);
+}
+
+/// The same on a host that is configured otherwise.
+pub(crate) fn world_with<F: Future<Output = ()>>(
+    change: impl FnOnce(&mut Config),
+    test: impl FnOnce(&'static World) -> F,
+) {
     if std::env::var("CUMULET_SKIP_ROOT_TESTS").as_deref() == Ok("1") {
         println!("skipped: CUMULET_SKIP_ROOT_TESTS=1");
         return;
@@ -67,7 +75,9 @@ pub(crate) fn world<F: Future<Output = ()>>(test: impl FnOnce(&'static World) ->
         .tempdir_in("/run")
         .unwrap();
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let network = LinuxNetwork::new(Config::new(cloud.clone(), dir.path().join("net"))).unwrap();
+    let mut config = Config::new(cloud.clone(), dir.path().join("net"));
+    change(&mut config);
+    let network = LinuxNetwork::new(config).unwrap();
     let world: &'static World = Box::leak(Box::new(World {
         network,
         cloud,
@@ -94,7 +104,7 @@ impl Drop for Cleaning {
             .flatten()
             .flatten()
         {
-            if let Ok(pid) = std::fs::read_to_string(entry.path().join("dnsmasq.pid")) {
+            if let Ok(pid) = std::fs::read_to_string(entry.path().join("own/dnsmasq.pid")) {
                 let cmdline =
                     std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
                 if cmdline.contains(&*entry.path().to_string_lossy()) {
@@ -204,6 +214,11 @@ impl World {
         let links = output(Command::new("ip").args(["-o", "link"]));
         assert!(!links.contains(": cu") && !links.contains(": cv"), "{links}");
         assert_eq!(output(Command::new("ip").args(["route"])), "", "routes are left");
+        assert_eq!(
+            output(Command::new("nft").args(["list", "tables"])),
+            "",
+            "tables are left"
+        );
         assert_eq!(std::fs::read_dir(self.dir.path().join("net")).unwrap().count(), 0);
     }
 }

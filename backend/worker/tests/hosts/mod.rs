@@ -99,7 +99,7 @@ impl Drop for Fabric {
                 .flatten()
                 .flatten()
             {
-                let Ok(pid) = std::fs::read_to_string(entry.path().join("dnsmasq.pid")) else {
+                let Ok(pid) = std::fs::read_to_string(entry.path().join("own/dnsmasq.pid")) else {
                     continue;
                 };
                 let cmdline =
@@ -204,6 +204,10 @@ impl Host {
 
     pub(crate) fn apply(&self, policy: VpcPolicy) -> Applied {
         self.with(|network| async move { network.apply(&policy).await.unwrap() })
+    }
+
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.network.problems()
     }
 
     pub(crate) fn repaired(&self) -> Vec<String> {

@@ -1,0 +1,249 @@
+//! Every kind of report, within the limits and beyond them.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    host::{HostProfile, MAX_METRICS, MAX_REASON, Metrics},
+    id::{HostId, InstanceId, OperationId, VpcId},
+    time::Timestamp,
+};
+
+fn report(content: ReportContent) -> Report {
+    Report {
+        host: HostId("node-1".into()),
+        at: Timestamp(1_800_000_000_000),
+        content,
+    }
+}
+
+fn of(generation: u64) -> InstanceReport {
+    InstanceReport {
+        instance: InstanceId::new(7),
+        generation,
+        power: Power::Off,
+        off_reason: Some(OffReason::Crashed),
+    }
+}
+
+fn done(failure: Option<&str>, generation: u64) -> Outcome {
+    Outcome {
+        operation: OperationId::new(9),
+        report: of(generation),
+        failure: failure.map(str::to_owned),
+        permanent: false,
+    }
+}
+
+fn alive(change: impl FnOnce(&mut Heartbeat)) -> ReportContent {
+    let mut told = Heartbeat {
+        resources: HostResources {
+            vcpus: 4,
+            memory_mib: 65_536,
+            disk_gib: 100,
+        },
+        hypervisor: "qemu".into(),
+        availability_zone: "us-east-1a".into(),
+        tunnel_address: Some([10, 0, 0, 1].into()),
+        console_address: Some("10.0.0.1:6081".into()),
+        profile: Some(Arc::new(HostProfile::default())),
+        metrics: [("cpu.percent".to_owned(), 3)].into(),
+        not_ready: None,
+        problems: vec!["one".into()],
+    };
+    change(&mut told);
+    ReportContent::Heartbeat(Box::new(told))
+}
+
+/// A kind that is added has to be added to the tables below.
+const fn kind(content: &ReportContent) -> usize {
+    match content {
+        ReportContent::Heartbeat(_) => 0,
+        ReportContent::Changed(_) => 1,
+        ReportContent::Done(_) => 2,
+        ReportContent::NetworkApplied { .. } => 3,
+        ReportContent::MetadataApplied { .. } => 4,
+        ReportContent::Full(_) => 5,
+    }
+}
+const KINDS: usize = 6;
+
+fn network(generation: u64) -> ReportContent {
+    let vpc = VpcId::new(3);
+    ReportContent::NetworkApplied { vpc, generation }
+}
+
+fn metadata(revision: u64) -> ReportContent {
+    let instance = InstanceId::new(3);
+    ReportContent::MetadataApplied { instance, revision }
+}
+
+#[test]
+fn a_report_within_the_limits_is_what_it_was() {
+    let most = i64::MAX.unsigned_abs() - 1;
+    let good = [
+        alive(|_| ()),
+        ReportContent::Changed(of(most)),
+        ReportContent::Done(done(Some("libvirt is away"), most)),
+        ReportContent::Done(done(None, 0)),
+        network(most),
+        metadata(most),
+        ReportContent::Full(vec![of(1); MAX_INSTANCES]),
+    ];
+    let mut seen = [false; KINDS];
+    for content in good {
+        seen[kind(&content)] = true;
+        let told = report(content);
+        assert_eq!(told.clone().within_limits(), Ok((told, Vec::new())));
+    }
+    assert_eq!(seen, [true; KINDS]);
+}
+
+#[test]
+fn a_report_that_can_not_be_true_is_none() {
+    let long = "x".repeat(256);
+    let wrong = [
+        alive(|told| told.hypervisor.clone_from(&long)),
+        alive(|told| told.availability_zone = "a\nb".into()),
+        ReportContent::Changed(of(u64::MAX)),
+        ReportContent::Done(done(None, i64::MAX.unsigned_abs())),
+        network(u64::MAX),
+        metadata(u64::MAX),
+        ReportContent::Full(vec![of(1); MAX_INSTANCES + 1]),
+        ReportContent::Full(vec![of(1), of(u64::MAX)]),
+    ];
+    let mut seen = [false; KINDS];
+    for content in wrong {
+        seen[kind(&content)] = true;
+        let reason = report(content).within_limits().unwrap_err();
+        assert!(!reason.contains(&long) && reason.len() < 200, "{reason}");
+    }
+    assert_eq!(seen, [true; KINDS]);
+    for name in ["", ".", "../a", "a/b", "a b", "a\0", &"x".repeat(65)] {
+        let told = Report {
+            host: HostId(name.into()),
+            ..report(network(1))
+        };
+        assert!(told.within_limits().is_err(), "{name:?}");
+    }
+    for at in [-1, END + 1, i64::MIN, i64::MAX] {
+        let told = Report {
+            at: Timestamp(at),
+            ..report(network(1))
+        };
+        assert!(told.within_limits().is_err(), "{at}");
+    }
+}
+
+/// A host that tells a wrong address is not one that has none.
+fn without_tunnel(told: &mut Heartbeat) {
+    told.tunnel_address = None;
+    told.not_ready = Some(NotReady {
+        reason: "its tunnel address can't be a host's".into(),
+        cure: Some("set `network.tunnel_address` there to an address that the other hosts reach".into()),
+    });
+}
+
+/// What a heartbeat says too much of is left out, and the host is there all the same.
+#[test]
+fn what_is_too_much_of_a_heartbeat_is_left_out() {
+    type Edit = fn(&mut Heartbeat);
+    let edits: [(Edit, Edit); 8] = [
+        (
+            |t| t.resources.vcpus = u32::MAX,
+            |t| t.resources = HostResources::default(),
+        ),
+        (
+            |t| t.resources.memory_mib = u64::MAX,
+            |t| t.resources = HostResources::default(),
+        ),
+        (
+            |t| t.resources.disk_gib = u64::MAX,
+            |t| t.resources = HostResources::default(),
+        ),
+        (|t| t.tunnel_address = Some([0, 0, 0, 0].into()), without_tunnel),
+        (|t| t.tunnel_address = Some([127, 0, 0, 1].into()), without_tunnel),
+        (
+            |t| t.console_address = Some("127.0.0.1:22".into()),
+            |t| t.console_address = None,
+        ),
+        (
+            |t| {
+                t.profile = Some(Arc::new(HostProfile {
+                    architecture: Some("x".repeat(9999)),
+                    ..HostProfile::default()
+                }))
+            },
+            |t| t.profile = None,
+        ),
+        (
+            |t| t.metrics = (0..=MAX_METRICS).map(|n| (n.to_string(), 1)).collect(),
+            |t| t.metrics = Metrics::new(),
+        ),
+    ];
+    for (number, (wrong, right)) in edits.into_iter().enumerate() {
+        let (told, left_out) = report(alive(wrong)).within_limits().unwrap();
+        assert_eq!(
+            (told.content, left_out.len()),
+            (alive(right), 1),
+            "{number}: {left_out:?}"
+        );
+    }
+    for (name, value) in [
+        ("cpu.percent", 101),
+        ("cpu.percent", -1),
+        ("cpu.frequency", i64::MAX),
+    ] {
+        let many = alive(|told| told.metrics = [(name.to_owned(), value)].into());
+        assert_eq!(report(many).within_limits().unwrap().1.len(), 1, "{name}");
+    }
+}
+
+/// Texts are cut, and never dropped: a failure without words would pass for a success.
+#[test]
+fn texts_are_one_line_and_not_too_long() {
+    let text = |failure: &str| match report(ReportContent::Done(done(Some(failure), 1))).within_limits() {
+        Ok((
+            Report {
+                content: ReportContent::Done(outcome),
+                ..
+            },
+            _,
+        )) => outcome.failure,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(text("a\nb\u{1b}[31m").as_deref(), Some("a b [31m"));
+    assert_eq!(text("\n").as_deref(), Some("it does not say why"));
+    assert_eq!(
+        text(&"ä".repeat(1 << 20)).map(|text| text.chars().count()),
+        Some(MAX_FAILURE)
+    );
+    let many = alive(|told| {
+        told.problems = vec!["x\n".repeat(MAX_REASON); 1000];
+        told.not_ready = Some(NotReady {
+            reason: "y".repeat(1 << 20),
+            cure: None,
+        });
+    });
+    let (told, _) = report(many).within_limits().unwrap();
+    let ReportContent::Heartbeat(told) = told.content else {
+        panic!("{told:?}")
+    };
+    assert_eq!(told.problems.len(), MAX_PROBLEMS);
+    assert!(
+        told.problems
+            .iter()
+            .all(|text| text.len() <= MAX_REASON && !text.contains('\n'))
+    );
+    assert_eq!(told.not_ready.map(|why| why.reason.len()), Some(MAX_REASON));
+    // A guest that runs is not off for a reason.
+    let on = InstanceReport {
+        power: Power::On,
+        ..of(1)
+    };
+    let (told, _) = report(ReportContent::Changed(on)).within_limits().unwrap();
+    assert!(matches!(
+        told.content,
+        ReportContent::Changed(InstanceReport { off_reason: None, .. })
+    ));
+}

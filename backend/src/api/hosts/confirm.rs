@@ -1,0 +1,273 @@
+//! Confirmation of a host's addresses: what a host tells of itself leads nobody anywhere before the operator has said
+//! that it is so. Tunnels of other hosts, and tokens of consoles, go by what is confirmed.
+
+use std::net::Ipv4Addr;
+
+use cumulet_domain::{
+    Error, Result,
+    host::NotReady,
+    host_address::{check_console_address, check_tunnel_address, is_console_syntax},
+    id::HostId,
+};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
+    QueryFilter, QuerySelect,
+};
+
+use super::list::locked;
+use crate::{
+    api::Parts,
+    boxed,
+    entity::{host, host_network},
+    store::{Invalidates, column, failed, groups},
+};
+
+/// The addresses that the operator gives; what is not given is taken as the host tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Where its tunnels end.
+    pub tunnel: Option<Ipv4Addr>,
+    /// Where it takes console connections. The operator's own word may be a loopback address: console process and
+    /// host may be on one machine.
+    pub console: Option<String>,
+}
+
+/// The addresses that count from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Where its tunnels end; `None`: it has none.
+    pub tunnel: Option<Ipv4Addr>,
+    /// Where it takes console connections; `None`: nowhere.
+    pub console: Option<String>,
+}
+
+/// What is the matter with a host whose tunnels would end elsewhere than where others send to: it takes no launches.
+pub fn unconfirmed(id: &HostId, told: Option<i64>, confirmed: Option<i64>) -> Option<NotReady> {
+    let reason = match (told, confirmed) {
+        _ if told == confirmed => return None,
+        (None, _) => "it tells no tunnel address, and has a confirmed one",
+        (Some(_), None) => "its tunnel address is not confirmed",
+        (Some(_), Some(_)) => "its tunnel address is not the confirmed one",
+    };
+    Some(NotReady {
+        reason: reason.into(),
+        cure: Some(format!(
+            "compare the addresses in `cumulet admin host show {id}` with the host's own, then \
+             `cumulet admin host confirm {id}`"
+        )),
+    })
+}
+
+/// An address of a row.
+pub fn tunnel_of(number: Option<i64>) -> Option<Ipv4Addr> {
+    number
+        .and_then(|number| u32::try_from(number).ok())
+        .map(Ipv4Addr::from)
+}
+
+/// Confirms a host's addresses: those that are given, or else those that it tells.
+///
+/// # Errors
+/// `InvalidParameter` for an unknown host, an address that can't be a host's, or one that is another host's.
+#[boxed]
+pub async fn confirm(parts: &Parts, id: &HostId, given: Given) -> Result<Confirmed> {
+    let id = id.clone();
+    let write = parts.store.write_with(Invalidates::Nothing, move |txn| {
+        Box::pin(async move { confirm_in(txn, &id, given).await })
+    });
+    write.await
+}
+
+async fn confirm_in(conn: &impl ConnectionTrait, id: &HostId, given: Given) -> Result<Confirmed> {
+    let row = locked(conn, id).await?;
+    if let Some(text) = &given.console {
+        is_console_syntax(text).map_err(|why| Error::invalid("ConsoleAddress", text, why))?;
+    }
+    let tunnel = given.tunnel.or_else(|| tunnel_of(row.tunnel_address));
+    if let Some(address) = tunnel {
+        let text = address.to_string();
+        check_tunnel_address(address).map_err(|why| Error::invalid("TunnelAddress", &text, why))?;
+    }
+    let told = row.console_address.clone();
+    if let (None, Some(text)) = (&given.console, &told) {
+        check_console_address(text).map_err(|why| Error::invalid("ConsoleAddress", text, why))?;
+    }
+    let console = given.console.or(told);
+    only_its(conn, id, tunnel, console.as_deref()).await?;
+    let number = tunnel.map(|address| i64::from(u32::from(address)));
+    let moved = row.confirmed_tunnel != number;
+    let ours = unconfirmed(id, row.tunnel_address, row.confirmed_tunnel).map(|why| why.reason);
+    let still = unconfirmed(id, row.tunnel_address, number);
+    let not_ready = row.not_ready_reason.clone();
+    let mut change = row.into_active_model();
+    change.confirmed_tunnel = Set(number);
+    change.confirmed_console = Set(console.clone());
+    if not_ready.is_some() && not_ready == ours {
+        // The next heartbeat would say the same.
+        change.not_ready_reason = Set(still.as_ref().map(|why| why.reason.clone()));
+        change.not_ready_cure = Set(still.and_then(|why| why.cure));
+    }
+    change.update(conn).await.map_err(failed)?;
+    if moved {
+        let vpcs = host_network::Entity::find()
+            .select_only()
+            .column(host_network::Column::Vpc)
+            .filter(host_network::Column::Host.eq(id.0.as_str()));
+        groups::bump_policy(conn, column(vpcs, conn).await?).await?;
+    }
+    Ok(Confirmed { tunnel, console })
+}
+
+/// That no other host has one of the addresses. (Two that are confirmed at the same time meet the unique key.)
+async fn only_its(
+    conn: &impl ConnectionTrait,
+    id: &HostId,
+    tunnel: Option<Ipv4Addr>,
+    console: Option<&str>,
+) -> Result<()> {
+    use host::Column as C;
+    let number = tunnel.map(|address| i64::from(u32::from(address)));
+    let tunnel = tunnel.map(|address| address.to_string());
+    // In one process with the console role they are told apart by the process.
+    let console = console.filter(|text| *text != cumulet_domain::console::IN_PROCESS);
+    let same = [
+        ("TunnelAddress", tunnel.as_deref(), C::ConfirmedTunnel.eq(number)),
+        ("ConsoleAddress", console, C::ConfirmedConsole.eq(console)),
+    ];
+    for (what, value, taken) in same {
+        let Some(value) = value else { continue };
+        let other = host::Entity::find().filter(taken).filter(C::Id.ne(id.0.as_str()));
+        if let Some(other) = other.one(conn).await.map_err(failed)? {
+            let reason = format!("it is that of the host {}", other.id);
+            return Err(Error::invalid(what, value, reason));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::sea_query::Expr;
+
+    use super::*;
+    use crate::test_support::{self, Rig};
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 200, 0, 1);
+
+    /// A host has told where its tunnels end, and where it takes consoles.
+    async fn told(rig: &Rig, host: &str, tunnel: Option<Ipv4Addr>, console: Option<&str>) {
+        let (id, console) = (host.to_owned(), console.map(str::to_owned));
+        let write = rig.cloud.store.write(move |txn| {
+            let (id, console) = (id.clone(), console.clone());
+            Box::pin(async move {
+                use host::Column as C;
+                let number = tunnel.map(|address| i64::from(u32::from(address)));
+                let update = host::Entity::update_many()
+                    .col_expr(C::TunnelAddress, Expr::value(number))
+                    .col_expr(C::ConsoleAddress, Expr::value(console))
+                    .filter(C::Id.eq(id));
+                update.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+    }
+
+    /// Another host like the first.
+    async fn another(rig: &Rig, name: &str) {
+        let row = host::Entity::find()
+            .one(rig.cloud.store.read())
+            .await
+            .unwrap()
+            .unwrap();
+        let row = host::Model {
+            id: name.into(),
+            confirmed_tunnel: None,
+            confirmed_console: None,
+            ..row
+        };
+        let write = rig.cloud.store.write(move |txn| {
+            let row = row.clone().into_active_model();
+            Box::pin(async move {
+                let insert = host::Entity::insert(row).exec_without_returning(txn);
+                insert.await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_host_tells_is_confirmed_where_it_can_be_its_own() {
+        let rig = test_support::cloud().await;
+        let row = host::Entity::find()
+            .one(rig.cloud.store.read())
+            .await
+            .unwrap()
+            .unwrap();
+        let (parts, first) = (rig.cloud.parts(), HostId(row.id));
+        another(&rig, "other").await;
+        let other = HostId("other".into());
+        let confirm_told = async |id: &HostId| confirm(&parts, id, Given::default()).await;
+        told(&rig, &first.0, Some(ADDRESS), Some("10.200.0.1:6081")).await;
+        let confirmed = confirm_told(&first).await.unwrap();
+        let expected = Confirmed {
+            tunnel: Some(ADDRESS),
+            console: Some("10.200.0.1:6081".into()),
+        };
+        assert_eq!(confirmed, expected);
+        assert_eq!(confirm_told(&first).await.unwrap(), expected, "again");
+        // Another host's, one by one, whoever gives it.
+        for (tunnel, console) in [(Some(ADDRESS), None), (None, Some("10.200.0.1:6081"))] {
+            told(&rig, "other", tunnel, console).await;
+            let error = confirm_told(&other).await.unwrap_err().to_string();
+            assert!(error.contains(&first.0), "{error}");
+        }
+        told(&rig, "other", None, None).await;
+        let given = Given {
+            tunnel: Some(ADDRESS),
+            console: None,
+        };
+        assert!(confirm(&parts, &other, given).await.is_err());
+        // Nobody's.
+        for bad in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
+            let given = Given {
+                tunnel: Some(bad.parse().unwrap()),
+                console: None,
+            };
+            let error = confirm(&parts, &other, given).await.unwrap_err().to_string();
+            assert!(error.contains(bad), "{error}");
+        }
+        // A loopback address is believed the operator, and no host.
+        told(&rig, "other", None, Some("127.0.0.1:6081")).await;
+        assert!(confirm_told(&other).await.is_err());
+        let given = Given {
+            tunnel: None,
+            console: Some("127.0.0.1:6081".into()),
+        };
+        let confirmed = confirm(&parts, &other, given).await.unwrap();
+        assert_eq!(confirmed.console.as_deref(), Some("127.0.0.1:6081"));
+        assert!(confirm_told(&HostId("nobody".into())).await.is_err());
+    }
+
+    #[test]
+    fn a_host_is_ready_when_its_tunnels_end_where_the_others_send_to() {
+        let id = HostId("node-1".into());
+        for (told, confirmed, ready) in [
+            (None, None, true),
+            (Some(7), Some(7), true),
+            (Some(7), None, false),
+            (None, Some(7), false),
+            (Some(7), Some(8), false),
+        ] {
+            let why = unconfirmed(&id, told, confirmed);
+            assert_eq!(why.is_none(), ready, "{told:?} {confirmed:?}");
+            // Tenants read the reason: no address is in it.
+            assert!(why.is_none_or(|why| !why.reason.contains('7') && why.cure.is_some()));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Ownership of what a report speaks of: whether it is its host's. Whatever a report is about, it counts for nothing
+//! before this has said so; transactions ask [`standing`] again, of the row that they have locked.
+
+use cumulet_domain::{
+    Result,
+    id::{HostId, InstanceId, VpcId},
+    instance::State,
+    message::ReportContent,
+};
+use sea_orm::{ConnectionTrait, EntityTrait, QuerySelect};
+
+use crate::{
+    entity::{host_network, instance, operation, vpc},
+    store::{failed, first},
+};
+
+/// What an instance is to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The database has it there.
+    Here,
+    /// It has ended, and is nobody's any more: a host that has a guest of it is told to destroy that.
+    Ended,
+    /// It is elsewhere, or nowhere yet.
+    Elsewhere,
+}
+
+/// What an instance is to a host, by its row.
+pub(super) fn standing(row: &instance::Model, host: &HostId) -> Standing {
+    match &row.host {
+        Some(here) if *here == host.0 => Standing::Here,
+        None if State::from_name(&row.state) == Some(State::Terminated) => Standing::Ended,
+        _ => Standing::Elsewhere,
+    }
+}
+
+/// What a report is about, where that is its host's.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// The host itself, or what it has: each instance of that is looked at by itself.
+    Host,
+    /// An instance that is there, or has ended.
+    Instance,
+    /// A command to one that is there.
+    Command(Box<(operation::Model, instance::Model)>),
+    /// A VPC that has to do with the host.
+    Network,
+}
+
+/// What the report is about; `None` where that is not the host's, and it is not believed.
+pub(super) async fn subject(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    content: &ReportContent,
+) -> Result<Option<Subject>> {
+    match content {
+        // The bus vouches for the name.
+        ReportContent::Heartbeat(_) | ReportContent::Full(_) => Ok(Some(Subject::Host)),
+        ReportContent::Changed(seen) => {
+            let row = by_id(conn, seen.instance).await?;
+            if row.is_none() {
+                tracing::warn!(%host, instance = %seen.instance, "a host has a guest that nobody knows");
+            }
+            let known = row.filter(|row| standing(row, host) != Standing::Elsewhere);
+            Ok(known.map(|_| Subject::Instance))
+        }
+        ReportContent::Done(outcome) => {
+            let id = outcome.operation.to_db();
+            let operation = operation::Entity::find_by_id(id)
+                .one(conn)
+                .await
+                .map_err(failed)?;
+            let about = outcome.report.instance;
+            let Some(operation) = operation.filter(|operation| operation.instance == about.to_db()) else {
+                return Ok(None);
+            };
+            let row = by_id(conn, about).await?;
+            let here = row.filter(|row| standing(row, host) == Standing::Here);
+            Ok(here.map(|row| Subject::Command(Box::new((operation, row)))))
+        }
+        ReportContent::MetadataApplied { instance, revision } => {
+            let row = by_id(conn, *instance).await?;
+            let here = row.filter(|row| standing(row, host) == Standing::Here);
+            let sent = here.filter(|row| is_at_most(*revision, row.metadata_revision));
+            Ok(sent.map(|_| Subject::Instance))
+        }
+        ReportContent::NetworkApplied { vpc, generation } => {
+            let known = network(conn, host, *vpc, *generation).await?;
+            Ok(known.then_some(Subject::Network))
+        }
+    }
+}
+
+async fn by_id(conn: &impl ConnectionTrait, id: InstanceId) -> Result<Option<instance::Model>> {
+    let row = instance::Entity::find_by_id(id.to_db());
+    row.one(conn).await.map_err(failed)
+}
+
+/// Whether the host has to do with the VPC, and was told a policy of that generation.
+async fn network(conn: &impl ConnectionTrait, host: &HostId, vpc: VpcId, generation: u64) -> Result<bool> {
+    let pair = host_network::Entity::find_by_id((host.0.clone(), vpc.to_db()));
+    if pair.one(conn).await.map_err(failed)?.is_none() {
+        return Ok(false);
+    }
+    let newest = vpc::Entity::find_by_id(vpc.to_db())
+        .select_only()
+        .column(vpc::Column::PolicyGeneration);
+    let newest: Option<i64> = first(newest, conn).await?;
+    // Where the VPC has gone, the pair is to go too.
+    Ok(newest.is_none_or(|newest| is_at_most(generation, newest)))
+}
+
+/// Whether a host may have been told of it: nothing newer than the newest there is.
+fn is_at_most(told: u64, newest: i64) -> bool {
+    i64::try_from(told).is_ok_and(|told| told <= newest)
+}

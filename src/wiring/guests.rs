@@ -1,0 +1,230 @@
+//! The users of guests' processes on this host: what libvirt is configured with, and the numbers of our own. Read by the
+//! wiring of a host, by the preflight checks and by `cumulet doctor`.
+
+use std::{ops::RangeInclusive, os::unix::fs::MetadataExt as _, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use cumulet_hypervisor::probe::kvm_works;
+use nix::unistd::{Gid, Group, Uid, User};
+
+use crate::config::Config;
+
+/// What libvirt is configured with, and whom QEMU runs as where that says nothing (Debian's, others').
+const QEMU_CONF: &str = "/etc/libvirt/qemu.conf";
+const QEMU_USERS: [&str; 2] = ["libvirt-qemu", "qemu"];
+
+/// Where libvirt has the sockets and keys of running guests, which their processes open by themselves.
+const RUNNING: &str = "/var/lib/libvirt/qemu";
+
+/// The key with the numbers.
+pub(crate) const UIDS: &str = "libvirt.guest_uids";
+
+/// As whom guests run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GuestUsers {
+    /// The user that libvirt runs guests as which have no number of their own, and its group.
+    pub(crate) usual: Option<(u32, u32)>,
+    /// The group that guests pass through their directories by; `None`: they run as the worker's own user.
+    pub(crate) group: Option<u32>,
+    /// The numbers of their own.
+    pub(crate) uids: Option<RangeInclusive<u32>>,
+    /// Why they have none, where they were to have.
+    pub(crate) shared: Option<String>,
+}
+
+/// As whom guests run on this host, on KVM or emulated.
+pub(crate) fn read(config: &Config, kvm: bool) -> Result<GuestUsers> {
+    let range = uids(config)?;
+    // Only the machine's own daemon runs guests as another user than the one that asks.
+    if config.text("driver") != "libvirt" || config.text("libvirt.uri") != "qemu:///system" {
+        return Ok(GuestUsers::default());
+    }
+    let text = std::fs::read_to_string(QEMU_CONF).unwrap_or_default();
+    let Some(user) = qemu_user(&text) else {
+        return Ok(GuestUsers::default());
+    };
+    let gid = qemu_group(&text, &user);
+    let mut found = GuestUsers {
+        usual: Some((user.uid.as_raw(), gid)),
+        group: Some(gid),
+        ..GuestUsers::default()
+    };
+    if let Some(range) = range {
+        match own_group(gid, kvm).and_then(|group| mapped(&range).map(|()| group)) {
+            Ok(group) => (found.group, found.uids) = (Some(group), Some(range)),
+            Err(why) => found.shared = Some(why),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether guests run on KVM here, as far as that is known before libvirt is asked.
+pub(crate) async fn on_kvm(config: &Config) -> bool {
+    config.text("libvirt.accel") != "qemu" && kvm_works(Path::new("/usr/bin/qemu-system-x86_64")).await
+}
+
+/// The configured numbers.
+fn uids(config: &Config) -> Result<Option<RangeInclusive<u32>>> {
+    let text = config.text(UIDS);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let context =
+        || format!("configuration: {UIDS} = {text:?}: expecting two numbers, such as 1900000001-1900065535");
+    let (first, last) = text.split_once('-').with_context(context)?;
+    let (first, last): (u32, u32) = (
+        first.parse().with_context(context)?,
+        last.parse().with_context(context)?,
+    );
+    // Below are the system's own users and people; the last number is nobody's.
+    ensure!(first >= 1000 && first <= last && last < u32::MAX, context());
+    let dhcp: u32 = config.get("network.dhcp_uid")?;
+    ensure!(
+        !(first..=last).contains(&dhcp),
+        "configuration: network.dhcp_uid = {dhcp} is among {UIDS} = {text}"
+    );
+    Ok(Some(first..=last))
+}
+
+/// The group in which a guest with a number of its own gets to what libvirt keeps for it, and to KVM where it uses that.
+fn own_group(usual: u32, kvm: bool) -> Result<u32, String> {
+    let needs = std::fs::metadata("/dev/kvm").ok().filter(|_| kvm);
+    let needs = needs
+        .filter(|kvm| kvm.mode() & 0o006 != 0o006)
+        .map(|kvm| kvm.gid());
+    let running = std::fs::metadata(RUNNING).map_err(|error| format!("{RUNNING}: {error}"))?;
+    let passes =
+        |group: u32| running.mode() & 0o001 != 0 || (running.gid() == group && running.mode() & 0o010 != 0);
+    let group = needs.unwrap_or(usual);
+    if passes(group) {
+        return Ok(group);
+    }
+    let help = format!("what helps: chmod o+x {RUNNING}");
+    Err(match needs {
+        Some(_) => {
+            format!("a guest with a number of its own gets to /dev/kvm and not through {RUNNING}; {help}")
+        }
+        None => format!("a guest with a number of its own does not get through {RUNNING}; {help}"),
+    })
+}
+
+/// Whether the numbers are users here: in a container many are not.
+fn mapped(range: &RangeInclusive<u32>) -> Result<(), String> {
+    let text = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if is_mapped(&text, range) {
+        return Ok(());
+    }
+    Err(format!(
+        "the numbers of {UIDS} are no users here (a container's are few): set it to others"
+    ))
+}
+
+fn is_mapped(text: &str, range: &RangeInclusive<u32>) -> bool {
+    let mut lines = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let first: u64 = words.next()?.parse().ok()?;
+        let count: u64 = words.nth(1)?.parse().ok()?;
+        Some(first..first + count)
+    });
+    lines.any(|mapped| {
+        mapped.contains(&u64::from(*range.start())) && mapped.contains(&u64::from(*range.end()))
+    })
+}
+
+/// The user that libvirt runs QEMU as, by the text of its configuration.
+fn qemu_user(text: &str) -> Option<User> {
+    let find = |name: &str| User::from_name(name).ok().flatten();
+    match configured(text, "user") {
+        // `+0`: a number, and no name that looks like one.
+        Some(name) => find(name).or_else(|| {
+            let uid = name.trim_start_matches('+').parse().ok()?;
+            User::from_uid(Uid::from_raw(uid)).ok().flatten()
+        }),
+        None => QEMU_USERS.into_iter().find_map(find),
+    }
+}
+
+/// The group that libvirt runs QEMU in.
+fn qemu_group(text: &str, user: &User) -> u32 {
+    let find = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid);
+    let gid = match configured(text, "group") {
+        Some(name) => find(name).or_else(|| name.trim_start_matches('+').parse().ok().map(Gid::from_raw)),
+        // Debian has a group of the user's name beside its primary one.
+        None => find(&user.name),
+    };
+    gid.unwrap_or(user.gid).as_raw()
+}
+
+/// A value in the text of qemu.conf.
+fn configured<'t>(text: &'t str, wanted: &str) -> Option<&'t str> {
+    let mut values = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == wanted).then_some(value.trim().trim_matches('"'))
+    });
+    values.next_back()
+}
+
+/// Whether the kernel's control groups can bound the memory of a process that libvirt starts.
+pub(crate) fn can_bound_memory() -> bool {
+    let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    unified.split_whitespace().any(|name| name == "memory")
+        || Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
+        || Path::new("/sys/fs/cgroup/memory/memory.use_hierarchy").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libvirts_configuration_names_the_user() {
+        for (text, user) in [
+            ("", None),
+            ("#user = \"root\"\ngroup = \"kvm\"\n", None),
+            ("user = \"root\"\n", Some("root")),
+            ("  user=\"+0\"  \n", Some("+0")),
+            ("user = \"a\"\nuser = \"b\"\n#user = \"c\"\n", Some("b")),
+        ] {
+            assert_eq!(configured(text, "user"), user, "{text:?}");
+        }
+        let root = qemu_user("user = \"+0\"\n").unwrap();
+        assert_eq!(
+            (root.name.as_str(), qemu_group("group = \"+7\"\n", &root)),
+            ("root", 7)
+        );
+    }
+
+    #[test]
+    fn numbers_of_guests_are_two_that_nobody_else_has() {
+        let of = |text: &str| {
+            let config = Config::load(None, &[]).unwrap();
+            uids(&config.with(UIDS, text.to_owned()))
+        };
+        assert_eq!(of("").unwrap(), None);
+        assert_eq!(of("70000-70009").unwrap(), Some(70_000..=70_009));
+        for bad in [
+            "7",
+            "0-9",
+            "9-7",
+            "a-b",
+            "5000-4000",
+            "70000-4294967295",
+            "1900000000-1900000009",
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+        let config = Config::load(None, &[]).unwrap();
+        assert!(uids(&config).unwrap().is_some(), "the default");
+    }
+
+    #[test]
+    fn a_containers_users_are_few() {
+        assert!(is_mapped(
+            "         0          0 4294967295\n",
+            &(1_900_000_001..=1_900_065_535)
+        ));
+        assert!(!is_mapped("0 100000 65536\n", &(1_900_000_001..=1_900_065_535)));
+        assert!(is_mapped("0 100000 65536\n", &(60_000..=65_535)));
+        assert!(!is_mapped("", &(60_000..=65_535)));
+    }
+}

@@ -1,0 +1,95 @@
+"""What of a running cloud others on its host see: its files, guests' processes and DHCP servers, with a real guest."""
+
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.cloud import Cloud
+from harness.guest import launch, ssh_key, terminate
+from harness.machines import command_line
+
+NOBODY, DHCP = 65534, 1_900_000_000
+
+pytestmark = pytest.mark.one_process
+
+
+def as_user(uid: int, gid: int, *command: object) -> subprocess.CompletedProcess:
+    """A command as another user, without any group beside its own."""
+    who = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+    return subprocess.run([*who, "--", *map(str, command)], capture_output=True, text=True, cwd="/", timeout=60)
+
+
+def seen_by(uid: int, gid: int, folder: Path) -> list[str]:
+    """What a user may read or write in a folder, and in all that it gets to by names that it knows."""
+    found = []
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_symlink():
+            continue
+        for what in ("-r", "-w"):
+            if as_user(uid, gid, "test", what, path).returncode == 0:
+                found.append(f"{what} {path.relative_to(folder)}")
+    return found
+
+
+def guests_of(cloud: Cloud) -> dict[str, int]:
+    """The processes of the cloud's guests, by instance."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        words = command_line(int(folder.name))
+        name = re.search(r"guest=(i-[0-9a-f]{17})", " ".join(words))
+        if words and "qemu-system" in words[0] and name and str(cloud.state) in " ".join(words):
+            found[name[1]] = int(folder.name)
+    return found
+
+
+def ids_of(pid: int) -> tuple[int, int]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    uids, gids = (re.search(rf"^{name}:(.*)$", status, re.M)[1].split() for name in ("Uid", "Gid"))
+    assert len(set(uids)) == 1 and len(set(gids)) == 1
+    return int(uids[0]), int(gids[0])
+
+
+def test_nobody_else_sees_anything_of_a_running_cloud(real_cloud: Cloud, key_folder):
+    account = real_cloud.account()
+    key, public = ssh_key(key_folder)
+    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    guests = launch(account, key, "k", 2)
+    for guest in guests:
+        guest.wait_console("cumulet-tiny ready")
+    state = real_cloud.state
+    assert seen_by(NOBODY, NOBODY, state) == []
+    # A DHCP server has its own files, and sees nothing else.
+    theirs = seen_by(DHCP, DHCP, state)
+    assert theirs and all(re.fullmatch(r"-[rw] run/network/vpc-[0-9a-f]{17}(/.*)?", line) for line in theirs), theirs
+    assert not any(line.startswith("-w") and "/own" not in line for line in theirs), theirs
+    # Each guest runs as a user of its own, who gets to its own disk and to no other.
+    running = guests_of(real_cloud)
+    who = {guest.id: ids_of(running[guest.id]) for guest in guests}
+    (one, two) = who.values()
+    assert one[0] != two[0] and 0 not in (one[0], two[0]) and DHCP not in (one[0], two[0])
+    disks = {guest.id: next(state.glob(f"hosts/*/instances/{guest.id}/disk.qcow2")) for guest in guests}
+    for guest in guests:
+        for other in guests:
+            may = as_user(*who[guest.id], "test", "-r", disks[other.id]).returncode == 0
+            assert may == (guest is other), (guest.id, other.id)
+        mine = seen_by(*who[guest.id], state)
+        allowed = rf"-r hosts/[^/]+/cache/[0-9a-f]{{64}}|-[rw] hosts/[^/]+/instances/{guest.id}/disk\.qcow2"
+        assert all(re.fullmatch(allowed, line) for line in mine), mine
+        domain = subprocess.run(["virsh", "dumpxml", guest.id], capture_output=True, text=True, check=True).stdout
+        assert "total_iops_sec" in domain and f"+{who[guest.id][0]}:+{who[guest.id][1]}" in domain
+    # Whoever needs what of the host, the host's null device is nobody's.
+    null = os.stat("/dev/null")
+    assert (null.st_uid, null.st_gid, stat.S_IMODE(null.st_mode)) == (0, 0, 0o666)
+    # A stop and a start: the disk is the same guest's.
+    guest = guests[0]
+    account.ec2.stop_instances(InstanceIds=[guest.id], Force=True)
+    guest.wait_state("stopped")
+    assert seen_by(NOBODY, NOBODY, state) == []
+    account.ec2.start_instances(InstanceIds=[guest.id])
+    guest.wait_state("running")
+    assert ids_of(guests_of(real_cloud)[guest.id]) == who[guest.id]
+    terminate(account, *guests)
