@@ -116,6 +116,29 @@ pub(crate) const KEYS: &[Key] = &[
         "Seconds after which a client that takes nothing of its answer is cut.",
     ),
     key(
+        "http.body_memory",
+        "32",
+        "MiB for the bodies of all requests to the API together; the first 16 KiB of each are not counted.",
+    ),
+    key(
+        "requests.account_in_flight",
+        "2000",
+        "Requests of one account that are answered at the same time, by weight: 1 for one that reads, 5 for one that writes, 10 for a launch, 100 for a new RSA key; 0: no limit, as in all of `requests`. More get RequestLimitExceeded.",
+    ),
+    key(
+        "requests.account_rate",
+        "4000",
+        "Weight of requests that an account may make each second in the long run; a launch weighs one more for each instance, and what long listings take is added.",
+    ),
+    key(
+        "requests.account_burst",
+        "40000",
+        "Weight of requests that an account may make at once after a pause.",
+    ),
+    key("requests.key_in_flight", "1000", "The same for each access key."),
+    key("requests.key_rate", "2000", "The same for each access key."),
+    key("requests.key_burst", "20000", "The same for each access key."),
+    key(
         "auth.sigv2",
         "false",
         "Accept the old signature version 2 (SHA-256; for boto 2 and old euca2ools).",
@@ -345,6 +368,11 @@ pub(crate) const KEYS: &[Key] = &[
         "retention.audit_log",
         "7776000",
         "Seconds that entries of the audit log are kept: 90 days.",
+    ),
+    key(
+        "retention.audit_log_bytes",
+        "4294967296",
+        "Bytes that the audit log may take, about: 4 GiB; beyond, the oldest entries go before their time.",
     ),
     key(
         "fake.hosts",

@@ -6,7 +6,8 @@
 //!   that is sent again is answered with the instances that it made.
 //! - A client token is good for a day, the least that EC2 promises.
 //! - A finished operation answers no question of a client: a day, for the operator who looks for what went wrong.
-//! - The audit log says who did what to things that are long gone: a quarter of a year.
+//! - The audit log says who did what to things that are long gone: a quarter of a year. Who makes many calls
+//!   makes it grow, so it has a size too, beyond which the oldest entries go first.
 
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Retention {
     pub operations: RetentionPeriod,
     /// Entries of the audit log.
     pub audit_log: RetentionPeriod,
+    /// Bytes of the audit log, about; 0: as many as there are.
+    pub audit_log_bytes: u64,
 }
 
 impl Default for Retention {
@@ -54,6 +57,7 @@ impl Default for Retention {
             client_tokens: RetentionPeriod::seconds(24 * HOUR),
             operations: RetentionPeriod::seconds(24 * HOUR),
             audit_log: RetentionPeriod::seconds(90 * 24 * HOUR),
+            audit_log_bytes: 4 << 30,
         }
     }
 }

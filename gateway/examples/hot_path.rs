@@ -16,6 +16,7 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
 };
+use bytes::Bytes;
 use cumulet_backend::{
     api::{
         Cloud, CloudConfig, Parts, SharedRng, accounts, images,
@@ -36,9 +37,11 @@ use cumulet_domain::{
     time::{ManualClock, Timestamp},
 };
 use cumulet_gateway::{
-    auth::{AuthConfig, RequestView},
-    door::Door,
+    Body, RequestLimits,
+    auth::{AuthConfig, RequestHead},
+    door::{Door, Reply},
 };
+use futures::StreamExt as _;
 use sea_orm::{EntityTrait, IntoActiveModel, sea_query::Expr};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -64,7 +67,7 @@ async fn main() -> Result<()> {
     let (cloud, key_id) = empty(dir.path().join("cloud.db")).await?;
     let credential = accounts::credential(&cloud, &key_id).await?.ok_or("no key")?;
     let ids = fill(&cloud, &credential.principal, wanted).await?;
-    let door = Door::new(cloud, AuthConfig::default());
+    let door = Door::with_limits(cloud, AuthConfig::default(), RequestLimits::UNLIMITED, 1 << 20);
     let one = format!(
         "Action=DescribeInstances&InstanceId.1={}&Version=2016-11-15",
         ids.first().ok_or("no instance")?
@@ -90,27 +93,39 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+/// Takes an answer as a client does; how many bytes there are.
+async fn read(answer: Reply) -> Result<usize> {
+    match answer.body {
+        Body::Whole(text) if answer.status == 200 => Ok(text.len()),
+        Body::Whole(text) => Err(text.into()),
+        Body::Pieces(mut pieces) => {
+            let mut size = 0;
+            while let Some(piece) = pieces.next().await {
+                size += piece.map_err(|_| "an answer has no end")?.len();
+            }
+            Ok(size)
+        }
+    }
+}
+
 async fn measure(door: &Door, name: &str, signed: &Signed, times: usize) -> Result<()> {
     let headers: Vec<(&str, &[u8])> = signed.headers.iter().map(|(k, v)| (&**k, v.as_bytes())).collect();
-    let view = RequestView {
+    let head = RequestHead {
         method: "POST",
         path: "/",
         query: "",
         headers: &headers,
-        body: signed.body.as_bytes(),
     };
+    let body = Bytes::from(signed.body.clone());
     let first = Instant::now();
-    let answer = door.answer(&view, REQUEST_ID).await;
+    let size = read(door.answer(head, body.clone(), REQUEST_ID).await).await?;
     let cold = first.elapsed();
-    if answer.status != 200 {
-        return Err(answer.body.into());
-    }
     let start = Instant::now();
     for _ in 0..times {
-        black_box(door.answer(black_box(&view), REQUEST_ID).await);
+        let answer = door.answer(black_box(head), body.clone(), REQUEST_ID).await;
+        black_box(read(answer).await?);
     }
     let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(u32::try_from(times)?);
-    let size = answer.body.len();
     writeln!(
         stdout(),
         "{name}: {micros:.1} µs, {size} bytes; the first one {cold:.1?}"

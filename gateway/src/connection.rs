@@ -16,6 +16,7 @@ use std::{
 };
 
 use actix_web::rt::net::TcpStream;
+use cumulet_backend::api::Presence;
 use cumulet_timeouts::ConnectionTimeout;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -56,6 +57,8 @@ pub(crate) struct Member {
     /// Since when it waits for its client.
     since: Cell<Instant>,
     evicted: Cell<bool>,
+    /// Whether the client is still there.
+    presence: Presence,
     /// Its task's, while that waits.
     waker: RefCell<Option<Waker>>,
 }
@@ -93,6 +96,7 @@ impl Crowd {
             body: self.limits.body,
             since: Cell::new(Instant::now()),
             evicted: Cell::new(false),
+            presence: Presence::of_client(),
             waker: RefCell::default(),
         });
         members.insert(id, member.clone());
@@ -110,6 +114,11 @@ impl Member {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Whether the client is still there: gone once nothing more will come from it.
+    pub(crate) fn presence(&self) -> Presence {
+        self.presence.clone()
     }
 
     /// A request's head has come: until the result is dropped, the connection's clock stands.
@@ -195,6 +204,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.crowd.members.borrow_mut().remove(&self.id);
+        self.member.presence.leave();
     }
 }
 
@@ -205,9 +215,14 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let (room, before) = (buffer.remaining(), buffer.filled().len());
         match Pin::new(&mut this.socket).poll_read(context, buffer) {
             Poll::Pending => this.poll_over(context).map(Err),
             read => {
+                let ended = room > 0 && buffer.filled().len() == before;
+                if ended || matches!(read, Poll::Ready(Err(_))) {
+                    this.member.presence.leave();
+                }
                 this.timeout.received();
                 read
             }

@@ -1,6 +1,7 @@
 //! The request pipeline, from a request's bytes to the bytes of its answer, without a server around it.
 
-use cumulet_backend::api::Cloud;
+use bytes::Bytes;
+use cumulet_backend::api::{Cloud, Presence};
 use cumulet_domain::account::Principal;
 use cumulet_wire::{
     Protocol, Query,
@@ -9,27 +10,40 @@ use cumulet_wire::{
 };
 
 use crate::{
-    auth::{AuthConfig, AuthError, Dialect, RequestView, Verifier},
+    auth::{
+        AuthConfig, AuthError, Dialect, Judged, RequestHead, SigV2Policy, SignedParameters, Verified,
+        Verifier,
+    },
+    bodies::Bodies,
     credentials::CloudCredentials,
-    ec2,
+    ec2::{self, Body, Caller},
     fault::{Answer, Fault},
+    fences::{Fences, RequestLimits},
     iam, sts,
 };
 
 /// A body with its status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// An XML document.
-    pub body: String,
+    pub body: Body,
 }
+
+/// Bytes for the bodies of all requests of a process, by itself.
+pub(crate) const BODY_MEMORY: usize = 32 << 20;
+
+/// The weight of a request to IAM or STS.
+const QUERY_WEIGHT: u32 = 1;
 
 /// The services behind the one address. Shared by all workers of the server.
 #[derive(Debug)]
 pub struct Door {
     cloud: Cloud,
     verifier: Verifier<CloudCredentials>,
+    fences: Fences,
+    bodies: Bodies,
 }
 
 /// A service, for the form of its answers.
@@ -75,16 +89,36 @@ impl Service {
         };
         Reply {
             status: answer.status,
-            body,
+            body: Body::Whole(body),
         }
     }
 }
 
 impl Door {
-    /// A door to `cloud`.
+    /// A door to `cloud`, with the default limits.
     pub fn new(cloud: Cloud, auth: AuthConfig) -> Self {
+        Door::with_limits(cloud, auth, RequestLimits::default(), BODY_MEMORY)
+    }
+
+    /// A door to `cloud` whose accounts have these limits, and the bodies of its requests so many bytes.
+    pub fn with_limits(cloud: Cloud, auth: AuthConfig, limits: RequestLimits, body_memory: usize) -> Self {
         let verifier = Verifier::new(auth, CloudCredentials(cloud.clone()));
-        Door { cloud, verifier }
+        Door {
+            cloud,
+            verifier,
+            fences: Fences::new(limits),
+            bodies: Bodies::new(body_memory),
+        }
+    }
+
+    /// The memory of requests' bodies.
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+
+    /// Whether a request may be signed in its body.
+    pub(crate) fn takes_sigv2(&self) -> bool {
+        self.verifier.config().sigv2 != SigV2Policy::Off
     }
 
     /// A fresh request id.
@@ -94,57 +128,97 @@ impl Door {
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 
+    /// Judges a request's head, before its body is read.
+    pub(crate) async fn judge<'a>(
+        &self,
+        head: RequestHead<'a>,
+        request_id: &str,
+    ) -> Result<Judged<'a, Principal>, Reply> {
+        let judged = self.verifier.judge(head, self.cloud.now().0).await;
+        judged.map_err(|error| rejected(&head, &error, request_id))
+    }
+
+    /// The answer to a request that nobody has signed, as far as its head tells.
+    pub(crate) fn unsigned(&self, head: &RequestHead<'_>, request_id: &str) -> Reply {
+        rejected(head, &AuthError::Missing, request_id)
+    }
+
     /// Answers one request.
-    pub async fn answer(&self, view: &RequestView<'_>, request_id: &str) -> Reply {
-        let verified = match self.verifier.verify(view, self.cloud.now().0).await {
+    pub async fn answer(&self, head: RequestHead<'_>, body: Bytes, request_id: &str) -> Reply {
+        match self.judge(head, request_id).await {
+            Ok(judged) => {
+                self.serve(head, judged, body, Presence::default(), request_id)
+                    .await
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    /// Answers a request whose head was judged.
+    pub(crate) async fn serve(
+        &self,
+        head: RequestHead<'_>,
+        judged: Judged<'_, Principal>,
+        body: Bytes,
+        presence: Presence,
+        request_id: &str,
+    ) -> Reply {
+        let verified = match self.verifier.verify(judged, body, self.cloud.now().0).await {
             Ok(verified) => verified,
-            Err(error) => return rejected(view, &error, request_id),
+            Err(error) => return rejected(&head, &error, request_id),
         };
-        let service = Service::named(verified.service);
-        let outcome = self.serve(service, view, verified.principal, request_id).await;
-        match outcome {
+        let Verified {
+            service,
+            principal,
+            parameters,
+            ..
+        } = verified;
+        let service = Service::named(service);
+        match self
+            .act(service, principal, &parameters, presence, request_id)
+            .await
+        {
             Ok(body) => Reply { status: 200, body },
             Err(fault) => refused(service, &fault, request_id),
         }
     }
 
-    async fn serve(
+    /// Does what was signed, and nothing else.
+    async fn act(
         &self,
         service: Service,
-        view: &RequestView<'_>,
         who: Principal,
+        signed: &SignedParameters,
+        presence: Presence,
         request_id: &str,
-    ) -> Result<String, Fault> {
-        let form = form(view);
+    ) -> Result<Body, Fault> {
         match service {
             Service::Ec2 => {
-                let query = Query::parse(&form, Protocol::Ec2)?;
-                ec2::serve(&self.cloud, who, &query, request_id).await
+                let query = Query::parse(signed.form(), Protocol::Ec2)?;
+                let caller = Caller {
+                    who,
+                    fences: &self.fences,
+                    presence,
+                };
+                ec2::serve(&self.cloud, caller, &query, request_id).await
             }
             Service::Query(service) => {
-                let query = Query::parse(&form, Protocol::Query)?;
-                if service == STS {
+                let query = Query::parse(signed.form(), Protocol::Query)?;
+                let now = self.cloud.now();
+                let _in_flight = self.fences.admit(&who, QUERY_WEIGHT, QUERY_WEIGHT, now)?;
+                let answer = if service == STS {
                     sts::serve(&who, &query, request_id)
                 } else {
                     iam::serve(&self.cloud, &who, &query, request_id).await
-                }
+                };
+                answer.map(Body::Whole)
             }
         }
     }
 }
 
-/// The parameters: those of the body and those of the query string. One that is in both is refused as
-/// given twice.
-fn form<'a>(view: &RequestView<'a>) -> std::borrow::Cow<'a, [u8]> {
-    match (view.query.is_empty(), view.body.is_empty()) {
-        (true, _) => view.body.into(),
-        (false, true) => view.query.as_bytes().into(),
-        (false, false) => [view.query.as_bytes(), b"&", view.body].concat().into(),
-    }
-}
-
-fn rejected(view: &RequestView<'_>, error: &AuthError, request_id: &str) -> Reply {
-    let service = Service::named(&view.claimed_service().unwrap_or_default());
+fn rejected(head: &RequestHead<'_>, error: &AuthError, request_id: &str) -> Reply {
+    let service = Service::named(&head.claimed_service().unwrap_or_default());
     match error {
         AuthError::Unavailable(why) => tracing::error!(request_id, %why, "credentials are unavailable"),
         other => tracing::info!(request_id, reason = %other, "not authenticated"),
@@ -165,6 +239,9 @@ fn refused(service: Service, fault: &Fault, request_id: &str) -> Reply {
     }
     // IAM and STS have their own words for these.
     if let Service::Query(_) = service {
+        if answer.code == "RequestLimitExceeded" {
+            return service.error(&Answer::new("Throttling", 400, "Rate exceeded"), request_id);
+        }
         let code = match &*answer.code {
             "UnauthorizedOperation" => "AccessDenied",
             "InternalError" => "InternalFailure",

@@ -4,117 +4,189 @@ use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode, header},
+    http::{Method, StatusCode, Uri, Version, header},
     web::{Data, Payload},
 };
-use bytes::BytesMut;
-use futures::StreamExt as _;
+use cumulet_backend::api::Presence;
 use tracing::Instrument as _;
 
 use crate::{
-    auth::RequestView,
+    auth::RequestHead,
+    bodies::{self, MAX_BODY, Refusal, SMALL_BODY, TOO_LARGE},
     connection::{Member, Work},
     door::{Door, Reply, plain_refusal},
+    ec2::Body,
     server::Limits,
 };
-
-/// The largest body: no request of these services comes near it.
-pub(crate) const MAX_BODY: usize = 1 << 20;
 
 /// Answers every path: the old endpoints of EC2 (`/services/Cloud`, `/services/compute`) are served too.
 pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Door>) -> HttpResponse {
     let member = request.conn_data::<Rc<Member>>();
     let work = member.map(Member::begin);
+    let presence = member.map(|member| member.presence()).unwrap_or_default();
     let request_id = door.request_id();
     let span = tracing::info_span!("request", %request_id);
-    let reply = answer(&request, payload, work.as_ref(), &door, &request_id)
+    let reply = answer(&request, payload, (work.as_ref(), presence), &door, &request_id)
         .instrument(span)
         .await;
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    HttpResponse::build(status)
+    let mut response = HttpResponse::build(status);
+    response
         .insert_header((header::CONTENT_TYPE, "text/xml;charset=UTF-8"))
         .insert_header((header::SERVER, "cumulet"))
-        .insert_header(("x-amzn-RequestId", request_id))
-        .body(reply.body)
+        .insert_header(("x-amzn-RequestId", request_id));
+    match reply.body {
+        Body::Whole(text) => response.body(text),
+        // From here on the connection waits for its client.
+        // From here on the connection waits for its client, and an error cuts it.
+        Body::Pieces(pieces) => response.streaming(pieces),
+    }
 }
 
 async fn answer(
     request: &HttpRequest,
     payload: Payload,
-    work: Option<&Work>,
+    (work, presence): (Option<&Work>, Presence),
     door: &Door,
     request_id: &str,
 ) -> Reply {
-    if request.method() != Method::GET && request.method() != Method::POST {
-        let message = "The method is not allowed; use POST or GET.";
-        return plain_refusal("MethodNotAllowed", 405, message, request_id);
-    }
     let head = request.head();
-    if head.uri.scheme().is_some() && head.version != actix_web::http::Version::HTTP_2 {
-        let message = "The request target must be a path.";
-        return plain_refusal("InvalidRequest", 400, message, request_id);
+    let refuse = |refusal: Refusal| plain_refusal(refusal.0, refusal.1, refusal.2, request_id);
+    if let Err(refusal) = form(request) {
+        return refuse(refusal);
     }
-    if head.headers.contains_key(header::TRANSFER_ENCODING)
-        && head.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        let message = "A request has either a Content-Length or a Transfer-Encoding.";
-        return plain_refusal("InvalidRequest", 400, message, request_id);
-    }
-    let body_time = work.map_or(Limits::default().body, Work::body_time);
-    let body = match body(request, payload, body_time).await {
-        Ok(body) => body,
-        Err(refusal) => return plain_refusal(refusal.0, refusal.1, refusal.2, request_id),
-    };
-    if let Some(work) = work {
-        work.is_whole();
+    let announced: Option<u64> = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        return refuse(TOO_LARGE);
     }
     let headers: Vec<(&str, &[u8])> = head
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    let view = RequestView {
+    let view = RequestHead {
         method: head.method.as_str(),
         path: head.uri.path(),
         query: head.uri.query().unwrap_or_default(),
         headers: &headers,
-        body: &body,
     };
-    door.answer(&view, request_id).await
+    let time = work.map_or(Limits::default().body, Work::body_time);
+    let judged = match door.judge(view, request_id).await {
+        Ok(judged) => judged,
+        Err(reply) => {
+            if announced.is_none_or(|length| length <= SMALL_BODY as u64) {
+                bodies::discard(payload, time).await;
+            }
+            return reply;
+        }
+    };
+    let stranger = !judged.names_key() && !door.takes_sigv2();
+    let body = match body(door, payload, announced, stranger, time).await {
+        Ok(body) => body,
+        // More of it would not say whose it is.
+        Err(TOO_LARGE) if stranger => return door.unsigned(&view, request_id),
+        Err(refusal) => return refuse(refusal),
+    };
+    if let Some(work) = work {
+        work.is_whole();
+    }
+    door.serve(view, judged, body.bytes.clone(), presence, request_id)
+        .await
 }
 
-type Refusal = (&'static str, u16, &'static str);
-
-const TOO_LARGE: Refusal = (
-    "RequestEntityTooLarge",
-    413,
-    "The request's body is larger than 1 MiB.",
-);
-
-async fn body(request: &HttpRequest, payload: Payload, time: Duration) -> Result<BytesMut, Refusal> {
-    let announced = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_BODY as u64) {
+/// The body of a request whose head was judged: a small one where that named nobody.
+async fn body(
+    door: &Door,
+    payload: Payload,
+    announced: Option<u64>,
+    stranger: bool,
+    time: Duration,
+) -> Result<bodies::Body, Refusal> {
+    let most = if stranger { SMALL_BODY } else { MAX_BODY };
+    if announced.is_some_and(|length| length > most as u64) {
         return Err(TOO_LARGE);
     }
-    let whole = tokio::time::timeout(time, read(payload)).await;
-    whole.unwrap_or(Err((
-        "RequestTimeout",
-        408,
-        "The request's body did not arrive in time.",
-    )))
+    door.bodies().read(payload, most, time).await
 }
 
-async fn read(mut payload: Payload) -> Result<BytesMut, Refusal> {
-    let mut body = BytesMut::new();
-    while let Some(part) = payload.next().await {
-        let part = part.map_err(|_| ("InvalidRequest", 400, "The request's body could not be read."))?;
-        if body.len() + part.len() > MAX_BODY {
-            return Err(TOO_LARGE);
-        }
-        body.extend_from_slice(&part);
+/// Whether the request is of a form that can be understood in one way only.
+fn form(request: &HttpRequest) -> Result<(), Refusal> {
+    if request.method() != Method::GET && request.method() != Method::POST {
+        return Err((
+            "MethodNotAllowed",
+            405,
+            "The method is not allowed; use POST or GET.",
+        ));
     }
-    Ok(body)
+    let head = request.head();
+    let host = head.headers.get(header::HOST).map(header::HeaderValue::as_bytes);
+    if head.version != Version::HTTP_2 && !names_host(&head.uri, host) {
+        return Err((
+            "InvalidRequest",
+            400,
+            "The host of the request target is not the one of the Host header.",
+        ));
+    }
+    if head.headers.contains_key(header::TRANSFER_ENCODING)
+        && head.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        return Err((
+            "InvalidRequest",
+            400,
+            "A request has either a Content-Length or a Transfer-Encoding.",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a request target in the absolute form, as a client sends it that takes us for its proxy, names the
+/// host that the `Host` header does, which is the one that is signed (RFC 9112, 3.2.2). Any other form names
+/// none.
+fn names_host(target: &Uri, host: Option<&[u8]>) -> bool {
+    let port = match target.scheme_str() {
+        None => return target.authority().is_none(),
+        Some("http") => ":80",
+        Some("https") => ":443",
+        Some(_) => return false,
+    };
+    let bare = |name: &str| name.strip_suffix(port).unwrap_or(name).to_ascii_lowercase();
+    let host = host.and_then(|host| std::str::from_utf8(host).ok());
+    match (target.authority(), host) {
+        (Some(authority), Some(host)) => bare(authority.as_str()) == bare(host),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_absolute_form_names_the_host_of_the_header() {
+        for (target, host, same) in [
+            ("/", Some("a:8773"), true),
+            ("/?Action=A", None, true),
+            ("http://a:8773/", Some("a:8773"), true),
+            ("http://A:8773/services/Cloud?x=y", Some("a:8773"), true),
+            ("http://a", Some("a"), true),
+            ("http://a:80/", Some("a"), true),
+            ("https://a/", Some("a:443"), true),
+            ("http://a/", Some("a:443"), false),
+            ("http://a:8773/", Some("a"), false),
+            ("http://a:8773/", Some("b:8773"), false),
+            ("http://user@a/", Some("a"), false),
+            ("http://a/", None, false),
+            ("ftp://a/", Some("a"), false),
+        ] {
+            let target: Uri = target.parse().unwrap();
+            assert_eq!(
+                names_host(&target, host.map(str::as_bytes)),
+                same,
+                "{target} {host:?}"
+            );
+        }
+    }
 }

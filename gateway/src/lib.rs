@@ -11,12 +11,14 @@
 //! counted has a listener (`metrics`).
 
 pub mod auth;
+mod bodies;
 mod connection;
 pub mod console;
 mod credentials;
 pub mod door;
 mod ec2;
 mod fault;
+mod fences;
 mod http;
 mod iam;
 mod metrics;
@@ -24,6 +26,8 @@ mod server;
 mod sts;
 
 pub use door::Door;
+pub use ec2::Body;
+pub use fences::{Rate, RequestLimits, Share};
 pub use metrics::{Render, serve_metrics};
 pub use server::{Gateway, Limits, Running};
 

@@ -1,4 +1,5 @@
-//! The HTTP server under every listener of the gateway, and the API's.
+//! The HTTP server under every listener of the gateway, and the API's. There is one function that makes
+//! servers ([`listen`]), so that whoever listens has the crowd control of [`crate::connection`].
 
 use std::{
     future::ready,
@@ -9,8 +10,12 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{HttpService, KeepAlive, Protocol, error::DispatchError};
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_http::{
+    HttpServiceBuilder, KeepAlive, Protocol, Request, Response, body::BoxBody, error::DispatchError,
+};
+use actix_service::{
+    IntoServiceFactory as _, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
 use actix_web::{
     App, HttpResponse,
     dev::{AppConfig, Server, ServerHandle},
@@ -18,11 +23,13 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use cumulet_backend::api::Cloud;
+use futures::{FutureExt as _, future::LocalBoxFuture};
 
 use crate::{
     auth::AuthConfig,
     connection::{Connection, Crowd},
-    door::Door,
+    door::{BODY_MEMORY, Door},
+    fences::RequestLimits,
     http,
 };
 
@@ -37,6 +44,10 @@ pub struct Gateway {
     pub limits: Limits,
     /// Rules for signatures.
     pub auth: AuthConfig,
+    /// What accounts may use.
+    pub requests: RequestLimits,
+    /// Bytes for the bodies of all requests, those aside that are small.
+    pub body_memory: usize,
 }
 
 /// What connections may use, so that slow clients hold up no others.
@@ -75,6 +86,8 @@ impl Gateway {
             workers: 2,
             limits: Limits::default(),
             auth: AuthConfig::default(),
+            requests: RequestLimits::default(),
+            body_memory: BODY_MEMORY,
         }
     }
 
@@ -83,7 +96,12 @@ impl Gateway {
     /// # Errors
     /// When a socket can't be listened on.
     pub fn start(self, cloud: Cloud) -> io::Result<Running> {
-        let door = web::Data::new(Door::new(cloud, self.auth));
+        let door = web::Data::new(Door::with_limits(
+            cloud,
+            self.auth,
+            self.requests,
+            self.body_memory,
+        ));
         let routes = move |app: &mut ServiceConfig| {
             let health = web::get().to(|| async { HttpResponse::Ok().body("ok\n") });
             app.app_data(door.clone())
@@ -97,15 +115,63 @@ impl Gateway {
 /// What a listener answers.
 pub(crate) type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
-/// Starts a server on these sockets whose connections keep to the limits. It is what actix-web's `HttpServer` does,
-/// whose connections can't be other than bare sockets.
+/// Starts a server on these sockets that answers requests.
 pub(crate) fn serve(
-    name: &str,
+    name: &'static str,
     listeners: Vec<TcpListener>,
     workers: usize,
     limits: Limits,
     routes: Routes,
 ) -> io::Result<Running> {
+    listen(name, listeners, workers, limits, move |base| {
+        let app = App::new().configure(|app| routes(app));
+        let app = app
+            .into_factory()
+            .map_err(|e: actix_web::Error| e.error_response());
+        base.http().finish(map_config(app, |()| AppConfig::default()))
+    })
+}
+
+/// What all servers have in common, from which each goes on to what it answers.
+pub(crate) struct Base {
+    stopping: Rc<dyn Fn() -> LocalBoxFuture<'static, ()>>,
+}
+
+impl Base {
+    /// HTTP on connections that keep to the limits.
+    pub(crate) fn http<S>(&self) -> HttpServiceBuilder<Connection, S>
+    where
+        S: ServiceFactory<Request, Config = ()>,
+        S::Error: Into<Response<BoxBody>> + 'static,
+        S::InitError: std::fmt::Debug,
+        <S::Service as Service<Request>>::Future: 'static,
+    {
+        let stopping = self.stopping.clone();
+        HttpServiceBuilder::default()
+            .graceful_shutdown_signal(move || stopping())
+            // Times are the connection's: one clock, and not one that is half a second late.
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(Duration::from_secs(5))
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.member());
+            })
+    }
+}
+
+/// Starts a server on these sockets whose connections keep to the limits, the only way in which this crate
+/// listens. It is what actix-web's `HttpServer` does, whose connections can't be other than bare sockets.
+pub(crate) fn listen<M, F>(
+    name: &'static str,
+    listeners: Vec<TcpListener>,
+    workers: usize,
+    limits: Limits,
+    make: M,
+) -> io::Result<Running>
+where
+    M: Fn(Base) -> F + Clone + Send + 'static,
+    F: ServiceFactory<Accepted, Config = (), Response = (), Error = DispatchError, InitError = ()> + 'static,
+{
     let workers = workers.max(1);
     let most = limits.connections.div_ceil(workers);
     let mut server = Server::build()
@@ -116,28 +182,16 @@ pub(crate) fn serve(
         .disable_signals();
     let signal = server.graceful_shutdown_signal();
     for listener in listeners {
-        let (routes, signal) = (routes.clone(), signal.clone());
+        let (make, signal) = (make.clone(), signal.clone());
         server = server.listen(name, listener, move || {
-            let (routes, signal) = (routes.clone(), signal.clone());
-            let app = App::new().configure(|app| routes(app));
-            let app = app
-                .into_factory()
-                .map_err(|e: actix_web::Error| e.error_response());
-            let http = HttpService::build()
-                .graceful_shutdown_signal(move || {
-                    let signal = signal.clone();
-                    async move { signal.notified().await }
-                })
-                // Times are the connection's: one clock, and not one that is half a second late.
-                .keep_alive(KeepAlive::Os)
-                .client_request_timeout(Duration::ZERO)
-                .client_disconnect_timeout(Duration::from_secs(5))
-                .on_connect_ext(|connection: &Connection, data| {
-                    data.insert(connection.member());
-                })
-                .finish(map_config(app, |()| AppConfig::default()));
+            let signal = signal.clone();
+            let stopping = Rc::new(move || {
+                let signal = signal.clone();
+                async move { signal.notified().await }.boxed_local()
+            });
             let crowd = Crowd::new(most, limits);
-            fn_service(move |socket| ready(Ok::<_, DispatchError>(accept(socket, &crowd)))).and_then(http)
+            fn_service(move |socket| ready(Ok::<_, DispatchError>(accept(socket, &crowd))))
+                .and_then(make(Base { stopping }))
         })?;
     }
     let server = server.run();
@@ -146,7 +200,8 @@ pub(crate) fn serve(
     Ok(Running { handle, task })
 }
 
-type Accepted = (Connection, Protocol, Option<SocketAddr>);
+/// A new connection.
+pub(crate) type Accepted = (Connection, Protocol, Option<SocketAddr>);
 
 fn accept(socket: TcpStream, crowd: &Rc<Crowd>) -> Accepted {
     // actix does not set this; without it a small streamed answer waits for the client's
@@ -166,6 +221,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Ends, and what is under way with it.
+    ///
+    /// # Errors
+    /// What the server died of.
+    pub(crate) async fn cut(self) -> io::Result<()> {
+        self.handle.stop(false).await;
+        self.task.await.map_err(io::Error::other)?
+    }
+
     /// Takes no more requests, finishes those under way, and ends.
     ///
     /// # Errors

@@ -85,6 +85,18 @@ pub(crate) fn head_too_long() -> Response<Bytes> {
     response
 }
 
+/// The same as it goes over the wire, where the server has not seen the request.
+pub(crate) fn head_too_long_in_full() -> Vec<u8> {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let page = page_text(status);
+    let length = page.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nServer: EC2ws\r\nAccept-Ranges: none\r\n\
+         Connection: close\r\nContent-Length: {length}\r\n\r\n{page}"
+    )
+    .into_bytes()
+}
+
 fn value(found: Found, remaining: Option<u64>) -> Response<Bytes> {
     let mut response = match found {
         Found::Text(body) => build(StatusCode::OK, TEXT, body),
@@ -115,20 +127,23 @@ fn build(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response
 
 /// The page that EC2 sends, byte for byte.
 fn page(status: StatusCode) -> Response<Bytes> {
+    build(status, HTML, page_text(status).into())
+}
+
+fn page_text(status: StatusCode) -> String {
     let title = format!(
         "{} - {}",
         status.as_str(),
         status.canonical_reason().unwrap_or("")
     );
-    let text = format!(
+    format!(
         "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n\
          <!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Transitional//EN\"\n\
          \t\"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd\">\n\
          <html xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n \
          <head>\n  <title>{title}</title>\n </head>\n \
          <body>\n  <h1>{title}</h1>\n </body>\n</html>"
-    );
-    build(status, HTML, text.into())
+    )
 }
 
 #[cfg(test)]

@@ -161,6 +161,15 @@ impl Drop for Guest {
 }
 
 impl Guest {
+    /// A request was refused before anything of it was understood.
+    pub(crate) fn is_refused(&self) {
+        let counters = match &self.instance {
+            Some(instance) => &instance.counters,
+            None => &self.shared.strangers,
+        };
+        counters.count(Answer::BadRequest.event());
+    }
+
     fn open(&self) -> &AtomicU32 {
         match &self.instance {
             Some(instance) => &instance.open,

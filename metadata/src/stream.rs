@@ -1,15 +1,16 @@
 //! A guest's connection, as actix-http reads and writes it.
 //!
 //! Three things happen at this level because only here it is known what goes over the wire when: no
-//! more is read ahead than one request's head may have, the IP TTL of a token's response is set
-//! right before that response is written, and a guest that leaves a request unfinished is cut.
+//! more is read ahead than one request's head may have, beyond which it is refused; the IP TTL of a
+//! token's response is set right before that response is written; and a guest that leaves a request
+//! unfinished is cut.
 
 use std::{
     cell::Cell,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -17,7 +18,14 @@ use actix_rt::net::TcpStream;
 use cumulet_timeouts::{ConnectionTimeout, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
-use crate::server::{Guest, HEAD_TIME};
+use crate::{
+    http,
+    server::{Guest, HEAD_TIME},
+};
+
+/// What is read of a head that is too long, and dropped: a connection that is closed while something comes in
+/// loses its answer.
+const DROPPED: usize = 1 << 20;
 
 /// The IP TTL that the next write is to have, and all after it on this connection: retransmissions
 /// use the socket's value, so it stays.
@@ -33,7 +41,43 @@ pub(crate) struct GuestStream {
     allowance: u64,
     /// Whether the requests read so far had their chance to be answered.
     yielded: bool,
+    /// A head that is too long is being refused.
+    refusal: Option<Refusal>,
     timeout: ConnectionTimeout,
+}
+
+/// The answer to a head that is too long, past the server, which has not even seen it.
+struct Refusal {
+    answer: Vec<u8>,
+    written: usize,
+    shut: bool,
+    dropped: usize,
+}
+
+impl Refusal {
+    /// Writes the answer, then drops what comes. Ready when the connection is to be closed.
+    fn poll(&mut self, socket: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Error> {
+        let too_long = || io::Error::other("the request's head is too long");
+        while self.written < self.answer.len() {
+            match ready!(Pin::new(&mut *socket).poll_write(context, &self.answer[self.written..])) {
+                Ok(count) if count > 0 => self.written += count,
+                _ => return Poll::Ready(too_long()),
+            }
+        }
+        if !self.shut {
+            drop(ready!(Pin::new(&mut *socket).poll_shutdown(context)));
+            self.shut = true;
+        }
+        let mut scratch = [0; 8192];
+        while self.dropped < DROPPED {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut *socket).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.dropped += buffer.filled().len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(too_long())
+    }
 }
 
 impl GuestStream {
@@ -51,6 +95,7 @@ impl GuestStream {
             next_ttl: NextTtl::default(),
             allowance,
             yielded: false,
+            refusal: None,
         }
     }
 
@@ -74,7 +119,20 @@ impl AsyncRead for GuestStream {
         let this = self.get_mut();
         if this.socket.limit() == 0 {
             if this.yielded {
-                return Poll::Ready(Err(io::Error::other("the request's head is too long")));
+                let guest = &this.guest;
+                let refusal = this.refusal.get_or_insert_with(|| {
+                    guest.is_refused();
+                    Refusal {
+                        answer: http::head_too_long_in_full(),
+                        written: 0,
+                        shut: false,
+                        dropped: 0,
+                    }
+                });
+                return match refusal.poll(this.socket.get_mut(), context) {
+                    Poll::Ready(error) => Poll::Ready(Err(error)),
+                    Poll::Pending => this.timeout.poll_over(context, false).map(Err),
+                };
             }
             // Many short requests sent at once are answered first, which refills the allowance. If
             // nothing is written until the next read, it is one long request.

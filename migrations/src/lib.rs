@@ -11,6 +11,8 @@ mod m0008_commits;
 mod m0009_consoles;
 mod m0010_readiness;
 mod m0020_confirmed_addresses;
+mod m0030_listing_pages;
+mod m0031_audit_repeats;
 mod m0040_protocols;
 mod m0041_sealed_user_data;
 mod m0050_listings;
@@ -39,6 +41,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_consoles::Migration),
             Box::new(m0010_readiness::Migration),
             Box::new(m0020_confirmed_addresses::Migration),
+            Box::new(m0030_listing_pages::Migration),
+            Box::new(m0031_audit_repeats::Migration),
             Box::new(m0040_protocols::Migration),
             Box::new(m0041_sealed_user_data::Migration),
             Box::new(m0050_listings::Migration),

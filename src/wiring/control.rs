@@ -202,6 +202,7 @@ fn retention(config: &Config) -> Result<Retention> {
         client_tokens: keep("retention.client_tokens")?,
         operations: keep("retention.operations")?,
         audit_log: keep("retention.audit_log")?,
+        audit_log_bytes: config.get("retention.audit_log_bytes")?,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use cumulet_backend::api::Cloud;
-use cumulet_gateway::{Gateway, Limits, auth::SigV2Policy};
+use cumulet_gateway::{Gateway, Limits, Rate, RequestLimits, Share, auth::SigV2Policy};
 use tokio::sync::watch;
 
 use super::listen;
@@ -51,6 +51,8 @@ pub(crate) fn door(listener: TcpListener, cloud: &Cloud, config: &Config) -> Res
         body: seconds("http.body")?,
         stall: seconds("http.stall")?,
     };
+    gateway.requests = requests(config)?;
+    gateway.body_memory = config.get::<usize>("http.body_memory")?.saturating_mul(1 << 20);
     if config.get("auth.sigv2")? {
         gateway.auth.sigv2 = SigV2Policy::Sha256;
     }
@@ -58,6 +60,23 @@ pub(crate) fn door(listener: TcpListener, cloud: &Cloud, config: &Config) -> Res
         gateway,
         cloud: cloud.clone(),
         address,
+    })
+}
+
+/// What accounts and keys may use.
+fn requests(config: &Config) -> Result<RequestLimits> {
+    let share = |of: &str| {
+        anyhow::Ok(Share {
+            in_flight: config.get(&format!("requests.{of}_in_flight"))?,
+            rate: Rate {
+                per_second: config.get(&format!("requests.{of}_rate"))?,
+                burst: config.get(&format!("requests.{of}_burst"))?,
+            },
+        })
+    };
+    Ok(RequestLimits {
+        account: share("account")?,
+        key: share("key")?,
     })
 }
 
@@ -74,5 +93,19 @@ impl BoundDoor {
             _ = shutdown.wait_for(|stop| *stop) => {}
         }
         running.stop().await.context("the API's server")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_as_the_gateway_says() {
+        let config = Config::load(None, &[]).unwrap();
+        assert_eq!(requests(&config).unwrap(), RequestLimits::default());
+        let gateway = Gateway::new(Vec::new());
+        let memory: usize = config.get("http.body_memory").unwrap();
+        assert_eq!(memory << 20, gateway.body_memory);
     }
 }

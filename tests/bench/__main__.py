@@ -26,7 +26,7 @@ import scheduler  # noqa: E402
 import simulated  # noqa: E402
 import storm  # noqa: E402
 import versus  # noqa: E402
-from clouds import CONFIG, Moto  # noqa: E402
+from clouds import CONFIG, UNLIMITED, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
 from report import Row, by_hand, document, markdown, number  # noqa: E402
@@ -77,7 +77,7 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
     if {"api", "moto"} & set(wanted):
         with ExitStack() as stack:
             say("starting clouds and filling them")
-            seeded = [api.Seeded(stack.enter_context(Cloud("fake", CONFIG)), size) for size in SIZES]
+            seeded = [api.Seeded(stack.enter_context(Cloud("fake", CONFIG, variables=UNLIMITED)), size) for size in SIZES]
             add([memory(seeded[-1].cloud)])
             if "api" in wanted:
                 add(api.one_of_many(seeded, folder, rounds))

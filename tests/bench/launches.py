@@ -2,7 +2,7 @@
 
 import time
 
-from clouds import CONFIG, Moto, count, wait_running
+from clouds import CONFIG, UNLIMITED, Moto, count, wait_running
 from api import moto_side
 from harness.cloud import Cloud
 from load import Side, call, cpu_seconds, interleave, signed, wrk
@@ -34,7 +34,7 @@ def launches(moto: Moto, rounds: int) -> list[Row]:
     theirs: Side = moto_side(moto, "eu-west-1", [body])
     interleave([theirs], rounds)
     for size, clients, seconds in [(1, CLIENTS, 10.0), (20, 4, 5.0)]:
-        with Cloud("fake", CONFIG) as cloud:
+        with Cloud("fake", CONFIG, variables=UNLIMITED) as cloud:
             rate, cpu, made = sustained(cloud, size, seconds, clients)
         what = f"RunInstances of {size}, {clients} clients, until all of {made:,} run"
         ours = f"{number(rate)} instances/s, {number(cpu)} µs CPU"

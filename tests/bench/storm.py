@@ -5,7 +5,7 @@ import json
 import time
 from dataclasses import dataclass
 
-from clouds import CONFIG, resident, settle
+from clouds import CONFIG, UNLIMITED, resident, settle
 from clusters import KINDS, durable
 from harness.cloud import CONTROL, Cloud
 from harness.wait import until
@@ -84,7 +84,7 @@ def memory(kind: str, one: Storm) -> Row:
 
 
 def storm(kind: str, accounts: int) -> Storm:
-    with durable(), Cloud("fake", ROOM, cluster=kind) as cloud:
+    with durable(), Cloud("fake", ROOM, variables=UNLIMITED, cluster=kind) as cloud:
         until(lambda: sum(host["alive"] for host in hosts(cloud)) == HOSTS, f"{HOSTS} hosts", LIMIT, every=0.5)
         some = requests([cloud.account() for _ in range(accounts)], BATCH)
         before = resident(cloud)

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from api import Seeded
-from clouds import CONFIG
+from clouds import CONFIG, UNLIMITED
 from harness.cloud import BIN, Cloud
 from imds import reading
 from launches import sustained
@@ -26,7 +26,7 @@ def rows(other: Path, rounds: int) -> list[Row]:
 def reads(other: Path, rounds: int) -> list[Row]:
     """Reads of the API, of 1,000 instances."""
     with ExitStack() as stack:
-        clouds = [stack.enter_context(Cloud("fake", CONFIG, binary=binary)) for binary in (other / "cumulet", BIN)]
+        clouds = [stack.enter_context(Cloud("fake", CONFIG, variables=UNLIMITED, binary=binary)) for binary in (other / "cumulet", BIN)]
         theirs, ours = [Seeded(cloud, 1000) for cloud in clouds]
         pairs = {
             "DescribeInstances of one id": [seeded.one() for seeded in (theirs, ours)],
@@ -43,7 +43,7 @@ def launches(other: Path, rounds: int) -> list[Row]:
     samples: dict[Path, list[tuple[float, float]]] = {other / "cumulet": [], BIN: []}
     for _ in range(rounds):
         for binary, taken in samples.items():
-            with Cloud("fake", CONFIG, binary=binary) as cloud:
+            with Cloud("fake", CONFIG, variables=UNLIMITED, binary=binary) as cloud:
                 taken.append(sustained(cloud, 1, 4.0)[:2])
     theirs, ours = [[median(sample[at] for sample in taken) for at in (0, 1)] for taken in samples.values()]
     show = lambda rate, cpu: f"{number(rate)} instances/s, {number(cpu)} µs CPU"  # noqa: E731

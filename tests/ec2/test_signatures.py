@@ -136,11 +136,12 @@ def test_s13_ambiguous_requests(account: Account, raw: Raw):
         return raw.bytes(head.encode() + b"\r\n" + body).status
 
     assert status(f"POST / HTTP/1.1\r\n{lines}{length}") == 200
+    assert status(f"POST http://{host}/ HTTP/1.1\r\n{lines}{length}") == 200, "as behind a proxy"
     for name, head in [
         ("two Authorization headers", f"POST / HTTP/1.1\r\n{lines}Authorization: {good['Authorization']}\r\n{length}"),
         ("two hosts", f"POST / HTTP/1.1\r\n{lines}Host: evil.example\r\n{length}"),
         ("two dates", f"POST / HTTP/1.1\r\n{lines}X-Amz-Date: {good['X-Amz-Date']}\r\n{length}"),
-        ("absolute form", f"POST http://{host}/ HTTP/1.1\r\n{lines}{length}"),
+        ("absolute form of another host", f"POST http://evil.example/ HTTP/1.1\r\n{lines}{length}"),
         ("both lengths", f"POST / HTTP/1.1\r\n{lines}{length}Transfer-Encoding: chunked\r\n"),
         ("two lengths", f"POST / HTTP/1.1\r\n{lines}{length}Content-Length: 1\r\n"),
         ("folded header", f"POST / HTTP/1.1\r\n{lines}X-Folded: a\r\n b\r\n{length}"),

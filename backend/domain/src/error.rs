@@ -17,6 +17,7 @@ pub enum Limit {
     SecurityGroupsPerInterface,
     Tags,
     KeyPairs,
+    PlacementGroups,
     Images,
     PublicAddresses,
 }
@@ -41,6 +42,22 @@ impl Effect {
             Effect::Terminated => "terminated",
         }
     }
+}
+
+impl Limit {
+    /// Every one.
+    pub const ALL: [Limit; 10] = [
+        Limit::Instances,
+        Limit::Vcpus,
+        Limit::SecurityGroups,
+        Limit::RulesPerSecurityGroup,
+        Limit::SecurityGroupsPerInterface,
+        Limit::Tags,
+        Limit::KeyPairs,
+        Limit::PlacementGroups,
+        Limit::Images,
+        Limit::PublicAddresses,
+    ];
 }
 
 /// Why a request was not done. Nothing has changed when one of these is answered.
@@ -142,6 +159,9 @@ pub enum Error {
     },
     #[error("{what} is not supported")]
     Unsupported { what: String },
+    /// Nobody waits for the answer any more, so it was not begun.
+    #[error("whoever asked has gone")]
+    Abandoned,
     /// Try again later. The text is for the log.
     #[error("unavailable: {0}")]
     Unavailable(String),

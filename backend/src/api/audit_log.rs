@@ -1,4 +1,7 @@
-//! The audit log: a row for every call that changes something, whether accepted or refused.
+//! The audit log: a row for every call that changes something, whether accepted or refused. Those that are
+//! refused alike share one ([`refused`]).
+
+mod refusals;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +22,9 @@ use crate::{
 /// Bits of an entry's id that tell entries of one millisecond apart: two processes that share a database
 /// pick the same ones for two entries of one millisecond once in two million times.
 const LOW_BITS: u32 = 21;
+
+/// Characters of an entry's detail at the most.
+const MAX_DETAIL: usize = 500;
 
 /// Ids in one entry at the most.
 const MAX_IDS: usize = 20;
@@ -54,7 +60,8 @@ impl AuditLogEntry {
             resource: self.resource.map(cut),
             outcome: cut(self.outcome),
             request_id: cut(self.request_id),
-            detail: self.detail,
+            detail: self.detail.map(|text| text.chars().take(MAX_DETAIL).collect()),
+            repeats: None,
         }
     }
 }
@@ -83,6 +90,9 @@ impl AuditLogEntry {
     }
 }
 
+pub(super) use refusals::Refusals;
+pub use refusals::{refused, throttled};
+
 /// Writes an entry in a transaction of its own.
 ///
 /// # Errors
@@ -108,6 +118,7 @@ async fn insert(txn: &DatabaseTransaction, row: audit_event::Model) -> Result<()
         row.outcome.as_str().into(),
         row.request_id.as_str().into(),
         row.detail.as_deref().into(),
+        row.repeats.into(),
     ];
     let insert = INSERT.with(txn.get_database_backend(), values, || {
         audit_event::Entity::insert(audit_event::ActiveModel::from(row.clone())).into_query()

@@ -1,16 +1,21 @@
 //! Key pairs: the public half is kept, the private half is shown once.
 
-use cumulet_certs::{KeyPair, KeyType, PublicKey, SecretString, import_public_key};
+mod forge;
+
+use cumulet_certs::{KeyType, PublicKey, SecretString, import_public_key};
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::Principal,
+    error::Limit,
     id::{KeyPairId, marker},
     tag::Tag,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait as _, QueryFilter, QueryOrder};
 
-use super::Cloud;
+pub use forge::KeyForge;
+
+use super::{Cloud, accounts::quota, tags::check_room};
 use crate::{
     authority::authorise,
     boxed,
@@ -62,7 +67,7 @@ pub enum KeyPairRef {
 /// Makes a key pair.
 ///
 /// # Errors
-/// `Duplicate` when the name is taken; `InvalidParameter`.
+/// `Duplicate` when the name is taken; `LimitExceeded`; `InvalidParameter`.
 #[boxed]
 pub async fn create(
     cloud: &Cloud,
@@ -73,12 +78,22 @@ pub async fn create(
 ) -> Result<CreatedKeyPair> {
     authorise(who, "CreateKeyPair", true)?;
     check_name(name)?;
+    tags::validate(&tags)?;
+    // What can't be kept is not made. (Whether it can is decided where it is written.)
+    refuse_early(cloud, who, name).await?;
+    // A rehearsal's is thrown away, whichever kind it is.
+    let key_type = if cloud.store.is_rehearsal() {
+        KeyType::Ed25519
+    } else {
+        key_type
+    };
     // A generator of its own: making an RSA key takes long and others share the cloud's.
-    let mut rng = cloud.rng.with(StdRng::from_rng);
-    let made = tokio::task::spawn_blocking(move || KeyPair::generate(key_type, &mut rng)).await;
-    let made = made
-        .map_err(|error| Error::internal(&error))?
-        .map_err(|error| Error::internal(&error))?;
+    let rng = cloud.rng.with(StdRng::from_rng);
+    let made = tokio::select! {
+        biased;
+        () = cloud.presence.gone() => return Err(Error::Abandoned),
+        made = cloud.kept.keys.make(who.account, key_type, rng) => made?,
+    };
     let fingerprint = made.fingerprint.clone();
     let view = insert(cloud, who, name, &made.public, fingerprint, tags).await?;
     Ok(CreatedKeyPair {
@@ -90,7 +105,7 @@ pub async fn create(
 /// Imports the public half of a key pair. `material` is what the base64 of the request stood for.
 ///
 /// # Errors
-/// `InvalidKeyFormat`; `Duplicate` when the name is taken; `InvalidParameter`.
+/// `InvalidKeyFormat`; `Duplicate` when the name is taken; `LimitExceeded`; `InvalidParameter`.
 #[boxed]
 pub async fn import(
     cloud: &Cloud,
@@ -106,6 +121,28 @@ pub async fn import(
     })?;
     let fingerprint = public.fingerprint().to_owned();
     insert(cloud, who, name, &public, fingerprint, tags).await
+}
+
+/// Whether there is no room, or the name is taken, as far as can be seen now.
+async fn refuse_early(cloud: &Cloud, who: &Principal, name: &str) -> Result<()> {
+    let conn = cloud.store.read();
+    let all = key_pair::Entity::find().filter(key_pair::Column::Account.eq(who.account.to_db()));
+    let named = all.clone().filter(key_pair::Column::Name.eq(name));
+    if named.one(conn).await.map_err(failed)?.is_some() {
+        return Err(taken(name));
+    }
+    if all.count(conn).await.map_err(failed)? >= quota::MAX_KEY_PAIRS {
+        let (limit, max) = (Limit::KeyPairs, quota::MAX_KEY_PAIRS);
+        return Err(Error::LimitExceeded { limit, max });
+    }
+    Ok(())
+}
+
+fn taken(name: &str) -> Error {
+    Error::Duplicate {
+        kind: ResourceKind::KeyPair,
+        name: name.into(),
+    }
 }
 
 /// CreateKeyPair's rule for names: up to 255 ASCII characters; here also none that is not printable.
@@ -127,6 +164,7 @@ async fn insert(
     mut new_tags: Vec<Tag>,
 ) -> Result<KeyPairView> {
     tags::validate(&new_tags)?;
+    check_room(cloud, who.account, new_tags.len()).await?;
     new_tags.sort();
     let row = key_pair::Model {
         id: cloud.rng.id::<marker::KeyPair>().to_db(),
@@ -142,13 +180,12 @@ async fn insert(
     let (kept, account) = (view.clone(), who.account);
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
+            let all = key_pair::Entity::find().filter(key_pair::Column::Account.eq(account.to_db()));
+            quota::room_for_one(txn, account, all, Limit::KeyPairs, quota::MAX_KEY_PAIRS).await?;
             let insert = key_pair::Entity::insert(key_pair::ActiveModel::from(kept.row.clone()));
             insert.exec_without_returning(txn).await.map_err(|error| {
                 if is_taken(&error) {
-                    Error::Duplicate {
-                        kind: ResourceKind::KeyPair,
-                        name: kept.row.name.clone(),
-                    }
+                    taken(&kept.row.name)
                 } else {
                     failed(error)
                 }

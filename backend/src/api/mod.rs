@@ -12,6 +12,7 @@ pub mod key_pairs;
 pub mod network_interfaces;
 mod page;
 pub mod placement_groups;
+mod presence;
 pub mod regions;
 mod rng;
 pub mod security_groups;
@@ -37,7 +38,9 @@ use crate::{
     store::{Store, instances::Visibility, networks},
 };
 
+pub use key_pairs::KeyForge;
 pub use page::{Page, PageRequest};
+pub use presence::Presence;
 pub use rng::SharedRng;
 pub use token::ClientToken;
 
@@ -130,8 +133,23 @@ pub struct Cloud {
     pub instances: instances::InstanceCache,
     /// Says whether a launch could be placed.
     pub scheduler: Scheduler,
+    /// What this process keeps between calls.
+    kept: Arc<Kept>,
+    /// Whether whom this handle is for still waits.
+    presence: Presence,
     /// The audit log's entry of the call that this handle is for.
     note: Option<Arc<audit_log::Note>>,
+}
+
+/// What a process keeps between calls, all clones of a cloud together.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Makes key pairs.
+    keys: KeyForge,
+    /// Refused calls that are counted.
+    refusals: audit_log::Refusals,
+    /// How many tags accounts have.
+    tag_room: tags::TagRoom,
 }
 
 impl Cloud {
@@ -148,6 +166,8 @@ impl Cloud {
             credentials: parts.credentials,
             instances: instances::InstanceCache::default(),
             scheduler: Scheduler::default(),
+            kept: Arc::default(),
+            presence: Presence::default(),
             note: None,
         }
     }
@@ -165,6 +185,17 @@ impl Cloud {
             note: Some(note),
             ..self.clone()
         }
+    }
+
+    /// A handle for a client who may go: what takes long is then not begun.
+    #[must_use]
+    pub fn for_client(self, presence: Presence) -> Self {
+        Cloud { presence, ..self }
+    }
+
+    /// Whether whom this handle is for still waits.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// For the audit log: an id that the call makes or changes without having named it.

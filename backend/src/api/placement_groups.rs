@@ -4,6 +4,7 @@
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::Principal,
+    error::Limit,
     id::{PlacementGroupId, marker},
     tag::Tag,
 };
@@ -11,7 +12,7 @@ use sea_orm::{
     ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 
-use super::Cloud;
+use super::{Cloud, accounts::quota, tags::check_room};
 use crate::{
     authority::authorise,
     boxed,
@@ -56,6 +57,15 @@ pub struct NewGroup {
     pub tags: Vec<Tag>,
 }
 
+fn check_name(name: &str) -> Result<()> {
+    let printable = name.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if name.is_empty() || name.len() > 255 || !printable || name.trim() != name {
+        let reason = "a placement group's name has 1 to 255 ASCII characters and no space around it";
+        return Err(Error::invalid("GroupName", name, reason));
+    }
+    Ok(())
+}
+
 /// Makes a placement group.
 ///
 /// # Errors
@@ -63,11 +73,7 @@ pub struct NewGroup {
 #[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result<GroupView> {
     authorise(who, "CreatePlacementGroup", true)?;
-    let printable = new.name.bytes().all(|b| (0x20..0x7f).contains(&b));
-    if new.name.is_empty() || new.name.len() > 255 || !printable || new.name.trim() != new.name {
-        let reason = "a placement group's name has 1 to 255 ASCII characters and no space around it";
-        return Err(Error::invalid("GroupName", &new.name, reason));
-    }
+    check_name(&new.name)?;
     let strategy = match new.strategy.as_str() {
         "" => CLUSTER,
         known @ (CLUSTER | SPREAD | PARTITION) => known,
@@ -78,6 +84,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result
     };
     let partition_count = partitions(strategy, new.partition_count)?;
     tags::validate(&new.tags)?;
+    check_room(cloud, who.account, new.tags.len()).await?;
     new.tags.sort();
     let row = placement_group::Model {
         id: cloud.rng.id::<marker::PlacementGroup>().to_db(),
@@ -93,6 +100,10 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result
     let (kept, account) = (view.clone(), who.account);
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
+            let all =
+                placement_group::Entity::find().filter(placement_group::Column::Account.eq(account.to_db()));
+            let max = quota::MAX_PLACEMENT_GROUPS;
+            quota::room_for_one(txn, account, all, Limit::PlacementGroups, max).await?;
             let insert =
                 placement_group::Entity::insert(placement_group::ActiveModel::from(kept.row.clone()));
             insert.exec_without_returning(txn).await.map_err(|error| {
@@ -252,6 +263,25 @@ mod tests {
         }
         delete(cloud, who, "web").await.unwrap();
         assert!(delete(cloud, who, "web").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_account_has_so_many_groups_and_another_its_own() {
+        let rig = test_support::cloud().await;
+        for n in 0..quota::MAX_PLACEMENT_GROUPS {
+            create(&rig.cloud, &rig.who, named(&format!("g{n}"), ""))
+                .await
+                .unwrap();
+        }
+        let refused = create(&rig.cloud, &rig.who, named("more", "")).await.unwrap_err();
+        let limit = Limit::PlacementGroups;
+        let max = quota::MAX_PLACEMENT_GROUPS;
+        assert_eq!(refused, Error::LimitExceeded { limit, max });
+        create(&rig.cloud, &rig.stranger, named("more", ""))
+            .await
+            .unwrap();
+        delete(&rig.cloud, &rig.who, "g0").await.unwrap();
+        create(&rig.cloud, &rig.who, named("more", "")).await.unwrap();
     }
 
     #[tokio::test]

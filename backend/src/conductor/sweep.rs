@@ -2,6 +2,8 @@
 //! a transaction, so that no other transaction waits for it. What is deleted can't be seen any more, so
 //! nothing that is cached of instances becomes invalid.
 
+mod audit_size;
+
 use cumulet_domain::{ResourceKind, Result, time::Timestamp};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
@@ -18,10 +20,17 @@ use crate::{
 /// Rows in one transaction: some milliseconds.
 const BATCH: u64 = if cfg!(test) { 3 } else { 256 };
 
+/// The audit log's size is looked at every so many times: its entries have to be counted.
+const COUNTED: u64 = 10;
+
 pub(super) async fn run(conductor: Conductor) {
     let keep = conductor.settings.retention;
-    loop {
-        match sweep(&conductor.store, &keep, conductor.clock.now()).await {
+    for times in 0_u64.. {
+        let mut now = keep;
+        if !times.is_multiple_of(COUNTED) {
+            now.audit_log_bytes = 0;
+        }
+        match sweep(&conductor.store, &now, conductor.clock.now()).await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => tracing::debug!(?swept, "deleted what has had its time"),
             Err(error) => tracing::warn!(%error, "what has had its time could not be deleted"),
@@ -55,6 +64,7 @@ async fn sweep(store: &Store, keep: &Retention, now: Timestamp) -> Result<Swept>
         },
         audit_log: {
             let old = keep.audit_log.horizon(now);
+            let old = old.max(audit_size::horizon(store, keep.audit_log_bytes).await?);
             expire::<audit_event::Entity>(store, audit_event::Column::At, old).await?
         },
     })

@@ -16,6 +16,7 @@ pub struct Model {
     pub outcome: String,
     pub request_id: String,
     pub detail: Option<String>,
+    pub repeats: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

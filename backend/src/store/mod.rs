@@ -7,6 +7,7 @@ pub mod fixed;
 pub mod groups;
 mod inline;
 pub mod instances;
+mod lanes;
 mod location;
 pub mod lock;
 pub mod networks;
@@ -104,6 +105,11 @@ impl Store {
             participant: None,
             ..self.clone()
         }
+    }
+
+    /// Whether this is such a handle.
+    pub fn is_rehearsal(&self) -> bool {
+        !self.keep
     }
 
     /// A handle whose transactions take `participant` along.

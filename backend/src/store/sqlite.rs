@@ -27,7 +27,7 @@ use sea_orm::{
     DbErr, ProxyDatabaseTrait, ProxyExecResult, ProxyRow, RuntimeErr, Statement, Value, sea_query::Values,
 };
 
-use super::TAKEN;
+use super::{TAKEN, lanes::Urgent};
 
 /// Statements that a connection keeps prepared.
 const PREPARED: usize = 512;
@@ -141,6 +141,11 @@ struct State {
     connection: Connection,
     /// Savepoints that are open.
     depth: usize,
+    /// Changes that wait, to which a rehearsal gives way.
+    urgent: Urgent,
+    /// Whether what runs is to be broken off when one comes, and whether it was.
+    gives_way: bool,
+    broken_off: bool,
     /// The first failure to open or end a savepoint, which sea-orm's proxy has no way to tell.
     damage: Option<String>,
 }
@@ -158,7 +163,12 @@ impl State {
 
     /// The connection, unless what has begun on it was ended by SQLite itself: what came then would be
     /// kept at once and alone.
-    fn inside(&self) -> Result<&Connection, DbErr> {
+    fn inside(&mut self) -> Result<&Connection, DbErr> {
+        if self.gives_way && self.urgent.is() {
+            self.broken_off = true;
+            let text = "the rehearsal gives way to a change".to_owned();
+            return Err(DbErr::Exec(RuntimeErr::Internal(text)));
+        }
         if self.depth > 0 && self.connection.is_autocommit() {
             let text = "the database ended the transaction".to_owned();
             return Err(DbErr::Exec(RuntimeErr::Internal(text)));
@@ -182,11 +192,30 @@ impl WriteConnection {
     /// # Errors
     /// When the file can't be opened.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        Ok(WriteConnection(Mutex::new(State {
-            connection: open(path, false)?,
+        Ok(Self::of(open(path, false)?))
+    }
+
+    fn of(connection: Connection) -> Self {
+        WriteConnection(Mutex::new(State {
+            connection,
             depth: 0,
+            urgent: Urgent::default(),
+            gives_way: false,
+            broken_off: false,
             damage: None,
-        })))
+        }))
+    }
+
+    /// Rehearsals give way to these.
+    pub(super) fn give_way_to(&self, urgent: Urgent) {
+        lock(&self.0).urgent = urgent;
+    }
+
+    /// Whether what runs now gives way to changes. Answers whether what ran before has.
+    pub(super) fn gives_way(&self, gives_way: bool) -> bool {
+        let mut state = lock(&self.0);
+        state.gives_way = gives_way;
+        std::mem::take(&mut state.broken_off)
     }
 
     /// One of its own in memory, with all that `from` has.
@@ -207,11 +236,7 @@ impl WriteConnection {
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(unavailable)?;
-        Ok(WriteConnection(Mutex::new(State {
-            connection,
-            depth: 0,
-            damage: None,
-        })))
+        Ok(Self::of(connection))
     }
 
     /// Begins the transaction.

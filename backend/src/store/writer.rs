@@ -1,6 +1,8 @@
 //! The single writer. Transactions queue here; those that wait together run one after the other, each in a
 //! savepoint, and share one commit, because on SQLite the commit's flush to disk costs far more than the
-//! rows. No caller hears of success before the commit.
+//! rows. No caller hears of success before the commit. Rehearsals give way to the others (see [`lanes`]).
+//!
+//! [`lanes`]: super::lanes
 
 use std::{
     any::Any,
@@ -11,11 +13,12 @@ use std::{
 use cumulet_domain::{Error, Result, crash::Killed};
 use futures::{FutureExt as _, executor::block_on};
 use sea_orm::{DatabaseConnection, TransactionTrait};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     Participant, failed,
     inline::TransactionHooks,
+    lanes::{Lanes, Next, Waits},
     sqlite::WriteConnection,
     versions::{Invalidates, Versions},
     work::{Value, Work},
@@ -23,6 +26,9 @@ use super::{
 
 /// Transactions in one commit at the most.
 const GROUP: usize = 128;
+
+/// Times that a rehearsal is broken off until its caller is told to come again.
+const TRIES: u32 = 50;
 
 /// Transactions that may wait; more make their callers wait for room.
 const QUEUE: usize = 4096;
@@ -37,7 +43,10 @@ pub(super) struct Writer {
 #[derive(Debug)]
 enum Turn {
     /// A thread, together with others that wait.
-    Thread(mpsc::Sender<Task>),
+    Thread {
+        lanes: Lanes<Task>,
+        room: Arc<Semaphore>,
+    },
     /// The caller itself, at once and alone.
     Caller {
         connection: Arc<WriteConnection>,
@@ -53,20 +62,32 @@ impl Writer {
     /// # Errors
     /// When there is no thread to be had.
     pub(super) fn start(connection: Arc<WriteConnection>, savepoints: DatabaseConnection) -> Result<Self> {
-        let (queue, mut receiver) = mpsc::channel(QUEUE);
+        let lanes = Lanes::<Task>::new();
+        connection.give_way_to(lanes.urgent());
+        let queue = lanes.clone();
         let versions = Arc::new(Versions::new());
         let counted = versions.clone();
         let serve = move || {
-            let mut group = Vec::with_capacity(GROUP);
-            while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
-                commit(&connection, &savepoints, std::mem::take(&mut group), &counted);
+            while let Some(next) = queue.next(GROUP) {
+                match next {
+                    Next::Changes(group) => commit(&connection, &savepoints, group, &counted),
+                    Next::Rehearsal(task, gives_way) => {
+                        if let Some(again) = rehearse(&connection, &savepoints, task, gives_way) {
+                            // Closed meanwhile: nobody waits for it.
+                            drop(queue.push(again));
+                        }
+                    }
+                }
             }
         };
         std::thread::Builder::new()
             .name("database-writer".into())
             .spawn(serve)
             .map_err(|error| Error::internal(&error))?;
-        let turn = Turn::Thread(queue);
+        let turn = Turn::Thread {
+            lanes,
+            room: Arc::new(Semaphore::new(QUEUE)),
+        };
         Ok(Writer { turn, versions })
     }
 
@@ -99,18 +120,23 @@ impl Writer {
         work: Box<dyn Work>,
     ) -> Result<Value> {
         let (reply, answer) = oneshot::channel();
-        let task = Task {
+        let mut task = Task {
             work: Some(work),
             participant,
             keep,
             invalidates,
             result: None,
             killed: None,
+            broken_off: 0,
+            room: None,
             reply,
         };
         let gone = || Error::Unavailable("the database's writer has stopped".into());
         match &self.turn {
-            Turn::Thread(queue) => queue.send(task).await.map_err(|_| gone())?,
+            Turn::Thread { lanes, room } => {
+                task.room = room.clone().acquire_owned().await.ok();
+                lanes.push(task).map_err(|_| gone())?;
+            }
             Turn::Caller {
                 connection,
                 savepoints,
@@ -123,6 +149,43 @@ impl Writer {
         }
         answer.await.map_err(|_| gone())?
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Turn::Thread { lanes, .. } = &self.turn {
+            lanes.close();
+        }
+    }
+}
+
+/// Runs a rehearsal alone and tells its result; answers it if it was broken off and is to be run again.
+fn rehearse(
+    connection: &WriteConnection,
+    savepoints: &DatabaseConnection,
+    mut task: Task,
+    gives_way: bool,
+) -> Option<Task> {
+    let again = task.work.as_ref().map(|work| work.again());
+    connection.gives_way(gives_way);
+    let outcome = connection
+        .begin()
+        .and_then(|()| block_on(task.run(savepoints)))
+        .and_then(|()| connection.intact());
+    let broken_off = connection.gives_way(false);
+    connection.rollback();
+    if broken_off {
+        (task.work, task.result) = (again, None);
+        task.broken_off += 1;
+        if task.broken_off < TRIES {
+            return Some(task);
+        }
+        let busy = "the database has no time for a rehearsal".to_owned();
+        task.finish(Err(Error::Unavailable(busy)));
+        return None;
+    }
+    task.finish(outcome);
+    None
 }
 
 /// Runs a group in one transaction and tells each its result.
@@ -166,7 +229,29 @@ struct Task {
     invalidates: Invalidates,
     result: Option<Result<Value>>,
     killed: Option<Box<dyn Any + Send>>,
+    /// How often it was broken off, as a rehearsal.
+    broken_off: u32,
+    /// Its place among those that may wait.
+    room: Option<OwnedSemaphorePermit>,
     reply: oneshot::Sender<Result<Value>>,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task")
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Waits for Task {
+    fn is_rehearsal(&self) -> bool {
+        !self.keep
+    }
+
+    fn broken_off(&self) -> u32 {
+        self.broken_off
+    }
 }
 
 impl Task {
@@ -216,6 +301,7 @@ impl Task {
             (Some(Ok(value)), Ok(())) => Ok(value),
             (None, Ok(())) => return,
         };
+        drop(self.room);
         drop(self.reply.send(result));
     }
 }
@@ -325,5 +411,43 @@ mod tests {
         );
         put(&store, "x".into(), false).await.unwrap();
         assert!(put(&store.rehearsal(), "x".into(), false).await.is_err());
+    }
+
+    /// A5: rehearsals that take long hold up no change.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_long_rehearsal_gives_way_to_changes_and_ends_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let (runs, told) = (Arc::new(std::sync::atomic::AtomicU32::new(0)), begun.clone());
+        let counted = runs.clone();
+        // As long as nobody breaks it off, its first runs have no end.
+        let rehearsal = store.rehearsal();
+        let long = rehearsal.write(move |txn| {
+            let (runs, told) = (counted.clone(), told.clone());
+            Box::pin(async move {
+                let run = runs.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+                told.notify_one();
+                let count = setting::Entity::find().all(txn).await.map_err(failed)?.len();
+                if run < 3 {
+                    loop {
+                        setting::Entity::find().all(txn).await.map_err(failed)?;
+                    }
+                }
+                Ok(count)
+            })
+        });
+        let changes = async {
+            for n in 0..3 {
+                begun.notified().await;
+                put(&store, format!("n{n}"), false).await.unwrap();
+            }
+        };
+        let (counted, ()) = tokio::join!(long, changes);
+        // It has seen what came in between, once it was run again as a whole.
+        assert_eq!(
+            (counted.unwrap(), runs.load(std::sync::atomic::Ordering::Acquire)),
+            (3, 4)
+        );
     }
 }

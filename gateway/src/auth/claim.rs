@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::encoding::{decode, pairs};
 use super::headers::Headers;
-use super::{AuthError, RequestView, time};
+use super::{AuthError, RequestHead, time};
 
 /// The one algorithm of SigV4 that is accepted.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -272,8 +272,8 @@ fn check_signed_headers(list: &str) -> Result<&str, AuthError> {
 }
 
 /// The service named by the request's unverified scope.
-pub(super) fn claimed_service(view: &RequestView<'_>) -> Option<String> {
-    let authorization = view
+pub(super) fn claimed_service(head: &RequestHead<'_>) -> Option<String> {
+    let authorization = head
         .headers
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
@@ -283,7 +283,7 @@ pub(super) fn claimed_service(view: &RequestView<'_>) -> Option<String> {
             .ok()
             .map(|scope| scope.service.to_owned());
     }
-    let presigned = Presigned::read(view.query).ok()?;
+    let presigned = Presigned::read(head.query).ok()?;
     Scope::parse(presigned.credential.as_deref()?)
         .ok()
         .map(|scope| scope.service.to_owned())

@@ -1,6 +1,6 @@
 //! The headers that matter to authentication, found in one pass, each at most once.
 
-use super::{AuthError, RequestView};
+use super::{AuthError, RequestHead};
 
 /// Values of the headers that decide who the caller is or what the body means.
 #[derive(Default)]
@@ -18,9 +18,9 @@ pub(super) struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// Reads the headers, refusing any of them that is there twice.
-    pub(super) fn of(view: &RequestView<'a>) -> Result<Self, AuthError> {
+    pub(super) fn of(head: &RequestHead<'a>) -> Result<Self, AuthError> {
         let mut found = Self::default();
-        for &(name, value) in view.headers {
+        for &(name, value) in head.headers {
             let Some(slot) = found.slot(name) else { continue };
             if slot.replace(value.trim_ascii()).is_some() {
                 return Err(AuthError::Ambiguous(

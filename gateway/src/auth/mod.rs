@@ -1,12 +1,13 @@
 //! Authentication of requests: verification of AWS signatures over the bytes received.
 //!
-//! Knows nothing of HTTP servers, accounts or operations: a [`RequestView`] goes in, a
-//! [`Verified`] principal or an [`AuthError`] comes out. Secrets are looked up through
-//! [`CredentialSource`]; time is handed in.
+//! Knows nothing of HTTP servers, accounts or operations: a request goes in, first its head and then its
+//! body; a [`Verified`] principal with the parameters that it has signed, or an [`AuthError`], comes out.
+//! Whoever acts on a request has its parameters from there and from nowhere else. Secrets are looked up
+//! through [`CredentialSource`]; time is handed in.
 //!
-//! What the HTTP layer must have done before: refused absolute-form request targets, folded
-//! headers and `Transfer-Encoding` together with `Content-Length`; limited the body; put HTTP/2's
-//! `:authority` into the headers as `host`.
+//! What the HTTP layer must have done before: refused a request target whose host is not the `Host`
+//! header's, folded headers and `Transfer-Encoding` together with `Content-Length`; limited the body; put
+//! HTTP/2's `:authority` into the headers as `host`.
 
 mod claim;
 mod encoding;
@@ -22,14 +23,16 @@ mod verifier;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use cumulet_certs::SecretString;
 
 pub use error::{AuthError, Dialect, Rejection};
-pub use verifier::Verifier;
+pub use verifier::{Judged, Verifier};
 
-/// A request as it was received: nothing decoded, nothing normalised.
+/// A request's head as it was received: nothing decoded, nothing normalised.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestView<'a> {
+pub struct RequestHead<'a> {
     /// `GET`, `POST`, … in upper case.
     pub method: &'a str,
     /// The path of the request target, still percent-encoded.
@@ -38,11 +41,9 @@ pub struct RequestView<'a> {
     pub query: &'a str,
     /// All headers in the order of arrival. Names in any case.
     pub headers: &'a [(&'a str, &'a [u8])],
-    /// The whole body.
-    pub body: &'a [u8],
 }
 
-impl RequestView<'_> {
+impl RequestHead<'_> {
     /// The service that the request claims to be signed for, without any verification: for
     /// choosing the form of an error answer only.
     pub fn claimed_service(&self) -> Option<String> {
@@ -169,6 +170,34 @@ pub enum SignatureMethod {
     V2,
 }
 
+/// The parameters of a request, exactly as its signature covers them. Only the verifier makes them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedParameters(Bytes);
+
+impl SignedParameters {
+    /// Those of the query and of a body, which are all that a signature covers. One that is in both has been
+    /// refused as given twice.
+    fn of(query: &str, body: Bytes) -> Self {
+        SignedParameters(match (query.is_empty(), body.is_empty()) {
+            (true, _) => body,
+            (false, true) => Bytes::copy_from_slice(query.as_bytes()),
+            (false, false) => [query.as_bytes(), b"&", &body].concat().into(),
+        })
+    }
+
+    /// `application/x-www-form-urlencoded`.
+    pub fn form(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SignedParameters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // They may hold user data, passwords in it.
+        write!(f, "SignedParameters({} bytes)", self.0.len())
+    }
+}
+
 /// A request whose signature holds.
 #[derive(Clone, Debug)]
 pub struct Verified<P> {
@@ -185,6 +214,8 @@ pub struct Verified<P> {
     pub method: SignatureMethod,
     /// When it was signed, or for SigV2's `Expires` when it runs out; Unix seconds.
     pub signed_at: i64,
+    /// What was signed.
+    pub parameters: SignedParameters,
 }
 
 #[cfg(test)]

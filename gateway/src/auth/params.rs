@@ -3,8 +3,7 @@
 use smallvec::SmallVec;
 
 use super::encoding::{folded, pairs};
-use super::headers::Headers;
-use super::{AuthError, RequestView};
+use super::{AuthError, RequestHead};
 
 /// The most parameters that a request may have. DescribeInstances takes 1,000 ids.
 const MAX_PARAMETERS: usize = 4096;
@@ -25,21 +24,19 @@ pub(super) struct Parameters {
 
 impl Parameters {
     /// Looks at query and form body together, refusing any name that is there twice: in both, in
-    /// another case, or encoded differently.
-    pub(super) fn scan(view: &RequestView<'_>, headers: &Headers<'_>) -> Result<Self, AuthError> {
+    /// another case, or encoded differently. Before the body is there, it is taken for empty.
+    pub(super) fn scan(head: &RequestHead<'_>, body: &[u8]) -> Result<Self, AuthError> {
         let mut found = Self::default();
         let mut names = Names::new();
-        let query = view.query.as_bytes();
+        let query = head.query.as_bytes();
         for (name, _) in pairs(query) {
             found.presigned |= is_presigned_name(name);
             found.query_signed |= is_query_signed_name(name);
             push(&mut names, name)?;
         }
-        if headers.body_is_form() {
-            for (name, _) in pairs(view.body) {
-                found.query_signed |= is_query_signed_name(name);
-                push(&mut names, name)?;
-            }
+        for (name, _) in pairs(body) {
+            found.query_signed |= is_query_signed_name(name);
+            push(&mut names, name)?;
         }
         match duplicate(&names) {
             Some(name) => Err(AuthError::DuplicateParameter(printable(name))),

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use super::claim::MAX_EXPIRES;
 use super::encoding::{canonical_path_v2, canonical_query, decode, pairs};
 use super::headers::Headers;
-use super::{AuthError, RequestView, SigV2Policy, time};
+use super::{AuthError, RequestHead, SigV2Policy, SignedParameters, time};
 
 /// What a SigV2 request claims.
 pub(super) struct V2Claim<'a> {
@@ -36,22 +36,9 @@ pub(super) enum When {
     Ends(i64),
 }
 
-/// The parameters of query and form body.
-fn parameters<'a>(
-    view: &RequestView<'a>,
-    headers: &Headers<'_>,
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let body = if headers.body_is_form() { view.body } else { &[] };
-    pairs(view.query.as_bytes()).chain(pairs(body))
-}
-
 impl<'a> V2Claim<'a> {
-    /// Reads the claim. That no parameter is repeated has been checked before.
-    pub(super) fn read(
-        view: &RequestView<'a>,
-        headers: &Headers<'_>,
-        policy: SigV2Policy,
-    ) -> Result<Self, AuthError> {
+    /// Reads the claim off the parameters of query and body. That none is repeated has been checked before.
+    pub(super) fn read(parameters: &'a SignedParameters, policy: SigV2Policy) -> Result<Self, AuthError> {
         const ABSENT: AuthError = AuthError::Incomplete(
             "SigV2 needs AWSAccessKeyId, SignatureVersion, SignatureMethod, Signature and Timestamp or Expires",
         );
@@ -65,7 +52,7 @@ impl<'a> V2Claim<'a> {
             "Expires",
             "SecurityToken",
         ];
-        for (name, value) in parameters(view, headers) {
+        for (name, value) in pairs(parameters.form()) {
             let name = decode(name)?;
             if let Some(index) = NAMES.iter().position(|known| *known == name) {
                 found[index] = Some(decode(value)?);
@@ -104,11 +91,12 @@ impl<'a> V2Claim<'a> {
         })
     }
 
-    /// Whether the secret makes the claimed signature.
+    /// Whether the secret makes the claimed signature over all parameters.
     pub(super) fn verify(
         &self,
-        view: &RequestView<'_>,
+        head: &RequestHead<'_>,
         headers: &Headers<'_>,
+        parameters: &SignedParameters,
         secret: &SecretString,
     ) -> Result<(), AuthError> {
         let host = headers.host.and_then(|host| std::str::from_utf8(host).ok());
@@ -119,12 +107,12 @@ impl<'a> V2Claim<'a> {
         let bare = without_port(&host);
         let mut rest = Vec::with_capacity(256);
         rest.push(b'\n');
-        canonical_path_v2(&mut rest, view.path);
+        canonical_path_v2(&mut rest, head.path);
         rest.push(b'\n');
-        canonical_query(&mut rest, parameters(view, headers), "Signature")?;
+        canonical_query(&mut rest, pairs(parameters.form()), "Signature")?;
         let mut matches = subtle::Choice::from(0);
         for host in [host.as_str(), bare] {
-            let text = [view.method.as_bytes(), b"\n", host.as_bytes(), &rest].concat();
+            let text = [head.method.as_bytes(), b"\n", host.as_bytes(), &rest].concat();
             let computed = if self.sha1 {
                 hmac_sha1(secret, &text)
             } else {

@@ -11,7 +11,7 @@ use cumulet_certs::{SecretBytes, SecretString};
 use super::claim::{ALGORITHM, Scope, V4Claim};
 use super::encoding::{canonical_path, canonical_query, pairs};
 use super::headers::Headers;
-use super::{AuthError, RequestView};
+use super::{AuthError, RequestHead};
 
 /// Signing keys with HMAC's two first blocks already hashed.
 pub(super) type SigningKey = Hmac<Sha256>;
@@ -43,11 +43,11 @@ fn mac(key: &[u8]) -> SigningKey {
 
 /// Checks that everything that must be signed is, before any secret is looked up.
 pub(super) fn check_coverage(
-    view: &RequestView<'_>,
+    head: &RequestHead<'_>,
     headers: &Headers<'_>,
     claim: &V4Claim<'_>,
 ) -> Result<(), AuthError> {
-    for (name, _) in view.headers {
+    for (name, _) in head.headers {
         let is_amz = name
             .get(..6)
             .is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"));
@@ -73,8 +73,9 @@ pub(super) fn check_coverage(
 
 /// Whether `key` makes the claimed signature over the request as it was received.
 pub(super) fn verify(
-    view: &RequestView<'_>,
+    head: &RequestHead<'_>,
     headers: &Headers<'_>,
+    body: &[u8],
     claim: &V4Claim<'_>,
     key: SigningKey,
 ) -> Result<(), AuthError> {
@@ -82,7 +83,7 @@ pub(super) fn verify(
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
         scratch.shrink_to(MAX_SCRATCH);
-        canonical_request(scratch, view, headers, claim)?;
+        canonical_request(scratch, head, headers, body, claim)?;
         let hash = hex32(&Sha256::digest(scratch.as_slice()).into());
         scratch.clear();
         for line in [ALGORITHM, &claim.timestamp, claim.scope.line] {
@@ -101,26 +102,27 @@ pub(super) fn verify(
 
 fn canonical_request(
     out: &mut Vec<u8>,
-    view: &RequestView<'_>,
+    head: &RequestHead<'_>,
     headers: &Headers<'_>,
+    body: &[u8],
     claim: &V4Claim<'_>,
 ) -> Result<(), AuthError> {
-    out.extend_from_slice(view.method.as_bytes());
+    out.extend_from_slice(head.method.as_bytes());
     out.push(b'\n');
-    canonical_path(out, view.path);
+    canonical_path(out, head.path);
     out.push(b'\n');
-    if !view.query.is_empty() {
+    if !head.query.is_empty() {
         // Of a header-signed request nothing is left out: it has no such parameter.
-        canonical_query(out, pairs(view.query.as_bytes()), "X-Amz-Signature")?;
+        canonical_query(out, pairs(head.query.as_bytes()), "X-Amz-Signature")?;
     }
     out.push(b'\n');
     for name in claim.signed_headers.split(';') {
-        canonical_header(out, view, name)?;
+        canonical_header(out, head, name)?;
     }
     out.push(b'\n');
     out.extend_from_slice(claim.signed_headers.as_bytes());
     out.push(b'\n');
-    let body_hash = hex32(&Sha256::digest(view.body).into());
+    let body_hash = hex32(&Sha256::digest(body).into());
     // Presigned or not: a declared hash must be the body's. In the canonical request stands the
     // computed one.
     if headers
@@ -136,9 +138,9 @@ fn canonical_request(
 }
 
 /// Appends `name:value\n`; values of a repeated header in their order, separated by commas.
-fn canonical_header(out: &mut Vec<u8>, view: &RequestView<'_>, name: &str) -> Result<(), AuthError> {
+fn canonical_header(out: &mut Vec<u8>, head: &RequestHead<'_>, name: &str) -> Result<(), AuthError> {
     let mut found = false;
-    for (_, value) in view
+    for (_, value) in head
         .headers
         .iter()
         .filter(|(other, _)| other.eq_ignore_ascii_case(name))

@@ -1,7 +1,10 @@
-//! The order of checks: structure, then time and scope, then the secret, then the signature.
+//! The order of checks: structure, then time and scope, then the secret, all of which the head tells; then
+//! the signature over head and body.
 //!
-//! Everything that costs a stranger nothing to get wrong is refused before a secret is looked up.
+//! Everything that costs a stranger nothing to get wrong is refused before a secret is looked up, and before
+//! a body is read.
 
+use bytes::Bytes;
 use cumulet_certs::{AccessKeyKind, SecretString};
 
 use super::claim::{Presigned, V4Claim, from_header};
@@ -10,9 +13,54 @@ use super::key_cache::KeyCache;
 use super::params::Parameters;
 use super::sigv2::{V2Claim, When};
 use super::{
-    AuthConfig, AuthError, Credential, CredentialSource, LookupError, RegionPolicy, RequestView,
-    SignatureMethod, Verified, sigv2, sigv4,
+    AuthConfig, AuthError, Credential, CredentialSource, LookupError, RegionPolicy, RequestHead,
+    SignatureMethod, SignedParameters, Verified, sigv2, sigv4,
 };
+
+const TWO_WAYS: AuthError = AuthError::Ambiguous("only one way of signing a request is allowed at a time");
+
+/// A request's head that nothing is wrong with, before its body is there.
+pub struct Judged<'a, P> {
+    head: RequestHead<'a>,
+    headers: Headers<'a>,
+    way: Way<'a, P>,
+    /// When it was judged, in Unix seconds.
+    now: i64,
+}
+
+/// Seconds that a body may take until the key is looked for once more: it may have been revoked.
+const FRESH: i64 = 1;
+
+/// How a request is signed, as far as its head tells.
+enum Way<'a, P> {
+    /// SigV4 in the header.
+    Header(V4Claim<'a>, Signer<P>),
+    /// SigV4 in the query.
+    Query(Presigned<'a>, Signer<P>),
+    /// SigV2 in the parameters, which may be in the body; or not at all.
+    Parameters,
+}
+
+/// Who is said to have signed it.
+struct Signer<P> {
+    credential: Credential<P>,
+    service: &'static str,
+}
+
+impl<P> Judged<'_, P> {
+    /// Whether the head names a key that is here. Where it does not, the body is a stranger's.
+    pub fn names_key(&self) -> bool {
+        !matches!(self.way, Way::Parameters)
+    }
+}
+
+impl<P> std::fmt::Debug for Judged<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Judged")
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Verifies requests against one source of credentials.
 pub struct Verifier<S> {
@@ -33,76 +81,139 @@ impl<S: CredentialSource> Verifier<S> {
         &self.config
     }
 
-    /// Who signed this request? `now_ms` is the time in milliseconds since 1970.
-    pub async fn verify(
+    /// What the head tells of who signed the request, all of it checked that needs no body: how it is signed,
+    /// when and for what, that the key is there. `now_ms` is the time in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the head.
+    pub async fn judge<'a>(
         &self,
-        view: &RequestView<'_>,
+        head: RequestHead<'a>,
         now_ms: i64,
-    ) -> Result<Verified<S::Principal>, AuthError> {
+    ) -> Result<Judged<'a, S::Principal>, AuthError> {
         let now = now_ms.div_euclid(1000);
-        if !(view.path.is_empty() || view.path.starts_with('/')) {
+        if !(head.path.is_empty() || head.path.starts_with('/')) {
             return Err(AuthError::Ambiguous("the request target must be a path"));
         }
-        let headers = Headers::of(view)?;
-        let parameters = Parameters::scan(view, &headers)?;
-        let ways = [
-            headers.authorization.is_some(),
-            parameters.presigned,
-            parameters.query_signed,
-        ];
-        match ways {
-            [false, false, false] => Err(AuthError::Missing),
-            [true, false, false] => {
-                let claim = from_header(headers.authorization.unwrap_or_default(), &headers)?;
-                self.verify_v4(view, &headers, &claim, now).await
+        let headers = Headers::of(&head)?;
+        let parameters = Parameters::scan(&head, &[])?;
+        let way = match (headers.authorization, parameters.presigned) {
+            (Some(_), true) => return Err(TWO_WAYS),
+            _ if parameters.query_signed && (headers.authorization.is_some() || parameters.presigned) => {
+                return Err(TWO_WAYS);
             }
-            [false, true, false] => {
-                let presigned = Presigned::read(view.query)?;
-                self.verify_v4(view, &headers, &presigned.claim()?, now).await
+            (Some(authorization), false) => {
+                let claim = from_header(authorization, &headers)?;
+                let signer = self.judge_v4(&head, &headers, &claim, now).await?;
+                Way::Header(claim, signer)
             }
-            [false, false, true] => self.verify_v2(view, &headers, now).await,
-            _ => Err(AuthError::Ambiguous(
-                "only one way of signing a request is allowed at a time",
-            )),
+            (None, true) => {
+                let presigned = Presigned::read(head.query)?;
+                let signer = self.judge_v4(&head, &headers, &presigned.claim()?, now).await?;
+                Way::Query(presigned, signer)
+            }
+            (None, false) => Way::Parameters,
+        };
+        Ok(Judged {
+            head,
+            headers,
+            way,
+            now,
+        })
+    }
+
+    /// Who signed this request, whose head was judged, and what. `now_ms` is the time when all of it is there.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request.
+    pub async fn verify(
+        &self,
+        judged: Judged<'_, S::Principal>,
+        body: Bytes,
+        now_ms: i64,
+    ) -> Result<Verified<S::Principal>, AuthError> {
+        let Judged {
+            head,
+            headers,
+            way,
+            now,
+        } = judged;
+        // A body that is no form has no parameters, and no operation takes anything else.
+        if !body.is_empty() && !headers.body_is_form() {
+            return Err(AuthError::MalformedQuery(
+                "a request with a body needs the Content-Type application/x-www-form-urlencoded",
+            ));
+        }
+        let names = Parameters::scan(&head, &body)?;
+        let stale = now_ms.div_euclid(1000) - now > FRESH;
+        match way {
+            Way::Header(..) | Way::Query(..) if names.query_signed => Err(TWO_WAYS),
+            Way::Header(claim, mut signer) => {
+                if stale {
+                    signer = self.judge_v4(&head, &headers, &claim, now).await?;
+                }
+                let method = SignatureMethod::V4Header;
+                self.verify_v4(&head, &headers, body, &claim, (method, signer))
+            }
+            Way::Query(presigned, mut signer) => {
+                let claim = presigned.claim()?;
+                if stale {
+                    signer = self.judge_v4(&head, &headers, &claim, now).await?;
+                }
+                let method = SignatureMethod::V4Query;
+                self.verify_v4(&head, &headers, body, &claim, (method, signer))
+            }
+            Way::Parameters if names.query_signed => self.verify_v2(&head, &headers, body, now).await,
+            Way::Parameters => Err(AuthError::Missing),
         }
     }
 
-    async fn verify_v4(
+    async fn judge_v4(
         &self,
-        view: &RequestView<'_>,
+        head: &RequestHead<'_>,
         headers: &Headers<'_>,
         claim: &V4Claim<'_>,
         now: i64,
-    ) -> Result<Verified<S::Principal>, AuthError> {
+    ) -> Result<Signer<S::Principal>, AuthError> {
         self.check_host(headers)?;
         self.check_v4_time(claim, now)?;
         let service = self.check_scope(claim)?;
-        sigv4::check_coverage(view, headers, claim)?;
+        sigv4::check_coverage(head, headers, claim)?;
         let credential = self
             .look_up(claim.scope.access_key_id, claim.session_token)
             .await?;
-        self.check_v4_signature(view, headers, claim, &credential.secret)?;
-        let method = match claim.expires {
-            None => SignatureMethod::V4Header,
-            Some(_) => SignatureMethod::V4Query,
-        };
+        Ok(Signer { credential, service })
+    }
+
+    fn verify_v4(
+        &self,
+        head: &RequestHead<'_>,
+        headers: &Headers<'_>,
+        body: Bytes,
+        claim: &V4Claim<'_>,
+        (method, signer): (SignatureMethod, Signer<S::Principal>),
+    ) -> Result<Verified<S::Principal>, AuthError> {
+        self.check_v4_signature(head, headers, &body, claim, &signer.credential.secret)?;
         Ok(Verified {
             access_key_id: claim.scope.access_key_id.to_owned(),
-            principal: credential.principal,
-            service,
+            principal: signer.credential.principal,
+            service: signer.service,
             region: claim.scope.region.to_owned(),
             method,
             signed_at: claim.signed_at,
+            parameters: SignedParameters::of(head.query, body),
         })
     }
 
     async fn verify_v2(
         &self,
-        view: &RequestView<'_>,
+        head: &RequestHead<'_>,
         headers: &Headers<'_>,
+        body: Bytes,
         now: i64,
     ) -> Result<Verified<S::Principal>, AuthError> {
-        let claim = V2Claim::read(view, headers, self.config.sigv2)?;
+        let parameters = SignedParameters::of(head.query, body);
+        let claim = V2Claim::read(&parameters, self.config.sigv2)?;
         self.check_host(headers)?;
         sigv2::check_time(claim.when, now, self.skew())?;
         let service = self
@@ -111,15 +222,18 @@ impl<S: CredentialSource> Verifier<S> {
         let credential = self
             .look_up(&claim.access_key_id, claim.session_token.as_deref())
             .await?;
-        claim.verify(view, headers, &credential.secret)?;
+        claim.verify(head, headers, &parameters, &credential.secret)?;
         let (When::Signed(signed_at) | When::Ends(signed_at)) = claim.when;
+        let access_key_id = claim.access_key_id.clone().into_owned();
+        drop(claim);
         Ok(Verified {
-            access_key_id: claim.access_key_id.into_owned(),
+            access_key_id,
             principal: credential.principal,
             service,
             region: String::new(),
             method: SignatureMethod::V2,
             signed_at,
+            parameters,
         })
     }
 
@@ -203,16 +317,17 @@ impl<S: CredentialSource> Verifier<S> {
 
     fn check_v4_signature(
         &self,
-        view: &RequestView<'_>,
+        head: &RequestHead<'_>,
         headers: &Headers<'_>,
+        body: &[u8],
         claim: &V4Claim<'_>,
         secret: &SecretString,
     ) -> Result<(), AuthError> {
         if let Some(key) = self.keys.get(&claim.scope, secret) {
-            return sigv4::verify(view, headers, claim, key);
+            return sigv4::verify(head, headers, body, claim, key);
         }
         let key = sigv4::derive_key(secret, &claim.scope);
-        sigv4::verify(view, headers, claim, key.clone())?;
+        sigv4::verify(head, headers, body, claim, key.clone())?;
         self.keys.put(&claim.scope, secret, key);
         Ok(())
     }

@@ -11,9 +11,8 @@ mod request;
 
 use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
 
-use actix_http::{HttpService, KeepAlive, Request};
+use actix_http::{KeepAlive, Request};
 use actix_service::fn_service;
-use actix_web::dev::Server;
 use async_trait::async_trait;
 use cumulet_certs::ConsoleVerifier;
 use cumulet_domain::time::Clock;
@@ -22,10 +21,10 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-/// How long a request may take to arrive.
-const HEAD: Duration = Duration::from_secs(10);
+use crate::server::{self, Limits};
 
-/// Connections beside the open consoles: requests that are refused, or wait for a host.
+/// Connections beside the open consoles: requests that are refused, or wait for a host. Who says nothing gives
+/// way to others.
 const SPARE: usize = 64;
 
 /// A connection to a host.
@@ -84,35 +83,28 @@ impl ConsoleDoor {
             sessions: Arc::new(Semaphore::new(sessions)),
             door: self,
         });
-        let server = Server::build()
-            // Bytes are passed on, and little else.
-            .workers(1)
-            .max_concurrent_connections(sessions + SPARE)
-            .shutdown_timeout(1)
-            .disable_signals()
-            .listen("console", listener, move || {
-                let shared = shared.clone();
-                HttpService::build()
-                    .keep_alive(KeepAlive::Disabled)
-                    .client_request_timeout(HEAD)
-                    .client_disconnect_timeout(Duration::from_secs(5))
-                    .upgrade(fn_service(move |(request, framed)| {
-                        relay::upgrade(shared.clone(), request, framed)
-                    }))
-                    .finish(fn_service(|request: Request| async move {
-                        Ok::<_, Infallible>(request::no_upgrade(request.head()))
-                    }))
-                    .tcp()
-            })?
-            .run();
-        let handle = server.handle();
-        let mut task = tokio::spawn(server);
+        let limits = Limits {
+            connections: sessions + SPARE,
+            ..Limits::default()
+        };
+        // Bytes are passed on, and little else: one thread.
+        let mut running = server::listen("console", vec![listener], 1, limits, move |base| {
+            let shared = shared.clone();
+            base.http()
+                .keep_alive(KeepAlive::Disabled)
+                .upgrade(fn_service(move |(request, framed)| {
+                    relay::upgrade(shared.clone(), request, framed)
+                }))
+                .finish(fn_service(|request: Request| async move {
+                    Ok::<_, Infallible>(request::no_upgrade(request.head()))
+                }))
+        })?;
         tokio::select! {
-            ended = &mut task => return ended.map_err(io::Error::other)?,
+            ended = running.ended() => return ended,
             _ = shutdown.wait_for(|stop| *stop) => {}
         }
-        handle.stop(false).await;
-        task.await.map_err(io::Error::other)?
+        // Consoles have no end that could be waited for.
+        running.cut().await
     }
 }
 

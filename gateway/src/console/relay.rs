@@ -1,7 +1,7 @@
 //! The relay of one console: the request, the connection to the host, and bytes both ways until either side
 //! ends.
 
-use std::{cell::Cell, convert::Infallible, io, sync::Arc, time::Duration};
+use std::{cell::Cell, convert::Infallible, io, rc::Rc, sync::Arc, time::Duration};
 
 use actix_codec::{Decoder, Encoder, Framed};
 use actix_http::{
@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{HostStream, Shared, request, request::Refusal};
+use crate::connection::Member;
 
 /// How long the way to a host may take, its answer included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -51,9 +52,15 @@ pub(super) async fn upgrade<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    // While it is seen to, and while it is open, the connection's clock stands: there are others here.
+    let work = request.conn_data::<Rc<Member>>().map(Member::begin);
+    if let Some(work) = &work {
+        work.is_whole();
+    }
     match open(&shared, request.head()).await {
         Err(refusal) => {
             tracing::info!(reason = refusal.text(), "a console is not opened");
+            drop(work);
             drop(timeout(STALL, refuse(&mut framed, refusal)).await);
         }
         Ok((response, host, permit)) => {

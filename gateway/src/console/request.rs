@@ -65,6 +65,8 @@ impl Refusal {
         match self {
             Refusal::Upgrade => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                // The version that would be right (RFC 6455, 4.4).
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
             Refusal::Method => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET"));

@@ -1,10 +1,13 @@
 //! The action trait, and its entry in the dispatch table.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cumulet_wire::{Operation, Query, XmlBody, decode, response};
 use futures::future::BoxFuture;
 
 use super::{
+    body::Body,
     ctx::Ctx,
     describe::{self, Describe},
 };
@@ -20,7 +23,7 @@ pub(crate) trait Action: Operation {
 }
 
 /// Decodes, runs and writes the answer.
-pub(crate) type Run = for<'a> fn(&'a Ctx, &'a Query<'a>, &'a str) -> BoxFuture<'a, Result<String, Fault>>;
+pub(crate) type Run = for<'a> fn(&'a Arc<Ctx>, &'a Query<'a>, &'a str) -> BoxFuture<'a, Result<Body, Fault>>;
 
 /// A row of the table of actions.
 pub(crate) struct TableEntry {
@@ -49,7 +52,7 @@ where
             let input = decode::<A::Input>(query);
             Box::pin(async move {
                 let output = A::run(ctx, input?).await?;
-                Ok(respond(ctx, request_id, &output))
+                Ok(Body::Whole(respond(ctx, request_id, &output)))
             })
         },
         has_filter: |_| false,
@@ -59,7 +62,7 @@ where
 /// The row of a Describe call.
 pub(crate) const fn listing<D>() -> TableEntry
 where
-    D: Describe,
+    D: Describe + 'static,
     D::Input: Send + Sync + 'static,
     D::Output: Send,
 {

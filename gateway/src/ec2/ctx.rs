@@ -9,7 +9,7 @@ use cumulet_domain::{
 };
 use cumulet_wire::{OperationInfo, ec2::shared};
 
-use crate::fault::Fault;
+use crate::{fault::Fault, fences::Meter};
 
 /// One request, proven and checked by the prologue.
 pub(crate) struct Ctx {
@@ -25,11 +25,19 @@ pub(crate) struct Ctx {
     pub(crate) token: Option<ClientToken>,
     /// A hash of what is asked, without what may differ between pages.
     pub(crate) listing: [u8; 32],
+    /// What the request's work is charged to.
+    pub(crate) meter: Meter,
 }
 
 impl Ctx {
     /// A context.
-    pub(crate) fn new(cloud: Cloud, who: Principal, info: &'static OperationInfo, version: &str) -> Self {
+    pub(crate) fn new(
+        cloud: Cloud,
+        who: Principal,
+        info: &'static OperationInfo,
+        version: &str,
+        meter: Meter,
+    ) -> Self {
         Ctx {
             cloud,
             who,
@@ -37,6 +45,7 @@ impl Ctx {
             version: version.to_owned(),
             token: None,
             listing: [0; 32],
+            meter,
         }
     }
 

@@ -1,21 +1,21 @@
 //! The framework of Describe calls: filters, pages and tokens. An implementation says what its rows are,
-//! where they come from and how they look.
+//! where they come from and how they look; [`reading`](super::reading) reads them and writes the answer.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest};
-use cumulet_wire::{Operation, ec2::shared};
+use cumulet_wire::{Operation, XmlBody as _, ec2::shared, response, xml::XmlWriter};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    action::respond,
+    body::Body,
     ctx::Ctx,
     filter::{Filters, Table},
     page::{self, Paging},
+    reading::Reading,
 };
 use crate::fault::Fault;
-
-/// Rows read at once where filters drop some of them.
-const CHUNK: u32 = 1000;
 
 /// A Describe call. Implemented for the operation's own type of the wire.
 #[async_trait]
@@ -23,9 +23,12 @@ pub(crate) trait Describe: Operation {
     /// What is filtered and shown.
     type Row: Send + Sync + 'static;
     /// What a page ends with and the next one starts after.
-    type Key: Serialize + DeserializeOwned + Send + Sync;
+    type Key: Serialize + DeserializeOwned + Send + Sync + 'static;
     /// Its filters: at least every one that is documented.
     const FILTERS: Table<Self::Row>;
+    /// Rows that are read at once where all are wanted; `None`: all of them, where something bounds how
+    /// many there are.
+    const CHUNK: Option<u32> = Some(1000);
 
     /// The request's filters.
     fn filters(input: &Self::Input) -> &[shared::Filter];
@@ -55,15 +58,15 @@ pub(crate) trait Describe: Operation {
     /// The answer.
     fn render(ctx: &Ctx, input: &Self::Input, rows: Vec<Self::Row>, next: Option<String>) -> Self::Output;
 
-    /// The document with the answer.
-    fn write(
+    /// The answer's members, written. What it writes is what [`Describe::render`] says.
+    fn members(
         ctx: &Ctx,
         input: &Self::Input,
         rows: Vec<Self::Row>,
         next: Option<String>,
-        request_id: &str,
-    ) -> String {
-        respond(ctx, request_id, &Self::render(ctx, input, rows, next))
+        w: &mut XmlWriter,
+    ) {
+        Self::render(ctx, input, rows, next).members(w);
     }
 }
 
@@ -71,8 +74,9 @@ pub(crate) trait Describe: Operation {
 ///
 /// # Errors
 /// Bad filters, limits or tokens, and what `load` answers.
-pub(crate) async fn run<D: Describe>(ctx: &Ctx, input: D::Input, request_id: &str) -> Result<String, Fault>
+pub(crate) async fn run<D>(ctx: &Arc<Ctx>, input: D::Input, request_id: &str) -> Result<Body, Fault>
 where
+    D: Describe + 'static,
     D::Input: Send + Sync + 'static,
 {
     let filters = Filters::parse(&D::FILTERS, D::filters(&input))?;
@@ -82,44 +86,12 @@ where
         .next_token
         .map(|token| page::open(ctx, token))
         .transpose()?;
-    let (rows, next) = collect::<D>(ctx, &input, &filters, PageRequest { limit, after }).await?;
-    let token = next.map(|key| page::seal(ctx, &key)).transpose()?;
-    Ok(D::write(ctx, &input, rows, token, request_id))
-}
-
-/// Reads until the page is full of rows that pass the filters, or there are no more.
-async fn collect<D: Describe>(
-    ctx: &Ctx,
-    input: &D::Input,
-    filters: &Filters<D::Row>,
-    wanted: PageRequest<D::Key>,
-) -> Result<(Vec<D::Row>, Option<D::Key>), Fault>
-where
-    D::Input: Send + Sync + 'static,
-{
-    let limit = wanted.limit.map_or(usize::MAX, |limit| limit as usize);
-    let chunk = match wanted.limit {
-        Some(limit) if !filters.is_empty() => Some(limit.max(CHUNK)),
-        other => other,
-    };
-    let mut after = wanted.after;
-    let mut kept = Vec::new();
-    loop {
-        let page = D::load(ctx, input, filters, PageRequest { limit: chunk, after }).await?;
-        let mut rows = page.rows.into_iter();
-        let mut last = None;
-        while kept.len() < limit {
-            let Some(row) = rows.next() else { break };
-            last = Some(D::key(&row));
-            kept.extend(D::narrow(row, filters));
-        }
-        let unread = rows.next().is_some();
-        match (kept.len() >= limit, page.next) {
-            (true, _) if unread => return Ok((kept, last)),
-            (true, next) => return Ok((kept, next)),
-            (false, None) => return Ok((kept, None)),
-            (false, next) => after = next,
-        }
+    let reading = Reading::<D>::new(ctx.clone(), input, filters, after);
+    let mut document = XmlWriter::with_capacity(2048);
+    response::ec2_begin(&mut document, ctx.info.name, &ctx.version, request_id);
+    match limit {
+        Some(limit) => reading.page(limit, document).await,
+        None => reading.whole(document).await,
     }
 }
 

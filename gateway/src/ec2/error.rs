@@ -63,6 +63,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         } => "InvalidAMIID.Unavailable",
         Error::Unusable { .. } => "IncorrectState",
         Error::Unsupported { .. } => "UnsupportedOperation",
+        // Nobody reads it but the audit log.
+        Error::Abandoned => "ClientDisconnected",
         Error::Unavailable(_) => return ("Unavailable", 503),
         Error::Internal(_) => return ("InternalError", 500),
     };
@@ -146,7 +148,9 @@ const fn limit_exceeded(limit: Limit) -> &'static str {
         Limit::SecurityGroupsPerInterface => "SecurityGroupsPerInterfaceLimitExceeded",
         Limit::Tags => "TagLimitExceeded",
         Limit::PublicAddresses => "AddressLimitExceeded",
-        Limit::KeyPairs | Limit::Images => "ResourceLimitExceeded",
+        Limit::PlacementGroups => "PlacementGroupLimitExceeded",
+        Limit::KeyPairs => "KeyPairLimitExceeded",
+        Limit::Images => "ResourceLimitExceeded",
     }
 }
 
@@ -394,17 +398,7 @@ mod tests {
                 },
             ]);
         }
-        for limit in [
-            Limit::Instances,
-            Limit::Vcpus,
-            Limit::SecurityGroups,
-            Limit::RulesPerSecurityGroup,
-            Limit::SecurityGroupsPerInterface,
-            Limit::Tags,
-            Limit::KeyPairs,
-            Limit::Images,
-            Limit::PublicAddresses,
-        ] {
+        for limit in Limit::ALL {
             errors.push(Error::LimitExceeded { limit, max: 1 });
         }
         errors.extend([
@@ -438,6 +432,7 @@ mod tests {
             Error::UnreadableTagKey { key: text() },
             Error::VolumeTooSmall { gib: 1, least: 2 },
             Error::Unsupported { what: text() },
+            Error::Abandoned,
             Error::Unavailable(text()),
             Error::Internal(text()),
         ]);
@@ -621,6 +616,22 @@ mod tests {
                 400,
             ),
             (Error::Unauthorized { action: id() }, "UnauthorizedOperation", 403),
+            (
+                Error::LimitExceeded {
+                    limit: Limit::KeyPairs,
+                    max: 5000,
+                },
+                "KeyPairLimitExceeded",
+                400,
+            ),
+            (
+                Error::LimitExceeded {
+                    limit: Limit::PlacementGroups,
+                    max: 500,
+                },
+                "PlacementGroupLimitExceeded",
+                400,
+            ),
             (
                 Error::InsufficientCapacity { reason: id() },
                 "InsufficientInstanceCapacity",

@@ -4,16 +4,18 @@
 
 pub(crate) mod action;
 mod actions;
+mod body;
 pub(crate) mod ctx;
 pub(crate) mod describe;
 pub(crate) mod error;
 pub(crate) mod filter;
 mod hash;
 pub(crate) mod page;
-pub(crate) mod pattern;
 mod prologue;
+mod reading;
 mod render;
 mod table;
 mod user_data;
 
-pub(crate) use prologue::serve;
+pub use body::Body;
+pub(crate) use prologue::{Caller, serve};

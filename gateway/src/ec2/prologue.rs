@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cumulet_backend::{
     api::{
-        ClientToken, Cloud,
+        ClientToken, Cloud, Presence,
         audit_log::{self, AuditLogEntry, Note},
     },
     authority,
@@ -13,8 +13,11 @@ use cumulet_backend::{
 use cumulet_domain::{ResourceKind, account::Principal};
 use cumulet_wire::{Known, OperationInfo, Query, ec2::operations, operation::Access, response::ec2_version};
 
-use super::{ctx::Ctx, hash, table};
-use crate::fault::{Fault, served};
+use super::{body::Body, ctx::Ctx, hash, table};
+use crate::{
+    fault::{Fault, served},
+    fences::Fences,
+};
 
 /// Operations of the model that answer as if they were unknown, because a client takes that, and only
 /// that, for "not there" (Terraform's `aws_eip` reads the sentence).
@@ -23,13 +26,34 @@ const AS_IF_UNKNOWN: [&str; 1] = ["DescribeAddressesAttribute"];
 /// Ids of a request that the audit log names at the most.
 const AUDITED_IDS: usize = 20;
 
+/// Parameters of a request that make up one unit of its cost.
+const PARAMETERS_PER_UNIT: u32 = 20;
+
+/// The most that the number of what is asked for adds to a request's cost.
+const MOST_PER: u32 = 1000;
+
+/// Who asks, and by what they are limited.
+pub(crate) struct Caller<'a> {
+    /// Proven.
+    pub(crate) who: Principal,
+    /// What every account may use.
+    pub(crate) fences: &'a Fences,
+    /// Whether they still wait for the answer.
+    pub(crate) presence: Presence,
+}
+
 /// Answers one authenticated request.
 pub(crate) async fn serve(
     cloud: &Cloud,
-    who: Principal,
+    caller: Caller<'_>,
     query: &Query<'_>,
     request_id: &str,
-) -> Result<String, Fault> {
+) -> Result<Body, Fault> {
+    let Caller {
+        who,
+        fences,
+        presence,
+    } = caller;
     let action = query.action()?;
     let known = match operations::lookup(action) {
         Known::Unserved if AS_IF_UNKNOWN.contains(&action) => Known::Unknown,
@@ -38,16 +62,30 @@ pub(crate) async fn serve(
     let info = served(action, known)?;
     let version = ec2_version(query.get("Version"))?;
     let rehearse = info.dry_run && is_true(query.get("DryRun"));
-    let note = (info.access == Access::Write && !rehearse)
-        .then(|| Arc::new(Note::new(cloud, entry(&who, info, query, request_id))));
+    let audited = info.access == Access::Write && !rehearse;
+    // Before anything else is done.
+    let admission = match fences.admit(&who, info.weight, cost(info, query), cloud.now()) {
+        Ok(admission) => admission,
+        Err(fault) => {
+            if audited {
+                let entry = refusal(&fault, entry(&who, info, query, request_id));
+                let written = audit_log::throttled(cloud, &who.access_key_id, entry).await;
+                note_failure(request_id, written);
+            }
+            return Err(fault);
+        }
+    };
+    let note = audited.then(|| Arc::new(Note::new(cloud, entry(&who, info, query, request_id))));
     let cloud_used = match &note {
         _ if rehearse => cloud.rehearsal(),
         Some(note) => cloud.noting(note.clone()),
         None => cloud.clone(),
     };
-    let mut ctx = Ctx::new(cloud_used, who, info, version);
+    let cloud_used = cloud_used.for_client(presence);
+    let mut ctx = Ctx::new(cloud_used, who, info, version, admission.meter());
     ctx.listing = hash::request(query, &["NextToken", "MaxResults"]);
     ctx.token = client_token(info, query);
+    let ctx = Arc::new(ctx);
     let outcome = run(&ctx, query, request_id).await;
     let code = outcome.as_ref().err().map(|fault| fault.answer().code);
     tracing::debug!(action, account = %ctx.who.account, user = ctx.who.user_name, rehearse, ?code, "answered");
@@ -57,10 +95,18 @@ pub(crate) async fn serve(
     if let Some(note) = note {
         log_call(cloud, &note, &ctx, query, &outcome).await;
     }
-    outcome
+    outcome.map(|body| body.admitted(admission))
 }
 
-async fn run(ctx: &Ctx, query: &Query<'_>, request_id: &str) -> Result<String, Fault> {
+/// What a request costs: its operation's weight, what it asks for so many times, and its length.
+fn cost(info: &OperationInfo, query: &Query<'_>) -> u32 {
+    let number = |name| query.get(name)?.parse::<u32>().ok();
+    let times = info.weight_per.and_then(number).unwrap_or(0).min(MOST_PER);
+    let length = u32::try_from(query.len()).unwrap_or(u32::MAX) / PARAMETERS_PER_UNIT;
+    info.weight.saturating_add(times).saturating_add(length)
+}
+
+async fn run(ctx: &Arc<Ctx>, query: &Query<'_>, request_id: &str) -> Result<Body, Fault> {
     authority::authorise(&ctx.who, ctx.info.permission, ctx.info.access == Access::Write)?;
     ctx.info.check_members(query)?;
     let row = table::find(ctx.info.name).ok_or_else(|| {
@@ -109,29 +155,44 @@ fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &
 /// A row for every mutating call, accepted or refused. A change has taken its entry along; here it is
 /// written for a call that changed nothing or was refused, whose outcome does not depend on it: a failure
 /// to log it is itself logged.
-async fn log_call(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome: &Result<String, Fault>) {
+async fn log_call(cloud: &Cloud, note: &Note, ctx: &Ctx, query: &Query<'_>, outcome: &Result<Body, Fault>) {
     let left = note.left();
-    let left = match outcome {
-        Ok(_) => left,
+    let written = match outcome {
+        Ok(_) => match left {
+            Some(left) => audit_log::record(cloud, left).await,
+            None => return,
+        },
         Err(fault) => {
-            let answer = fault.answer();
             // Made anew: what the note names besides was undone. Where the change was kept and something
             // failed after it, this is a second row of the same request.
-            Some(AuditLogEntry {
-                outcome: answer.code.into_owned(),
-                detail: Some(answer.message),
-                ..entry(&ctx.who, ctx.info, query, note.request_id())
-            })
+            let entry = refusal(fault, entry(&ctx.who, ctx.info, query, note.request_id()));
+            audit_log::refused(cloud, &ctx.who.access_key_id, entry).await
         }
     };
-    let Some(left) = left else { return };
-    if let Err(error) = audit_log::record(cloud, left).await {
-        tracing::error!(request_id = note.request_id(), %error, "the audit log could not be written");
+    note_failure(note.request_id(), written);
+}
+
+/// The entry of a call that is refused.
+fn refusal(fault: &Fault, entry: AuditLogEntry) -> AuditLogEntry {
+    let answer = fault.answer();
+    AuditLogEntry {
+        outcome: answer.code.into_owned(),
+        detail: Some(answer.message),
+        ..entry
+    }
+}
+
+fn note_failure(request_id: &str, written: cumulet_domain::Result<()>) {
+    if let Err(error) = written {
+        tracing::error!(request_id, %error, "the audit log could not be written");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cumulet_domain::error::Limit;
+    use cumulet_wire::Protocol;
+
     use super::*;
 
     #[test]
@@ -145,6 +206,43 @@ mod tests {
             }
         }
         assert_eq!(table::ENTRIES.len(), operations::OPERATIONS.len());
+    }
+
+    /// That operations which make something have one is codegen's to see to.
+    #[test]
+    fn limits_of_the_manifest_are_the_domains() {
+        let known = Limit::ALL.map(|limit| format!("{limit:?}"));
+        for info in operations::OPERATIONS {
+            for limit in info.limits {
+                assert!(known.contains(&(*limit).to_owned()), "{}: {limit}", info.name);
+            }
+        }
+    }
+
+    #[test]
+    fn requests_cost_what_they_ask_for() {
+        for (body, expected) in [
+            ("Action=DescribeRegions", 1),
+            ("Action=CreateTags", 5),
+            ("Action=RunInstances&MinCount=1&MaxCount=1", 11),
+            ("Action=RunInstances&DryRun=true&MaxCount=1000", 1010),
+            ("Action=RunInstances&MaxCount=4000000000", 1010),
+            ("Action=RunInstances&MaxCount=x", 10),
+            ("Action=CreateKeyPair&DryRun=true", 100),
+        ] {
+            let query = Query::parse(body.as_bytes(), Protocol::Ec2).unwrap();
+            let Known::Served(info) = operations::lookup(query.action().unwrap()) else {
+                panic!("{body}");
+            };
+            assert_eq!(cost(info, &query), expected, "{body}");
+        }
+        let ids: String = (1..=1000).map(|n| format!("&InstanceId.{n}=i-{n}")).collect();
+        let query = format!("Action=DescribeInstances{ids}");
+        let query = Query::parse(query.as_bytes(), Protocol::Ec2).unwrap();
+        let Known::Served(info) = operations::lookup("DescribeInstances") else {
+            panic!("it is not served");
+        };
+        assert_eq!(cost(info, &query), 51);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) async fn serve_with(world: &World, limits: Limits) -> (Running, Socke
 }
 
 /// Sends bytes and answers the whole response.
-async fn send(address: SocketAddr, request: &[u8]) -> String {
+pub(super) async fn send(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut response = Vec::new();
@@ -39,6 +39,21 @@ async fn send(address: SocketAddr, request: &[u8]) -> String {
 }
 
 pub(super) fn post(world: &World, address: SocketAddr, service: &str, body: &str) -> Vec<u8> {
+    signed(world, address, service, ("POST", "/"), body)
+}
+
+/// The same parameters in the query.
+pub(super) fn get(world: &World, address: SocketAddr, query: &str) -> Vec<u8> {
+    signed(world, address, "ec2", ("GET", &format!("/?{query}")), "")
+}
+
+fn signed(
+    world: &World,
+    address: SocketAddr,
+    service: &str,
+    (method, target): (&str, &str),
+    body: &str,
+) -> Vec<u8> {
     let identity = Credentials::new(&world.access_key_id, &world.secret, None, None, "test").into();
     let params = SigningParams::builder()
         .identity(&identity)
@@ -50,16 +65,16 @@ pub(super) fn post(world: &World, address: SocketAddr, service: &str, body: &str
         .unwrap()
         .into();
     let kind = "application/x-www-form-urlencoded; charset=utf-8";
-    let uri = format!("http://{address}/");
+    let uri = format!("http://{address}{target}");
     let signable = SignableRequest::new(
-        "POST",
+        method,
         uri,
         std::iter::once(("content-type", kind)),
         SignableBody::Bytes(body.as_bytes()),
     );
     let (instructions, _) = sign(signable.unwrap(), &params).unwrap().into_parts();
     let mut head = format!(
-        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n",
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n",
         body.len()
     );
     for (name, value) in instructions.headers() {
@@ -183,8 +198,18 @@ async fn what_is_refused_before_any_action() {
         ),
         (
             format!("POST http://{address}/ HTTP/1.1\r\n{form}Content-Length: 0\r\n\r\n"),
+            "403",
+            "MissingAuthenticationToken",
+        ),
+        (
+            format!("POST http://elsewhere/ HTTP/1.1\r\n{form}Content-Length: 0\r\n\r\n"),
             "400",
             "InvalidRequest",
+        ),
+        (
+            signed.replace("application/x-www-form-urlencoded; charset=utf-8", "text/plain"),
+            "400",
+            "MalformedQueryString",
         ),
     ] {
         let response = send(address, request.as_bytes()).await;
@@ -213,5 +238,29 @@ async fn what_is_refused_before_any_action() {
     )
     .await;
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    running.stop().await.unwrap();
+}
+
+/// B20: a client behind a proxy sends the absolute form of the target.
+#[actix_web::test]
+async fn a_target_in_the_absolute_form_is_answered() {
+    let world = World::new().await;
+    let (running, address) = serve(&world).await;
+    let body = "Action=DescribeRegions&Version=2016-11-15";
+    for request in [post(&world, address, "ec2", body), get(&world, address, body)] {
+        let request = String::from_utf8(request).unwrap();
+        let absolute = request.replacen(" /", &format!(" http://{address}/"), 1);
+        assert_ne!(absolute, request);
+        let answer = send(address, absolute.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        // Signed for one host and sent to another.
+        let other = request.replacen(" /", " http://127.0.0.2:1/", 1);
+        let answer = send(address, other.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    let health = format!(
+        "GET http://{address}/cumulet/health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    );
+    assert!(send(address, health.as_bytes()).await.starts_with("HTTP/1.1 200"));
     running.stop().await.unwrap();
 }

@@ -1,10 +1,12 @@
 //! The door over a real cloud on a database of its own, without hosts that do anything.
 
 mod dry_run;
+mod fences;
 mod filters;
 mod http;
 mod ids;
 mod instances;
+mod listeners;
 mod network_interfaces;
 mod paging;
 mod resources;
@@ -13,12 +15,13 @@ mod sentences;
 mod services;
 mod slow;
 mod untagged;
+mod whole;
 mod wrong;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use cumulet_backend::{
-    api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
+    api::{Cloud, CloudConfig, Parts, Presence, SharedRng, accounts, images},
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
     entity::{host, instance, vpc},
@@ -37,7 +40,7 @@ use cumulet_domain::{
 use cumulet_wire::{Protocol, Query};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, sea_query::Expr};
 
-use crate::{ec2, fault::Answer};
+use crate::{RequestLimits, ec2, fault::Answer, fences::Fences};
 
 /// 2026-11-21T00:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_219_200_000);
@@ -50,6 +53,7 @@ pub(crate) struct World {
     pub(crate) access_key_id: String,
     pub(crate) secret: String,
     pub(crate) image: String,
+    pub(crate) fences: Fences,
     _database: Scratch,
 }
 
@@ -89,6 +93,7 @@ impl World {
             secret: credential.secret.expose().clone(),
             access_key_id: first.access_key_id,
             image,
+            fences: Fences::new(RequestLimits::UNLIMITED),
             cloud,
             clock,
             _database: database,
@@ -133,12 +138,21 @@ impl World {
         let body = body.replace("{image}", &self.image);
         let query = Query::parse(body.as_bytes(), Protocol::Ec2)
             .map_err(|e| crate::fault::Fault::from(e).answer())?;
-        ec2::serve(&self.cloud, who.clone(), &query, "req-1")
-            .await
-            .map_err(|fault| {
-                assert_eq!(fault.hidden(), None, "{body}");
-                fault.answer()
-            })
+        let caller = ec2::Caller {
+            who: who.clone(),
+            fences: &self.fences,
+            presence: Presence::default(),
+        };
+        let answer = async {
+            ec2::serve(&self.cloud, caller, &query, "req-1")
+                .await?
+                .text()
+                .await
+        };
+        answer.await.map_err(|fault| {
+            assert_eq!(fault.hidden(), None, "{body}");
+            fault.answer()
+        })
     }
 
     /// Launches instances and answers their ids.

@@ -18,9 +18,8 @@ async fn what_aws_has_is_unsupported_and_what_it_has_not_is_invalid() {
                 .await
                 .map_err(code),
             _ => {
-                let query = Query::parse(body.as_bytes(), Protocol::Ec2).unwrap();
-                let served = ec2_serve(&world, &query).await;
-                served.map_err(code)
+                let answer = world.try_as(&world.who, &body).await;
+                answer.map_err(|refusal| refusal.code.into_owned())
             }
         }
     };
@@ -49,8 +48,4 @@ async fn what_aws_has_is_unsupported_and_what_it_has_not_is_invalid() {
         assert_eq!(ask(service, action).await, Err("UnsupportedOperation".into()));
     }
     assert!(matches!(sts_wire::lookup("GetCallerIdentity"), Known::Served(_)));
-}
-
-async fn ec2_serve(world: &World, query: &Query<'_>) -> Result<String, Fault> {
-    crate::ec2::serve(&world.cloud, world.who.clone(), query, "r").await
 }

@@ -67,6 +67,12 @@ pub struct OperationInfo {
     pub permission: &'static str,
     /// Whether it changes anything.
     pub access: Access,
+    /// What a request costs, in units of about a tenth of a millisecond of the cloud's time.
+    pub weight: u32,
+    /// A parameter whose number is added to that: what the request asks for so many times.
+    pub weight_per: Option<&'static str>,
+    /// What bounds how much of what it makes an account may have: names of the domain's limits.
+    pub limits: &'static [&'static str],
     /// Whether it has `DryRun`.
     pub dry_run: bool,
     /// The wire name of its idempotency token.
@@ -143,6 +149,9 @@ mod tests {
         family: "x",
         permission: "ec2:X",
         access: Access::Write,
+        weight: 5,
+        weight_per: None,
+        limits: &[],
         dry_run: true,
         client_token: None,
         paging: None,

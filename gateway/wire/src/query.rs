@@ -10,8 +10,9 @@ use std::cmp::Ordering;
 
 use crate::error::{WireError, WireErrorKind};
 
-/// Most parameters that one request may have.
-pub const MAX_PARAMETERS: usize = 1_000;
+/// Most parameters that one request may have. The largest honest one names 1,000 resources, which is the
+/// documented maximum, and adds filters, 50 tags in two parameters each, or the parameters of its signature.
+pub const MAX_PARAMETERS: usize = 2_000;
 /// Longest key, decoded, in bytes.
 pub const MAX_KEY_BYTES: usize = 512;
 /// Highest index of a list's member. Indices only order the members, so gaps cost nothing; an index
@@ -102,6 +103,18 @@ impl<'a> Query<'a> {
     /// All parameters, sorted by path: for signing (SigV2) and for hashing a request's meaning.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.params.iter().map(|p| (p.key.as_ref(), p.value.as_ref()))
+    }
+
+    /// How many parameters there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.params.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.params.is_empty()
     }
 
     /// The whole request as a node.

@@ -35,14 +35,26 @@ pub const IAM: QueryService = QueryService {
 /// A response of the `ec2` protocol. `version` is the client's, already checked by [`ec2_version`].
 #[must_use]
 pub fn ec2_response<T: XmlBody>(action: &str, version: &str, request_id: &str, result: &T) -> String {
-    let root = format!("{action}Response");
     let mut w = XmlWriter::with_capacity(2048);
-    w.declaration();
-    w.open_ns(&root, &format!("http://ec2.amazonaws.com/doc/{version}/"));
-    w.text("requestId", request_id);
+    ec2_begin(&mut w, action, version, request_id);
     result.members(&mut w);
-    w.close(&root);
+    ec2_end(&mut w, action);
     w.finish()
+}
+
+/// What a response of the `ec2` protocol has before its result.
+pub fn ec2_begin(w: &mut XmlWriter, action: &str, version: &str, request_id: &str) {
+    w.declaration();
+    w.open_ns(
+        &format!("{action}Response"),
+        &format!("http://ec2.amazonaws.com/doc/{version}/"),
+    );
+    w.text("requestId", request_id);
+}
+
+/// What it has after its result.
+pub fn ec2_end(w: &mut XmlWriter, action: &str) {
+    w.close(&format!("{action}Response"));
 }
 
 /// A response of the `query` protocol. `None` where the model has no output.

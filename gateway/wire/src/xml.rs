@@ -83,6 +83,43 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// How many bytes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether there is nothing yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Makes one list of two: what ends at `at`, and what begins there with the same element.
+    /// `<a><i/></a>` and `<a><j/></a>` become `<a><i/><j/></a>`. Others are left as they are.
+    pub fn join(&mut self, at: usize) {
+        let Some((before, after)) = self.out.split_at_checked(at) else {
+            return;
+        };
+        let name = before.rfind("</").and_then(|start| {
+            let name = before[start + 2..].strip_suffix('>')?;
+            let opens = after.strip_prefix('<')?.strip_prefix(name)?.starts_with('>');
+            opens.then_some(name.len())
+        });
+        if let Some(length) = name {
+            let (close, open) = (length + 3, length + 2);
+            self.out.replace_range(at - close..at + open, "");
+        }
+    }
+
+    /// Takes out all but the last element's end, which stays for [`XmlWriter::join`].
+    #[must_use]
+    pub fn cut(&mut self) -> String {
+        let end = self.out.rfind("</").unwrap_or(self.out.len());
+        let end = self.out.split_off(end);
+        std::mem::replace(&mut self.out, end)
+    }
+
     /// The text so far.
     #[must_use]
     pub fn finish(self) -> String {
@@ -159,6 +196,33 @@ mod tests {
         ] {
             assert_eq!(text(given), expected, "{given:?}");
         }
+    }
+
+    #[test]
+    fn lists_written_one_after_the_other_become_one() {
+        for (first, second, joined) in [
+            ("<x/><a><i/></a>", "<a><j/></a>", "<x/><a><i/><j/></a>"),
+            ("<a></a>", "<a></a>", "<a></a>"),
+            ("<a><i/></a>", "<ab><j/></ab>", "<a><i/></a><ab><j/></ab>"),
+            ("<a/>", "<a><j/></a>", "<a/><a><j/></a>"),
+            ("", "<a></a>", "<a></a>"),
+            ("<a></a>", "", "<a></a>"),
+        ] {
+            let mut w = XmlWriter {
+                out: first.to_owned(),
+            };
+            w.out.push_str(second);
+            w.join(first.len());
+            assert_eq!(w.finish(), joined);
+        }
+        let mut w = XmlWriter {
+            out: "<r><a><i/></a>".into(),
+        };
+        assert_eq!(w.cut(), "<r><a><i/>");
+        let at = w.len();
+        w.out.push_str("<a><j/></a>");
+        w.join(at);
+        assert_eq!(w.finish(), "<j/></a>");
     }
 
     proptest::proptest! {

@@ -71,20 +71,35 @@ fn closed_connections_don_t_count() {
 #[test]
 fn long_heads_are_refused() {
     let host = Host::start();
-    for length in [9_000, 40_000, 400_000] {
+    // As a connection's first request, and as one after another.
+    for (length, later) in [
+        (9_000, false),
+        (20_000, false),
+        (20_000, true),
+        (40_000, false),
+        (400_000, true),
+    ] {
         let mut connection = host.connect(GUEST);
+        if later {
+            assert_eq!(connection.ask("GET", ID, &[]).status, 200);
+        }
         let filler = "x".repeat(length);
-        // Sent from a thread of its own: the service stops reading long before the end.
+        // Sent from a thread of its own, since the answer may come before the end.
         let mut sender = connection.clone();
         let sending = std::thread::spawn(move || {
             sender.try_send(&format!(
                 "GET {ID} HTTP/1.1\r\nHost: 169.254.169.254\r\nX-Filler: {filler}\r\n\r\n"
             ));
         });
-        let status = connection.receive(false).map(|reply| reply.status);
-        assert!(matches!(status, None | Some(431)), "{length}: {status:?}");
+        let reply = connection.receive(false).unwrap();
+        assert_eq!(reply.status, 431, "{length}");
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert!(reply.text().contains("431 - Request Header Fields Too Large"));
         sending.join().unwrap();
+        assert!(connection.is_closed());
     }
+    let counters = host.service.counters_of(InstanceId::new(1)).unwrap();
+    assert_eq!(counters.malformed, 5);
     let almost = "x".repeat(7_800);
     let reply = host.connect(GUEST).ask("GET", ID, &[("X-Filler", &almost)]);
     assert_eq!(reply.status, 200);
@@ -126,4 +141,15 @@ fn silence_ends_a_connection() {
     half.send("GET /latest/ HT");
     let status = half.receive(false).map(|reply| reply.status);
     assert!(matches!(status, None | Some(408)), "{status:?}");
+}
+
+/// The door of the guests has a share for each of them: one that opens all that it may keeps no other out.
+#[test]
+fn a_crowd_that_says_nothing_keeps_no_other_guest_out() {
+    let host = Host::start();
+    host.service.put(&instance(2, VPC, NEIGHBOUR));
+    let _crowd: Vec<_> = (0..400).map(|_| host.connect(GUEST)).collect();
+    for _ in 0..20 {
+        assert_eq!(host.get(NEIGHBOUR, ID).status, 200);
+    }
 }

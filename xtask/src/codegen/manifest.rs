@@ -16,6 +16,39 @@ pub(super) type Manifest = BTreeMap<String, BTreeMap<String, Action>>;
 /// `filters.toml`: documented filter names by operation.
 pub(super) type FilterNames = BTreeMap<String, Vec<String>>;
 
+/// How the names of operations begin that make something.
+const MAKERS: [&str; 9] = [
+    "Allocate",
+    "Authorize",
+    "Copy",
+    "Create",
+    "Import",
+    "Register",
+    "Request",
+    "Run",
+    "Start",
+];
+
+/// Operations with such a name that make nothing: they set going what is there.
+const NO_MAKERS: [&str; 1] = ["StartInstances"];
+
+impl Action {
+    /// Whether an operation of this name may only be served with a limit on what it makes.
+    pub(super) fn must_have_limits(&self, name: &str) -> bool {
+        self.kind == Kind::Write
+            && !NO_MAKERS.contains(&name)
+            && MAKERS.iter().any(|maker| name.starts_with(maker))
+    }
+
+    /// What a request costs.
+    pub(super) fn weight(&self) -> u32 {
+        self.weight.unwrap_or(match self.kind {
+            Kind::Read => 1,
+            Kind::Write => 5,
+        })
+    }
+}
+
 /// One operation that is served.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +57,13 @@ pub(super) struct Action {
     pub(super) kind: Kind,
     pub(super) permission: Option<String>,
     pub(super) max_results: Option<Limits>,
+    /// What a request costs; by itself 1 for one that reads, 5 for one that writes.
+    pub(super) weight: Option<u32>,
+    /// A parameter whose number is added to the weight.
+    pub(super) weight_per: Option<String>,
+    /// The domain's limits on what it makes.
+    #[serde(default)]
+    pub(super) limits: Vec<String>,
     #[serde(default)]
     pub(super) refuse: Vec<MemberPolicy>,
     #[serde(default)]
@@ -108,4 +148,29 @@ pub(super) struct AddedFilters {
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_something_has_a_limit_and_what_writes_weighs_more() {
+        let action =
+            |kind: &str| -> Action { toml::from_str(&format!("family = \"f\"\nkind = {kind:?}")).unwrap() };
+        let (read, write) = (action("read"), action("write"));
+        for (name, must) in [
+            ("CreateVolume", true),
+            ("RunInstances", true),
+            ("ImportKeyPair", true),
+            ("AuthorizeSecurityGroupEgress", true),
+            ("StartInstances", false),
+            ("DeleteTags", false),
+            ("TerminateInstances", false),
+        ] {
+            assert_eq!(write.must_have_limits(name), must, "{name}");
+            assert!(!read.must_have_limits(name), "{name}");
+        }
+        assert_eq!((read.weight(), write.weight()), (1, 5));
+    }
 }

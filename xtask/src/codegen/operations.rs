@@ -83,6 +83,7 @@ impl Table<'_> {
         writeln!(out, "        family: {:?},", action.family)?;
         writeln!(out, "        permission: {permission:?},")?;
         writeln!(out, "        access: Access::{access},")?;
+        self.costs(name, action, members, out)?;
         writeln!(out, "        dry_run: {},", wire("DryRun").is_some())?;
         writeln!(out, "        client_token: {token:?},")?;
         match self.paging(action, members)? {
@@ -98,6 +99,22 @@ impl Table<'_> {
         self.policies("refused", input, &action.refuse, out)?;
         self.policies("ignored", input, &action.ignore, out)?;
         writeln!(out, "    }},")?;
+        Ok(())
+    }
+
+    fn costs(&self, name: &str, action: &Action, members: &Members, out: &mut String) -> Result<()> {
+        if let Some(per) = &action.weight_per {
+            let mut names = members.iter().map(|(name, m)| m.query_name(name, self.protocol));
+            if !names.any(|name| name == *per) {
+                bail!("the model has no {per} to be the weight's");
+            }
+        }
+        if action.must_have_limits(name) && action.limits.is_empty() {
+            bail!("it makes something: name the limit of how much, in `limits`");
+        }
+        writeln!(out, "        weight: {},", action.weight())?;
+        writeln!(out, "        weight_per: {:?},", action.weight_per)?;
+        writeln!(out, "        limits: &{:?},", action.limits)?;
         Ok(())
     }
 

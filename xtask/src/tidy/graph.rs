@@ -30,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "cumulet-backend",
             "cumulet-certs",
             "cumulet-domain",
+            "cumulet-pattern",
             "cumulet-timeouts",
             "cumulet-wire",
         ],

@@ -185,6 +185,7 @@ fn retention() -> Retention {
         client_tokens: day,
         operations: day,
         audit_log: day,
+        audit_log_bytes: 0,
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod credentials;
 mod keys;
-mod quota;
+pub(in crate::api) mod quota;
 
 use cumulet_domain::{
     Error, Result,

@@ -2,12 +2,43 @@
 
 use cumulet_domain::{Error, Result, account::AccountId, error::Limit};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait as _, QueryFilter, Select,
     sea_query::{Expr, ExprTrait},
 };
 
 use super::load;
-use crate::{entity::account, store::failed};
+use crate::{
+    entity::account,
+    store::{failed, lock},
+};
+
+/// Key pairs of an account at the most, as on EC2 in a region.
+pub(crate) const MAX_KEY_PAIRS: u64 = if cfg!(test) { 20 } else { 5_000 };
+
+/// Placement groups of an account at the most, as on EC2 in a region.
+pub(crate) const MAX_PLACEMENT_GROUPS: u64 = if cfg!(test) { 12 } else { 500 };
+
+/// Makes room for one more of what an account may have `max` of: those who count `all` come one after the
+/// other, since each has the account's lock until its own is there.
+///
+/// # Errors
+/// `LimitExceeded`.
+pub(crate) async fn room_for_one<E>(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    all: Select<E>,
+    limit: Limit,
+    max: u64,
+) -> Result<()>
+where
+    E: EntityTrait<Model: Sync>,
+{
+    lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
+    if all.count(txn).await.map_err(failed)? >= max {
+        return Err(Error::LimitExceeded { limit, max });
+    }
+    Ok(())
+}
 
 /// Claims as many instances of `vcpus` vCPUs each as the account's quotas allow, at least `min` and at
 /// most `max`; answers how many.

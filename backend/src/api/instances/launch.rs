@@ -18,7 +18,7 @@ use super::{
     replay,
 };
 use crate::{
-    api::{Cloud, accounts},
+    api::{Cloud, accounts, tags::check_room},
     authority::authorise,
     boxed,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
@@ -28,6 +28,9 @@ use crate::{
 
 /// The name under which client tokens of launches are kept.
 pub(super) const OPERATION: &str = "RunInstances";
+
+/// Instances whose tags are counted before it is known how many there will be.
+const MOST_COUNTED: usize = 1000;
 
 /// Launches instances: as many as fit, from `min` to `max`.
 ///
@@ -44,6 +47,10 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
     {
         return replay::reservation(cloud.store.read(), who.account, &made).await;
     }
+    let wanted = &spec.tags;
+    let each = wanted.instance.len() + wanted.network_interface.len() + wanted.volume.len();
+    let count = usize::try_from(spec.max).unwrap_or(usize::MAX).min(MOST_COUNTED);
+    check_room(cloud, who.account, each * count).await?;
     let (parts, account) = (cloud.clone(), who.account);
     let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })

@@ -124,3 +124,71 @@ async fn what_is_not_there_is_not_found_but_deleted() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn an_account_has_so_many_key_pairs_and_another_its_own() {
+    let rig = cloud().await;
+    let add = async |who: &Principal, name: String| {
+        import(&rig.cloud, who, &name, ED25519.as_bytes(), Vec::new())
+            .await
+            .map(drop)
+    };
+    for n in 0..quota::MAX_KEY_PAIRS {
+        add(&rig.who, format!("k{n}")).await.unwrap();
+    }
+    let (limit, max) = (Limit::KeyPairs, quota::MAX_KEY_PAIRS);
+    let full = Err(Error::LimitExceeded { limit, max });
+    assert_eq!(add(&rig.who, "more".into()).await, full);
+    let made = create(&rig.cloud, &rig.who, "more", KeyType::Ed25519, Vec::new()).await;
+    assert_eq!(made.map(drop), full);
+    add(&rig.stranger, "more".into()).await.unwrap();
+    delete(&rig.cloud, &rig.who, named("k0")).await.unwrap();
+    add(&rig.who, "more".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_who_want_the_last_place_come_one_after_the_other() {
+    let rig = cloud().await;
+    for n in 1..quota::MAX_KEY_PAIRS {
+        let name = format!("k{n}");
+        import(&rig.cloud, &rig.who, &name, ED25519.as_bytes(), Vec::new())
+            .await
+            .unwrap();
+    }
+    let add = async |cloud: &Cloud, name: &str| {
+        import(cloud, &rig.who, name, ED25519.as_bytes(), Vec::new())
+            .await
+            .map(drop)
+    };
+    let (one, other) = rig
+        .overlap(
+            async |cloud| add(cloud, "a").await,
+            async |cloud| add(cloud, "b").await,
+        )
+        .await;
+    assert!(one.is_ok() && other.is_err(), "{one:?} {other:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_made_for_a_client_who_has_gone_or_only_rehearses() {
+    let rig = cloud().await;
+    let presence = crate::api::Presence::of_client();
+    let call = rig.cloud.clone().for_client(presence.clone());
+    presence.leave();
+    let gone = create(&call, &rig.who, "k", KeyType::Rsa, Vec::new()).await;
+    assert_eq!(gone.map(drop), Err(Error::Abandoned));
+    // An RSA key takes a fifth of a second at least, on the fastest machine.
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        create(&rig.cloud.rehearsal(), &rig.who, "k", KeyType::Rsa, Vec::new())
+            .await
+            .unwrap();
+    }
+    assert!(start.elapsed().as_secs() < 4, "{:?}", start.elapsed());
+    assert!(
+        describe(&rig.cloud, &rig.who, &KeyPairQuery::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}

@@ -12,7 +12,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::{GroupName, MAX_RULES, NewRule, PeerSpec, RuleView, group, rules};
 use crate::{
-    api::Cloud,
+    api::{Cloud, tags::check_room},
     authority::authorise,
     boxed,
     entity::{security_group, security_group_rule},
@@ -41,6 +41,7 @@ pub async fn authorize(
     for rule in &new {
         check(rule)?;
     }
+    check_room(cloud, who.account, new.len() * new_tags.len()).await?;
     let (account, which, cloud_of) = (who.account, which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {

@@ -1,5 +1,6 @@
 //! Tags of any resource: set and removed for many resources at once, or for none of them.
 
+mod room;
 mod target;
 
 use cumulet_domain::{
@@ -22,6 +23,8 @@ use crate::{
     store::{Invalidates, failed, first, fixed::Fixed, instances, lock, tags},
 };
 
+pub(in crate::api) use room::check as check_room;
+pub use room::{MAX_ACCOUNT_TAGS, TagRoom};
 use target::Seen;
 pub use target::TagTarget;
 
@@ -85,6 +88,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     if new.is_empty() {
         return Err(Error::MissingParameter { name: "Tag".into() });
     }
+    check_room(cloud, who.account, targets.len() * new.len()).await?;
     let (account, visibility, new) = (who.account, cloud.visibility(who.account), new.to_vec());
     let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
@@ -138,7 +142,9 @@ pub async fn delete(
             changed(txn, &seen).await
         })
     });
-    if write.await? {
+    let readers = write.await?;
+    cloud.kept.tag_room.removed(account);
+    if readers {
         cloud.wake.hosts();
     }
     Ok(())
@@ -309,10 +315,12 @@ fn view(row: tag::Model) -> Option<TagView> {
 fn beyond(after: &TagKey) -> Condition {
     use tag::Column as C;
     let same = || Condition::all().add(C::Resource.eq(after.resource));
-    Condition::any()
+    let beyond = Condition::any()
         .add(C::Resource.gt(after.resource))
         .add(same().add(C::Kind.gt(&after.kind)))
-        .add(same().add(C::Kind.eq(&after.kind)).add(C::Key.gt(&after.key)))
+        .add(same().add(C::Kind.eq(&after.kind)).add(C::Key.gt(&after.key)));
+    // Said once more so that an index can begin there: a page costs its own rows and not those before it.
+    Condition::all().add(C::Resource.gte(after.resource)).add(beyond)
 }
 
 impl TagQuery {

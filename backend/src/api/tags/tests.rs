@@ -1,11 +1,14 @@
 //! Tests of the family over a real database.
 
+use cumulet_certs::KeyType;
 use cumulet_domain::id::InstanceId;
 
 use super::*;
 use crate::{
     api::{
         instances::{self, InstanceQuery},
+        key_pairs,
+        placement_groups::{self, NewGroup},
         security_groups,
     },
     test_support::{Rig, cloud},
@@ -198,4 +201,56 @@ async fn tags_come_in_pages_and_by_query() {
     )
     .await;
     assert!(foreign.unwrap().rows.is_empty());
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_tags_altogether() {
+    let rig = cloud().await;
+    let full = |refused: Error| {
+        let (limit, max) = (Limit::Tags, MAX_ACCOUNT_TAGS);
+        assert_eq!(refused, Error::LimitExceeded { limit, max });
+    };
+    let fifty: Vec<Tag> = (0..50).map(|n| tag(&format!("k{n}"), "v")).collect();
+    let mut ids = Vec::new();
+    for _ in 0..MAX_ACCOUNT_TAGS / 50 {
+        ids.push(instance(&rig).await);
+        create(&rig.cloud, &rig.who, &[TagTarget::of(ids[ids.len() - 1])], &fifty)
+            .await
+            .unwrap();
+    }
+    // In every way in which tags are made.
+    let one = [tag("one", "more")];
+    let more = instance(&rig).await;
+    full(
+        create(&rig.cloud, &rig.who, &[TagTarget::of(more)], &one)
+            .await
+            .unwrap_err(),
+    );
+    let mut spec = rig.spec();
+    spec.tags.volume = one.to_vec();
+    full(instances::launch(&rig.cloud, &rig.who, spec).await.unwrap_err());
+    let group = NewGroup {
+        name: "g".into(),
+        tags: one.to_vec(),
+        ..NewGroup::default()
+    };
+    full(
+        placement_groups::create(&rig.cloud, &rig.who, group)
+            .await
+            .unwrap_err(),
+    );
+    let key = key_pairs::create(&rig.cloud, &rig.who, "k", KeyType::Ed25519, one.to_vec());
+    full(key.await.unwrap_err());
+    // Others have their own, and what was removed makes room.
+    let made = instances::launch(&rig.cloud, &rig.stranger, rig.spec())
+        .await
+        .unwrap();
+    let theirs = TagTarget::of(made.instances[0].id());
+    create(&rig.cloud, &rig.stranger, &[theirs], &one).await.unwrap();
+    delete(&rig.cloud, &rig.who, &[TagTarget::of(ids[0])], &[])
+        .await
+        .unwrap();
+    create(&rig.cloud, &rig.who, &[TagTarget::of(more)], &one)
+        .await
+        .unwrap();
 }

@@ -200,6 +200,7 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
         client_tokens: ever,
         operations: ever,
         audit_log: ever,
+        audit_log_bytes: 0,
     };
     let now = rig.cloud.now();
     assert_eq!(
@@ -237,4 +238,37 @@ async fn two_sweepers_of_one_reservation_leave_none_of_it() {
     assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
     assert_eq!(count::<instance::Entity>(&rig).await, 0);
     assert_eq!(count::<reservation::Entity>(&rig).await, 0);
+}
+
+/// A13: whoever makes many calls makes the log no larger than it may be.
+#[tokio::test]
+async fn the_audit_log_has_a_size_beyond_which_the_oldest_go() {
+    let rig = cloud().await;
+    let record = async |count: usize| {
+        for _ in 0..count {
+            rig.pass(Duration::from_millis(1));
+            audit_log::record(&rig.cloud, AuditLogEntry::sample(rig.who.account))
+                .await
+                .unwrap();
+        }
+    };
+    record(40).await;
+    let keep = Retention {
+        // Some twenty entries of the sample.
+        audit_log_bytes: 20 * 180,
+        ..Retention::default()
+    };
+    let left = async |keep: &Retention| {
+        sweep(&rig.cloud.store, keep, rig.cloud.now()).await.unwrap();
+        audit_log::list(&rig.cloud.parts(), rig.who.account, 100)
+            .await
+            .unwrap()
+    };
+    let newest = left(&Retention::default()).await;
+    assert_eq!(newest.len(), 40);
+    let kept = left(&keep).await;
+    assert!((10..=20).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept, newest[..kept.len()]);
+    record(1).await;
+    assert_eq!(left(&keep).await.len(), kept.len());
 }

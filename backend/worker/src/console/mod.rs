@@ -2,6 +2,7 @@
 //! whether it is taken, and has the console's bytes after that. Tokens are verified with the cloud's public
 //! key, so that neither a database nor a broker is asked, and each is taken once.
 
+mod crowd;
 mod pump;
 mod tickets;
 
@@ -20,11 +21,12 @@ use cumulet_hypervisor::{ConsoleStream, Error};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream},
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
 use crate::{Worker, boxed};
+use crowd::Crowd;
 use tickets::{Seat, Tickets};
 
 /// How long the first line may take to come, and the answer to go.
@@ -55,7 +57,7 @@ pub struct ConsoleHost {
     clock: Arc<dyn Clock>,
     limits: ConsoleLimits,
     tickets: Arc<Mutex<Tickets>>,
-    strangers: Arc<Semaphore>,
+    strangers: Arc<Crowd>,
 }
 
 impl ConsoleHost {
@@ -73,7 +75,7 @@ impl ConsoleHost {
             clock,
             limits,
             tickets: Arc::new(Mutex::new(tickets)),
-            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            strangers: Crowd::new(STRANGERS),
         })
     }
 
@@ -121,13 +123,16 @@ impl ConsoleHost {
 
     /// One connection from its first line to its end.
     async fn attend<S: ConsoleStream>(&self, stream: S) {
-        let Ok(stranger) = self.strangers.clone().try_acquire_owned() else {
-            return tracing::warn!("too many console connections without a token");
-        };
+        let mut place = self.strangers.admit();
         let mut stream = BufReader::with_capacity(MAX_LINE, stream);
-        let Ok(Some(token)) = tokio::time::timeout(LINE, line(&mut stream)).await else {
+        let token = tokio::select! {
+            token = tokio::time::timeout(LINE, line(&mut stream)) => token,
+            () = place.lost() => return tracing::debug!("a console connection gives way to another"),
+        };
+        let Ok(Some(token)) = token else {
             return tracing::debug!("a console connection sent no token");
         };
+        drop(place);
         let (answer, opened) = match self.open(&token).await {
             Ok(opened) => (Ok(()), Some(opened)),
             Err(refusal) => {
@@ -135,7 +140,6 @@ impl ConsoleHost {
                 (Err(refusal), None)
             }
         };
-        drop(stranger);
         let answer = format!("{}\n", ConsoleRefusal::line(answer));
         let sent = tokio::time::timeout(LINE, stream.write_all(answer.as_bytes())).await;
         if let (Ok(Ok(())), Some((grant, seat, console))) = (sent, opened) {

@@ -65,18 +65,17 @@ impl Request {
         self
     }
 
-    pub(super) fn with_view<T>(&self, read: impl FnOnce(&RequestView<'_>) -> T) -> T {
+    pub(super) fn with_head<T>(&self, read: impl FnOnce(RequestHead<'_>) -> T) -> T {
         let headers: Vec<_> = self
             .headers
             .iter()
             .map(|(n, v)| (n.as_str(), v.as_bytes()))
             .collect();
-        read(&RequestView {
+        read(RequestHead {
             method: &self.method,
             path: &self.path,
             query: &self.query,
             headers: &headers,
-            body: &self.body,
         })
     }
 }
@@ -130,7 +129,14 @@ pub(super) fn verify_at(
     request: &Request,
     now: i64,
 ) -> Result<Verified<String>, AuthError> {
-    request.with_view(|view| block_on(verifier.verify(view, now * 1000)))
+    request.with_head(|head| {
+        block_on(async {
+            let judged = verifier.judge(head, now * 1000).await?;
+            verifier
+                .verify(judged, request.body.clone().into(), now * 1000)
+                .await
+        })
+    })
 }
 
 pub(super) fn verify(request: &Request) -> Result<Verified<String>, AuthError> {

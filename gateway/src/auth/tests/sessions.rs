@@ -144,8 +144,21 @@ fn s18_revoked_and_changed_secrets_work_at_once() {
     let source = Arc::new(Changing(Mutex::new(Some(SECRET))));
     let verifier = Verifier::new(AuthConfig::default(), source.clone());
     let request = Signer::default().header(Request::post("Action=A"));
-    let verify = || request.with_view(|view| block_on(verifier.verify(view, NOW * 1000)));
+    // When the head is there, when the body is.
+    let take = |took: i64, meanwhile: &dyn Fn()| {
+        request.with_head(|head| {
+            block_on(async {
+                let judged = verifier.judge(head, NOW * 1000).await?;
+                meanwhile();
+                let now = (NOW + took) * 1000;
+                verifier.verify(judged, request.body.clone().into(), now).await
+            })
+        })
+    };
+    let verify = || take(0, &|| {});
     assert!(verify().is_ok());
+    let revoked = take(2, &|| *source.0.lock().unwrap() = None);
+    assert!(matches!(revoked, Err(AuthError::UnknownKey)));
     *source.0.lock().unwrap() = Some("another");
     assert!(matches!(verify(), Err(AuthError::SignatureMismatch)));
     *source.0.lock().unwrap() = None;

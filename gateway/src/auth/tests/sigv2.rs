@@ -1,5 +1,6 @@
 //! SigV2: off by default, never older versions, always bound to a time.
 
+use super::signer::Signer;
 use super::vectors::{Vector, load, vector_verifier};
 use super::*;
 
@@ -158,4 +159,71 @@ fn expires_is_an_end_within_seven_days() {
             Some(code) => assert_eq!(refusal(outcome), (code, 400), "{ends}"),
         }
     }
+}
+
+/// A8: what the door acts on is what was signed, for every way of signing.
+#[test]
+fn a_body_that_is_no_form_is_refused_however_the_request_is_signed() {
+    let v2 = named("boto SigV2 get");
+    let (v4, post) = (Signer::default(), Request::post(""));
+    let smuggled = "Action=TerminateInstances&InstanceId.1=i-0123456789abcdef0";
+    for kind in [
+        "text/plain",
+        "application/json",
+        "multipart/form-data; boundary=x",
+        "",
+    ] {
+        let with_body = |request: &Request| {
+            let mut request = request
+                .clone()
+                .without("content-type")
+                .header("Content-Type", kind);
+            (request.method, request.body) = ("POST".into(), smuggled.into());
+            request
+        };
+        for request in [
+            // Added to what was signed without it.
+            with_body(&v2),
+            // Signed with it.
+            v4.header(with_body(&post)),
+        ] {
+            let outcome = verify_at(&with(SigV2Policy::Sha256), &request, NOW);
+            assert_eq!(
+                refusal(outcome),
+                ("MalformedQueryString", 400),
+                "{kind} {request:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_was_signed_is_what_is_answered() {
+    let form = |request: &Request| {
+        let verified = verify_at(&with(SigV2Policy::Sha256), request, NOW).unwrap();
+        String::from_utf8(verified.parameters.form().to_vec()).unwrap()
+    };
+    for (request, expected) in [
+        (named("boto SigV2 get"), None),
+        (named("boto SigV2 post"), None),
+        (
+            Signer::default().header(Request::post("Action=A&B=1")),
+            Some("Action=A&B=1"),
+        ),
+        (
+            Signer::default().header(Request::get("Action=A&B=1")),
+            Some("Action=A&B=1"),
+        ),
+    ] {
+        let all = [request.query.as_bytes(), &request.body].concat();
+        let all = String::from_utf8(all).unwrap();
+        assert_eq!(form(&request), expected.unwrap_or(&all));
+        // One that is not signed is in none of them.
+        let mut more = request.clone();
+        more.query += if more.query.is_empty() { "C=1" } else { "&C=1" };
+        assert!(verify_at(&with(SigV2Policy::Sha256), &more, NOW).is_err());
+    }
+    let mut both = Request::post("B=1");
+    both.query = "Action=A".into();
+    assert_eq!(form(&Signer::default().header(both)), "Action=A&B=1");
 }

@@ -75,7 +75,7 @@ fn botocore_requests_verify() {
             };
             assert_eq!(verified.region, region);
             assert_eq!(verified.signed_at, vector.now);
-            let claimed = vector.request().with_view(|view| view.claimed_service());
+            let claimed = vector.request().with_head(|head| head.claimed_service());
             assert_eq!(claimed.as_deref(), Some(verified.service));
         }
     }

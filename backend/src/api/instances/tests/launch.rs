@@ -306,3 +306,39 @@ async fn deregistered_images_launch_nothing_more() {
     let (_, last) = images::delete(&rig.cloud.parts(), rig.image).await.unwrap();
     assert!(last);
 }
+
+/// A5: eight loops of DryRun RunInstances held the one writer of SQLite.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rehearsals_of_one_account_hold_up_no_launch_of_another() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let rig = cloud().await;
+    if rig.database.is_on_server() {
+        return; // there transactions don't wait for each other
+    }
+    rig.set_quota(1000, 1000).await;
+    let (dry, ended) = (rig.cloud.rehearsal(), AtomicUsize::new(0));
+    let mut spec = rig.spec();
+    (spec.min, spec.max) = (40, 40);
+    let rehearse = async || {
+        launch(&dry, &rig.who, spec.clone()).await.unwrap();
+        ended.fetch_add(1, Ordering::AcqRel);
+    };
+    let rehearsals = futures::future::join_all((0..40).map(|_| rehearse()));
+    let other = async {
+        while ended.load(Ordering::Acquire) == 0 {
+            tokio::task::yield_now().await;
+        }
+        launch(&rig.cloud, &rig.stranger, rig.spec()).await.unwrap();
+        ended.load(Ordering::Acquire)
+    };
+    let (_, before) = tokio::join!(rehearsals, other);
+    assert!(before < 20, "{before} rehearsals came first");
+    let left = describe(
+        &rig.cloud,
+        &rig.who,
+        &InstanceQuery::default(),
+        PageRequest::default(),
+    )
+    .await;
+    assert!(left.unwrap().rows.is_empty());
+}

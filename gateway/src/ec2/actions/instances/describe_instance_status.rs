@@ -112,6 +112,9 @@ impl Describe for DescribeInstanceStatus {
         tags: None,
     };
 
+    /// Their quota bounds them.
+    const CHUNK: Option<u32> = None;
+
     fn filters(input: &DescribeInstanceStatusRequest) -> &[Filter] {
         &input.filters
     }

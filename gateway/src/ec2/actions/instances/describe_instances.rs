@@ -21,7 +21,6 @@ use cumulet_wire::{
 use super::filters::{FILTERS, One, Row};
 use crate::{
     ec2::{
-        action::respond,
         ctx::{Ctx, id, ids},
         describe::Describe,
         filter::{Filters, Table},
@@ -36,6 +35,8 @@ impl Describe for DescribeInstances {
     type Row = Row;
     type Key = ReservationKey;
     const FILTERS: Table<Row> = FILTERS;
+    /// Their quota bounds them, and all of an account are kept in memory for the next time.
+    const CHUNK: Option<u32> = None;
 
     fn filters(input: &DescribeInstancesRequest) -> &[Filter] {
         &input.filters
@@ -106,15 +107,15 @@ impl Describe for DescribeInstances {
         }
     }
 
-    fn write(
+    fn members(
         ctx: &Ctx,
         _: &DescribeInstancesRequest,
         rows: Vec<Row>,
         next: Option<String>,
-        request_id: &str,
-    ) -> String {
+        w: &mut XmlWriter,
+    ) {
         let (cloud, rows, next) = (&ctx.cloud, &rows[..], next.as_deref());
-        respond(ctx, request_id, &Listing { cloud, rows, next })
+        Listing { cloud, rows, next }.members(w);
     }
 }
 
@@ -191,6 +192,18 @@ mod tests {
     use super::*;
     use crate::tests::World;
 
+    fn written(ctx: &Ctx, rows: Vec<Row>, next: Option<String>) -> String {
+        let mut w = XmlWriter::new();
+        DescribeInstances::members(ctx, &DescribeInstancesRequest::default(), rows, next, &mut w);
+        w.finish()
+    }
+
+    fn expected(shapes: &DescribeInstancesResult) -> String {
+        let mut w = XmlWriter::new();
+        shapes.members(&mut w);
+        w.finish()
+    }
+
     #[tokio::test]
     async fn what_is_written_is_what_the_shapes_say() {
         let world = World::new().await;
@@ -209,6 +222,7 @@ mod tests {
             world.who.clone(),
             info.unwrap(),
             "2016-11-15",
+            crate::fences::Meter::unlimited(),
         );
         let filters = Filters::parse(&FILTERS, &[]).unwrap_or_else(|_| panic!("no filters"));
         let input = DescribeInstancesRequest::default();
@@ -222,11 +236,9 @@ mod tests {
             };
             let next = || next.map(str::to_owned);
             let shapes = DescribeInstances::render(&ctx, &input, page().await, next());
-            let written = DescribeInstances::write(&ctx, &input, page().await, next(), "id");
-            assert_eq!(written, respond(&ctx, "id", &shapes));
+            assert_eq!(written(&ctx, page().await, next()), expected(&shapes));
         }
         let none = DescribeInstances::render(&ctx, &input, Vec::new(), None);
-        let written = DescribeInstances::write(&ctx, &input, Vec::new(), None, "id");
-        assert_eq!(written, respond(&ctx, "id", &none));
+        assert_eq!(written(&ctx, Vec::new(), None), expected(&none));
     }
 }

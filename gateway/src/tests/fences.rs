@@ -1,0 +1,230 @@
+//! What accounts and strangers may use, over sockets.
+
+use std::net::{SocketAddr, TcpListener};
+
+use cumulet_backend::api::audit_log;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    http::{post, send},
+    *,
+};
+use crate::{Gateway, Rate, RequestLimits, Running, Share};
+
+/// Longer than anything takes here.
+const LONG: Duration = Duration::from_secs(60);
+
+fn serve(world: &World, change: impl FnOnce(&mut Gateway)) -> (Running, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut gateway = Gateway::new(vec![listener]);
+    gateway.workers = 1;
+    change(&mut gateway);
+    (gateway.start(world.cloud.clone()).unwrap(), address)
+}
+
+#[actix_web::test]
+async fn more_than_a_key_may_ask_is_refused_in_each_services_words() {
+    let world = World::new().await;
+    let few = Share {
+        in_flight: 0,
+        rate: Rate {
+            per_second: 1,
+            burst: 20,
+        },
+    };
+    let (running, address) = serve(&world, |gateway| {
+        gateway.requests = RequestLimits {
+            key: few,
+            ..RequestLimits::default()
+        };
+    });
+    let ec2 = async |body: &str| send(address, &post(&world, address, "ec2", body)).await;
+    let regions = "Action=DescribeRegions&Version=2016-11-15";
+    for _ in 0..10 {
+        assert!(ec2(regions).await.starts_with("HTTP/1.1 200"));
+    }
+    // A rehearsal costs what the call does.
+    let dry = "Action=RunInstances&ImageId=ami-0123456789abcdef0&MinCount=1&MaxCount=1&DryRun=true";
+    let refused = ec2(dry).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert_eq!(one(&refused, "Code"), "RequestLimitExceeded");
+    assert_eq!(one(&refused, "Message"), "Request limit exceeded.");
+    for _ in 0..10 {
+        assert!(ec2(regions).await.starts_with("HTTP/1.1 200"));
+    }
+    for (service, body) in [
+        ("sts", "Action=GetCallerIdentity&Version=2011-06-15"),
+        ("iam", "Action=GetUser&Version=2010-05-08"),
+    ] {
+        let refused = send(address, &post(&world, address, service, body)).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+        assert_eq!(
+            (&*one(&refused, "Code"), &*one(&refused, "Message")),
+            ("Throttling", "Rate exceeded")
+        );
+    }
+    world.advance(1);
+    assert!(ec2(regions).await.starts_with("HTTP/1.1 200"));
+    running.stop().await.unwrap();
+}
+
+/// A6: the head is judged first; nothing of a body that it can't answer for is waited for.
+#[actix_web::test]
+async fn strangers_large_bodies_are_not_read() {
+    let world = World::new().await;
+    let (running, address) = serve(&world, |_| {});
+    let form = format!(
+        "Host: {address}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000\r\n"
+    );
+    let signed = String::from_utf8(post(&world, address, "ec2", &"x".repeat(1_000_000))).unwrap();
+    let head = |text: &str| text.split_once("\r\n\r\n").unwrap().0.to_owned() + "\r\n\r\n";
+    let unknown = head(&signed).replace(&world.access_key_id, "AKIAIOSFODNN7EXAMPLE");
+    let old = head(&signed)
+        .replace("20261121T", "20251121T")
+        .replace("20261121/", "20251121/");
+    let elsewhere = head(&signed).replace("/ec2/", "/s3/");
+    for (what, head, says) in [
+        (
+            "nobody",
+            format!("POST / HTTP/1.1\r\n{form}\r\n"),
+            "MissingAuthenticationToken",
+        ),
+        ("an unknown key", unknown, "AuthFailure"),
+        ("a date that is over", old, "RequestExpired"),
+        ("another service", elsewhere, "AuthFailure"),
+    ] {
+        let mut crowd = Vec::new();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            crowd.push(stream);
+        }
+        for mut stream in crowd {
+            let mut answer = [0; 4096];
+            let read = timeout(LONG, stream.read(&mut answer)).await;
+            let count = read
+                .unwrap_or_else(|_| panic!("{what}: the body is waited for"))
+                .unwrap();
+            let answer = String::from_utf8_lossy(&answer[..count]);
+            assert!(
+                answer.starts_with("HTTP/1.1 4") && answer.contains(says),
+                "{what}: {answer}"
+            );
+        }
+    }
+    running.stop().await.unwrap();
+}
+
+/// A6: all bodies of the process have one budget, which is given back.
+#[actix_web::test]
+async fn bodies_have_one_budget() {
+    let world = World::new().await;
+    let (running, address) = serve(&world, |gateway| gateway.body_memory = 600_000);
+    let body = |length: usize| format!("Action=DescribeRegions&X={}", "x".repeat(length));
+    let large = post(&world, address, "ec2", &body(400_000));
+    // All but the last byte of four: there is room for one and a half.
+    let mut begun = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&large[..large.len() - 1]).await.unwrap();
+        begun.push(stream);
+    }
+    // Small ones are not counted.
+    let small = send(address, &post(&world, address, "ec2", "Action=DescribeRegions")).await;
+    assert!(small.starts_with("HTTP/1.1 200"), "{small}");
+    let mut codes = Vec::new();
+    for mut stream in begun {
+        // One that was refused may be closed by now.
+        let _ = stream.write_all(&large[large.len() - 1..]).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        codes.push(one(&String::from_utf8(answer).unwrap(), "Code"));
+    }
+    codes.sort();
+    assert!(
+        codes[0] == "Unavailable" && codes[3] == "UnknownParameter",
+        "{codes:?}"
+    );
+    // What was held is given back.
+    let again = send(address, &large).await;
+    assert_eq!(one(&again, "Code"), "UnknownParameter");
+    running.stop().await.unwrap();
+}
+
+/// A5: what nobody waits for any more is not begun.
+#[actix_web::test]
+async fn keys_are_not_made_for_clients_who_have_gone() {
+    const MANY: i64 = 12;
+    let world = World::new().await;
+    let (running, address) = serve(&world, |gateway| gateway.requests = RequestLimits::UNLIMITED);
+    for n in 0..MANY {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = post(
+            &world,
+            address,
+            "ec2",
+            &format!("Action=CreateKeyPair&KeyName=k{n}"),
+        );
+        stream.write_all(&request).await.unwrap();
+        stream.shutdown().await.unwrap();
+    }
+    // Connections are taken in their order: when this one is answered, the others are being answered.
+    let regions = send(address, &post(&world, address, "ec2", "Action=DescribeRegions")).await;
+    assert!(regions.starts_with("HTTP/1.1 200"), "{regions}");
+    // The server ends when what is under way has ended.
+    running.stop().await.unwrap();
+    let made = all(&world.ask("Action=DescribeKeyPairs").await, "keyName").len();
+    let log = audit_log::list(&world.cloud.parts(), world.who.account, 100)
+        .await
+        .unwrap();
+    let count = |outcome: &str| -> i64 {
+        let rows = log.iter().filter(|row| row.outcome == outcome);
+        rows.map(|row| 1 + row.repeats.unwrap_or(0)).sum()
+    };
+    assert_eq!(count("ok"), made as i64);
+    assert_eq!(count("ok") + count("ClientDisconnected"), MANY, "{log:?}");
+    assert!(count("ok") <= 4, "{made} were made");
+}
+
+/// B16: the documented maximum of ids fits, in a body and in a query.
+#[actix_web::test]
+async fn a_thousand_ids_fit() {
+    let world = World::new().await;
+    let (running, address) = serve(&world, |_| {});
+    let ids: String = (1..=1000)
+        .map(|n| format!("&InstanceId.{n}=i-{n:017x}"))
+        .collect();
+    for action in [
+        "DescribeInstances",
+        "TerminateInstances",
+        "DescribeInstanceStatus",
+    ] {
+        let body = format!("Action={action}&Version=2016-11-15{ids}");
+        let answer = send(address, &post(&world, address, "ec2", &body)).await;
+        assert!(
+            answer.contains("InvalidInstanceID.NotFound"),
+            "{action}: {answer}"
+        );
+        let answer = send(address, &super::http::get(&world, address, &body)).await;
+        assert!(
+            answer.contains("InvalidInstanceID.NotFound"),
+            "{action}: {answer}"
+        );
+    }
+    let ids = ids.replace("InstanceId", "ResourceId");
+    let tags: String = (1..=50)
+        .map(|n| format!("&Tag.{n}.Key=k{n}&Tag.{n}.Value=v"))
+        .collect();
+    let answer = send(
+        address,
+        &post(&world, address, "ec2", &format!("Action=CreateTags{ids}{tags}")),
+    )
+    .await;
+    assert!(answer.contains("InvalidInstanceID.NotFound"), "{answer}");
+    running.stop().await.unwrap();
+}
