@@ -139,3 +139,29 @@ async fn a_public_address_that_somebody_else_draws_is_not_the_private_one_that_w
     let few = |error: &&Error| matches!(error, Error::InsufficientPublicAddresses { .. });
     assert!(refused.iter().all(few), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_not_asked_for_a_public_address_is_launched_however_many_draw_the_last_ones() {
+    let rig = with_pool("198.18.9.0/28").await;
+    let launch = async |n: u8| {
+        let who = if n.is_multiple_of(2) {
+            &rig.who
+        } else {
+            &rig.stranger
+        };
+        instances::launch(&rig.cloud, who, rig.spec()).await
+    };
+    let all = join_all((0..30).map(launch)).await;
+    let mut addresses = Vec::new();
+    for answer in all {
+        let made = answer.unwrap();
+        let view = &made.instances[0];
+        assert_eq!(view.public_ip().is_none(), view.state_reason().is_some());
+        addresses.extend(view.public_ip());
+    }
+    let drawn = addresses.len();
+    addresses.sort_unstable();
+    addresses.dedup();
+    assert_eq!(addresses.len(), drawn, "each is one instance's");
+    assert!((1..=13).contains(&drawn), "{drawn}");
+}

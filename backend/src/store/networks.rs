@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, id::SubnetId, network::Cidr};
 use rand::RngExt as _;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 
 use super::failed;
 use crate::{
@@ -39,17 +39,22 @@ pub async fn subnet(conn: &impl ConnectionTrait, account: AccountId, id: SubnetI
     })
 }
 
-/// The default subnet of a VPC in a zone, or in the first zone that has one.
+/// The default subnet of the account's default VPC in a zone, or in the first zone that has one.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn default_subnet(
     conn: &impl ConnectionTrait,
-    vpc: i64,
+    account: AccountId,
     zone: Option<&str>,
 ) -> Result<Option<subnet::Model>> {
+    let default = vpc::Entity::find()
+        .select_only()
+        .column(vpc::Column::Id)
+        .filter(vpc::Column::Account.eq(account.to_db()))
+        .filter(vpc::Column::IsDefault.eq(1));
     let query = subnet::Entity::find()
-        .filter(subnet::Column::Vpc.eq(vpc))
+        .filter(subnet::Column::Vpc.in_subquery(default.into_query()))
         .filter(subnet::Column::IsDefault.eq(1));
     let mut rows = query.all(conn).await.map_err(failed)?;
     rows.retain(|row| zone.is_none_or(|zone| row.availability_zone == zone));

@@ -1,5 +1,8 @@
 //! Rules of security groups at the door: what is nearly right, what is not there, and names in any case.
 
+use cumulet_backend::store::groups;
+use cumulet_domain::network::{Direction, Peer, Rule, Traffic};
+
 use super::*;
 
 const PERMISSION: &str = "IpPermissions.1.IpProtocol";
@@ -94,6 +97,37 @@ async fn what_cant_be_here_is_taken_away_as_what_is_not_there() {
         }
     }
     assert_eq!(all_rules(&world).await, before);
+}
+
+/// `058` had been taken once, and is kept as a protocol that nobody can add any more.
+#[tokio::test]
+async fn what_is_kept_of_icmpv6_is_taken_away_by_its_own_description() {
+    let world = World::new().await;
+    let id = group(&world, "g", "").await;
+    let rule = Rule {
+        direction: Direction::Ingress,
+        traffic: Traffic::Protocol(58),
+        peer: Peer::Cidr("10.0.0.0/8".parse().unwrap()),
+    };
+    let (cloud, account) = (&world.cloud, world.who.account);
+    let row = groups::rule_row(&cloud.rng, NOW, account, id.parse().unwrap(), rule, "").unwrap();
+    let write = cloud
+        .store
+        .write(move |txn| Box::pin(groups::insert_rules(txn, vec![row])));
+    write.await.unwrap();
+    let shown = world
+        .ask(&format!("Action=DescribeSecurityGroups&GroupId.1={id}"))
+        .await;
+    assert_eq!(one(&one(&shown, "ipPermissions"), "ipProtocol"), "58");
+    let revoke = "&IpPermissions.1.IpProtocol=58&IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8";
+    let gone = world
+        .ask(&format!("Action=RevokeSecurityGroupIngress&GroupId={id}{revoke}"))
+        .await;
+    assert!(gone.contains("<unknownIpPermissionSet/>"), "{gone}");
+    let shown = world
+        .ask(&format!("Action=DescribeSecurityGroups&GroupId.1={id}"))
+        .await;
+    assert!(shown.contains("<ipPermissions/>"), "{shown}");
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ use crate::{
     store::{failed, groups, is_taken, networks},
 };
 
-/// Tries before a launch gives up on addresses that others keep taking. One is enough with one writer.
+/// Tries before a launch gives up on addresses that others keep taking. One is enough with one writer. At the
+/// last, who has not asked for public ones does without.
 const TRIES: usize = 5;
 
 /// Gives each instance its interface, in the instances' order. Those that get no public address, where they
@@ -40,8 +41,12 @@ pub(super) async fn attach(
     instances: &mut [instance::Model],
     now: Timestamp,
 ) -> Result<Vec<InterfaceView>> {
-    for _ in 0..TRIES {
-        let public = public(txn, cloud, spec, plan, instances.len()).await?;
+    for left in (0..TRIES).rev() {
+        let public = if left == 0 && !public_addresses::is_asked_for(spec) && plan.public {
+            Draw::none(instances.len())
+        } else {
+            public(txn, cloud, spec, plan, instances.len()).await?
+        };
         let rows = choose(txn, cloud, spec, plan, instances, &public.addresses, now).await?;
         if insert(txn, &rows).await? {
             if let Some(shortage) = public.shortage {

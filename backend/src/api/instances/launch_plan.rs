@@ -185,14 +185,16 @@ async fn subnet(
         }
         return Ok(row);
     }
-    let vpc = networks::default_vpc(txn, account)
-        .await?
-        .ok_or(Error::NoDefaultVpc)?;
-    let row = networks::default_subnet(txn, vpc.id, zone).await?;
-    row.ok_or_else(|| Error::NotFound {
-        kind: ResourceKind::Subnet,
-        id: format!("default subnet of {}", zone.unwrap_or("any zone")),
-    })
+    if let Some(row) = networks::default_subnet(txn, account, zone).await? {
+        return Ok(row);
+    }
+    match networks::default_vpc(txn, account).await? {
+        None => Err(Error::NoDefaultVpc),
+        Some(_) => Err(Error::NotFound {
+            kind: ResourceKind::Subnet,
+            id: format!("default subnet of {}", zone.unwrap_or("any zone")),
+        }),
+    }
 }
 
 async fn groups(

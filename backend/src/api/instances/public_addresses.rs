@@ -57,6 +57,19 @@ pub(super) struct Draw {
     pub(super) shortage: Option<Shortage>,
 }
 
+impl Draw {
+    /// Nothing, where others take whatever is drawn.
+    pub(super) fn none(wanted: usize) -> Self {
+        Draw {
+            addresses: Vec::new(),
+            shortage: Some(Shortage::Pool {
+                free: 0,
+                wanted: wanted as u64,
+            }),
+        }
+    }
+}
+
 /// Draws free addresses. The account's row is this transaction's, so that nobody else draws for it.
 pub(super) async fn draw(
     txn: &DatabaseTransaction,
