@@ -179,7 +179,7 @@ def test_the_hop_limit_is_on_the_wire(one: Guest):
         # Even the smallest limit reaches the guest itself.
         assert token(one)
         assert ttl_of_the_answer(one) == limit
-    options(one.account, one, HttpPutResponseHopLimit=2, HttpEndpoint="enabled")
+    options(one.account, one, HttpPutResponseHopLimit=1, HttpEndpoint="enabled")
 
 
 def ttl_of_the_answer(guest: Guest) -> int:

@@ -122,6 +122,8 @@ pub enum Error {
     UnknownInstanceType { name: String },
     #[error("there are no instance types {}", names.join(", "))]
     UnknownInstanceTypes { names: Vec<String> },
+    #[error("there is no availability zone {name:?}")]
+    UnknownZone { name: String },
     #[error("no device is mapped at {device:?}")]
     NoDevice { device: String },
     /// Instances can't read a tag with this key, and are meant to read all of theirs.
@@ -181,6 +183,13 @@ impl Error {
             source = cause.source();
         }
         Error::Internal(text)
+    }
+
+    /// A zone that the cloud has not; a long name is cut.
+    pub fn unknown_zone(name: &str) -> Self {
+        Error::UnknownZone {
+            name: name.chars().take(128).collect(),
+        }
     }
 
     /// An invalid parameter; long values are cut.

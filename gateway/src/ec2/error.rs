@@ -26,6 +26,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::MissingParameter { .. } => "MissingParameter",
         Error::InvalidParameter { .. }
         | Error::UnknownInstanceType { .. }
+        | Error::UnknownZone { .. }
         | Error::UnreadableTagKey { .. } => "InvalidParameterValue",
         Error::InvalidCombination { .. } | Error::NoInstances => "InvalidParameterCombination",
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
@@ -171,7 +172,7 @@ fn message(error: &Error) -> String {
         Error::DuplicateRule { rule } => format!("the specified rule \"{rule}\" already exists"),
         Error::RepeatedRule => "The same permission must not appear multiple times".into(),
         Error::RuleNotFound { .. } => "The specified rule does not exist in this security group.".into(),
-        Error::InUse { id, by, .. } => format!("resource {id} has a dependent object: {by}"),
+        Error::InUse { kind, id, by } => in_use_by(*kind, id, by),
         Error::IncorrectState { .. } | Error::CannotBe { .. } | Error::MayNotBe { .. } => of_state(error),
         Error::Protected { id, reason } => format!("'{id}' is protected: {reason}."),
         Error::NoInstances => "No instances specified".into(),
@@ -180,6 +181,7 @@ fn message(error: &Error) -> String {
             let names = names.join(", ");
             format!("The following supplied instance types do not exist: [{names}]")
         }
+        Error::UnknownZone { name } => format!("Invalid availability zone: [{name}]"),
         Error::NoDevice { device } => format!("No device is currently mapped at {device}"),
         Error::UnreadableTagKey { key } => unreadable(key),
         Error::InsufficientAddresses { subnet, .. }
@@ -253,6 +255,15 @@ fn does_not_exist(kind: ResourceKind, id: &str) -> String {
         (ResourceKind::PlacementGroup, _) => format!("The Placement Group '{id}' is unknown."),
         (_, false) => format!("The {noun} '{id}' does not exist"),
         (_, true) => format!("The {noun}s '{id}' do not exist"),
+    }
+}
+
+fn in_use_by(kind: ResourceKind, id: &str, by: &str) -> String {
+    match kind {
+        ResourceKind::PlacementGroup => {
+            format!("The placement group '{id}' is in use and may not be deleted.")
+        }
+        _ => format!("resource {id} has a dependent object: {by}"),
     }
 }
 
@@ -429,6 +440,7 @@ mod tests {
                 names: vec![text(), text()],
             },
             Error::NoDevice { device: text() },
+            Error::UnknownZone { name: text() },
             Error::UnreadableTagKey { key: text() },
             Error::VolumeTooSmall { gib: 1, least: 2 },
             Error::Unsupported { what: text() },

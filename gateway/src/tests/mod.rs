@@ -7,6 +7,7 @@ mod http;
 mod ids;
 mod instances;
 mod listeners;
+mod modify;
 mod network_interfaces;
 mod paging;
 mod resources;

@@ -45,6 +45,10 @@ async fn what_is_compared_or_searched_by_clients() {
     world
         .ask(&format!("Action=TerminateInstances&InstanceId.1={ended}"))
         .await;
+    world
+        .ask("Action=CreatePlacementGroup&GroupName=used&Strategy=spread")
+        .await;
+    world.run(1, "&Placement.GroupName=used").await;
     let key = |key: &str| {
         format!(
             "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{{1,255}}), and must \
@@ -78,6 +82,21 @@ async fn what_is_compared_or_searched_by_clients() {
             "DescribeInstanceTypes&InstanceType.1=x9.a&InstanceType.2=t3.nano&InstanceType.3=x9.b".into(),
             "InvalidInstanceType",
             "The following supplied instance types do not exist: [x9.a, x9.b]".into(),
+        ),
+        (
+            format!("{run}&Placement.AvailabilityZone=mars-1a"),
+            "InvalidParameterValue",
+            "Invalid availability zone: [mars-1a]".into(),
+        ),
+        (
+            "DescribeAvailabilityZones&ZoneName.1=us-east-1a&ZoneName.2=mars-1a".into(),
+            "InvalidParameterValue",
+            "Invalid availability zone: [mars-1a]".into(),
+        ),
+        (
+            "DeletePlacementGroup&GroupName=used".into(),
+            "InvalidPlacementGroup.InUse",
+            "The placement group 'used' is in use and may not be deleted.".into(),
         ),
         (
             format!("{run}&InstanceType=x9.huge"),

@@ -169,7 +169,13 @@ impl Table<'_> {
         }
         writeln!(out, "        {field}: &[")?;
         for policy in policies {
-            let kind = self.resolve(input, &policy.member)?;
+            let (kind, member) = self.resolve(input, &policy.member)?;
+            if field == "refused" && self.patches.keep_empty.iter().any(|kept| kept.member == member) {
+                bail!(
+                    "{}: an empty value of it means something: its handler has to refuse it",
+                    policy.member
+                );
+            }
             let mut defaults: Vec<&str> = policy.default.iter().map(String::as_str).collect();
             if kind == "boolean" && defaults.is_empty() {
                 defaults = vec!["false", "0"];
@@ -184,9 +190,10 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// The type at the end of a path on the wire; an error if the model has no such path.
-    fn resolve(&self, input: &str, path: &str) -> Result<String> {
-        let mut shape = input.to_owned();
+    /// The type at the end of a path on the wire, and the member there as `Shape.Member`; an error if the model has
+    /// no such path.
+    fn resolve(&self, input: &str, path: &str) -> Result<(String, String)> {
+        let (mut shape, mut member) = (input.to_owned(), String::new());
         for step in path.split('.') {
             let here = self.model.shape(&shape)?;
             shape = if step == "N" {
@@ -198,14 +205,12 @@ impl Table<'_> {
             } else {
                 let mut members = self.model.members(&shape)?.iter();
                 let found = members.find(|(name, m)| m.query_name(name, self.protocol) == step);
-                found
-                    .with_context(|| format!("{path}: the model has no {step}"))?
-                    .1
-                    .shape
-                    .clone()
+                let (name, found) = found.with_context(|| format!("{path}: the model has no {step}"))?;
+                member = format!("{shape}.{name}");
+                found.shape.clone()
             };
         }
-        Ok(self.model.shape(&shape)?.kind.clone())
+        Ok((self.model.shape(&shape)?.kind.clone(), member))
     }
 }
 

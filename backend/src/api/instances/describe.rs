@@ -190,17 +190,13 @@ pub async fn describe_reservations(
         let keys = select.clone().select_only().distinct();
         let keys = keys.column(C::CreatedAt).column(C::Reservation);
         let keys = keys.order_by_asc(C::CreatedAt).order_by_asc(C::Reservation);
-        let keys = keys.limit(page.read_limit()).into_tuple().all(conn).await;
-        let keys: Vec<(i64, i64)> = keys.map_err(failed)?;
-        let Some((created_at, reservation)) = keys.last().copied() else {
+        let keys = keys.limit(page.read_limit()).into_model().all(conn).await;
+        let keys: Vec<ReservationKey> = keys.map_err(failed)?;
+        let Some(last) = keys.last().copied() else {
             return Ok(Page {
                 rows: Vec::new(),
                 next: None,
             });
-        };
-        let last = ReservationKey {
-            created_at,
-            reservation,
         };
         select = select.filter(up_to(last));
     }

@@ -175,7 +175,7 @@ async fn subnet(
 ) -> Result<subnet::Model> {
     let zone = spec.availability_zone.as_deref();
     if let Some(zone) = zone.filter(|zone| !zones.iter().any(|known| known == zone)) {
-        return Err(Error::invalid("AvailabilityZone", zone, "there is no such zone"));
+        return Err(Error::unknown_zone(zone));
     }
     if let Some(id) = spec.subnet {
         let row = networks::subnet(txn, account, id).await?;

@@ -13,6 +13,7 @@ use cumulet_domain::{
     network::Mac,
     tag::Tag,
 };
+use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
 use super::addresses::{interface_id, ipv4, mac_of};
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// The place of a reservation in listings: in the order of their launches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, FromQueryResult)]
 pub struct ReservationKey {
     /// When it was made; the same for all of its instances.
     pub created_at: i64,

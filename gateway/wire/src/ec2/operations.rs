@@ -989,7 +989,6 @@ pub static OPERATIONS: &[OperationInfo] = &[
         paging: None,
         filters: None,
         refused: &[
-            MemberPolicy { parameter: "BlockDeviceMapping.N.NoDevice", defaults: &[], reason: "a mapping can't be removed" },
             MemberPolicy { parameter: "BlockDeviceMapping.N.VirtualName", defaults: &[], reason: "there are no instance store volumes" },
             MemberPolicy { parameter: "EbsOptimized.Value", defaults: &["false", "0"], reason: "all storage is reached in the same way" },
             MemberPolicy { parameter: "EnaSupport.Value", defaults: &["true", "1"], reason: "every guest has paravirtual networking" },

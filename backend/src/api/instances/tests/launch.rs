@@ -47,9 +47,9 @@ async fn wrong_launches_are_refused_and_leave_nothing() {
             name: "t9.huge".into()
         }
     );
-    invalid(
+    assert_eq!(
         refused(&rig, |s| s.availability_zone = Some("us-east-1z".into())).await,
-        "AvailabilityZone",
+        Error::unknown_zone("us-east-1z")
     );
     invalid(
         refused(&rig, |s| s.metadata.hop_limit = Some(65)).await,

@@ -85,6 +85,11 @@ fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<AttributeChange>, 
 /// What is asked of a disk; without words about its end it ends with the instance.
 fn disk(n: usize, mapping: InstanceBlockDeviceMappingSpecification) -> Result<DiskChange, Fault> {
     let missing = || Fault::missing(&format!("BlockDeviceMapping.{n}.DeviceName"));
+    // Its presence means yes, whatever its value.
+    if mapping.no_device.is_some() {
+        let message = "A mapping of a disk can't be removed.";
+        return Err(Fault::coded("UnsupportedOperation", 400, message));
+    }
     let ebs = mapping.ebs.unwrap_or_default();
     Ok(DiskChange {
         device: mapping.device_name.ok_or_else(missing)?,

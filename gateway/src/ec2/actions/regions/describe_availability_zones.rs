@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, regions};
+use cumulet_domain::Error;
 use cumulet_wire::ec2::{
     regions::{
         AvailabilityZone, DescribeAvailabilityZones, DescribeAvailabilityZonesRequest,
@@ -13,7 +14,7 @@ use cumulet_wire::ec2::{
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::{Describe, all_known, slice},
+        describe::{Describe, slice},
         filter::{Filters, Table, never, on, text},
     },
     fault::Fault,
@@ -55,9 +56,14 @@ impl Describe for DescribeAvailabilityZones {
         page: PageRequest<u64>,
     ) -> Result<Page<Row, u64>, Fault> {
         let known = regions::availability_zones(&ctx.cloud);
-        let missing = "there is no such availability zone";
-        all_known("ZoneName", &input.zone_names, &known, |z| &z.name, missing)?;
-        all_known("ZoneId", &input.zone_ids, &known, |z| &z.id, missing)?;
+        let (names, ids) = (&input.zone_names, &input.zone_ids);
+        let no_name = names
+            .iter()
+            .find(|name| !known.iter().any(|zone| zone.name == **name));
+        let no_id = ids.iter().find(|id| !known.iter().any(|zone| zone.id == **id));
+        if let Some(unknown) = no_name.or(no_id) {
+            return Err(Error::unknown_zone(unknown).into());
+        }
         let wanted = known.into_iter().filter(|zone| {
             (input.zone_names.is_empty() || input.zone_names.contains(&zone.name))
                 && (input.zone_ids.is_empty() || input.zone_ids.contains(&zone.id))
