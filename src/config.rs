@@ -172,7 +172,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "libvirt.memory_limit",
         "auto",
-        "Bound the memory of each guest's process to the guest's and what its emulator needs: `auto`, where the kernel's control groups can, or `never`.",
+        "Bound the memory of each guest's process to the guest's and what its emulator needs: `auto`, where the kernel and libvirt can (`cumulet doctor` says it), or `never`.",
     ),
     key(
         "libvirt.disk_mib",

@@ -50,6 +50,7 @@ impl Doctor {
             check("libvirt", true, libvirt(config.text("libvirt.uri"), slow).await),
             check("acceleration", false, acceleration(kvm)),
             check("guests", false, guests(config, kvm)),
+            check("bounds", false, bounds(config)),
             check(
                 "confinement",
                 false,
@@ -159,6 +160,18 @@ fn as_whom(users: &GuestUsers, may_be_root: bool) -> Result<String, String> {
             "{text}; as root where nobody else could reach their disks (`libvirt.guests_as_root`)"
         )),
         (found, false) => found,
+    }
+}
+
+/// What of the host each guest may use.
+fn bounds(config: &Config) -> Result<String, String> {
+    let why = match config.text("libvirt.memory_limit") {
+        "never" => Some("`libvirt.memory_limit` says never"),
+        _ => guests::unbounded_memory(),
+    };
+    match why {
+        None => Ok("memory, disk and network of each guest".into()),
+        Some(why) => Err(format!("disk and network of each guest; not its memory: {why}")),
     }
 }
 

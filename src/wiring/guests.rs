@@ -164,8 +164,26 @@ fn configured<'t>(text: &'t str, wanted: &str) -> Option<&'t str> {
     values.next_back()
 }
 
-/// Whether the kernel's control groups can bound the memory of a process that libvirt starts.
-pub(crate) fn can_bound_memory() -> bool {
+/// Why the memory of guests' processes can't be bounded here, if it can't: libvirt needs a control group for it, and
+/// the right to let a process lock as much memory.
+pub(crate) fn unbounded_memory() -> Option<&'static str> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    match (has_memory_groups(), may_raise_limits(&status)) {
+        (false, _) => Some("the kernel has no control group for memory here"),
+        (true, false) => Some("root may not raise limits here (CAP_SYS_RESOURCE)"),
+        (true, true) => None,
+    }
+}
+
+/// Whether a process may raise limits, by its status: the capability `CAP_SYS_RESOURCE`.
+fn may_raise_limits(status: &str) -> bool {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = mask.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & SYS_RESOURCE != 0)
+}
+
+fn has_memory_groups() -> bool {
     let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     unified.split_whitespace().any(|name| name == "memory")
         || Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
@@ -215,6 +233,13 @@ mod tests {
         }
         let config = Config::load(None, &[]).unwrap();
         assert!(uids(&config).unwrap().is_some(), "the default");
+    }
+
+    #[test]
+    fn limits_are_raised_with_the_capability_for_it() {
+        assert!(may_raise_limits("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(!may_raise_limits("CapEff:\t000001fffeffffff\n"));
+        assert!(!may_raise_limits(""));
     }
 
     #[test]

@@ -205,7 +205,13 @@ async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc
 #[cfg(feature = "libvirt")]
 fn guests_of(config: &Config, users: &GuestUsers) -> Result<Guests> {
     let memory = match config.text("libvirt.memory_limit") {
-        "auto" => guests::can_bound_memory(),
+        "auto" => {
+            let why = guests::unbounded_memory();
+            if let Some(why) = why {
+                tracing::warn!(why, "the memory of guests' processes is not bounded");
+            }
+            why.is_none()
+        }
         "never" => false,
         other => bail!("configuration: libvirt.memory_limit = {other:?}; expecting auto or never"),
     };

@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(sweep(&store).unwrap(), 0, "no store yet");
         fs::create_dir(&store).unwrap();
         let old = |file: &File| {
-            let long_ago = std::time::SystemTime::now() - 2 * AGE;
+            let long_ago = file.metadata().unwrap().modified().unwrap() - 2 * AGE;
             file.set_modified(long_ago).unwrap();
         };
         // One that another process writes, one that was just made, one that was left, and an image.

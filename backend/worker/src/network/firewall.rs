@@ -357,7 +357,7 @@ impl Page<'_> {
             "type nat hook prerouting priority dstnat; policy accept;",
             &[format!("iifname \"{UPLINK}\" dnat ip to ip daddr map @dnat_{l}")],
         );
-        self.to_host();
+        self.towards_host();
         self.forward();
         self.bounds();
         let snat = self.options.egress.then(|| {
@@ -371,7 +371,7 @@ impl Page<'_> {
     }
 
     /// What of the host guests may speak to: metadata, DHCP, the gateway's echo.
-    fn to_host(&mut self) {
+    fn towards_host(&mut self) {
         let l = self.letter;
         let outside = match self.policy.tunnel {
             Some(_) => format!("iifname {{ \"{UPLINK}\", \"{TUNNEL}\" }} drop"),
