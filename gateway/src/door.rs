@@ -29,6 +29,9 @@ pub struct Reply {
     pub status: u16,
     /// An XML document.
     pub body: Body,
+    /// Whether it is the refusal of one request too many, which is not to be had quickly: a client that asks again
+    /// at once would have the cloud verify signatures and nothing else.
+    pub held_back: bool,
 }
 
 /// Bytes for the bodies of all requests of a process, by itself.
@@ -90,6 +93,7 @@ impl Service {
         Reply {
             status: answer.status,
             body: Body::Whole(body),
+            held_back: false,
         }
     }
 }
@@ -178,7 +182,11 @@ impl Door {
             .act(service, principal, &parameters, presence, request_id)
             .await
         {
-            Ok(body) => Reply { status: 200, body },
+            Ok(body) => Reply {
+                status: 200,
+                body,
+                held_back: false,
+            },
             Err(fault) => refused(service, &fault, request_id),
         }
     }
@@ -238,10 +246,16 @@ fn refused(service: Service, fault: &Fault, request_id: &str) -> Reply {
         tracing::error!(request_id, error = hidden, "failed");
     }
     // IAM and STS have their own words for these.
-    if let Service::Query(_) = service {
-        if answer.code == "RequestLimitExceeded" {
-            return service.error(&Answer::new("Throttling", 400, "Rate exceeded"), request_id);
+    if answer.code == "RequestLimitExceeded" {
+        if let Service::Query(_) = service {
+            answer = Answer::new("Throttling", 400, "Rate exceeded");
         }
+        return Reply {
+            held_back: true,
+            ..service.error(&answer, request_id)
+        };
+    }
+    if let Service::Query(_) = service {
         let code = match &*answer.code {
             "UnauthorizedOperation" => "AccessDenied",
             "InternalError" => "InternalFailure",

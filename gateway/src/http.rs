@@ -19,6 +19,9 @@ use crate::{
     server::Limits,
 };
 
+/// How long the refusal of one request too many is held back.
+const HELD_BACK: Duration = Duration::from_millis(100);
+
 /// Answers every path: the old endpoints of EC2 (`/services/Cloud`, `/services/compute`) are served too.
 pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Door>) -> HttpResponse {
     let member = request.conn_data::<Rc<Member>>();
@@ -29,6 +32,11 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
     let reply = answer(&request, payload, (work.as_ref(), presence), &door, &request_id)
         .instrument(span)
         .await;
+    if reply.held_back {
+        // The connection waits like any other, and gives way to others meanwhile.
+        drop(work);
+        tokio::time::sleep(HELD_BACK).await;
+    }
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response

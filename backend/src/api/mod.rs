@@ -44,6 +44,8 @@ pub use presence::Presence;
 pub use rng::SharedRng;
 pub use token::ClientToken;
 
+pub use crate::store::Spent;
+
 /// The parts that need neither a bus nor a conductor: enough for the first start and for the operator's
 /// commands. Cheap to clone.
 #[derive(Clone)]
@@ -191,6 +193,13 @@ impl Cloud {
     #[must_use]
     pub fn for_client(self, presence: Presence) -> Self {
         Cloud { presence, ..self }
+    }
+
+    /// A handle that counts the time which its changes take.
+    #[must_use]
+    pub fn counting(self, spent: Spent) -> Self {
+        let store = self.store.counting(spent);
+        Cloud { store, ..self }
     }
 
     /// Whether whom this handle is for still waits.

@@ -53,6 +53,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
         writer,
         keep: true,
         participant: None,
+        spent: None,
     })
 }
 

@@ -55,5 +55,6 @@ pub async fn connect_inline(template: &Template, hooks: Arc<dyn TransactionHooks
         writer: super::Writer::Sqlite(Arc::new(Writer::inline(connection, savepoints, hooks))),
         keep: true,
         participant: None,
+        spent: None,
     })
 }

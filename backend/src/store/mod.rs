@@ -17,6 +17,7 @@ pub mod placement;
 pub mod scratch;
 mod server;
 pub mod settings;
+mod spent;
 mod sqlite;
 pub mod tags;
 pub mod user_data;
@@ -36,6 +37,7 @@ pub use connect::{Options, connect, schema, snapshots};
 pub use inline::{Template, TransactionHooks, connect_inline};
 pub use location::Location;
 pub use server::Counters;
+pub use spent::Spent;
 pub use versions::Invalidates;
 use work::{Value, Work, typed, untyped};
 
@@ -49,6 +51,7 @@ pub struct Store {
     writer: Writer,
     keep: bool,
     participant: Option<Arc<dyn Participant>>,
+    spent: Option<Spent>,
 }
 
 /// Who runs transactions.
@@ -120,6 +123,14 @@ impl Store {
         }
     }
 
+    /// A handle whose transactions count the time that they take.
+    pub fn counting(&self, spent: Spent) -> Store {
+        Store {
+            spent: Some(spent),
+            ..self.clone()
+        }
+    }
+
     /// Runs `work` in a transaction and commits it durably before it returns. When `work` fails nothing
     /// of it remains. Transactions that come together may share one commit, so `work` should be short
     /// and wait for nothing but the database. On a server, where others write at the same time, it may be run
@@ -152,7 +163,10 @@ impl Store {
     fn transact(&self, invalidates: Invalidates, work: Box<dyn Work>) -> BoxFuture<'_, Result<Value>> {
         let (keep, participant) = (self.keep, self.participant.clone());
         match &self.writer {
-            Writer::Sqlite(writer) => Box::pin(writer.run(keep, invalidates, participant, work)),
+            Writer::Sqlite(writer) => {
+                let spent = self.spent.clone();
+                Box::pin(writer.run(keep, invalidates, (participant, spent), work))
+            }
             Writer::Server(server) => Box::pin(server.run(keep, participant, work)),
         }
     }

@@ -8,6 +8,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
+    time::Instant,
 };
 
 use cumulet_domain::{Error, Result, crash::Killed};
@@ -16,7 +17,7 @@ use sea_orm::{DatabaseConnection, TransactionTrait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    Participant, failed,
+    Participant, Spent, failed,
     inline::TransactionHooks,
     lanes::{Lanes, Next, Waits},
     sqlite::WriteConnection,
@@ -116,13 +117,14 @@ impl Writer {
         &self,
         keep: bool,
         invalidates: Invalidates,
-        participant: Option<Arc<dyn Participant>>,
+        (participant, spent): (Option<Arc<dyn Participant>>, Option<Spent>),
         work: Box<dyn Work>,
     ) -> Result<Value> {
         let (reply, answer) = oneshot::channel();
         let mut task = Task {
             work: Some(work),
             participant,
+            spent,
             keep,
             invalidates,
             result: None,
@@ -225,6 +227,7 @@ fn together(connection: &WriteConnection, savepoints: &DatabaseConnection, group
 struct Task {
     work: Option<Box<dyn Work>>,
     participant: Option<Arc<dyn Participant>>,
+    spent: Option<Spent>,
     keep: bool,
     invalidates: Invalidates,
     result: Option<Result<Value>>,
@@ -261,6 +264,7 @@ impl Task {
         let Some(work) = self.work.take().filter(|_| !self.reply.is_closed()) else {
             return Ok(());
         };
+        let begun = self.spent.as_ref().map(|_| Instant::now());
         let savepoint = savepoints.begin().await.map_err(failed)?;
         // A panic is the end of one request, not of every write from then on.
         let run = AssertUnwindSafe(async {
@@ -278,6 +282,9 @@ impl Task {
         match result {
             Ok(_) if self.keep => savepoint.commit().await.map_err(failed)?,
             _ => savepoint.rollback().await.map_err(failed)?,
+        }
+        if let (Some(spent), Some(begun)) = (&self.spent, begun) {
+            spent.add(begun.elapsed());
         }
         self.result = Some(result);
         Ok(())
@@ -411,6 +418,26 @@ mod tests {
         );
         put(&store, "x".into(), false).await.unwrap();
         assert!(put(&store.rehearsal(), "x".into(), false).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_transactions_take_is_counted_kept_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let mut before = std::time::Duration::ZERO;
+        let spent = Spent::default();
+        let counting = store.counting(spent.clone());
+        for (store, name, fail) in [
+            (counting.clone(), "a", false),
+            (counting.clone(), "b", true),
+            (counting.rehearsal(), "c", false),
+        ] {
+            let _ = put(&store, name.into(), fail).await;
+            assert!(spent.time() > before, "{name}");
+            before = spent.time();
+        }
+        put(&store, "d".into(), false).await.unwrap();
+        assert_eq!(spent.time(), before);
     }
 
     /// A5: rehearsals that take long hold up no change.

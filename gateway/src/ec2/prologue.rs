@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cumulet_backend::{
     api::{
-        ClientToken, Cloud, Presence,
+        ClientToken, Cloud, Presence, Spent,
         audit_log::{self, AuditLogEntry, Note},
     },
     authority,
@@ -76,17 +76,17 @@ pub(crate) async fn serve(
         }
     };
     let note = audited.then(|| Arc::new(Note::new(cloud, entry(&who, info, query, request_id))));
-    let cloud_used = match &note {
-        _ if rehearse => cloud.rehearsal(),
-        Some(note) => cloud.noting(note.clone()),
-        None => cloud.clone(),
-    };
-    let cloud_used = cloud_used.for_client(presence);
+    let spent = (info.access == Access::Write).then(Spent::default);
+    let cloud_used = handle(cloud, rehearse, note.as_ref(), spent.as_ref()).for_client(presence);
     let mut ctx = Ctx::new(cloud_used, who, info, version, admission.meter());
     ctx.listing = hash::request(query, &["NextToken", "MaxResults"]);
     ctx.token = client_token(info, query);
     let ctx = Arc::new(ctx);
     let outcome = run(&ctx, query, request_id).await;
+    if let Some(spent) = spent {
+        let more = units(&spent).saturating_sub(cost(info, query));
+        ctx.meter.charge(more, cloud.now());
+    }
     let code = outcome.as_ref().err().map(|fault| fault.answer().code);
     tracing::debug!(action, account = %ctx.who.account, user = ctx.who.user_name, rehearse, ?code, "answered");
     if rehearse {
@@ -96,6 +96,24 @@ pub(crate) async fn serve(
         log_call(cloud, &note, &ctx, query, &outcome).await;
     }
     outcome.map(|body| body.admitted(admission))
+}
+
+/// The handle that an action is given.
+fn handle(cloud: &Cloud, rehearse: bool, note: Option<&Arc<Note>>, spent: Option<&Spent>) -> Cloud {
+    let cloud = match note {
+        _ if rehearse => cloud.rehearsal(),
+        Some(note) => cloud.noting(note.clone()),
+        None => cloud.clone(),
+    };
+    match spent {
+        Some(spent) => cloud.counting(spent.clone()),
+        None => cloud,
+    }
+}
+
+/// The units of cost in what a request's changes have taken of the database: a tenth of a millisecond each.
+fn units(spent: &Spent) -> u32 {
+    u32::try_from(spent.time().as_micros() / 100).unwrap_or(u32::MAX)
 }
 
 /// What a request costs: its operation's weight, what it asks for so many times, and its length.

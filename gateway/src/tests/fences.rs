@@ -50,8 +50,11 @@ async fn more_than_a_key_may_ask_is_refused_in_each_services_words() {
     }
     // A rehearsal costs what the call does.
     let dry = "Action=RunInstances&ImageId=ami-0123456789abcdef0&MinCount=1&MaxCount=1&DryRun=true";
+    let start = std::time::Instant::now();
     let refused = ec2(dry).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    // Not at once, so that asking again and again brings nothing about.
+    assert!(start.elapsed() >= Duration::from_millis(100));
     assert_eq!(one(&refused, "Code"), "RequestLimitExceeded");
     assert_eq!(one(&refused, "Message"), "Request limit exceeded.");
     for _ in 0..10 {
@@ -71,6 +74,41 @@ async fn more_than_a_key_may_ask_is_refused_in_each_services_words() {
     world.advance(1);
     assert!(ec2(regions).await.starts_with("HTTP/1.1 200"));
     running.stop().await.unwrap();
+}
+
+/// What a call takes of the database's one writer beyond its weight is charged when it is known.
+#[tokio::test]
+async fn a_change_costs_what_it_takes() {
+    let mut world = World::new().await;
+    let ids = world.run(20, "").await;
+    let few = Share {
+        in_flight: 0,
+        rate: Rate {
+            per_second: 1,
+            burst: 30,
+        },
+    };
+    world.fences = Fences::new(RequestLimits {
+        key: few,
+        ..RequestLimits::UNLIMITED
+    });
+    let create = |resources: usize, tags: usize| {
+        let resources: String = (1..=resources)
+            .map(|n| format!("&ResourceId.{n}={}", ids[n - 1]))
+            .collect();
+        let tags: String = (1..=tags)
+            .map(|n| format!("&Tag.{n}.Key=k{n}&Tag.{n}.Value=v"))
+            .collect();
+        format!("Action=CreateTags{resources}{tags}")
+    };
+    // A thousand rows weigh little more than one, and take some milliseconds.
+    world.ask(&create(20, 50)).await;
+    assert_eq!(
+        world.refused("Action=DescribeRegions").await,
+        "RequestLimitExceeded"
+    );
+    world.advance(60);
+    world.ask("Action=DescribeRegions").await;
 }
 
 /// A6: the head is judged first; nothing of a body that it can't answer for is waited for.
