@@ -2,6 +2,7 @@
 
 use cumulet_certs::KeyType;
 use cumulet_domain::tag::Tag;
+use sea_orm::{ConnectionTrait, EntityTrait};
 
 use super::*;
 use crate::{
@@ -10,7 +11,9 @@ use crate::{
         key_pairs,
         placement_groups::{self, NewGroup},
     },
-    entity::instance,
+    entity::{instance, metadata_push},
+    store::failed,
+    test_support::cloud,
 };
 
 /// A new column does not compile here before somebody has said whether the instance can read it.
@@ -129,4 +132,42 @@ async fn every_column_of_an_instance_is_in_its_snapshot_or_is_not_for_it() {
         .map(|group| (group.id, group.name.clone()))
         .collect();
     assert_eq!(shown.security_groups, groups);
+}
+
+/// Those that were in a group before their metadata said so: their hosts are told by the migration.
+#[tokio::test]
+async fn a_migration_tells_hosts_of_the_groups_of_instances() {
+    let rig = cloud().await;
+    let group = NewGroup {
+        name: "racks".into(),
+        strategy: "spread".into(),
+        ..NewGroup::default()
+    };
+    placement_groups::create(&rig.cloud, &rig.who, group)
+        .await
+        .unwrap();
+    let mut launched = Vec::new();
+    for group in [None, Some("racks".to_owned())] {
+        let mut spec = rig.spec();
+        spec.placement_group = group;
+        launched.push(instances::launch(&rig.cloud, &rig.who, spec).await.unwrap());
+    }
+    let forget = "DELETE FROM seaql_migrations WHERE version = 'm0051_placement_metadata'";
+    let write = rig.cloud.store.write(move |txn| {
+        Box::pin(async move { txn.execute_unprepared(forget).await.map(drop).map_err(failed) })
+    });
+    write.await.unwrap();
+    // Each start brings the schema up to date.
+    let store = connect(&rig.database.options(2)).await.unwrap();
+    let pushes = metadata_push::Entity::find().all(store.read()).await.unwrap();
+    let of = |launch: usize| &launched[launch].instances[0].row;
+    let pushed: Vec<i64> = pushes.iter().map(|push| push.instance).collect();
+    assert_eq!(pushed, [of(1).id]);
+    for (launch, more) in [(0, 0), (1, 1)] {
+        let row = instance::Entity::find_by_id(of(launch).id)
+            .one(store.read())
+            .await;
+        let revision = row.unwrap().unwrap().metadata_revision;
+        assert_eq!(revision, of(launch).metadata_revision + more, "{launch}");
+    }
 }
