@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 
 from clouds import CONFIG
@@ -35,7 +35,11 @@ def rows() -> list[Row]:
         victim, noisy = cloud.account(), cloud.account()
         fill(noisy)
         quiet = waits(victim)
-        return [beside(noise, cloud, victim, noisy, quiet) for noise in NOISES]
+        rows = [row(noise, *loud(noise, cloud.address, victim, noisy), quiet, "quiet") for noise in NOISES]
+        # What so many bytes cost the machine itself, whoever is sent them.
+        with bare() as address:
+            floor, _ = loud(STRANGERS, address, victim, noisy)
+        return [*rows, row(STRANGERS, *loud(STRANGERS, cloud.address, victim, noisy), floor, "the same noise at a server that reads heads alone")]
 
 
 def fill(account: Account) -> None:
@@ -47,31 +51,60 @@ def fill(account: Account) -> None:
         account.ec2.create_tags(Resources=ids[at : at + 20], Tags=tags)
 
 
-def beside(noise: "Noise", cloud: Cloud, victim: Account, noisy: Account, quiet: list[float]) -> Row:
-    """The waits while the noise is made."""
+def loud(noise: "Noise", address: str, victim: Account, noisy: Account) -> tuple[list[float], Counter]:
+    """The victim's waits while the noise is made at an address, and what that was answered."""
     end, answers = multiprocessing.Event(), multiprocessing.Queue()
-    arguments = (noise.work, cloud.address, noisy.key, cloud.image, end, answers)
+    arguments = (noise.work, address, noisy.key, noisy.cloud.image, end, answers)
     makers = [multiprocessing.Process(target=make, args=arguments, daemon=True) for _ in range(noise.clients)]
     for maker in makers:
         maker.start()
     try:
         time.sleep(LEAD)
-        loud = waits(victim)
+        found = waits(victim)
     finally:
         end.set()
         heard = sum((answers.get(timeout=60) for _ in makers), Counter())
         for maker in makers:
             maker.join(60)
             maker.kill()
-    ratio = quantile(loud, 0.99) / quantile(quiet, 0.99)
+    return found, heard
+
+
+def row(noise: "Noise", found: list[float], heard: Counter, base: list[float], what: str) -> Row:
+    ratio = quantile(found, 0.99) / quantile(base, 0.99)
     return Row(
         f"Noisy neighbour: {noise.what}",
-        f"another tenant's calls p50 {shown(quantile(loud, 0.5))}, p99 {shown(quantile(loud, 0.99))}",
-        f"quiet: p50 {shown(quantile(quiet, 0.5))}, p99 {shown(quantile(quiet, 0.99))}; the noise: {told(heard)}",
+        f"another tenant's calls p50 {shown(quantile(found, 0.5))}, p99 {shown(quantile(found, 0.99))}",
+        f"{what}: p50 {shown(quantile(base, 0.5))}, p99 {shown(quantile(base, 0.99))}; the noise was answered: {told(heard)}",
         f"{ratio:.1f} × (p99)",
         f"≤ {MOST:.0f} ×",
         ratio <= MOST,
     )
+
+
+@contextlib.contextmanager
+def bare() -> Iterator[str]:
+    """A server in a process of its own that reads a request's head, refuses it and closes."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async def serve() -> None:
+        async with await asyncio.start_server(refuse, sock=listener) as server:
+            await server.serve_forever()
+
+    process = multiprocessing.Process(target=lambda: asyncio.run(serve()), daemon=True)
+    process.start()
+    try:
+        yield "127.0.0.1:%d" % listener.getsockname()[1]
+    finally:
+        process.kill()
+        process.join(10)
+        listener.close()
 
 
 def told(answers: Counter) -> str:
@@ -184,5 +217,5 @@ NOISES = [
     Noise("DryRun of CreateKeyPair with RSA, 16 clients", 16, key_pairs),
     Noise("DryRun of RunInstances of 1,000, 8 clients", 8, rehearsals),
     Noise("listings of all tags in one answer, 12 clients", 12, listings),
-    Noise("a stranger's bodies of a megabyte without a signature, 400 connections", 4, bodies),
 ]
+STRANGERS = Noise("strangers' bodies of a megabyte without a signature, 400 connections", 4, bodies)
