@@ -254,6 +254,63 @@ mod tests {
         assert!(confirm_told(&HostId("nobody".into())).await.is_err());
     }
 
+    /// What the cloud has gone by before there were confirmed addresses is gone by after the upgrade too, but what
+    /// can't be a host's, or is another's.
+    #[tokio::test]
+    async fn addresses_from_before_the_upgrade_count_as_confirmed() {
+        let rig = test_support::cloud().await;
+        let number = |address: [u8; 4]| i64::from(u32::from_be_bytes(address));
+        let before = [
+            ("a", Some(number([10, 0, 0, 1])), Some("10.0.0.1:6081")),
+            ("b", Some(number([10, 0, 0, 1])), None),
+            ("c", Some(number([0, 0, 0, 0])), Some("local")),
+            ("d", Some(number([127, 0, 0, 1])), None),
+            ("e", None, None),
+        ];
+        for (name, tunnel, console) in before {
+            another(&rig, name).await;
+            told(&rig, name, tunnel_of(tunnel), console).await;
+        }
+        let write = rig.cloud.store.write(|txn| {
+            Box::pin(async move {
+                let on = match txn.get_database_backend() {
+                    sea_orm::DbBackend::MySql => " ON hosts",
+                    _ => "",
+                };
+                let index = format!("DROP INDEX hosts__confirmed_tunnel{on}");
+                let column = |name: &str| format!("ALTER TABLE hosts DROP COLUMN {name}");
+                let undone = "DELETE FROM seaql_migrations WHERE version = 'm0020_confirmed_addresses'";
+                let columns = ["confirmed_tunnel", "confirmed_console", "problems"].map(column);
+                for statement in [index].into_iter().chain(columns).chain([undone.to_owned()]) {
+                    txn.execute_unprepared(&statement).await.map_err(failed)?;
+                }
+                Ok(())
+            })
+        });
+        write.await.unwrap();
+        let store = crate::store::connect(&rig.database.options(2)).await.unwrap();
+        let query = host::Entity::find().filter(host::Column::Id.is_in(before.map(|(name, ..)| name)));
+        let rows = query.all(store.read()).await.unwrap();
+        let mut found: Vec<_> = rows
+            .into_iter()
+            .map(|row| (row.id, row.confirmed_tunnel, row.confirmed_console))
+            .collect();
+        found.sort();
+        let expected = |name: &str, tunnel: Option<i64>, console: Option<&str>| {
+            (name.to_owned(), tunnel, console.map(str::to_owned))
+        };
+        assert_eq!(
+            found,
+            [
+                expected("a", Some(number([10, 0, 0, 1])), Some("10.0.0.1:6081")),
+                expected("b", None, None),
+                expected("c", None, Some("local")),
+                expected("d", None, None),
+                expected("e", None, None),
+            ]
+        );
+    }
+
     #[test]
     fn a_host_is_ready_when_its_tunnels_end_where_the_others_send_to() {
         let id = HostId("node-1".into());
