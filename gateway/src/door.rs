@@ -29,9 +29,19 @@ pub struct Reply {
     pub status: u16,
     /// An XML document.
     pub body: Body,
-    /// Whether it is the refusal of one request too many, which is not to be had quickly: a client that asks again
-    /// at once would have the cloud verify signatures and nothing else.
+    /// Whether it is not to be had quickly: a client that is refused one request too many, or a stranger with a
+    /// large body, and asks again at once would have the cloud do nothing else.
     pub held_back: bool,
+}
+
+impl Reply {
+    /// The same, not to be had quickly.
+    pub(crate) fn held_back(self) -> Self {
+        Reply {
+            held_back: true,
+            ..self
+        }
+    }
 }
 
 /// Bytes for the bodies of all requests of a process, by itself.
@@ -250,10 +260,7 @@ fn refused(service: Service, fault: &Fault, request_id: &str) -> Reply {
         if let Service::Query(_) = service {
             answer = Answer::new("Throttling", 400, "Rate exceeded");
         }
-        return Reply {
-            held_back: true,
-            ..service.error(&answer, request_id)
-        };
+        return service.error(&answer, request_id).held_back();
     }
     if let Service::Query(_) = service {
         let code = match &*answer.code {

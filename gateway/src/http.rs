@@ -19,7 +19,7 @@ use crate::{
     server::Limits,
 };
 
-/// How long the refusal of one request too many is held back.
+/// How long a refusal is held back that is not to be had quickly.
 const HELD_BACK: Duration = Duration::from_millis(100);
 
 /// Answers every path: the old endpoints of EC2 (`/services/Cloud`, `/services/compute`) are served too.
@@ -84,18 +84,17 @@ async fn answer(
     let time = work.map_or(Limits::default().body, Work::body_time);
     let judged = match door.judge(view, request_id).await {
         Ok(judged) => judged,
-        Err(reply) => {
-            if announced.is_none_or(|length| length <= SMALL_BODY as u64) {
-                bodies::discard(payload, time).await;
-            }
+        Err(reply) if announced.is_none_or(|length| length <= SMALL_BODY as u64) => {
+            bodies::discard(payload, time).await;
             return reply;
         }
+        Err(reply) => return reply.held_back(),
     };
     let stranger = !judged.names_key() && !door.takes_sigv2();
     let body = match body(door, payload, announced, stranger, time).await {
         Ok(body) => body,
         // More of it would not say whose it is.
-        Err(TOO_LARGE) if stranger => return door.unsigned(&view, request_id),
+        Err(TOO_LARGE) if stranger => return door.unsigned(&view, request_id).held_back(),
         Err(refusal) => return refuse(refusal),
     };
     if let Some(work) = work {

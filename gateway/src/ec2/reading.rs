@@ -37,6 +37,9 @@ const SLICE: u64 = 50_000;
 /// Steps for a row that is read, beside its filters.
 const STEPS_PER_ROW: u64 = 250;
 
+/// Bytes that are written in the time of a step.
+const BYTES_PER_STEP: u64 = 2;
+
 /// Steps of filters from which on a request takes long: some milliseconds. So does one that reads more than
 /// one chunk of rows.
 const LONG: u64 = 1_000_000;
@@ -61,6 +64,8 @@ pub(super) struct Reading<D: Describe> {
     /// Rows that were read so far, and in how many chunks.
     count: u64,
     chunks: u32,
+    /// Bytes that were written so far.
+    written: u64,
     /// Whether something has been written.
     begun: bool,
     /// The work until the last pause, and the account's turn if there was one in this piece.
@@ -88,6 +93,7 @@ where
             rows: Vec::new().into_iter(),
             count: 0,
             chunks: 0,
+            written: 0,
             begun: false,
             done: 0,
             turn: None,
@@ -174,9 +180,13 @@ where
                     document.join(at);
                 }
                 self.begun = true;
+                self.written += document.len().saturating_sub(at) as u64;
             }
             if ended {
                 return Ok(false);
+            }
+            if self.is_due() {
+                self.pause().await?;
             }
         }
         Ok(true)
@@ -218,7 +228,7 @@ where
     }
 
     fn work(&self) -> u64 {
-        self.filters.steps() + self.count * STEPS_PER_ROW
+        self.filters.steps() + self.count * STEPS_PER_ROW + self.written / BYTES_PER_STEP
     }
 
     fn is_due(&self) -> bool {
