@@ -10,13 +10,13 @@ mod m0007_tunnels;
 mod m0008_commits;
 mod m0009_consoles;
 mod m0010_readiness;
-mod m0020_confirmed_addresses;
-mod m0030_listing_pages;
-mod m0031_audit_repeats;
-mod m0040_protocols;
-mod m0041_sealed_user_data;
-mod m0050_listings;
-mod m0051_placement_metadata;
+mod m0011_confirmed_addresses;
+mod m0012_listing_pages;
+mod m0013_audit_repeats;
+mod m0014_protocols;
+mod m0015_sealed_user_data;
+mod m0016_listings;
+mod m0017_placement_metadata;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -40,13 +40,13 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_commits::Migration),
             Box::new(m0009_consoles::Migration),
             Box::new(m0010_readiness::Migration),
-            Box::new(m0020_confirmed_addresses::Migration),
-            Box::new(m0030_listing_pages::Migration),
-            Box::new(m0031_audit_repeats::Migration),
-            Box::new(m0040_protocols::Migration),
-            Box::new(m0041_sealed_user_data::Migration),
-            Box::new(m0050_listings::Migration),
-            Box::new(m0051_placement_metadata::Migration),
+            Box::new(m0011_confirmed_addresses::Migration),
+            Box::new(m0012_listing_pages::Migration),
+            Box::new(m0013_audit_repeats::Migration),
+            Box::new(m0014_protocols::Migration),
+            Box::new(m0015_sealed_user_data::Migration),
+            Box::new(m0016_listings::Migration),
+            Box::new(m0017_placement_metadata::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -224,7 +224,7 @@ mod tests {
         let migrations = Migrator::migrations();
         let before = migrations
             .iter()
-            .position(|migration| migration.name() == "m0040_protocols");
+            .position(|migration| migration.name() == "m0014_protocols");
         let before = u32::try_from(before.unwrap()).unwrap();
         Migrator::up(&conn, Some(before)).await.unwrap();
         for (id, (group, (direction, traffic, block), _)) in (1_i64..).zip(&rows) {

@@ -279,7 +279,7 @@ mod tests {
                 };
                 let index = format!("DROP INDEX hosts__confirmed_tunnel{on}");
                 let column = |name: &str| format!("ALTER TABLE hosts DROP COLUMN {name}");
-                let undone = "DELETE FROM seaql_migrations WHERE version = 'm0020_confirmed_addresses'";
+                let undone = "DELETE FROM seaql_migrations WHERE version = 'm0011_confirmed_addresses'";
                 let columns = ["confirmed_tunnel", "confirmed_console", "problems"].map(column);
                 for statement in [index].into_iter().chain(columns).chain([undone.to_owned()]) {
                     txn.execute_unprepared(&statement).await.map_err(failed)?;

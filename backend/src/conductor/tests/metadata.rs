@@ -152,7 +152,7 @@ async fn a_migration_tells_hosts_of_the_groups_of_instances() {
         spec.placement_group = group;
         launched.push(instances::launch(&rig.cloud, &rig.who, spec).await.unwrap());
     }
-    let forget = "DELETE FROM seaql_migrations WHERE version = 'm0051_placement_metadata'";
+    let forget = "DELETE FROM seaql_migrations WHERE version = 'm0017_placement_metadata'";
     let write = rig.cloud.store.write(move |txn| {
         Box::pin(async move { txn.execute_unprepared(forget).await.map(drop).map_err(failed) })
     });
