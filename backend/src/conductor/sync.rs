@@ -38,8 +38,41 @@ const RESEND: Duration = Duration::from_secs(5);
 /// Instances whose snapshots are looked at together.
 const SNAPSHOTS: u64 = if cfg!(test) { 4 } else { 200 };
 
-/// What was sent and not confirmed yet: by host and VPC, the generation and when.
-type Sent = BTreeMap<(String, i64), (i64, Instant)>;
+/// How long a host may go without confirming anything newer before that is an alarm.
+const ALARM: Duration = Duration::from_secs(30);
+
+/// What was sent and not confirmed yet, by host and VPC.
+type Sent = BTreeMap<(String, i64), Waiting>;
+
+/// A policy that a host has not confirmed.
+struct Waiting {
+    generation: i64,
+    sent: Instant,
+    /// What it has confirmed last, and since when it has confirmed nothing newer.
+    applied: i64,
+    since: Instant,
+    alarmed: bool,
+}
+
+impl Waiting {
+    /// Says, once, that a host enforces something old, for as long as that is so.
+    fn watch(&mut self, pair: &host_network::Model) {
+        if self.applied != pair.applied_generation {
+            (self.applied, self.since, self.alarmed) = (pair.applied_generation, Instant::now(), false);
+        }
+        if !self.alarmed && self.since.elapsed() >= ALARM {
+            self.alarmed = true;
+            let (host, vpc) = (&pair.host, VpcId::from_db(pair.vpc));
+            tracing::error!(
+                host,
+                %vpc,
+                wanted = self.generation,
+                applied = self.applied,
+                "ALARM: a host does not confirm a policy: a revoked rule may be open there"
+            );
+        }
+    }
+}
 
 pub(super) async fn run(conductor: Conductor) {
     let mut sent = Sent::new();
@@ -66,7 +99,7 @@ struct Generation {
 
 /// Sends each host the policies that it has not confirmed.
 async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
-    let (conn, now) = (conductor.store.read(), conductor.clock.now());
+    let conn = conductor.store.read();
     let pairs = host_network::Entity::find().all(conn).await.map_err(failed)?;
     let generations: BTreeMap<i64, i64> = vpc::Entity::find()
         .select_only()
@@ -85,19 +118,30 @@ async fn networks(conductor: &Conductor, sent: &mut Sent) -> Result<()> {
             sent.remove(&key);
             continue;
         }
-        if sent
-            .get(&key)
-            .is_some_and(|(generation, at)| *generation >= wanted && at.elapsed() < RESEND)
-        {
-            continue;
+        if let Some(waiting) = sent.get_mut(&key) {
+            waiting.watch(&pair);
+            if waiting.generation >= wanted && waiting.sent.elapsed() < RESEND {
+                continue;
+            }
         }
         let host = HostId(pair.host);
         let policy = host_specs::policy(conn, &host, pair.vpc).await?;
-        sent.insert(
-            key,
-            (i64::try_from(policy.generation).unwrap_or(wanted), Instant::now()),
-        );
-        send(conductor, &host, Action::Network(policy.into()), now).await;
+        let now = Instant::now();
+        let waiting = sent.entry(key).or_insert(Waiting {
+            generation: 0,
+            sent: now,
+            applied: pair.applied_generation,
+            since: now,
+            alarmed: false,
+        });
+        (waiting.generation, waiting.sent) = (i64::try_from(policy.generation).unwrap_or(wanted), now);
+        send(
+            conductor,
+            &host,
+            Action::Network(policy.into()),
+            conductor.clock.now(),
+        )
+        .await;
     }
     Ok(())
 }
@@ -303,4 +347,38 @@ pub(super) async fn metadata_applied(
             })
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_confirms_nothing_newer_is_an_alarm_once() {
+        let mut pair = host_network::Model {
+            host: "node-1".into(),
+            vpc: 7,
+            applied_generation: 3,
+        };
+        let mut waiting = Waiting {
+            generation: 9,
+            sent: Instant::now(),
+            applied: 3,
+            since: Instant::now(),
+            alarmed: false,
+        };
+        tokio::time::advance(ALARM / 2).await;
+        waiting.watch(&pair);
+        // One that gets on is slow, and nothing worse.
+        pair.applied_generation = 4;
+        tokio::time::advance(ALARM / 2).await;
+        waiting.watch(&pair);
+        assert!(!waiting.alarmed);
+        tokio::time::advance(ALARM).await;
+        waiting.watch(&pair);
+        assert!(waiting.alarmed);
+        pair.applied_generation = 5;
+        waiting.watch(&pair);
+        assert!(!waiting.alarmed);
+    }
 }
