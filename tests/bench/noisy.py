@@ -6,18 +6,20 @@ import contextlib
 import http.client
 import multiprocessing
 import os
+import re
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 from clouds import CONFIG
 from harness.cloud import Account, Cloud, Key
 from harness.figures import quantile
 from harness.signing import Signer, action, form
 from load import call, signed
-from report import Row
+from report import Row, number
 from rush import ask, shown
 
 # Rounds of one launch, one listing and one tag each.
@@ -26,6 +28,8 @@ ROUNDS = 300
 MOST = 3.0
 # How long the noise goes on before the other tenant is measured.
 LEAD = 1.0
+# What all of the noise may take of memory.
+MIB = 256
 # Many keys with long values: what listings and patterns have to go through.
 TAGGED, TAGS = 200, 40
 
@@ -34,12 +38,31 @@ def rows() -> list[Row]:
     with Cloud("fake", CONFIG) as cloud:
         victim, noisy = cloud.account(), cloud.account()
         fill(noisy)
-        quiet = waits(victim)
+        quiet, before = waits(victim), cloud.resident_mib()
         rows = [row(noise, *loud(noise, cloud.address, victim, noisy), quiet, "quiet") for noise in NOISES]
         # What so many bytes cost the machine itself, whoever is sent them.
         with bare() as address:
             floor, _ = loud(STRANGERS, address, victim, noisy)
-        return [*rows, row(STRANGERS, *loud(STRANGERS, cloud.address, victim, noisy), floor, "the same noise at a server that reads heads alone")]
+        rows.append(row(STRANGERS, *loud(STRANGERS, cloud.address, victim, noisy), floor, "the same noise at a server that reads heads alone"))
+        return [*rows, memory(cloud, before)]
+
+
+def memory(cloud: Cloud, before: float) -> Row:
+    """What all of it made the process take, and whether that came back."""
+    most, after = (kib(cloud, what) / 1024 for what in ("VmHWM", "VmRSS"))
+    return Row(
+        "Resident memory of the cloud with these noisy neighbours",
+        f"{number(most)} MiB at most, {number(after)} MiB after",
+        f"{number(before)} MiB before",
+        "",
+        f"≤ {MIB} MiB more",
+        most - before <= MIB,
+    )
+
+
+def kib(cloud: Cloud, what: str) -> float:
+    status = Path(f"/proc/{cloud.process.pid}/status").read_text()
+    return int(re.search(rf"{what}:\s+(\d+) kB", status)[1])
 
 
 def fill(account: Account) -> None:
