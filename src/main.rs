@@ -14,6 +14,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+// libc's allocator cost a launch a fifth of its time, and kept what noisy neighbours had made it take
+// (docs/benchmarks.md). How it is set up is in `.cargo/config.toml`, since it is read before `main`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // What is made here is nobody else's; where others are to have something of it, that is said there.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));

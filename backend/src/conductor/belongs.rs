@@ -7,7 +7,10 @@ use cumulet_domain::{
     instance::State,
     message::ReportContent,
 };
-use sea_orm::{ConnectionTrait, EntityTrait, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef,
+    sea_query::{Expr, ExprTrait as _},
+};
 
 use crate::{
     entity::{host_network, instance, operation, vpc},
@@ -98,16 +101,20 @@ async fn by_id(conn: &impl ConnectionTrait, id: InstanceId) -> Result<Option<ins
 
 /// Whether the host has to do with the VPC, and was told a policy of that generation.
 async fn network(conn: &impl ConnectionTrait, host: &HostId, vpc: VpcId, generation: u64) -> Result<bool> {
-    let pair = host_network::Entity::find_by_id((host.0.clone(), vpc.to_db()));
-    if pair.one(conn).await.map_err(failed)?.is_none() {
-        return Ok(false);
-    }
-    let newest = vpc::Entity::find_by_id(vpc.to_db())
-        .select_only()
-        .column(vpc::Column::PolicyGeneration);
-    let newest: Option<i64> = first(newest, conn).await?;
+    let its_vpc: RelationDef = host_network::Entity::belongs_to(vpc::Entity)
+        .from(host_network::Column::Vpc)
+        .to(vpc::Column::Id)
+        .into();
     // Where the VPC has gone, the pair is to go too.
-    Ok(newest.is_none_or(|newest| is_at_most(generation, newest)))
+    let newest = Expr::col((vpc::Entity, vpc::Column::PolicyGeneration)).if_null(i64::MAX);
+    let pair = host_network::Entity::find()
+        .select_only()
+        .column_as(newest, "newest")
+        .join(JoinType::LeftJoin, its_vpc)
+        .filter(host_network::Column::Host.eq(host.0.as_str()))
+        .filter(host_network::Column::Vpc.eq(vpc.to_db()));
+    let newest = first(pair, conn).await?;
+    Ok(newest.is_some_and(|newest| is_at_most(generation, newest)))
 }
 
 /// Whether a host may have been told of it: nothing newer than the newest there is.

@@ -28,7 +28,7 @@ pub use keys::{
 };
 pub(crate) use {
     keys::insert_access_key,
-    quota::{claim, resize},
+    quota::{Claim, claim, resize},
 };
 
 /// Quotas of a new account.

@@ -40,8 +40,17 @@ where
     Ok(())
 }
 
+/// Instances that an account's quotas were charged with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    /// How many of those that were wanted.
+    pub(crate) count: i64,
+    /// Whether the account has no more instances than the `few` that were asked about. `false` says nothing.
+    pub(crate) few: bool,
+}
+
 /// Claims as many instances of `vcpus` vCPUs each as the account's quotas allow, at least `min` and at
-/// most `max`; answers how many.
+/// most `max`. On the way it learns whether the account then has no more than `few`, which spares others a read.
 ///
 /// # Errors
 /// `LimitExceeded`, naming the quota that is too small for `min`.
@@ -51,11 +60,22 @@ pub(crate) async fn claim(
     vcpus: i64,
     min: i64,
     max: i64,
-) -> Result<i64> {
+    few: u64,
+) -> Result<Claim> {
     let mut wanted = max;
+    let few = i64::try_from(few).unwrap_or(i64::MAX);
+    if take(txn, account, wanted, vcpus, Some(few)).await? {
+        return Ok(Claim {
+            count: wanted,
+            few: true,
+        });
+    }
     loop {
-        if take(txn, account, wanted, vcpus).await? {
-            return Ok(wanted);
+        if take(txn, account, wanted, vcpus, None).await? {
+            return Ok(Claim {
+                count: wanted,
+                few: false,
+            });
         }
         let row = load(txn, account).await?;
         let instances = row.instances_max - row.instances_used;
@@ -76,15 +96,24 @@ pub(crate) async fn claim(
     }
 }
 
-async fn take(txn: &impl ConnectionTrait, account: AccountId, n: i64, vcpus: i64) -> Result<bool> {
+async fn take(
+    txn: &impl ConnectionTrait,
+    account: AccountId,
+    n: i64,
+    vcpus: i64,
+    few: Option<i64>,
+) -> Result<bool> {
     use account::Column as C;
     let vcpus = vcpus.saturating_mul(n);
-    let update = account::Entity::update_many()
+    let mut update = account::Entity::update_many()
         .col_expr(C::InstancesUsed, Expr::col(C::InstancesUsed).add(n))
         .col_expr(C::VcpusUsed, Expr::col(C::VcpusUsed).add(vcpus))
         .filter(C::Id.eq(account.to_db()))
         .filter(Expr::col(C::InstancesUsed).add(n).lte(Expr::col(C::InstancesMax)))
         .filter(Expr::col(C::VcpusUsed).add(vcpus).lte(Expr::col(C::VcpusMax)));
+    if let Some(few) = few {
+        update = update.filter(C::InstancesUsed.lte(few.saturating_sub(n)));
+    }
     Ok(update.exec(txn).await.map_err(failed)?.rows_affected == 1)
 }
 

@@ -22,7 +22,7 @@ use super::{
     public_addresses::{self, Draw},
 };
 use crate::{
-    api::Cloud,
+    api::{Cloud, accounts::Claim},
     entity::{instance, interface, interface_group, security_group},
     store::{failed, groups, is_taken, networks},
 };
@@ -38,6 +38,7 @@ pub(super) async fn attach(
     cloud: &Cloud,
     spec: &LaunchSpec,
     plan: &LaunchPlan,
+    claim: Claim,
     instances: &mut [instance::Model],
     now: Timestamp,
 ) -> Result<Vec<InterfaceView>> {
@@ -45,7 +46,7 @@ pub(super) async fn attach(
         let public = if left == 0 && !public_addresses::is_asked_for(spec) && plan.public {
             Draw::none(instances.len())
         } else {
-            public(txn, cloud, spec, plan, instances.len()).await?
+            public(txn, cloud, spec, plan, claim).await?
         };
         let rows = choose(txn, cloud, spec, plan, instances, &public.addresses, now).await?;
         if insert(txn, &rows).await? {
@@ -76,13 +77,14 @@ async fn public(
     cloud: &Cloud,
     spec: &LaunchSpec,
     plan: &LaunchPlan,
-    count: usize,
+    claim: Claim,
 ) -> Result<Draw> {
     if !plan.public {
         return Ok(Draw::default());
     }
     let account = AccountId::from_db(plan.subnet.account);
-    let draw = public_addresses::draw(txn, cloud, account, count).await?;
+    let count = usize::try_from(claim.count).unwrap_or(0);
+    let draw = public_addresses::draw(txn, cloud, account, count, claim.few).await?;
     match draw.shortage {
         Some(shortage) if public_addresses::is_asked_for(spec) => Err(shortage.error()),
         _ => Ok(draw),

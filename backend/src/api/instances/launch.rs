@@ -14,11 +14,11 @@ use cumulet_domain::{
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
 use super::{
-    LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, power, public_addresses,
-    replay,
+    InterfaceView, LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, power,
+    public_addresses, replay,
 };
 use crate::{
-    api::{Cloud, accounts, tags::check_room},
+    api::{Cloud, accounts, accounts::Claim, tags::check_room},
     authority::authorise,
     boxed,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
@@ -96,20 +96,21 @@ impl<'a> Launch<'a> {
         )
         .await?;
         let fitting = self.fitting(txn, &plan).await?;
-        let count = accounts::claim(
+        let claim = accounts::claim(
             txn,
             self.account,
             plan.kind.vcpus,
             i64::from(self.spec.min),
             fitting,
+            self.cloud.config.public_address_quota(),
         )
         .await?;
-        let rows = (0..count).map(|index| self.instance(&plan, index));
+        let rows = (0..claim.count).map(|index| self.instance(&plan, index));
         let mut rows = rows.collect::<Result<Vec<_>>>()?;
         self.insert(txn, &rows).await?;
         self.cloud.made(&self.reservation);
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
-        let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &mut rows, self.now).await?;
+        let interfaces = self.attach(txn, &plan, claim, &mut rows).await?;
         self.tag(txn, &rows, &interfaces).await?;
         let operation = |row| {
             let state = OperationState {
@@ -215,11 +216,21 @@ impl<'a> Launch<'a> {
         Ok(())
     }
 
+    async fn attach(
+        &self,
+        txn: &DatabaseTransaction,
+        plan: &LaunchPlan,
+        claim: Claim,
+        rows: &mut [instance::Model],
+    ) -> Result<Vec<InterfaceView>> {
+        addresses::attach(txn, self.cloud, self.spec, plan, claim, rows, self.now).await
+    }
+
     async fn tag(
         &self,
         txn: &DatabaseTransaction,
         rows: &[instance::Model],
-        interfaces: &[super::InterfaceView],
+        interfaces: &[InterfaceView],
     ) -> Result<()> {
         use cumulet_domain::ResourceKind;
         let instances: Vec<i64> = rows.iter().map(|row| row.id).collect();

@@ -70,15 +70,21 @@ impl Draw {
     }
 }
 
-/// Draws free addresses. The account's row is this transaction's, so that nobody else draws for it.
+/// Draws free addresses. The account's row is this transaction's, so that nobody else draws for it. An account
+/// with `few` instances is known to be nowhere near its quota: an instance has one address at the most.
 pub(super) async fn draw(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     account: AccountId,
     wanted: usize,
+    few: bool,
 ) -> Result<Draw> {
     let max = cloud.config.public_address_quota();
-    let left = left(txn, account, max, wanted as u64).await?;
+    let left = if few {
+        wanted as u64
+    } else {
+        left(txn, account, max, wanted as u64).await?
+    };
     let allowed = usize::try_from(left).unwrap_or(wanted);
     let addresses = networks::free_public(txn, &cloud.rng, cloud.config.public_pool, allowed).await?;
     let shortage = if addresses.len() < allowed {
@@ -125,7 +131,7 @@ pub(super) async fn limit(
         return Ok(fitting);
     }
     lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
-    let draw = draw(txn, cloud, account, usize::try_from(fitting).unwrap_or(0)).await?;
+    let draw = draw(txn, cloud, account, usize::try_from(fitting).unwrap_or(0), false).await?;
     let found = i64::try_from(draw.addresses.len()).unwrap_or(fitting);
     match draw.shortage {
         Some(shortage) if found < i64::from(spec.min) => Err(shortage.error()),
