@@ -111,8 +111,16 @@ impl ResourceKind {
         }
     }
 
-    /// The kind whose printed ids look like `text`, by its prefix alone.
+    /// The kind of the resource that `text` is an id of: a prefix and well-formed digits, some thirty
+    /// characters at the most. Nothing else that a client sends passes for one.
     pub fn of(text: &str) -> Option<ResourceKind> {
+        let (_, digits) = text.rsplit_once('-')?;
+        digits.parse::<Digits>().ok()?;
+        ResourceKind::of_prefix(text)
+    }
+
+    /// The kind whose ids begin as `text` does, whatever follows: what somebody meant who got an id wrong.
+    pub fn of_prefix(text: &str) -> Option<ResourceKind> {
         let (prefix, _) = text.rsplit_once('-')?;
         ResourceKind::ALL.into_iter().find(|kind| kind.prefix() == prefix)
     }
@@ -427,13 +435,42 @@ mod tests {
 
     #[test]
     fn prefixes_are_unique_and_lead_back_to_the_kind() {
+        let (digits, foreign, short) = ("0123456789abcdef0", "f123456789abcdef0", "1a2b3c4d");
+        let (long, name) = ("a".repeat(1 << 20), "<script>alert(1)</script>");
+        let none = [
+            "",
+            "xyz",
+            "0123456789abcdef",
+            "0123456789ABCDEF0",
+            "0123456789abcdef01",
+            "0123456789abcdef0 ",
+            "0123456789abcdef\n",
+            "0123456789abcdef0,i",
+            "+123456789abcdef0",
+            name,
+            &long,
+        ];
         for kind in ResourceKind::ALL {
+            let id = |digits: &str| format!("{}-{digits}", kind.prefix());
+            for digits in [digits, foreign, short] {
+                assert_eq!(ResourceKind::of(&id(digits)), Some(kind));
+            }
+            for wrong in none {
+                assert_eq!(ResourceKind::of(&id(wrong)), None, "{kind:?} {wrong:.40}");
+                assert_eq!(
+                    ResourceKind::of_prefix(&id(wrong)),
+                    Some(kind),
+                    "{kind:?} {wrong:.40}"
+                );
+            }
+        }
+        for text in ["nothing", "zz-0123456789abcdef0", "I-0123456789abcdef0", ""] {
             assert_eq!(
-                ResourceKind::of(&format!("{}-0123456789abcdef0", kind.prefix())),
-                Some(kind)
+                (ResourceKind::of(text), ResourceKind::of_prefix(text)),
+                (None, None),
+                "{text}"
             );
         }
-        assert_eq!(ResourceKind::of("nothing"), None);
     }
 
     #[test]

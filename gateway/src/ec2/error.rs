@@ -224,7 +224,7 @@ fn malformed_id(kind: ResourceKind, id: &str) -> String {
     if id.is_empty() {
         return missing(parameter(kind));
     }
-    if ResourceKind::of(id) == Some(kind) {
+    if ResourceKind::of_prefix(id) == Some(kind) {
         return format!("Invalid id: \"{id}\"");
     }
     format!("Invalid id: \"{id}\" (expecting \"{}-...\")", kind.prefix())

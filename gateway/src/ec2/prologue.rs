@@ -156,7 +156,7 @@ fn entry(who: &Principal, info: &OperationInfo, query: &Query<'_>, request_id: &
     let named: Vec<&str> = query
         .iter()
         .map(|(_, value)| value)
-        .filter(|value| value.len() < 64 && ResourceKind::of(value).is_some())
+        .filter(|value| ResourceKind::of(value).is_some())
         .take(AUDITED_IDS)
         .collect();
     AuditLogEntry {

@@ -31,7 +31,7 @@ impl TagTarget {
     /// # Errors
     /// `NoId` where the prefix is none, `Malformed` where the rest is no id.
     pub fn parse(text: &str) -> Result<Self> {
-        let kind = ResourceKind::of(text).ok_or_else(|| Error::NoId {
+        let kind = ResourceKind::of_prefix(text).ok_or_else(|| Error::NoId {
             text: text.chars().take(128).collect(),
         })?;
         let digits = text.rsplit_once('-').map_or("", |(_, digits)| digits);
