@@ -1,4 +1,6 @@
-//! User data of a request: base64 text in some members, bytes in others, and the same whichever it was.
+//! User data of a request: base64 text, in whichever member it comes. What is no base64 is one mistake with one
+//! code everywhere, so the codec leaves it to this function even where the model has bytes
+//! (`retyped` in `models/patches.toml`).
 
 use cumulet_backend::api::instances::UserData;
 use cumulet_domain::{Error, text};

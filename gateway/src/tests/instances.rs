@@ -250,6 +250,52 @@ async fn public_addresses_have_a_quota() {
     assert_eq!(refused, "AddressLimitExceeded");
 }
 
+/// Every member of every operation that takes user data, up to its text.
+const USER_DATA: &[&str] = &[
+    "RunInstances&ImageId={image}&MinCount=1&MaxCount=1&UserData=",
+    "ModifyInstanceAttribute&InstanceId={id}&UserData.Value=",
+    "ModifyInstanceAttribute&InstanceId={id}&Attribute=userData&Value=",
+];
+
+/// One mistake, one code, wherever user data comes in.
+#[tokio::test]
+async fn bad_user_data_has_one_code_in_every_member() {
+    // No request that is served has such a member beside those of the table.
+    let shapes = include_str!("../../wire/src/ec2/instances.rs")
+        .split("input! { ")
+        .skip(1);
+    let with = shapes.filter(|shape| shape.split("} }").next().unwrap().contains("UserData\""));
+    let with: Vec<&str> = with.filter_map(|shape| shape.split("Request ").next()).collect();
+    assert_eq!(with, ["ModifyInstanceAttribute", "RunInstances"]);
+    let world = World::new().await;
+    let id = world.run(1, "").await.remove(0);
+    world.settle_stopped(&id).await;
+    let large = "A".repeat(24_000);
+    for call in USER_DATA {
+        let call = format!("Action={}", call.replace("{id}", &id));
+        for (text, code) in [
+            ("!", "InvalidUserData.Malformed"),
+            ("not-base64", "InvalidUserData.Malformed"),
+            ("aGk%3D%3D", "InvalidUserData.Malformed"),
+            ("%23!/bin/sh", "InvalidUserData.Malformed"),
+            ("%C3%A4", "InvalidUserData.Malformed"),
+            (&large, "InvalidParameterValue"),
+        ] {
+            let refusal = world.try_as(&world.who, &format!("{call}{text}")).await;
+            let refusal = refusal
+                .err()
+                .unwrap_or_else(|| panic!("{call}{text:.40} was accepted"));
+            assert_eq!((&*refusal.code, refusal.status), (code, 400), "{call}{text:.40}");
+            if code == "InvalidUserData.Malformed" {
+                assert_eq!(
+                    refusal.message, "Invalid BASE64 encoding of user data.",
+                    "{call}{text}"
+                );
+            }
+        }
+    }
+}
+
 /// One base64 for every member that has some.
 #[tokio::test]
 async fn base64_is_read_alike_in_every_member() {

@@ -205,7 +205,7 @@ fn empty_values() {
     let request: DescribeInstancesRequest = read("InstanceId.1=").unwrap();
     assert_eq!(request.instance_ids, [""]);
     let request: ModifyInstanceAttributeRequest = read("InstanceId=i-1&UserData.Value=").unwrap();
-    assert_eq!(request.user_data.unwrap().value.unwrap().0, b"");
+    assert_eq!(request.user_data.unwrap().value.unwrap().0, "");
 }
 
 /// Rule 7: indices are numbers, in any order, with gaps.

@@ -108,6 +108,8 @@ pub(super) struct Patches {
     #[serde(default)]
     pub(super) members: Vec<AddedMember>,
     #[serde(default)]
+    pub(super) retyped: Vec<Retyped>,
+    #[serde(default)]
     pub(super) shapes: BTreeMap<String, Shape>,
     #[serde(default)]
     pub(super) filters: Vec<AddedFilters>,
@@ -118,6 +120,16 @@ pub(super) struct Patches {
 #[serde(deny_unknown_fields)]
 pub(super) struct Exception {
     pub(super) member: String,
+    #[expect(dead_code, reason = "every deviation must say why; only people read it")]
+    pub(super) reason: String,
+}
+
+/// A member, `Shape.Member`, that is read as another shape than the model's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retyped {
+    pub(super) member: String,
+    pub(super) of: String,
     #[expect(dead_code, reason = "every deviation must say why; only people read it")]
     pub(super) reason: String,
 }

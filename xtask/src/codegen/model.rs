@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::manifest::Patches;
+use super::manifest::{Patches, Retyped};
 
 /// A stripped model: `models/SERVICE.json`.
 #[derive(Debug, Deserialize)]
@@ -163,6 +163,19 @@ impl Model {
             };
             shape.members.0.push((patch.name.clone(), member));
         }
+        patches.retyped.iter().try_for_each(|patch| self.retype(patch))
+    }
+
+    fn retype(&mut self, patch: &Retyped) -> Result<()> {
+        let found = patch.member.split_once('.').and_then(|(shape, name)| {
+            let members = &mut self.shapes.get_mut(shape)?.members.0;
+            members.iter_mut().find(|(known, _)| known == name)
+        });
+        let (_, member) = found.with_context(|| format!("patches.toml: no member {}", patch.member))?;
+        if member.shape == patch.of {
+            bail!("patches.toml: the model has {} as {} now", patch.member, patch.of);
+        }
+        member.shape.clone_from(&patch.of);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 #![allow(missing_docs, reason = "the names are the model's")]
 
 use crate::shape::{both, input, operations, output};
-use crate::types::{Blob, Sensitive, Timestamp};
+use crate::types::{Sensitive, Timestamp};
 use super::shared::{
     BlockDeviceMapping,
     Filter,
@@ -988,7 +988,7 @@ input! { RunInstancesRequest {
 } }
 
 input! { SecureBlobAttributeValue {
-    value: Option<Blob> = "Value" (keep);
+    value: Option<Sensitive<String>> = "Value" (keep);
 } }
 
 input! { SpotMarketOptions {

@@ -2,7 +2,7 @@
 //! `Value`.
 
 use async_trait::async_trait;
-use cumulet_backend::api::instances::{self, AttributeChange, DiskChange, UserData};
+use cumulet_backend::api::instances::{self, AttributeChange, DiskChange};
 use cumulet_domain::{Error, instance::ShutdownBehavior};
 use cumulet_wire::{
     Done,
@@ -67,7 +67,8 @@ fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<AttributeChange>, 
         changes.push(C::ShutdownBehavior(behavior(&text)?));
     }
     if let Some(data) = input.user_data {
-        changes.push(C::UserData(UserData::new(data.value.unwrap_or_default().0)?));
+        let text = data.value.unwrap_or_default();
+        changes.push(C::UserData(user_data::from_base64(&text.0)?));
     }
     if !input.groups.is_empty() {
         changes.push(C::Groups(ids(&input.groups)?));
@@ -140,6 +141,7 @@ fn by_name(name: &str, value: String) -> Result<AttributeChange, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use cumulet_backend::api::instances::UserData;
     use cumulet_wire::{Protocol, Query, decode};
 
     use super::*;
@@ -176,6 +178,7 @@ mod tests {
             ("UserData.Value=", Ok(vec![C::UserData(None)])),
             ("Attribute=userData&Value=aGk", Ok(vec![C::UserData(hi())])),
             ("Attribute=userData&Value=", Ok(vec![C::UserData(None)])),
+            ("UserData.Value=!", Err("InvalidUserData.Malformed".into())),
             (
                 "Attribute=userData&Value=!",
                 Err("InvalidUserData.Malformed".into()),
