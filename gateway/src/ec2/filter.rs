@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cumulet_domain::tag::Tag;
+use cumulet_domain::{ResourceKind, tag::Tag};
 use cumulet_pattern::{MAX_CHARS, Pattern, Wild};
 use cumulet_wire::ec2::shared;
 
@@ -19,6 +19,23 @@ const MAX_VALUES: usize = 200;
 
 /// What a text costs beside its comparisons, in steps of a pattern: it is read off its row.
 const STEPS_PER_TEXT: u64 = 8;
+
+/// Filters by ids, by the last parts of their names (`network-interface.vpc-id`); none: of any kind. What is
+/// no such id is no value that a row could have.
+const IDS: &[(&str, Option<ResourceKind>)] = &[
+    ("attachment-id", Some(ResourceKind::InterfaceAttachment)),
+    ("group-id", Some(ResourceKind::SecurityGroup)),
+    ("image-id", Some(ResourceKind::Image)),
+    ("instance-id", Some(ResourceKind::Instance)),
+    ("key-pair-id", Some(ResourceKind::KeyPair)),
+    ("network-interface-id", Some(ResourceKind::NetworkInterface)),
+    ("reservation-id", Some(ResourceKind::Reservation)),
+    ("resource-id", None),
+    ("security-group-rule-id", Some(ResourceKind::SecurityGroupRule)),
+    ("subnet-id", Some(ResourceKind::Subnet)),
+    ("volume-id", Some(ResourceKind::Volume)),
+    ("vpc-id", Some(ResourceKind::Vpc)),
+];
 
 /// Hears the values that a row has for a filter.
 pub(crate) type Sink<'s> = dyn FnMut(&str) + 's;
@@ -167,6 +184,12 @@ impl<R: 'static> Filters<R> {
         self.terms.is_empty()
     }
 
+    /// Whether no row can pass, whatever it has: one of the filters has no values, or is one by ids none of
+    /// which is one. Then nothing needs to be read.
+    pub(crate) fn pass_nothing(&self) -> bool {
+        self.terms.iter().any(Term::passes_nothing)
+    }
+
     /// The values of the first filter called `name`, where none of them is a pattern: a column of the
     /// database can then do the first part of the work.
     pub(crate) fn literals(&self, name: &str) -> Option<Vec<&str>> {
@@ -196,6 +219,21 @@ fn term<R: 'static>(table: &Table<R>, filter: &shared::Filter) -> Result<Term<R>
 }
 
 impl<R> Term<R> {
+    fn passes_nothing(&self) -> bool {
+        if !self.values.wild.is_empty() {
+            return false;
+        }
+        let part = self.name.rsplit('.').next().unwrap_or_default();
+        let ids = IDS.iter().find(|(name, _)| *name == part);
+        match (&self.read, ids) {
+            (Read::Values(_), Some((_, kind))) => {
+                let mut texts = self.values.literals.iter();
+                !texts.any(|text| ResourceKind::of(text).is_some_and(|of| kind.is_none_or(|kind| of == kind)))
+            }
+            _ => self.values.literals.is_empty(),
+        }
+    }
+
     fn matches(&self, row: &R, steps: &mut u64) -> bool {
         let mut found = false;
         *steps += STEPS_PER_TEXT;
@@ -336,5 +374,41 @@ mod tests {
         assert_eq!(parsed.literals("state"), Some(vec!["a", "b"]));
         assert_eq!(parsed.literals("size"), None);
         assert_eq!(parsed.literals("other"), None);
+    }
+
+    #[test]
+    fn filters_that_no_row_passes_are_known_before_any_is_read() {
+        const IDS: Table<Row> = Table {
+            defs: &[on(
+                &["vpc-id", "network-interface.vpc-id", "resource-id", "owner-id"],
+                |_: &Row, sink| sink("vpc-0123456789abcdef0"),
+            )],
+            tags: TABLE.tags,
+        };
+        let (vpc, other) = ("vpc-0123456789abcdef0", "subnet-0123456789abcdef0");
+        for (filters, vain) in [
+            (vec![], false),
+            (vec![filter("vpc-id", &[vpc])], false),
+            (vec![filter("vpc-id", &["vpc-1a2b3c4d"])], false),
+            (vec![filter("vpc-id", &["x", vpc])], false),
+            (vec![filter("vpc-id", &["vpc-*"])], false),
+            (vec![filter("vpc-id", &["x"])], true),
+            (vec![filter("vpc-id", &[""])], true),
+            (vec![filter("vpc-id", &["vpc-", "vpc-0123456789ABCDEF0"])], true),
+            (vec![filter("vpc-id", &[other])], true),
+            (vec![filter("network-interface.vpc-id", &[other])], true),
+            (vec![filter("resource-id", &[other])], false),
+            (vec![filter("resource-id", &["x"])], true),
+            (vec![filter("owner-id", &["x"])], false),
+            (vec![filter("owner-id", &[])], true),
+            (vec![filter("tag:vpc-id", &["x"])], false),
+            (vec![filter("tag:a.vpc-id", &["x"])], false),
+            (vec![filter("tag:a", &[])], true),
+            (vec![filter("owner-id", &["x"]), filter("vpc-id", &["x"])], true),
+        ] {
+            let parsed = Filters::parse(&IDS, &filters).unwrap();
+            assert_eq!(parsed.pass_nothing(), vain, "{filters:?}");
+            assert!(!vain || !parsed.matches(&row()), "{filters:?}");
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Describe for DescribeTags {
     ) -> Result<Page<TagView, TagKey>, Fault> {
         let mut query = TagQuery::default();
         // The commonest question of Terraform: the tags of one resource. A text that is no id matches
-        // nothing, which the filter itself sees to.
+        // nothing, which the filter itself sees to; where all are none, the framework reads nothing.
         if let Some(ids) = filters.literals("resource-id") {
             query.resources = ids
                 .into_iter()
