@@ -118,7 +118,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "http.body_memory",
         "32",
-        "MiB for the bodies of all requests to the API together; the first 16 KiB of each are not counted.",
+        "MiB for the bodies of all requests to the API together; the first 16 KiB of each are not counted. One client, by its address, and one account may hold as much of it as is free, so one alone half of it.",
     ),
     key(
         "requests.account_in_flight",

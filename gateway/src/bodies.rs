@@ -1,16 +1,21 @@
 //! Requests' bodies: read within bounds, into memory that grows by what has come, and that all bodies of a
 //! process have one budget of. The head has been judged before: what a stranger can make the process keep is
 //! a small body for each connection.
+//!
+//! Whoever knows the id of an access key can send a head that names it, so before the signature is verified
+//! a large body counts as its client's address', and only then as the account's. Either may hold as much of
+//! the budget as is still free (the dynamic threshold of switches' shared buffers): one alone half of it, and
+//! each of many about the same, so that none of them uses it up for the others.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use cumulet_domain::account::AccountId;
 use futures::{Stream, StreamExt as _};
 
 /// The largest body: no request of these services comes near it.
@@ -44,6 +49,28 @@ const FULL: Refusal = (
     "Too many large requests are being received. Please try again shortly.",
 );
 
+/// Whom memory is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// A client that has proven nothing yet, by its address; of IPv6 the network, since a client has all of it.
+    Client(IpAddr),
+    /// Who has signed the request.
+    Account(AccountId),
+}
+
+impl Holder {
+    /// The client at an address.
+    pub(crate) fn client(address: IpAddr) -> Self {
+        Holder::Client(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::from(address) >> 64 << 64;
+                IpAddr::V6(Ipv6Addr::from(network))
+            }
+            address => address,
+        })
+    }
+}
+
 /// The memory of all bodies of a process. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies(Arc<Memory>);
@@ -51,7 +78,14 @@ pub(crate) struct Bodies(Arc<Memory>);
 #[derive(Debug)]
 struct Memory {
     most: usize,
-    used: AtomicUsize,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    all: usize,
+    /// Of each who holds some.
+    by: HashMap<Holder, usize>,
 }
 
 /// A body, and its part of the budget.
@@ -59,46 +93,74 @@ struct Memory {
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     /// Given back with this.
-    _held: Held,
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
 struct Held {
     memory: Arc<Memory>,
+    holder: Holder,
     bytes: usize,
+}
+
+/// One that nothing is counted of.
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body { bytes, held: None }
+    }
+}
+
+impl Body {
+    /// From now on it counts as the account's, which has signed it.
+    ///
+    /// # Errors
+    /// Where the account holds its share already.
+    pub(crate) fn belongs_to(&mut self, account: AccountId) -> Result<(), Refusal> {
+        match &mut self.held {
+            Some(held) => held.pass_to(Holder::Account(account)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Bodies {
     /// So many bytes for all bodies, what is counted of them.
     pub(crate) fn new(most: usize) -> Self {
-        let used = AtomicUsize::new(0);
+        let used = Mutex::default();
         Bodies(Arc::new(Memory { most, used }))
     }
 
     /// What is in use.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
-        self.0.used.load(Ordering::Acquire)
+        self.0.used().all
     }
 
-    /// Reads a body of at most so many bytes, which may take so long.
+    /// Reads a client's body of at most so many bytes, which may take so long.
     ///
     /// # Errors
     /// What the client is told.
-    pub(crate) async fn read<S, E>(&self, parts: S, most: usize, time: Duration) -> Result<Body, Refusal>
+    pub(crate) async fn read<S, E>(
+        &self,
+        parts: S,
+        client: IpAddr,
+        most: usize,
+        time: Duration,
+    ) -> Result<Body, Refusal>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
-        let whole = tokio::time::timeout(time, self.gather(parts, most)).await;
+        let whole = tokio::time::timeout(time, self.gather(parts, client, most)).await;
         whole.unwrap_or(Err(LATE))
     }
 
-    async fn gather<S, E>(&self, mut parts: S, most: usize) -> Result<Body, Refusal>
+    async fn gather<S, E>(&self, mut parts: S, client: IpAddr, most: usize) -> Result<Body, Refusal>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
         let mut held = Held {
             memory: self.0.clone(),
+            holder: Holder::client(client),
             bytes: 0,
         };
         let mut body = BytesMut::new();
@@ -110,8 +172,8 @@ impl Bodies {
             held.grow(grown(body.capacity(), body.len() + part.len()))?;
             body.extend_from_slice(&part);
         }
-        let bytes = body.freeze();
-        Ok(Body { bytes, _held: held })
+        let (bytes, held) = (body.freeze(), Some(held));
+        Ok(Body { bytes, held })
     }
 }
 
@@ -124,6 +186,35 @@ fn grown(capacity: usize, length: usize) -> usize {
     }
 }
 
+impl Memory {
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Used {
+    /// Whether a holder may have so much more of so many bytes: no more than is free then.
+    fn take(&mut self, holder: Holder, more: usize, most: usize) -> bool {
+        let held = self.by.get(&holder).copied().unwrap_or(0) + more;
+        let fits = self.all + more + held <= most;
+        if fits {
+            self.all += more;
+            self.by.insert(holder, held);
+        }
+        fits
+    }
+
+    fn give_back(&mut self, holder: Holder, bytes: usize) {
+        self.all -= bytes;
+        if let Some(held) = self.by.get_mut(&holder) {
+            *held -= bytes;
+            if *held == 0 {
+                self.by.remove(&holder);
+            }
+        }
+    }
+}
+
 impl Held {
     /// Makes it so many bytes, of which the first ones are not counted.
     fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
@@ -132,17 +223,33 @@ impl Held {
             return Ok(());
         }
         let memory = &self.memory;
-        let add = |used: usize| used.checked_add(more).filter(|sum| *sum <= memory.most);
-        let added = memory.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
-        added.map_err(|_| FULL)?;
+        if !memory.used().take(self.holder, more, memory.most) {
+            return Err(FULL);
+        }
         self.bytes += more;
         Ok(())
+    }
+
+    fn pass_to(&mut self, holder: Holder) -> Result<(), Refusal> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let mut used = self.memory.used();
+        used.give_back(self.holder, self.bytes);
+        if used.take(holder, self.bytes, self.memory.most) {
+            self.holder = holder;
+            return Ok(());
+        }
+        self.bytes = 0;
+        Err(FULL)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        if self.bytes > 0 {
+            self.memory.used().give_back(self.holder, self.bytes);
+        }
     }
 }
 
@@ -166,49 +273,121 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{io, net::Ipv4Addr};
 
     use futures::stream;
 
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn parts(count: usize, each: usize) -> impl Stream<Item = io::Result<Bytes>> + Unpin {
         stream::iter((0..count).map(move |_| Ok(Bytes::from(vec![b'x'; each]))))
     }
 
+    fn client(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
+    /// What clients at these addresses get, who send bodies of a million bytes until they are refused.
+    async fn fill(bodies: &Bodies, clients: impl Iterator<Item = u8>) -> Vec<Vec<Body>> {
+        let mut all = Vec::new();
+        for last in clients {
+            let mut kept = Vec::new();
+            let refused = loop {
+                match bodies
+                    .read(parts(100, 10_000), client(last), MAX_BODY, LONG)
+                    .await
+                {
+                    Ok(body) => kept.push(body),
+                    Err(refusal) => break refusal,
+                }
+            };
+            assert_eq!(refused, FULL);
+            all.push(kept);
+        }
+        all
+    }
+
     #[tokio::test]
     async fn the_memory_of_all_bodies_is_bounded_and_given_back() {
-        let bodies = Bodies::new(3 * MAX_BODY);
-        let mut kept = Vec::new();
-        let refused = loop {
-            match bodies.read(parts(100, 10_000), MAX_BODY, LONG).await {
-                Ok(body) => kept.push(body),
-                Err(refusal) => break refusal,
-            }
-            assert!(bodies.used() <= 3 * MAX_BODY);
-        };
-        assert_eq!((refused, kept.len()), (FULL, 2));
-        assert_eq!(kept[0].bytes.len(), 1_000_000);
+        let bodies = Bodies::new(16 * MAX_BODY);
+        let kept = fill(&bodies, 1..=50).await;
+        assert!((11 * MAX_BODY..=16 * MAX_BODY).contains(&bodies.used()));
+        assert_eq!(kept[0][0].bytes.len(), 1_000_000);
         // Small ones are read all the same.
-        assert!(bodies.read(parts(16, 1024), MAX_BODY, LONG).await.is_ok());
+        assert!(bodies.read(parts(16, 1024), HERE, MAX_BODY, LONG).await.is_ok());
         drop(kept);
         assert_eq!(bodies.used(), 0);
-        assert!(bodies.read(parts(100, 10_000), MAX_BODY, LONG).await.is_ok());
+        assert!(bodies.0.used().by.is_empty());
+        assert!(
+            bodies
+                .read(parts(100, 10_000), HERE, MAX_BODY, LONG)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test]
+    async fn none_uses_it_up_for_the_others() {
+        let bodies = Bodies::new(16 * MAX_BODY);
+        let _kept = fill(&bodies, 1..=1).await;
+        assert!((6 * MAX_BODY..=8 * MAX_BODY).contains(&bodies.used()));
+        let _more = fill(&bodies, 2..=3).await;
+        assert!(bodies.used() <= 14 * MAX_BODY);
+        assert!(bodies.read(parts(60, 10_000), HERE, MAX_BODY, LONG).await.is_ok());
+        // Nor does an account, from however many addresses it sends.
+        let (bodies, mut kept) = (Bodies::new(16 * MAX_BODY), Vec::new());
+        let refused = loop {
+            let from = client(kept.len() as u8);
+            let mut body = bodies
+                .read(parts(100, 10_000), from, MAX_BODY, LONG)
+                .await
+                .unwrap();
+            match body.belongs_to(AccountId(1)) {
+                Ok(()) => kept.push(body),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refused, FULL);
+        assert!((6 * MAX_BODY..=8 * MAX_BODY).contains(&bodies.used()));
+        let mut others = bodies
+            .read(parts(100, 10_000), client(0), MAX_BODY, LONG)
+            .await
+            .unwrap();
+        assert_eq!(others.belongs_to(AccountId(2)), Ok(()));
+        drop((kept, others));
+        assert_eq!(bodies.used(), 0);
+    }
+
+    #[test]
+    fn a_client_is_an_address_or_a_network_of_ipv6() {
+        let client = |text: &str| Holder::client(text.parse().unwrap());
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8::1", "2001:db8::ffff:1", true),
+            ("2001:db8:0:1::1", "2001:db8::1", false),
+        ] {
+            assert_eq!(client(one) == client(other), same, "{one} {other}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_too_late_or_is_too_much_holds_nothing() {
-        let bodies = Bodies::new(MAX_BODY);
+        let bodies = Bodies::new(2 * MAX_BODY);
         let silent = parts(3, 100_000).chain(stream::pending());
-        assert_eq!(bodies.read(silent, MAX_BODY, LONG).await.unwrap_err(), LATE);
-        assert_eq!(
-            bodies.read(parts(3, 6000), SMALL_BODY, LONG).await.unwrap_err(),
-            TOO_LARGE
-        );
+        let late = bodies.read(silent, HERE, MAX_BODY, LONG).await;
+        assert_eq!(late.unwrap_err(), LATE);
+        let large = bodies.read(parts(3, 6000), HERE, SMALL_BODY, LONG).await;
+        assert_eq!(large.unwrap_err(), TOO_LARGE);
         let broken = parts(1, 50_000).chain(stream::iter([Err(io::ErrorKind::Other.into())]));
-        assert_eq!(bodies.read(broken, MAX_BODY, LONG).await.unwrap_err(), BROKEN);
+        assert_eq!(
+            bodies.read(broken, HERE, MAX_BODY, LONG).await.unwrap_err(),
+            BROKEN
+        );
         assert_eq!(bodies.used(), 0);
         discard(parts(1, 10).chain(stream::pending()), LONG).await;
         discard(parts(1_000_000, 10_000), LONG).await;

@@ -14,7 +14,7 @@ use crate::{
         AuthConfig, AuthError, Dialect, Judged, RequestHead, SigV2Policy, SignedParameters, Verified,
         Verifier,
     },
-    bodies::Bodies,
+    bodies::{self, Bodies},
     credentials::CloudCredentials,
     ec2::{self, Body, Caller},
     fault::{Answer, Fault},
@@ -161,7 +161,7 @@ impl Door {
     pub async fn answer(&self, head: RequestHead<'_>, body: Bytes, request_id: &str) -> Reply {
         match self.judge(head, request_id).await {
             Ok(judged) => {
-                self.serve(head, judged, body, Presence::default(), request_id)
+                self.serve(head, judged, body.into(), Presence::default(), request_id)
                     .await
             }
             Err(reply) => reply,
@@ -173,11 +173,12 @@ impl Door {
         &self,
         head: RequestHead<'_>,
         judged: Judged<'_, Principal>,
-        body: Bytes,
+        mut body: bodies::Body,
         presence: Presence,
         request_id: &str,
     ) -> Reply {
-        let verified = match self.verifier.verify(judged, body, self.cloud.now().0).await {
+        let bytes = body.bytes.clone();
+        let verified = match self.verifier.verify(judged, bytes, self.cloud.now().0).await {
             Ok(verified) => verified,
             Err(error) => return rejected(&head, &error, request_id),
         };
@@ -187,6 +188,9 @@ impl Door {
             parameters,
             ..
         } = verified;
+        if let Err((code, status, message)) = body.belongs_to(principal.account) {
+            return plain_refusal(code, status, message, request_id);
+        }
         let service = Service::named(service);
         match self
             .act(service, principal, &parameters, presence, request_id)

@@ -1,6 +1,10 @@
 //! The adapter between actix and the door: it reads the request within its limits, and writes the answer.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -91,7 +95,11 @@ async fn answer(
         Err(reply) => return reply.held_back(),
     };
     let stranger = !judged.names_key() && !door.takes_sigv2();
-    let body = match body(door, payload, announced, stranger, time).await {
+    // Of one without an address (a Unix socket, a test) all are one.
+    let client = request
+        .peer_addr()
+        .map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+    let body = match body(door, payload, (client, announced), stranger, time).await {
         Ok(body) => body,
         // More of it would not say whose it is.
         Err(TOO_LARGE) if stranger => return door.unsigned(&view, request_id).held_back(),
@@ -100,15 +108,14 @@ async fn answer(
     if let Some(work) = work {
         work.is_whole();
     }
-    door.serve(view, judged, body.bytes.clone(), presence, request_id)
-        .await
+    door.serve(view, judged, body, presence, request_id).await
 }
 
 /// The body of a request whose head was judged: a small one where that named nobody.
 async fn body(
     door: &Door,
     payload: Payload,
-    announced: Option<u64>,
+    (client, announced): (IpAddr, Option<u64>),
     stranger: bool,
     time: Duration,
 ) -> Result<bodies::Body, Refusal> {
@@ -116,7 +123,7 @@ async fn body(
     if announced.is_some_and(|length| length > most as u64) {
         return Err(TOO_LARGE);
     }
-    door.bodies().read(payload, most, time).await
+    door.bodies().read(payload, client, most, time).await
 }
 
 /// Whether the request is of a form that can be understood in one way only.

@@ -3,9 +3,10 @@
 use std::net::{SocketAddr, TcpListener};
 
 use cumulet_backend::api::audit_log;
+use futures::future::select_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -158,14 +159,53 @@ async fn strangers_large_bodies_are_not_read() {
     running.stop().await.unwrap();
 }
 
+/// Who knows the id of an access key and not its secret uses up nothing that its owner needs.
+#[actix_web::test]
+async fn strangers_who_name_a_key_take_no_memory_of_its_owner() {
+    let world = World::new().await;
+    let (running, address) = serve(&world, |gateway| gateway.body_memory = 2_000_000);
+    let large = format!("Action=DescribeRegions&X={}", "x".repeat(400_000));
+    let large = post(&world, address, "ec2", &large);
+    // The head is the owner's own, with a signature that is none, which only the whole body can show.
+    let forged = String::from_utf8(large.clone()).unwrap();
+    let (before, after) = forged.split_once("Signature=").unwrap();
+    let forged = format!("{before}Signature={}{}", "0".repeat(64), &after[64..]);
+    let mut crowd = Vec::new();
+    for _ in 0..8 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        // Those that are refused may be closed by now.
+        let _ = stream.write_all(&forged.as_bytes()[..forged.len() - 1]).await;
+        crowd.push(stream);
+    }
+    // They have all that they can get when one of them is refused more.
+    let answers = crowd.iter_mut().map(|stream| {
+        Box::pin(async move {
+            let mut answer = [0; 4096];
+            let count = stream.read(&mut answer).await.unwrap_or(0);
+            String::from_utf8_lossy(&answer[..count]).into_owned()
+        })
+    });
+    let (first, ..) = timeout(LONG, select_all(answers)).await.unwrap();
+    assert!(
+        first.is_empty() || first.contains("<Code>Unavailable</Code>"),
+        "{first}"
+    );
+    let answer = timeout(LONG, send(address, &large)).await.unwrap();
+    assert_eq!(one(&answer, "Code"), "UnknownParameter");
+    drop(crowd);
+    running.stop().await.unwrap();
+}
+
 /// A6: all bodies of the process have one budget, which is given back.
 #[actix_web::test]
 async fn bodies_have_one_budget() {
     let world = World::new().await;
-    let (running, address) = serve(&world, |gateway| gateway.body_memory = 600_000);
+    let (running, address) = serve(&world, |gateway| gateway.body_memory = 1_200_000);
     let body = |length: usize| format!("Action=DescribeRegions&X={}", "x".repeat(length));
     let large = post(&world, address, "ec2", &body(400_000));
-    // All but the last byte of four: there is room for one and a half.
+    // All but the last byte of four: one client has half of it, which is room for one and a half.
     let mut begun = Vec::new();
     for _ in 0..4 {
         let mut stream = TcpStream::connect(address).await.unwrap();
