@@ -52,6 +52,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
         reader,
         writer,
         keep: true,
+        rows: 0,
         participant: None,
         spent: None,
     })

@@ -54,6 +54,7 @@ pub async fn connect_inline(template: &Template, hooks: Arc<dyn TransactionHooks
         reader: savepoints.clone(),
         writer: super::Writer::Sqlite(Arc::new(Writer::inline(connection, savepoints, hooks))),
         keep: true,
+        rows: 0,
         participant: None,
         spent: None,
     })

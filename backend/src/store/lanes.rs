@@ -1,4 +1,9 @@
-//! The queue before SQLite's one writer: changes, and rehearsals, which give way to them.
+//! The queue before SQLite's one writer: changes, large ones in a lane of their own, and rehearsals, which give
+//! way to both.
+//!
+//! A large change (tags of a thousand resources) is one transaction, since it is made as a whole or not at all,
+//! and takes the writer for up to a tenth of a second. So it is committed alone, and between two of them come
+//! all others that wait: a change waits for one large one at the most, however many there are.
 //!
 //! A rehearsal (DryRun) writes as the call does, and SQLite has one writer for all that writes, kept or not: on a
 //! connection of its own it would hold the same lock, and the writer would wait for it or fail. So it runs
@@ -21,10 +26,21 @@ const PATIENCE: u32 = 10;
 /// How often one does that runs to its end whatever waits.
 const BETWEEN: Duration = Duration::from_secs(10);
 
+/// Where something waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// For a commit together with others.
+    Change,
+    /// For one of its own.
+    Large,
+    /// Until nothing else waits: it is undone.
+    Rehearsal,
+}
+
 /// What waits in such a queue.
 pub(super) trait Waits {
-    /// Whether it is a rehearsal.
-    fn is_rehearsal(&self) -> bool;
+    /// Where it does.
+    fn lane(&self) -> Lane;
     /// How often it has been broken off.
     fn broken_off(&self) -> u32;
 }
@@ -49,7 +65,10 @@ struct Shared<T> {
 #[derive(Debug)]
 struct State<T> {
     changes: VecDeque<T>,
+    large: VecDeque<T>,
     rehearsals: VecDeque<T>,
+    /// Whether a large change was the last to run: then others go first.
+    was_large: bool,
     /// When a rehearsal last ran to its end whatever waited.
     whole: Option<Instant>,
     closed: bool,
@@ -80,7 +99,9 @@ impl<T: Waits> Lanes<T> {
         Lanes(Arc::new(Shared {
             state: Mutex::new(State {
                 changes: VecDeque::new(),
+                large: VecDeque::new(),
                 rehearsals: VecDeque::new(),
+                was_large: false,
                 whole: None,
                 closed: false,
             }),
@@ -107,10 +128,13 @@ impl<T: Waits> Lanes<T> {
         if state.closed {
             return Err(one);
         }
-        if one.is_rehearsal() {
-            state.rehearsals.push_back(one);
-        } else {
-            state.changes.push_back(one);
+        let lane = one.lane();
+        match lane {
+            Lane::Change => state.changes.push_back(one),
+            Lane::Large => state.large.push_back(one),
+            Lane::Rehearsal => state.rehearsals.push_back(one),
+        }
+        if lane != Lane::Rehearsal {
             self.0.urgent.0.fetch_add(1, Ordering::AcqRel);
         }
         drop(state);
@@ -151,6 +175,12 @@ impl<T: Waits> State<T> {
             self.whole = Some(now);
             return Some(Next::Rehearsal(self.rehearsals.pop_front()?, false));
         }
+        let turn = !self.was_large || self.changes.is_empty();
+        if let Some(large) = self.large.pop_front_if(|_| turn) {
+            self.was_large = true;
+            return Some(Next::Changes(vec![large]));
+        }
+        self.was_large = false;
         if self.changes.is_empty() {
             return Some(Next::Rehearsal(self.rehearsals.pop_front()?, true));
         }
@@ -164,10 +194,12 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug, PartialEq, Eq)]
-    struct One(u32, bool, u32);
+    struct One(u32, Lane, u32);
+
+    use Lane::{Change, Large, Rehearsal};
 
     impl Waits for One {
-        fn is_rehearsal(&self) -> bool {
+        fn lane(&self) -> Lane {
             self.1
         }
 
@@ -180,32 +212,62 @@ mod tests {
     fn rehearsals_come_when_no_change_waits() {
         let lanes = Lanes::new();
         for one in [
-            One(1, true, 0),
-            One(2, false, 0),
-            One(3, true, 0),
-            One(4, false, 0),
-            One(5, false, 0),
+            One(1, Rehearsal, 0),
+            One(2, Change, 0),
+            One(3, Rehearsal, 0),
+            One(4, Change, 0),
+            One(5, Change, 0),
         ] {
             lanes.push(one).unwrap();
         }
         assert!(lanes.urgent().is());
         assert_eq!(
             lanes.next(2),
-            Some(Next::Changes(vec![One(2, false, 0), One(4, false, 0)]))
+            Some(Next::Changes(vec![One(2, Change, 0), One(4, Change, 0)]))
         );
-        assert_eq!(lanes.next(2), Some(Next::Changes(vec![One(5, false, 0)])));
+        assert_eq!(lanes.next(2), Some(Next::Changes(vec![One(5, Change, 0)])));
         assert!(!lanes.urgent().is());
-        assert_eq!(lanes.next(2), Some(Next::Rehearsal(One(1, true, 0), true)));
+        assert_eq!(lanes.next(2), Some(Next::Rehearsal(One(1, Rehearsal, 0), true)));
         lanes.close();
-        assert_eq!(lanes.push(One(6, true, 0)), Err(One(6, true, 0)));
-        assert_eq!(lanes.next(2), Some(Next::Rehearsal(One(3, true, 0), true)));
+        assert_eq!(lanes.push(One(6, Rehearsal, 0)), Err(One(6, Rehearsal, 0)));
+        assert_eq!(lanes.next(2), Some(Next::Rehearsal(One(3, Rehearsal, 0), true)));
         assert_eq!(lanes.next(2), None);
+    }
+
+    #[test]
+    fn a_change_waits_for_one_large_one_at_the_most() {
+        let lanes = Lanes::new();
+        for n in 0..3 {
+            lanes.push(One(n, Large, 0)).unwrap();
+        }
+        lanes.push(One(10, Change, 0)).unwrap();
+        lanes.push(One(20, Rehearsal, 0)).unwrap();
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            let Some(Next::Changes(next)) = lanes.next(9) else {
+                panic!()
+            };
+            // While the large one runs, others come.
+            if next[0].1 == Large {
+                lanes.push(One(11 + next[0].0, Change, 0)).unwrap();
+            }
+            order.push(next.iter().map(|one| one.0).collect::<Vec<_>>());
+        }
+        assert_eq!(order, [vec![0], vec![10, 11], vec![1]]);
+        assert!(lanes.urgent().is());
+        assert_eq!(lanes.next(9), Some(Next::Changes(vec![One(12, Change, 0)])));
+        // They wait no longer than for the next commit themselves.
+        lanes.push(One(13, Change, 0)).unwrap();
+        assert_eq!(lanes.next(9), Some(Next::Changes(vec![One(2, Large, 0)])));
+        assert_eq!(lanes.next(9), Some(Next::Changes(vec![One(13, Change, 0)])));
+        assert!(!lanes.urgent().is());
+        assert_eq!(lanes.next(9), Some(Next::Rehearsal(One(20, Rehearsal, 0), true)));
     }
 
     #[test]
     fn one_that_is_broken_off_for_ever_runs_to_its_end_now_and_then() {
         let lanes = Lanes::new();
-        let (tired, change) = (|n| One(n, true, PATIENCE), || One(9, false, 0));
+        let (tired, change) = (|n| One(n, Rehearsal, PATIENCE), || One(9, Change, 0));
         for one in [tired(1), tired(2), change()] {
             lanes.push(one).unwrap();
         }
@@ -227,7 +289,10 @@ mod tests {
         let lanes = Lanes::new();
         let other = lanes.clone();
         let waits = std::thread::spawn(move || other.next(1));
-        lanes.push(One(1, false, 0)).unwrap();
-        assert_eq!(waits.join().unwrap(), Some(Next::Changes(vec![One(1, false, 0)])));
+        lanes.push(One(1, Change, 0)).unwrap();
+        assert_eq!(
+            waits.join().unwrap(),
+            Some(Next::Changes(vec![One(1, Change, 0)]))
+        );
     }
 }

@@ -35,6 +35,7 @@ use sea_orm::{
 
 pub use connect::{Options, connect, schema, snapshots};
 pub use inline::{Template, TransactionHooks, connect_inline};
+use lanes::Lane;
 pub use location::Location;
 pub use server::Counters;
 pub use spent::Spent;
@@ -44,12 +45,17 @@ use work::{Value, Work, typed, untyped};
 /// What a statement's error begins with when a unique key is taken.
 const TAKEN: &str = "a unique key is taken: ";
 
+/// Rows from which on a change is large: some milliseconds of SQLite's writer.
+const LARGE: usize = 1000;
+
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     reader: DatabaseConnection,
     writer: Writer,
     keep: bool,
+    /// Rows that its transactions write, where they may be many.
+    rows: usize,
     participant: Option<Arc<dyn Participant>>,
     spent: Option<Spent>,
 }
@@ -123,6 +129,12 @@ impl Store {
         }
     }
 
+    /// A handle whose transactions write so many rows, more or less. Many keep others waiting, where there is one
+    /// writer for all (`lanes.rs`).
+    pub fn writing(&self, rows: usize) -> Store {
+        Store { rows, ..self.clone() }
+    }
+
     /// A handle whose transactions count the time that they take.
     pub fn counting(&self, spent: Spent) -> Store {
         Store {
@@ -165,7 +177,12 @@ impl Store {
         match &self.writer {
             Writer::Sqlite(writer) => {
                 let spent = self.spent.clone();
-                Box::pin(writer.run(keep, invalidates, (participant, spent), work))
+                let lane = match keep {
+                    false => Lane::Rehearsal,
+                    true if self.rows >= LARGE => Lane::Large,
+                    true => Lane::Change,
+                };
+                Box::pin(writer.run(lane, invalidates, (participant, spent), work))
             }
             Writer::Server(server) => Box::pin(server.run(keep, participant, work)),
         }

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::{
     Participant, Spent, failed,
     inline::TransactionHooks,
-    lanes::{Lanes, Next, Waits},
+    lanes::{Lane, Lanes, Next, Waits},
     sqlite::WriteConnection,
     versions::{Invalidates, Versions},
     work::{Value, Work},
@@ -115,7 +115,7 @@ impl Writer {
 
     pub(super) async fn run(
         &self,
-        keep: bool,
+        lane: Lane,
         invalidates: Invalidates,
         (participant, spent): (Option<Arc<dyn Participant>>, Option<Spent>),
         work: Box<dyn Work>,
@@ -125,7 +125,7 @@ impl Writer {
             work: Some(work),
             participant,
             spent,
-            keep,
+            lane,
             invalidates,
             result: None,
             killed: None,
@@ -228,7 +228,7 @@ struct Task {
     work: Option<Box<dyn Work>>,
     participant: Option<Arc<dyn Participant>>,
     spent: Option<Spent>,
-    keep: bool,
+    lane: Lane,
     invalidates: Invalidates,
     result: Option<Result<Value>>,
     killed: Option<Box<dyn Any + Send>>,
@@ -242,14 +242,14 @@ struct Task {
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Task")
-            .field("keep", &self.keep)
+            .field("lane", &self.lane)
             .finish_non_exhaustive()
     }
 }
 
 impl Waits for Task {
-    fn is_rehearsal(&self) -> bool {
-        !self.keep
+    fn lane(&self) -> Lane {
+        self.lane
     }
 
     fn broken_off(&self) -> u32 {
@@ -280,7 +280,7 @@ impl Task {
             Err(Error::Internal("a transaction panicked".into()))
         });
         match result {
-            Ok(_) if self.keep => savepoint.commit().await.map_err(failed)?,
+            Ok(_) if self.lane != Lane::Rehearsal => savepoint.commit().await.map_err(failed)?,
             _ => savepoint.rollback().await.map_err(failed)?,
         }
         if let (Some(spent), Some(begun)) = (&self.spent, begun) {
@@ -294,7 +294,7 @@ impl Task {
     fn touched(&self) -> Invalidates {
         match self.result {
             // Told to be undone, failed by itself, or not begun.
-            _ if !self.keep => Invalidates::Nothing,
+            _ if self.lane == Lane::Rehearsal => Invalidates::Nothing,
             Some(Err(_)) | None => Invalidates::Nothing,
             Some(Ok(_)) => self.invalidates,
         }

@@ -29,6 +29,9 @@ const AUDITED_IDS: usize = 20;
 /// Parameters of a request that make up one unit of its cost.
 const PARAMETERS_PER_UNIT: u32 = 20;
 
+/// Rows that the database writes in a unit of cost.
+const ROWS_PER_UNIT: u32 = 50;
+
 /// The most that the number of what is asked for adds to a request's cost.
 const MOST_PER: u32 = 1000;
 
@@ -121,7 +124,21 @@ fn cost(info: &OperationInfo, query: &Query<'_>) -> u32 {
     let number = |name| query.get(name)?.parse::<u32>().ok();
     let times = info.weight_per.and_then(number).unwrap_or(0).min(MOST_PER);
     let length = u32::try_from(query.len()).unwrap_or(u32::MAX) / PARAMETERS_PER_UNIT;
-    info.weight.saturating_add(times).saturating_add(length)
+    let rows = (rows(info, query) / ROWS_PER_UNIT).min(MOST_PER);
+    [times, length, rows]
+        .iter()
+        .fold(info.weight, |sum, more| sum.saturating_add(*more))
+}
+
+/// The rows that a request writes, where its lists say how many.
+fn rows(info: &OperationInfo, query: &Query<'_>) -> u32 {
+    let length = |list: &&str| {
+        let mut members = query.root().members().ok()?;
+        let (_, node) = members.find(|(name, _)| name == list)?;
+        u32::try_from(node.members().ok()?.count()).ok()
+    };
+    let lengths = info.weight_rows.iter().map(|list| length(list).unwrap_or(0));
+    lengths.reduce(u32::saturating_mul).unwrap_or(0)
 }
 
 async fn run(ctx: &Arc<Ctx>, query: &Query<'_>, request_id: &str) -> Result<Body, Fault> {
@@ -242,6 +259,7 @@ mod tests {
         for (body, expected) in [
             ("Action=DescribeRegions", 1),
             ("Action=CreateTags", 5),
+            ("Action=CreateTags&ResourceId.1=i-1&Tag.1.Key=a", 5),
             ("Action=RunInstances&MinCount=1&MaxCount=1", 11),
             ("Action=RunInstances&DryRun=true&MaxCount=1000", 1010),
             ("Action=RunInstances&MaxCount=4000000000", 1010),

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use cumulet_backend::api::audit_log;
-use futures::future::select_all;
+use futures::{StreamExt as _, future::select_all, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -110,6 +110,59 @@ async fn a_change_costs_what_it_takes() {
     );
     world.advance(60);
     world.ask("Action=DescribeRegions").await;
+}
+
+/// A change of very many rows is one transaction, and keeps others waiting for itself alone: not for all of its
+/// kind that have come.
+#[tokio::test]
+async fn a_change_waits_for_one_large_one_at_the_most() {
+    let world = World::new().await;
+    let ids = world.run(60, "").await;
+    let resources: String = (1..=60)
+        .map(|n| format!("&ResourceId.{n}={}", ids[n - 1]))
+        .collect();
+    let large = |value: usize| {
+        let tags: String = (1..=49)
+            .map(|n| format!("&Tag.{n}.Key=k{n}&Tag.{n}.Value={value}"))
+            .collect();
+        format!("Action=CreateTags{resources}{tags}")
+    };
+    let mut bodies: Vec<String> = (0..6).map(large).collect();
+    let small = format!(
+        "Action=CreateTags&ResourceId.1={}&Tag.1.Key=small&Tag.1.Value=v",
+        ids[0]
+    );
+    bodies.push(small);
+    // They come in this order, the small one last, while the writer is held up.
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    let first = world.cloud.store.write(move |_| {
+        Box::pin(async move {
+            held.lock().unwrap().recv().unwrap();
+            Ok(())
+        })
+    });
+    let all = async {
+        let numbered = bodies.iter().enumerate().map(|(n, body)| {
+            let asked = world.ask(body);
+            async move {
+                asked.await;
+                n
+            }
+        });
+        let all: FuturesUnordered<_> = numbered.collect();
+        all.collect::<Vec<usize>>().await
+    };
+    let then = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+    };
+    let (first, order, ()) = tokio::join!(first, all, then);
+    first.unwrap();
+    let place = order.iter().position(|n| *n == 6).unwrap();
+    assert!(place <= 1, "{order:?}");
 }
 
 /// A6: the head is judged first; nothing of a body that it can't answer for is waited for.

@@ -50,6 +50,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         access: Access::Read,
         weight: 1,
         weight_per: None,
+        weight_rows: &[],
         limits: &[],
         dry_run: false,
         client_token: None,

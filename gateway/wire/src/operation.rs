@@ -71,6 +71,8 @@ pub struct OperationInfo {
     pub weight: u32,
     /// A parameter whose number is added to that: what the request asks for so many times.
     pub weight_per: Option<&'static str>,
+    /// Lists whose lengths multiply to the rows that it writes.
+    pub weight_rows: &'static [&'static str],
     /// What bounds how much of what it makes an account may have: names of the domain's limits.
     pub limits: &'static [&'static str],
     /// Whether it has `DryRun`.
@@ -151,6 +153,7 @@ mod tests {
         access: Access::Write,
         weight: 5,
         weight_per: None,
+        weight_rows: &[],
         limits: &[],
         dry_run: true,
         client_token: None,

@@ -61,6 +61,9 @@ pub(super) struct Action {
     pub(super) weight: Option<u32>,
     /// A parameter whose number is added to the weight.
     pub(super) weight_per: Option<String>,
+    /// Lists whose lengths multiply to the rows that are written.
+    #[serde(default)]
+    pub(super) weight_rows: Vec<String>,
     /// The domain's limits on what it makes.
     #[serde(default)]
     pub(super) limits: Vec<String>,

@@ -103,7 +103,7 @@ impl Table<'_> {
     }
 
     fn costs(&self, name: &str, action: &Action, members: &Members, out: &mut String) -> Result<()> {
-        if let Some(per) = &action.weight_per {
+        for per in action.weight_per.iter().chain(&action.weight_rows) {
             let mut names = members.iter().map(|(name, m)| m.query_name(name, self.protocol));
             if !names.any(|name| name == *per) {
                 bail!("the model has no {per} to be the weight's");
@@ -114,6 +114,7 @@ impl Table<'_> {
         }
         writeln!(out, "        weight: {},", action.weight())?;
         writeln!(out, "        weight_per: {:?},", action.weight_per)?;
+        writeln!(out, "        weight_rows: &{:?},", action.weight_rows)?;
         writeln!(out, "        limits: &{:?},", action.limits)?;
         Ok(())
     }

@@ -29,6 +29,9 @@ use crate::{
 /// The name under which client tokens of launches are kept.
 pub(super) const OPERATION: &str = "RunInstances";
 
+/// Rows of an instance beside its tags: itself, its interface and addresses, its groups, its operation.
+const ROWS_EACH: usize = 5;
+
 /// Instances whose tags are counted before it is known how many there will be.
 const MOST_COUNTED: usize = 1000;
 
@@ -52,7 +55,8 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
     let count = usize::try_from(spec.max).unwrap_or(usize::MAX).min(MOST_COUNTED);
     check_room(cloud, who.account, each * count).await?;
     let (parts, account) = (cloud.clone(), who.account);
-    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
+    let store = cloud.store.writing((each + ROWS_EACH) * count);
+    let write = store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })
     });
     let view = write.await?;

@@ -43,7 +43,8 @@ pub async fn authorize(
     }
     check_room(cloud, who.account, new.len() * new_tags.len()).await?;
     let (account, which, cloud_of) = (who.account, which.clone(), cloud.clone());
-    let write = cloud.store.write(move |txn| {
+    let store = cloud.store.writing(new.len() * (1 + new_tags.len()));
+    let write = store.write(move |txn| {
         Box::pin(async move {
             let group = group::changing(txn, account, &which).await?;
             let rows = add(txn, &cloud_of, account, &group, direction, &new).await?;

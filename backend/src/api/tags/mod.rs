@@ -3,6 +3,8 @@
 mod room;
 mod target;
 
+use std::sync::Arc;
+
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::{AccountId, Principal},
@@ -10,8 +12,8 @@ use cumulet_domain::{
     tag::{MAX_TAGS, Tag, all_readable},
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait, sea_query::OnConflict,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Statement, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,13 +92,19 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     }
     check_room(cloud, who.account, targets.len() * new.len()).await?;
     let (account, visibility, new) = (who.account, cloud.visibility(who.account), new.to_vec());
-    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
+    // Before the transaction: what SQLite's writer need not do keeps nobody waiting.
+    let backend = cloud.store.read().get_database_backend();
+    let upserts = Arc::new(upserts(backend, account, &targets, &new));
+    let store = cloud.store.writing(targets.len() * new.len());
+    let write = store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
             let seen = target::look(txn, visibility, &targets).await?;
             if seen.iter().any(|seen| seen.reads) {
                 all_readable(new.iter().map(|tag| tag.key.as_str()))?;
             }
-            upsert(txn, account, &targets, &new).await?;
+            for upsert in upserts.iter() {
+                txn.execute_raw(upsert.clone()).await.map_err(failed)?;
+            }
             check_count(txn, &seen, new.len()).await?;
             changed(txn, &seen).await
         })
@@ -126,7 +134,13 @@ pub async fn delete(
     }
     let (account, visibility) = (who.account, cloud.visibility(who.account));
     let selectors = selectors.to_vec();
-    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
+    let each = if selectors.is_empty() {
+        MAX_TAGS
+    } else {
+        selectors.len().min(MAX_TAGS)
+    };
+    let store = cloud.store.writing(targets.len() * each);
+    let write = store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
             let seen = target::look(txn, visibility, &targets).await?;
             for (kind, ids) in target::by_kind(&targets) {
@@ -176,36 +190,25 @@ fn checked(targets: &[TagTarget]) -> Result<Vec<TagTarget>> {
     Ok(targets)
 }
 
-async fn upsert(
-    txn: &DatabaseTransaction,
-    account: AccountId,
-    targets: &[TagTarget],
-    new: &[Tag],
-) -> Result<()> {
+/// The statements that set tags.
+fn upserts(backend: DbBackend, account: AccountId, targets: &[TagTarget], new: &[Tag]) -> Vec<Statement> {
     if let ([target], [tag]) = (targets, new) {
-        return upsert_one(txn, account, target, tag).await;
+        return vec![upsert_one(backend, account, target, tag)];
     }
-    let rows: Vec<tag::ActiveModel> = targets
-        .iter()
-        .flat_map(|target| {
-            new.iter()
-                .map(|tag| tags::row(account, target.kind, target.number(), tag))
-        })
-        .collect();
-    for rows in rows.chunks(1000) {
+    let each = |target: &TagTarget| {
+        let (kind, number) = (target.kind, target.number());
+        new.iter().map(move |tag| tags::row(account, kind, number, tag))
+    };
+    let rows: Vec<tag::ActiveModel> = targets.iter().flat_map(each).collect();
+    let insert = |rows: &[tag::ActiveModel]| {
         let insert = tag::Entity::insert_many(rows.to_vec()).on_conflict(new_value());
-        insert.exec_without_returning(txn).await.map_err(failed)?;
-    }
-    Ok(())
+        backend.build(&insert.into_query())
+    };
+    rows.chunks(1000).map(insert).collect()
 }
 
 /// What almost every request asks for.
-async fn upsert_one(
-    txn: &DatabaseTransaction,
-    account: AccountId,
-    target: &TagTarget,
-    tag: &Tag,
-) -> Result<()> {
+fn upsert_one(backend: DbBackend, account: AccountId, target: &TagTarget, tag: &Tag) -> Statement {
     static UPSERT: Fixed = Fixed::new();
     let values = vec![
         target.number().into(),
@@ -214,11 +217,10 @@ async fn upsert_one(
         tag.value.as_str().into(),
         account.to_db().into(),
     ];
-    let upsert = UPSERT.with(txn.get_database_backend(), values, || {
+    UPSERT.with(backend, values, || {
         let row = tags::row(account, target.kind, target.number(), tag);
         tag::Entity::insert(row).on_conflict(new_value()).into_query()
-    });
-    txn.execute_raw(upsert).await.map(drop).map_err(failed)
+    })
 }
 
 /// A tag that is there gets the new value.

@@ -103,6 +103,10 @@ pub(super) async fn look(
     let mut all = Vec::with_capacity(targets.len());
     for (kind, ids) in by_kind(targets) {
         let seen = owned(conn, visibility, kind, &ids).await?;
+        if seen.len() == ids.len() {
+            all.extend(seen);
+            continue;
+        }
         let gone = |target: &&TagTarget| {
             target.kind == kind && !seen.iter().any(|seen| seen.number == target.number())
         };
