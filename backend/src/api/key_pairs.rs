@@ -15,7 +15,7 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait as _, QueryFilter, QueryO
 
 pub use forge::KeyForge;
 
-use super::{Cloud, accounts::quota, tags::check_room};
+use super::{Cloud, accounts::quota, tags::tag_room};
 use crate::{
     authority::authorise,
     boxed,
@@ -164,7 +164,7 @@ async fn insert(
     mut new_tags: Vec<Tag>,
 ) -> Result<KeyPairView> {
     tags::validate(&new_tags)?;
-    check_room(cloud, who.account, new_tags.len()).await?;
+    let room = tag_room(cloud, who.account, new_tags.len());
     new_tags.sort();
     let row = key_pair::Model {
         id: cloud.rng.id::<marker::KeyPair>().to_db(),
@@ -190,7 +190,8 @@ async fn insert(
                     failed(error)
                 }
             })?;
-            tags::insert(txn, account, ResourceKind::KeyPair, &[kept.row.id], &kept.tags).await
+            tags::insert(txn, account, ResourceKind::KeyPair, &[kept.row.id], &kept.tags).await?;
+            room.check(txn).await
         })
     });
     write.await?;

@@ -12,7 +12,7 @@ use sea_orm::{
     ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 
-use super::{Cloud, accounts::quota, tags::check_room};
+use super::{Cloud, accounts::quota, tags::tag_room};
 use crate::{
     authority::authorise,
     boxed,
@@ -84,7 +84,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result
     };
     let partition_count = partitions(strategy, new.partition_count)?;
     tags::validate(&new.tags)?;
-    check_room(cloud, who.account, new.tags.len()).await?;
+    let room = tag_room(cloud, who.account, new.tags.len());
     new.tags.sort();
     let row = placement_group::Model {
         id: cloud.rng.id::<marker::PlacementGroup>().to_db(),
@@ -123,7 +123,8 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result
                 &[kept.row.id],
                 &kept.tags,
             )
-            .await
+            .await?;
+            room.check(txn).await
         })
     });
     write.await?;

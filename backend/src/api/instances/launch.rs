@@ -18,7 +18,7 @@ use super::{
     public_addresses, replay,
 };
 use crate::{
-    api::{Cloud, accounts, accounts::Claim, tags::check_room},
+    api::{Cloud, accounts, accounts::Claim, tags::tag_room},
     authority::authorise,
     boxed,
     conductor::journal::{OperationKind, OperationState, enqueue_new},
@@ -53,11 +53,15 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
     let wanted = &spec.tags;
     let each = wanted.instance.len() + wanted.network_interface.len() + wanted.volume.len();
     let count = usize::try_from(spec.max).unwrap_or(usize::MAX).min(MOST_COUNTED);
-    check_room(cloud, who.account, each * count).await?;
+    let room = tag_room(cloud, who.account, each * count);
     let (parts, account) = (cloud.clone(), who.account);
     let store = cloud.store.writing((each + ROWS_EACH) * count);
     let write = store.write_with(Invalidates::Account(account), move |txn| {
-        Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })
+        Box::pin(async move {
+            let view = Launch::new(&parts, account, &spec).run(txn).await?;
+            room.check(txn).await?;
+            Ok(view)
+        })
     });
     let view = write.await?;
     crash_point!("launch", "committed");

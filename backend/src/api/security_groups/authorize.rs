@@ -12,7 +12,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::{GroupName, MAX_RULES, NewRule, PeerSpec, RuleView, group, rules};
 use crate::{
-    api::{Cloud, tags::check_room},
+    api::{Cloud, tags::tag_room},
     authority::authorise,
     boxed,
     entity::{security_group, security_group_rule},
@@ -41,7 +41,7 @@ pub async fn authorize(
     for rule in &new {
         check(rule)?;
     }
-    check_room(cloud, who.account, new.len() * new_tags.len()).await?;
+    let room = tag_room(cloud, who.account, new.len() * new_tags.len());
     let (account, which, cloud_of) = (who.account, which.clone(), cloud.clone());
     let store = cloud.store.writing(new.len() * (1 + new_tags.len()));
     let write = store.write(move |txn| {
@@ -50,6 +50,7 @@ pub async fn authorize(
             let rows = add(txn, &cloud_of, account, &group, direction, &new).await?;
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             tags::insert(txn, account, ResourceKind::SecurityGroupRule, &ids, &new_tags).await?;
+            room.check(txn).await?;
             let views = rules::views(txn, rows).await?;
             views.iter().for_each(|rule| cloud_of.made(&rule.id));
             Ok(views)

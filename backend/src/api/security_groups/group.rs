@@ -13,7 +13,7 @@ use sea_orm::{
 
 use super::{GroupName, GroupView, MAX_GROUPS, describe};
 use crate::{
-    api::{Cloud, tags::check_room},
+    api::{Cloud, tags::tag_room},
     authority::authorise,
     bootstrap::network::egress_to_everywhere,
     boxed,
@@ -48,10 +48,16 @@ pub async fn create(cloud: &Cloud, who: &Principal, new: NewGroup) -> Result<Gro
     }
     check_text("GroupDescription", &new.description)?;
     tags::validate(&new.tags)?;
-    check_room(cloud, who.account, new.tags.len()).await?;
+    let room = tag_room(cloud, who.account, new.tags.len());
     let (cloud, account) = (cloud.clone(), who.account);
     let store = cloud.store.clone();
-    let write = store.write(move |txn| Box::pin(async move { insert(txn, &cloud, account, new).await }));
+    let write = store.write(move |txn| {
+        Box::pin(async move {
+            let view = insert(txn, &cloud, account, new).await?;
+            room.check(txn).await?;
+            Ok(view)
+        })
+    });
     write.await
 }
 

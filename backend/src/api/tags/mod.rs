@@ -25,7 +25,7 @@ use crate::{
     store::{Invalidates, failed, first, fixed::Fixed, instances, lock, tags},
 };
 
-pub(in crate::api) use room::check as check_room;
+pub(in crate::api) use room::room as tag_room;
 pub use room::{MAX_ACCOUNT_TAGS, TagRoom};
 use target::Seen;
 pub use target::TagTarget;
@@ -90,7 +90,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
     if new.is_empty() {
         return Err(Error::MissingParameter { name: "Tag".into() });
     }
-    check_room(cloud, who.account, targets.len() * new.len()).await?;
+    let room = tag_room(cloud, who.account, targets.len() * new.len());
     let (account, visibility, new) = (who.account, cloud.visibility(who.account), new.to_vec());
     // Before the transaction: what SQLite's writer need not do keeps nobody waiting.
     let backend = cloud.store.read().get_database_backend();
@@ -106,6 +106,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: 
                 txn.execute_raw(upsert.clone()).await.map_err(failed)?;
             }
             check_count(txn, &seen, new.len()).await?;
+            room.check(txn).await?;
             changed(txn, &seen).await
         })
     });
@@ -156,9 +157,7 @@ pub async fn delete(
             changed(txn, &seen).await
         })
     });
-    let readers = write.await?;
-    cloud.kept.tag_room.removed(account);
-    if readers {
+    if write.await? {
         cloud.wake.hosts();
     }
     Ok(())

@@ -1,6 +1,11 @@
-//! The quota of an account's tags altogether: a fence against filling the database, with some slack. Counting
-//! them takes long where there are many, so each process keeps a number that they are no more than, and
-//! counts only when that number reaches the quota, or others may have added to it.
+//! The quota of an account's tags altogether: a fence against filling the database. Counting them takes long
+//! where there are many, so each process keeps a number that they are no more than; where that number and what is
+//! written come to more than the quota, the transaction that has written it counts.
+//!
+//! With SQLite, whose transactions come one after the other in one process, the quota is exact. On a server other
+//! processes write too, and a number is good for some seconds: within them each process may add what its own
+//! number leaves room for. To be exact there each change of a tag would count all of the account's, or
+//! wait for the others at a counter of the account's.
 
 use std::{
     collections::HashMap,
@@ -9,7 +14,7 @@ use std::{
 };
 
 use cumulet_domain::{Error, Result, account::AccountId, error::Limit, time::Timestamp};
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait as _, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait as _, QueryFilter};
 
 use crate::{
     api::Cloud,
@@ -20,7 +25,7 @@ use crate::{
 /// Tags of an account at the most: 50 of 5,000 resources.
 pub const MAX_ACCOUNT_TAGS: u64 = if cfg!(test) { 600 } else { 250_000 };
 
-/// Milliseconds that a number is good where other processes write, and that a refusal stands uncounted.
+/// Milliseconds that a number is good where other processes write.
 const GOOD: i64 = 10_000;
 
 /// See the module. Clones share the numbers.
@@ -38,27 +43,6 @@ impl TagRoom {
     fn known(&self) -> MutexGuard<'_, HashMap<AccountId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Tags of the account were removed: it is worth counting them.
-    pub(in crate::api) fn removed(&self, account: AccountId) {
-        self.known().remove(&account);
-    }
-
-    /// What need not be counted: whether so many more fit.
-    fn fits(&self, account: AccountId, more: u64, now: Timestamp, alone: bool) -> Option<bool> {
-        let mut known = self.known();
-        let known = known.get_mut(&account)?;
-        let fresh = now.0 - known.counted.0 < GOOD;
-        let fits = known.most + more <= MAX_ACCOUNT_TAGS;
-        match fits {
-            true if alone || fresh => {
-                known.most += more;
-                Some(true)
-            }
-            false if fresh => Some(false),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Debug for TagRoom {
@@ -67,32 +51,56 @@ impl fmt::Debug for TagRoom {
     }
 }
 
-/// Whether an account may have so many more tags.
-///
-/// # Errors
-/// `LimitExceeded`.
-pub(in crate::api) async fn check(cloud: &Cloud, account: AccountId, more: usize) -> Result<()> {
-    if more == 0 {
-        return Ok(());
+/// The room for the tags of one change.
+#[derive(Clone)]
+pub(in crate::api) struct Room {
+    of: TagRoom,
+    account: AccountId,
+    more: u64,
+    now: Timestamp,
+}
+
+/// The room for so many more tags at the most: those that only get another value need none.
+pub(in crate::api) fn room(cloud: &Cloud, account: AccountId, more: usize) -> Room {
+    Room {
+        of: cloud.kept.tag_room.clone(),
+        account,
+        more: more as u64,
+        now: cloud.now(),
     }
-    let (more, now) = (more as u64, cloud.now());
-    let conn = cloud.store.read();
-    let fits = match cloud.kept.tag_room.fits(account, more, now, !lock::needed(conn)) {
-        Some(fits) => fits,
-        None => {
-            let all = tag::Entity::find().filter(tag::Column::Account.eq(account.to_db()));
-            let count = all.count(conn).await.map_err(failed)?;
-            let fits = count + more <= MAX_ACCOUNT_TAGS;
-            let most = if fits { count + more } else { count };
-            let counted = now;
-            cloud
-                .kept
-                .tag_room
-                .known()
-                .insert(account, Known { most, counted });
-            fits
+}
+
+impl Room {
+    /// Whether the account's tags are not too many, now that the transaction has written them.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
+    pub(in crate::api) async fn check(&self, txn: &impl ConnectionTrait) -> Result<()> {
+        if self.more == 0 || self.fits(!lock::needed(txn)) {
+            return Ok(());
         }
-    };
-    let (limit, max) = (Limit::Tags, MAX_ACCOUNT_TAGS);
-    fits.then_some(()).ok_or(Error::LimitExceeded { limit, max })
+        let all = tag::Entity::find().filter(tag::Column::Account.eq(self.account.to_db()));
+        let most = all.count(txn).await.map_err(failed)?;
+        let counted = self.now;
+        self.of.known().insert(self.account, Known { most, counted });
+        let (limit, max) = (Limit::Tags, MAX_ACCOUNT_TAGS);
+        (most <= max)
+            .then_some(())
+            .ok_or(Error::LimitExceeded { limit, max })
+    }
+
+    /// Whether they fit by the number that is known. They are added to it whether they will be kept or not:
+    /// there are no more than that.
+    fn fits(&self, alone: bool) -> bool {
+        let mut known = self.of.known();
+        let Some(known) = known.get_mut(&self.account) else {
+            return false;
+        };
+        let good = alone || self.now.0 - known.counted.0 < GOOD;
+        let fits = good && known.most + self.more <= MAX_ACCOUNT_TAGS;
+        if fits {
+            known.most += self.more;
+        }
+        fits
+    }
 }

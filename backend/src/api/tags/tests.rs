@@ -253,4 +253,39 @@ async fn an_account_has_so_many_tags_altogether() {
     create(&rig.cloud, &rig.who, &[TagTarget::of(more)], &one)
         .await
         .unwrap();
+    // An account that has all that it may changes what it has.
+    let other: Vec<Tag> = (0..50).map(|n| tag(&format!("k{n}"), "other")).collect();
+    let fill = &fifty[..49];
+    create(&rig.cloud, &rig.who, &[TagTarget::of(more)], fill)
+        .await
+        .unwrap();
+    let last = TagTarget::of(ids[ids.len() - 1]);
+    create(&rig.cloud, &rig.who, &[last], &other).await.unwrap();
+    let target = TagTarget::of(ids[0]);
+    full(create(&rig.cloud, &rig.who, &[target], &one).await.unwrap_err());
+    assert!(tags_of(&rig, ids[0]).await.is_empty());
+}
+
+/// Changes that come together go by what the others write, not by what was there when they came.
+#[tokio::test]
+async fn tags_that_come_together_are_no_more_than_an_account_may_have() {
+    let rig = cloud().await;
+    let mut ids = Vec::new();
+    for _ in 0..MAX_ACCOUNT_TAGS / 40 + 5 {
+        ids.push(TagTarget::of(instance(&rig).await));
+    }
+    let forty: Vec<Tag> = (0..40).map(|n| tag(&format!("k{n}"), "v")).collect();
+    let all = ids.iter().map(std::slice::from_ref);
+    let all = all.map(|id| create(&rig.cloud, &rig.who, id, &forty));
+    let made = futures::future::join_all(all).await;
+    let made = made.iter().filter(|made| made.is_ok()).count() as u64;
+    let page = PageRequest::default();
+    let tags = describe(&rig.cloud, &rig.who, &TagQuery::default(), page)
+        .await
+        .unwrap();
+    assert_eq!(made * 40, tags.rows.len() as u64);
+    // On a server those that count at the same time don't see each other.
+    if !rig.database.is_on_server() {
+        assert_eq!(made, MAX_ACCOUNT_TAGS / 40);
+    }
 }
