@@ -17,6 +17,25 @@ use super::{
 };
 use crate::fault::Fault;
 
+/// What requests of listings with pages have alike: their filters and what they say about pages. Named are the
+/// members that name resources.
+macro_rules! paged {
+    ($($named:ident),*) => {
+        fn filters(input: &Self::Input) -> &[cumulet_wire::ec2::shared::Filter] {
+            &input.filters
+        }
+
+        fn paging(input: &Self::Input) -> $crate::ec2::page::Paging<'_> {
+            $crate::ec2::page::Paging {
+                max_results: input.max_results,
+                next_token: input.next_token.as_deref(),
+                named: false $(|| !input.$named.is_empty())*,
+            }
+        }
+    };
+}
+pub(crate) use paged;
+
 /// A Describe call. Implemented for the operation's own type of the wire.
 #[async_trait]
 pub(crate) trait Describe: Operation {

@@ -8,15 +8,14 @@ use cumulet_backend::api::{
 use cumulet_domain::{account::AccountId, time::Timestamp};
 use cumulet_wire::ec2::{
     images::{DescribeImages, DescribeImagesRequest, DescribeImagesResult, Image},
-    shared::{BlockDeviceMapping, EbsBlockDevice, Filter},
+    shared::{BlockDeviceMapping, EbsBlockDevice},
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, ids, tags_if_any},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Table, never, on, some, text},
-        page::Paging,
     },
     fault::Fault,
 };
@@ -86,17 +85,7 @@ impl Describe for DescribeImages {
         tags: Some(|row| &row.view.tags),
     };
 
-    fn filters(input: &DescribeImagesRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeImagesRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.image_ids.is_empty(),
-        }
-    }
+    paged!(image_ids);
 
     async fn load(
         ctx: &Ctx,

@@ -10,20 +10,16 @@ use cumulet_backend::api::{
     regions,
 };
 use cumulet_domain::{instance::State, time::Timestamp};
-use cumulet_wire::ec2::{
-    instances::{
-        DescribeInstanceStatus, DescribeInstanceStatusRequest, DescribeInstanceStatusResult, InstanceStatus,
-        InstanceStatusDetails, InstanceStatusEvent, InstanceStatusSummary,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::instances::{
+    DescribeInstanceStatus, DescribeInstanceStatusRequest, DescribeInstanceStatusResult, InstanceStatus,
+    InstanceStatusDetails, InstanceStatusEvent, InstanceStatusSummary,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, ids},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Sink, Table, never, on, some, text},
-        page::Paging,
         render,
     },
     fault::Fault,
@@ -115,17 +111,7 @@ impl Describe for DescribeInstanceStatus {
     /// Their quota bounds them.
     const CHUNK: Option<u32> = None;
 
-    fn filters(input: &DescribeInstanceStatusRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeInstanceStatusRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.instance_ids.is_empty(),
-        }
-    }
+    paged!(instance_ids);
 
     async fn load(
         ctx: &Ctx,

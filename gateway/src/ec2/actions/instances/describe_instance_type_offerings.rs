@@ -2,20 +2,16 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, instance_types, regions};
-use cumulet_wire::ec2::{
-    instances::{
-        DescribeInstanceTypeOfferings, DescribeInstanceTypeOfferingsRequest,
-        DescribeInstanceTypeOfferingsResult, InstanceTypeOffering,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::instances::{
+    DescribeInstanceTypeOfferings, DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypeOfferingsResult,
+    InstanceTypeOffering,
 };
 
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::{Describe, slice},
+        describe::{Describe, paged, slice},
         filter::{Filters, Table, on, text},
-        page::Paging,
     },
     fault::Fault,
 };
@@ -36,17 +32,7 @@ impl Describe for DescribeInstanceTypeOfferings {
         tags: None,
     };
 
-    fn filters(input: &DescribeInstanceTypeOfferingsRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeInstanceTypeOfferingsRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: false,
-        }
-    }
+    paged!();
 
     async fn load(
         ctx: &Ctx,

@@ -6,21 +6,17 @@ use cumulet_backend::api::{
     instance_types::{self, Room},
 };
 use cumulet_domain::catalogue::InstanceType;
-use cumulet_wire::ec2::{
-    instances::{
-        DescribeInstanceTypes, DescribeInstanceTypesRequest, DescribeInstanceTypesResult, InstanceTypeInfo,
-        NetworkInfo, VCpuInfo,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::instances::{
+    DescribeInstanceTypes, DescribeInstanceTypesRequest, DescribeInstanceTypesResult, InstanceTypeInfo,
+    NetworkInfo, VCpuInfo,
 };
 
 use super::type_info::{details, info};
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::{Describe, slice},
+        describe::{Describe, paged, slice},
         filter::{Def, Filters, Table, never, on, shown, some, text},
-        page::Paging,
     },
     fault::Fault,
 };
@@ -217,17 +213,7 @@ impl Describe for DescribeInstanceTypes {
         tags: None,
     };
 
-    fn filters(input: &DescribeInstanceTypesRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeInstanceTypesRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.instance_types.is_empty(),
-        }
-    }
+    paged!(instance_types);
 
     async fn load(
         ctx: &Ctx,

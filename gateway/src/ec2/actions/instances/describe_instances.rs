@@ -11,10 +11,7 @@ use cumulet_backend::api::{
 use cumulet_domain::instance::State;
 use cumulet_wire::{
     ToXml, XmlBody,
-    ec2::{
-        instances::{DescribeInstances, DescribeInstancesRequest, DescribeInstancesResult, Reservation},
-        shared::Filter,
-    },
+    ec2::instances::{DescribeInstances, DescribeInstancesRequest, DescribeInstancesResult, Reservation},
     xml::XmlWriter,
 };
 
@@ -22,9 +19,8 @@ use super::filters::{FILTERS, One, Row};
 use crate::{
     ec2::{
         ctx::{Ctx, id, ids},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Table},
-        page::Paging,
         render,
     },
     fault::Fault,
@@ -38,17 +34,7 @@ impl Describe for DescribeInstances {
     /// Their quota bounds them, and all of an account are kept in memory for the next time.
     const CHUNK: Option<u32> = None;
 
-    fn filters(input: &DescribeInstancesRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeInstancesRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.instance_ids.is_empty(),
-        }
-    }
+    paged!(instance_ids);
 
     async fn load(
         ctx: &Ctx,

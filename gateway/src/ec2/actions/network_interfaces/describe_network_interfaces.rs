@@ -7,20 +7,16 @@ use cumulet_backend::api::{
     network_interfaces::{self, InterfaceQuery, NetworkInterfaceView},
 };
 use cumulet_domain::id::{Id, Resource};
-use cumulet_wire::ec2::{
-    network_interfaces::{
-        DescribeNetworkInterfaces, DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult,
-        NetworkInterface, NetworkInterfaceAssociation, NetworkInterfaceAttachment,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::network_interfaces::{
+    DescribeNetworkInterfaces, DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult,
+    NetworkInterface, NetworkInterfaceAssociation, NetworkInterfaceAttachment,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, id, ids},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Def, Filters, Sink, Table, never, on, some, text},
-        page::Paging,
         render,
     },
     fault::Fault,
@@ -156,17 +152,7 @@ impl Describe for DescribeNetworkInterfaces {
         tags: Some(|row| &row.view.interface.tags),
     };
 
-    fn filters(input: &DescribeNetworkInterfacesRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeNetworkInterfacesRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.network_interface_ids.is_empty(),
-        }
-    }
+    paged!(network_interface_ids);
 
     async fn load(
         ctx: &Ctx,

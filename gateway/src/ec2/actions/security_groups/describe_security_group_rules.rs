@@ -5,19 +5,15 @@ use cumulet_backend::api::{
     Page, PageRequest,
     security_groups::{self, RuleQuery, RuleView},
 };
-use cumulet_wire::ec2::{
-    security_groups::{
-        DescribeSecurityGroupRules, DescribeSecurityGroupRulesRequest, DescribeSecurityGroupRulesResult,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::security_groups::{
+    DescribeSecurityGroupRules, DescribeSecurityGroupRulesRequest, DescribeSecurityGroupRulesResult,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, id, ids},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Table, on, shown},
-        page::Paging,
         render::security_group::rule,
     },
     fault::Fault,
@@ -35,17 +31,7 @@ impl Describe for DescribeSecurityGroupRules {
         tags: Some(|row| &row.tags),
     };
 
-    fn filters(input: &DescribeSecurityGroupRulesRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeSecurityGroupRulesRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.security_group_rule_ids.is_empty(),
-        }
-    }
+    paged!(security_group_rule_ids);
 
     async fn load(
         ctx: &Ctx,

@@ -9,19 +9,15 @@ use cumulet_domain::{
     account::AccountId,
     network::{Direction, Peer},
 };
-use cumulet_wire::ec2::{
-    security_groups::{
-        DescribeSecurityGroups, DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult, SecurityGroup,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::security_groups::{
+    DescribeSecurityGroups, DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult, SecurityGroup,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, id, ids, tags_if_any},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Sink, Table, never, on, shown, some, text},
-        page::Paging,
         render::security_group::{permissions, ports},
     },
     fault::Fault,
@@ -136,17 +132,7 @@ impl Describe for DescribeSecurityGroups {
         tags: Some(|row| &row.tags),
     };
 
-    fn filters(input: &DescribeSecurityGroupsRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeSecurityGroupsRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.group_ids.is_empty() || !input.group_names.is_empty(),
-        }
-    }
+    paged!(group_ids, group_names);
 
     async fn load(
         ctx: &Ctx,

@@ -5,17 +5,13 @@ use cumulet_backend::api::{
     Page, PageRequest,
     tags::{self, TagKey, TagQuery, TagView},
 };
-use cumulet_wire::ec2::{
-    shared::Filter,
-    tags::{DescribeTags, DescribeTagsRequest, DescribeTagsResult, TagDescription},
-};
+use cumulet_wire::ec2::tags::{DescribeTags, DescribeTagsRequest, DescribeTagsResult, TagDescription};
 
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Table, on, shown},
-        page::Paging,
     },
     fault::Fault,
 };
@@ -36,17 +32,7 @@ impl Describe for DescribeTags {
         tags: Some(|row| std::slice::from_ref(&row.tag)),
     };
 
-    fn filters(input: &DescribeTagsRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeTagsRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: false,
-        }
-    }
+    paged!();
 
     async fn load(
         ctx: &Ctx,

@@ -9,19 +9,15 @@ use cumulet_domain::{
     account::AccountId,
     id::{SubnetId, VpcId},
 };
-use cumulet_wire::ec2::{
-    shared::Filter,
-    vpcs::{
-        DescribeSubnets, DescribeSubnetsRequest, DescribeSubnetsResult, PrivateDnsNameOptionsOnLaunch, Subnet,
-    },
+use cumulet_wire::ec2::vpcs::{
+    DescribeSubnets, DescribeSubnetsRequest, DescribeSubnetsResult, PrivateDnsNameOptionsOnLaunch, Subnet,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, ids, tags_if_any},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Table, never, on, some, text},
-        page::Paging,
     },
     fault::Fault,
 };
@@ -92,17 +88,7 @@ impl Describe for DescribeSubnets {
         tags: Some(|row| &row.view.tags),
     };
 
-    fn filters(input: &DescribeSubnetsRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeSubnetsRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.subnet_ids.is_empty(),
-        }
-    }
+    paged!(subnet_ids);
 
     async fn load(
         ctx: &Ctx,

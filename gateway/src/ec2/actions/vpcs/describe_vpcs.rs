@@ -6,20 +6,15 @@ use cumulet_backend::api::{
     vpcs::{self, VpcQuery, VpcView},
 };
 use cumulet_domain::{account::AccountId, id::VpcId};
-use cumulet_wire::ec2::{
-    shared::Filter,
-    vpcs::{
-        DescribeVpcs, DescribeVpcsRequest, DescribeVpcsResult, Vpc, VpcCidrBlockAssociation,
-        VpcCidrBlockState,
-    },
+use cumulet_wire::ec2::vpcs::{
+    DescribeVpcs, DescribeVpcsRequest, DescribeVpcsResult, Vpc, VpcCidrBlockAssociation, VpcCidrBlockState,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, ids, tags_if_any},
-        describe::Describe,
+        describe::{Describe, paged},
         filter::{Filters, Table, never, on, shown},
-        page::Paging,
     },
     fault::Fault,
 };
@@ -72,17 +67,7 @@ impl Describe for DescribeVpcs {
         tags: Some(|row| &row.tags),
     };
 
-    fn filters(input: &DescribeVpcsRequest) -> &[Filter] {
-        &input.filters
-    }
-
-    fn paging(input: &DescribeVpcsRequest) -> Paging<'_> {
-        Paging {
-            max_results: input.max_results,
-            next_token: input.next_token.as_deref(),
-            named: !input.vpc_ids.is_empty(),
-        }
-    }
+    paged!(vpc_ids);
 
     async fn load(
         ctx: &Ctx,
