@@ -21,12 +21,12 @@ use cumulet_domain::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+        SocketAddrUnix, connect,
         sockopt::{Timeout, set_socket_timeout},
     },
 };
 
-use super::protocol::{Answer, Message, receive, send};
+use super::protocol::{Answer, Message, receive, send, socket};
 
 /// How often it is looked whether the other side is (still) there.
 const LOOK: Duration = Duration::from_millis(250);
@@ -186,12 +186,7 @@ fn ask(socket: &OwnedFd, message: &Message, with: Option<BorrowedFd<'_>>) -> io:
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = socket()?;
     set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;

@@ -10,8 +10,8 @@ use cumulet_domain::{
     metadata::InstanceMetadata,
 };
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,12 @@ pub(super) enum Message {
 pub(super) enum Answer {
     Done,
     Refused(String),
+}
+
+/// A socket of packets, for either side.
+pub(super) fn socket() -> io::Result<OwnedFd> {
+    let (family, kind, flags) = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    Ok(socket_with(family, kind, flags, None)?)
 }
 
 /// Sends a packet, with a file descriptor where one goes along.

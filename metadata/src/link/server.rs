@@ -10,12 +10,9 @@ use std::{
 };
 
 use cumulet_domain::id::{InstanceId, VpcId};
-use rustix::net::{
-    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen as listen_on,
-    shutdown, socket_with,
-};
+use rustix::net::{Shutdown, SocketAddrUnix, SocketFlags, accept_with, bind, listen as listen_on, shutdown};
 
-use super::protocol::{Answer, Message, receive, send};
+use super::protocol::{Answer, Message, receive, send, socket};
 use crate::MetadataService;
 
 /// Serves links until it is dropped.
@@ -36,12 +33,7 @@ pub fn listen(path: &Path, service: MetadataService) -> io::Result<Server> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = socket()?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     // Before it listens: nobody can connect in between.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
