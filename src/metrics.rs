@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
-use cumulet_backend::store::Store;
+use cumulet_backend::{conductor::Conductor, store::Store};
 use cumulet_bus::Bus;
 use cumulet_gateway::serve_metrics;
 use cumulet_worker::Worker;
@@ -20,6 +20,7 @@ pub(crate) const LISTEN: &str = "metrics.listen";
 pub(crate) struct Sources {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) store: Option<Store>,
+    pub(crate) conductor: Option<Conductor>,
     pub(crate) workers: Vec<Arc<Worker>>,
 }
 
@@ -53,7 +54,7 @@ pub(crate) async fn serve(
 }
 
 /// The counters' names and meanings.
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 17] = [
     ("cumulet_bus_sent_total", "Messages that were to be handed over"),
     (
         "cumulet_bus_confirmed_total",
@@ -92,6 +93,10 @@ const COUNTERS: [(&str, &str); 16] = [
     (
         "cumulet_database_commits_unknown_total",
         "Commits of which nobody could say whether they were done",
+    ),
+    (
+        "cumulet_conductor_reports_dropped_total",
+        "Reports dropped because their host reports far more than any does",
     ),
     (
         "cumulet_worker_commands_stale_total",
@@ -147,6 +152,9 @@ fn read(sources: &Sources) {
         counter!("cumulet_database_gave_up_total").absolute(database.gave_up);
         counter!("cumulet_database_commits_resolved_total").absolute(database.resolved);
         counter!("cumulet_database_commits_unknown_total").absolute(database.unknown);
+    }
+    if let Some(conductor) = &sources.conductor {
+        counter!("cumulet_conductor_reports_dropped_total").absolute(conductor.dropped_reports());
     }
     if sources.workers.is_empty() {
         return;

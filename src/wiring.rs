@@ -158,6 +158,7 @@ impl Assembled {
             let sources = metrics::Sources {
                 bus: self.bus.clone(),
                 store: control.map(|control| control.parts.store.clone()),
+                conductor: control.map(|control| control.conductor().clone()),
                 workers: self.hosts.clone(),
             };
             tasks.spawn(metrics::serve(address, sources, shutdown.clone()));

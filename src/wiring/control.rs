@@ -124,6 +124,11 @@ impl Control {
         })
     }
 
+    /// The engines; clones count together.
+    pub(super) fn conductor(&self) -> &Conductor {
+        &self.conductor
+    }
+
     /// Runs the engines until `shutdown` says so.
     pub(super) fn conduct(
         &self,

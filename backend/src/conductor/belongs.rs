@@ -62,7 +62,8 @@ pub(super) async fn subject(
         ReportContent::Changed(seen) => {
             let row = by_id(conn, seen.instance).await?;
             if row.is_none() {
-                tracing::warn!(%host, instance = %seen.instance, "a host has a guest that nobody knows");
+                // The full reports tell of it in one line for all.
+                tracing::debug!(%host, instance = %seen.instance, "a host has a guest that nobody knows");
             }
             let known = row.filter(|row| standing(row, host) != Standing::Elsewhere);
             Ok(known.map(|_| Subject::Instance))

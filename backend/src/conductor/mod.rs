@@ -6,6 +6,7 @@
 //! - `deadline`: when an operation's time is over.
 //! - `belongs`: whether what a report speaks of is its host's.
 //! - `heartbeat`: what hosts say of themselves.
+//! - `intake`: what one host may report, and whose reports are next.
 //! - `full_report`: all that a host has, compared with rows.
 //! - `reports`: what hosts say, applied to rows.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
@@ -18,6 +19,7 @@ mod engine;
 mod full_report;
 mod heartbeat;
 mod host_specs;
+mod intake;
 pub mod journal;
 mod ops;
 mod release;
@@ -91,6 +93,7 @@ pub struct Conductor {
     deadlines: deadline::DeadlineClock,
     settings: Arc<Settings>,
     scheduler: Scheduler,
+    dropped: intake::Dropped,
 }
 
 impl std::fmt::Debug for Conductor {
@@ -121,6 +124,7 @@ impl Conductor {
             deadlines: deadline::DeadlineClock::default(),
             settings: Arc::new(settings),
             scheduler: Scheduler::default(),
+            dropped: intake::Dropped::default(),
         }
     }
 
@@ -134,6 +138,11 @@ impl Conductor {
     #[must_use]
     pub fn with_rng(self, rng: SharedRng) -> Self {
         Conductor { rng, ..self }
+    }
+
+    /// Reports that were dropped since the start, because their hosts report more than any does.
+    pub fn dropped_reports(&self) -> u64 {
+        self.dropped.count()
     }
 
     /// Runs until `shutdown` says so. What is under way stays in the journal.

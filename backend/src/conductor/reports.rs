@@ -11,7 +11,7 @@ use cumulet_domain::{
     message::{Action, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::Timestamp,
 };
-use futures::future::join_all;
+use futures::{FutureExt as _, future::join_all};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
 };
@@ -22,6 +22,7 @@ use super::{
     deadline::is_after,
     full_report::full,
     heartbeat,
+    intake::Intake,
     journal::{self, NewOperation, OperationKind, OperationState},
     ops::{self, Cause, give_up},
     release, sync,
@@ -33,6 +34,9 @@ use crate::{
 
 /// Reports that are applied side by side, so that their transactions share commits.
 pub(super) const BATCH: usize = 256;
+
+/// Reports that are taken from the bus at once, to be put in their hosts' lanes.
+const TAKEN: usize = 4096;
 
 /// How often a command may fail before the operation does.
 const ATTEMPTS: i64 = 5;
@@ -46,10 +50,22 @@ pub(super) async fn listen(conductor: &Conductor) -> Result<ReportMailbox> {
 }
 
 pub(super) async fn run(conductor: Conductor, mut mailbox: ReportMailbox) {
+    let mut intake = Intake::new(conductor.dropped.clone());
     loop {
-        let batch = mailbox.next_batch(BATCH).await;
-        if batch.is_empty() {
+        // While something waits, what else has come is looked at and not waited for.
+        let came = match intake.is_empty() {
+            true => mailbox.next_batch(TAKEN).await,
+            false => mailbox.next_batch(TAKEN).now_or_never().unwrap_or_default(),
+        };
+        if came.is_empty() && intake.is_empty() {
             return;
+        }
+        let now = conductor.clock.now();
+        came.into_iter().for_each(|report| intake.put(report, now));
+        let batch = intake.take(BATCH);
+        if batch.is_empty() {
+            // All of it was too much: others are to come to their turn.
+            tokio::task::yield_now().await;
         }
         // Reports about one object keep their order; those about different ones need none.
         let mut by_object: BTreeMap<(HostId, Option<InstanceId>), Vec<Delivered<Report>>> = BTreeMap::new();

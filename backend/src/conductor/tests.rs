@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 mod belongs;
 mod faults;
+mod floods;
 mod heartbeats;
 mod launches;
 mod metadata;
@@ -51,6 +52,7 @@ struct Rig {
     image: ImageId,
     bus: Arc<LocalBus>,
     mailbox: HostMailbox,
+    conductor: Conductor,
     _stop: watch::Sender<bool>,
     _database: Scratch,
 }
@@ -120,7 +122,7 @@ impl Rig {
             wake.clone(),
             settings,
         );
-        tokio::spawn(conductor.run(Duties::ALL, stopped));
+        tokio::spawn(conductor.clone().run(Duties::ALL, stopped));
         let who = Principal {
             account: first.account,
             user_id: "AIDATEST".into(),
@@ -135,6 +137,7 @@ impl Rig {
             image,
             bus,
             mailbox,
+            conductor,
             _stop: stop,
             _database: database,
         };
