@@ -227,7 +227,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "network.tunnel_address",
         "",
-        "This host's IPv4 address for tunnels to the cloud's other hosts; empty: it is the only one.",
+        "This host's IPv4 address for tunnels to the cloud's other hosts; empty: it is the only one. Where there are others it takes no launches without.",
     ),
     key(
         "network.tunnel_port",

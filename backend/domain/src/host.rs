@@ -35,6 +35,9 @@ pub const MAX_HOST_NAME: usize = 64;
 /// A metric's number at the most, either way.
 const MAX_METRIC: i64 = 1 << 53;
 
+/// The driver of simulated hosts, which have no network of their own.
+pub const SIMULATED: &str = "fake";
+
 /// A text as one line of at most so many characters.
 pub(crate) fn one_line(text: &str, most: usize) -> String {
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });

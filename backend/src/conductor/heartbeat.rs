@@ -4,7 +4,7 @@
 
 use cumulet_domain::{
     Result,
-    host::{HostProfile, Metrics, NotReady},
+    host::{HostProfile, Metrics, NotReady, SIMULATED},
     id::HostId,
     message::{Heartbeat, HostResources},
 };
@@ -16,7 +16,7 @@ use sea_orm::{
 
 use super::{Conductor, tunnel};
 use crate::{
-    api::hosts::unconfirmed,
+    api::hosts::{has_others, unconfirmed, untunnelled},
     entity::host,
     store::{Invalidates, failed, groups},
 };
@@ -31,6 +31,7 @@ struct Profile {
 /// What a heartbeat may change and is not written each time.
 #[derive(Debug, Default, FromQueryResult)]
 struct Known {
+    created_at: Option<i64>,
     confirmed_tunnel: Option<i64>,
     architecture: Option<String>,
     capabilities: Option<String>,
@@ -52,6 +53,7 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, heartbeat: Heartbea
     // A host that can't tell what it has yet has what it had.
     let resources = heartbeat.resources != HostResources::default();
     let addresses = conductor.settings.hosts_are_here;
+    let real = heartbeat.hypervisor != SIMULATED;
     let row = row(conductor, &id, heartbeat, told.clone().unwrap_or_default());
     let write = conductor.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
@@ -60,7 +62,11 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, heartbeat: Heartbea
                 true => taken_over(txn, &id, known.confirmed_tunnel, tunnel).await?,
                 false => Vec::new(),
             };
-            let row = match unconfirmed(&id, tunnel, known.confirmed_tunnel).filter(|_| !addresses) {
+            let why = match addresses {
+                true => None,
+                false => astray(txn, &id, tunnel, &known, real).await?,
+            };
+            let row = match why {
                 // What the host says of itself comes first.
                 Some(why) if matches!(row.not_ready_reason, Set(None)) => host::ActiveModel {
                     not_ready_reason: Set(Some(why.reason)),
@@ -84,6 +90,21 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, heartbeat: Heartbea
         })
     });
     write.await
+}
+
+/// What is the matter with where its tunnels end, if something is.
+async fn astray(
+    conn: &impl ConnectionTrait,
+    id: &HostId,
+    told: Option<i64>,
+    known: &Known,
+    real: bool,
+) -> Result<Option<NotReady>> {
+    if told.is_some() || known.confirmed_tunnel.is_some() || !real {
+        return Ok(unconfirmed(id, told, known.confirmed_tunnel));
+    }
+    let needed = has_others(conn, id, known.created_at).await?;
+    Ok(needed.then(|| untunnelled(id)))
 }
 
 /// The host has its address from now on, whoever had it before: the machine's name may have changed. The VPCs that
@@ -180,7 +201,7 @@ async fn known(conn: &impl ConnectionTrait, id: &HostId) -> Result<Known> {
     // `tunnel::moved`, or comes after this and tells the new address.
     let query = host::Entity::find_by_id(id.0.as_str())
         .select_only()
-        .columns([C::ConfirmedTunnel, C::Architecture, C::Capabilities])
+        .columns([C::CreatedAt, C::ConfirmedTunnel, C::Architecture, C::Capabilities])
         .lock_exclusive();
     let known = query.into_model().one(conn).await.map_err(failed)?;
     Ok(known.unwrap_or_default())

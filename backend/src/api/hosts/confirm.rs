@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 
 use cumulet_domain::{
     Error, Result,
-    host::NotReady,
+    host::{NotReady, SIMULATED},
     host_address::{check_console_address, check_tunnel_address, is_console_syntax},
     id::HostId,
 };
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
-    QueryFilter, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait,
+    IntoActiveModel, QueryFilter, QuerySelect,
 };
 
 use super::list::locked;
@@ -19,7 +19,7 @@ use crate::{
     api::Parts,
     boxed,
     entity::{host, host_network},
-    store::{Invalidates, column, failed, groups},
+    store::{Invalidates, column, failed, first, groups},
 };
 
 /// The addresses that the operator gives; what is not given is taken as the host tells it.
@@ -56,6 +56,42 @@ pub fn unconfirmed(id: &HostId, told: Option<i64>, confirmed: Option<i64>) -> Op
              `cumulet admin host confirm {id}`"
         )),
     })
+}
+
+/// What is the matter with a host that has no tunnel address in a cloud that has other hosts: its instances would not
+/// reach those of their VPC elsewhere. The cloud's first host needs none before another one has: it goes on alone until
+/// then.
+pub fn untunnelled(id: &HostId) -> NotReady {
+    NotReady {
+        reason: "it has no tunnel address, and the cloud has other hosts".into(),
+        cure: Some(format!(
+            "set `network.tunnel_address` there to an address that the other hosts reach, then \
+             `cumulet admin host confirm {id}`"
+        )),
+    }
+}
+
+/// Whether the cloud has hosts to which this one, known since then, would need tunnels.
+pub async fn has_others(conn: &impl ConnectionTrait, id: &HostId, since: Option<i64>) -> Result<bool> {
+    use host::Column as C;
+    let mut needing = Condition::any().add(C::ConfirmedTunnel.is_not_null());
+    needing = match since {
+        None => needing.add(C::CreatedAt.is_not_null()),
+        // Of two that have come at once the names decide.
+        Some(since) => needing.add(C::CreatedAt.lt(since)).add(
+            Condition::all()
+                .add(C::CreatedAt.eq(since))
+                .add(C::Id.lt(id.0.as_str())),
+        ),
+    };
+    let query = host::Entity::find()
+        .select_only()
+        .column(C::CreatedAt)
+        .filter(C::Id.ne(id.0.as_str()))
+        .filter(C::Hypervisor.ne(SIMULATED))
+        .filter(needing)
+        .limit(1);
+    Ok(first(query, conn).await?.is_some())
 }
 
 /// An address of a row.

@@ -7,5 +7,5 @@ mod confirm;
 mod list;
 
 pub use change::{Drained, Window, cancel_maintenance, disable, drain, enable, plan_maintenance, remove};
-pub use confirm::{Confirmed, Given, confirm, tunnel_of, unconfirmed};
+pub use confirm::{Confirmed, Given, confirm, has_others, tunnel_of, unconfirmed, untunnelled};
 pub use list::{HostView, Maintenance, Standing, get, list, planned, show};

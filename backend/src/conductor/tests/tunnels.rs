@@ -157,3 +157,74 @@ async fn hosts_without_an_address_have_no_tunnels() {
     let run = next(&mut on_b, |command| is_run(&command.action)).await;
     assert_eq!(policy(&run).unwrap().tunnel, None);
 }
+
+/// A heartbeat of a host that is no simulation, and what it comes to.
+async fn real(rig: &Rig, host: &str, vcpus: u32, address: Option<Ipv4Addr>) -> Option<String> {
+    let heartbeat = Heartbeat {
+        resources: HostResources {
+            vcpus,
+            memory_mib: 65_536,
+            disk_gib: 100,
+        },
+        hypervisor: "kvm".into(),
+        availability_zone: "us-east-1a".into(),
+        tunnel_address: address,
+        ..Heartbeat::default()
+    };
+    let report = Report {
+        host: HostId(host.into()),
+        at: rig.cloud.now(),
+        content: ReportContent::Heartbeat(Box::new(heartbeat)),
+    };
+    rig.bus.report(report).await.unwrap();
+    until("the heartbeat is applied", async || {
+        rig.row(host)
+            .await
+            .is_some_and(|row| row.vcpus == i64::from(vcpus))
+    })
+    .await;
+    rig.row(host).await.unwrap().not_ready_reason
+}
+
+#[tokio::test]
+async fn a_host_without_a_tunnel_address_takes_launches_as_long_as_none_is_needed() {
+    let without = "it has no tunnel address, and the cloud has other hosts";
+    let mut rig = Rig::with_vcpus(2).await;
+    // The one host there is needs none.
+    assert_eq!(real(&rig, "host-a", 4, None).await, None);
+    rig.running(|_| ()).await;
+    // Another one without is not ready, and takes nothing away from the first.
+    assert_eq!(real(&rig, "host-b", 2, None).await.as_deref(), Some(without));
+    assert_eq!(real(&rig, "host-b", 3, None).await.as_deref(), Some(without));
+    assert_eq!(real(&rig, "host-a", 5, None).await, None);
+    let cure = rig.row("host-b").await.unwrap().not_ready_cure.unwrap();
+    assert!(
+        cure.contains("network.tunnel_address") && cure.contains("host confirm host-b"),
+        "{cure}"
+    );
+    let listed = hosts::list(&rig.cloud.parts()).await.unwrap();
+    assert_eq!(listed[1].row.not_ready_reason.as_deref(), Some(without));
+    // Nothing goes there.
+    let second = rig.running(|_| ()).await;
+    assert_eq!(rig.view(second).await.row.host.as_deref(), Some("host-a"));
+    // With an address that is confirmed the second one is ready, and the first one needs one too.
+    assert!(real(&rig, "host-b", 4, Some(B)).await.is_some());
+    confirmed(&rig, "host-b", B).await;
+    assert_eq!(real(&rig, "host-b", 5, Some(B)).await, None);
+    assert_eq!(real(&rig, "host-a", 6, None).await.as_deref(), Some(without));
+    confirmed_after(&rig, "host-a", A).await;
+    assert_eq!(real(&rig, "host-a", 8, Some(A)).await, None);
+    // Alone again, it needs none.
+    hosts::remove(&rig.cloud.parts(), &HostId("host-b".into()))
+        .await
+        .unwrap();
+    assert_eq!(real(&rig, "host-c", 1, None).await.as_deref(), Some(without));
+    hosts::remove(&rig.cloud.parts(), &HostId("host-c".into()))
+        .await
+        .unwrap();
+}
+
+async fn confirmed_after(rig: &Rig, host: &str, address: Ipv4Addr) {
+    assert!(real(rig, host, 7, Some(address)).await.is_some());
+    confirmed(rig, host, address).await;
+}
