@@ -3,6 +3,7 @@
 //! decided from the absence of an answer alone.
 
 mod limits;
+mod words;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use limits::{MAX_FAILURE, MAX_INSTANCES, MAX_SIZE, MAX_VCPUS};
+pub use words::is_for_tenants;
 
 /// A command to one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,11 +46,23 @@ fn plain(error: &io::Error) -> String {
 
 impl From<cumulet_hypervisor::Error> for Failure {
     fn from(error: cumulet_hypervisor::Error) -> Self {
-        let said = error.to_string();
+        use cumulet_hypervisor::Error;
+        let reason = match &error {
+            // The words of the hypervisor have paths and arguments of QEMU's in them.
+            Error::Away(_) => "the hypervisor can't be reached".into(),
+            Error::Unavailable(_) => "the hypervisor could not do it".into(),
+            Error::Refused(_) => "the hypervisor refused it".into(),
+            // Ours.
+            Error::NotFound(_)
+            | Error::Foreign(_)
+            | Error::Hung(_)
+            | Error::Late(_)
+            | Error::NoConsole(..) => error.to_string(),
+        };
         Failure {
             permanent: error.is_permanent(),
             unanswered: error.is_unanswered(),
-            ..Failure::of(said.lines().next().unwrap_or_default(), &said)
+            ..Failure::of(reason, &error)
         }
     }
 }
@@ -131,6 +143,7 @@ mod tests {
     use cumulet_domain::{
         console::ConsoleKind,
         id::{NetworkInterfaceId, VpcId},
+        message::is_for_tenants,
     };
     use cumulet_hypervisor::Error as Hypervisor;
 
@@ -145,6 +158,10 @@ mod tests {
         io::Error::new(io::ErrorKind::TimedOut, "qemu-img did not end in time")
     }
 
+    /// As libvirt says it.
+    const LIBVIRTS: &str = "internal error: QEMU unexpectedly closed the monitor (vm='i-0'): -drive file=\
+                            /var/lib/cumulet/disk.qcow2: Permission denied";
+
     fn all() -> Vec<(&'static str, Failure)> {
         let (id, said) = (instance(1), String::from("internal error: /var/lib/x\nmore"));
         let (interface, vpc) = (NetworkInterfaceId::new(1 << 44), VpcId::new(1 << 44));
@@ -158,12 +175,9 @@ mod tests {
             ("P", Hypervisor::Foreign(id).into()),
             ("U", Hypervisor::Hung(id).into()),
             ("U", Hypervisor::Late(Duration::from_secs(40)).into()),
-            ("U", Hypervisor::Away("no such socket".into()).into()),
-            ("", Hypervisor::Unavailable("the guest is off".into()).into()),
-            (
-                "P",
-                Hypervisor::Refused("unsupported configuration".into()).into(),
-            ),
+            ("U", Hypervisor::Away(LIBVIRTS.into()).into()),
+            ("", Hypervisor::Unavailable(LIBVIRTS.into()).into()),
+            ("P", Hypervisor::Refused(LIBVIRTS.into()).into()),
             ("P", Hypervisor::NoConsole(id, ConsoleKind::Vnc).into()),
             ("", NetworkError::Command { program, detail }.into()),
             ("U", NetworkError::Deadline("ip".into()).into()),
@@ -211,17 +225,33 @@ mod tests {
             assert!(reason.split(' ').count() >= 4, "no sentence: {reason}");
             assert!(reason.starts_with(|c: char| c.is_ascii_lowercase()), "{reason}");
             assert!(reason.ends_with(|c: char| c.is_alphanumeric()), "{reason}");
-            for internal in ["/", "os error", "(", "\"", "::", "\n", "SHA-256", "generation"] {
+            for internal in [
+                "/",
+                "os error",
+                "(",
+                "\"",
+                "::",
+                "\n",
+                "SHA-256",
+                "generation",
+                "QEMU",
+                "socket",
+                "error:",
+            ] {
                 assert!(!reason.contains(internal), "{internal:?} in: {reason}");
             }
+            // What takes reports lets it through.
+            assert!(is_for_tenants(reason), "{reason}");
             assert!(detail.is_some(), "nothing for the log: {reason}");
         }
     }
 
     #[test]
-    fn what_the_hypervisor_says_is_one_line_in_a_reason_and_whole_in_the_log() {
-        let failure = Failure::from(Hypervisor::Refused("no\nand more".into()));
-        assert_eq!(failure.reason, "the hypervisor refused: no");
-        assert!(failure.detail.unwrap().contains("and more"));
+    fn what_the_hypervisor_says_is_in_the_log_alone() {
+        let all = [Hypervisor::Refused, Hypervisor::Unavailable, Hypervisor::Away];
+        for failure in all.map(|kind| Failure::from(kind(LIBVIRTS.into()))) {
+            assert!(!failure.reason.contains("monitor"), "{}", failure.reason);
+            assert!(failure.detail.unwrap().ends_with(LIBVIRTS));
+        }
     }
 }

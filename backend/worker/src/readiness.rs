@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{Worker, files::blocking};
+use crate::{Worker, failure::Failure, files::blocking};
 
 /// How long the first heartbeat waits for the first measurement, so that a host whose hypervisor is quick is ready from
 /// the beginning; of a slow one it is told by then why it is not.
@@ -24,7 +24,7 @@ const FIRST: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measurement {
     /// How long the last one took, or why it failed.
-    pub last: Option<Result<Duration, String>>,
+    pub last: Option<Result<Duration, NotReady>>,
     /// How long the one that is under way has taken so far.
     pub so_far: Option<Duration>,
 }
@@ -57,8 +57,17 @@ pub fn judge(
             took.as_secs_f64()
         ))),
         Some(Ok(_)) => None,
-        Some(Err(error)) => Some(plain(error.clone())),
+        Some(Err(why)) => Some(why.clone()),
         None => Some(plain(format!("{service} has not answered its first call yet"))),
+    }
+}
+
+/// Why a call has failed: tenants read the reason, and the hypervisor's own words are for the operator.
+fn failed(error: cumulet_hypervisor::Error) -> NotReady {
+    let Failure { reason, detail, .. } = Failure::from(error);
+    NotReady {
+        reason,
+        cure: detail.map(|said| format!("look into what it said: {said}")),
     }
 }
 
@@ -73,7 +82,7 @@ pub(crate) struct Readiness {
 
 #[derive(Debug, Default)]
 struct State {
-    last: Option<Result<Duration, String>>,
+    last: Option<Result<Duration, NotReady>>,
     began: Option<Instant>,
     diagnosis: Diagnosis,
     capabilities: Option<Capabilities>,
@@ -167,7 +176,7 @@ impl Worker {
         let took = match answered {
             // It has taken its deadline at least.
             Err(cumulet_hypervisor::Error::Late(_)) | Ok(()) => Ok(began.elapsed()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(failed(error)),
         };
         let mut state = self.readiness.state();
         (state.began, state.last) = (None, Some(took));
@@ -247,7 +256,13 @@ mod tests {
                 Some(40 * second),
                 Some(format!("libvirt takes more than 40 s for a call{cause}")),
             ),
-            (Some(Err("it is away".into())), None, Some("it is away".into())),
+            (
+                Some(Err(failed(cumulet_hypervisor::Error::Away(
+                    "/run/x: gone".into(),
+                )))),
+                None,
+                Some("the hypervisor can't be reached".into()),
+            ),
             (
                 None,
                 Some(second),
@@ -258,7 +273,11 @@ mod tests {
             let told = judge(&measurement, slow, "libvirt", &diagnosis);
             assert_eq!(told.clone().map(|told| told.reason), reason, "{measurement:?}");
             let has_cure = told.is_some_and(|told| told.cure.is_some());
-            assert_eq!(has_cure, reason.is_some_and(|reason| reason.contains(cause)));
+            let is_away = matches!(measurement.last, Some(Err(_)));
+            assert_eq!(
+                has_cure,
+                is_away || reason.is_some_and(|reason| reason.contains(cause))
+            );
         }
         let unknown = Diagnosis {
             cause: None,

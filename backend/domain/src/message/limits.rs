@@ -1,7 +1,10 @@
 //! Limits of reports: what is looked at of each field before a report counts for anything. A field that comes to be
 //! has to be named here, and so has a kind of report, or this does not compile. Whoever takes reports calls it.
 
-use super::{Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent};
+use super::{
+    Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent,
+    words::{UNTOLD, is_for_tenants},
+};
 use crate::{
     host::{MAX_PROBLEMS, NotReady, check_host_name, check_metrics, check_name, one_line},
     host_address::{check_console_address, check_tunnel_address},
@@ -39,7 +42,7 @@ impl Report {
                 ReportContent::Heartbeat(Box::new(told.within_limits(&mut left_out)?))
             }
             ReportContent::Changed(report) => ReportContent::Changed(report.within_limits()?),
-            ReportContent::Done(outcome) => ReportContent::Done(outcome.within_limits()?),
+            ReportContent::Done(outcome) => ReportContent::Done(outcome.within_limits(&mut left_out)?),
             ReportContent::NetworkApplied { vpc, generation } => {
                 countable("the policy's generation", generation)?;
                 ReportContent::NetworkApplied { vpc, generation }
@@ -93,7 +96,7 @@ impl InstanceReport {
 }
 
 impl Outcome {
-    fn within_limits(self) -> Result<Self, String> {
+    fn within_limits(self, left_out: &mut Vec<String>) -> Result<Self, String> {
         let Outcome {
             operation,
             report,
@@ -103,7 +106,11 @@ impl Outcome {
         // A failure is never dropped for its words: it would pass for a success.
         let failure = failure.map(|text| match one_line(&text, MAX_FAILURE) {
             text if text.is_empty() => "it does not say why".to_owned(),
-            text => text,
+            text if is_for_tenants(&text) => text,
+            text => {
+                left_out.push(format!("the words of a failure: {text}"));
+                UNTOLD.to_owned()
+            }
         });
         Ok(Outcome {
             operation,
@@ -133,6 +140,20 @@ fn unreachable() -> NotReady {
         reason: "its tunnel address can't be a host's".into(),
         cure: Some("set `network.tunnel_address` there to an address that the other hosts reach".into()),
     }
+}
+
+/// Why a host is not ready, with a reason that tenants may read; what they may not is what the operator reads.
+fn not_ready_within(told: NotReady) -> NotReady {
+    let NotReady { reason, cure } = told.within_limits();
+    if is_for_tenants(&reason) {
+        return NotReady { reason, cure };
+    }
+    let cure = cure.map_or_else(|| reason.clone(), |cure| format!("{reason}; what helps: {cure}"));
+    NotReady {
+        reason: UNTOLD.to_owned(),
+        cure: Some(cure),
+    }
+    .within_limits()
 }
 
 impl Heartbeat {
@@ -176,7 +197,7 @@ impl Heartbeat {
             console_address,
             profile,
             metrics: metrics.unwrap_or_default(),
-            not_ready: not_ready.map(NotReady::within_limits).or(unreachable),
+            not_ready: not_ready.map(not_ready_within).or(unreachable),
             problems: problems
                 .iter()
                 .take(MAX_PROBLEMS)

@@ -247,3 +247,46 @@ fn texts_are_one_line_and_not_too_long() {
         ReportContent::Changed(InstanceReport { off_reason: None, .. })
     ));
 }
+
+/// What looks like the inside of a machine goes no further than to the operator.
+#[test]
+fn words_that_are_not_for_tenants_are_for_the_operator() {
+    let said = "internal error: cannot open /var/lib/cumulet/disk";
+    let told = report(ReportContent::Done(done(Some(said), 1)))
+        .within_limits()
+        .unwrap();
+    let ReportContent::Done(outcome) = told.0.content else {
+        unreachable!()
+    };
+    assert_eq!(outcome.failure.as_deref(), Some(UNTOLD));
+    assert!(
+        told.1.iter().any(|left_out| left_out.contains(said)),
+        "the log has it"
+    );
+    let not_ready = |reason: &str, cure: Option<&str>| {
+        let heartbeat = Heartbeat {
+            hypervisor: "kvm".into(),
+            availability_zone: "a".into(),
+            not_ready: Some(NotReady {
+                reason: reason.into(),
+                cure: cure.map(str::to_owned),
+            }),
+            ..Heartbeat::default()
+        };
+        let told = report(ReportContent::Heartbeat(Box::new(heartbeat)))
+            .within_limits()
+            .unwrap();
+        match told.0.content {
+            ReportContent::Heartbeat(heartbeat) => heartbeat.not_ready.unwrap(),
+            _ => unreachable!(),
+        }
+    };
+    let ours = "libvirt takes 31 s for a call: /dev/kvm can't be opened by the group kvm";
+    assert_eq!(not_ready(ours, Some("chgrp kvm /dev/kvm")).reason, ours);
+    for cure in [None, Some("look there")] {
+        let told = not_ready(said, cure);
+        assert_eq!(told.reason, UNTOLD);
+        let for_the_operator = told.cure.unwrap();
+        assert!(for_the_operator.contains(said) && for_the_operator.ends_with(cure.unwrap_or(said)));
+    }
+}
