@@ -92,20 +92,34 @@ fn own_group(usual: u32, kvm: bool) -> Result<u32, String> {
     let needs = needs
         .filter(|kvm| kvm.mode() & 0o006 != 0o006)
         .map(|kvm| kvm.gid());
-    let running = std::fs::metadata(RUNNING).map_err(|error| format!("{RUNNING}: {error}"))?;
-    let passes =
-        |group: u32| running.mode() & 0o001 != 0 || (running.gid() == group && running.mode() & 0o010 != 0);
     let group = needs.unwrap_or(usual);
-    if passes(group) {
+    let Some(closed) = closed(Path::new(RUNNING), group)? else {
         return Ok(group);
-    }
-    let help = format!("what helps: chmod o+x {RUNNING}");
-    Err(match needs {
-        Some(_) => {
-            format!("a guest with a number of its own gets to /dev/kvm and not through {RUNNING}; {help}")
+    };
+    let (closed, gets) = (
+        closed.display(),
+        if needs.is_some() {
+            "gets to /dev/kvm and"
+        } else {
+            "does"
+        },
+    );
+    Err(format!(
+        "a guest with a number of its own {gets} not get through {closed}; what helps: scripts/setup-host, or \
+         chmod o+x {closed}"
+    ))
+}
+
+/// The first folder, of libvirt's and the one above it, that a group does not get through.
+fn closed(running: &Path, group: u32) -> Result<Option<&Path>, String> {
+    for folder in running.parent().into_iter().chain([running]) {
+        let is = std::fs::metadata(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let passes = is.mode() & 0o001 != 0 || (is.gid() == group && is.mode() & 0o010 != 0);
+        if !passes {
+            return Ok(Some(folder));
         }
-        None => format!("a guest with a number of its own does not get through {RUNNING}; {help}"),
-    })
+    }
+    Ok(None)
 }
 
 /// Whether the numbers are users here: in a container many are not.
@@ -193,6 +207,35 @@ fn has_memory_groups() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_a_guests_group_does_not_get_through_is_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let above = tempfile::tempdir().unwrap();
+        let running = above.path().join("qemu");
+        std::fs::create_dir(&running).unwrap();
+        let own = std::fs::metadata(&running).unwrap().gid();
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (outer, inner, by_own, by_other) in [
+            (0o755, 0o750, None, Some(running.as_path())),
+            (0o755, 0o751, None, None),
+            (0o755, 0o700, Some(running.as_path()), Some(running.as_path())),
+            (0o750, 0o751, None, Some(above.path())),
+            (0o711, 0o711, None, None),
+        ] {
+            set(above.path(), outer);
+            set(&running, inner);
+            assert_eq!(closed(&running, own).unwrap(), by_own, "{outer:o} {inner:o}");
+            assert_eq!(
+                closed(&running, own + 1).unwrap(),
+                by_other,
+                "{outer:o} {inner:o}"
+            );
+        }
+        assert!(closed(&above.path().join("none"), own).is_err());
+    }
 
     #[test]
     fn libvirts_configuration_names_the_user() {

@@ -51,7 +51,7 @@ class Debian:
         places = f"""
             . scripts/setup-host
             system_path=/nonexistent guests={here}/guests os_release={here}/os-release policy={here}/policy
-            tun_device=/dev/null kvm_device={here}/kvm libvirt_socket={here}/libvirt-sock
+            tun_device=/dev/null kvm_device={here}/kvm libvirt_socket={here}/libvirt-sock running={here}/libvirt/qemu
             {more}
             main "$@"
         """
