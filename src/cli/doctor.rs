@@ -28,7 +28,24 @@ struct Finding {
     what: &'static str,
     /// Whether instances can run without it.
     needed: bool,
-    result: Result<String, String>,
+    result: Result<String, Fault>,
+}
+
+/// What is the matter.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// It is not there, or not as it has to be.
+    Lacks(String),
+    /// It is there and does not answer in time.
+    Late(String),
+    /// It is there, answers, and takes long.
+    Slow(String),
+}
+
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Fault::Lacks(text)
+    }
 }
 
 impl Doctor {
@@ -61,6 +78,8 @@ impl Doctor {
             findings.push(check(program.what, true, program.check().await));
         }
         findings.push(check("tun", true, tun()));
+        let [bus, tunnel] = ["bus", TUNNEL].map(|key| config.text(key));
+        findings.push(check("tunnels", false, tunnels(bus, tunnel)));
         let folder = self
             .cloud
             .open()
@@ -74,13 +93,8 @@ impl Doctor {
 fn tell(findings: &[Finding]) -> ExitCode {
     let mut sound = true;
     for finding in findings {
-        let (mark, text) = match &finding.result {
-            Ok(text) => ("ok     ", text),
-            Err(text) if finding.needed => ("MISSING", text),
-            Err(text) => ("limited", text),
-        };
-        say(format_args!("{mark}  {:14} {text}", finding.what));
-        sound &= finding.result.is_ok() || !finding.needed;
+        say(finding.line());
+        sound &= finding.is_sound();
     }
     say("enforced: security groups and anti-spoofing by nftables in a namespace for each VPC; image formats");
     say(
@@ -96,8 +110,27 @@ fn tell(findings: &[Finding]) -> ExitCode {
     }
 }
 
-fn check(what: &'static str, needed: bool, result: Result<String, String>) -> Finding {
+fn check(what: &'static str, needed: bool, result: Result<String, impl Into<Fault>>) -> Finding {
+    let result = result.map_err(Into::into);
     Finding { what, needed, result }
+}
+
+impl Finding {
+    /// Whether instances can run with what was found.
+    fn is_sound(&self) -> bool {
+        !self.needed || matches!(self.result, Ok(_) | Err(Fault::Slow(_)))
+    }
+
+    fn line(&self) -> String {
+        let (mark, text) = match &self.result {
+            Ok(text) => ("ok     ", text),
+            Err(Fault::Lacks(text)) if self.needed => ("MISSING", text),
+            Err(Fault::Lacks(text)) => ("limited", text),
+            Err(Fault::Late(text)) => ("SLOW   ", text),
+            Err(Fault::Slow(text)) => ("slow   ", text),
+        };
+        format!("{mark}  {:14} {text}", self.what)
+    }
 }
 
 fn root() -> Result<String, String> {
@@ -113,6 +146,23 @@ fn tun() -> Result<String, String> {
         Ok("/dev/net/tun".into())
     } else {
         Err("no /dev/net/tun (modprobe tun)".into())
+    }
+}
+
+/// The key with the address that other hosts send to.
+const TUNNEL: &str = "network.tunnel_address";
+
+/// Whether instances of a VPC reach each other across hosts.
+fn tunnels(bus: &str, address: &str) -> Result<String, String> {
+    match (bus, address) {
+        ("", _) => Ok("none are needed: all roles are in one process".into()),
+        (_, "") => Err(format!(
+            "none: where the cloud has other hosts, this one takes no launches; what helps: set `{TUNNEL}` to an \
+             address that they reach, then `cumulet admin host confirm NAME`"
+        )),
+        (_, address) => Ok(format!(
+            "{address}; `cumulet admin host show NAME` tells whether it is confirmed"
+        )),
     }
 }
 
@@ -177,12 +227,22 @@ fn bounds(config: &Config) -> Result<String, String> {
 
 /// What confines guests beside their users.
 #[cfg(feature = "libvirt")]
-async fn confinement(uri: &str, most: Duration) -> Result<String, String> {
-    let found = cumulet_hypervisor::libvirt::confinement(uri, most).await;
-    let found = found.map_err(|error| error.to_string())?;
+async fn confinement(uri: &str, most: Duration) -> Result<String, Fault> {
+    use cumulet_hypervisor::{Error, libvirt};
+    let found = match libvirt::confinement(uri, most).await {
+        Ok(found) => found,
+        Err(Error::Late(_)) => {
+            return Err(Fault::Late(
+                "not known: libvirt does not answer, see above".into(),
+            ));
+        }
+        Err(error) => return Err(Fault::Lacks(error.to_string())),
+    };
     match found.mandatory() {
         Some(model) => Ok(format!("{model}: a guest's process gets at its own files alone")),
-        None => Err("neither AppArmor nor SELinux confines guests: their users alone keep them apart".into()),
+        None => Err(Fault::Lacks(
+            "neither AppArmor nor SELinux confines guests: their users alone keep them apart".into(),
+        )),
     }
 }
 
@@ -193,15 +253,37 @@ async fn confinement(_: &str, _: Duration) -> Result<String, String> {
 
 /// How long libvirt takes for a call such as a launch makes.
 #[cfg(feature = "libvirt")]
-async fn libvirt(uri: &str, slow: Duration) -> Result<String, String> {
-    use cumulet_hypervisor::{Error, libvirt::measure, slow::diagnose};
-    match measure(uri, slow).await {
+async fn libvirt(uri: &str, slow: Duration) -> Result<String, Fault> {
+    use cumulet_hypervisor::{libvirt::measure, slow::diagnose};
+    answered(measure(uri, slow).await, slow, diagnose)
+}
+
+/// A call from which on a healthy libvirt is slow, though launches work.
+const SLUGGISH: Duration = Duration::from_secs(3);
+
+/// What libvirt's answer says of it.
+#[cfg_attr(not(feature = "libvirt"), allow(dead_code))]
+fn answered(
+    answer: cumulet_hypervisor::Result<Duration>,
+    slow: Duration,
+    diagnose: impl FnOnce() -> Diagnosis,
+) -> Result<String, Fault> {
+    use cumulet_hypervisor::Error;
+    match answer {
+        Ok(took) if took >= slow.min(SLUGGISH) => {
+            let Diagnosis { cause, cure } = diagnose();
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            let took = took.as_secs_f64();
+            Err(Fault::Slow(format!(
+                "it answers, and a call takes {took:.1} s{cause}; a launch makes three; what helps: {cure}"
+            )))
+        }
         Ok(took) => Ok(format!("a call takes {:.2} s", took.as_secs_f64())),
-        Err(Error::Late(_)) => Err(too_slow(slow, diagnose())),
-        Err(Error::Away(error)) => Err(format!(
+        Err(Error::Late(_)) => Err(Fault::Late(too_slow(slow, diagnose()))),
+        Err(Error::Away(error)) => Err(Fault::Lacks(format!(
             "{error} (is libvirtd running? it is in the package libvirt-daemon-system)"
-        )),
-        Err(error) => Err(error.to_string()),
+        ))),
+        Err(error) => Err(Fault::Lacks(error.to_string())),
     }
 }
 
@@ -215,7 +297,7 @@ async fn libvirt(_: &str, _: Duration) -> Result<String, String> {
 fn too_slow(slow: Duration, Diagnosis { cause, cure }: Diagnosis) -> String {
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
     format!(
-        "too slow to launch anything: a call takes more than {} s{cause}; what helps: {cure}",
+        "it is there and does not answer: a call takes more than {} s{cause}, too slow to launch anything; what helps: {cure}",
         slow.as_secs()
     )
 }
@@ -265,8 +347,61 @@ mod tests {
             cure: "chmod 660 /dev/kvm".into(),
         };
         let told = too_slow(Duration::from_secs(15), diagnosis(Some("it is closed")));
-        assert!(told.contains("15 s: it is closed; what helps: chmod"), "{told}");
+        assert!(told.contains("15 s: it is closed, too slow"), "{told}");
         let told = too_slow(Duration::from_secs(15), diagnosis(None));
-        assert!(told.contains("15 s; what helps: chmod"), "{told}");
+        assert!(
+            told.contains("15 s, too slow") && told.ends_with("what helps: chmod 660 /dev/kvm"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_slow_libvirt_is_slow_and_only_one_that_is_away_is_missing() {
+        use cumulet_hypervisor::Error;
+        let (second, slow) = (Duration::from_secs(1), Duration::from_secs(15));
+        let diagnose = || Diagnosis {
+            cause: Some("its load is 70".into()),
+            cure: "wait".into(),
+        };
+        for (answer, mark, words) in [
+            (Ok(second / 10), "ok     ", "a call takes 0.10 s"),
+            (
+                Ok(7 * second),
+                "slow   ",
+                "it answers, and a call takes 7.0 s: its load is 70",
+            ),
+            (
+                Err(Error::Late(slow)),
+                "SLOW   ",
+                "does not answer: a call takes more than 15 s",
+            ),
+            (
+                Err(Error::Away("no socket".into())),
+                "MISSING",
+                "is libvirtd running?",
+            ),
+            (Err(Error::Refused("no".into())), "MISSING", "refused"),
+        ] {
+            let found = check("libvirt", true, answered(answer, slow, diagnose));
+            let line = found.line();
+            assert_eq!(
+                found.is_sound(),
+                matches!(mark.trim_end(), "ok" | "slow"),
+                "{line}"
+            );
+            assert!(line.starts_with(mark) && line.contains(words), "{line}");
+            assert_eq!(
+                line.contains("what helps: wait"),
+                mark.eq_ignore_ascii_case("slow   "),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_of_many_needs_a_tunnel_address() {
+        assert!(tunnels("", "").is_ok());
+        assert!(tunnels("amqps://x", "192.0.2.11").is_ok_and(|told| told.starts_with("192.0.2.11")));
+        assert!(tunnels("amqps://x", "").is_err_and(|told| told.contains(TUNNEL)));
     }
 }
