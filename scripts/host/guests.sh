@@ -38,7 +38,7 @@ opens_to_all() {
 # where guests need it, and says so. dpkg is told, or libvirt's next upgrade
 # would close the folder again.
 let_guests_pass() {
-    local folder was
+    local folder was owner group mode
     guests_pass "$1" "$2" && return
     for folder in "$(dirname "$2")" "$2"; do
         [ $((8#$(stat -L -c %a "$folder") & 8#001)) = 0 ] || continue
@@ -48,8 +48,8 @@ let_guests_pass() {
             return
         fi
         say "$folder was $was, so guests could use KVM as libvirt's user alone; others may pass through it now (o+x), and each guest runs as a user of its own"
+        read -r owner group mode < <(stat -L -c '%U %G %04a' "$folder")
         dpkg-statoverride --list "$folder" >/dev/null 2>&1 ||
-            # shellcheck disable=SC2046 # owner, group and mode are words
-            as_root dpkg-statoverride --add $(stat -L -c '%U %G %04a' "$folder") "$folder" >/dev/null
+            as_root dpkg-statoverride --add "$owner" "$group" "$mode" "$folder" >/dev/null
     done
 }
