@@ -83,6 +83,22 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// What has been written before, by a writer like this one.
+    pub fn again(&mut self, written: &str) {
+        self.out.push_str(written);
+    }
+
+    /// Makes room for so many bytes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
+    /// What was written from `at` on, which was the length then.
+    #[must_use]
+    pub fn since(&self, at: usize) -> &str {
+        self.out.get(at..).unwrap_or_default()
+    }
+
     /// How many bytes there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -16,7 +16,7 @@ use sea_orm::{
     Select,
 };
 
-use super::{GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
+use super::{GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView, rendering::Rendering};
 use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
@@ -313,6 +313,7 @@ pub(super) async fn views(
             tags: tags.remove(&row.id).unwrap_or_default(),
             image: images.get(&row.image).cloned(),
             metadata_pending: pending.contains(&row.id),
+            rendering: Rendering::default(),
             row,
         })
     };

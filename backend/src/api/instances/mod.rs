@@ -12,6 +12,7 @@ mod launch_spec;
 mod metadata_options;
 mod power;
 mod public_addresses;
+mod rendering;
 mod replay;
 mod user_data;
 mod view;

@@ -7,6 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 
 use super::{
     InstanceView, InterfaceView, ReservationView, describe, launch::reservation_of, launch_plan::LaunchPlan,
+    rendering::Rendering,
 };
 use crate::{entity::instance, store::failed};
 
@@ -30,6 +31,7 @@ pub(super) fn view(
             image: Some(image.clone()),
             metadata_pending: false,
             placement_group: plan.group.as_ref().map(|group| group.name.clone()),
+            rendering: Rendering::default(),
         })
     });
     Ok(ReservationView {

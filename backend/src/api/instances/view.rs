@@ -16,7 +16,10 @@ use cumulet_domain::{
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
-use super::addresses::{interface_id, ipv4, mac_of};
+use super::{
+    addresses::{interface_id, ipv4, mac_of},
+    rendering::Rendering,
+};
 use crate::{
     entity::{image, instance, interface, security_group},
     store::instances,
@@ -139,6 +142,8 @@ pub struct InstanceView {
     pub metadata_pending: bool,
     /// The name of its placement group.
     pub placement_group: Option<String>,
+    /// What the EC2 door has written of it.
+    pub rendering: Rendering,
 }
 
 #[allow(missing_docs)] // the names say it
