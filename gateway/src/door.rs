@@ -16,10 +16,12 @@ use crate::{
     },
     bodies::{self, Bodies},
     credentials::CloudCredentials,
-    ec2::{self, Body, Caller},
     fault::{Answer, Fault},
     fences::{Fences, RequestLimits},
-    iam, sts,
+    iam,
+    reply::Body,
+    rpc::{self, Caller},
+    sts,
 };
 
 /// A body with its status.
@@ -222,7 +224,7 @@ impl Door {
                     fences: &self.fences,
                     presence,
                 };
-                ec2::serve(&self.cloud, caller, &query, request_id).await
+                rpc::serve(&self.cloud, caller, &query, request_id).await
             }
             Service::Query(service) => {
                 let query = Query::parse(signed.form(), Protocol::Query)?;

@@ -19,7 +19,7 @@ use crate::{
     bodies::{self, MAX_BODY, Refusal, SMALL_BODY, TOO_LARGE},
     connection::{Member, Work},
     door::{Door, Reply, plain_refusal},
-    ec2::Body,
+    reply::Body,
     server::Limits,
 };
 

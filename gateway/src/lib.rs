@@ -3,7 +3,7 @@
 //! One address serves every service: the scope of a request's signature says which one is meant.
 //!
 //! ```text
-//! http ─▶ auth ─▶ ec2::prologue ─▶ ec2::actions::<family>::<action> ─▶ backend::api
+//! http ─▶ auth ─▶ rpc::prologue ─▶ ec2::actions::<family>::<action> ─▶ backend::api
 //!                 query (sts, iam)
 //! ```
 //!
@@ -22,13 +22,15 @@ mod fences;
 mod http;
 mod iam;
 mod metrics;
+mod reply;
+mod rpc;
 mod server;
 mod sts;
 
 pub use door::Door;
-pub use ec2::Body;
 pub use fences::{Rate, RequestLimits, Share};
 pub use metrics::{Render, serve_metrics};
+pub use reply::Body;
 pub use server::{Gateway, Limits, Running};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use cumulet_wire::ec2::{
 use super::action::{TableEntry, action, listing};
 
 /// Every action.
-pub(super) static ENTRIES: &[TableEntry] = &[
+pub(crate) static ENTRIES: &[TableEntry] = &[
     action::<images::DeregisterImage>(),
     listing::<images::DescribeImages>(),
     listing::<instances::DescribeInstances>(),
@@ -53,7 +53,7 @@ pub(super) static ENTRIES: &[TableEntry] = &[
 ];
 
 /// The action of this name.
-pub(super) fn find(name: &str) -> Option<&'static TableEntry> {
+pub(crate) fn find(name: &str) -> Option<&'static TableEntry> {
     static BY_NAME: LazyLock<HashMap<&'static str, &'static TableEntry>> =
         LazyLock::new(|| ENTRIES.iter().map(|row| (row.name, row)).collect());
     BY_NAME.get(name).copied()

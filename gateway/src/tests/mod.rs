@@ -41,7 +41,7 @@ use cumulet_domain::{
 use cumulet_wire::{Protocol, Query};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, sea_query::Expr};
 
-use crate::{RequestLimits, ec2, fault::Answer, fences::Fences};
+use crate::{RequestLimits, fault::Answer, fences::Fences, rpc};
 
 /// 2026-11-21T00:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_219_200_000);
@@ -139,13 +139,13 @@ impl World {
         let body = body.replace("{image}", &self.image);
         let query = Query::parse(body.as_bytes(), Protocol::Ec2)
             .map_err(|e| crate::fault::Fault::from(e).answer())?;
-        let caller = ec2::Caller {
+        let caller = rpc::Caller {
             who: who.clone(),
             fences: &self.fences,
             presence: Presence::default(),
         };
         let answer = async {
-            ec2::serve(&self.cloud, caller, &query, "req-1")
+            rpc::serve(&self.cloud, caller, &query, "req-1")
                 .await?
                 .text()
                 .await

@@ -3,7 +3,7 @@
 use futures::StreamExt as _;
 
 use super::*;
-use crate::ec2::Body;
+use crate::reply::Body;
 
 /// Several of everything that can be listed.
 async fn filled() -> World {
@@ -41,12 +41,12 @@ async fn filled() -> World {
 
 async fn body(world: &World, body: &str) -> Body {
     let query = Query::parse(body.as_bytes(), Protocol::Ec2).unwrap();
-    let caller = ec2::Caller {
+    let caller = rpc::Caller {
         who: world.who.clone(),
         fences: &world.fences,
         presence: Presence::default(),
     };
-    ec2::serve(&world.cloud, caller, &query, "req-1").await.unwrap()
+    rpc::serve(&world.cloud, caller, &query, "req-1").await.unwrap()
 }
 
 /// In tests pieces are small, so that every listing comes in some.

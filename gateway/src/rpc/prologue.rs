@@ -13,10 +13,12 @@ use cumulet_backend::{
 use cumulet_domain::{ResourceKind, account::Principal};
 use cumulet_wire::{Known, OperationInfo, Query, ec2::operations, operation::Access, response::ec2_version};
 
-use super::{body::Body, ctx::Ctx, hash, table};
+use super::{ctx::Ctx, hash};
 use crate::{
+    ec2::table,
     fault::{Fault, served},
     fences::Fences,
+    reply::Body,
 };
 
 /// Operations of the model that answer as if they were unknown, because a client takes that, and only

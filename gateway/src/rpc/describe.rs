@@ -9,13 +9,12 @@ use cumulet_wire::{Operation, XmlBody as _, ec2::shared, response, xml::XmlWrite
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    body::Body,
     ctx::Ctx,
     filter::{Filters, Table},
     page::{self, Paging},
     reading::Reading,
 };
-use crate::fault::Fault;
+use crate::{fault::Fault, reply::Body};
 
 /// What requests of listings with pages have alike: their filters and what they say about pages. Named are the
 /// members that name resources.

@@ -7,11 +7,10 @@ use cumulet_wire::{Operation, Query, XmlBody, decode, response};
 use futures::future::BoxFuture;
 
 use super::{
-    body::Body,
     ctx::Ctx,
     describe::{self, Describe},
 };
-use crate::fault::Fault;
+use crate::{fault::Fault, reply::Body};
 
 /// An operation that is served. Implemented for the operation's own type of the wire.
 ///

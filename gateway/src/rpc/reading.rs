@@ -16,8 +16,8 @@ use cumulet_wire::{response, xml::XmlWriter};
 use futures::{StreamExt as _, future::ready, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{body::Body, ctx::Ctx, describe::Describe, filter::Filters, page};
-use crate::fault::Fault;
+use super::{ctx::Ctx, describe::Describe, filter::Filters, page};
+use crate::{fault::Fault, reply::Body};
 
 /// Rows read at once where filters drop some of them.
 const CHUNK: u32 = 1000;
