@@ -3,9 +3,8 @@
 
     python3 models/extract.py .../site-packages/botocore/data
 
-Reads actions.toml for the operations wanted and writes ec2.json, sts.json and iam.json (those
-operations and the shapes they reach, without prose), SERVICE-operations.txt of each (every operation's
-name) and filters.toml (the filters that each operation's documentation lists). The output depends on the
+Reads actions.toml for the operations wanted and writes SERVICE.json of each service (those
+operations and the shapes they reach, without prose), SERVICE-operations.txt (every operation's name) and filters.toml (the filters that each operation's documentation lists). The output depends on the
 input alone, so that running it twice gives the same bytes.
 """
 
@@ -17,7 +16,7 @@ import sys
 import tomllib
 
 HERE = pathlib.Path(__file__).parent
-SERVICES = {"ec2": "2016-11-15", "sts": "2011-06-15", "iam": "2010-05-08"}
+SERVICES = {"ec2": "2016-11-15", "sts": "2011-06-15", "iam": "2010-05-08", "service-quotas": "2019-06-24"}
 # What codegen reads; everything else (documentation, HTTP bindings, deprecations) is dropped.
 MEMBER_KEYS = ("shape", "locationName", "queryName", "idempotencyToken", "flattened")
 SHAPE_KEYS = ("type", "required", "min", "max", "sensitive", "flattened", "timestampFormat")
@@ -42,8 +41,9 @@ def strip_shape(shape):
     out = {key: shape[key] for key in SHAPE_KEYS if key in shape}
     if "members" in shape:
         out["members"] = {name: strip_ref(ref) for name, ref in shape["members"].items()}
-    if "member" in shape:
-        out["member"] = strip_ref(shape["member"])
+    for key in ("member", "key", "value"):
+        if key in shape:
+            out[key] = strip_ref(shape[key])
     if shape["type"] == "string":
         # Lengths are checked where the value is understood; enums stay text on the wire.
         out = {key: value for key, value in out.items() if key not in ("min", "max")}
@@ -65,9 +65,17 @@ def strip(model, wanted):
                 if "resultWrapper" in operation[side]:
                     operations[name]["resultWrapper"] = operation[side]["resultWrapper"]
                 reach(model["shapes"], operation[side]["shape"], seen)
-    return {
-        "version": model["metadata"]["apiVersion"],
-        "namespace": model["metadata"]["xmlNamespace"],
+    metadata = model["metadata"]
+    head = {
+        "name": metadata.get("signingName", metadata["endpointPrefix"]),
+        "protocol": metadata["protocol"],
+        "version": metadata["apiVersion"],
+    }
+    if metadata["protocol"] == "json":
+        head |= {"jsonVersion": metadata["jsonVersion"], "targetPrefix": metadata["targetPrefix"]}
+    else:
+        head["namespace"] = metadata["xmlNamespace"]
+    return head | {
         "operations": operations,
         "shapes": {name: strip_shape(model["shapes"][name]) for name in sorted(seen)},
     }

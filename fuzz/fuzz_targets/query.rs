@@ -1,4 +1,4 @@
-//! A stranger's form data, decoded as every operation that is served.
+//! A stranger's form data, decoded as every operation that is served; and a document of JSON.
 //!
 //! Nothing panics; an error has a code of the list and a short message that XML can carry; and what is
 //! decoded can be written as XML.
@@ -10,14 +10,16 @@
 
 use cumulet_fuzz::text_of;
 use cumulet_wire::error::{WireErrorKind, ec2_error_xml};
+use cumulet_wire::json::{self, Members};
+use cumulet_wire::service_quotas::ListServiceQuotasRequest;
 use cumulet_wire::xml::XmlWriter;
-use cumulet_wire::{Known, Operation, Protocol, Query, WireError, XmlBody, decode, ec2, iam, sts};
+use cumulet_wire::{FromQuery, Known, Operation, Protocol, Query, WireError, XmlBody, decode, ec2, iam, sts};
 use libfuzzer_sys::fuzz_target;
 
 /// A message is shown to people: what it repeats of a request is cut.
 const LONGEST_MESSAGE: usize = 2_000;
 
-fn call<O: Operation<Input: XmlBody>>(query: &Query<'_>) -> Result<(), WireError> {
+fn call<O: Operation<Input: FromQuery + XmlBody>>(query: &Query<'_>) -> Result<(), WireError> {
     let input: O::Input = decode(query)?;
     let mut w = XmlWriter::document();
     w.open("Request");
@@ -29,7 +31,7 @@ fn call<O: Operation<Input: XmlBody>>(query: &Query<'_>) -> Result<(), WireError
 
 fn ec2_call(operation: &str, query: &Query<'_>) -> Result<(), WireError> {
     macro_rules! dispatch {
-        ($($family:ident::$name:ident,)*) => {
+        ($($kind:ident $family:ident::$name:ident,)*) => {
             match operation {
                 $(stringify!($name) => call::<ec2::$family::$name>(query),)*
                 other => panic!("{other} is listed and not dispatched"),
@@ -41,7 +43,7 @@ fn ec2_call(operation: &str, query: &Query<'_>) -> Result<(), WireError> {
 
 fn ec2_request(pick: u8, query: &Query<'_>) -> Result<(), WireError> {
     let operations = ec2::operations::OPERATIONS;
-    let named = query.action().map(ec2::operations::lookup);
+    let named = query.action().map(|name| ec2::operations::SERVICE.lookup(name));
     let info = match named {
         Ok(Known::Served(info)) => info,
         _ => &operations[usize::from(pick) % operations.len()],
@@ -67,6 +69,12 @@ fuzz_target!(|data: &[u8]| {
             0 => call::<sts::GetCallerIdentity>(&query),
             _ => call::<iam::GetUser>(&query),
         }),
+        1 => {
+            if let Err(error) = Members::parse(form) {
+                check(&error);
+            }
+            json::decode::<ListServiceQuotasRequest>(form).map(|shape| drop(json::encode(&shape).unwrap()))
+        }
         _ => Query::parse(form, Protocol::Ec2).and_then(|query| ec2_request(*pick, &query)),
     };
     if let Err(error) = result {

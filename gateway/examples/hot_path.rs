@@ -37,9 +37,9 @@ use cumulet_domain::{
     time::{ManualClock, Timestamp},
 };
 use cumulet_gateway::{
-    Body, RequestLimits,
+    Body, Reply, RequestLimits,
     auth::{AuthConfig, RequestHead},
-    door::{Door, Reply},
+    door::Door,
 };
 use futures::StreamExt as _;
 use sea_orm::{EntityTrait, IntoActiveModel, sea_query::Expr};

@@ -32,7 +32,7 @@ pub(crate) type Refusal = (&'static str, u16, &'static str);
 pub(crate) const TOO_LARGE: Refusal = (
     "RequestEntityTooLarge",
     413,
-    "The request's body is larger than 1 MiB.",
+    "The request's body is larger than it may be.",
 );
 
 const LATE: Refusal = (

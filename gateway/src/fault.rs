@@ -1,11 +1,11 @@
-//! Faults: the refusals of a door, each a code, a status and a sentence.
+//! Faults: the refusals of a door, each a code, a status and a sentence in the words of its service.
 
 use std::borrow::Cow;
 
 use cumulet_domain::Error;
-use cumulet_wire::{Known, OperationInfo, WireError, response::invalid_action};
+use cumulet_wire::WireError;
 
-/// Why a request was refused, before any protocol's spelling.
+/// Why a request was refused, before any service's spelling.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// The domain refused.
@@ -14,7 +14,14 @@ pub(crate) enum Fault {
     Wire(WireError),
     /// The door itself refused.
     Coded(Answer),
+    /// AWS has the operation of this name, and this cloud hasn't.
+    Unserved(String),
+    /// One request too many.
+    Throttled,
 }
+
+/// A service's table of errors.
+pub(crate) type Words = fn(&Fault) -> Answer;
 
 /// A refusal as the client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,34 +68,12 @@ impl Fault {
         Fault::Domain(Error::MissingParameter { name: name.into() })
     }
 
-    /// What EC2 clients see.
-    pub(crate) fn answer(&self) -> Answer {
-        match self {
-            Fault::Domain(error) => crate::ec2::error::answer(error),
-            Fault::Wire(error) => Answer::new(error.code(), 400, error.message()),
-            Fault::Coded(answer) => answer.clone(),
-        }
-    }
-
     /// What only the log may see, where the client sees a fixed sentence.
     pub(crate) fn hidden(&self) -> Option<&str> {
         match self {
             Fault::Domain(Error::Internal(text) | Error::Unavailable(text)) => Some(text),
             _ => None,
         }
-    }
-}
-
-/// The operation that an action names, in any service: what AWS has and this cloud doesn't is unsupported, and
-/// only what AWS hasn't is invalid.
-pub(crate) fn served(action: &str, known: Known) -> Result<&'static OperationInfo, Fault> {
-    match known {
-        Known::Served(info) => Ok(info),
-        Known::Unserved => {
-            let message = format!("The operation {action} is not supported by this cloud.");
-            Err(Fault::coded("UnsupportedOperation", 400, message))
-        }
-        Known::Unknown => Err(invalid_action(action).into()),
     }
 }
 

@@ -1,10 +1,6 @@
 //! The adapter between actix and the door: it reads the request within its limits, and writes the answer.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    rc::Rc,
-    time::Duration,
-};
+use std::{io, net::Ipv4Addr, rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -12,19 +8,25 @@ use actix_web::{
     web::{Data, Payload},
 };
 use cumulet_backend::api::Presence;
+use futures::TryStreamExt as _;
+use smallvec::SmallVec;
 use tracing::Instrument as _;
 
 use crate::{
     auth::RequestHead,
-    bodies::{self, MAX_BODY, Refusal, SMALL_BODY, TOO_LARGE},
+    bodies::Refusal,
     connection::{Member, Work},
-    door::{Door, Reply, plain_refusal},
-    reply::Body,
+    door::Door,
+    reply::{Body, Reply},
     server::Limits,
+    service::Incoming,
 };
 
 /// How long a refusal is held back that is not to be had quickly.
 const HELD_BACK: Duration = Duration::from_millis(100);
+
+/// Headers of a request that cost no allocation.
+const HEADERS: usize = 16;
 
 /// Answers every path: the old endpoints of EC2 (`/services/Cloud`, `/services/compute`) are served too.
 pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Door>) -> HttpResponse {
@@ -44,12 +46,14 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response
-        .insert_header((header::CONTENT_TYPE, "text/xml;charset=UTF-8"))
+        .insert_header((header::CONTENT_TYPE, reply.content_type))
         .insert_header((header::SERVER, "cumulet"))
         .insert_header(("x-amzn-RequestId", request_id));
+    if let Some(kind) = &reply.error_type {
+        response.insert_header(("x-amzn-errortype", &**kind));
+    }
     match reply.body {
         Body::Whole(text) => response.body(text),
-        // From here on the connection waits for its client.
         // From here on the connection waits for its client, and an error cuts it.
         Body::Pieces(pieces) => response.streaming(pieces),
     }
@@ -63,18 +67,7 @@ async fn answer(
     request_id: &str,
 ) -> Reply {
     let head = request.head();
-    let refuse = |refusal: Refusal| plain_refusal(refusal.0, refusal.1, refusal.2, request_id);
-    if let Err(refusal) = form(request) {
-        return refuse(refusal);
-    }
-    let announced: Option<u64> = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        return refuse(TOO_LARGE);
-    }
-    let headers: Vec<(&str, &[u8])> = head
+    let headers: SmallVec<[(&str, &[u8]); HEADERS]> = head
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
@@ -85,45 +78,23 @@ async fn answer(
         query: head.uri.query().unwrap_or_default(),
         headers: &headers,
     };
-    let time = work.map_or(Limits::default().body, Work::body_time);
-    let judged = match door.judge(view, request_id).await {
-        Ok(judged) => judged,
-        Err(reply) if announced.is_none_or(|length| length <= SMALL_BODY as u64) => {
-            bodies::discard(payload, time).await;
-            return reply;
-        }
-        Err(reply) => return reply.held_back(),
-    };
-    let stranger = !judged.names_key() && !door.takes_sigv2();
+    if let Err(refusal) = form(request) {
+        return door.refuse_form(&view, refusal, request_id);
+    }
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let mut pieces = payload.map_err(io::Error::other);
     // Of one without an address (a Unix socket, a test) all are one.
     let client = request
         .peer_addr()
         .map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
-    let body = match body(door, payload, (client, announced), stranger, time).await {
-        Ok(body) => body,
-        // More of it would not say whose it is.
-        Err(TOO_LARGE) if stranger => return door.unsigned(&view, request_id).held_back(),
-        Err(refusal) => return refuse(refusal),
+    let body = Incoming {
+        pieces: &mut pieces,
+        client,
+        announced: announced.and_then(|value| value.to_str().ok()?.parse().ok()),
+        time: work.map_or(Limits::default().body, Work::body_time),
+        work,
     };
-    if let Some(work) = work {
-        work.is_whole();
-    }
-    door.serve(view, judged, body, presence, request_id).await
-}
-
-/// The body of a request whose head was judged: a small one where that named nobody.
-async fn body(
-    door: &Door,
-    payload: Payload,
-    (client, announced): (IpAddr, Option<u64>),
-    stranger: bool,
-    time: Duration,
-) -> Result<bodies::Body, Refusal> {
-    let most = if stranger { SMALL_BODY } else { MAX_BODY };
-    if announced.is_some_and(|length| length > most as u64) {
-        return Err(TOO_LARGE);
-    }
-    door.bodies().read(payload, client, most, time).await
+    door.take(view, body, presence, request_id).await
 }
 
 /// Whether the request is of a form that can be understood in one way only.

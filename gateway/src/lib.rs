@@ -3,8 +3,8 @@
 //! One address serves every service: the scope of a request's signature says which one is meant.
 //!
 //! ```text
-//! http ─▶ auth ─▶ rpc::prologue ─▶ ec2::actions::<family>::<action> ─▶ backend::api
-//!                 query (sts, iam)
+//! http ─▶ door ─▶ auth ─▶ mounted ─▶ rpc ─▶ ec2::actions::<family>::<action> ─▶ backend::api
+//!                                           iam, sts, service_quotas
 //! ```
 //!
 //! Consoles of instances have a small door of their own (`console`), which may be a process of its own, and what is
@@ -19,18 +19,23 @@ pub mod door;
 mod ec2;
 mod fault;
 mod fences;
+mod gate;
 mod http;
 mod iam;
 mod metrics;
+mod mounted;
 mod reply;
 mod rpc;
 mod server;
+mod service;
+mod service_quotas;
 mod sts;
+mod words;
 
 pub use door::Door;
 pub use fences::{Rate, RequestLimits, Share};
 pub use metrics::{Render, serve_metrics};
-pub use reply::Body;
+pub use reply::{Body, Reply};
 pub use server::{Gateway, Limits, Running};
 
 #[cfg(test)]

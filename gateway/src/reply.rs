@@ -1,6 +1,7 @@
-//! The body of an answer: a whole document, or the pieces of one that is too long to be held.
+//! The answer to a request, without a server around it. Its body is a whole document, or the pieces of one that is
+//! too long to be held.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -8,6 +9,43 @@ use futures::stream::BoxStream;
 #[cfg(test)]
 use crate::fault::Fault;
 use crate::fences::Admission;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// What `Content-Type` says.
+    pub content_type: &'static str,
+    /// The document.
+    pub body: Body,
+    /// What `x-amzn-errortype` says, where the protocol has that.
+    pub error_type: Option<Cow<'static, str>>,
+    /// Whether it is not to be had quickly: a client that is refused one request too many, or a stranger with a
+    /// large body, and asks again at once would have the cloud do nothing else.
+    pub held_back: bool,
+}
+
+impl Reply {
+    /// An answer that is no error.
+    pub(crate) fn ok(content_type: &'static str, body: Body) -> Self {
+        Reply {
+            status: 200,
+            content_type,
+            body,
+            error_type: None,
+            held_back: false,
+        }
+    }
+
+    /// The same, not to be had quickly.
+    pub(crate) fn held_back(self) -> Self {
+        Reply {
+            held_back: true,
+            ..self
+        }
+    }
+}
 
 /// What is sent to the client.
 pub enum Body {

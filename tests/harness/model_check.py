@@ -6,6 +6,7 @@ a value of the wrong type, or a list that is missing at the top level fails the 
 """
 
 import base64
+import json
 import re
 from xml.etree import ElementTree
 
@@ -22,8 +23,10 @@ def attach(client) -> None:
 
 def check(operation_model, response_dict, **_) -> None:
     body, status = response_dict["body"], response_dict["status_code"]
-    root = ElementTree.fromstring(body)
     headers = {name.lower(): value for name, value in response_dict["headers"].items()}
+    if operation_model.service_model.metadata["protocol"] == "json":
+        return check_json(operation_model, json.loads(body), status, headers)
+    root = ElementTree.fromstring(body)
     assert headers["content-type"].lower() == "text/xml;charset=utf-8", headers
     if operation_model.service_model.metadata["protocol"] != "ec2":
         return check_query(operation_model, root, status)
@@ -65,6 +68,36 @@ def check_query(operation_model, root, status: int) -> None:
     result, metadata = root
     assert (result.tag, metadata.tag) == (f"{namespace}{name}Result", f"{namespace}ResponseMetadata")
     walk_structure(operation_model.output_shape, list(result), namespace, name)
+
+
+def check_json(operation_model, document, status: int, headers) -> None:
+    """awsJson: the members of the result, or `__type` and `message`; the version is the request's."""
+    version = operation_model.service_model.metadata["jsonVersion"]
+    assert headers["content-type"] == f"application/x-amz-json-{version}", headers
+    assert headers["x-amzn-requestid"], headers
+    if status >= 300:
+        assert set(document) == {"__type", "message"} and headers["x-amzn-errortype"] == document["__type"], document
+        return
+    walk_json(operation_model.output_shape, document, operation_model.name)
+
+
+def walk_json(shape, value, path: str) -> None:
+    kind = shape.type_name
+    if kind == "structure":
+        for name, inner in value.items():
+            assert name in shape.members, f"{path}: the model has no member {name}"
+            walk_json(shape.members[name], inner, f"{path}.{name}")
+    elif kind == "list":
+        for index, inner in enumerate(value):
+            walk_json(shape.member, inner, f"{path}[{index}]")
+    elif kind == "map":
+        for key, inner in value.items():
+            walk_json(shape.value, inner, f"{path}.{key}")
+    else:
+        types = {"string": str, "boolean": bool, "integer": int, "long": int, "double": (int, float), "float": (int, float)}
+        assert isinstance(value, types[kind]), f"{path}: {value!r} is no {kind}"
+        if kind == "string" and getattr(shape, "enum", None):
+            assert value in shape.enum, f"{path}: {value!r} is not one of {shape.enum}"
 
 
 def walk_structure(shape, elements, namespace: str, path: str) -> None:

@@ -9,6 +9,7 @@ CUMULET_ROUNDTRIP is the example `roundtrip` of the crate cumulet-wire, built wi
 
 import base64
 import datetime
+import json
 import os
 import pathlib
 import random
@@ -32,11 +33,12 @@ COUNT = int(os.environ.get("CUMULET_ROUNDTRIP_COUNT", "60"))
 MANIFEST = tomllib.loads((ROOT / "models/actions.toml").read_text())
 PATCHES = tomllib.loads((ROOT / "models/patches.toml").read_text())
 KEEP_EMPTY = {entry["member"] for entry in PATCHES["keep_empty"]}
-OPERATIONS = [(service, name) for service in MANIFEST for name in MANIFEST[service]]
 ALPHABET = "abcXYZ019 -_./:;=&<>\"'%+#?\\*{}[]|~\t\n\ré東京\U0001F600"
 
 SESSION = botocore.session.Session()
 SERVICES = {name: SESSION.get_service_model(name) for name in MANIFEST}
+JSON = [(service, name) for service in MANIFEST for name in MANIFEST[service] if SERVICES[service].protocol == "json"]
+OPERATIONS = [pair for service in MANIFEST for name in MANIFEST[service] if (pair := (service, name)) not in JSON]
 
 
 def reach(shape, seen):
@@ -104,6 +106,9 @@ class Generator:
         seconds, ms = self.random.randint(0, 4_000_000_000), self.random.choice([0, 1, 678, 999])
         start = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
         return start + datetime.timedelta(seconds=seconds, milliseconds=ms)
+
+    def map(self, shape, path, depth):
+        return {self.value(shape.key): self.value(shape.value, "", depth + 1) for _ in range(self.random.randint(1, 3))}
 
     def blob(self, shape, path, depth):
         return self.random.randbytes(self.random.randint(1, 40))
@@ -276,3 +281,32 @@ def test_empty_results_have_their_lists(program, name):
     assert {n for n, value in parsed.items() if value == []} == {
         n for n in lists if f"{shape.name}.{n}" not in optional
     }
+
+
+@pytest.mark.parametrize(("service", "name"), JSON, ids=[name for _, name in JSON])
+def test_requests_of_json(program, service, name):
+    """What botocore sends is understood, and written again as it was."""
+    operation = SERVICES[service].operation_model(name)
+    serializer = botocore.serialize.create_serializer("json", include_validation=False)
+    bodies = []
+    for params in values(operation.input_shape, service, name):
+        request = serializer.serialize_to_request(params, operation)
+        assert request["headers"]["X-Amz-Target"] == f"{SERVICES[service].metadata['targetPrefix']}.{name}"
+        bodies.append(request["body"].decode())
+    lines = [f"request\t{service}\t{name}\t{body}" for body in bodies]
+    for body, (status, text) in zip(bodies, run(program, lines)):
+        assert status == "ok", f"{text.decode()}: {body}"
+        assert json.loads(text) == json.loads(body)
+
+
+@pytest.mark.parametrize(("service", "name"), JSON, ids=[name for _, name in JSON])
+def test_responses_of_json(program, service, name):
+    operation = SERVICES[service].operation_model(name)
+    parser = botocore.parsers.create_parser("json")
+    given = values(operation.output_shape, service, name)
+    lines = [f"response\t{service}\t{name}\t{json.dumps(result)}" for result in given]
+    for result, line, (status, text) in zip(given, lines, run(program, lines)):
+        assert status == "ok", f"{text.decode()}: {line}"
+        parsed = parser.parse({"status_code": 200, "headers": {}, "body": text}, operation.output_shape)
+        parsed.pop("ResponseMetadata", None)
+        assert without_empty_lists(parsed) == result, line

@@ -13,6 +13,7 @@ pub mod network_interfaces;
 mod page;
 pub mod placement_groups;
 mod presence;
+pub mod quotas;
 pub mod regions;
 mod rng;
 pub mod security_groups;

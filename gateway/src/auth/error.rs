@@ -68,6 +68,8 @@ pub enum Dialect {
     Ec2,
     /// IAM, STS and the other services of the `query` protocol.
     Query,
+    /// Services of awsJson.
+    Json,
 }
 
 /// What the client is told.
@@ -85,10 +87,14 @@ const EC2_NOT_VALIDATED: &str = "AWS was not able to validate the provided acces
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. \
     Check your AWS Secret Access Key and signing method. Consult the service documentation for details.";
 const BAD_TOKEN: &str = "The security token included in the request is invalid.";
+const OLD_TOKEN: &str = "The security token included in the request is expired";
 
 impl AuthError {
     /// Code, status and message for a protocol.
     pub fn reject(&self, dialect: Dialect) -> Rejection {
+        if let Some(rejection) = self.reject_json(dialect) {
+            return rejection;
+        }
         let own = || Cow::Owned(sentence(self));
         let (code, status, message) = match self {
             Self::Missing => (
@@ -107,33 +113,53 @@ impl AuthError {
             Self::Token(_) => match dialect {
                 Dialect::Ec2 => ("AuthFailure", 401, Cow::Borrowed(EC2_NOT_VALIDATED)),
                 Dialect::Query => ("InvalidClientTokenId", 403, Cow::Borrowed(BAD_TOKEN)),
+                Dialect::Json => ("UnrecognizedClientException", 400, Cow::Borrowed(BAD_TOKEN)),
             },
             Self::TokenExpired => match dialect {
                 Dialect::Ec2 => ("RequestExpired", 400, Cow::Borrowed("Request has expired.")),
-                Dialect::Query => (
-                    "ExpiredToken",
-                    403,
-                    Cow::Borrowed("The security token included in the request is expired"),
-                ),
+                Dialect::Query => ("ExpiredToken", 403, Cow::Borrowed(OLD_TOKEN)),
+                Dialect::Json => ("ExpiredTokenException", 400, Cow::Borrowed(OLD_TOKEN)),
             },
-            Self::Unavailable(_) => match dialect {
-                Dialect::Ec2 => (
-                    "Unavailable",
-                    503,
-                    Cow::Borrowed("The service is temporarily unavailable"),
-                ),
-                Dialect::Query => (
-                    "ServiceUnavailable",
-                    503,
-                    Cow::Borrowed("The service is temporarily unavailable"),
-                ),
-            },
+            Self::Unavailable(_) => (
+                match dialect {
+                    Dialect::Ec2 => "Unavailable",
+                    Dialect::Query => "ServiceUnavailable",
+                    Dialect::Json => "ServiceUnavailableException",
+                },
+                503,
+                Cow::Borrowed("The service is temporarily unavailable"),
+            ),
         };
         Rejection {
             code,
             status,
             message,
         }
+    }
+
+    /// What services of JSON call otherwise.
+    fn reject_json(&self, dialect: Dialect) -> Option<Rejection> {
+        let (code, message) = match (dialect, self) {
+            (Dialect::Ec2 | Dialect::Query, _) => return None,
+            (Dialect::Json, Self::Missing) => (
+                "MissingAuthenticationTokenException",
+                Cow::Borrowed("Missing Authentication Token"),
+            ),
+            (Dialect::Json, Self::Incomplete(_) | Self::Ambiguous(_)) => {
+                ("IncompleteSignatureException", Cow::Owned(sentence(self)))
+            }
+            (Dialect::Json, Self::UnknownKey) => ("UnrecognizedClientException", Cow::Borrowed(BAD_TOKEN)),
+            (Dialect::Json, Self::SignatureMismatch) => {
+                ("InvalidSignatureException", Cow::Borrowed(MISMATCH))
+            }
+            (Dialect::Json, Self::Token(_) | Self::TokenExpired | Self::Unavailable(_)) => return None,
+            (Dialect::Json, _) => ("InvalidSignatureException", Cow::Owned(sentence(self))),
+        };
+        Some(Rejection {
+            code,
+            status: 400,
+            message,
+        })
     }
 
     fn reject_credentials(&self, dialect: Dialect) -> Rejection {
@@ -150,7 +176,7 @@ impl AuthError {
             (Dialect::Query, Self::Scope(_) | Self::Unsupported(_)) => {
                 ("SignatureDoesNotMatch", 403, Cow::Owned(sentence(self)))
             }
-            (Dialect::Query, _) => ("SignatureDoesNotMatch", 403, Cow::Borrowed(MISMATCH)),
+            (Dialect::Query | Dialect::Json, _) => ("SignatureDoesNotMatch", 403, Cow::Borrowed(MISMATCH)),
         };
         Rejection {
             code,

@@ -185,8 +185,8 @@ impl SignedParameters {
         })
     }
 
-    /// `application/x-www-form-urlencoded`.
-    pub fn form(&self) -> &[u8] {
+    /// `application/x-www-form-urlencoded`, or the body itself where it is no form.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

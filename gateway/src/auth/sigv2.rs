@@ -52,7 +52,7 @@ impl<'a> V2Claim<'a> {
             "Expires",
             "SecurityToken",
         ];
-        for (name, value) in pairs(parameters.form()) {
+        for (name, value) in pairs(parameters.bytes()) {
             let name = decode(name)?;
             if let Some(index) = NAMES.iter().position(|known| *known == name) {
                 found[index] = Some(decode(value)?);
@@ -109,7 +109,7 @@ impl<'a> V2Claim<'a> {
         rest.push(b'\n');
         canonical_path_v2(&mut rest, head.path);
         rest.push(b'\n');
-        canonical_query(&mut rest, pairs(parameters.form()), "Signature")?;
+        canonical_query(&mut rest, pairs(parameters.bytes()), "Signature")?;
         let mut matches = subtle::Choice::from(0);
         for host in [host.as_str(), bare] {
             let text = [head.method.as_bytes(), b"\n", host.as_bytes(), &rest].concat();

@@ -24,6 +24,8 @@ pub struct Judged<'a, P> {
     head: RequestHead<'a>,
     headers: Headers<'a>,
     way: Way<'a, P>,
+    /// Whether the body is a form, whose parameters are read.
+    form: bool,
     /// When it was judged, in Unix seconds.
     now: i64,
 }
@@ -51,6 +53,21 @@ impl<P> Judged<'_, P> {
     /// Whether the head names a key that is here. Where it does not, the body is a stranger's.
     pub fn names_key(&self) -> bool {
         !matches!(self.way, Way::Parameters)
+    }
+
+    /// The service that the head names, one of those that are served. What is signed in its parameters is `ec2`'s.
+    pub fn service(&self) -> Option<&'static str> {
+        match &self.way {
+            Way::Header(_, signer) | Way::Query(_, signer) => Some(signer.service),
+            Way::Parameters => None,
+        }
+    }
+
+    /// The same for a body that is no form: nothing in it is a parameter, and nothing in the query is one of the
+    /// operation's.
+    #[must_use]
+    pub fn with_document(self) -> Self {
+        Judged { form: false, ..self }
     }
 }
 
@@ -118,6 +135,7 @@ impl<S: CredentialSource> Verifier<S> {
             head,
             headers,
             way,
+            form: true,
             now,
         })
     }
@@ -136,15 +154,16 @@ impl<S: CredentialSource> Verifier<S> {
             head,
             headers,
             way,
+            form,
             now,
         } = judged;
-        // A body that is no form has no parameters, and no operation takes anything else.
-        if !body.is_empty() && !headers.body_is_form() {
+        // A body that is no form has no parameters, and no operation of these services takes anything else.
+        if form && !body.is_empty() && !headers.body_is_form() {
             return Err(AuthError::MalformedQuery(
                 "a request with a body needs the Content-Type application/x-www-form-urlencoded",
             ));
         }
-        let names = Parameters::scan(&head, &body)?;
+        let names = Parameters::scan(&head, if form { &body } else { &[] })?;
         let stale = now_ms.div_euclid(1000) - now > FRESH;
         match way {
             Way::Header(..) | Way::Query(..) if names.query_signed => Err(TWO_WAYS),
@@ -153,7 +172,7 @@ impl<S: CredentialSource> Verifier<S> {
                     signer = self.judge_v4(&head, &headers, &claim, now).await?;
                 }
                 let method = SignatureMethod::V4Header;
-                self.verify_v4(&head, &headers, body, &claim, (method, signer))
+                self.verify_v4(&head, &headers, (body, form), &claim, (method, signer))
             }
             Way::Query(presigned, mut signer) => {
                 let claim = presigned.claim()?;
@@ -161,9 +180,9 @@ impl<S: CredentialSource> Verifier<S> {
                     signer = self.judge_v4(&head, &headers, &claim, now).await?;
                 }
                 let method = SignatureMethod::V4Query;
-                self.verify_v4(&head, &headers, body, &claim, (method, signer))
+                self.verify_v4(&head, &headers, (body, form), &claim, (method, signer))
             }
-            Way::Parameters if names.query_signed => self.verify_v2(&head, &headers, body, now).await,
+            Way::Parameters if form && names.query_signed => self.verify_v2(&head, &headers, body, now).await,
             Way::Parameters => Err(AuthError::Missing),
         }
     }
@@ -189,7 +208,7 @@ impl<S: CredentialSource> Verifier<S> {
         &self,
         head: &RequestHead<'_>,
         headers: &Headers<'_>,
-        body: Bytes,
+        (body, form): (Bytes, bool),
         claim: &V4Claim<'_>,
         (method, signer): (SignatureMethod, Signer<S::Principal>),
     ) -> Result<Verified<S::Principal>, AuthError> {
@@ -201,7 +220,7 @@ impl<S: CredentialSource> Verifier<S> {
             region: claim.scope.region.to_owned(),
             method,
             signed_at: claim.signed_at,
-            parameters: SignedParameters::of(head.query, body),
+            parameters: SignedParameters::of(if form { head.query } else { "" }, body),
         })
     }
 

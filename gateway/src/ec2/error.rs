@@ -8,10 +8,24 @@ use cumulet_domain::{
     tag::looks_like_a_public_key,
 };
 
-use crate::fault::Answer;
+use crate::fault::{Answer, Fault};
+
+/// What EC2 answers to a fault.
+pub(crate) fn words(fault: &Fault) -> Answer {
+    match fault {
+        Fault::Domain(error) => answer(error),
+        Fault::Wire(error) => Answer::new(error.code(), 400, error.message()),
+        Fault::Coded(answer) => answer.clone(),
+        Fault::Unserved(operation) => {
+            let message = format!("The operation {operation} is not supported by this cloud.");
+            Answer::new("UnsupportedOperation", 400, message)
+        }
+        Fault::Throttled => Answer::new("RequestLimitExceeded", 503, "Request limit exceeded."),
+    }
+}
 
 /// What EC2 answers to a domain error.
-pub(crate) fn answer(error: &Error) -> Answer {
+fn answer(error: &Error) -> Answer {
     let (code, status) = code(error);
     Answer::new(code, status, message(error))
 }

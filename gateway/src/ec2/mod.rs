@@ -3,10 +3,27 @@
 //! A new operation is one file in `actions/<family>/` and one line in [`table`].
 
 mod actions;
+pub(crate) mod ctx;
 pub(crate) mod error;
 mod render;
-pub(crate) mod table;
+mod table;
 mod user_data;
 
+use std::sync::LazyLock;
+
+use cumulet_wire::ec2::operations;
+
+use crate::rpc::{Rpc, by_name};
 /// What its actions are written with.
-pub(crate) use crate::rpc::{action, ctx, describe, filter, page};
+pub(crate) use crate::rpc::{action, describe, filter, page};
+
+/// The service.
+pub(crate) static EC2: Rpc = Rpc {
+    model: &operations::SERVICE,
+    by_name: LazyLock::new(|| by_name(table::ENTRIES)),
+    words: error::words,
+    // Terraform's `aws_eip` reads the sentence.
+    as_if_unknown: &["DescribeAddressesAttribute"],
+    #[cfg(test)]
+    examples: actions::EXAMPLES,
+};

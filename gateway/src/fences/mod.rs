@@ -1,5 +1,5 @@
 //! Limits of each account and each access key: requests in flight, and a rate. What a tenant asks for beyond
-//! them is refused before any work, so that it costs that tenant alone. The prologue asks for admission;
+//! them is refused before any work, so that it costs that tenant alone. `service::Caller` asks for admission;
 //! who asks is known by then, so strangers can use up nobody's share.
 //!
 //! Requests have weights (`models/actions.toml`). A rehearsal (DryRun) costs what the call does.
@@ -161,7 +161,7 @@ impl Fences {
     /// A request's admission, of this weight while it is answered and with these costs.
     ///
     /// # Errors
-    /// `RequestLimitExceeded`.
+    /// `Throttled`.
     pub(crate) fn admit(
         &self,
         who: &Principal,
@@ -172,12 +172,12 @@ impl Fences {
         let account = self.account(who.account, now);
         let key = account.key(&who.access_key_id, now);
         if !key.admit(weight, cost, self.limits.key, now) {
-            return Err(exceeded());
+            return Err(Fault::Throttled);
         }
         if !account.gauge.admit(weight, cost, self.limits.account, now) {
             key.leave(weight);
             key.bucket.give_back(cost, self.limits.key.rate, now);
-            return Err(exceeded());
+            return Err(Fault::Throttled);
         }
         Ok(Admission {
             account,
@@ -199,11 +199,6 @@ impl Account {
         }
         keys.entry(id.to_owned()).or_default().clone()
     }
-}
-
-/// EC2's words for one request too many.
-fn exceeded() -> Fault {
-    Fault::coded("RequestLimitExceeded", 503, "Request limit exceeded.")
 }
 
 /// A request that is being answered: in flight until this is dropped.

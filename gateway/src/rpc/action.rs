@@ -1,12 +1,14 @@
-//! The action trait, and its entry in the dispatch table.
+//! The action trait, and its entry in a service's table.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cumulet_wire::{Operation, Query, XmlBody, decode, response};
+use cumulet_domain::Error;
+use cumulet_wire::{Codec, FromQuery, JsonShape, Operation, XmlBody, decode, json, response};
 use futures::future::BoxFuture;
 
 use super::{
+    Asked,
     ctx::Ctx,
     describe::{self, Describe},
 };
@@ -22,10 +24,10 @@ pub(crate) trait Action: Operation {
 }
 
 /// Decodes, runs and writes the answer.
-pub(crate) type Run = for<'a> fn(&'a Arc<Ctx>, &'a Query<'a>, &'a str) -> BoxFuture<'a, Result<Body, Fault>>;
+pub(crate) type Run = for<'a> fn(&'a Arc<Ctx>, &'a Asked<'a>, &'a str) -> BoxFuture<'a, Result<Body, Fault>>;
 
-/// A row of the table of actions.
-pub(crate) struct TableEntry {
+/// A row of a service's table.
+pub(crate) struct Entry {
     /// The operation's name.
     pub(crate) name: &'static str,
     /// What it does.
@@ -38,17 +40,17 @@ pub(crate) struct TableEntry {
     pub(crate) has_filter: fn(&str) -> bool,
 }
 
-/// The row of an action.
-pub(crate) const fn action<A>() -> TableEntry
+/// The row of an action whose answer is XML.
+pub(crate) const fn action<A>() -> Entry
 where
     A: Action,
-    A::Input: Send + 'static,
-    A::Output: Send,
+    A::Input: FromQuery + Send + 'static,
+    A::Output: XmlBody + Send,
 {
-    TableEntry {
+    Entry {
         name: A::NAME,
-        run: |ctx, query, request_id| {
-            let input = decode::<A::Input>(query);
+        run: |ctx, asked, request_id| {
+            let input = asked.form().and_then(|query| Ok(decode::<A::Input>(query)?));
             Box::pin(async move {
                 let output = A::run(ctx, input?).await?;
                 Ok(Body::Whole(respond(ctx, request_id, &output)))
@@ -58,17 +60,38 @@ where
     }
 }
 
+/// The row of an action of a service of JSON.
+pub(crate) const fn document<A>() -> Entry
+where
+    A: Action,
+    A::Input: JsonShape + Send + 'static,
+    A::Output: JsonShape + Send,
+{
+    Entry {
+        name: A::NAME,
+        run: |ctx, asked, _| {
+            let input = asked.document::<A::Input>();
+            Box::pin(async move {
+                let output = A::run(ctx, input?).await?;
+                let text = json::encode(&output).map_err(|error| Error::internal(&error))?;
+                Ok(Body::Whole(text))
+            })
+        },
+        has_filter: |_| false,
+    }
+}
+
 /// The row of a Describe call.
-pub(crate) const fn listing<D>() -> TableEntry
+pub(crate) const fn listing<D>() -> Entry
 where
     D: Describe + 'static,
-    D::Input: Send + Sync + 'static,
+    D::Input: FromQuery + Send + Sync + 'static,
     D::Output: Send,
 {
-    TableEntry {
+    Entry {
         name: D::NAME,
-        run: |ctx, query, request_id| {
-            let input = decode::<D::Input>(query);
+        run: |ctx, asked, request_id| {
+            let input = asked.form().and_then(|query| Ok(decode::<D::Input>(query)?));
             Box::pin(async move { describe::run::<D>(ctx, input?, request_id).await })
         },
         has_filter: |name| D::FILTERS.has(name),
@@ -76,6 +99,14 @@ where
 }
 
 /// The document with an action's answer.
-pub(crate) fn respond(ctx: &Ctx, request_id: &str, output: &impl XmlBody) -> String {
-    response::ec2_response(ctx.info.name, &ctx.version, request_id, output)
+fn respond<T: XmlBody>(ctx: &Ctx, request_id: &str, output: &T) -> String {
+    match ctx.service.model.codec {
+        Codec::Query { namespace } => {
+            let result = (!T::NOTHING).then_some(output);
+            response::query_response(namespace, ctx.info.name, request_id, result)
+        }
+        Codec::Ec2 | Codec::Json { .. } => {
+            response::ec2_response(ctx.info.name, &ctx.version, request_id, output)
+        }
+    }
 }

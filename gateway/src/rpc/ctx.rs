@@ -1,15 +1,17 @@
 //! The context of an action: what it is given besides its parameters.
 
+use std::borrow::Cow;
+
 use cumulet_backend::api::{ClientToken, Cloud};
 use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::{Id, Resource},
-    tag::Tag,
 };
-use cumulet_wire::{OperationInfo, ec2::shared};
+use cumulet_wire::OperationInfo;
 
-use crate::{fault::Fault, fences::Meter};
+use super::Rpc;
+use crate::fences::Meter;
 
 /// One request, proven and checked by the prologue.
 pub(crate) struct Ctx {
@@ -17,10 +19,12 @@ pub(crate) struct Ctx {
     pub(crate) cloud: Cloud,
     /// Who asks.
     pub(crate) who: Principal,
+    /// The service that is asked.
+    pub(crate) service: &'static Rpc,
     /// The operation.
     pub(crate) info: &'static OperationInfo,
     /// The API version that the client speaks.
-    pub(crate) version: String,
+    pub(crate) version: Cow<'static, str>,
     /// The request's idempotency token with the hash of all else.
     pub(crate) token: Option<ClientToken>,
     /// A hash of what is asked, without what may differ between pages.
@@ -34,15 +38,23 @@ impl Ctx {
     pub(crate) fn new(
         cloud: Cloud,
         who: Principal,
-        info: &'static OperationInfo,
+        (service, info): (&'static Rpc, &'static OperationInfo),
         version: &str,
         meter: Meter,
     ) -> Self {
+        // The newest one, which nearly all clients speak, costs nothing.
+        let newest = service.model.version;
+        let version = if version == newest {
+            Cow::Borrowed(newest)
+        } else {
+            Cow::Owned(version.to_owned())
+        };
         Ctx {
             cloud,
             who,
+            service,
             info,
-            version: version.to_owned(),
+            version,
             token: None,
             listing: [0; 32],
             meter,
@@ -62,7 +74,8 @@ impl Ctx {
     /// The ARN of a resource of this account.
     pub(crate) fn arn(&self, resource_type: &str, id: &str) -> String {
         format!(
-            "arn:aws:ec2:{}:{}:{resource_type}/{id}",
+            "arn:aws:{}:{}:{}:{resource_type}/{id}",
+            self.service.model.name,
             self.region(),
             self.who.account
         )
@@ -96,65 +109,6 @@ pub(crate) fn required_id<R: Resource>(text: Option<&str>, name: &str) -> Result
     id(text.ok_or_else(|| Error::MissingParameter { name: name.into() })?)
 }
 
-/// Tags as the domain has them.
-pub(crate) fn tags(given: Vec<shared::Tag>) -> Vec<Tag> {
-    let tag = |tag: shared::Tag| Tag {
-        key: tag.key.unwrap_or_default(),
-        value: tag.value.unwrap_or_default(),
-    };
-    given.into_iter().map(tag).collect()
-}
-
-/// Tags as EC2 shows them.
-pub(crate) fn shown_tags(tags: &[Tag]) -> Vec<shared::Tag> {
-    let tag = |tag: &Tag| shared::Tag {
-        key: Some(tag.key.clone()),
-        value: Some(tag.value.clone()),
-    };
-    tags.iter().map(tag).collect()
-}
-
-/// The tags of a resource whose element EC2 leaves out where there are none. For which types that is so is in
-/// `models/patches.toml` (`optional_lists`): it shows key pairs', interfaces' and rules' all the same.
-pub(crate) fn tags_if_any(tags: &[Tag]) -> Option<Vec<shared::Tag>> {
-    (!tags.is_empty()).then(|| shown_tags(tags))
-}
-
-/// The tags of the tag specifications for `wanted`, the only type that this operation makes.
-///
-/// # Errors
-/// A specification for another type, or a type twice.
-pub(crate) fn tags_for(wanted: &str, given: Vec<shared::TagSpecification>) -> Result<Vec<Tag>, Fault> {
-    let mut all = Vec::new();
-    for (n, specification) in given.into_iter().enumerate() {
-        let kind = specification.resource_type.unwrap_or_default();
-        if kind != wanted {
-            let name = format!("TagSpecification.{}.ResourceType", n + 1);
-            return Err(Fault::invalid(&name, &kind, format!("expecting {wanted}")));
-        }
-        all.extend(tags(specification.tags));
-    }
-    unique_keys(&all)?;
-    Ok(all)
-}
-
-/// Refuses a key that comes twice.
-///
-/// # Errors
-/// `InvalidParameter` with the key.
-pub(crate) fn unique_keys(tags: &[Tag]) -> Result<()> {
-    let mut keys: Vec<&str> = tags.iter().map(|tag| tag.key.as_str()).collect();
-    keys.sort_unstable();
-    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::invalid(
-            "Tag",
-            pair[0],
-            "the tag key is given more than once",
-        )),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use cumulet_domain::id::marker;
@@ -176,27 +130,5 @@ mod tests {
             required_id::<marker::Instance>(None, "InstanceId"),
             Err(Error::MissingParameter { .. })
         ));
-    }
-
-    #[test]
-    fn tag_specifications_are_for_what_is_made() {
-        let specification = |kind: &str, keys: &[&str]| shared::TagSpecification {
-            resource_type: Some(kind.into()),
-            tags: keys
-                .iter()
-                .map(|key| shared::Tag {
-                    key: Some((*key).into()),
-                    value: None,
-                })
-                .collect(),
-        };
-        assert_eq!(
-            tags_for("key-pair", vec![specification("key-pair", &["a", "b"])])
-                .unwrap()
-                .len(),
-            2
-        );
-        assert!(tags_for("key-pair", vec![specification("instance", &["a"])]).is_err());
-        assert!(tags_for("key-pair", vec![specification("key-pair", &["a", "a"])]).is_err());
     }
 }

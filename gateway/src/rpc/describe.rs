@@ -1,11 +1,11 @@
-//! The framework of Describe calls: filters, pages and tokens. An implementation says what its rows are,
+//! The framework of EC2's Describe calls: filters, pages and tokens. An implementation says what its rows are,
 //! where they come from and how they look; [`reading`](super::reading) reads them and writes the answer.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest};
-use cumulet_wire::{Operation, XmlBody as _, ec2::shared, response, xml::XmlWriter};
+use cumulet_wire::{Operation, XmlBody, ec2::shared, response, xml::XmlWriter};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -37,7 +37,7 @@ pub(crate) use paged;
 
 /// A Describe call. Implemented for the operation's own type of the wire.
 #[async_trait]
-pub(crate) trait Describe: Operation {
+pub(crate) trait Describe: Operation<Output: XmlBody> {
     /// What is filtered and shown.
     type Row: Send + Sync + 'static;
     /// What a page ends with and the next one starts after.

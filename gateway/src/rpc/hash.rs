@@ -1,6 +1,6 @@
 //! Request hashes, for client tokens and pagination tokens.
 
-use cumulet_wire::Query;
+use cumulet_wire::{Query, json::Members};
 use sha2::{Digest, Sha256};
 
 /// Parameters that say who asks and how, never what: the signature's and the protocol's.
@@ -32,6 +32,18 @@ pub(crate) fn request(query: &Query<'_>, without: &[&str]) -> [u8; 32] {
         .filter(|(key, _)| !is_envelope(key) && !without.contains(key))
     {
         for text in [key, value] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+    }
+    hash.finalize().into()
+}
+
+/// The same of a document of JSON, whose members at the top are its parameters.
+pub(crate) fn members(members: &Members, without: &[&str]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for (name, value) in members.iter().filter(|(name, _)| !without.contains(name)) {
+        for text in [name, value.as_str()] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }

@@ -153,9 +153,9 @@ where
                 }
                 Ok(false) => Some((Ok(Bytes::from(reading.end(document))), None)),
                 Err(fault) => {
-                    let code = fault.answer().code;
-                    tracing::info!(%code, hidden = fault.hidden(), "an answer ends before its end");
-                    Some((Err(io::Error::other(fault.answer().message)), None))
+                    let answer = (reading.ctx.service.words)(&fault);
+                    tracing::info!(code = %answer.code, hidden = fault.hidden(), "an answer ends before its end");
+                    Some((Err(io::Error::other(answer.message)), None))
                 }
             }
         });

@@ -1,6 +1,7 @@
 //! The door over a real cloud on a database of its own, without hosts that do anything.
 
 mod dry_run;
+pub(crate) mod echo;
 mod fences;
 mod filters;
 mod http;
@@ -22,7 +23,7 @@ mod wrong;
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use cumulet_backend::{
-    api::{Cloud, CloudConfig, Parts, Presence, SharedRng, accounts, images},
+    api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
     entity::{host, instance, vpc},
@@ -41,7 +42,14 @@ use cumulet_domain::{
 use cumulet_wire::{Protocol, Query};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, sea_query::Expr};
 
-use crate::{RequestLimits, fault::Answer, fences::Fences, rpc};
+use crate::{
+    RequestLimits,
+    ec2::EC2,
+    fault::Answer,
+    fences::Fences,
+    rpc::{self, Asked},
+    service::Caller,
+};
 
 /// 2026-11-21T00:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_219_200_000);
@@ -139,13 +147,10 @@ impl World {
         let body = body.replace("{image}", &self.image);
         let query = Query::parse(body.as_bytes(), Protocol::Ec2)
             .map_err(|e| crate::fault::Fault::from(e).answer())?;
-        let caller = rpc::Caller {
-            who: who.clone(),
-            fences: &self.fences,
-            presence: Presence::default(),
-        };
+        let caller = Caller::pretended(who.clone(), &self.fences);
+        let asked = Asked::Form(query);
         let answer = async {
-            rpc::serve(&self.cloud, caller, &query, "req-1")
+            rpc::serve(&EC2, &self.cloud, caller, &asked, "req-1")
                 .await?
                 .text()
                 .await
@@ -166,12 +171,17 @@ impl World {
 
     /// Puts an instance to rest, as the conductor would.
     pub(crate) async fn settle_stopped(&self, id: &str) {
+        self.settle(id, "stopped").await;
+    }
+
+    /// Puts an instance into a state in which it rests.
+    pub(crate) async fn settle(&self, id: &str, state: &'static str) {
         let id: InstanceId = id.parse().unwrap();
         let write = self.cloud.store.write(move |txn| {
             Box::pin(async move {
                 let update = instance::Entity::update_many()
-                    .col_expr(instance::Column::State, Expr::value("stopped"))
-                    .col_expr(instance::Column::Intent, Expr::value("stopped"))
+                    .col_expr(instance::Column::State, Expr::value(state))
+                    .col_expr(instance::Column::Intent, Expr::value(state))
                     .filter(instance::Column::Id.eq(id.to_db()));
                 update
                     .exec(txn)
@@ -243,9 +253,13 @@ async fn add_host(parts: &Parts) {
 }
 
 async fn add_image(parts: &Parts, account: AccountId) -> String {
+    add_image_named(parts, account, "tiny").await
+}
+
+async fn add_image_named(parts: &Parts, account: AccountId, name: &str) -> String {
     let new = images::NewImage {
         account,
-        name: "tiny".into(),
+        name: name.into(),
         description: "a tiny guest".into(),
         public: false,
         architecture: "x86_64".into(),

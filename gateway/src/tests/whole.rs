@@ -41,12 +41,11 @@ async fn filled() -> World {
 
 async fn body(world: &World, body: &str) -> Body {
     let query = Query::parse(body.as_bytes(), Protocol::Ec2).unwrap();
-    let caller = rpc::Caller {
-        who: world.who.clone(),
-        fences: &world.fences,
-        presence: Presence::default(),
-    };
-    rpc::serve(&world.cloud, caller, &query, "req-1").await.unwrap()
+    let caller = Caller::pretended(world.who.clone(), &world.fences);
+    let asked = Asked::Form(query);
+    rpc::serve(&EC2, &world.cloud, caller, &asked, "req-1")
+        .await
+        .unwrap()
 }
 
 /// In tests pieces are small, so that every listing comes in some.

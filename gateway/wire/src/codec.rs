@@ -38,18 +38,23 @@ pub trait ToXml {
 
 /// A structure: what is between its tags, for roots that bring their own.
 pub trait XmlBody {
+    /// Whether the model has no result: some protocols write nothing then.
+    const NOTHING: bool = false;
+
     /// Writes the members.
     fn members(&self, w: &mut XmlWriter);
 }
 
 /// An operation of a service: its name and the types that it takes and gives.
+///
+/// What they can be read from and written as is their service's codec's to know.
 pub trait Operation {
     /// The `Action`.
     const NAME: &'static str;
     /// The decoded request.
-    type Input: FromQuery;
+    type Input;
     /// The result; [`Done`] where the model has none.
-    type Output: XmlBody;
+    type Output;
 }
 
 /// The output of operations that only say that they succeeded.
@@ -57,6 +62,8 @@ pub trait Operation {
 pub struct Done;
 
 impl XmlBody for Done {
+    const NOTHING: bool = true;
+
     fn members(&self, w: &mut XmlWriter) {
         w.text("return", "true");
     }

@@ -39,7 +39,8 @@ output! { User {
     tags: Vec<Tag> = "Tags" "member";
 } }
 
-use crate::operation::{Access, Known, OperationInfo};
+use crate::operation::{Access, OperationInfo};
+use crate::service::{Codec, ServiceModel};
 
 /// Every operation that is served, by name.
 pub static OPERATIONS: &[OperationInfo] = &[
@@ -47,6 +48,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         name: "GetUser",
         family: "iam",
         permission: "iam:GetUser",
+        anyone: false,
         access: Access::Read,
         weight: 1,
         weight_per: None,
@@ -54,6 +56,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         limits: &[],
         dry_run: false,
         client_token: None,
+        required: &[],
         paging: None,
         filters: None,
         refused: &[],
@@ -244,12 +247,23 @@ pub static UNSERVED: &[&str] = &[
     "UploadSigningCertificate",
 ];
 
-/// What is known of an action.
-#[must_use]
-pub fn lookup(action: &str) -> Known {
-    match OPERATIONS.binary_search_by(|info| info.name.cmp(action)) {
-        Ok(at) => Known::Served(&OPERATIONS[at]),
-        Err(_) if UNSERVED.binary_search(&action).is_ok() => Known::Unserved,
-        Err(_) => Known::Unknown,
-    }
+/// The service.
+pub static SERVICE: ServiceModel = ServiceModel {
+    name: "iam",
+    codec: Codec::Query { namespace: "https://iam.amazonaws.com/doc/2010-05-08/" },
+    version: "2010-05-08",
+    operations: OPERATIONS,
+    unserved: UNSERVED,
+};
+
+/// Calls `$callback! { kind family::Operation, ... }` with every operation that is served, so that
+/// what concerns each of them needs no list of its own. A kind is `listing` where there are filters,
+/// `document` where the service speaks JSON, and else `action`.
+#[macro_export]
+macro_rules! for_each_iam_operation {
+    ($callback:ident) => {
+        $callback! {
+            action iam::GetUser,
+        }
+    };
 }

@@ -1,6 +1,6 @@
 //! Operation descriptions for the framework, and the check of refused members.
 //!
-//! The table itself is generated ([`crate::ec2::operations`]) from the model, its documentation and
+//! The table itself is generated ([`crate::ec2::operations`], and in the file of each other service) from the model, its documentation and
 //! `models/actions.toml`, so that the prologue (permission, DryRun, ClientToken, paging, filters) is
 //! the same code for every operation.
 
@@ -65,6 +65,8 @@ pub struct OperationInfo {
     pub family: &'static str,
     /// The permission, such as `ec2:RunInstances`.
     pub permission: &'static str,
+    /// Everybody who has a key may, whatever their permissions.
+    pub anyone: bool,
     /// Whether it changes anything.
     pub access: Access,
     /// What a request costs, in units of about a tenth of a millisecond of the cloud's time.
@@ -79,6 +81,8 @@ pub struct OperationInfo {
     pub dry_run: bool,
     /// The wire name of its idempotency token.
     pub client_token: Option<&'static str>,
+    /// The wire names of its members that the model requires.
+    pub required: &'static [&'static str],
     /// Its paging.
     pub paging: Option<Paging>,
     /// Its filters.
@@ -150,6 +154,7 @@ mod tests {
         name: "X",
         family: "x",
         permission: "ec2:X",
+        anyone: false,
         access: Access::Write,
         weight: 5,
         weight_per: None,
@@ -157,6 +162,7 @@ mod tests {
         limits: &[],
         dry_run: true,
         client_token: None,
+        required: &[],
         paging: None,
         filters: Some(Filters {
             parameter: "Filter",

@@ -2,35 +2,11 @@
 
 use crate::codec::XmlBody;
 use crate::error::{WireError, WireErrorKind};
+use crate::service::ServiceModel;
 use crate::xml::XmlWriter;
 
 /// The newest version of the EC2 API, and the one whose shapes are answered.
 pub const EC2_VERSION: &str = "2016-11-15";
-
-/// A service of the `query` protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueryService {
-    /// The service's name in a signature's scope.
-    pub name: &'static str,
-    /// The API version.
-    pub version: &'static str,
-    /// The namespace of its documents.
-    pub namespace: &'static str,
-}
-
-/// The security token service.
-pub const STS: QueryService = QueryService {
-    name: "sts",
-    version: "2011-06-15",
-    namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
-};
-
-/// Identity and access management.
-pub const IAM: QueryService = QueryService {
-    name: "iam",
-    version: "2010-05-08",
-    namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
-};
 
 /// A response of the `ec2` protocol. `version` is the client's, already checked by [`ec2_version`].
 #[must_use]
@@ -60,14 +36,14 @@ pub fn ec2_end(w: &mut XmlWriter, action: &str) {
 /// A response of the `query` protocol. `None` where the model has no output.
 #[must_use]
 pub fn query_response<T: XmlBody>(
-    service: QueryService,
+    namespace: &str,
     action: &str,
     request_id: &str,
     result: Option<&T>,
 ) -> String {
     let (root, wrapper) = (format!("{action}Response"), format!("{action}Result"));
     let mut w = XmlWriter::with_capacity(1024);
-    w.open_ns(&root, service.namespace);
+    w.open_ns(&root, namespace);
     if let Some(result) = result {
         w.open(&wrapper);
         result.members(&mut w);
@@ -95,7 +71,7 @@ pub fn ec2_version(given: Option<&str>) -> Result<&str, WireError> {
 }
 
 /// Checks the `Version` of a request to a service of the `query` protocol.
-pub fn query_version(service: QueryService, given: Option<&str>) -> Result<(), WireError> {
+pub fn query_version(service: &ServiceModel, given: Option<&str>) -> Result<(), WireError> {
     match given {
         None | Some("") => Ok(()),
         Some(version) if version == service.version => Ok(()),
@@ -148,11 +124,19 @@ mod tests {
     #[test]
     fn query_root_wraps_the_result() {
         assert_eq!(
-            query_response::<Done>(STS, "X", "id", Some(&Done)),
+            query_response::<Done>(
+                "https://sts.amazonaws.com/doc/2011-06-15/",
+                "X",
+                "id",
+                Some(&Done)
+            ),
             "<XResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><XResult><return>true</return>\
              </XResult><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata></XResponse>"
         );
-        assert!(!query_response::<Done>(IAM, "X", "id", None).contains("XResult"));
+        assert!(
+            !query_response::<Done>("https://iam.amazonaws.com/doc/2010-05-08/", "X", "id", None)
+                .contains("XResult")
+        );
     }
 
     #[test]

@@ -119,6 +119,63 @@ macro_rules! both {
     };
 }
 
+/// A shape of a service of JSON, which requests and responses spell alike: `field: Type = "Name" (required);`
+macro_rules! json {
+    ($name:ident { $($field:ident: $ty:ty = $wire:literal $(($flag:ident))?;)* }) => {
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $(
+                #[serde(
+                    rename = $wire,
+                    deserialize_with = "crate::json::or_none",
+                    skip_serializing_if = "crate::shape::is_none"
+                )]
+                pub $field: $ty,
+            )*
+        }
+
+        impl $crate::json::JsonShape for $name {
+            fn missing(&self) -> Option<&'static str> {
+                $($(
+                    $crate::shape::json_flag!($flag);
+                    if $crate::shape::is_none(&self.$field) {
+                        return Some($wire);
+                    }
+                )?)*
+                None
+            }
+        }
+    };
+}
+
+macro_rules! json_flag {
+    (required) => {};
+}
+
+/// What is written of a member that has no value: nothing, except of lists.
+pub(crate) fn is_none<T: MayBeNone>(value: &T) -> bool {
+    value.is_none()
+}
+
+/// A member's type that has a value for "not given".
+pub(crate) trait MayBeNone {
+    fn is_none(&self) -> bool;
+}
+
+impl<T> MayBeNone for Option<T> {
+    fn is_none(&self) -> bool {
+        self.is_none()
+    }
+}
+
+/// An empty list is a list.
+impl<T> MayBeNone for Vec<T> {
+    fn is_none(&self) -> bool {
+        false
+    }
+}
+
 /// An operation: `Name(Input) -> Output;`
 macro_rules! operations {
     ($($name:ident($input:ty) -> $output:ty;)*) => {$(
@@ -133,4 +190,6 @@ macro_rules! operations {
     )*};
 }
 
-pub(crate) use {both, declare, element, from_query, input, member, operations, output, required, to_xml};
+pub(crate) use {
+    both, declare, element, from_query, input, json, json_flag, member, operations, output, required, to_xml,
+};

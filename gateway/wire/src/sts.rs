@@ -17,7 +17,8 @@ output! { GetCallerIdentityResponse {
     arn: Option<String> = "Arn";
 } }
 
-use crate::operation::{Access, Known, OperationInfo};
+use crate::operation::{Access, OperationInfo};
+use crate::service::{Codec, ServiceModel};
 
 /// Every operation that is served, by name.
 pub static OPERATIONS: &[OperationInfo] = &[
@@ -25,6 +26,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         name: "GetCallerIdentity",
         family: "sts",
         permission: "sts:GetCallerIdentity",
+        anyone: true,
         access: Access::Read,
         weight: 1,
         weight_per: None,
@@ -32,6 +34,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
         limits: &[],
         dry_run: false,
         client_token: None,
+        required: &[],
         paging: None,
         filters: None,
         refused: &[],
@@ -53,12 +56,23 @@ pub static UNSERVED: &[&str] = &[
     "GetWebIdentityToken",
 ];
 
-/// What is known of an action.
-#[must_use]
-pub fn lookup(action: &str) -> Known {
-    match OPERATIONS.binary_search_by(|info| info.name.cmp(action)) {
-        Ok(at) => Known::Served(&OPERATIONS[at]),
-        Err(_) if UNSERVED.binary_search(&action).is_ok() => Known::Unserved,
-        Err(_) => Known::Unknown,
-    }
+/// The service.
+pub static SERVICE: ServiceModel = ServiceModel {
+    name: "sts",
+    codec: Codec::Query { namespace: "https://sts.amazonaws.com/doc/2011-06-15/" },
+    version: "2011-06-15",
+    operations: OPERATIONS,
+    unserved: UNSERVED,
+};
+
+/// Calls `$callback! { kind family::Operation, ... }` with every operation that is served, so that
+/// what concerns each of them needs no list of its own. A kind is `listing` where there are filters,
+/// `document` where the service speaks JSON, and else `action`.
+#[macro_export]
+macro_rules! for_each_sts_operation {
+    ($callback:ident) => {
+        $callback! {
+            action sts::GetCallerIdentity,
+        }
+    };
 }

@@ -449,14 +449,14 @@ fn every_action_is_known_or_not() {
         ("CreateVpc", false),
         ("AcceptAddressTransfer", false),
     ] {
-        match ec2::operations::lookup(action) {
+        match ec2::operations::SERVICE.lookup(action) {
             Known::Served(info) => assert!(served && info.name == action),
             Known::Unserved => assert!(!served, "{action}"),
             Known::Unknown => panic!("{action} is in the model"),
         }
     }
     for action in ["", "runInstances", "RunInstances ", "Nonsense"] {
-        assert_eq!(ec2::operations::lookup(action), Known::Unknown);
+        assert_eq!(ec2::operations::SERVICE.lookup(action), Known::Unknown);
     }
     assert_eq!(
         ec2::operations::OPERATIONS.len() + ec2::operations::UNSERVED.len(),
@@ -471,7 +471,7 @@ fn every_action_is_known_or_not() {
 
 #[test]
 fn the_table_says_what_the_model_says() {
-    let Known::Served(run) = ec2::operations::lookup("RunInstances") else {
+    let Known::Served(run) = ec2::operations::SERVICE.lookup("RunInstances") else {
         panic!()
     };
     assert_eq!(
@@ -479,11 +479,11 @@ fn the_table_says_what_the_model_says() {
         ("ec2:RunInstances", true, Some("ClientToken"))
     );
     assert_eq!((run.paging, run.filters), (None, None));
-    let Known::Served(types) = ec2::operations::lookup("DescribeInstanceTypes") else {
+    let Known::Served(types) = ec2::operations::SERVICE.lookup("DescribeInstanceTypes") else {
         panic!()
     };
     assert_eq!(types.paging.map(|p| (p.min, p.max)), Some((5, 100)));
-    let Known::Served(instances) = ec2::operations::lookup("DescribeInstances") else {
+    let Known::Served(instances) = ec2::operations::SERVICE.lookup("DescribeInstances") else {
         panic!()
     };
     let filters = instances.filters.unwrap();
@@ -499,7 +499,7 @@ fn the_table_says_what_the_model_says() {
 /// RunInstances refuses what it can't do, and takes the defaults that clients send along.
 #[test]
 fn members_not_supported() {
-    let Known::Served(info) = ec2::operations::lookup("RunInstances") else {
+    let Known::Served(info) = ec2::operations::SERVICE.lookup("RunInstances") else {
         panic!()
     };
     for (body, refused) in [

@@ -15,7 +15,7 @@ use cumulet_wire::ec2::regions::{DescribeRegionsResult, Region};
 use cumulet_wire::ec2::security_groups::{AuthorizeSecurityGroupIngressResult, DescribeSecurityGroupsResult};
 use cumulet_wire::ec2::shared::Tag;
 use cumulet_wire::ec2::tags::{DescribeTagsResult, TagDescription};
-use cumulet_wire::response::{IAM, STS, ec2_response, query_response};
+use cumulet_wire::response::{ec2_response, query_response};
 use cumulet_wire::{Timestamp, XmlBody, iam, sts};
 
 fn body<T: XmlBody>(action: &str, result: &T) -> String {
@@ -183,7 +183,12 @@ fn the_query_protocol_wraps() {
         user_id: Some("AIDA".into()),
     };
     assert_eq!(
-        query_response(STS, "GetCallerIdentity", "ID", Some(&identity)),
+        query_response(
+            "https://sts.amazonaws.com/doc/2011-06-15/",
+            "GetCallerIdentity",
+            "ID",
+            Some(&identity)
+        ),
         "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
          <UserId>AIDA</UserId><Account>000000000001</Account><Arn>arn:aws:iam::000000000001:user/admin</Arn>\
          </GetCallerIdentityResult><ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata>\
@@ -197,7 +202,7 @@ fn the_query_protocol_wraps() {
         ..iam::User::default()
     };
     let xml = query_response(
-        IAM,
+        "https://iam.amazonaws.com/doc/2010-05-08/",
         "GetUser",
         "ID",
         Some(&iam::GetUserResponse { user: Some(user) }),

@@ -56,6 +56,9 @@ pub(super) struct Action {
     pub(super) family: String,
     pub(super) kind: Kind,
     pub(super) permission: Option<String>,
+    /// Everybody may who has a key.
+    #[serde(default)]
+    pub(super) anyone: bool,
     pub(super) max_results: Option<Limits>,
     /// What a request costs; by itself 1 for one that reads, 5 for one that writes.
     pub(super) weight: Option<u32>,

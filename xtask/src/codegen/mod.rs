@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use manifest::{FilterNames, Manifest, Patches};
-use model::{Model, Protocol};
+use model::Model;
 use operations::Table;
 use shapes::Shapes;
 
@@ -44,8 +44,9 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
     for (name, text) in ec2(&sources)? {
         files.insert(src.join("ec2").join(format!("{name}.rs")), text);
     }
-    for service in ["sts", "iam"] {
-        files.insert(src.join(format!("{service}.rs")), single(&sources, service)?);
+    for service in sources.manifest.keys().filter(|service| *service != "ec2") {
+        let file = format!("{}.rs", names::module(service));
+        files.insert(src.join(file), single(&sources, service)?);
     }
     let stale = stale(&src.join("ec2"), &files)?;
     if check {
@@ -58,7 +59,7 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
 fn ec2(sources: &Sources) -> Result<BTreeMap<String, String>> {
     let actions = sources.manifest.get("ec2").context("actions.toml has no ec2")?;
     let model = Model::read(&sources.models.join("ec2.json"), &sources.patches)?;
-    let shapes = Shapes::new(&model, actions, Protocol::Ec2, &sources.patches)?;
+    let shapes = Shapes::new(&model, actions, &sources.patches)?;
     check_patches(&sources.patches, &shapes.member_paths()?)?;
     let mut files = shapes.files()?;
     let mut root = format!(
@@ -75,7 +76,6 @@ fn ec2(sources: &Sources) -> Result<BTreeMap<String, String>> {
     }
     let table = Table {
         service: "ec2",
-        protocol: Protocol::Ec2,
         model: &model,
         actions,
         filters: &sources.filters,
@@ -83,7 +83,7 @@ fn ec2(sources: &Sources) -> Result<BTreeMap<String, String>> {
     };
     let names = every_operation(sources, "ec2")?;
     let head = format!(
-        "{HEADER}//! Every operation of EC2, and what the framework must know of those that are served.\n\n"
+        "{HEADER}//! Every operation of EC2, and what the framework must know of those that are served.\n"
     );
     files.insert("operations".to_owned(), head + &table.text(&names)?);
     files.insert("mod".to_owned(), root);
@@ -97,14 +97,19 @@ fn single(sources: &Sources, service: &str) -> Result<String> {
         .get(service)
         .with_context(|| format!("actions.toml has no {service}"))?;
     let model = Model::read(&sources.models.join(format!("{service}.json")), &sources.patches)?;
-    let shapes = Shapes::new(&model, actions, Protocol::Query, &sources.patches)?;
+    let shapes = Shapes::new(&model, actions, &sources.patches)?;
     let files = shapes.files()?;
-    let [(_, text)] = files.iter().collect::<Vec<_>>()[..] else {
+    let [(family, text)] = files.iter().collect::<Vec<_>>()[..] else {
         bail!("{service} must be one family");
     };
+    if *family != names::module(service) {
+        bail!(
+            "{service}: its one family must be called {}",
+            names::module(service)
+        );
+    }
     let table = Table {
         service,
-        protocol: Protocol::Query,
         model: &model,
         actions,
         filters: &sources.filters,

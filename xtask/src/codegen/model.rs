@@ -12,8 +12,17 @@ use super::manifest::{Patches, Retyped};
 
 /// A stripped model: `models/SERVICE.json`.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Model {
+    /// What signatures for it call it.
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
     pub(super) version: String,
+    /// Of its documents, where they are XML.
+    pub(super) namespace: Option<String>,
+    /// What its operations' names are prefixed with in `X-Amz-Target`, where they are JSON.
+    pub(super) target_prefix: Option<String>,
+    pub(super) json_version: Option<String>,
     pub(super) operations: BTreeMap<String, ModelOperation>,
     pub(super) shapes: BTreeMap<String, Shape>,
 }
@@ -34,6 +43,8 @@ pub(super) struct Shape {
     #[serde(default)]
     pub(super) members: Members,
     pub(super) member: Option<Member>,
+    pub(super) key: Option<Member>,
+    pub(super) value: Option<Member>,
     pub(super) min: Option<f64>,
     pub(super) max: Option<f64>,
     #[serde(default)]
@@ -100,10 +111,12 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 /// How names are made for requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Protocol {
     Ec2,
     Query,
+    Json,
 }
 
 impl Member {
@@ -117,7 +130,7 @@ impl Member {
                     .next()
                     .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
             }
-            (Protocol::Query, _, Some(location)) => location.clone(),
+            (Protocol::Query | Protocol::Json, _, Some(location)) => location.clone(),
             (_, _, None) => name.to_owned(),
         }
     }
@@ -193,7 +206,7 @@ impl Model {
     /// Adds the structures reachable from `root` to `seen`.
     pub(super) fn reach(&self, root: &str, seen: &mut BTreeSet<String>) -> Result<()> {
         let shape = self.shape(root)?;
-        if let Some(item) = &shape.member {
+        if let Some(item) = shape.member.as_ref().or(shape.value.as_ref()) {
             return self.reach(&item.shape, seen);
         }
         if shape.kind != "structure" || !seen.insert(root.to_owned()) {

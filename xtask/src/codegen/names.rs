@@ -10,6 +10,11 @@ const WORDS: [(&str, &str); 6] = [
     ("IPv6", "Ipv6"),
 ];
 
+/// The module of a service.
+pub(super) fn module(service: &str) -> String {
+    service.replace('-', "_")
+}
+
 /// A field's name: snake case, raw where it is a keyword.
 pub(super) fn field(member: &str) -> String {
     let name = snake(member);

@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 
 use super::manifest::{Action, FilterNames, Kind, Limits, MemberPolicy, Patches};
 use super::model::{Members, Model, Protocol};
+use super::names;
 
 /// What the table is made from.
 pub(super) struct Table<'a> {
     pub(super) service: &'a str,
-    pub(super) protocol: Protocol,
     pub(super) model: &'a Model,
     pub(super) actions: &'a BTreeMap<String, Action>,
     pub(super) filters: &'a FilterNames,
@@ -19,16 +19,9 @@ pub(super) struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// The static table and its look-up. `all` are the names of every operation of the service.
+    /// The static table, and the service that it is of. `all` are the names of every operation of the service.
     pub(super) fn text(&self, all: &[String]) -> Result<String> {
         let mut out = String::new();
-        if self.service == "ec2" {
-            out.push_str(
-                "use crate::operation::{Access, Filters, Known, MemberPolicy, OperationInfo, Paging};\n\n",
-            );
-        } else {
-            out.push_str("\nuse crate::operation::{Access, Known, OperationInfo};\n\n");
-        }
         out.push_str(
             "/// Every operation that is served, by name.\npub static OPERATIONS: &[OperationInfo] = &[\n",
         );
@@ -44,35 +37,93 @@ impl Table<'_> {
             writeln!(out, "    {name:?},")?;
         }
         out.push_str("];\n\n");
-        out.push_str(LOOKUP);
-        if self.service == "ec2" {
-            self.for_each(&mut out)?;
-        }
-        Ok(out)
+        self.model(&mut out)?;
+        self.for_each(&mut out)?;
+        let used: Vec<&str> = ["Access", "Filters", "MemberPolicy", "OperationInfo", "Paging"]
+            .into_iter()
+            .filter(|name| out.contains(&format!("{name} {{")) || out.contains(&format!("{name}::")))
+            .collect();
+        let imports = format!("\nuse crate::operation::{{{}}};\n", used.join(", "));
+        Ok(imports + "use crate::service::{Codec, ServiceModel};\n\n" + &out)
     }
 
-    /// A macro over all operations, so that dispatch needs no list of its own.
+    /// What is known of the service as a whole.
+    fn model(&self, out: &mut String) -> Result<()> {
+        let model = self.model;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let codec = match model.protocol {
+            Protocol::Ec2 => "Codec::Ec2".to_owned(),
+            // The parsers of clients compare namespaces, and the model's own lacks the slash.
+            Protocol::Query => {
+                let namespace = text(&model.namespace);
+                format!(
+                    "Codec::Query {{ namespace: \"{}/\" }}",
+                    namespace.trim_end_matches('/')
+                )
+            }
+            Protocol::Json => {
+                let content_type = match model.json_version.as_deref() {
+                    Some("1.0") => "application/x-amz-json-1.0",
+                    Some("1.1") => "application/x-amz-json-1.1",
+                    other => bail!("the codec does not know JSON {other:?}"),
+                };
+                let prefix = text(&model.target_prefix);
+                format!("Codec::Json {{ content_type: {content_type:?}, target_prefix: {prefix:?} }}")
+            }
+        };
+        write!(
+            out,
+            "/// The service.\npub static SERVICE: ServiceModel = ServiceModel {{\n    name: {:?},\n    codec: {codec},\n    \
+             version: {:?},\n    operations: OPERATIONS,\n    unserved: UNSERVED,\n}};\n",
+            model.name, model.version
+        )?;
+        Ok(())
+    }
+
+    /// A macro over all operations, so that what concerns each of them needs no list of its own.
     fn for_each(&self, out: &mut String) -> Result<()> {
-        out.push_str(FOR_EACH);
+        let module = names::module(self.service);
+        write!(
+            out,
+            "\n/// Calls `$callback! {{ kind family::Operation, ... }}` with every operation that is served, so that\n\
+             /// what concerns each of them needs no list of its own. A kind is `listing` where there are filters,\n\
+             /// `document` where the service speaks JSON, and else `action`.\n#[macro_export]\n\
+             macro_rules! for_each_{module}_operation {{\n    ($callback:ident) => {{\n        $callback! {{\n"
+        )?;
         for (name, action) in self.actions {
-            writeln!(out, "            {}::{name},", action.family)?;
+            writeln!(out, "            {} {}::{name},", self.kind(name)?, action.family)?;
         }
         out.push_str("        }\n    };\n}\n");
         Ok(())
     }
 
+    /// What of the framework serves an operation.
+    fn kind(&self, name: &str) -> Result<&'static str> {
+        let input = self.model.operations[name].input.as_ref().context("no input")?;
+        let members = self.model.members(input)?;
+        Ok(match self.model.protocol {
+            Protocol::Json => "document",
+            _ if members.get("Filters").or_else(|| members.get("Filter")).is_some() => "listing",
+            _ => "action",
+        })
+    }
+
     fn entry(&self, name: &str, action: &Action, out: &mut String) -> Result<()> {
         let input = self.model.operations[name].input.as_ref().context("no input")?;
         let members = self.model.members(input)?;
-        let wire = |member: &str| members.get(member).map(|m| m.query_name(member, self.protocol));
+        let wire = |member: &str| {
+            members
+                .get(member)
+                .map(|m| m.query_name(member, self.model.protocol))
+        };
         let permission = action
             .permission
             .clone()
-            .unwrap_or_else(|| format!("{}:{name}", self.service));
+            .unwrap_or_else(|| format!("{}:{name}", self.model.name));
         let token = members
             .iter()
             .find(|(name, m)| m.idempotency_token || *name == "ClientToken");
-        let token = token.map(|(name, m)| m.query_name(name, self.protocol));
+        let token = token.map(|(name, m)| m.query_name(name, self.model.protocol));
         let access = if action.kind == Kind::Read {
             "Read"
         } else {
@@ -82,10 +133,17 @@ impl Table<'_> {
         writeln!(out, "        name: {name:?},")?;
         writeln!(out, "        family: {:?},", action.family)?;
         writeln!(out, "        permission: {permission:?},")?;
+        writeln!(out, "        anyone: {},", action.anyone)?;
         writeln!(out, "        access: Access::{access},")?;
         self.costs(name, action, members, out)?;
         writeln!(out, "        dry_run: {},", wire("DryRun").is_some())?;
         writeln!(out, "        client_token: {token:?},")?;
+        let required: Vec<String> = members
+            .iter()
+            .filter(|(name, _)| self.is_required(input, name))
+            .map(|(name, m)| m.query_name(name, self.model.protocol))
+            .collect();
+        writeln!(out, "        required: &{required:?},")?;
         match self.paging(action, members)? {
             Some(Limits { min, max }) => {
                 writeln!(out, "        paging: Some(Paging {{ min: {min}, max: {max} }}),")?;
@@ -102,9 +160,22 @@ impl Table<'_> {
         Ok(())
     }
 
+    fn is_required(&self, input: &str, member: &str) -> bool {
+        let path = format!("{input}.{member}");
+        let shape = self.model.shapes.get(input);
+        shape.is_some_and(|shape| shape.required.iter().any(|name| name == member))
+            && !self
+                .patches
+                .not_required
+                .iter()
+                .any(|exception| exception.member == path)
+    }
+
     fn costs(&self, name: &str, action: &Action, members: &Members, out: &mut String) -> Result<()> {
         for per in action.weight_per.iter().chain(&action.weight_rows) {
-            let mut names = members.iter().map(|(name, m)| m.query_name(name, self.protocol));
+            let mut names = members
+                .iter()
+                .map(|(name, m)| m.query_name(name, self.model.protocol));
             if !names.any(|name| name == *per) {
                 bail!("the model has no {per} to be the weight's");
             }
@@ -205,7 +276,7 @@ impl Table<'_> {
                     .clone()
             } else {
                 let mut members = self.model.members(&shape)?.iter();
-                let found = members.find(|(name, m)| m.query_name(name, self.protocol) == step);
+                let found = members.find(|(name, m)| m.query_name(name, self.model.protocol) == step);
                 let (name, found) = found.with_context(|| format!("{path}: the model has no {step}"))?;
                 member = format!("{shape}.{name}");
                 found.shape.clone()
@@ -214,24 +285,3 @@ impl Table<'_> {
         Ok((self.model.shape(&shape)?.kind.clone(), member))
     }
 }
-
-const LOOKUP: &str = "\
-/// What is known of an action.
-#[must_use]
-pub fn lookup(action: &str) -> Known {
-    match OPERATIONS.binary_search_by(|info| info.name.cmp(action)) {
-        Ok(at) => Known::Served(&OPERATIONS[at]),
-        Err(_) if UNSERVED.binary_search(&action).is_ok() => Known::Unserved,
-        Err(_) => Known::Unknown,
-    }
-}
-";
-
-const FOR_EACH: &str = "
-/// Calls `$callback! { family::Operation, ... }` with every operation that is served, so that
-/// dispatch needs no list of its own.
-#[macro_export]
-macro_rules! for_each_ec2_operation {
-    ($callback:ident) => {
-        $callback! {
-";

@@ -12,11 +12,13 @@ use super::{HEADER, names};
 /// The module of shapes that more than one family uses.
 pub(super) const SHARED: &str = "shared";
 
+/// What a map becomes.
+const MAP: &str = "BTreeMap";
+
 /// A service's shapes, sorted into files.
 pub(super) struct Shapes<'a> {
     model: &'a Model,
     actions: &'a BTreeMap<String, Action>,
-    protocol: Protocol,
     inputs: BTreeSet<String>,
     outputs: BTreeSet<String>,
     /// The module of each structure.
@@ -31,14 +33,12 @@ impl<'a> Shapes<'a> {
     pub(super) fn new(
         model: &'a Model,
         actions: &'a BTreeMap<String, Action>,
-        protocol: Protocol,
         patches: &Patches,
     ) -> Result<Self> {
         let names = |list: &[super::manifest::Exception]| list.iter().map(|e| e.member.clone()).collect();
         let mut shapes = Self {
             model,
             actions,
-            protocol,
             inputs: BTreeSet::new(),
             outputs: BTreeSet::new(),
             homes: BTreeMap::new(),
@@ -112,11 +112,14 @@ impl<'a> Shapes<'a> {
         let mut out = format!(
             "{HEADER}//! {what}\n\n#![allow(missing_docs, reason = \"the names are the model's\")]\n\n"
         );
-        let macros: Vec<&str> = ["both", "input", "operations", "output"]
+        let macros: Vec<&str> = ["both", "input", "json", "operations", "output"]
             .into_iter()
             .filter(|name| body.contains(&format!("{name}! {{")))
             .collect();
         writeln!(out, "use crate::shape::{{{}}};", macros.join(", "))?;
+        if used.contains(MAP) {
+            writeln!(out, "use std::collections::BTreeMap;")?;
+        }
         let types: Vec<&str> = ["Blob", "Sensitive", "Timestamp"]
             .into_iter()
             .filter(|t| used.contains(*t))
@@ -167,6 +170,9 @@ impl<'a> Shapes<'a> {
     }
 
     fn structure(&self, name: &str, out: &mut String, used: &mut BTreeSet<String>) -> Result<()> {
+        if self.model.protocol == Protocol::Json {
+            return self.json(name, out, used);
+        }
         let (input, output) = (self.inputs.contains(name), self.outputs.contains(name));
         let direction = match (input, output) {
             (true, true) => "both",
@@ -179,7 +185,7 @@ impl<'a> Shapes<'a> {
             let ty = self.member_type(name, member_name, member, used)?;
             write!(out, "\n    {}: {ty} =", names::field(member_name))?;
             if input {
-                let query = member.query_name(member_name, self.protocol);
+                let query = member.query_name(member_name, self.model.protocol);
                 write!(out, " {query:?}{}", self.flags(name, member_name, shape))?;
             }
             if input && output {
@@ -194,6 +200,43 @@ impl<'a> Shapes<'a> {
                 )?;
             }
             out.push(';');
+        }
+        out.push_str(if shape.members.is_empty() {
+            "} }\n"
+        } else {
+            "\n} }\n"
+        });
+        Ok(())
+    }
+
+    /// A structure of a service of JSON: one name a member, in both directions.
+    fn json(&self, name: &str, out: &mut String, used: &mut BTreeSet<String>) -> Result<()> {
+        let shape = self.model.shape(name)?;
+        let is_root = self.actions.keys().any(|operation| {
+            let input = self
+                .model
+                .operations
+                .get(operation)
+                .and_then(|o| o.input.as_ref());
+            input.is_some_and(|input| input == name)
+        });
+        if !is_root && self.inputs.contains(name) && !shape.required.is_empty() {
+            bail!("{name} is in a request and has required members, which the codec does not look for");
+        }
+        write!(out, "\njson! {{ {name} {{")?;
+        for (member_name, member) in self.model.members(name)?.iter() {
+            let ty = self.member_type(name, member_name, member, used)?;
+            let wire = member.query_name(member_name, Protocol::Json);
+            let required = if shape.required.iter().any(|r| r == member_name) {
+                " (required)"
+            } else {
+                ""
+            };
+            write!(
+                out,
+                "\n    {}: {ty} = {wire:?}{required};",
+                names::field(member_name)
+            )?;
         }
         out.push_str(if shape.members.is_empty() {
             "} }\n"
@@ -229,7 +272,7 @@ impl<'a> Shapes<'a> {
         let Some(item) = &shape.member else {
             return Ok(String::new());
         };
-        let default = if self.protocol == Protocol::Ec2 {
+        let default = if self.model.protocol == Protocol::Ec2 {
             "item"
         } else {
             "member"
@@ -275,6 +318,7 @@ impl<'a> Shapes<'a> {
             "timestamp" if shape.timestamp_format.as_deref().is_none_or(|f| f == "iso8601") => "Timestamp",
             "blob" => "Blob",
             "structure" => name,
+            "map" if self.model.protocol == Protocol::Json => return self.map_type(name, shape, used),
             "list" => {
                 let item = shape
                     .member
@@ -284,6 +328,9 @@ impl<'a> Shapes<'a> {
             }
             other => bail!("the codec does not know {other} ({name})"),
         };
+        if self.model.protocol == Protocol::Json && matches!(ty, "Timestamp" | "Blob") {
+            bail!("the codec of JSON does not know {} ({name})", shape.kind);
+        }
         used.insert(ty.to_owned());
         // A blob hides itself already.
         if shape.sensitive && shape.kind != "blob" {
@@ -291,6 +338,18 @@ impl<'a> Shapes<'a> {
             return Ok(format!("Sensitive<{ty}>"));
         }
         Ok(ty.to_owned())
+    }
+
+    fn map_type(&self, name: &str, shape: &Shape, used: &mut BTreeSet<String>) -> Result<String> {
+        let (Some(key), Some(value)) = (&shape.key, &shape.value) else {
+            bail!("the map {name} has no key or value");
+        };
+        used.insert(MAP.to_owned());
+        let (key, value) = (
+            self.value_type(&key.shape, used)?,
+            self.value_type(&value.shape, used)?,
+        );
+        Ok(format!("BTreeMap<{key}, {value}>"))
     }
 
     /// Every `Shape.Member` in use, to find patches that no longer apply.

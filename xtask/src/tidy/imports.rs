@@ -74,9 +74,39 @@ const NEVER: &[Never] = &[
         why: "verification knows nothing of HTTP servers, accounts or operations",
     },
     Never {
-        within: "gateway/src/ec2/actions/",
+        within: "gateway/src/ec2/",
+        names: &["actix_*", "RequestHead"],
+        why: "a service's operations know nothing of the HTTP server",
+    },
+    Never {
+        within: "gateway/src/iam/",
+        names: &["actix_*", "RequestHead"],
+        why: "a service's operations know nothing of the HTTP server",
+    },
+    Never {
+        within: "gateway/src/sts/",
+        names: &["actix_*", "RequestHead"],
+        why: "a service's operations know nothing of the HTTP server",
+    },
+    Never {
+        within: "gateway/src/service_quotas/",
+        names: &["actix_*", "RequestHead"],
+        why: "a service's operations know nothing of the HTTP server",
+    },
+    Never {
+        within: "gateway/src/rpc/",
         names: &["actix_*"],
-        why: "an action knows nothing of the HTTP server",
+        why: "the framework of operations knows nothing of the HTTP server",
+    },
+    Never {
+        within: "gateway/src/door.rs",
+        names: &["actix_*"],
+        why: "the door can be asked without a server",
+    },
+    Never {
+        within: "gateway/src/service.rs",
+        names: &["actix_*"],
+        why: "a service knows nothing of the HTTP server",
     },
     Never {
         within: "backend/domain/src/",

@@ -15,7 +15,7 @@ use crate::{api::ClientToken, conductor::journal::Hints, store::tags};
 /// Instances in one launch at the most.
 const MAX_INSTANCES: u32 = 1000;
 /// Security groups of an interface at the most (VPC user guide, "Quotas").
-pub(super) const MAX_GROUPS: usize = 5;
+pub(in crate::api) const MAX_GROUPS: usize = 5;
 /// A root disk's size in GiB at the most (EBS gp3).
 const MAX_DISK_GIB: u64 = 16_384;
 

@@ -23,6 +23,7 @@ pub use console::{ConsoleOutput, console_output, console_screenshot};
 pub(in crate::api) use describe::interface_views;
 pub use describe::{InstanceQuery, describe, describe_reservations, get};
 pub use launch::launch;
+pub(in crate::api) use launch_spec::MAX_GROUPS as MAX_GROUPS_PER_INTERFACE;
 pub use launch_spec::{LaunchSpec, LaunchTags};
 pub use metadata_options::{MetadataChange, modify_metadata_options};
 pub use power::{StateChange, reboot, start, stop, terminate};

@@ -201,7 +201,7 @@ fn a_body_that_is_no_form_is_refused_however_the_request_is_signed() {
 fn what_was_signed_is_what_is_answered() {
     let form = |request: &Request| {
         let verified = verify_at(&with(SigV2Policy::Sha256), request, NOW).unwrap();
-        String::from_utf8(verified.parameters.form().to_vec()).unwrap()
+        String::from_utf8(verified.parameters.bytes().to_vec()).unwrap()
     };
     for (request, expected) in [
         (named("boto SigV2 get"), None),

@@ -10,3 +10,17 @@ mod regions;
 mod security_groups;
 mod tags;
 mod vpcs;
+
+/// An example of each.
+#[cfg(test)]
+pub(crate) const EXAMPLES: &[&[crate::rpc::example::Example]] = &[
+    images::EXAMPLES,
+    instances::EXAMPLES,
+    keypairs::EXAMPLES,
+    network_interfaces::EXAMPLES,
+    placement_groups::EXAMPLES,
+    regions::EXAMPLES,
+    security_groups::EXAMPLES,
+    tags::EXAMPLES,
+    vpcs::EXAMPLES,
+];

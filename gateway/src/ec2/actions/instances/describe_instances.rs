@@ -227,7 +227,7 @@ mod tests {
         let ctx = Ctx::new(
             world.cloud.clone(),
             world.who.clone(),
-            info.unwrap(),
+            (&crate::ec2::EC2, info.unwrap()),
             "2016-11-15",
             crate::fences::Meter::unlimited(),
         );

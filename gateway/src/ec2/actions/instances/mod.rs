@@ -5,6 +5,8 @@ mod describe_instance_status;
 mod describe_instance_type_offerings;
 mod describe_instance_types;
 mod describe_instances;
+#[cfg(test)]
+mod examples;
 mod filters;
 mod get_console_output;
 mod get_console_screenshot;
@@ -13,3 +15,6 @@ mod modify_instance_metadata_options;
 mod power;
 mod run_instances;
 mod type_info;
+
+#[cfg(test)]
+pub(super) use examples::EXAMPLES;

@@ -1,3 +1,8 @@
 //! Network interfaces.
 
 mod describe_network_interfaces;
+#[cfg(test)]
+mod examples;
+
+#[cfg(test)]
+pub(super) use examples::EXAMPLES;

@@ -3,3 +3,8 @@
 mod describe_account_attributes;
 mod describe_availability_zones;
 mod describe_regions;
+#[cfg(test)]
+mod examples;
+
+#[cfg(test)]
+pub(super) use examples::EXAMPLES;

@@ -1,0 +1,8 @@
+//! An example of each operation of the family.
+
+use crate::rpc::example::{Example, example};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    example("DeregisterImage", "ImageId={image}"),
+    example("DescribeImages", "ImageId.1={image}"),
+];

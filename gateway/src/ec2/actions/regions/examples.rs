@@ -1,0 +1,9 @@
+//! An example of each operation of the family.
+
+use crate::rpc::example::{Example, example};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    example("DescribeRegions", ""),
+    example("DescribeAvailabilityZones", ""),
+    example("DescribeAccountAttributes", ""),
+];

@@ -1,0 +1,69 @@
+//! The services that are served, each behind its name in the scope of a signature.
+//!
+//! A sum and no trait object: a request costs no allocation for being passed on.
+
+use crate::{
+    auth::{Dialect, RequestHead},
+    ec2::EC2,
+    fault::Answer,
+    iam::IAM,
+    reply::Reply,
+    rpc::Rpc,
+    service::{BodyLimits, Request, Service},
+    service_quotas::SERVICE_QUOTAS,
+    sts::STS,
+};
+
+/// A service.
+#[derive(Debug)]
+pub(crate) enum Mounted {
+    /// One whose operations have names and parameters.
+    Rpc(&'static Rpc),
+    /// One that answers what it is sent.
+    #[cfg(test)]
+    Echo(crate::tests::echo::Echo),
+}
+
+impl Mounted {
+    /// Every one of them, those first that are asked most.
+    pub(crate) fn all() -> Vec<Mounted> {
+        [&EC2, &STS, &IAM, &SERVICE_QUOTAS].map(Mounted::Rpc).into()
+    }
+}
+
+/// The same of whichever it is.
+macro_rules! each {
+    ($this:ident, $service:ident => $do:expr) => {
+        match $this {
+            Mounted::Rpc($service) => $do,
+            #[cfg(test)]
+            Mounted::Echo($service) => $do,
+        }
+    };
+}
+
+impl Service for Mounted {
+    fn scope(&self) -> &'static str {
+        each!(self, service => service.scope())
+    }
+
+    fn accepts(&self, scope: Option<&str>, head: &RequestHead<'_>) -> bool {
+        each!(self, service => service.accepts(scope, head))
+    }
+
+    fn limits(&self) -> BodyLimits {
+        each!(self, service => service.limits())
+    }
+
+    fn dialect(&self) -> Dialect {
+        each!(self, service => service.dialect())
+    }
+
+    fn refuse(&self, answer: &Answer, request_id: &str) -> Reply {
+        each!(self, service => service.refuse(answer, request_id))
+    }
+
+    async fn serve(&self, request: Request<'_>) -> Reply {
+        each!(self, service => service.serve(request).await)
+    }
+}
