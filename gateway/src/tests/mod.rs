@@ -2,6 +2,7 @@
 
 mod dry_run;
 pub(crate) mod echo;
+mod examples;
 mod fences;
 mod filters;
 mod http;

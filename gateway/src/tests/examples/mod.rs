@@ -1,0 +1,22 @@
+//! What every operation has to pass, from one example of each: see `rpc::example`.
+
+mod asking;
+mod checks;
+mod listings;
+mod scene;
+
+use super::*;
+use crate::{iam::IAM, rpc::Rpc, rpc::example::Example, service_quotas::SERVICE_QUOTAS, sts::STS};
+use asking::{ask, info, name_of};
+use scene::Scene;
+
+/// Every service.
+pub(super) const SERVICES: [&Rpc; 4] = [&EC2, &IAM, &STS, &SERVICE_QUOTAS];
+
+/// All examples, each with its service.
+fn examples() -> impl Iterator<Item = (&'static Rpc, &'static Example)> {
+    SERVICES.into_iter().flat_map(|service| {
+        let all = service.examples.iter().flat_map(|family| family.iter());
+        all.map(move |example| (service, example))
+    })
+}
