@@ -14,15 +14,15 @@ use cumulet_domain::{
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
 use super::{
-    LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, power, public_addresses,
-    replay,
+    LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, public_addresses, replay,
 };
 use crate::{
     api::{Cloud, accounts, tags::check_room},
     authority::authorise,
     boxed,
-    conductor::journal::{OperationKind, OperationState, enqueue_new},
+    conductor::operations::{self, LaunchState, target},
     entity::{instance, reservation},
+    journal::{NewOperation, Operation as _, enqueue_new},
     store::{Invalidates, failed, tags, user_data},
 };
 
@@ -41,7 +41,7 @@ const MOST_COUNTED: usize = 1000;
 pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
     authorise(who, OPERATION, true)?;
     spec.validate()?;
-    crash_point!("launch", "asked");
+    crash_point!(operations::Launch::NAME, "asked");
     if let Some(token) = &spec.client_token
         && let Some(made) = token.find(cloud.store.read(), who.account, OPERATION).await?
     {
@@ -56,7 +56,7 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
         Box::pin(async move { Launch::new(&parts, account, &spec).run(txn).await })
     });
     let view = write.await?;
-    crash_point!("launch", "committed");
+    crash_point!(operations::Launch::NAME, "committed");
     cloud.wake.now();
     Ok(view)
 }
@@ -111,14 +111,19 @@ impl<'a> Launch<'a> {
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
         let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &mut rows, self.now).await?;
         self.tag(txn, &rows, &interfaces).await?;
-        let operation = |row| {
-            let state = OperationState {
-                hints: self.spec.hints.clone(),
-                ..OperationState::default()
-            };
-            power::operation(&self.cloud.rng, OperationKind::Launch, row, state, self.now)
+        let state = LaunchState {
+            hints: self.spec.hints.clone(),
+            ..LaunchState::default()
         };
-        enqueue_new(txn, rows.iter().map(operation).collect()).await?;
+        let operation = |row: &instance::Model| {
+            let (id, on) = (
+                self.cloud.rng.id::<marker::Operation>(),
+                target(row, row.generation),
+            );
+            NewOperation::of::<operations::Launch>(id, on, &state, self.now)
+        };
+        let new: Vec<NewOperation> = rows.iter().map(operation).collect::<Result<_>>()?;
+        enqueue_new(txn, &new).await?;
         if let Some(token) = &self.spec.client_token {
             token
                 .keep(
@@ -130,7 +135,7 @@ impl<'a> Launch<'a> {
                 )
                 .await?;
         }
-        crash_point!("launch", "written");
+        crash_point!(operations::Launch::NAME, "written");
         replay::view(
             self.account,
             self.reservation,
