@@ -104,27 +104,37 @@ pub(super) async fn mend(txn: &DatabaseTransaction) -> Result<()> {
         .filter(O::Status.ne("active"))
         .filter(O::Held.is_null().or(O::Held.ne(0)));
     close.exec(txn).await.map_err(failed)?;
-    let kind = ResourceKind::Instance.resource_type();
-    // First the rows, so that of two who do this one finds nothing to do.
-    let known = operation::Entity::update_many()
-        .col_expr(O::SubjectKind, Expr::value(kind))
-        .col_expr(O::Subject, Expr::col(O::Instance))
-        .col_expr(O::Held, Expr::value(1_i64))
+    let begun = operation::Entity::find()
+        .select_only()
+        .column(O::Id)
         .filter(O::Status.eq("active"))
         .filter(O::Held.is_null());
-    let begun = known.exec(txn).await.map_err(failed)?.rows_affected;
-    if begun > 0 {
-        let insert = "INSERT INTO operation_holds (kind, resource, operation) \
-            SELECT subject_kind, subject, id FROM operations WHERE status = 'active' AND held = 1 \
-            AND NOT EXISTS (SELECT 1 FROM operation_holds WHERE operation_holds.operation = operations.id)";
-        txn.execute_unprepared(insert).await.map_err(failed)?;
-    }
-    if begun > 0 || !left.is_empty() {
-        tracing::warn!(
-            left = left.len(),
-            begun,
-            "an older program has ended and begun operations"
+    let begun = column(begun, txn).await?;
+    for some in chunks(&begun) {
+        // First the rows, so that of two who do this one finds nothing to do.
+        let known = operation::Entity::update_many()
+            .col_expr(
+                O::SubjectKind,
+                Expr::value(ResourceKind::Instance.resource_type()),
+            )
+            .col_expr(O::Subject, Expr::col(O::Instance))
+            .col_expr(O::Held, Expr::value(1_i64))
+            .filter(O::Id.is_in(some.iter().copied()))
+            .filter(O::Status.eq("active"))
+            .filter(O::Held.is_null());
+        known.exec(txn).await.map_err(failed)?;
+        let ids: Vec<String> = some.iter().map(i64::to_string).collect();
+        let insert = format!(
+            "INSERT INTO operation_holds (kind, resource, operation) \
+             SELECT subject_kind, subject, id FROM operations WHERE status = 'active' AND id IN ({}) \
+             AND NOT EXISTS (SELECT 1 FROM operation_holds WHERE operation_holds.operation = operations.id)",
+            ids.join(", ")
         );
+        txn.execute_unprepared(&insert).await.map_err(failed)?;
+    }
+    if !begun.is_empty() || !left.is_empty() {
+        let (left, begun) = (left.len(), begun.len());
+        tracing::warn!(left, begun, "an older program has ended and begun operations");
     }
     Ok(())
 }

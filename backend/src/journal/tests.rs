@@ -369,10 +369,10 @@ async fn an_older_program_beside_this_one_is_put_up_with() {
         (row.subject_kind, row.subject, row.held) = (Set(None), Set(None), Set(None));
     };
     before(&workshop, beginning, begun).await;
-    let forget = workshop.store.write(|txn| {
+    let forget = workshop.store.write(move |txn| {
         Box::pin(async move {
-            let all = operation_hold::Entity::delete_many().exec(txn).await;
-            all.map(drop).map_err(failed)
+            let all = operation_hold::Entity::delete_by_id(("volume".to_owned(), 8));
+            all.exec(txn).await.map(drop).map_err(failed)
         })
     });
     forget.await.unwrap();
@@ -384,7 +384,10 @@ async fn an_older_program_beside_this_one_is_put_up_with() {
     let found = active(workshop.store.read(), instance).await.unwrap();
     assert_eq!(found.map(|row| row.id), Some(begun.to_db()));
     adopt(&workshop.store, "workshop", workshop.now()).await.unwrap();
-    let holds = [("instance".to_owned(), 8, begun.to_db())];
+    let holds = [
+        ("instance".to_owned(), 8, begun.to_db()),
+        ("volume".to_owned(), 7, next.to_db()),
+    ];
     assert_eq!(workshop.held().await, holds);
     assert_eq!(workshop.row(begun).await.held, Some(1));
 }
