@@ -2,7 +2,7 @@
 //! run twice, and loses its place to another operation. (Deaths at crash points are the simulator's.)
 
 use cumulet_domain::id::HostId;
-use sea_orm::EntityTrait;
+use sea_orm::{EntityTrait, QueryOrder};
 
 use super::{Context, Kind, Look, Next, Step};
 use crate::entity::{operation, operation_hold};
@@ -45,11 +45,13 @@ fn look<S: Stage>(stage: &S) -> Look {
 /// Everything but the times at which operations are looked at again.
 async fn everything<S: Stage>(stage: &S) -> String {
     let conn = stage.cx().store().read();
-    let mut operations = operation::Entity::find().all(conn).await.unwrap();
+    let operations = operation::Entity::find().order_by_asc(operation::Column::Id);
+    let mut operations = operations.all(conn).await.unwrap();
     for row in &mut operations {
         (row.next_at, row.attempts, row.lease_until, row.lease_owner) = (0, 0, 0, None);
     }
-    let holds = operation_hold::Entity::find().all(conn).await.unwrap();
+    let holds = operation_hold::Entity::find().order_by_asc(operation_hold::Column::Operation);
+    let holds = holds.all(conn).await.unwrap();
     format!("{operations:#?}\n{holds:#?}\n{}", stage.picture().await)
 }
 

@@ -6,7 +6,7 @@ use cumulet_domain::{
     id::{HostId, OperationId},
     message::{InstanceReport, Outcome, Power, Report, ReportContent},
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 
 use super::*;
 use crate::{
@@ -237,11 +237,16 @@ impl Stage for Instances {
 
     async fn picture(&self) -> String {
         let conn = self.conductor.store.read();
-        let instances = instance::Entity::find().all(conn).await.unwrap();
-        let hosts = host::Entity::find().all(conn).await.unwrap();
-        let accounts = account::Entity::find().all(conn).await.unwrap();
-        let interfaces = interface::Entity::find().all(conn).await.unwrap();
-        let networks = host_network::Entity::find().all(conn).await.unwrap();
+        let instances = instance::Entity::find().order_by_asc(instance::Column::Id);
+        let instances = instances.all(conn).await.unwrap();
+        let hosts = host::Entity::find().order_by_asc(host::Column::Id);
+        let hosts = hosts.all(conn).await.unwrap();
+        let accounts = account::Entity::find().order_by_asc(account::Column::Id);
+        let accounts = accounts.all(conn).await.unwrap();
+        let interfaces = interface::Entity::find().order_by_asc(interface::Column::Id);
+        let interfaces = interfaces.all(conn).await.unwrap();
+        let networks = host_network::Entity::find().order_by_asc(host_network::Column::Host);
+        let networks = networks.all(conn).await.unwrap();
         format!("{instances:#?}{hosts:#?}{accounts:#?}{interfaces:#?}{networks:#?}")
     }
 }
