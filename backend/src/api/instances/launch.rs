@@ -111,19 +111,7 @@ impl<'a> Launch<'a> {
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
         let interfaces = addresses::attach(txn, self.cloud, self.spec, &plan, &mut rows, self.now).await?;
         self.tag(txn, &rows, &interfaces).await?;
-        let state = LaunchState {
-            hints: self.spec.hints.clone(),
-            ..LaunchState::default()
-        };
-        let operation = |row: &instance::Model| {
-            let (id, on) = (
-                self.cloud.rng.id::<marker::Operation>(),
-                target(row, row.generation),
-            );
-            NewOperation::of::<operations::Launch>(id, on, &state, self.now)
-        };
-        let new: Vec<NewOperation> = rows.iter().map(operation).collect::<Result<_>>()?;
-        enqueue_new(txn, &new).await?;
+        self.enqueue(txn, &rows).await?;
         if let Some(token) = &self.spec.client_token {
             token
                 .keep(
@@ -144,6 +132,20 @@ impl<'a> Launch<'a> {
             &plan,
             &self.spec.tags.instance,
         )
+    }
+
+    /// An operation in the journal for each instance.
+    async fn enqueue(&self, txn: &DatabaseTransaction, rows: &[instance::Model]) -> Result<()> {
+        let state = LaunchState {
+            hints: self.spec.hints.clone(),
+            ..LaunchState::default()
+        };
+        let operation = |row: &instance::Model| {
+            let id = self.cloud.rng.id::<marker::Operation>();
+            NewOperation::of::<operations::Launch>(id, target(row, row.generation), &state, self.now)
+        };
+        let new: Vec<NewOperation> = rows.iter().map(operation).collect::<Result<_>>()?;
+        enqueue_new(txn, &new).await
     }
 
     /// How many of the wanted instances there is room for, on hosts and among public addresses.
