@@ -54,7 +54,7 @@ pub(crate) async fn serve(
 }
 
 /// The counters' names and meanings.
-const COUNTERS: [(&str, &str); 17] = [
+const COUNTERS: [(&str, &str); 20] = [
     ("cumulet_bus_sent_total", "Messages that were to be handed over"),
     (
         "cumulet_bus_confirmed_total",
@@ -99,6 +99,18 @@ const COUNTERS: [(&str, &str); 17] = [
         "Reports dropped because their host reports far more than any does",
     ),
     (
+        "cumulet_operation_steps_total",
+        "Steps of operations that were run, by operation and step",
+    ),
+    (
+        "cumulet_operation_step_errors_total",
+        "Steps that came to an error and run again, by operation and step",
+    ),
+    (
+        "cumulet_operations_ended_total",
+        "Operations that ended, by operation and how; not those whose place another one took",
+    ),
+    (
         "cumulet_worker_commands_stale_total",
         "Commands dropped because a newer one had been seen",
     ),
@@ -135,6 +147,20 @@ fn count(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::from(u32::MAX), f64::from)
 }
 
+/// What the journal's engine has done, by the operations' own lists of steps.
+fn operations() {
+    let counts = cumulet_backend::conductor::counts();
+    for (name, label, all) in [
+        ("cumulet_operation_steps_total", "step", counts.steps()),
+        ("cumulet_operation_step_errors_total", "step", counts.errors()),
+        ("cumulet_operations_ended_total", "how", counts.ends()),
+    ] {
+        for one in all {
+            counter!(name, "operation" => one.operation, label => one.what).absolute(one.times);
+        }
+    }
+}
+
 fn read(sources: &Sources) {
     let bus = sources.bus.counters();
     counter!("cumulet_bus_sent_total").absolute(bus.sent);
@@ -147,6 +173,7 @@ fn read(sources: &Sources) {
     counter!("cumulet_bus_blocked_total").absolute(bus.blocked);
     gauge!("cumulet_bus_blocked").set(f64::from(u8::from(bus.is_blocked)));
     if let Some(store) = &sources.store {
+        operations();
         let database = store.counters();
         counter!("cumulet_database_retries_total").absolute(database.retried);
         counter!("cumulet_database_gave_up_total").absolute(database.gave_up);

@@ -1,5 +1,6 @@
 //! The control plane: what the doors call (`api`), what places and drives instances (`scheduler`,
-//! `conductor`), and the database under them (`entity`, `store`).
+//! `conductor`), the journal of long operations on anything (`journal`), and the database under them (`entity`,
+//! `store`).
 
 pub mod api;
 pub mod authority;
@@ -7,6 +8,7 @@ pub mod bootstrap;
 pub mod conductor;
 pub mod entity;
 pub mod images;
+pub mod journal;
 pub mod retention;
 pub mod scheduler;
 pub mod store;

@@ -20,8 +20,9 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_qu
 use crate::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images, instances::LaunchSpec},
     bootstrap::{FirstPlan, bootstrap},
-    conductor::Wake,
+    conductor::{Wake, operations::subject},
     entity::{account, host, instance},
+    journal,
     retention::Retention,
     store::{Participant, Store, connect, lock, scratch::Scratch},
 };
@@ -200,14 +201,20 @@ impl Rig {
     /// Puts an instance into a state, as the conductor would.
     pub(crate) async fn settle(&self, id: cumulet_domain::id::InstanceId, state: State) {
         use instance::Column as C;
-        let ended = (state == State::Terminated).then(|| self.clock.now().0);
+        let now = self.clock.now();
+        let ended = (state == State::Terminated).then_some(now.0);
         let write = self.cloud.store.write(move |txn| {
             Box::pin(async move {
                 let update = instance::Entity::update_many()
                     .col_expr(C::State, Expr::value(state.name()))
                     .col_expr(C::TerminatedAt, Expr::value(ended))
                     .filter(C::Id.eq(id.to_db()));
-                update.exec(txn).await.map(drop).map_err(crate::store::failed)
+                update.exec(txn).await.map_err(crate::store::failed)?;
+                // What was under way for it has come to its end.
+                match journal::active(txn, subject(id.to_db())).await? {
+                    Some(open) => journal::finish(txn, open.id, None, now).await.map(drop),
+                    None => Ok(()),
+                }
             })
         });
         write.await.unwrap();

@@ -17,6 +17,7 @@ mod m0014_protocols;
 mod m0015_sealed_user_data;
 mod m0016_listings;
 mod m0017_placement_metadata;
+mod m0019_operation_holds;
 mod portable;
 
 use sea_orm_migration::prelude::*;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_sealed_user_data::Migration),
             Box::new(m0016_listings::Migration),
             Box::new(m0017_placement_metadata::Migration),
+            Box::new(m0019_operation_holds::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

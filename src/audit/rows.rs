@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use cumulet_backend::entity::{account, host, host_network, instance, interface, operation, vpc};
+use cumulet_backend::entity::{
+    account, host, host_network, instance, interface, operation, operation_hold, vpc,
+};
 use cumulet_domain::{
+    ResourceKind,
     id::{InstanceId, NetworkInterfaceId, VpcId},
     instance::State,
 };
@@ -50,21 +53,20 @@ impl Rows {
         let hosts = host::Entity::find().all(&conn).await?;
         let accounts = account::Entity::find().all(&conn).await?;
         let operations = operation::Entity::find()
-            .filter(operation::Column::ActiveInstance.is_not_null())
+            .filter(operation::Column::Status.eq("active"))
             .all(&conn)
             .await?;
+        let held = operation_hold::Entity::find().all(&conn).await?;
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
         conn.rollback().await?;
         let mut leaks = claims(&instances, &hosts);
         leaks.extend(usage(&instances, &accounts));
+        leaks.extend(holds(&operations, &held));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect(),
             interfaces: interfaces.iter().map(owner).collect(),
-            active: operations
-                .iter()
-                .map(|row| InstanceId::from_db(row.instance))
-                .collect(),
+            active: operations.iter().filter_map(at_work_on).collect(),
             policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
             leaks: Vec::new(),
         };
@@ -159,6 +161,12 @@ fn compared(row: &instance::Model) -> (InstanceId, Instance) {
     (InstanceId::from_db(row.id), compared)
 }
 
+/// The instance that an operation works on, if it works on one.
+fn at_work_on(row: &operation::Model) -> Option<InstanceId> {
+    let (kind, id) = row.subject();
+    (kind == ResourceKind::Instance.resource_type()).then(|| InstanceId::from_db(id))
+}
+
 fn state(row: &instance::Model) -> State {
     State::from_name(&row.state).unwrap_or(State::Terminated)
 }
@@ -248,6 +256,59 @@ fn usage(rows: &[instance::Model], accounts: &[account::Model]) -> Vec<String> {
     differences
 }
 
+/// What open operations hold, against what is held: one that has ended holds nothing, one that is under way holds
+/// its subject and all that it says. (What a program of before has begun holds nothing until the next start.)
+fn holds(open: &[operation::Model], held: &[operation_hold::Model]) -> Vec<String> {
+    let known: BTreeSet<i64> = open.iter().map(|row| row.id).collect();
+    let left = held.iter().filter(|hold| !known.contains(&hold.operation));
+    let mut differences: Vec<String> = left
+        .map(|hold| {
+            format!(
+                "{} is held by an operation that is not under way",
+                named(&hold.kind, hold.resource)
+            )
+        })
+        .collect();
+    let mut theirs: BTreeMap<i64, Vec<(&str, i64)>> = BTreeMap::new();
+    for hold in held {
+        theirs
+            .entry(hold.operation)
+            .or_default()
+            .push((&hold.kind, hold.resource));
+    }
+    for row in open {
+        let Some(wanted) = row.held else { continue };
+        let (kind, id) = row.subject();
+        let has = theirs.get(&row.id).map(Vec::as_slice).unwrap_or_default();
+        if !has.contains(&(kind, id)) {
+            differences.push(format!(
+                "a {} does not hold {}, which it works on",
+                row.kind,
+                named(kind, id)
+            ));
+        } else if i64::try_from(has.len()) != Ok(wanted) {
+            let has = has.len();
+            differences.push(format!(
+                "the {} of {} holds {has} resources and says {wanted}",
+                row.kind,
+                named(kind, id)
+            ));
+        }
+    }
+    differences
+}
+
+/// A resource as it is printed.
+fn named(kind: &str, id: i64) -> String {
+    let known = ResourceKind::ALL
+        .into_iter()
+        .find(|known| known.resource_type() == kind);
+    match known {
+        Some(known) => format!("{}-{:017x}", known.prefix(), id.cast_unsigned()),
+        None => format!("{kind} {id}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +362,66 @@ mod tests {
         assert_eq!(rows.instances.keys().collect::<Vec<_>>(), [&id(2)]);
         assert_eq!(rows.interfaces.values().collect::<Vec<_>>(), [&id(2)]);
         assert_eq!(rows.policies[&vpc].1, ["other".to_owned()].into());
+    }
+
+    #[test]
+    fn what_is_held_is_held_against_what_is_under_way() {
+        let operation = |held| operation::Model {
+            id: 7,
+            kind: "stop".into(),
+            account: 1,
+            instance: 5,
+            active_instance: Some(5),
+            generation: 1,
+            status: "active".into(),
+            step: "command".into(),
+            state: "{}".into(),
+            attempts: 0,
+            next_at: 0,
+            deadline: 0,
+            lease_owner: None,
+            lease_until: 0,
+            error: None,
+            created_at: 0,
+            finished_at: None,
+            subject_kind: Some("instance".into()),
+            subject: Some(5),
+            held,
+        };
+        let hold = |kind: &str, resource, operation| operation_hold::Model {
+            kind: kind.into(),
+            resource,
+            operation,
+        };
+        let (subject, other) = (hold("instance", 5, 7), hold("volume", 6, 7));
+        for (open, held, named) in [
+            (vec![], vec![], ""),
+            (vec![operation(Some(1))], vec![subject.clone()], ""),
+            (vec![operation(Some(2))], vec![subject.clone(), other.clone()], ""),
+            (vec![operation(None)], vec![], ""),
+            (vec![], vec![subject.clone()], "i-00000000000000005 is held by"),
+            (
+                vec![operation(Some(1))],
+                vec![],
+                "a stop does not hold i-00000000000000005",
+            ),
+            (
+                vec![operation(Some(1))],
+                vec![other.clone()],
+                "a stop does not hold",
+            ),
+            (
+                vec![operation(Some(1))],
+                vec![subject, other],
+                "holds 2 resources and says 1",
+            ),
+        ] {
+            let found = holds(&open, &held).join("; ");
+            assert!(
+                found.contains(named) && found.is_empty() == named.is_empty(),
+                "{found}"
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use cumulet_domain::crash::{self, Point, Role};
+use cumulet_backend::conductor::crash_points;
+use cumulet_domain::crash::{Point, Role};
 use cumulet_simulate::{Layout, Trial, TrialOutcome, attempt, survey, template, trials};
 
 use super::jobs;
@@ -89,7 +90,7 @@ impl KillEach {
     }
 
     fn points(&self) -> Result<Vec<Point>> {
-        let mut points = crash::points();
+        let mut points = crash_points();
         if let Some(only) = &self.only {
             points.retain(|point| point.name == *only || point.operation == only);
             if points.is_empty() {

@@ -103,6 +103,9 @@ impl Cli {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode> {
         cumulet_domain::faults::arm().map_err(anyhow::Error::msg)?;
+        if cumulet_domain::crash::armed() {
+            drop(cumulet_backend::conductor::crash_points());
+        }
         match self.command {
             Command::Up(command) => command.run(),
             Command::Env(command) => command.run(),
@@ -116,7 +119,9 @@ impl Cli {
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),
             Command::CrashPoints => {
-                crate::telemetry::say(cumulet_domain::crash::names().join("\n"));
+                let points = cumulet_backend::conductor::crash_points();
+                let names: Vec<_> = points.into_iter().map(|point| point.name).collect();
+                crate::telemetry::say(names.join("\n"));
                 Ok(ExitCode::SUCCESS)
             }
             Command::Config(command) => command.run(),

@@ -3,15 +3,18 @@
 //! one relaxed load.
 //!
 //! A point is a step of an operation: `crash_point!("launch", "tap")`. Its name, `launch.14.tap`, has the
-//! step's place in the one list below, from which the tests take their points (`cumulet crash-points`), and
-//! `cumulet simulate --kill-each` who dies there.
+//! step's place in the operation's own list, which the program declares when it starts. The tests take their
+//! points from there (`cumulet crash-points`), and `cumulet simulate --kill-each` who dies.
 
 use std::{
     cell::RefCell,
     fs::OpenOptions,
     io::Write as _,
     panic::resume_unwind,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::faults;
@@ -33,53 +36,27 @@ pub enum Role {
     Host,
 }
 
-use Role::{Conductor, Gateway, Host, Scheduler};
+/// The points of an operation in the order in which they come to pass, with who comes to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// The operation, such as `launch`.
+    pub operation: &'static str,
+    /// Its points, such as `sent`.
+    pub points: Vec<(Role, &'static str)>,
+}
 
-/// Every operation's steps, in the order in which they come to pass, with who comes to them.
-const POINTS: [(&str, &[(Role, &str)]); 5] = [
-    ("launch", LAUNCH),
-    ("start", LAUNCH),
-    (
-        "stop",
-        &[
-            (Gateway, "asked written committed"),
-            (Conductor, "leased waiting sent"),
-            (Host, "received begun off network done reported"),
-            (Conductor, "heard closed ended"),
-        ],
-    ),
-    (
-        "reboot",
-        &[
-            (Gateway, "asked written committed"),
-            (Conductor, "leased waiting sent"),
-            (Host, "received begun reset done reported"),
-            (Conductor, "heard closed ended"),
-        ],
-    ),
-    (
-        "terminate",
-        &[
-            (Gateway, "asked written committed"),
-            (Conductor, "leased waiting sent"),
-            (
-                Host,
-                "received begun absent network metadata tombstone removed reported",
-            ),
-            (Conductor, "heard freed released closed ended"),
-        ],
-    ),
-];
+/// Every operation's points.
+static DECLARED: OnceLock<Vec<Passage>> = OnceLock::new();
 
-const LAUNCH: &[(Role, &str)] = &[
-    (Gateway, "asked written committed"),
-    (Scheduler, "leased claimed waiting sent"),
-    (
-        Host,
-        "received begun metadata image disk tap defined firewall started done reported",
-    ),
-    (Conductor, "heard closed ended"),
-];
+/// Says what operations there are, and which points they pass: once, before a point is looked at. The list is that
+/// of the operations themselves, which this crate does not know.
+pub fn declare(operations: impl FnOnce() -> Vec<Passage>) {
+    DECLARED.get_or_init(operations);
+}
+
+fn declared() -> &'static [Passage] {
+    DECLARED.get().map(Vec::as_slice).unwrap_or_default()
+}
 
 /// Whether the points of this process are armed.
 static ARMED: AtomicBool = AtomicBool::new(false);
@@ -97,33 +74,25 @@ pub struct Point {
     pub role: Role,
 }
 
-/// Every point, in order.
+/// Every point of the operations that are declared, in order.
 pub fn points() -> Vec<Point> {
-    let all = POINTS.iter().flat_map(|(operation, parts)| {
-        steps(parts).enumerate().map(move |(at, (role, step))| Point {
-            name: format!("{operation}.{}.{step}", at + 1),
-            operation,
+    let all = declared().iter().flat_map(|passage| {
+        let each = passage.points.iter().enumerate();
+        each.map(|(at, (role, step))| Point {
+            name: format!("{}.{}.{step}", passage.operation, at + 1),
+            operation: passage.operation,
             step,
-            role,
+            role: *role,
         })
     });
     all.collect()
 }
 
-fn steps(parts: &'static [(Role, &'static str)]) -> impl Iterator<Item = (Role, &'static str)> {
-    let each = parts.iter();
-    each.flat_map(|(role, steps)| steps.split_whitespace().map(|step| (*role, step)))
-}
-
-/// Every point's name.
-pub fn names() -> Vec<String> {
-    points().into_iter().map(|point| point.name).collect()
-}
-
 /// The name of an operation's step.
 pub fn name(operation: &str, step: &str) -> String {
-    let parts = POINTS.iter().find(|(known, _)| *known == operation);
-    let at = parts.and_then(|(_, parts)| steps(parts).position(|(_, known)| known == step));
+    let mut all = declared().iter();
+    let passage = all.find(|passage| passage.operation == operation);
+    let at = passage.and_then(|passage| passage.points.iter().position(|(_, known)| *known == step));
     // A point that is missing in the list: the tests find it by this name.
     at.map_or(format!("{operation}.?.{step}"), |at| {
         format!("{operation}.{}.{step}", at + 1)

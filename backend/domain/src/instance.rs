@@ -197,10 +197,8 @@ impl StateReason {
     /// The code of an instance that went on without a public address, since none was free.
     pub const NO_ADDRESS: &str = "Server.InsufficientAddressCapacity";
 
-    /// Whether a reason of this code is still one when the instance runs.
-    pub fn outlives_launch(code: &str) -> bool {
-        [Self::ADDRESS_QUOTA, Self::NO_ADDRESS].contains(&code)
-    }
+    /// The codes of reasons that are still some when the instance runs.
+    pub const OUTLIVING: [&str; 2] = [Self::ADDRESS_QUOTA, Self::NO_ADDRESS];
 
     /// A reason whose message is "code: text", as EC2 writes them.
     pub fn new(code: &str, text: impl std::fmt::Display) -> Self {

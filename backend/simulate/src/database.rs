@@ -1,5 +1,5 @@
-//! Database faults of a run, and the checks after each commit: that no host is oversold (I3), and that
-//! nothing that has ended comes back (I6).
+//! Database faults of a run, and the checks after each commit: that no host is oversold (I3), that nothing that
+//! has ended comes back (I6), and that open operations and no others hold something (I10).
 
 use std::sync::{Arc, OnceLock};
 
@@ -44,6 +44,18 @@ const SUMS: &str = "
     ) s ON s.host = h.id
     WHERE h.vcpus_used <> coalesce(s.vcpus, 0) OR h.memory_mib_used <> coalesce(s.memory, 0)
         OR h.disk_gib_used <> coalesce(s.disk, 0)";
+
+/// Holds of what is not under way, and what is under way without holding its subject and all the rest.
+const HOLDS: &str = "
+    SELECT h.operation AS id, h.kind || ' ' || h.resource || ' is held' AS words
+    FROM operation_holds h
+    WHERE NOT EXISTS (SELECT 1 FROM operations o WHERE o.id = h.operation AND o.status = 'active')
+    UNION ALL
+    SELECT o.id, 'it does not hold ' || o.subject_kind || ' ' || o.subject FROM operations o
+    WHERE o.status = 'active' AND (
+        o.held <> (SELECT count(*) FROM operation_holds h WHERE h.operation = o.id)
+        OR NOT EXISTS (SELECT 1 FROM operation_holds h
+            WHERE h.operation = o.id AND h.kind = o.subject_kind AND h.resource = o.subject))";
 
 /// What is around the database's transactions.
 pub(crate) struct Database {
@@ -108,6 +120,12 @@ impl Database {
         }
         if self.hosts > FEW && !count.is_multiple_of(SELDOM) {
             return Ok(());
+        }
+        for row in query(HOLDS).await.map_err(failed)? {
+            let id: i64 = row.try_get("", "id").map_err(failed)?;
+            let words: String = row.try_get("", "words").map_err(failed)?;
+            let known = Invariant::I10;
+            self.world.violate(known, format_args!("operation {id}: {words}"));
         }
         for row in query(SUMS).await.map_err(failed)? {
             let id: String = row.try_get("", "id").map_err(failed)?;

@@ -32,13 +32,15 @@ pub enum Invariant {
     /// A hypervisor that is slow for less than an operation may take delays it, and ends nothing. (Where nothing else
     /// goes wrong.)
     I9,
+    /// An open operation holds what it works on; nothing is held for one that has ended.
+    I10,
     /// No error that the API must not show.
     Errors,
 }
 
 impl Invariant {
     /// All of them, with their names.
-    pub const ALL: [(Invariant, &'static str); 10] = [
+    pub const ALL: [(Invariant, &'static str); 11] = [
         (Invariant::I1, "I1 no leak"),
         (Invariant::I2, "I2 convergence"),
         (Invariant::I3, "I3 never oversold"),
@@ -48,6 +50,7 @@ impl Invariant {
         (Invariant::I7, "I7 one guest an instance"),
         (Invariant::I8, "I8 unique addresses"),
         (Invariant::I9, "I9 what is slow for a while ends nothing"),
+        (Invariant::I10, "I10 holds are those of open operations"),
         (Invariant::Errors, "no internal errors"),
     ];
 }

@@ -5,7 +5,10 @@ pub(crate) mod setup;
 
 use std::{sync::Arc, time::Instant};
 
-use cumulet_backend::store::{Template, failed};
+use cumulet_backend::{
+    conductor::crash_points,
+    store::{Template, failed},
+};
 use cumulet_bus::Bus;
 use cumulet_domain::{Error, Result};
 use sea_orm::{EntityTrait as _, PaginatorTrait as _};
@@ -63,6 +66,8 @@ pub enum Sabotage {
     NoRecovery,
     /// Workers take a call that does not come back for a refusal (I9).
     GiveUpWhatIsLate,
+    /// What operations hold is not given free when they end (I10).
+    KeepHolds,
 }
 
 impl Sabotage {
@@ -88,6 +93,12 @@ impl Sabotage {
                 WHEN NEW.state = 'terminated'
                 BEGIN
                     DELETE FROM instances WHERE id = NEW.id;
+                END;"
+            }
+            Sabotage::KeepHolds => {
+                "CREATE TEMP TRIGGER keep AFTER DELETE ON main.operation_holds
+                BEGIN
+                    INSERT INTO operation_holds VALUES (OLD.kind, OLD.resource, OLD.operation);
                 END;"
             }
             Sabotage::IgnoreGenerations
@@ -120,6 +131,8 @@ pub fn run(options: &Options, template: &Template, bus: Arc<dyn Bus>) -> Result<
 /// # Errors
 /// Those of the database.
 pub fn template() -> Result<Template> {
+    // Whoever makes a run may be killed in it.
+    drop(crash_points());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Error::internal(&error))?;

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used)] // a test may stop the world
 use std::{collections::BTreeSet, sync::Arc};
 
+use cumulet_backend::conductor::crash_points;
 use cumulet_bus::{Bus, LocalBus};
-use cumulet_domain::crash::{self, Point, Role};
+use cumulet_domain::crash::{Point, Role};
 use cumulet_simulate::{Layout, Sabotage, Trial, TrialOutcome, attempt, survey, template, trials};
 
 fn bus() -> Arc<dyn Bus> {
@@ -13,7 +14,7 @@ fn bus() -> Arc<dyn Bus> {
 }
 
 fn point(name: &str) -> Point {
-    crash::points()
+    crash_points()
         .into_iter()
         .find(|point| point.name == name)
         .unwrap()
@@ -36,7 +37,7 @@ fn go(trial: &Trial, sabotage: Option<Sabotage>) -> TrialOutcome {
 #[test]
 fn every_point_but_some_of_the_hosts_is_passed() {
     let passed = survey(&template().unwrap(), &bus).unwrap();
-    let left: Vec<_> = crash::points()
+    let left: Vec<_> = crash_points()
         .into_iter()
         .filter(|point| !passed.contains(&point.name))
         .collect();

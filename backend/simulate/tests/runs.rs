@@ -154,6 +154,11 @@ fn a_worker_that_gives_up_what_is_late_is_found() {
 }
 
 #[test]
+fn a_hold_that_outlives_its_operation_is_found() {
+    is_found(Sabotage::KeepHolds, "none", Invariant::I10);
+}
+
+#[test]
 fn a_worker_that_obeys_old_commands_is_found() {
     is_found(Sabotage::IgnoreGenerations, "repeat,reorder,delay", Invariant::I6);
 }

@@ -2,7 +2,7 @@
 //! before this has said so; transactions ask [`standing`] again, of the row that they have locked.
 
 use cumulet_domain::{
-    Result,
+    ResourceKind, Result,
     id::{HostId, InstanceId, VpcId},
     instance::State,
     message::ReportContent,
@@ -75,7 +75,7 @@ pub(super) async fn subject(
                 .await
                 .map_err(failed)?;
             let about = outcome.report.instance;
-            let Some(operation) = operation.filter(|operation| operation.instance == about.to_db()) else {
+            let Some(operation) = operation.filter(|operation| works_on(operation, about)) else {
                 return Ok(None);
             };
             let row = by_id(conn, about).await?;
@@ -93,6 +93,10 @@ pub(super) async fn subject(
             Ok(known.then_some(Subject::Network))
         }
     }
+}
+
+fn works_on(operation: &operation::Model, instance: InstanceId) -> bool {
+    operation.subject() == (ResourceKind::Instance.resource_type(), instance.to_db())
 }
 
 async fn by_id(conn: &impl ConnectionTrait, id: InstanceId) -> Result<Option<instance::Model>> {

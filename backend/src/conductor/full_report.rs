@@ -16,8 +16,9 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use super::{
     Conductor,
     belongs::{Standing, standing},
+    changes::changed,
     deadline::is_after,
-    reports::{BATCH, changed},
+    reports::BATCH,
 };
 use crate::{entity::instance, store::failed};
 

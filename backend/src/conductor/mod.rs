@@ -1,27 +1,26 @@
-//! The conductor: it drives every instance to its desired state. An engine takes operations from the journal,
+//! The conductor: it drives every instance to its desired state. The journal's engine runs operations' steps,
 //! commands go to hosts, reports come back. The database decides everything; messages only wake and command.
 //!
-//! - `journal`: the operations' table: enqueue, lease, reschedule, finish.
-//! - `engine`: takes what is due and runs one step of each (`ops`).
+//! - `operations`: what can be done with an instance that takes long, one file each, and the list of them.
 //! - `deadline`: when an operation's time is over.
 //! - `belongs`: whether what a report speaks of is its host's.
 //! - `heartbeat`: what hosts say of themselves.
 //! - `intake`: what one host may report, and whose reports are next.
 //! - `full_report`: all that a host has, compared with rows.
-//! - `reports`: what hosts say, applied to rows.
+//! - `reports`: what hosts say, applied to rows; an operation knows itself what an answer to it means.
+//! - `changes`: what guests do by themselves.
 //! - `sync`: keeps hosts' network policies and metadata at what the rows say.
 //! - `sweep`: deletes what has had its time.
 //! - `host_specs`: rows into what a host needs.
 
 mod belongs;
+mod changes;
 mod deadline;
-mod engine;
 mod full_report;
 mod heartbeat;
 mod host_specs;
 mod intake;
-pub mod journal;
-mod ops;
+pub mod operations;
 mod release;
 mod reports;
 mod sweep;
@@ -36,10 +35,16 @@ use cumulet_certs::Sealer;
 use cumulet_domain::{Error, Result, time::Clock};
 use tokio::task::JoinSet;
 
-use crate::{api::SharedRng, retention::Retention, scheduler::Scheduler, store::Store};
+use crate::{
+    api::SharedRng,
+    boxed,
+    journal::{self, engine},
+    retention::Retention,
+    scheduler::Scheduler,
+    store::Store,
+};
 
-use crate::boxed;
-
+pub use operations::{counts, crash_points};
 pub use wake::Wake;
 
 /// What the conductor is told of the cloud.
@@ -152,12 +157,12 @@ impl Conductor {
     #[boxed]
     pub async fn run(self, duties: Duties, mut shutdown: tokio::sync::watch::Receiver<bool>) -> Result<()> {
         let mut tasks = JoinSet::new();
-        let engine = duties.place || duties.drive;
+        let drives = duties.place || duties.drive;
         if duties != Duties::ALL {
             // Those who wake and those who are woken are not all in this process.
             tasks.spawn(self.wake.clone().forward(self.bus.clone()));
         }
-        if duties != Duties::ALL && engine {
+        if duties != Duties::ALL && drives {
             let wakeups = self.bus.wakeups().await;
             let wakeups = wakeups.map_err(|error| Error::Unavailable(error.to_string()))?;
             tasks.spawn(self.wake.clone().listen(wakeups));
@@ -166,9 +171,9 @@ impl Conductor {
             let reports = reports::listen(&self).await?;
             tasks.spawn(reports::run(self.clone(), reports));
         }
-        if engine {
+        if drives {
             journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
-            tasks.spawn(engine::run(self.clone(), duties));
+            tasks.spawn(engine::run(self.clone(), operations::steps_of(duties)));
         }
         if duties.drive {
             tasks.spawn(sync::run(self.clone()));

@@ -1,5 +1,5 @@
-//! The ends of operations: what a finished step writes into the instance, and what it gives back. Reports and
-//! steps call it, in their transactions.
+//! The ends of operations: what a finished one writes into the instance, and what it gives back. Operations
+//! call it, in the transaction that ends them.
 
 use cumulet_domain::{
     Error, ResourceKind, Result, crash_point,
@@ -12,10 +12,9 @@ use sea_orm::{
     IntoActiveModel, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr,
 };
 
-use super::journal;
 use crate::{
     entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{failed, groups, instances, lock, placement},
+    store::{failed, groups, lock, placement},
 };
 
 /// The state after an event, by the one transition function.
@@ -30,66 +29,56 @@ pub(super) fn moved(row: &instance::Model, event: Event) -> Result<State> {
     })
 }
 
-/// Ends an operation that has come to its end; its instance, if the operation was under way and still
-/// speaks for it.
-async fn finished(
+/// The instance of an operation, if that still speaks for it.
+pub(super) async fn subject(
     conn: &impl ConnectionTrait,
     operation: &operation::Model,
-    now: Timestamp,
 ) -> Result<Option<instance::Model>> {
-    // The instance first, then its operation: as those who ask for something do.
-    instances::lock(conn, &[operation.instance]).await?;
-    if !journal::finish(conn, operation.id, None, now).await? {
-        return Ok(None);
-    }
-    let row = instance::Entity::find_by_id(operation.instance)
-        .one(conn)
-        .await
-        .map_err(failed)?;
+    let (_, id) = operation.subject();
+    let row = instance::Entity::find_by_id(id).one(conn).await.map_err(failed)?;
     Ok(row.filter(|row| row.generation == operation.generation))
 }
 
-/// A launch or a start has ended well.
+/// A launch or a start has ended well. One statement, without a read: nothing but the operation's own generation
+/// and the states that may come to this decide.
 pub(super) async fn running(
     conn: &impl ConnectionTrait,
     operation: &operation::Model,
     now: Timestamp,
 ) -> Result<()> {
-    let Some(row) = finished(conn, operation, now).await? else {
-        return Ok(());
-    };
-    let state = moved(&row, Event::Launched)?;
-    let reason = row.reason_code.zip(row.reason_message);
-    let (code, message) = reason
-        .filter(|(code, _)| StateReason::outlives_launch(code))
-        .unzip();
-    instance::Entity::update_many()
-        .col_expr(instance::Column::State, Expr::value(state.name()))
-        .col_expr(instance::Column::RunningSince, Expr::value(now.0))
-        .col_expr(instance::Column::ReasonCode, Expr::value(code))
-        .col_expr(instance::Column::ReasonMessage, Expr::value(message))
-        .col_expr(
-            instance::Column::TransitionReason,
-            Expr::value(Option::<String>::None),
-        )
-        .filter(instance::Column::Id.eq(row.id))
-        .filter(instance::Column::Generation.eq(row.generation))
+    use instance::Column as C;
+    let launched = |state: &State| transition(*state, Event::Launched) == Ok(State::Running);
+    let before = State::ALL.into_iter().filter(launched).map(State::name);
+    // What else it said is no reason any more when it runs.
+    let kept = |column: C| Expr::case(C::ReasonCode.is_in(StateReason::OUTLIVING), Expr::col(column));
+    let (_, id) = operation.subject();
+    let moved_on = instance::Entity::update_many()
+        .col_expr(C::State, Expr::value(State::Running.name()))
+        .col_expr(C::RunningSince, Expr::value(now.0))
+        .col_expr(C::ReasonMessage, kept(C::ReasonMessage).into())
+        .col_expr(C::ReasonCode, kept(C::ReasonCode).into())
+        .col_expr(C::TransitionReason, Expr::value(Option::<String>::None))
+        .filter(C::Id.eq(id))
+        .filter(C::Generation.eq(operation.generation))
+        .filter(C::State.is_in(before))
         .exec(conn)
         .await
-        .map_err(failed)
-        .map(drop)
+        .map_err(failed)?;
+    if moved_on.rows_affected == 1 {
+        return Ok(());
+    }
+    match subject(conn, operation).await? {
+        Some(row) => moved(&row, Event::Launched).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// A stop has ended: the disk stays on its host, vCPUs and memory are free again.
 pub(super) async fn stopped(
     conn: &impl ConnectionTrait,
-    operation: &operation::Model,
+    row: instance::Model,
     reason: Option<StateReason>,
-    now: Timestamp,
 ) -> Result<()> {
-    let Some(row) = finished(conn, operation, now).await? else {
-        return Ok(());
-    };
     let state = moved(&row, Event::Halted)?;
     give_back(conn, &row, 0).await?;
     // Its interface is no part of what its host enforces any more.
@@ -106,12 +95,10 @@ pub(super) async fn stopped(
 /// given back. The row stays to be seen for a while.
 pub(super) async fn terminated(
     conn: &impl ConnectionTrait,
-    operation: &operation::Model,
+    row: instance::Model,
+    reason: Option<StateReason>,
     now: Timestamp,
 ) -> Result<()> {
-    let Some(row) = finished(conn, operation, now).await? else {
-        return Ok(());
-    };
     let state = moved(&row, Event::Destroyed)?;
     give_back(conn, &row, row.disk_gib).await?;
     placement::leave(conn, &row).await?;
@@ -137,7 +124,7 @@ pub(super) async fn terminated(
     change.claimed = Set(0);
     change.running_since = Set(None);
     change.terminated_at = Set(Some(now.0));
-    explain(&mut change, journal::state(operation)?.reason);
+    explain(&mut change, reason);
     change.update(conn).await.map_err(failed).map(drop)
 }
 

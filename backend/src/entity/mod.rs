@@ -18,6 +18,7 @@ pub mod interface_group;
 pub mod key_pair;
 pub mod metadata_push;
 pub mod operation;
+pub mod operation_hold;
 pub mod placement_group;
 pub mod placement_group_host;
 pub mod reservation;

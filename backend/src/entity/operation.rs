@@ -24,9 +24,23 @@ pub struct Model {
     pub error: Option<String>,
     pub created_at: i64,
     pub finished_at: Option<i64>,
+    pub subject_kind: Option<String>,
+    pub subject: Option<i64>,
+    pub held: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// What it works on: the kind of the resource (`ResourceKind::resource_type`) and its number. A program of
+    /// before knows instances alone, and writes no more than that.
+    pub fn subject(&self) -> (&str, i64) {
+        match (&self.subject_kind, self.subject) {
+            (Some(kind), Some(resource)) => (kind, resource),
+            _ => ("instance", self.instance),
+        }
+    }
+}

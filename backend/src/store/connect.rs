@@ -264,4 +264,53 @@ mod tests {
             .unwrap();
         assert_eq!(tags.unwrap().try_get::<i64>("", "n"), Ok(9));
     }
+
+    /// A program of before was ended with operations under way.
+    #[tokio::test]
+    async fn operations_that_were_under_way_hold_their_instances() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Arc::new(WriteConnection::open(&dir.path().join("db")).unwrap());
+        let conn = proxy(Savepoints(connection.clone())).await.unwrap();
+        connection.begin().unwrap();
+        let migrations = Migrator::migrations();
+        let before = migrations
+            .iter()
+            .position(|migration| migration.name() == "m0019_operation_holds");
+        Migrator::up(&conn, Some(u32::try_from(before.unwrap()).unwrap()))
+            .await
+            .unwrap();
+        for (id, instance, status) in [
+            (1, 5, "done"),
+            (2, 5, "active"),
+            (3, 6, "active"),
+            (4, 7, "failed"),
+        ] {
+            let active = if status == "active" {
+                instance.to_string()
+            } else {
+                "NULL".into()
+            };
+            let insert = format!(
+                "INSERT INTO operations (id, kind, account, instance, active_instance, generation, status, step, \
+                 state, attempts, next_at, deadline, lease_until, created_at) VALUES \
+                 ({id}, 'stop', 1, {instance}, {active}, 1, '{status}', 'command', '{{}}', 0, 0, 0, 0, 0)"
+            );
+            conn.execute_unprepared(&insert).await.unwrap();
+        }
+        Migrator::up(&conn, Some(1)).await.unwrap();
+        let numbers = async |query: &str| -> Vec<(i64, i64)> {
+            let rows = conn
+                .query_all_raw(Statement::from_string(DbBackend::Sqlite, query))
+                .await;
+            let row =
+                |row: &sea_orm::QueryResult| (row.try_get("", "a").unwrap(), row.try_get("", "b").unwrap());
+            rows.unwrap().iter().map(row).collect()
+        };
+        let holds =
+            "SELECT resource AS a, operation AS b FROM operation_holds WHERE kind = 'instance' ORDER BY 1";
+        assert_eq!(numbers(holds).await, [(5, 2), (6, 3)]);
+        let subjects =
+            "SELECT subject AS a, held AS b FROM operations WHERE subject_kind = 'instance' ORDER BY id";
+        assert_eq!(numbers(subjects).await, [(5, 0), (5, 1), (6, 1), (7, 0)]);
+    }
 }

@@ -17,7 +17,7 @@
 //! Locks are taken in this order, so that two transactions never wait for each other. (Where they do all the
 //! same, the server ends one of them, which is run again and counted.)
 //!
-//! 1. instances, by their ids; their operations and reservations
+//! 1. instances, by their ids; their operations, what those hold, and reservations
 //! 2. hosts; aggregates
 //! 3. placement groups, their hosts; images (shared)
 //! 4. accounts

@@ -27,9 +27,9 @@ use cumulet_backend::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
-    entity::{host, instance, vpc},
+    entity::{host, instance, operation, operation_hold, vpc},
     retention::Retention,
-    store::{connect, scratch::Scratch},
+    store::{connect, failed, scratch::Scratch},
 };
 use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
@@ -184,11 +184,20 @@ impl World {
                     .col_expr(instance::Column::State, Expr::value(state))
                     .col_expr(instance::Column::Intent, Expr::value(state))
                     .filter(instance::Column::Id.eq(id.to_db()));
-                update
-                    .exec(txn)
-                    .await
-                    .map(drop)
-                    .map_err(cumulet_backend::store::failed)
+                update.exec(txn).await.map_err(failed)?;
+                // What was under way for it has come to its end.
+                let end = operation::Entity::update_many()
+                    .col_expr(operation::Column::Status, Expr::value("done"))
+                    .col_expr(
+                        operation::Column::ActiveInstance,
+                        Expr::value(Option::<i64>::None),
+                    )
+                    .col_expr(operation::Column::Held, Expr::value(0))
+                    .filter(operation::Column::Instance.eq(id.to_db()));
+                end.exec(txn).await.map_err(failed)?;
+                let free = operation_hold::Entity::delete_many()
+                    .filter(operation_hold::Column::Resource.eq(id.to_db()));
+                free.exec(txn).await.map(drop).map_err(failed)
             })
         });
         write.await.unwrap();
@@ -211,7 +220,7 @@ impl World {
                 let insert = vpc::Entity::insert(row.into_active_model())
                     .exec_without_returning(txn)
                     .await;
-                insert.map(drop).map_err(cumulet_backend::store::failed)
+                insert.map(drop).map_err(failed)
             })
         });
         write.await.unwrap();
@@ -247,7 +256,7 @@ async fn add_host(parts: &Parts) {
             let insert = host::Entity::insert(row.into_active_model())
                 .exec_without_returning(txn)
                 .await;
-            insert.map(drop).map_err(cumulet_backend::store::failed)
+            insert.map(drop).map_err(failed)
         })
     });
     write.await.unwrap();

@@ -19,7 +19,7 @@ pub(crate) type Findings = Vec<(Invariant, String)>;
 /// Whether nothing is on its way, by a look at few rows: enough to see if a closer look is worth it.
 pub(crate) async fn is_quiet(store: &Store) -> Result<bool> {
     let sql = "SELECT
-        (SELECT count(*) FROM operations WHERE active_instance IS NOT NULL)
+        (SELECT count(*) FROM operations WHERE status = 'active')
         + (SELECT count(*) FROM metadata_pushes)
         + (SELECT count(*) FROM host_networks h JOIN vpcs v ON v.id = h.vpc
             WHERE h.applied_generation < v.policy_generation) AS busy";

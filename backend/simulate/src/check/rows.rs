@@ -65,7 +65,7 @@ impl Rows {
             here.insert(VpcId::from_db(row.vpc), row.applied_generation);
         }
         let vpcs = vpc::Entity::find().all(conn).await.map_err(failed)?;
-        let active = operation::Entity::find().filter(operation::Column::ActiveInstance.is_not_null());
+        let active = operation::Entity::find().filter(operation::Column::Status.eq("active"));
         Ok(Rows {
             placed,
             tokens,
@@ -152,11 +152,8 @@ impl Rows {
             }
         }
         for row in &self.operations {
-            late(format!(
-                "a {} of {} is under way",
-                row.kind,
-                InstanceId::from_db(row.instance)
-            ));
+            let (kind, id) = row.subject();
+            late(format!("a {} of {kind} {id} is under way", row.kind));
         }
         if self.pushes > 0 {
             late(format!("{} snapshots are not confirmed", self.pushes));

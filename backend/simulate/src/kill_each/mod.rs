@@ -8,12 +8,12 @@ mod script;
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use cumulet_backend::{conductor::Duties, store::Template};
-use cumulet_bus::Bus;
-use cumulet_domain::{
-    Error, Result,
-    crash::{self, Point},
+use cumulet_backend::{
+    conductor::{Duties, crash_points},
+    store::Template,
 };
+use cumulet_bus::Bus;
+use cumulet_domain::{Error, Result, crash::Point};
 
 use crate::{
     faults::{FaultKinds, Faults},
@@ -122,7 +122,7 @@ pub fn trials(points: &[Point], seed: u64) -> Vec<Trial> {
 /// # Errors
 /// When a run can't be set up, when an operation has no script, and when a point is passed that is not listed.
 pub fn survey(template: &Template, bus: &dyn Fn() -> Arc<dyn Bus>) -> Result<BTreeSet<String>> {
-    let listed = crash::points();
+    let listed = crash_points();
     let operations: BTreeSet<_> = listed.iter().map(|point| point.operation).collect();
     let mut passed = BTreeSet::new();
     for operation in operations {
@@ -141,7 +141,7 @@ pub fn survey(template: &Template, bus: &dyn Fn() -> Arc<dyn Bus>) -> Result<BTr
         .collect();
     if !unknown.is_empty() {
         return Err(Error::Internal(format!(
-            "passed and not listed in crash.rs: {unknown:?}"
+            "passed and in no operation's list of steps: {unknown:?}"
         )));
     }
     Ok(passed)

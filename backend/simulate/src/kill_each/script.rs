@@ -47,7 +47,7 @@ struct Act {
     resets: (u64, u64),
 }
 
-/// Every operation of `crash.rs`: one without a line here is told as an error.
+/// Every operation of the registry: one without a line here is told as an error.
 const ACTS: [Act; 5] = [
     act("launch", None, "running", (1, 1), (0, 0)),
     act("start", Some("stop"), "running", (2, 2), (0, 0)),

@@ -14,15 +14,16 @@ use cumulet_domain::{
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
 use super::{
-    InterfaceView, LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, power,
+    InterfaceView, LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan,
     public_addresses, replay,
 };
 use crate::{
     api::{Cloud, accounts, accounts::Claim, tags::tag_room},
     authority::authorise,
     boxed,
-    conductor::journal::{OperationKind, OperationState, enqueue_new},
+    conductor::operations::{self, LaunchState, target},
     entity::{instance, reservation},
+    journal::{NewOperation, Operation as _, enqueue_new},
     store::{Invalidates, failed, tags, user_data},
 };
 
@@ -44,7 +45,7 @@ const MOST_COUNTED: usize = 1000;
 pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
     authorise(who, OPERATION, true)?;
     spec.validate()?;
-    crash_point!("launch", "asked");
+    crash_point!(operations::Launch::NAME, "asked");
     if let Some(token) = &spec.client_token
         && let Some(made) = token.find(cloud.store.read(), who.account, OPERATION).await?
     {
@@ -64,7 +65,7 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
         })
     });
     let view = write.await?;
-    crash_point!("launch", "committed");
+    crash_point!(operations::Launch::NAME, "committed");
     cloud.wake.now();
     Ok(view)
 }
@@ -120,14 +121,7 @@ impl<'a> Launch<'a> {
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
         let interfaces = self.attach(txn, &plan, claim, &mut rows).await?;
         self.tag(txn, &rows, &interfaces).await?;
-        let operation = |row| {
-            let state = OperationState {
-                hints: self.spec.hints.clone(),
-                ..OperationState::default()
-            };
-            power::operation(&self.cloud.rng, OperationKind::Launch, row, state, self.now)
-        };
-        enqueue_new(txn, rows.iter().map(operation).collect()).await?;
+        self.enqueue(txn, &rows).await?;
         if let Some(token) = &self.spec.client_token {
             token
                 .keep(
@@ -139,7 +133,7 @@ impl<'a> Launch<'a> {
                 )
                 .await?;
         }
-        crash_point!("launch", "written");
+        crash_point!(operations::Launch::NAME, "written");
         replay::view(
             self.account,
             self.reservation,
@@ -148,6 +142,20 @@ impl<'a> Launch<'a> {
             &plan,
             &self.spec.tags.instance,
         )
+    }
+
+    /// An operation in the journal for each instance.
+    async fn enqueue(&self, txn: &DatabaseTransaction, rows: &[instance::Model]) -> Result<()> {
+        let state = LaunchState {
+            hints: self.spec.hints.clone(),
+            ..LaunchState::default()
+        };
+        let operation = |row: &instance::Model| {
+            let id = self.cloud.rng.id::<marker::Operation>();
+            NewOperation::of::<operations::Launch>(id, target(row, row.generation), &state, self.now)
+        };
+        let new: Vec<NewOperation> = rows.iter().map(operation).collect::<Result<_>>()?;
+        enqueue_new(txn, &new).await
     }
 
     /// How many of the wanted instances there is room for, on hosts and among public addresses.

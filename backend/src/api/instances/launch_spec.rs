@@ -10,7 +10,7 @@ use cumulet_domain::{
 };
 
 use super::{MetadataChange, UserData};
-use crate::{api::ClientToken, conductor::journal::Hints, store::tags};
+use crate::{api::ClientToken, conductor::operations::Hints, store::tags};
 
 /// Instances in one launch at the most.
 const MAX_INSTANCES: u32 = 1000;

@@ -6,19 +6,20 @@ use cumulet_domain::{
     account::Principal,
     crash_point,
     error::Effect,
-    id::{InstanceId, marker},
+    id::{InstanceId, OperationId, marker},
     instance::{Event, Intent, State, StateReason, transition},
     time::Timestamp,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::launch::id_of;
 use crate::{
     api::{Cloud, SharedRng},
     authority::authorise,
     boxed,
-    conductor::journal::{NewOperation, OperationKind, OperationState, enqueue},
+    conductor::operations::{Reboot, Start, Stop, StopState, Terminate, TerminateState, target},
     entity::instance,
+    journal::{NewOperation, Operation, enqueue},
     store::{
         Invalidates, failed,
         instances::{self, Visibility},
@@ -46,13 +47,45 @@ enum Ask {
 }
 
 impl Ask {
-    const fn kind(self) -> OperationKind {
+    /// The name of the operation that does it.
+    const fn name(self) -> &'static str {
         match self {
-            Ask::Start => OperationKind::Start,
-            Ask::Stop { .. } => OperationKind::Stop,
-            Ask::Reboot => OperationKind::Reboot,
-            Ask::Terminate => OperationKind::Terminate,
+            Ask::Start => Start::NAME,
+            Ask::Stop { .. } => Stop::NAME,
+            Ask::Reboot => Reboot::NAME,
+            Ask::Terminate => Terminate::NAME,
         }
+    }
+
+    /// The operation that does it, for an instance's row as it is now.
+    fn operation(
+        self,
+        id: OperationId,
+        row: &instance::Model,
+        reason: Option<StateReason>,
+        now: Timestamp,
+    ) -> Result<NewOperation> {
+        let on = target(row, row.generation);
+        match self {
+            Ask::Start => NewOperation::of::<Start>(id, on, &Default::default(), now),
+            Ask::Stop { force } => NewOperation::of::<Stop>(id, on, &StopState { force, reason }, now),
+            Ask::Reboot => NewOperation::of::<Reboot>(id, on, &Default::default(), now),
+            Ask::Terminate => NewOperation::of::<Terminate>(id, on, &TerminateState { reason }, now),
+        }
+    }
+
+    const fn intent(self) -> Intent {
+        match self {
+            Ask::Start | Ask::Reboot => Intent::Running,
+            Ask::Stop { .. } => Intent::Stopped,
+            Ask::Terminate => Intent::Terminated,
+        }
+    }
+
+    /// What EC2 shows as the reason of what a user asked for.
+    fn reason(self) -> Option<StateReason> {
+        let reason = || StateReason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
+        matches!(self, Ask::Stop { .. } | Ask::Terminate).then(reason)
     }
 
     const fn effect(self) -> Effect {
@@ -154,14 +187,14 @@ async fn ask(
     if ids.is_empty() {
         return Err(Error::NoInstances);
     }
-    crash_point!(ask.kind().name(), "asked");
+    crash_point!(ask.name(), "asked");
     let (account, visibility) = (who.account, cloud.visibility(who.account));
     let (now, rng, ids) = (cloud.now(), cloud.rng.clone(), ids.to_vec());
     let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move { change_all(txn, &rng, visibility, &ids, ask, now).await })
     });
     let changes = write.await?;
-    crash_point!(ask.kind().name(), "committed");
+    crash_point!(ask.name(), "committed");
     cloud.wake.now();
     Ok(changes)
 }
@@ -180,20 +213,11 @@ async fn change_all(
         .map(|row| PowerChange::of(row, ask))
         .collect::<Result<_>>()?;
     for (row, step) in rows.iter().zip(&steps) {
-        if let Some(kind) = step.kind {
-            apply(
-                txn,
-                rng,
-                row,
-                kind,
-                step.current,
-                ask == (Ask::Stop { force: true }),
-                now,
-            )
-            .await?;
+        if step.changes {
+            apply(txn, rng, row, ask, step.current, now).await?;
         }
     }
-    crash_point!(ask.kind().name(), "written");
+    crash_point!(ask.name(), "written");
     Ok(rows
         .iter()
         .zip(steps)
@@ -209,8 +233,8 @@ async fn change_all(
 struct PowerChange {
     previous: State,
     current: State,
-    /// `None`: it is already as wanted.
-    kind: Option<OperationKind>,
+    /// Not where it is already as wanted.
+    changes: bool,
 }
 
 impl PowerChange {
@@ -226,11 +250,10 @@ impl PowerChange {
             Ask::Stop { .. } => Event::StopAsked,
             Ask::Terminate => Event::TerminateAsked,
             Ask::Reboot if previous == State::Running => {
-                let kind = Some(ask.kind());
                 return Ok(PowerChange {
                     previous,
                     current: previous,
-                    kind,
+                    changes: true,
                 });
             }
             Ask::Reboot => return Err(cannot()),
@@ -240,11 +263,10 @@ impl PowerChange {
             check_protected(row, ask.effect())?;
         }
         let again = ask == Ask::Stop { force: true } && previous == State::Stopping;
-        let kind = Some(ask.kind()).filter(|_| current != previous || again);
         Ok(PowerChange {
             previous,
             current,
-            kind,
+            changes: current != previous || again,
         })
     }
 }
@@ -254,20 +276,14 @@ async fn apply(
     txn: &DatabaseTransaction,
     rng: &SharedRng,
     row: &instance::Model,
-    kind: OperationKind,
+    ask: Ask,
     state: State,
-    force: bool,
     now: Timestamp,
 ) -> Result<()> {
     use instance::Column as C;
-    let intent = match kind {
-        OperationKind::Launch | OperationKind::Start | OperationKind::Reboot => Intent::Running,
-        OperationKind::Stop => Intent::Stopped,
-        OperationKind::Terminate => Intent::Terminated,
-    };
     let new = instance::Model {
         state: state.name().into(),
-        intent: intent.name().into(),
+        intent: ask.intent().name().into(),
         generation: row.generation + 1,
         ..row.clone()
     };
@@ -277,8 +293,8 @@ async fn apply(
         .col_expr(C::Generation, Expr::value(new.generation))
         .filter(C::Id.eq(row.id))
         .filter(C::Generation.eq(row.generation));
-    let reason = reason(kind);
-    if kind != OperationKind::Reboot {
+    let reason = ask.reason();
+    if ask != Ask::Reboot {
         let transition = reason.is_some().then(|| user_initiated(now));
         update = update
             .col_expr(C::TransitionReason, Expr::value(transition))
@@ -291,7 +307,7 @@ async fn apply(
                 Expr::value(reason.as_ref().map(|reason| reason.message.clone())),
             );
     }
-    if kind == OperationKind::Start {
+    if ask == Ask::Start {
         update = update.col_expr(C::LaunchedAt, Expr::value(now.0));
     }
     if update.exec(txn).await.map_err(failed)?.rows_affected != 1 {
@@ -300,55 +316,12 @@ async fn apply(
             id_of(row)
         )));
     }
-    let state = OperationState {
-        force,
-        reason,
-        ..OperationState::default()
-    };
-    queue(txn, rng, kind, &new, state, now).await
-}
-
-/// What EC2 shows as the reason of what a user asked for.
-fn reason(kind: OperationKind) -> Option<StateReason> {
-    let reason = || StateReason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
-    matches!(kind, OperationKind::Stop | OperationKind::Terminate).then(reason)
+    let operation = ask.operation(rng.id::<marker::Operation>(), &new, reason, now)?;
+    enqueue(txn, operation).await.map(drop)
 }
 
 /// What EC2 shows as the reason of the transition.
 fn user_initiated(now: Timestamp) -> String {
     let (year, month, day, hour, minute, second) = now.civil();
     format!("User initiated ({year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} GMT)")
-}
-
-/// Queues an operation for an instance's row as it is now.
-async fn queue(
-    txn: &impl ConnectionTrait,
-    rng: &SharedRng,
-    kind: OperationKind,
-    row: &instance::Model,
-    state: OperationState,
-    now: Timestamp,
-) -> Result<()> {
-    enqueue(txn, operation(rng, kind, row, state, now))
-        .await
-        .map(drop)
-}
-
-/// The operation that carries out an instance's row as it is now.
-pub(super) fn operation(
-    rng: &SharedRng,
-    kind: OperationKind,
-    row: &instance::Model,
-    state: OperationState,
-    now: Timestamp,
-) -> NewOperation {
-    NewOperation {
-        id: rng.id::<marker::Operation>(),
-        kind,
-        account: row.account,
-        instance: row.id,
-        generation: row.generation,
-        state,
-        now,
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cumulet_domain::{
     Error,
-    id::{InstanceId, VolumeId},
+    id::{InstanceId, OperationId, VolumeId},
     tag::Tag,
 };
 use sea_orm::PaginatorTrait;
@@ -17,8 +17,9 @@ use crate::{
         instances::{LaunchSpec, get, launch, terminate},
         tags::{self as tagging, TagQuery, TagTarget},
     },
-    conductor::{journal, release},
+    conductor::operations::{Terminate, subject},
     entity::{interface, interface_group},
+    journal::{self, End, How},
     retention::RetentionPeriod,
     test_support::{Rig, cloud, overlap},
 };
@@ -65,13 +66,17 @@ async fn end(rig: &Rig, ids: &[InstanceId]) {
     terminate(&rig.cloud, &rig.who, ids).await.unwrap();
     let now = rig.cloud.now();
     for id in ids {
-        let operation = journal::active(rig.cloud.store.read(), id.to_db()).await.unwrap();
-        let operation = operation.unwrap();
-        let write = rig
-            .cloud
-            .store
-            .write(move |txn| Box::pin(async move { release::terminated(txn, &operation, now).await }));
-        write.await.unwrap();
+        let operation = journal::active(rig.cloud.store.read(), subject(id.to_db())).await;
+        let operation = operation.unwrap().unwrap();
+        let end = End {
+            how: How::Done,
+            now,
+            next: OperationId::new(1),
+        };
+        let write = rig.cloud.store.write(move |txn| {
+            Box::pin(async move { journal::end_in::<Terminate>(txn, &operation, &end).await })
+        });
+        assert!(write.await.unwrap());
     }
 }
 

@@ -11,15 +11,30 @@ use cumulet_domain::{
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
 use crate::{
-    conductor::journal::{self, Hints},
+    conductor::operations::{FailedHost, Hints, Launch, LaunchState, instance_of},
     entity::{image, instance, operation, placement_group, placement_group_host},
+    journal::{self, Operation},
     scheduler::{Fleet, Group, HostSet, Member, Policy, Request},
     store::{failed, placement},
 };
 
+/// What a launch says of where it is to be; what is on a host already says nothing.
+fn wishes(operation: &operation::Model) -> Result<LaunchState> {
+    if operation.kind == Launch::NAME {
+        journal::state::<Launch>(operation)
+    } else {
+        Ok(LaunchState::default())
+    }
+}
+
+/// Where a launch has failed.
+pub(super) fn tried(operation: &operation::Model) -> Result<Vec<FailedHost>> {
+    wishes(operation).map(|state| state.tried)
+}
+
 /// The rows around the instances of a round that are to be placed.
 #[derive(Debug, Default)]
-pub(super) struct Demands {
+pub(in crate::conductor::operations) struct Demands {
     architectures: HashMap<i64, String>,
     groups: HashMap<i64, placement_group::Model>,
     members: HashMap<i64, Vec<placement_group_host::Model>>,
@@ -31,10 +46,10 @@ pub(super) struct Demands {
 
 impl Demands {
     /// Reads what the placement of these instances needs.
-    pub(super) async fn load(
+    pub(in crate::conductor::operations) async fn load(
         conn: &impl ConnectionTrait,
         rows: &[&instance::Model],
-        operations: &[operation::Model],
+        operations: &[&operation::Model],
     ) -> Result<Self> {
         let mut demands = Demands::default();
         if rows.is_empty() {
@@ -49,15 +64,11 @@ impl Demands {
         demands.load_groups(conn, groups).await?;
         let mut named = BTreeSet::new();
         for operation in operations {
-            let state = journal::state(operation)?;
-            named.extend(state.hints.different_host.iter().map(|id| id.to_db()));
-            named.extend(state.hints.same_host.iter().map(|id| id.to_db()));
-            let tried = state
-                .tried
-                .into_iter()
-                .map(|attempt| HostId(attempt.host))
-                .collect();
-            demands.states.insert(operation.instance, (tried, state.hints));
+            let LaunchState { tried, hints } = wishes(operation)?;
+            named.extend(hints.different_host.iter().map(|id| id.to_db()));
+            named.extend(hints.same_host.iter().map(|id| id.to_db()));
+            let tried = tried.into_iter().map(|attempt| HostId(attempt.host)).collect();
+            demands.states.insert(instance_of(operation), (tried, hints));
         }
         if !named.is_empty() {
             let named = instance::Entity::find().filter(instance::Column::Id.is_in(named));

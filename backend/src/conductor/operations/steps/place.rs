@@ -10,13 +10,20 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::{Cause, Round, command, demand::Demands, give_up};
+use super::{
+    COMMAND, PLACE, command,
+    demand::{self, Demands},
+    failure::{no_capacity, overdue, tried},
+    give_up,
+};
 use crate::{
     conductor::{
-        journal::{self, OperationKind, Step},
+        Conductor,
+        operations::{Round, instance_of},
         tunnel,
     },
     entity::{host, host_network, instance, operation},
+    journal::{self, Next, Operation},
     scheduler::Refusal,
     store::{failed, groups, instances, placement},
 };
@@ -28,17 +35,16 @@ const AGAIN: Duration = Duration::from_secs(1);
 const RACES: usize = 16;
 
 /// The step: the host that has been claimed and is to be told, if one could be.
-pub(super) async fn run(
-    round: &Round<'_>,
+pub(in crate::conductor::operations) async fn run<O: Operation<Cx = Conductor>>(
+    round: &Round,
     operation: &operation::Model,
-    kind: OperationKind,
-) -> Result<Option<HostId>> {
+) -> Result<Next> {
     let row = round.instance(operation)?;
     if let Some(home) = row.host.clone().filter(|_| row.claimed != 0) {
         // A start that failed has not been cleared away yet: what it claimed still stands.
         return match claim(round, operation, row, &HostId(home.clone())).await {
-            Ok(()) => Ok(Some(HostId(home))),
-            Err(Error::IncorrectState { .. }) => Ok(None),
+            Ok(()) => Ok(Next::Tell(HostId(home))),
+            Err(Error::IncorrectState { .. }) => Ok(Next::Wait),
             Err(error) => Err(error),
         };
     }
@@ -48,58 +54,53 @@ pub(super) async fn run(
         let host = match choose(round, demands, row).await? {
             Ok(host) => host,
             Err(refusal) if refusal.may_pass() && !round.is_overdue(operation) => break,
-            Err(refusal) => return refuse(round, operation, kind, &refusal).await.map(|()| None),
+            Err(refusal) => return refuse::<O>(round, operation, &refusal).await,
         };
         match claim(round, operation, row, &host).await {
-            Ok(()) => return Ok(Some(host)),
+            Ok(()) => return Ok(Next::Tell(host)),
             // Another claim was quicker, so the picture was wrong: it is put right, and another chosen.
             Err(Error::InsufficientCapacity { .. }) => {
                 let conn = round.conductor.store.read();
                 round.conductor.scheduler.correct(conn, &host).await?;
-                groups = Some(Demands::load(conn, &[row], std::slice::from_ref(operation)).await?);
+                groups = Some(Demands::load(conn, &[row], &[operation]).await?);
             }
             // Another operation has taken over: nothing is left to do.
-            Err(Error::IncorrectState { .. }) => return Ok(None),
+            Err(Error::IncorrectState { .. }) => return Ok(Next::Wait),
             Err(error) => return Err(error),
         }
     }
     if round.is_overdue(operation) {
-        let cause = Cause::overdue(kind, None, None);
-        return give_up(round.conductor, operation, kind, cause)
-            .await
-            .map(|()| None);
+        let failure = overdue::<O>(None, None);
+        let end = give_up::<O>(&round.conductor, operation.clone(), failure);
+        return end.await.map(|()| Next::Wait);
     }
-    wait(round, operation).await.map(|()| None)
+    wait(round, operation).await
 }
 
 /// No host can take the instance: it fails with what stood in the way, and what happened before.
-async fn refuse(
-    round: &Round<'_>,
+async fn refuse<O: Operation<Cx = Conductor>>(
+    round: &Round,
     operation: &operation::Model,
-    kind: OperationKind,
     refusal: &Refusal,
-) -> Result<()> {
-    let tried = journal::state(operation)?.tried;
-    let cause = if tried.is_empty() {
-        Cause::no_capacity(&refusal.to_string())
+) -> Result<Next> {
+    let hosts = demand::tried(operation)?;
+    let failure = if hosts.is_empty() {
+        no_capacity(&refusal.to_string())
     } else {
-        Cause::tried(&tried, refusal.of_others())
+        tried(&hosts, refusal.of_others())
     };
     tracing::info!(
-        operation.instance,
+        operation.instance = instance_of(operation),
         filters = refusal.filters(),
         "no host is good enough"
     );
-    give_up(round.conductor, operation, kind, cause).await
+    let end = give_up::<O>(&round.conductor, operation.clone(), failure);
+    end.await.map(|()| Next::Wait)
 }
 
 /// The best host by the picture, which then counts the instance as there. A refusal stands only if the
 /// hosts have been read for this round.
-async fn choose(
-    round: &Round<'_>,
-    demands: &Demands,
-    row: &instance::Model,
-) -> Result<Result<HostId, Refusal>> {
+async fn choose(round: &Round, demands: &Demands, row: &instance::Model) -> Result<Result<HostId, Refusal>> {
     let scheduler = &round.conductor.scheduler;
     let once = || {
         scheduler.with(|fleet| {
@@ -121,16 +122,16 @@ async fn choose(
     }
 }
 
-async fn wait(round: &Round<'_>, operation: &operation::Model) -> Result<()> {
+async fn wait(round: &Round, operation: &operation::Model) -> Result<Next> {
     let (store, next) = (&round.conductor.store, round.now.after(AGAIN));
-    journal::go_on(store, operation, Step::Place, operation.attempts, next)
+    journal::go_on(store, operation, &PLACE, operation.attempts, next)
         .await
-        .map(drop)
+        .map(|_| Next::Wait)
 }
 
 /// One transaction: the operation goes on, the host is charged, the instance is on it.
 async fn claim(
-    round: &Round<'_>,
+    round: &Round,
     operation: &operation::Model,
     row: &instance::Model,
     host: &HostId,
@@ -144,7 +145,7 @@ async fn claim(
         .write(move |txn| {
             Box::pin(async move {
                 instances::lock(txn, &[row.id]).await?;
-                if !journal::proceed(txn, &copy, Step::Command, copy.attempts, next).await? {
+                if !journal::proceed(txn, &copy, &COMMAND, copy.attempts, next).await? {
                     return Err(superseded(&row));
                 }
                 if row.claimed == 0 {
@@ -233,7 +234,11 @@ async fn settle(
 
 /// The host has to do with the VPC from now on, and the VPC's policy there has changed; whether others
 /// have, too.
-pub(super) async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<bool> {
+pub(in crate::conductor::operations) async fn subscribe(
+    conn: &impl ConnectionTrait,
+    row: &instance::Model,
+    id: &str,
+) -> Result<bool> {
     // First the VPC, whose lock keeps `sync::network_applied` from forgetting what is about to be needed.
     groups::bump_policy(conn, [row.vpc]).await?;
     let network = host_network::ActiveModel {

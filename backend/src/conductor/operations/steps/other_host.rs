@@ -3,45 +3,42 @@
 //! far. Reports of failed launches call it.
 
 use cumulet_domain::{Error, Result, id::marker};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, IntoActiveModel};
 
-use super::{Cause, demand::Demands, give_up};
+use super::{demand::Demands, failure::tried, give_up};
 use crate::{
     conductor::{
         Conductor,
-        journal::{self, FailedHost, NewOperation, OperationKind, OperationState},
+        operations::{FailedHost, Launch, LaunchState, instance_of, target},
+        release,
     },
     entity::{instance, operation},
+    journal::{self, NewOperation},
     store::{failed, instances},
 };
 
 /// The launch goes on on another host, or ends where there is none.
-pub(in crate::conductor) async fn retry_on_other_host(
+pub(in crate::conductor::operations) async fn retry_on_other_host(
     conductor: &Conductor,
-    operation: &operation::Model,
+    operation: operation::Model,
     failure: String,
 ) -> Result<()> {
-    let conn = conductor.store.read();
-    let row = instance::Entity::find_by_id(operation.instance)
-        .one(conn)
-        .await
-        .map_err(failed)?;
-    let Some(row) = row.filter(|row| row.generation == operation.generation) else {
+    let Some(row) = release::subject(conductor.store.read(), &operation).await? else {
         return Ok(());
     };
-    let mut state = journal::state(operation)?;
+    let mut state = journal::state::<Launch>(&operation)?;
     let host = row.host.clone().unwrap_or_default();
     state.tried.push(FailedHost { host, failure });
-    let launch = OperationKind::Launch;
-    if let Some(why) = why_not(conductor, &row, operation, &state).await? {
-        return give_up(conductor, operation, launch, Cause::tried(&state.tried, why)).await;
+    if let Some(why) = why_not(conductor, &row, &operation, &state).await? {
+        let failure = tried(&state.tried, why);
+        return give_up::<Launch>(conductor, operation, failure).await;
     }
     tracing::warn!(
-        operation.instance,
+        operation.instance = row.id,
         tried = state.tried.len(),
         "a launch has failed on its host and is tried on another"
     );
-    enqueue_retry(conductor, operation.clone(), state).await
+    enqueue_retry(conductor, operation, state).await
 }
 
 /// Why there is no use in trying another host, if there is none.
@@ -49,7 +46,7 @@ async fn why_not(
     conductor: &Conductor,
     row: &instance::Model,
     operation: &operation::Model,
-    state: &OperationState,
+    state: &LaunchState,
 ) -> Result<Option<String>> {
     let (attempts, scheduler) = (state.tried.len(), &conductor.scheduler);
     if attempts >= scheduler.settings().max_attempts {
@@ -68,7 +65,7 @@ async fn why_not(
         host: None,
         ..row.clone()
     };
-    let demands = Demands::load(conn, &[&row], std::slice::from_ref(&operation)).await?;
+    let demands = Demands::load(conn, &[&row], &[&operation]).await?;
     scheduler.look(conn, now).await?;
     let choose = || {
         scheduler.with(|fleet| {
@@ -84,7 +81,7 @@ async fn why_not(
     Ok(match chosen {
         Err(refusal) if !refusal.may_pass() => {
             tracing::info!(
-                operation.instance,
+                operation.instance = row.id,
                 filters = refusal.filters(),
                 "no other host is good enough"
             );
@@ -95,39 +92,23 @@ async fn why_not(
 }
 
 /// One transaction: the operation ends as failed, and the next one takes its place.
-async fn enqueue_retry(
-    conductor: &Conductor,
-    operation: operation::Model,
-    state: OperationState,
-) -> Result<()> {
+async fn enqueue_retry(conductor: &Conductor, operation: operation::Model, state: LaunchState) -> Result<()> {
     let (now, id) = (conductor.clock.now(), conductor.rng.id::<marker::Operation>());
     let failure = state.tried.last().map(|attempt| attempt.failure.clone());
     let write = conductor.store.write(move |txn| {
         Box::pin(async move {
-            instances::lock(txn, &[operation.instance]).await?;
+            instances::lock(txn, &[instance_of(&operation)]).await?;
             if !journal::finish(txn, operation.id, failure, now).await? {
                 return Ok(());
             }
-            let row = instance::Entity::find_by_id(operation.instance)
-                .one(txn)
-                .await
-                .map_err(failed)?;
-            let Some(row) = row.filter(|row| row.generation == operation.generation) else {
+            let Some(row) = release::subject(txn, &operation).await? else {
                 return Ok(());
             };
-            let (account, instance, generation) = (row.account, row.id, row.generation + 1);
+            let generation = row.generation + 1;
+            let new = NewOperation::of::<Launch>(id, target(&row, generation), &state, now)?;
             let mut change = row.into_active_model();
             change.generation = Set(generation);
             change.update(txn).await.map_err(failed)?;
-            let new = NewOperation {
-                id,
-                kind: OperationKind::Launch,
-                account,
-                instance,
-                generation,
-                state,
-                now,
-            };
             journal::enqueue(txn, new).await.map(drop)
         })
     });

@@ -2,25 +2,25 @@
 
 use cumulet_domain::{
     Result,
-    id::{HostId, InstanceId, VpcId},
+    id::{HostId, InstanceId, OperationId, VpcId},
     message::{Heartbeat, HostResources},
     tag::Tag,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 
-use super::place::subscribe;
+use super::{
+    Terminate,
+    steps::{COMMAND, PLACE, place::subscribe},
+};
 use crate::{
     api::{
         Cloud,
         instances::{self, MetadataChange},
         tags::{self, TagTarget},
     },
-    conductor::{
-        Conductor, Settings, Wake, heartbeat,
-        journal::{self, Step},
-        release, sync,
-    },
+    conductor::{Conductor, Settings, Wake, heartbeat, sync},
     entity::{host_network, instance, metadata_push, operation, tag, vpc},
+    journal::{self, End, How},
     retention::Retention,
     store::{Store, failed, instances::bump_metadata},
     test_support::{Rig, cloud, overlap},
@@ -250,8 +250,13 @@ async fn an_interface_that_is_gone_has_no_tags() {
         .overlap(
             async |cloud| tag(cloud, &rig, target, "a").await,
             async |cloud| {
+                let end = End {
+                    how: How::Done,
+                    now,
+                    next: OperationId::new(1),
+                };
                 let write = cloud.store.write(move |txn| {
-                    Box::pin(async move { release::terminated(txn, &operation, now).await })
+                    Box::pin(async move { journal::end_in::<Terminate>(txn, &operation, &end).await })
                 });
                 write.await
             },
@@ -266,14 +271,14 @@ async fn a_step_that_another_engine_has_run_since_the_look_is_not_leased() {
     let rig = cloud().await;
     launched(&rig).await;
     let (store, now) = (&rig.cloud.store, rig.cloud.now());
-    let lease = async |store: &Store, who: &str| journal::lease(store, who, &[Step::Place], now, 9).await;
+    let lease = async |store: &Store, who: &str| journal::lease(store, who, &[PLACE.name], now, 9).await;
     let operation = operation::Entity::find()
         .one(store.read())
         .await
         .unwrap()
         .unwrap();
     // It is placed: the command is the next step, now.
-    let other = async |store: Store| journal::go_on(&store, &operation, Step::Command, 0, now).await;
+    let other = async |store: Store| journal::go_on(&store, &operation, &COMMAND, 0, now).await;
     let (gone_on, leased) = overlap(store, other, async || lease(store, "b").await).await;
     assert!(gone_on.unwrap());
     assert_eq!(leased.unwrap(), []);

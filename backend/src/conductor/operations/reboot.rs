@@ -1,0 +1,97 @@
+//! Reboot: it resets a running guest. One that fails leaves the instance as it is; one that finds the guest off
+//! leaves it to what follows from that.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    Result,
+    crash::Role,
+    id::HostId,
+    message::{Action, InstanceReport, Power},
+};
+use sea_orm::DatabaseTransaction;
+
+use super::{
+    Driven, Heard, Round, driven, id_of, lock,
+    start::Nothing,
+    steps::{ASK, COMMAND, HEAR, command, failure::on_host, generation_of, give_up},
+};
+use crate::{
+    conductor::{Conductor, changes::changed},
+    entity::{instance, operation::Model},
+    journal::{End, Next, Operation, Step},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reboot;
+
+const RESET: Step = Step::elsewhere(
+    "reset",
+    Role::Host,
+    &["received", "begun", "reset", "done", "reported"],
+);
+
+impl Operation for Reboot {
+    type Cx = Conductor;
+    type State = Nothing;
+    type Batch = Round;
+
+    const NAME: &'static str = "reboot";
+    const STEPS: &'static [Step] = &[ASK, COMMAND, RESET, HEAR];
+    const DEADLINE: Duration = Duration::from_secs(180);
+    const SUPERSEDES: &'static [&'static str] = &[Reboot::NAME];
+
+    async fn step(round: &Round, operation: &Model) -> Result<Next> {
+        command::run::<Self>(round, operation).await
+    }
+
+    async fn tell(round: &Round, operation: &Model, host: &HostId) -> Result<()> {
+        command::tell::<Self>(round, operation, host, &COMMAND).await
+    }
+
+    async fn heard(conductor: &Conductor, operation: Model, heard: Heard) -> Result<()> {
+        let outcome = &heard.outcome;
+        let Some(failure) = outcome
+            .failure
+            .clone()
+            .filter(|_| outcome.report.power != Power::On)
+        else {
+            return driven::heard::<Self>(conductor, operation, heard).await;
+        };
+        // It had gone off before it could be asked to start over: that is what is to be dealt with.
+        // A call that wanted it to run loses nothing for good: it stops, whatever made it go off.
+        let Heard {
+            host, at, outcome, ..
+        } = heard;
+        give_up::<Self>(conductor, operation, on_host(&host, failure)).await?;
+        let seen = InstanceReport {
+            off_reason: None,
+            ..outcome.report
+        };
+        changed(conductor, host, at, seen).await
+    }
+
+    async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
+        lock(txn, operation).await
+    }
+
+    /// The instance stays as it was. Its host may never have heard of the new generation, which
+    /// `changes::react` knows.
+    async fn ended(_: &DatabaseTransaction, _: &Model, _: &End) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Driven for Reboot {
+    async fn action(_: &Round, operation: &Model, _: &instance::Model, _: &HostId) -> Result<Action> {
+        Ok(Action::Reboot {
+            instance: id_of(operation),
+            generation: generation_of(operation),
+        })
+    }
+
+    fn is_reached(power: Power) -> bool {
+        power == Power::On
+    }
+}

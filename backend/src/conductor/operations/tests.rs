@@ -1,0 +1,346 @@
+//! The operations on instances against the checks that all operations must pass, and the page about them.
+
+use cumulet_bus::HostMailbox;
+use cumulet_domain::{
+    Error, Result,
+    id::{HostId, OperationId},
+    message::{InstanceReport, Outcome, Power, Report, ReportContent},
+};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+
+use super::*;
+use crate::{
+    api::instances as api,
+    conductor::{Settings, Wake, reports},
+    entity::{account, host, host_network, interface},
+    journal::{
+        Kind, NewOperation, Operation as _, Step, active, engine, enqueue,
+        testing::{Stage, each_may_lose_its_place_at_every_step, every_step_may_run_twice},
+    },
+    retention::Retention,
+    store::failed,
+    test_support::{Rig, cloud},
+};
+
+/// A cloud with two hosts, which the test plays, and a conductor that does nothing by itself.
+struct Instances {
+    rig: Rig,
+    conductor: Conductor,
+    _mailboxes: Vec<HostMailbox>,
+}
+
+impl Instances {
+    async fn new() -> Self {
+        let rig = cloud().await;
+        let settings = Settings {
+            region: "us-east-1".into(),
+            owner: "test".into(),
+            cpu_allocation_ratio: 1.0,
+            ram_allocation_ratio: 1.0,
+            disk_allocation_ratio: 1.0,
+            retention: Retention::default(),
+            hosts_are_here: true,
+        };
+        let (store, bus, clock) = (
+            rig.cloud.store.clone(),
+            rig.cloud.bus.clone(),
+            rig.cloud.clock.clone(),
+        );
+        let mut mailboxes = Vec::new();
+        for name in ["host-1", "host-2"] {
+            mailboxes.push(bus.host_mailbox(&HostId(name.into())).await.unwrap());
+        }
+        let mut second = host::Entity::find_by_id("host-1").one(store.read()).await;
+        let second = second.as_mut().unwrap().take().unwrap();
+        let add = store.write(move |txn| {
+            Box::pin(async move {
+                let row = host::Model {
+                    id: "host-2".into(),
+                    ..second
+                };
+                let insert = host::Entity::insert(host::ActiveModel::from(row).reset_all());
+                insert.exec_without_returning(txn).await.map(drop).map_err(failed)
+            })
+        });
+        add.await.unwrap();
+        let sealer = rig.cloud.sealer.clone();
+        Instances {
+            conductor: Conductor::new(store, sealer, bus, clock, Wake::new(), settings),
+            rig,
+            _mailboxes: mailboxes,
+        }
+    }
+
+    async fn row(&self, id: i64) -> instance::Model {
+        let row = instance::Entity::find_by_id(id);
+        row.one(self.conductor.store.read()).await.unwrap().unwrap()
+    }
+
+    /// The operation under way for an instance.
+    async fn open(&self, id: InstanceId) -> operation::Model {
+        let open = active(self.conductor.store.read(), subject(id.to_db())).await;
+        open.unwrap().unwrap()
+    }
+
+    /// The engine runs one step of whatever is due.
+    async fn round(&self) {
+        let steps = steps_of(Duties::ALL);
+        engine::round(&self.conductor, &steps).await.unwrap();
+    }
+
+    /// The operation is at its command, and the host answers.
+    async fn end(&self, id: InstanceId, outcome: Result<(), &str>) {
+        let row = self.open(id).await;
+        self.report(&row, outcome.err()).await;
+    }
+
+    async fn report(&self, row: &operation::Model, failure: Option<&str>) {
+        let report = Report {
+            host: HostId(self.row(instance_of(row)).await.host.unwrap_or_default()),
+            at: self.rig.cloud.now(),
+            content: ReportContent::Done(outcome(row, failure)),
+        };
+        reports::apply(&self.conductor, report).await.unwrap();
+    }
+
+    async fn launched(&self) -> InstanceId {
+        let made = api::launch(&self.rig.cloud, &self.rig.who, self.rig.spec()).await;
+        made.unwrap().instances[0].id()
+    }
+
+    async fn running(&self) -> InstanceId {
+        let id = self.launched().await;
+        self.round().await;
+        self.end(id, Ok(())).await;
+        assert_eq!(self.row(id.to_db()).await.state, "running");
+        id
+    }
+
+    async fn stopped(&self) -> InstanceId {
+        let id = self.running().await;
+        api::stop(&self.rig.cloud, &self.rig.who, &[id], true)
+            .await
+            .unwrap();
+        self.end(id, Ok(())).await;
+        assert_eq!(self.row(id.to_db()).await.state, "stopped");
+        id
+    }
+}
+
+/// What a host says when it has done what an operation is at.
+fn outcome(row: &operation::Model, failure: Option<&str>) -> Outcome {
+    let power = match row.kind.as_str() {
+        _ if row.step == "clear" || failure.is_some() => Power::Absent,
+        "stop" => Power::Off,
+        "terminate" => Power::Absent,
+        _ => Power::On,
+    };
+    Outcome {
+        operation: OperationId::from_db(row.id),
+        report: InstanceReport {
+            instance: id_of(row),
+            generation: steps::generation_of(row),
+            power,
+            off_reason: None,
+        },
+        failure: failure.map(str::to_owned),
+        permanent: true,
+    }
+}
+
+impl Stage for Instances {
+    type Cx = Conductor;
+
+    fn cx(&self) -> &Conductor {
+        &self.conductor
+    }
+
+    async fn at(&self, kind: &str, step: &Step) -> operation::Model {
+        let (cloud, who) = (&self.rig.cloud, &self.rig.who);
+        let id = match kind {
+            "launch" => self.launched().await,
+            "start" => {
+                let id = self.stopped().await;
+                api::start(cloud, who, &[id]).await.unwrap();
+                id
+            }
+            "stop" => {
+                let id = self.running().await;
+                api::stop(cloud, who, &[id], false).await.unwrap();
+                id
+            }
+            "reboot" => {
+                let id = self.running().await;
+                api::reboot(cloud, who, &[id]).await.unwrap();
+                id
+            }
+            "terminate" => {
+                let id = self.running().await;
+                api::terminate(cloud, who, &[id]).await.unwrap();
+                id
+            }
+            other => panic!("how is a {other} begun?"),
+        };
+        if self.open(id).await.step != step.name {
+            self.round().await;
+        }
+        if self.open(id).await.step != step.name {
+            self.end(id, Err("the disk is broken")).await;
+        }
+        self.open(id).await
+    }
+
+    async fn want(&self, row: &operation::Model, kind: &str) -> Result<()> {
+        let (instance, now) = (self.row(instance_of(row)).await, self.rig.cloud.now());
+        let (id, on) = (
+            self.conductor.next_id(),
+            target(&instance, instance.generation + 1),
+        );
+        let new = match kind {
+            Launch::NAME => NewOperation::of::<Launch>(id, on, &LaunchState::default(), now),
+            Start::NAME => NewOperation::of::<Start>(id, on, &start::Nothing {}, now),
+            Stop::NAME => NewOperation::of::<Stop>(id, on, &StopState::default(), now),
+            Reboot::NAME => NewOperation::of::<Reboot>(id, on, &start::Nothing {}, now),
+            Terminate::NAME => NewOperation::of::<Terminate>(id, on, &TerminateState::default(), now),
+            other => panic!("what carries a {other}?"),
+        }?;
+        let write = self.conductor.store.write(move |txn| {
+            Box::pin(async move {
+                instances::lock(txn, &[instance.id]).await?;
+                let raise = instance::Entity::update_many()
+                    .col_expr(instance::Column::Generation, Expr::value(instance.generation + 1))
+                    .filter(instance::Column::Id.eq(instance.id));
+                raise.exec(txn).await.map_err(failed)?;
+                enqueue(txn, new).await.map(drop)
+            })
+        });
+        let wanted = write.await;
+        assert!(
+            matches!(wanted, Ok(()) | Err(Error::Unavailable(_))),
+            "{wanted:?}"
+        );
+        wanted
+    }
+
+    async fn heard(&self, row: &operation::Model, host: &HostId) -> Heard {
+        Heard {
+            host: host.clone(),
+            at: self.rig.cloud.now(),
+            outcome: outcome(row, None),
+            row: self.row(instance_of(row)).await,
+        }
+    }
+
+    async fn answer(&self, row: &operation::Model, _: &HostId) {
+        self.report(row, None).await;
+    }
+
+    async fn picture(&self) -> String {
+        let conn = self.conductor.store.read();
+        let instances = instance::Entity::find().order_by_asc(instance::Column::Id);
+        let instances = instances.all(conn).await.unwrap();
+        let hosts = host::Entity::find().order_by_asc(host::Column::Id);
+        let hosts = hosts.all(conn).await.unwrap();
+        let accounts = account::Entity::find().order_by_asc(account::Column::Id);
+        let accounts = accounts.all(conn).await.unwrap();
+        let interfaces = interface::Entity::find().order_by_asc(interface::Column::Id);
+        let interfaces = interfaces.all(conn).await.unwrap();
+        let networks = host_network::Entity::find().order_by_asc(host_network::Column::Host);
+        let networks = networks.all(conn).await.unwrap();
+        format!("{instances:#?}{hosts:#?}{accounts:#?}{interfaces:#?}{networks:#?}")
+    }
+}
+
+#[tokio::test]
+async fn every_step_of_every_operation_may_run_twice() {
+    every_step_may_run_twice(&Instances::new().await).await;
+}
+
+#[tokio::test]
+async fn every_operation_may_lose_its_place_at_every_step() {
+    each_may_lose_its_place_at_every_step(&Instances::new().await).await;
+}
+
+#[test]
+fn a_name_is_one_operation_and_a_step_one_roles() {
+    let kinds = REGISTRY.kinds();
+    let mut names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), kinds.len());
+    for kind in kinds {
+        for name in kind.supersedes() {
+            assert!(names.contains(name), "{} supersedes a {name}", kind.name());
+        }
+    }
+    let leased = || {
+        let all = kinds.iter().flat_map(|kind| kind.steps());
+        all.filter(|step| step.is_leased)
+    };
+    for (one, other) in leased().flat_map(|one| leased().map(move |other| (one, other))) {
+        assert!(
+            one.name != other.name || one.role == other.role,
+            "{one:?} {other:?}"
+        );
+    }
+    assert_eq!(steps_of(Duties::ALL), ["clear", "command", "place"]);
+    let place = Duties {
+        place: true,
+        drive: false,
+    };
+    assert_eq!(steps_of(place), ["place"]);
+}
+
+/// Rows of a program of before have more members, and it reads those of this one.
+#[test]
+fn what_an_older_program_has_written_is_read() {
+    let old = r#"{"force":true,"reason":{"code":"c","message":"m"},"tried":[{"host":"h","failure":"f"}],
+        "hints":{"different_host":[],"same_host":[]}}"#;
+    let stop: StopState = serde_json::from_str(old).unwrap();
+    assert_eq!((stop.force, stop.reason.unwrap().code.as_str()), (true, "c"));
+    assert_eq!(serde_json::from_str::<LaunchState>(old).unwrap().tried.len(), 1);
+    assert_eq!(serde_json::from_str(old).ok(), Some(start::Nothing {}));
+    let terminate: TerminateState = serde_json::from_str(old).unwrap();
+    assert!(terminate.reason.is_some());
+    assert_eq!(serde_json::to_string(&start::Nothing {}).unwrap(), "{}");
+}
+
+/// The page about the operations, from what they say of themselves.
+fn page() -> String {
+    let head = "# Operations\n\n\
+        What takes long, as the journal carries it out (`backend/src/conductor/operations`). This page is written \
+        from the operations' own lists of steps: `UPDATE_DOCS=1 cargo test -p cumulet-backend operations::tests`.\n";
+    let operation = |kind: &&dyn Kind<Conductor>| {
+        let supersedes = match kind.supersedes() {
+            [] => "nothing".to_owned(),
+            some => some.join(", "),
+        };
+        let deadline = kind.deadline().as_secs();
+        let mut text = format!(
+            "\n## {}\n\nDeadline: {deadline} s. Takes the place of: {supersedes}.\n\n\
+            | step | done by | waits in the journal | crash points |\n|---|---|---|---|\n",
+            kind.name()
+        );
+        for step in kind.steps() {
+            let role = format!("{:?}", step.role).to_lowercase();
+            let waits = if step.is_leased { "yes" } else { "" };
+            let points = step.points.join(", ");
+            text.push_str(&format!("| {} | {role} | {waits} | {points} |\n", step.name));
+        }
+        text
+    };
+    REGISTRY
+        .kinds()
+        .iter()
+        .map(operation)
+        .fold(head.to_owned(), |all, one| all + &one)
+}
+
+#[test]
+fn the_page_says_what_the_operations_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), page());
+}
