@@ -4,6 +4,7 @@
 use cumulet_domain::{
     Error, Result,
     account::Principal,
+    calendar::Civil,
     crash_point,
     error::Effect,
     id::{InstanceId, marker},
@@ -316,7 +317,14 @@ fn reason(kind: OperationKind) -> Option<StateReason> {
 
 /// What EC2 shows as the reason of the transition.
 fn user_initiated(now: Timestamp) -> String {
-    let (year, month, day, hour, minute, second) = now.civil();
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = now.civil();
     format!("User initiated ({year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} GMT)")
 }
 
