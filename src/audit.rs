@@ -54,15 +54,13 @@ pub(crate) struct Asked {
 }
 
 /// Audits this host. Nothing is made or changed, neither here nor in the database, and no key is needed.
-pub(crate) async fn run(state: &StateDir, config: Config, asked: &Asked) -> Result<Audit> {
+pub(crate) async fn run(state: &StateDir, mut config: Config, asked: &Asked) -> Result<Audit> {
     let database = open(state, &config).await?;
-    let config = match settings::get(&database, wiring::DRIVER).await? {
-        Some(driver) if !asked.driver => config.with("driver", driver),
-        _ => config,
-    };
+    let driver = settings::get(&database, wiring::DRIVER).await?;
+    config.driver.replace(driver.filter(|_| !asked.driver));
     let first = bootstrap::existing(&database).await?;
     let first = first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet"))?;
-    let (host, simulated) = (asked.host.as_deref(), config.text("driver") == "fake");
+    let (host, simulated) = (asked.host.as_deref(), config.driver.text() == "fake");
     let (began, mut doubts) = (Instant::now(), Doubts::default());
     loop {
         let found = wiring::inventory(state, &config, &first.cloud_id, host).await?;

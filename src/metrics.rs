@@ -11,10 +11,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::watch;
 
-use crate::{config::Config, wiring::listen};
-
-/// The key with the address.
-pub(crate) const LISTEN: &str = "metrics.listen";
+use crate::wiring::listen;
 
 /// Who counts.
 pub(crate) struct Sources {
@@ -24,21 +21,13 @@ pub(crate) struct Sources {
     pub(crate) workers: Vec<Arc<Worker>>,
 }
 
-/// The address that is configured, if one is.
-pub(crate) fn address(config: &Config) -> Result<Option<SocketAddr>> {
-    match config.text(LISTEN) {
-        "" => Ok(None),
-        _ => config.get(LISTEN).map(Some),
-    }
-}
-
 /// Serves until `shutdown` says so.
 pub(crate) async fn serve(
     address: SocketAddr,
     sources: Sources,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<()> {
-    let listener = listen::bind(&address.to_string(), LISTEN)?;
+    let listener = listen::bind(&address.to_string(), "metrics.listen")?;
     let recorder = PrometheusBuilder::new().build_recorder();
     with_local_recorder(&recorder, describe);
     let render = move || {

@@ -93,21 +93,21 @@ impl Roles {
             .iter()
             .all(|role| matches!(role, Role::Metadata | Role::Console));
         ensure!(
-            self.all() || alone || !config.text("bus").is_empty(),
+            self.all() || alone || !config.bus.text().is_empty(),
             "roles {self} in a process of their own need a broker: set `bus` to an amqp:// or amqps:// URL"
         );
         let control = Role::ALL.into_iter().filter(|role| role.controls());
         let some = self.control() && !control.clone().all(|role| self.has(role));
         ensure!(
-            !some || !config.text("database").is_empty(),
+            !some || !config.database.text().is_empty(),
             "roles {self} share the database with other processes: set `database` to the URL of a server"
         );
         ensure!(
-            self.control() || !self.has(Role::Compute) || !config.text("cloud").is_empty(),
+            self.control() || !self.has(Role::Compute) || !config.cloud.text().is_empty(),
             "role compute without the database needs the cloud's id: set `cloud` to what `cumulet admin cloud` prints"
         );
-        let key = self.control() || !config.text("console.public_key").is_empty();
-        let takes = self.has(Role::Compute) && !config.text("console.address").is_empty();
+        let key = self.control() || !config.console.public_key.text().is_empty();
+        let takes = self.has(Role::Compute) && !config.console.address.text().is_empty();
         ensure!(
             key || !(takes || self.has(Role::Console)),
             "consoles without the database need the cloud's key: set `console.public_key` to what `cumulet admin console-key` prints"
@@ -151,14 +151,6 @@ impl FromStr for Roles {
 mod tests {
     use super::*;
 
-    fn config(given: &[(&'static str, &str)]) -> Config {
-        let given: Vec<_> = given
-            .iter()
-            .map(|(name, value)| (*name, Some((*value).to_owned())))
-            .collect();
-        Config::load(None, &given).unwrap()
-    }
-
     #[test]
     fn roles_are_read_and_printed() {
         for (text, printed) in [
@@ -197,7 +189,7 @@ mod tests {
             ("console,gateway", vec![bus, database], ""),
         ];
         for (roles, given, missing) in cases {
-            let checked = roles.parse::<Roles>().unwrap().check(&config(&given));
+            let checked = roles.parse::<Roles>().unwrap().check(&Config::of(&given));
             match checked {
                 Ok(()) => assert_eq!(missing, "", "{roles} {given:?}"),
                 Err(error) => assert!(

@@ -63,7 +63,7 @@ impl StateDir {
 
     /// How the database is opened: the configuration's server, or the file here.
     pub(crate) fn options(&self, config: &Config, readers: u32) -> Result<Options> {
-        let location = Location::parse(config.text("database"), self.database())?;
+        let location = Location::parse(config.database.text(), self.database())?;
         if location.is_local() {
             self.close_database()?;
         }
@@ -72,7 +72,7 @@ impl StateDir {
 
     /// The same for a cloud that was started before: nothing is made.
     pub(crate) fn existing(&self, config: &Config, readers: u32) -> Result<Options> {
-        if config.text("database").is_empty() && !self.database().exists() {
+        if config.database.text().is_empty() && !self.database().exists() {
             bail!(
                 "there is no cloud in {}; `cumulet up` makes one, and the key database (CUMULET_DATABASE) names a server",
                 self.0.display()
@@ -200,7 +200,7 @@ mod tests {
     fn one_cloud_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(&dir.path().join("state")).unwrap();
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::of(&[]);
         state.options(&config, 1).unwrap();
         let mode = fs::metadata(state.database()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -238,7 +238,7 @@ mod tests {
     fn what_only_looks_makes_no_database() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::create(dir.path()).unwrap();
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::of(&[]);
         let error = state.existing(&config, 1).unwrap_err();
         assert!(format!("{error:#}").contains("CUMULET_DATABASE"), "{error:#}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -33,7 +33,7 @@ const COLUMNS: usize = 80;
 
 /// How the log is written: the key `log.format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     Auto,
     Text,
     Json,
@@ -54,7 +54,7 @@ impl FromStr for Format {
 
 /// Whether text is coloured: the key `log.colour`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Colour {
+pub(crate) enum Colour {
     Auto,
     Always,
     Never,
@@ -141,7 +141,7 @@ impl Log {
 /// # Errors
 /// Names what is configured and can't be.
 pub(crate) fn start(config: &Config) -> Result<Log> {
-    let style = OutputTarget::look().style(config.get("log.format")?, config.get("log.colour")?);
+    let style = OutputTarget::look().style(config.log.format.get()?, config.log.colour.get()?);
     let filter = filter(std::env::var(FILTER).ok().as_deref(), style.json)?;
     let screen = Arc::new(Screen::new(io::stderr()));
     let builder = tracing_subscriber::fmt()

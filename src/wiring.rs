@@ -85,7 +85,7 @@ pub(crate) async fn assemble(
         None
     };
     let first = opened.as_ref().map(|(_, first)| first.cloud_id.clone());
-    let cloud_id = first.unwrap_or_else(|| config.text("cloud").to_owned());
+    let cloud_id = first.unwrap_or_else(|| config.cloud.text().to_owned());
     let bus = bus::open(config, roles, &cloud_id, clock.clone(), progress).await?;
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
     let by_itself = roles.has(Role::Metadata) && !roles.has(Role::Compute);
@@ -102,7 +102,7 @@ pub(crate) async fn assemble(
     };
     let (hosts, hypervisor) = match roles.has(Role::Compute) {
         true => hosts(&host_parts, &cloud_id, progress).await?,
-        false => (Vec::new(), config.text("driver").to_owned()),
+        false => (Vec::new(), config.driver.text().to_owned()),
     };
     let deps = control::ControlDeps {
         config,
@@ -121,7 +121,7 @@ pub(crate) async fn assemble(
         consoles,
         hosts,
         bus,
-        metrics: metrics::address(config)?,
+        metrics: config.metrics.listen.given()?,
         roles: roles.clone(),
         host: host::name(config)?,
     })
@@ -133,7 +133,7 @@ async fn hosts(
     cloud_id: &str,
     progress: &Progress,
 ) -> Result<(Vec<Arc<cumulet_worker::Worker>>, String)> {
-    progress.step(match parts.config.text("driver") {
+    progress.step(match parts.config.driver.text() {
         "libvirt" => "asking libvirt what it is, and trying whether KVM runs a guest",
         _ => "starting the simulated hosts",
     });

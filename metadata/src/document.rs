@@ -1,7 +1,7 @@
 //! The instance identity document, `instance-identity/document`: JSON with EC2's order of keys, spacing and
 //! no final newline.
 
-use cumulet_domain::{metadata::InstanceMetadata, time::Timestamp};
+use cumulet_domain::{calendar::Civil, metadata::InstanceMetadata, time::Timestamp};
 use serde_json::Value;
 
 /// The document of an instance.
@@ -34,7 +34,14 @@ pub(crate) fn document(of: &InstanceMetadata) -> String {
 
 /// Clients parse this time without a fraction.
 fn seconds(time: Timestamp) -> String {
-    let (year, month, day, hour, minute, second) = time.civil();
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = time.civil();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 

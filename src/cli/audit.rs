@@ -31,8 +31,9 @@ impl Audit {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        let given = [("driver", self.driver.clone()), ("host", self.host.clone())];
-        let config = self.cloud.config(&given)?;
+        let mut config = self.cloud.config()?;
+        config.driver.replace(self.driver.clone());
+        config.host.replace(self.host.clone());
         let asked = audit::Asked {
             driver: self.driver.is_some(),
             host: self.host.clone(),

@@ -19,7 +19,7 @@ impl ShowConfig {
         for key in KEYS {
             say(format_args!(
                 "\n# {}\n# ${}\n{} = {:?}",
-                key.doc,
+                key.doc(),
                 key.variable(),
                 key.name,
                 key.default

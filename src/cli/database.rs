@@ -24,8 +24,8 @@ impl Db {
             .enable_all()
             .build()?;
         let options = match self {
-            Db::Migrate(cloud) => cloud.open()?.options(&cloud.config(&[])?, 1)?,
-            Db::Status(cloud) => cloud.open()?.existing(&cloud.config(&[])?, 1)?,
+            Db::Migrate(cloud) => cloud.open()?.options(&cloud.config()?, 1)?,
+            Db::Status(cloud) => cloud.open()?.existing(&cloud.config()?, 1)?,
         };
         runtime.block_on(async {
             if let Db::Migrate(_) = self {

@@ -53,33 +53,33 @@ impl Doctor {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let findings = runtime.block_on(self.findings(&self.cloud.config(&[])?))?;
+        let findings = runtime.block_on(self.findings(&self.cloud.config()?))?;
         // A call of libvirt that has not come back is not waited for.
         runtime.shutdown_background();
         Ok(tell(&findings))
     }
 
     async fn findings(&self, config: &Config) -> Result<Vec<Finding>> {
-        let slow = Duration::from_secs(config.get("hypervisor.slow_call")?);
+        let slow = Duration::from_secs(config.hypervisor.slow_call.get()?);
         let kvm = kvm_works(Path::new("qemu-system-x86_64")).await;
         let mut findings = vec![
             check("root", true, root()),
-            check("libvirt", true, libvirt(config.text("libvirt.uri"), slow).await),
+            check("libvirt", true, libvirt(config.libvirt.uri.text(), slow).await),
             check("acceleration", false, acceleration(kvm)),
             check("guests", false, guests(config, kvm)),
             check("bounds", false, bounds(config)),
             check(
                 "confinement",
                 false,
-                confinement(config.text("libvirt.uri"), slow).await,
+                confinement(config.libvirt.uri.text(), slow).await,
             ),
         ];
         for program in &PROGRAMS {
             findings.push(check(program.what, true, program.check().await));
         }
         findings.push(check("tun", true, tun()));
-        let [bus, tunnel] = ["bus", TUNNEL].map(|key| config.text(key));
-        findings.push(check("tunnels", false, tunnels(bus, tunnel)));
+        let (bus, tunnel) = (&config.bus, &config.network.tunnel_address);
+        findings.push(check("tunnels", false, tunnels(bus.text(), tunnel.text())));
         let folder = self
             .cloud
             .open()
@@ -177,7 +177,7 @@ fn acceleration(kvm: bool) -> Result<String, String> {
 /// As whom guests run.
 fn guests(config: &Config, kvm: bool) -> Result<String, String> {
     let users = guests::read(config, kvm).map_err(|error| error.to_string())?;
-    let root = config.get::<bool>("libvirt.guests_as_root").unwrap_or(false);
+    let root = config.libvirt.guests_as_root.get().unwrap_or(false);
     as_whom(&users, root)
 }
 
@@ -215,7 +215,7 @@ fn as_whom(users: &GuestUsers, may_be_root: bool) -> Result<String, String> {
 
 /// What of the host each guest may use.
 fn bounds(config: &Config) -> Result<String, String> {
-    let why = match config.text("libvirt.memory_limit") {
+    let why = match config.libvirt.memory_limit.text() {
         "never" => Some("`libvirt.memory_limit` says never"),
         _ => guests::unbounded_memory(),
     };

@@ -69,7 +69,7 @@ impl Image {
         match self {
             Image::Import(import) => {
                 let cloud = import.cloud.clone();
-                let progress = telemetry::start(&cloud.config(&[])?)?.progress();
+                let progress = telemetry::start(&cloud.config()?)?.progress();
                 operator::run(&cloud, |state, parts| async move {
                     import.run(&state, &parts, &progress).await
                 })

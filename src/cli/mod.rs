@@ -51,9 +51,9 @@ impl CloudArgs {
         StateDir::open(&self.state_dir)
     }
 
-    /// The configuration: the file's, the environment's, and what the command line gives.
-    pub(crate) fn config(&self, given: &[(&'static str, Option<String>)]) -> Result<Config> {
-        Config::load(self.config.as_deref(), given)
+    /// The configuration: the file's and the environment's.
+    pub(crate) fn config(&self) -> Result<Config> {
+        Config::load(self.config.as_deref())
     }
 
     /// The directory, made if it is not there.

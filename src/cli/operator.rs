@@ -34,7 +34,7 @@ where
     W: FnOnce(StateDir, Parts) -> F,
     F: Future<Output = Result<()>>,
 {
-    let (state, config) = (cloud.open()?, cloud.config(&[])?);
+    let (state, config) = (cloud.open()?, cloud.config()?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -54,14 +54,12 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let given = [
-            ("listen", self.listen.clone()),
-            ("driver", self.driver.clone()),
-            ("roles", self.role.clone()),
-        ];
-        let config = self.cloud.config(&given)?;
+        let mut config = self.cloud.config()?;
+        config.listen.replace(self.listen.clone());
+        config.driver.replace(self.driver.clone());
+        config.roles.replace(self.role.clone());
         let log = telemetry::start(&config)?;
-        let roles: Roles = config.get("roles")?;
+        let roles: Roles = config.roles.get()?;
         roles.check(&config)?;
         let state = self.cloud.create()?;
         let _locks = state.lock(&roles)?;
@@ -157,7 +155,7 @@ impl Up {
         control: &Control,
         progress: &Progress,
     ) -> Result<Option<ImageId>> {
-        let (simulated, account) = (config.text("driver") == "fake", control.first.account);
+        let (simulated, account) = (config.driver.text() == "fake", control.first.account);
         let file = self.tiny_image.as_deref();
         wiring::tiny(state, &control.parts, account, file, simulated, progress).await
     }

@@ -31,12 +31,12 @@ pub(super) async fn open(
     if !roles.control() && !roles.has(Role::Compute) {
         return Ok(local());
     }
-    let url = config.text("bus");
+    let url = config.bus.text();
     if url.is_empty() {
         return Ok(local());
     }
     let mut rabbit = RabbitConfig::new(url, prefix(cloud));
-    rabbit.ca_file = Some(config.text("bus_ca_file"))
+    rabbit.ca_file = Some(config.bus_ca_file.text())
         .filter(|path| !path.is_empty())
         .map(PathBuf::from);
     // A host sees to its guests also while there is no broker.

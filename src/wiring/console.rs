@@ -30,10 +30,6 @@ const LISTEN: &str = "127.0.0.1:6080";
 /// Where it listens in a process with all roles, of which a machine may have several.
 const ANYWHERE: &str = "127.0.0.1:0";
 
-/// The keys with the addresses of the door, and of this host.
-const LISTEN_KEY: &str = "console.listen";
-const ADDRESS_KEY: &str = "console.address";
-
 /// A process's part in consoles: bound, and not serving yet.
 pub(super) struct Consoles {
     /// `None` where nothing here has to do with consoles.
@@ -47,10 +43,10 @@ pub(super) struct Consoles {
 
 /// Binds what the roles need.
 pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts>) -> Result<Consoles> {
-    let taken = config.text(ADDRESS_KEY);
+    let taken = &config.console.address;
     let (mut door, mut host, mut address) = (None, None, None);
     if roles.has(Role::Console) {
-        let listener = bind(door_address(config, roles), LISTEN_KEY)?;
+        let listener = bind(door_address(config, roles), config.console.listen.name())?;
         if let Some(parts) = parts {
             announce(parts, listener.local_addr()?.to_string()).await?;
         }
@@ -58,8 +54,8 @@ pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts
     }
     if roles.has(Role::Compute) {
         if !taken.is_empty() {
-            host = Some(bind(taken, ADDRESS_KEY)?);
-            address = Some(taken.to_owned());
+            host = Some(bind(taken.text(), taken.name())?);
+            address = Some(taken.text().to_owned());
         } else if door.is_some() {
             address = Some(IN_PROCESS.to_owned());
         }
@@ -67,15 +63,15 @@ pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts
     let verifier = match parts {
         _ if door.is_none() && address.is_none() => None,
         Some(parts) => Some(consoles::verifier(parts).await.context("the consoles' key")?),
-        None => Some(config.get("console.public_key")?),
+        None => Some(config.console.public_key.get()?),
     };
-    let seconds: u64 = config.get("console.idle")?;
+    let seconds = config.console.idle.get()?;
     Ok(Consoles {
         verifier,
         door,
         host,
         address,
-        sessions: config.get("console.sessions")?,
+        sessions: config.console.sessions.get()?,
         idle: Duration::from_secs(seconds.max(1)),
     })
 }
@@ -83,17 +79,18 @@ pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts
 /// Finds out whether what the roles will listen on can be had.
 pub(crate) fn try_addresses(config: &Config, roles: &Roles) -> Result<()> {
     if roles.has(Role::Console) {
-        bind(door_address(config, roles), LISTEN_KEY)?;
+        bind(door_address(config, roles), config.console.listen.name())?;
     }
-    if roles.has(Role::Compute) && !config.text(ADDRESS_KEY).is_empty() {
-        bind(config.text(ADDRESS_KEY), ADDRESS_KEY)?;
+    let taken = &config.console.address;
+    if roles.has(Role::Compute) && !taken.is_empty() {
+        bind(taken.text(), taken.name())?;
     }
     Ok(())
 }
 
 /// Where the role listens.
 fn door_address<'a>(config: &'a Config, roles: &Roles) -> &'a str {
-    match config.text(LISTEN_KEY) {
+    match config.console.listen.text() {
         "" if roles.all() => ANYWHERE,
         "" => LISTEN,
         given => given,
@@ -111,8 +108,8 @@ async fn announce(parts: &Parts, address: String) -> Result<()> {
 
 /// The console role's address as clients write it.
 pub(crate) async fn endpoint(config: &Config, parts: &Parts) -> Result<String> {
-    for name in ["console.endpoint", "console.listen"] {
-        let given = config.text(name);
+    for given in [&config.console.endpoint, &config.console.listen] {
+        let given = given.text();
         if !given.is_empty() && !given.ends_with(":0") {
             return Ok(given.to_owned());
         }
@@ -123,7 +120,7 @@ pub(crate) async fn endpoint(config: &Config, parts: &Parts) -> Result<String> {
 
 /// How long a token is good.
 pub(crate) fn token_time(config: &Config) -> Result<Duration> {
-    let seconds: u32 = config.get("console.token_ttl")?;
+    let seconds = config.console.token_ttl.get()?;
     anyhow::ensure!(seconds > 0, "configuration: console.token_ttl is at least 1");
     Ok(Duration::from_secs(seconds.into()))
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::{DRIVER, ENDPOINT, REGION, ZONE, host, pool, scheduler};
 use crate::{
-    config::Config,
+    config::{Config, Setting},
     roles::{Role, Roles},
     state::StateDir,
     telemetry::Progress,
@@ -57,7 +57,7 @@ pub(super) async fn open(
     check_key(state, &store, &sealer).await?;
     let parts = Parts::new(store, clock, SharedRng::system(), sealer);
     let plan = FirstPlan {
-        availability_zones: vec![config.text("availability_zone").to_owned()],
+        availability_zones: vec![config.availability_zone.text().to_owned()],
         public_pool: pool::choose(config)?,
     };
     let first = bootstrap(&parts, &plan).await.context("the first start")?;
@@ -97,14 +97,14 @@ impl Control {
         } = deps;
         let wake = Wake::new();
         let cloud_config = CloudConfig {
-            region: config.text("region").into(),
-            availability_zones: vec![config.text("availability_zone").to_owned()],
+            region: config.region.text().into(),
+            availability_zones: vec![config.availability_zone.text().to_owned()],
             public_pool: first.public_pool,
             cloud_id: first.cloud_id.clone(),
             endpoint: deps.endpoint,
             hypervisor: deps.hypervisor,
             retention: retention(config)?,
-            public_addresses: config.get("quota.public_addresses")?,
+            public_addresses: config.quota.public_addresses.get()?,
         };
         let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
         let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config)
@@ -170,9 +170,9 @@ impl Control {
         let endpoint = format!("http://{}", self.cloud.config.endpoint);
         let pairs = [
             (ENDPOINT, endpoint.clone()),
-            (REGION, config.text("region").to_owned()),
-            (ZONE, config.text("availability_zone").to_owned()),
-            (DRIVER, config.text("driver").to_owned()),
+            (REGION, config.region.text().to_owned()),
+            (ZONE, config.availability_zone.text().to_owned()),
+            (DRIVER, config.driver.text().to_owned()),
         ];
         let write = self.parts.store.write(move |txn| {
             Box::pin(async move {
@@ -189,25 +189,26 @@ impl Control {
 
 fn conductor_settings(config: &Config, roles: &Roles) -> Result<Settings> {
     Ok(Settings {
-        region: config.text("region").into(),
+        region: config.region.text().into(),
         // The same after a restart, so that what this process had leased is gone on with at once.
         owner: format!("{}/{roles}", host::name(config)?),
-        cpu_allocation_ratio: config.get("scheduler.cpu_allocation_ratio")?,
-        ram_allocation_ratio: config.get("scheduler.ram_allocation_ratio")?,
-        disk_allocation_ratio: config.get("scheduler.disk_allocation_ratio")?,
+        cpu_allocation_ratio: config.scheduler.cpu_allocation_ratio.get()?,
+        ram_allocation_ratio: config.scheduler.ram_allocation_ratio.get()?,
+        disk_allocation_ratio: config.scheduler.disk_allocation_ratio.get()?,
         retention: retention(config)?,
-        hosts_are_here: config.text("bus").is_empty(),
+        hosts_are_here: config.bus.text().is_empty(),
     })
 }
 
 fn retention(config: &Config) -> Result<Retention> {
-    let keep = |name| config.get(name).map(RetentionPeriod::seconds);
+    let keep = |setting: &Setting<u64>| setting.get().map(RetentionPeriod::seconds);
+    let config = &config.retention;
     Ok(Retention {
-        terminated_instances: keep("retention.terminated_instances")?,
-        client_tokens: keep("retention.client_tokens")?,
-        operations: keep("retention.operations")?,
-        audit_log: keep("retention.audit_log")?,
-        audit_log_bytes: config.get("retention.audit_log_bytes")?,
+        terminated_instances: keep(&config.terminated_instances)?,
+        client_tokens: keep(&config.client_tokens)?,
+        operations: keep(&config.operations)?,
+        audit_log: keep(&config.audit_log)?,
+        audit_log_bytes: config.audit_log_bytes.get()?,
     })
 }
 
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_not_configured_is_kept_as_long_as_the_backend_says() {
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::of(&[]);
         assert_eq!(retention(&config).unwrap(), Retention::default());
     }
 }

@@ -12,7 +12,10 @@ use cumulet_gateway::{Gateway, Limits, Rate, RequestLimits, Share, auth::SigV2Po
 use tokio::sync::watch;
 
 use super::listen;
-use crate::{config::Config, descriptors};
+use crate::{
+    config::{Config, Setting},
+    descriptors,
+};
 
 /// The door, bound to its address and not yet serving.
 pub(crate) struct BoundDoor {
@@ -23,8 +26,8 @@ pub(crate) struct BoundDoor {
 
 /// Binds the API's address; with where clients find it.
 pub(crate) fn bind(config: &Config) -> Result<(TcpListener, String)> {
-    let listener = listen::bind(config.text("listen"), "--listen")?;
-    let endpoint = match config.text("endpoint") {
+    let listener = listen::bind(config.listen.text(), "--listen")?;
+    let endpoint = match config.endpoint.text() {
         "" => listener.local_addr()?.to_string(),
         given => given.to_owned(),
     };
@@ -35,25 +38,25 @@ pub(crate) fn bind(config: &Config) -> Result<(TcpListener, String)> {
 pub(crate) fn door(listener: TcpListener, cloud: &Cloud, config: &Config) -> Result<BoundDoor> {
     let address = listener.local_addr()?;
     let mut gateway = Gateway::new(vec![listener]);
-    let workers: usize = config.get("http.workers")?;
+    let workers = config.http.workers.get()?;
     let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
     gateway.workers = if workers == 0 { processors } else { workers };
-    let seconds = |key| {
-        let count: NonZero<u32> = config.get(key)?;
+    let seconds = |setting: &Setting<NonZero<u32>>| {
+        let count = setting.get()?;
         anyhow::Ok(Duration::from_secs(count.get().into()))
     };
     let files: usize = descriptors::raise()?.try_into()?;
     gateway.limits = Limits {
         // The rest is for the guests' metadata, files and programs.
-        connections: config.get::<usize>("http.connections")?.min(files / 2),
-        idle: seconds("http.idle")?,
-        head: seconds("http.head")?,
-        body: seconds("http.body")?,
-        stall: seconds("http.stall")?,
+        connections: config.http.connections.get()?.min(files / 2),
+        idle: seconds(&config.http.idle)?,
+        head: seconds(&config.http.head)?,
+        body: seconds(&config.http.body)?,
+        stall: seconds(&config.http.stall)?,
     };
     gateway.requests = requests(config)?;
-    gateway.body_memory = config.get::<usize>("http.body_memory")?.saturating_mul(1 << 20);
-    if config.get("auth.sigv2")? {
+    gateway.body_memory = config.http.body_memory.get()?.saturating_mul(1 << 20);
+    if config.auth.sigv2.get()? {
         gateway.auth.sigv2 = SigV2Policy::Sha256;
     }
     Ok(BoundDoor {
@@ -65,18 +68,19 @@ pub(crate) fn door(listener: TcpListener, cloud: &Cloud, config: &Config) -> Res
 
 /// What accounts and keys may use.
 fn requests(config: &Config) -> Result<RequestLimits> {
-    let share = |of: &str| {
+    let share = |in_flight: &Setting<u32>, per_second: &Setting<u32>, burst: &Setting<u32>| {
         anyhow::Ok(Share {
-            in_flight: config.get(&format!("requests.{of}_in_flight"))?,
+            in_flight: in_flight.get()?,
             rate: Rate {
-                per_second: config.get(&format!("requests.{of}_rate"))?,
-                burst: config.get(&format!("requests.{of}_burst"))?,
+                per_second: per_second.get()?,
+                burst: burst.get()?,
             },
         })
     };
+    let of = &config.requests;
     Ok(RequestLimits {
-        account: share("account")?,
-        key: share("key")?,
+        account: share(&of.account_in_flight, &of.account_rate, &of.account_burst)?,
+        key: share(&of.key_in_flight, &of.key_rate, &of.key_burst)?,
     })
 }
 
@@ -102,10 +106,10 @@ mod tests {
 
     #[test]
     fn what_is_not_configured_is_as_the_gateway_says() {
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::of(&[]);
         assert_eq!(requests(&config).unwrap(), RequestLimits::default());
         let gateway = Gateway::new(Vec::new());
-        let memory: usize = config.get("http.body_memory").unwrap();
+        let memory = config.http.body_memory.get().unwrap();
         assert_eq!(memory << 20, gateway.body_memory);
     }
 }

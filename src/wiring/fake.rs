@@ -15,7 +15,7 @@ use cumulet_hypervisor::{
 };
 use cumulet_worker::FixedMetrics;
 
-use crate::config::Config;
+use crate::config::{Config, Setting};
 
 /// The file in which a simulated host keeps its guests.
 pub(super) const GUESTS: &str = "guests.json";
@@ -29,7 +29,7 @@ pub(crate) struct Simulated {
 
 /// The hosts with these names; what they keep is below `folder`.
 pub(super) fn hosts(folder: &Path, config: &Config, names: Vec<String>) -> Result<Vec<Simulated>> {
-    let latency = Duration::from_millis(config.get("fake.latency_ms")?);
+    let latency = Duration::from_millis(config.fake.latency_ms.get()?);
     let plan = FaultPlan {
         latency_min: latency,
         latency_max: latency,
@@ -47,8 +47,8 @@ pub(super) fn hosts(folder: &Path, config: &Config, names: Vec<String>) -> Resul
             } = profile(config, i)?;
             let fake = FakeConfig {
                 seed: i as u64,
-                vcpus: config.get("fake.vcpus")?,
-                memory_mib: config.get("fake.memory_mib")?,
+                vcpus: config.fake.vcpus.get()?,
+                memory_mib: config.fake.memory_mib.get()?,
                 architecture: architecture.unwrap_or_default(),
                 capabilities,
                 plan: plan.clone(),
@@ -64,7 +64,7 @@ pub(super) fn hosts(folder: &Path, config: &Config, names: Vec<String>) -> Resul
             })
         })
         .collect::<Result<_>>()?;
-    let file = config.text("fake.slow_file");
+    let file = config.fake.slow_file.text();
     if !file.is_empty() {
         follow(file.into(), plan, all);
     }
@@ -99,14 +99,14 @@ fn follow(file: PathBuf, plan: FaultPlan, hosts: Vec<Arc<FakeHypervisor>>) {
 }
 
 fn profile(config: &Config, host: usize) -> Result<HostProfile> {
-    let architecture = turn(config, "fake.architecture", host);
+    let architecture = turn(&config.fake.architecture, host);
     ensure!(
         ["x86_64", "arm64"].contains(&architecture),
         "configuration: fake.architecture = {architecture:?}; expecting x86_64 or arm64"
     );
     let profile = HostProfile {
         architecture: Some(architecture.into()),
-        capabilities: pairs(config, "fake.capabilities", host)?,
+        capabilities: pairs(&config.fake.capabilities, host)?,
     };
     let wrong = |reason| anyhow::anyhow!("configuration: fake.capabilities: {reason}");
     profile.check().map_err(wrong)?;
@@ -118,24 +118,27 @@ fn metrics(config: &Config, host: usize) -> Result<FixedMetrics> {
         let value = value.parse();
         Ok((name, value.context("configuration: fake.metrics")?))
     };
-    let told = pairs(config, "fake.metrics", host)?.into_iter().map(number);
+    let told = pairs(&config.fake.metrics, host)?.into_iter().map(number);
     let told = told.collect::<Result<_>>()?;
     check_metrics(&told).map_err(|reason| anyhow::anyhow!("configuration: fake.metrics: {reason}"))?;
     Ok(FixedMetrics(told))
 }
 
 /// What a key says of a host: hosts take turns where it says several things.
-fn turn<'a>(config: &'a Config, key: &str, host: usize) -> &'a str {
-    let said: Vec<&str> = config.text(key).split(';').map(str::trim).collect();
+fn turn(setting: &Setting<String>, host: usize) -> &str {
+    let said: Vec<&str> = setting.text().split(';').map(str::trim).collect();
     said.get(host % said.len().max(1)).copied().unwrap_or_default()
 }
 
 /// The `name=value` that a key says of a host.
-fn pairs(config: &Config, key: &str, host: usize) -> Result<BTreeMap<String, String>> {
-    let said = turn(config, key, host).split(',').map(str::trim);
+fn pairs(setting: &Setting<String>, host: usize) -> Result<BTreeMap<String, String>> {
+    let said = turn(setting, host).split(',').map(str::trim);
     let one = |text: &str| match text.split_once('=') {
         Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
-        None => bail!("configuration: {key}: {text:?}; expecting name=value, separated by commas"),
+        None => bail!(
+            "configuration: {}: {text:?}; expecting name=value, separated by commas",
+            setting.name()
+        ),
     };
     said.filter(|text| !text.is_empty()).map(one).collect()
 }
@@ -144,17 +147,9 @@ fn pairs(config: &Config, key: &str, host: usize) -> Result<BTreeMap<String, Str
 mod tests {
     use super::*;
 
-    fn config(given: &[(&'static str, &str)]) -> Config {
-        let given: Vec<_> = given
-            .iter()
-            .map(|(key, value)| (*key, Some((*value).to_owned())))
-            .collect();
-        Config::load(None, &given).unwrap()
-    }
-
     #[test]
     fn hosts_take_turns_with_what_is_configured() {
-        let config = config(&[
+        let config = Config::of(&[
             ("fake.architecture", "x86_64; arm64"),
             ("fake.capabilities", "ssd = true, cpu_info:model=a=b;"),
             ("fake.metrics", "cpu.percent=90; cpu.percent = 5"),
@@ -172,7 +167,7 @@ mod tests {
 
     #[test]
     fn by_default_they_are_alike_and_tell_no_metrics() {
-        let config = config(&[]);
+        let config = Config::of(&[]);
         let profile = profile(&config, 3).unwrap();
         assert_eq!(profile.architecture.as_deref(), Some("x86_64"));
         assert!(profile.capabilities.is_empty() && metrics(&config, 3).unwrap().0.is_empty());
@@ -186,7 +181,7 @@ mod tests {
             ("fake.capabilities", "=true"),
             ("fake.metrics", "cpu.percent=much"),
         ] {
-            let config = config(&[(key, value)]);
+            let config = Config::of(&[(key, value)]);
             let error = profile(&config, 0).and(metrics(&config, 0)).unwrap_err();
             assert!(format!("{error:#}").contains(key), "{key} = {value}: {error:#}");
         }

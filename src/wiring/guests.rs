@@ -16,9 +16,6 @@ const QEMU_USERS: [&str; 2] = ["libvirt-qemu", "qemu"];
 /// Where libvirt has the sockets and keys of running guests, which their processes open by themselves.
 const RUNNING: &str = "/var/lib/libvirt/qemu";
 
-/// The key with the numbers.
-pub(crate) const UIDS: &str = "libvirt.guest_uids";
-
 /// As whom guests run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GuestUsers {
@@ -36,7 +33,7 @@ pub(crate) struct GuestUsers {
 pub(crate) fn read(config: &Config, kvm: bool) -> Result<GuestUsers> {
     let range = uids(config)?;
     // Only the machine's own daemon runs guests as another user than the one that asks.
-    if config.text("driver") != "libvirt" || config.text("libvirt.uri") != "qemu:///system" {
+    if config.driver.text() != "libvirt" || config.libvirt.uri.text() != "qemu:///system" {
         return Ok(GuestUsers::default());
     }
     let text = std::fs::read_to_string(QEMU_CONF).unwrap_or_default();
@@ -60,17 +57,18 @@ pub(crate) fn read(config: &Config, kvm: bool) -> Result<GuestUsers> {
 
 /// Whether guests run on KVM here, as far as that is known before libvirt is asked.
 pub(crate) async fn on_kvm(config: &Config) -> bool {
-    config.text("libvirt.accel") != "qemu" && kvm_works(Path::new("/usr/bin/qemu-system-x86_64")).await
+    config.libvirt.accel.text() != "qemu" && kvm_works(Path::new("/usr/bin/qemu-system-x86_64")).await
 }
 
 /// The configured numbers.
 fn uids(config: &Config) -> Result<Option<RangeInclusive<u32>>> {
-    let text = config.text(UIDS);
+    let key = config.libvirt.guest_uids.name();
+    let text = config.libvirt.guest_uids.text();
     if text.is_empty() {
         return Ok(None);
     }
     let context =
-        || format!("configuration: {UIDS} = {text:?}: expecting two numbers, such as 1900000001-1900065535");
+        || format!("configuration: {key} = {text:?}: expecting two numbers, such as 1900000001-1900065535");
     let (first, last) = text.split_once('-').with_context(context)?;
     let (first, last): (u32, u32) = (
         first.parse().with_context(context)?,
@@ -78,10 +76,10 @@ fn uids(config: &Config) -> Result<Option<RangeInclusive<u32>>> {
     );
     // Below are the system's own users and people; the last number is nobody's.
     ensure!(first >= 1000 && first <= last && last < u32::MAX, context());
-    let dhcp: u32 = config.get("network.dhcp_uid")?;
+    let dhcp = config.network.dhcp_uid.get()?;
     ensure!(
         !(first..=last).contains(&dhcp),
-        "configuration: network.dhcp_uid = {dhcp} is among {UIDS} = {text}"
+        "configuration: network.dhcp_uid = {dhcp} is among {key} = {text}"
     );
     Ok(Some(first..=last))
 }
@@ -128,9 +126,10 @@ fn mapped(range: &RangeInclusive<u32>) -> Result<(), String> {
     if is_mapped(&text, range) {
         return Ok(());
     }
-    Err(format!(
-        "the numbers of {UIDS} are no users here (a container's are few): set it to others"
-    ))
+    Err(
+        "the numbers of libvirt.guest_uids are no users here (a container's are few): set it to others"
+            .to_owned(),
+    )
 }
 
 fn is_mapped(text: &str, range: &RangeInclusive<u32>) -> bool {
@@ -257,10 +256,7 @@ mod tests {
 
     #[test]
     fn numbers_of_guests_are_two_that_nobody_else_has() {
-        let of = |text: &str| {
-            let config = Config::load(None, &[]).unwrap();
-            uids(&config.with(UIDS, text.to_owned()))
-        };
+        let of = |text: &str| uids(&Config::of(&[("libvirt.guest_uids", text)]));
         assert_eq!(of("").unwrap(), None);
         assert_eq!(of("70000-70009").unwrap(), Some(70_000..=70_009));
         for bad in [
@@ -274,7 +270,7 @@ mod tests {
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::of(&[]);
         assert!(uids(&config).unwrap().is_some(), "the default");
     }
 

@@ -61,7 +61,7 @@ pub(crate) struct HostParts<'a> {
 impl Driver {
     /// Connects to the configured hypervisor. No hypervisor is an error, never a simulation.
     pub(crate) async fn start(state: &StateDir, config: &Config, cloud: &str) -> Result<Self> {
-        let names = match config.text("driver") {
+        let names = match config.driver.text() {
             "fake" => simulated_names(config)?,
             _ => Vec::new(),
         };
@@ -76,7 +76,7 @@ impl Driver {
         cloud: &str,
         scratch: &Path,
     ) -> Result<Self> {
-        let names = match config.text("driver") {
+        let names = match config.driver.text() {
             "fake" => copy_guests(state, scratch)?,
             _ => Vec::new(),
         };
@@ -84,7 +84,7 @@ impl Driver {
     }
 
     async fn connect(config: &Config, cloud: &str, folder: &Path, names: Vec<String>) -> Result<Self> {
-        match config.text("driver") {
+        match config.driver.text() {
             "libvirt" => {
                 let users = guests::read(config, guests::on_kvm(config).await)?;
                 if let Some(why) = &users.shared {
@@ -139,7 +139,7 @@ impl Driver {
 
 /// The names of the simulated hosts: this host's, and the same with numbers.
 fn simulated_names(config: &Config) -> Result<Vec<String>> {
-    let (count, name) = (config.get::<usize>("fake.hosts")?, name(config)?);
+    let (count, name) = (config.fake.hosts.get()?, name(config)?);
     anyhow::ensure!(
         (1..=10_000).contains(&count),
         "configuration: fake.hosts is 1 to 10000"
@@ -150,7 +150,7 @@ fn simulated_names(config: &Config) -> Result<Vec<String>> {
 
 /// This host's name in the cloud.
 pub(super) fn name(config: &Config) -> Result<String> {
-    let name = config.text("host");
+    let name = config.host.text();
     if !name.is_empty() {
         return Ok(name.into());
     }
@@ -160,12 +160,12 @@ pub(super) fn name(config: &Config) -> Result<String> {
 
 /// The tunnels to other hosts, and the largest packet that fits.
 async fn wires(config: &Config) -> Result<Wires> {
-    let mtu = config.get::<u16>("network.mtu")?;
-    let tunnel = match config.text("network.tunnel_address") {
-        "" => None,
-        _ => Some(Tunnel {
-            address: config.get("network.tunnel_address")?,
-            port: config.get("network.tunnel_port")?,
+    let mtu = config.network.mtu.get()?;
+    let tunnel = match config.network.tunnel_address.given()? {
+        None => None,
+        Some(address) => Some(Tunnel {
+            address,
+            port: config.network.tunnel_port.get()?,
         }),
     };
     let mtu = match tunnel {
@@ -184,9 +184,11 @@ async fn wires(config: &Config) -> Result<Wires> {
 /// Connects to libvirt.
 #[cfg(feature = "libvirt")]
 async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc<dyn Hypervisor>> {
-    let uri = config.text("libvirt.uri").to_owned();
+    let uri = config.libvirt.uri.text().to_owned();
     let accel = config
-        .text("libvirt.accel")
+        .libvirt
+        .accel
+        .text()
         .parse()
         .map_err(|e| anyhow::anyhow!("configuration: libvirt.accel: {e}"))?;
     let started = Libvirt::start(LibvirtConfig {
@@ -204,7 +206,7 @@ async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc
 /// As whom guests run, and what they may use.
 #[cfg(feature = "libvirt")]
 fn guests_of(config: &Config, users: &GuestUsers) -> Result<Guests> {
-    let memory = match config.text("libvirt.memory_limit") {
+    let memory = match config.libvirt.memory_limit.text() {
         "auto" => {
             let why = guests::unbounded_memory();
             if let Some(why) = why {
@@ -218,11 +220,11 @@ fn guests_of(config: &Config, users: &GuestUsers) -> Result<Guests> {
     Ok(Guests {
         usual: users.usual.map(|(uid, gid)| GuestUser { uid, gid }),
         group: users.group,
-        may_be_root: config.get("libvirt.guests_as_root")?,
+        may_be_root: config.libvirt.guests_as_root.get()?,
         bounds: Bounds {
             memory,
-            disk_bytes: config.get::<u64>("libvirt.disk_mib")?.saturating_mul(1 << 20),
-            disk_operations: config.get("libvirt.disk_operations")?,
+            disk_bytes: config.libvirt.disk_mib.get()?.saturating_mul(1 << 20),
+            disk_operations: config.libvirt.disk_operations.get()?,
         },
     })
 }
@@ -254,18 +256,15 @@ fn copy_guests(state: &StateDir, scratch: &Path) -> Result<Vec<String>> {
 }
 
 fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
-    let zone = parts.config.text("availability_zone");
+    let zone = parts.config.availability_zone.text();
     let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
-    config.stop_grace = Duration::from_secs(parts.config.get("libvirt.stop_grace")?);
+    config.stop_grace = Duration::from_secs(parts.config.libvirt.stop_grace.get()?);
     config.reboot_grace = config.stop_grace;
-    config.slow_call = Duration::from_secs(parts.config.get("hypervisor.slow_call")?);
+    config.slow_call = Duration::from_secs(parts.config.hypervisor.slow_call.get()?);
     config.console_address.clone_from(&parts.console);
     config.unused_images = UnusedImages {
-        keep: Duration::from_secs(3600).saturating_mul(parts.config.get("images.unused_hours")?),
-        bytes: parts
-            .config
-            .get::<u64>("images.unused_gib")?
-            .saturating_mul(1 << 30),
+        keep: Duration::from_secs(3600).saturating_mul(parts.config.images.unused_hours.get()?),
+        bytes: parts.config.images.unused_gib.get()?.saturating_mul(1 << 30),
     };
     Ok(config)
 }
@@ -278,12 +277,12 @@ fn real(
     wires: Wires,
 ) -> Result<Arc<Worker>> {
     let mut network = NetworkConfig::new(cloud, parts.state.make_run()?.join("network"));
-    network.uplink_egress = parts.config.get("network.egress")?;
-    network.dhcp_uid = parts.config.get("network.dhcp_uid")?;
-    network.guest_mbit = parts.config.get("network.guest_mbit")?;
-    network.guest_connections = match parts.config.text("network.guest_connections") {
+    network.uplink_egress = parts.config.network.egress.get()?;
+    network.dhcp_uid = parts.config.network.dhcp_uid.get()?;
+    network.guest_mbit = parts.config.network.guest_mbit.get()?;
+    network.guest_connections = match parts.config.network.guest_connections.text() {
         "auto" => quarter_of_connections(),
-        _ => parts.config.get("network.guest_connections")?,
+        _ => parts.config.network.guest_connections.get()?,
     };
     (network.tunnel, network.mtu) = (wires.tunnel, wires.mtu);
     let deps = WorkerDeps {

@@ -35,7 +35,7 @@ async fn observe(
     host: Option<&str>,
 ) -> Result<Vec<HostObject>> {
     let mut found = Vec::new();
-    let simulated = config.text("driver") == "fake";
+    let simulated = config.driver.text() == "fake";
     if host.is_some() || !simulated {
         known(state, &name(config)?)?;
     }

@@ -11,7 +11,7 @@ use crate::config::Config;
 
 /// The configured block, or one that is free now.
 pub(super) fn choose(config: &Config) -> Result<Cidr> {
-    let text = config.text("network.public_pool");
+    let text = config.network.public_pool.text();
     if !text.is_empty() {
         return text
             .parse()

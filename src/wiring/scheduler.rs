@@ -15,19 +15,19 @@ pub(super) fn scheduler(config: &Config, rng: SharedRng) -> Result<Scheduler> {
 
 fn settings(config: &Config) -> Result<Settings> {
     Ok(Settings {
-        filters: Settings::filters(config.text("scheduler.enabled_filters"))?,
+        filters: Settings::filters(config.scheduler.enabled_filters.text())?,
         multipliers: Multipliers {
-            ram: config.get("scheduler.ram_weight_multiplier")?,
-            cpu: config.get("scheduler.cpu_weight_multiplier")?,
-            disk: config.get("scheduler.disk_weight_multiplier")?,
-            io_ops: config.get("scheduler.io_ops_weight_multiplier")?,
-            metrics: config.get("scheduler.metrics_weight_multiplier")?,
-            soft_affinity: config.get("scheduler.soft_affinity_weight_multiplier")?,
-            soft_anti_affinity: config.get("scheduler.soft_anti_affinity_weight_multiplier")?,
+            ram: config.scheduler.ram_weight_multiplier.get()?,
+            cpu: config.scheduler.cpu_weight_multiplier.get()?,
+            disk: config.scheduler.disk_weight_multiplier.get()?,
+            io_ops: config.scheduler.io_ops_weight_multiplier.get()?,
+            metrics: config.scheduler.metrics_weight_multiplier.get()?,
+            soft_affinity: config.scheduler.soft_affinity_weight_multiplier.get()?,
+            soft_anti_affinity: config.scheduler.soft_anti_affinity_weight_multiplier.get()?,
         },
-        host_subset_size: config.get("scheduler.host_subset_size")?,
-        max_attempts: config.get("scheduler.max_attempts")?,
-        metrics_weight_setting: Settings::metric_ratios(config.text("scheduler.metrics_weight_setting"))?,
+        host_subset_size: config.scheduler.host_subset_size.get()?,
+        max_attempts: config.scheduler.max_attempts.get()?,
+        metrics_weight_setting: Settings::metric_ratios(config.scheduler.metrics_weight_setting.text())?,
     })
 }
 
@@ -37,17 +37,15 @@ mod tests {
 
     #[test]
     fn what_is_not_configured_is_the_backends_default() {
-        let config = Config::load(None, &[]).unwrap();
+        let config = Config::of(&[]);
         let (ours, theirs) = (settings(&config).unwrap(), Settings::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 
     #[test]
     fn an_unknown_filter_is_named_with_those_there_are() {
-        let given = [("scheduler.enabled_filters", Some("ram,RamFilter".into()))];
-        let error = settings(&Config::load(None, &given).unwrap())
-            .unwrap_err()
-            .to_string();
+        let config = Config::of(&[("scheduler.enabled_filters", "ram,RamFilter")]);
+        let error = settings(&config).unwrap_err().to_string();
         assert!(error.contains("RamFilter") && error.contains("retry"), "{error}");
     }
 }

@@ -62,7 +62,8 @@ def test_config_documents_every_key_and_is_a_file_itself(fake_cloud: Cloud, tmp_
 
 def test_wrong_configuration_is_named(tmp_path: Path):
     for text, variables, named in [
-        ("colour = 'red'", {}, "colour"),
+        ("colour = 'red'", {}, "log.colour"),
+        ("[http]\nworker = 3", {}, 'no key "http.worker" (is "http.workers" meant?)'),
         ("[http]\nworkers = 'many'", {}, "http.workers"),
         ("driver = 'magic'", {}, "magic"),
         ("=", {}, "config.toml"),

@@ -2,6 +2,7 @@
 //! functions over them. No I/O, no async, no protocol of any door.
 
 pub mod account;
+pub mod calendar;
 pub mod catalogue;
 pub mod console;
 pub mod crash;

@@ -3,6 +3,7 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,19 +13,13 @@ use crate::{
 
 /// An IPv4 block: an address whose host bits are zero, and a prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Cidr {
-    address: u32,
-    prefix: u8,
-}
+pub struct Cidr(Ipv4Net);
 
 impl Cidr {
     /// The block of `prefix` bits around `address`; host bits are cleared. `prefix` above 32 means 32.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Self {
-        let prefix = prefix.min(32);
-        Cidr {
-            address: u32::from(address) & Self::mask(prefix),
-            prefix,
-        }
+        let around = Ipv4Net::new(address, prefix);
+        Cidr(around.unwrap_or_else(|_| address.into()).trunc())
     }
 
     /// Reads `a.b.c.d/n` and clears host bits that are set. Numbers have one spelling, so that nobody takes
@@ -35,28 +30,24 @@ impl Cidr {
         Some(Cidr::new(address.parse().ok()?, prefix))
     }
 
-    const fn mask(prefix: u8) -> u32 {
-        if prefix == 0 { 0 } else { u32::MAX << (32 - prefix) }
-    }
-
     /// The first address.
     pub fn network(self) -> Ipv4Addr {
-        self.address.into()
+        self.0.network()
     }
 
     /// The length of the prefix in bits.
     pub const fn prefix(self) -> u8 {
-        self.prefix
+        self.0.prefix_len()
     }
 
     /// The netmask.
     pub fn netmask(self) -> Ipv4Addr {
-        Self::mask(self.prefix).into()
+        self.0.netmask()
     }
 
     /// How many addresses the block has.
     pub const fn size(self) -> u64 {
-        1 << (32 - self.prefix)
+        1 << (32 - self.prefix())
     }
 
     /// The address at `offset` from the first one; `None` outside the block.
@@ -64,12 +55,12 @@ impl Cidr {
         let offset = u32::try_from(offset)
             .ok()
             .filter(|o| u64::from(*o) < self.size())?;
-        Some((self.address + offset).into())
+        Some((u32::from(self.network()) + offset).into())
     }
 
     /// Whether `address` is inside.
     pub fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & Self::mask(self.prefix) == self.address
+        self.0.contains(&address)
     }
 }
 
@@ -99,7 +90,7 @@ impl FromStr for Cidr {
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network(), self.prefix)
+        self.0.fmt(f)
     }
 }
 
@@ -357,6 +348,32 @@ mod tests {
         assert_eq!(block.nth(4096), None);
         assert!(block.contains(Ipv4Addr::new(172, 31, 31, 255)));
         assert!(!block.contains(Ipv4Addr::new(172, 31, 32, 0)));
+        let (all, one) = (
+            Cidr::new(Ipv4Addr::BROADCAST, 0),
+            Cidr::new(Ipv4Addr::BROADCAST, 33),
+        );
+        assert_eq!((all.to_string().as_str(), all.size()), ("0.0.0.0/0", 1 << 32));
+        assert_eq!(all.nth(u64::from(u32::MAX)), Some(Ipv4Addr::BROADCAST));
+        assert_eq!((one.to_string().as_str(), one.size()), ("255.255.255.255/32", 1));
+        assert!(all.contains(Ipv4Addr::BROADCAST) && !one.contains(Ipv4Addr::UNSPECIFIED));
+        assert_eq!(
+            (all.netmask(), one.netmask()),
+            (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)
+        );
+    }
+
+    #[test]
+    fn blocks_are_sorted_by_address_and_then_by_length() {
+        let texts = [
+            "0.0.0.0/0",
+            "9.0.0.0/8",
+            "10.0.0.0/8",
+            "10.0.0.0/16",
+            "10.1.0.0/16",
+            "200.0.0.0/8",
+        ];
+        let blocks: Vec<Cidr> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert!(blocks.is_sorted());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::{self, Civil};
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -44,41 +46,13 @@ impl Timestamp {
             [hour, minute, second] => (hour, minute, second),
             _ => return None,
         };
-        // Howard Hinnant's `days_from_civil`.
-        let y = year - i64::from(month <= 2);
-        let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-        let doe = y.rem_euclid(400) * 365 + y.rem_euclid(400) / 4 - y.rem_euclid(400) / 100 + doy;
-        let days = y.div_euclid(400) * 146_097 + doe - 719_468;
-        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-        let parsed = Timestamp(seconds * 1000 + millis);
-        // What is not a day or a time comes out as another.
-        let civil = parsed.civil();
-        let again = [civil.1, civil.2, civil.3, civil.4, civil.5].map(i64::from);
-        ((year, [month, day, hour, minute, second]) == (civil.0, again)).then_some(parsed)
+        let seconds = calendar::seconds([year, month, day], [hour, minute, second])?;
+        Some(Timestamp(seconds * 1000 + millis))
     }
 
-    /// Year, month, day, hour, minute, second in UTC (Howard Hinnant's `civil_from_days`).
-    pub fn civil(self) -> (i64, u8, u8, u8, u8, u8) {
-        let seconds = self.seconds();
-        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let z = days + 719_468;
-        let era = z.div_euclid(146_097);
-        let doe = z.rem_euclid(146_097);
-        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let day = doy - (153 * mp + 2) / 5 + 1;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        let year = yoe + era * 400 + i64::from(month <= 2);
-        let small = |n: i64| u8::try_from(n).unwrap_or(0);
-        (
-            year,
-            small(month),
-            small(day),
-            small(rest / 3600),
-            small(rest / 60 % 60),
-            small(rest % 60),
-        )
+    /// What is written for it in UTC.
+    pub fn civil(self) -> Civil {
+        Civil::at(self.seconds())
     }
 }
 
@@ -91,13 +65,51 @@ fn digits(text: &str) -> Option<i64> {
 /// ISO 8601 in UTC with exactly three fraction digits, as EC2 writes times.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day, hour, minute, second) = self.civil();
+        let civil = self.civil();
         let millis = self.0.rem_euclid(1000);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
+        let Some(text) = written(civil, millis) else {
+            let Civil {
+                year,
+                month,
+                day,
+                hour,
+                minute,
+                second,
+            } = civil;
+            return write!(
+                f,
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+            );
+        };
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
+}
+
+/// The printed form of years with four digits, digit by digit: listings have several times for each instance,
+/// and `write!` costs more than twice as much.
+fn written(civil: Civil, millis: i64) -> Option<[u8; 24]> {
+    let year = u16::try_from(civil.year).ok().filter(|year| *year < 10_000)?;
+    let millis = u16::try_from(millis).ok()?;
+    let digit = |n: u16| b'0' + (n % 10) as u8;
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (at, unit) in [(0, 1000), (1, 100), (2, 10), (3, 1)] {
+        text[at] = digit(year / unit);
+    }
+    let Civil {
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = civil;
+    for (at, n) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
+        (text[at], text[at + 1]) = (digit(u16::from(n) / 10), digit(n.into()));
+    }
+    for (at, unit) in [(20, 100), (21, 10), (22, 1)] {
+        text[at] = digit(millis / unit);
+    }
+    Some(text)
 }
 
 /// Where the time comes from: the system's clock, or a virtual one under test.
@@ -153,6 +165,10 @@ mod tests {
             (1_767_323_045_678, "2026-01-02T03:04:05.678Z"),
             (-1, "1969-12-31T23:59:59.999Z"),
             (4_102_444_799_999, "2099-12-31T23:59:59.999Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "10000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_001, "-001-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp(millis).to_string(), text);
         }

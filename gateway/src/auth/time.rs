@@ -1,22 +1,20 @@
 //! The three written forms of time in signatures, read strictly into Unix seconds.
 
+use cumulet_domain::calendar::{self, Civil};
+
 /// `20261121T013649Z`, the form of SigV4.
 pub(super) fn parse_basic(text: &[u8]) -> Option<i64> {
     let text: &[u8; 16] = text.try_into().ok()?;
     if text[8] != b'T' || text[15] != b'Z' {
         return None;
     }
-    let clock = (
+    let date = [digits(&text[..4])?, digits(&text[4..6])?, digits(&text[6..8])?];
+    let clock = [
         digits(&text[9..11])?,
         digits(&text[11..13])?,
         digits(&text[13..15])?,
-    );
-    seconds(
-        digits(&text[..4])?,
-        digits(&text[4..6])?,
-        digits(&text[6..8])?,
-        clock,
-    )
+    ];
+    calendar::seconds(date, clock)
 }
 
 /// `2026-11-21T01:36:49Z`, with or without a fraction of a second: the form of SigV2.
@@ -32,17 +30,13 @@ pub(super) fn parse_extended(text: &[u8]) -> Option<i64> {
     if [date[4], date[7], date[10], date[13], date[16]] != *b"--T::" {
         return None;
     }
-    let clock = (
+    let clock = [
         digits(&date[11..13])?,
         digits(&date[14..16])?,
         digits(&date[17..19])?,
-    );
-    seconds(
-        digits(&date[..4])?,
-        digits(&date[5..7])?,
-        digits(&date[8..10])?,
-        clock,
-    )
+    ];
+    let date = [digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..10])?];
+    calendar::seconds(date, clock)
 }
 
 /// `Sat, 21 Nov 2026 01:36:49 GMT`, the form of the `Date` header.
@@ -58,69 +52,32 @@ pub(super) fn parse_http(text: &[u8]) -> Option<i64> {
         b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
     ];
     let month = MONTHS.iter().position(|name| name.as_slice() == &text[8..11])?;
-    let clock = (
+    let date = [digits(&text[12..16])?, month as i64 + 1, digits(&text[5..7])?];
+    let clock = [
         digits(&text[17..19])?,
         digits(&text[20..22])?,
         digits(&text[23..25])?,
-    );
-    seconds(
-        digits(&text[12..16])?,
-        month as i64 + 1,
-        digits(&text[5..7])?,
-        clock,
-    )
+    ];
+    calendar::seconds(date, clock)
 }
 
 /// The SigV4 form of a point in time.
 pub(super) fn format_basic(unix: i64) -> String {
-    let (days, rest) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    format!(
-        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = Civil::at(unix);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0_i64, |value, byte| {
         byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
     })
-}
-
-fn seconds(year: i64, month: i64, day: i64, (hour, minute, second): (i64, i64, i64)) -> Option<i64> {
-    // A leap second (60) is written by nobody and accepted by no one.
-    let plausible = (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
-    let days = days_from_civil(year, month, day);
-    // The round trip refuses the 30th of February and the day 0.
-    if !plausible || civil(days) != (year, month, day) {
-        return None;
-    }
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-/// Days since 1970-01-01 (Howard Hinnant's algorithm).
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let (era, of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (
-        year + era * 400 + i64::from(month <= 2),
-        month,
-        of_year - (153 * shifted + 2) / 5 + 1,
-    )
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let config = self.cloud.config(&[])?;
+        let config = self.cloud.config()?;
         let time = wiring::console_token_time(&config)?;
         operator::run(&self.cloud, |_, parts| async move {
             let granted = consoles::grant(&parts, self.instance, self.kind, time).await?;

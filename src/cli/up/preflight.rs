@@ -8,7 +8,6 @@ use tokio::process::Command;
 
 use crate::{
     config::Config,
-    metrics,
     roles::{Role, Roles},
     state::StateDir,
     wiring::{self, guests},
@@ -23,10 +22,11 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Runs the checks; what is only to be expected to go wrong is a warning.
 pub(super) async fn check(state: &StateDir, config: &Config, roles: &Roles) -> Result<()> {
     wiring::try_console_addresses(config, roles)?;
-    if !config.text(metrics::LISTEN).is_empty() {
-        wiring::listen(config.text(metrics::LISTEN), metrics::LISTEN)?;
+    let metrics = &config.metrics.listen;
+    if !metrics.is_empty() {
+        wiring::listen(metrics.text(), metrics.name())?;
     }
-    if roles.has(Role::Compute) && config.text("driver") == "libvirt" {
+    if roles.has(Role::Compute) && config.driver.text() == "libvirt" {
         let users = guests::read(config, guests::on_kvm(config).await)?;
         let own = users
             .uids
@@ -36,7 +36,7 @@ pub(super) async fn check(state: &StateDir, config: &Config, roles: &Roles) -> R
         if let Some(user) = own.or(users.usual)
             && let Err(error) = reach(state.path(), user).await
         {
-            let allowed: bool = config.get("libvirt.guests_as_root")?;
+            let allowed: bool = config.libvirt.guests_as_root.get()?;
             anyhow::ensure!(allowed, error);
             tracing::warn!("guests run as root: {error}");
         }

@@ -4,6 +4,7 @@
 use cumulet_domain::{
     Error, Result,
     account::Principal,
+    calendar::Civil,
     crash_point,
     error::Effect,
     id::{InstanceId, OperationId, marker},
@@ -322,6 +323,13 @@ async fn apply(
 
 /// What EC2 shows as the reason of the transition.
 fn user_initiated(now: Timestamp) -> String {
-    let (year, month, day, hour, minute, second) = now.civil();
+    let Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    } = now.civil();
     format!("User initiated ({year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} GMT)")
 }
