@@ -17,7 +17,10 @@ mod m0014_protocols;
 mod m0015_sealed_user_data;
 mod m0016_listings;
 mod m0017_placement_metadata;
+mod m0020_volumes;
+mod m0021_interface_addresses;
 mod portable;
+pub mod rows_of_earlier;
 
 use sea_orm_migration::prelude::*;
 
@@ -47,6 +50,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_sealed_user_data::Migration),
             Box::new(m0016_listings::Migration),
             Box::new(m0017_placement_metadata::Migration),
+            Box::new(m0020_volumes::Migration),
+            Box::new(m0021_interface_addresses::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -140,12 +140,8 @@ pub(crate) async fn index(
     unique: bool,
 ) -> Result<(), DbErr> {
     let name = format!("{table}__{}", columns.join("__"));
-    if manager.get_database_backend() == DbBackend::MySql {
-        let sql = "SELECT COUNT(*) AS found FROM information_schema.STATISTICS \
-                   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND INDEX_NAME = ?";
-        if count(manager, sql, &[table, &name]).await? > 0 {
-            return Ok(());
-        }
+    if manager.get_database_backend() == DbBackend::MySql && has_index(manager, table, &name).await? {
+        return Ok(());
     }
     let mut create = Index::create();
     create.name(name).table(Name(table));
@@ -156,6 +152,28 @@ pub(crate) async fn index(
         create.unique();
     }
     manager.create_index(create.take()).await
+}
+
+/// Drops an index that [`index`] has created, where it is still there.
+pub(crate) async fn drop_index(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    columns: &[&'static str],
+) -> Result<(), DbErr> {
+    let name = format!("{table}__{}", columns.join("__"));
+    if manager.get_database_backend() == DbBackend::MySql && !has_index(manager, table, &name).await? {
+        return Ok(());
+    }
+    let mut drop = Index::drop();
+    drop.name(name).table(Name(table));
+    manager.drop_index(drop).await
+}
+
+/// Whether a table has an index, on MariaDB and MySQL.
+async fn has_index(manager: &SchemaManager<'_>, table: &str, name: &str) -> Result<bool, DbErr> {
+    let sql = "SELECT COUNT(*) AS found FROM information_schema.STATISTICS \
+               WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND INDEX_NAME = ?";
+    Ok(count(manager, sql, &[table, name]).await? > 0)
 }
 
 /// Adds one column. (Several at once are not everybody's.)

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use cumulet_backend::entity::{account, host, host_network, instance, interface, operation, vpc};
+use cumulet_backend::{
+    entity::{account, host, host_network, instance, interface, operation, vpc},
+    store::consistency::Hanging,
+};
 use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId, VpcId},
     instance::State,
@@ -55,9 +58,11 @@ impl Rows {
             .await?;
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
+        let hanging = Hanging::load(&conn).await?;
         conn.rollback().await?;
         let mut leaks = claims(&instances, &hosts);
         leaks.extend(usage(&instances, &accounts));
+        leaks.extend(hanging.findings(&instances, &interfaces));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect(),
             interfaces: interfaces.iter().map(owner).collect(),

@@ -15,7 +15,7 @@ use sea_orm::{
 use super::journal;
 use crate::{
     entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{failed, groups, instances, lock, placement},
+    store::{addresses, failed, groups, instances, lock, placement, tags, volumes},
 };
 
 /// The state after an event, by the one transition function.
@@ -129,6 +129,7 @@ pub(super) async fn terminated(
         .map_err(failed)?;
     // After the account: a launch that asks for one of the addresses has that, and waits for this.
     drop_interfaces(conn, row.id).await?;
+    drop_volumes(conn, row.id, now).await?;
     crash_point!("terminate", "released");
     groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
@@ -205,25 +206,24 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
         .exec(conn)
         .await
         .map_err(failed)?;
-    // What is gone has no tags. A root volume has its instance's number.
-    for (kind, resources) in [
-        (
-            ResourceKind::NetworkInterface,
-            tag::Column::Resource.in_subquery(theirs),
-        ),
-        (ResourceKind::Volume, tag::Column::Resource.eq(instance)),
-    ] {
-        tag::Entity::delete_many()
-            .filter(tag::Column::Kind.eq(kind.resource_type()))
-            .filter(resources)
-            .exec(conn)
-            .await
-            .map_err(failed)?;
-    }
+    // What is gone has no tags.
+    tag::Entity::delete_many()
+        .filter(tag::Column::Kind.eq(ResourceKind::NetworkInterface.resource_type()))
+        .filter(tag::Column::Resource.in_subquery(theirs))
+        .exec(conn)
+        .await
+        .map_err(failed)?;
+    addresses::release(conn, instance).await?;
     interface::Entity::delete_many()
         .filter(interface::Column::Instance.eq(instance))
         .exec(conn)
         .await
         .map_err(failed)
         .map(drop)
+}
+
+/// Ends the volumes that end with an instance, and their tags.
+async fn drop_volumes(conn: &impl ConnectionTrait, instance: i64, now: Timestamp) -> Result<()> {
+    let ended = volumes::release(conn, instance, now).await?;
+    tags::remove(conn, ResourceKind::Volume, &ended).await
 }

@@ -18,7 +18,7 @@ use crate::{
         tags::{self as tagging, TagQuery, TagTarget},
     },
     conductor::{journal, release},
-    entity::{interface, interface_group},
+    entity::{interface, interface_address, interface_group, volume_attachment},
     retention::RetentionPeriod,
     test_support::{Rig, cloud, overlap},
 };
@@ -121,6 +121,7 @@ async fn everything_goes_when_it_has_had_its_time() {
     rig.pass(Duration::from_millis(1));
     let expected = Swept {
         instances: 1,
+        volumes: 2,
         ..Swept::default()
     };
     assert_eq!(swept(&rig).await, expected);
@@ -146,6 +147,7 @@ async fn everything_goes_when_it_has_had_its_time() {
     let expected = Swept {
         client_tokens: 1,
         instances: 1,
+        volumes: 0,
         operations: 4,
         audit_log: 0,
     };
@@ -156,6 +158,9 @@ async fn everything_goes_when_it_has_had_its_time() {
         count::<operation::Entity>(&rig).await,
         count::<client_token::Entity>(&rig).await,
         count::<metadata_push::Entity>(&rig).await,
+        count::<volume::Entity>(&rig).await,
+        count::<volume_attachment::Entity>(&rig).await,
+        count::<interface_address::Entity>(&rig).await,
     ] {
         assert_eq!(left, 0);
     }
@@ -210,6 +215,7 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
     let expected = Swept {
         client_tokens: 1,
         instances: 1,
+        volumes: 1,
         operations: 2,
         audit_log: 1,
     };
