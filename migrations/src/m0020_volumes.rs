@@ -4,7 +4,7 @@
 use sea_orm_migration::prelude::*;
 
 use crate::{
-    portable::{big, big_null, drop_tables, index, name, name_null, table, text_null},
+    portable::{big, big_null, drop_index, drop_tables, index, name, name_null, table, text_null},
     rows_of_earlier,
 };
 
@@ -40,7 +40,6 @@ impl MigrationTrait for Migration {
         ];
         table(m, "volumes", volumes, &["id"]).await?;
         index(m, "volumes", &["account", "id"], false).await?;
-        index(m, "volumes", &["host", "id"], false).await?;
         index(m, "volumes", &["deleted_at"], false).await?;
 
         let attachments = vec![
@@ -58,10 +57,13 @@ impl MigrationTrait for Migration {
         table(m, "volume_attachments", attachments, &["instance", "device"]).await?;
         // A volume is one instance's. (Not the primary key, so that this can go when several may have it.)
         index(m, "volume_attachments", &["volume"], true).await?;
-        rows_of_earlier::every_volume(m.get_connection()).await
+        rows_of_earlier::every_volume(m.get_connection()).await?;
+        // A reservation is one account's: there is another index over it alone.
+        drop_index(m, "instances", &["account", "reservation"]).await
     }
 
     async fn down(&self, m: &SchemaManager) -> Result<(), DbErr> {
+        index(m, "instances", &["account", "reservation"], false).await?;
         drop_tables(m, &["volumes", "volume_attachments"]).await
     }
 }

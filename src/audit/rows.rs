@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use cumulet_backend::{
     entity::{account, host, host_network, instance, interface, operation, vpc},
-    store::consistency::Hanging,
+    store::{consistency::Hanging, instances::state},
 };
 use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId, VpcId},
@@ -64,7 +64,7 @@ impl Rows {
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(hanging.findings(&instances, &interfaces));
         let mut rows = Rows {
-            instances: instances.iter().map(compared).collect(),
+            instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
             active: operations
                 .iter()
@@ -154,18 +154,14 @@ impl Rows {
     }
 }
 
-fn compared(row: &instance::Model) -> (InstanceId, Instance) {
+fn compared(row: &instance::Model) -> Result<(InstanceId, Instance)> {
     let compared = Instance {
-        state: state(row),
+        state: state(row)?,
         generation: row.generation,
         host: row.host.clone(),
         vpc: VpcId::from_db(row.vpc),
     };
-    (InstanceId::from_db(row.id), compared)
-}
-
-fn state(row: &instance::Model) -> State {
-    State::from_name(&row.state).unwrap_or(State::Terminated)
+    Ok((InstanceId::from_db(row.id), compared))
 }
 
 fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
@@ -234,7 +230,7 @@ fn usage(rows: &[instance::Model], accounts: &[account::Model]) -> Vec<String> {
     for account in accounts {
         let living = || {
             rows.iter()
-                .filter(|row| row.account == account.id && state(row) != State::Terminated)
+                .filter(|row| row.account == account.id && row.state != State::Terminated.name())
         };
         let count = i64::try_from(living().count()).unwrap_or(i64::MAX);
         let vcpus: i64 = living().map(|row| row.vcpus).sum();

@@ -9,13 +9,13 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait,
-    IntoActiveModel, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 
 use super::journal;
 use crate::{
-    entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{addresses, failed, groups, instances, lock, placement, tags, volumes},
+    entity::{account, host, instance, interface, interface_group, operation},
+    store::{addresses, column, failed, groups, instances, placement, tags, volumes},
 };
 
 /// The state after an event, by the one transition function.
@@ -194,28 +194,24 @@ async fn give_back(conn: &impl ConnectionTrait, row: &instance::Model, disk_gib:
 
 async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
     use interface::Column as I;
-    // A call that tags one of them at this time is either done, or finds it gone.
-    lock::children::<interface::Entity>(conn, I::Id, I::Instance, instance).await?;
+    // Locked: a call that tags one of them at this time is either done, or finds it gone.
     let theirs = interface::Entity::find()
         .select_only()
-        .column(interface::Column::Id)
-        .filter(interface::Column::Instance.eq(instance))
-        .into_query();
+        .column(I::Id)
+        .filter(I::Instance.eq(instance))
+        .order_by_asc(I::Id)
+        .lock_exclusive();
+    let theirs = column(theirs, conn).await?;
     interface_group::Entity::delete_many()
-        .filter(interface_group::Column::Interface.in_subquery(theirs.clone()))
+        .filter(interface_group::Column::Interface.is_in(theirs.iter().copied()))
         .exec(conn)
         .await
         .map_err(failed)?;
     // What is gone has no tags.
-    tag::Entity::delete_many()
-        .filter(tag::Column::Kind.eq(ResourceKind::NetworkInterface.resource_type()))
-        .filter(tag::Column::Resource.in_subquery(theirs))
-        .exec(conn)
-        .await
-        .map_err(failed)?;
-    addresses::release(conn, instance).await?;
+    tags::remove(conn, ResourceKind::NetworkInterface, &theirs).await?;
+    addresses::release(conn, &theirs).await?;
     interface::Entity::delete_many()
-        .filter(interface::Column::Instance.eq(instance))
+        .filter(I::Instance.eq(instance))
         .exec(conn)
         .await
         .map_err(failed)

@@ -35,13 +35,13 @@ pub(super) async fn policy(
     let Some(mine) = address_of(conn, me).await? else {
         return Ok(None);
     };
+    let mine = Ipv4Addr::from_bits(rows::fit("hosts", me, "confirmed_tunnel", mine)?);
     // An instance that moves between two looks is where the first one saw it.
     let here: BTreeSet<Ipv4Addr> = here.iter().map(|interface| interface.private_ip).collect();
     let mut peers: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
     for (ip, host) in addresses::elsewhere(conn, &me.0, vpc.id).await? {
         if host != mine && !here.contains(&ip) {
-            let host = rows::fit("hosts", "with a tunnel", "confirmed_tunnel", host)?;
-            peers.entry(Ipv4Addr::from_bits(host)).or_default().insert(ip);
+            peers.entry(host).or_default().insert(ip);
         }
     }
     let peers: Vec<_> = peers

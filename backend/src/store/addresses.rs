@@ -15,8 +15,8 @@ use cumulet_domain::{
     network::Mac,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, JoinType, QueryFilter,
-    QuerySelect, QueryTrait, RelationDef, Select, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QuerySelect,
+    RelationDef, Select, sea_query::Expr,
 };
 
 use super::{batch::load_in, failed, rows};
@@ -202,12 +202,16 @@ pub async fn of_members(conn: &impl ConnectionTrait, group: SecurityGroupId) -> 
     Ok(found)
 }
 
-/// The private addresses of a VPC's instances that other hosts than this one have to serve, each with the number of
-/// the address at which its host's tunnels end.
+/// The private addresses of a VPC's instances that other hosts than this one have to serve, each with the address at
+/// which its host's tunnels end.
 ///
 /// # Errors
 /// Those of [`of`].
-pub async fn elsewhere(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Result<Vec<(Ipv4Addr, i64)>> {
+pub async fn elsewhere(
+    conn: &impl ConnectionTrait,
+    host: &str,
+    vpc: i64,
+) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>> {
     let instances: RelationDef = interface::Entity::belongs_to(instance::Entity)
         .from(interface::Column::Instance)
         .to(instance::Column::Id)
@@ -227,7 +231,10 @@ pub async fn elsewhere(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Res
     let rows: Vec<Joined> = rows::selected(query, conn).await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
-        found.extend(row.v4()?.zip(row.confirmed_tunnel));
+        let (ip, tunnel) = (row.v4()?, row.confirmed_tunnel);
+        let of = format_args!("that has {}", NetworkInterfaceId::from_db(row.id)).to_string();
+        let tunnel = tunnel.map(|number| rows::fit("hosts", of, "confirmed_tunnel", number));
+        found.extend(ip.zip(tunnel.transpose()?.map(Ipv4Addr::from_bits)));
     }
     Ok(found)
 }
@@ -237,7 +244,7 @@ pub async fn elsewhere(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Res
 /// # Errors
 /// Those of the database.
 pub async fn insert(
-    txn: &DatabaseTransaction,
+    txn: &impl ConnectionTrait,
     rows: &[interface_address::Model],
 ) -> std::result::Result<(), sea_orm::DbErr> {
     for rows in rows.chunks(1000) {
@@ -249,18 +256,13 @@ pub async fn insert(
     Ok(())
 }
 
-/// Gives back all addresses of an instance's interfaces.
+/// Gives back all addresses of interfaces.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn release(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
-    let theirs = interface::Entity::find()
-        .select_only()
-        .column(interface::Column::Id)
-        .filter(interface::Column::Instance.eq(instance))
-        .into_query();
+pub async fn release(conn: &impl ConnectionTrait, interfaces: &[i64]) -> Result<()> {
     interface_address::Entity::delete_many()
-        .filter(interface_address::Column::Interface.in_subquery(theirs))
+        .filter(interface_address::Column::Interface.is_in(interfaces.iter().copied()))
         .exec(conn)
         .await
         .map_err(failed)

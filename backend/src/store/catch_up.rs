@@ -5,12 +5,14 @@ use cumulet_domain::Result;
 use cumulet_migrations::rows_of_earlier;
 
 use super::{Invalidates, Store, failed, lock};
+use crate::boxed;
 
 /// Looks, and writes what is missing; whether anything was. A file has one program at a time, whose migrations have
 /// done it; so this is for the servers.
 ///
 /// # Errors
 /// Those of the database.
+#[boxed]
 pub async fn run(store: &Store) -> Result<bool> {
     if !lock::needed(store.read()) {
         return Ok(false);

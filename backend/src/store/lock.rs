@@ -58,22 +58,6 @@ pub async fn rows<E: EntityTrait>(txn: &impl ConnectionTrait, id: E::Column, ids
     Ok(())
 }
 
-/// Like [`rows`], for those that hang on another one.
-///
-/// # Errors
-/// Those of the database.
-pub async fn children<E: EntityTrait>(
-    txn: &impl ConnectionTrait,
-    id: E::Column,
-    of: E::Column,
-    parent: i64,
-) -> Result<()> {
-    if !needed(txn) {
-        return Ok(());
-    }
-    which::<E>(txn, id, E::find().filter(of.eq(parent))).await
-}
-
 /// In one order, so that two of these never wait for each other.
 async fn which<E: EntityTrait>(txn: &impl ConnectionTrait, id: E::Column, some: Select<E>) -> Result<()> {
     let lock = some.select_only().column(id).order_by_asc(id).lock_exclusive();

@@ -19,15 +19,6 @@ pub async fn all<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) 
     selected::<E, E::Model>(query, conn).await
 }
 
-/// The first row of a query.
-///
-/// # Errors
-/// Those of [`all`].
-pub async fn one<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Option<E::Model>> {
-    let row = conn.query_one(&query.into_query()).await.map_err(failed)?;
-    row.map(|row| decoded::<E, E::Model>(&row)).transpose()
-}
-
 /// The columns that a query selects, of all rows; the entity's key among them, or a damaged row has no name.
 ///
 /// # Errors
