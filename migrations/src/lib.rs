@@ -17,8 +17,11 @@ mod m0014_protocols;
 mod m0015_sealed_user_data;
 mod m0016_listings;
 mod m0017_placement_metadata;
-mod m0019_operation_holds;
+mod m0018_operation_holds;
+mod m0019_volumes;
+mod m0020_interface_addresses;
 mod portable;
+pub mod rows_of_earlier;
 
 use sea_orm_migration::prelude::*;
 
@@ -48,7 +51,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_sealed_user_data::Migration),
             Box::new(m0016_listings::Migration),
             Box::new(m0017_placement_metadata::Migration),
-            Box::new(m0019_operation_holds::Migration),
+            Box::new(m0018_operation_holds::Migration),
+            Box::new(m0019_volumes::Migration),
+            Box::new(m0020_interface_addresses::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

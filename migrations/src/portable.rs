@@ -1,5 +1,6 @@
-//! The subset of SQL that SQLite, PostgreSQL, MySQL and MariaDB share, as columns. Ids, times and
-//! addresses are BIGINT made in the program; booleans are BIGINT 0 or 1 (no driver differs on that);
+//! The subset of SQL that SQLite, PostgreSQL, MySQL and MariaDB share, as columns. Ids and times are
+//! BIGINT made in the program; addresses are texts of 32 hexadecimal digits (BIGINT in the tables of before m0021);
+//! booleans are BIGINT 0 or 1 (no driver differs on that);
 //! JSON is text and never queried; names that are keys are VARCHAR, at most 255. Texts are compared byte by
 //! byte everywhere. MariaDB and MySQL commit with every change of the schema, so that one which a killed
 //! program has made already is found and left alone.
@@ -140,12 +141,8 @@ pub(crate) async fn index(
     unique: bool,
 ) -> Result<(), DbErr> {
     let name = format!("{table}__{}", columns.join("__"));
-    if manager.get_database_backend() == DbBackend::MySql {
-        let sql = "SELECT COUNT(*) AS found FROM information_schema.STATISTICS \
-                   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND INDEX_NAME = ?";
-        if count(manager, sql, &[table, &name]).await? > 0 {
-            return Ok(());
-        }
+    if manager.get_database_backend() == DbBackend::MySql && has_index(manager, table, &name).await? {
+        return Ok(());
     }
     let mut create = Index::create();
     create.name(name).table(Name(table));
@@ -156,6 +153,28 @@ pub(crate) async fn index(
         create.unique();
     }
     manager.create_index(create.take()).await
+}
+
+/// Drops an index that [`index`] has created, where it is still there.
+pub(crate) async fn drop_index(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    columns: &[&'static str],
+) -> Result<(), DbErr> {
+    let name = format!("{table}__{}", columns.join("__"));
+    if manager.get_database_backend() == DbBackend::MySql && !has_index(manager, table, &name).await? {
+        return Ok(());
+    }
+    let mut drop = Index::drop();
+    drop.name(name).table(Name(table));
+    manager.drop_index(drop).await
+}
+
+/// Whether a table has an index, on MariaDB and MySQL.
+async fn has_index(manager: &SchemaManager<'_>, table: &str, name: &str) -> Result<bool, DbErr> {
+    let sql = "SELECT COUNT(*) AS found FROM information_schema.STATISTICS \
+               WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND INDEX_NAME = ?";
+    Ok(count(manager, sql, &[table, name]).await? > 0)
 }
 
 /// Adds one column. (Several at once are not everybody's.)

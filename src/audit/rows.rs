@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use cumulet_backend::entity::{
-    account, host, host_network, instance, interface, operation, operation_hold, vpc,
+use cumulet_backend::{
+    entity::{account, host, host_network, instance, interface, operation, operation_hold, vpc},
+    store::{consistency::Hanging, instances::state},
 };
 use cumulet_domain::{
     ResourceKind,
@@ -59,12 +60,14 @@ impl Rows {
         let held = operation_hold::Entity::find().all(&conn).await?;
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
+        let hanging = Hanging::load(&conn).await?;
         conn.rollback().await?;
         let mut leaks = claims(&instances, &hosts);
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
+        leaks.extend(hanging.findings(&instances, &interfaces));
         let mut rows = Rows {
-            instances: instances.iter().map(compared).collect(),
+            instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
             active: operations.iter().filter_map(at_work_on).collect(),
             policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
@@ -151,24 +154,20 @@ impl Rows {
     }
 }
 
-fn compared(row: &instance::Model) -> (InstanceId, Instance) {
+fn compared(row: &instance::Model) -> Result<(InstanceId, Instance)> {
     let compared = Instance {
-        state: state(row),
+        state: state(row)?,
         generation: row.generation,
         host: row.host.clone(),
         vpc: VpcId::from_db(row.vpc),
     };
-    (InstanceId::from_db(row.id), compared)
+    Ok((InstanceId::from_db(row.id), compared))
 }
 
 /// The instance that an operation works on, if it works on one.
 fn at_work_on(row: &operation::Model) -> Option<InstanceId> {
     let (kind, id) = row.subject();
     (kind == ResourceKind::Instance.resource_type()).then(|| InstanceId::from_db(id))
-}
-
-fn state(row: &instance::Model) -> State {
-    State::from_name(&row.state).unwrap_or(State::Terminated)
 }
 
 fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
@@ -237,7 +236,7 @@ fn usage(rows: &[instance::Model], accounts: &[account::Model]) -> Vec<String> {
     for account in accounts {
         let living = || {
             rows.iter()
-                .filter(|row| row.account == account.id && state(row) != State::Terminated)
+                .filter(|row| row.account == account.id && row.state != State::Terminated.name())
         };
         let count = i64::try_from(living().count()).unwrap_or(i64::MAX);
         let vcpus: i64 = living().map(|row| row.vcpus).sum();

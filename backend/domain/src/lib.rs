@@ -21,6 +21,7 @@ pub mod spec;
 pub mod tag;
 pub mod text;
 pub mod time;
+pub mod volume;
 
 pub use error::{Error, Result};
 pub use id::ResourceKind;

@@ -62,6 +62,10 @@ pub enum Sabotage {
     ForgetTokens,
     /// Rows get lost (I5).
     LoseRows,
+    /// Root volumes are attached to nothing (I1).
+    LoseAttachments,
+    /// Addresses are not given back (I1).
+    KeepAddresses,
     /// Workers that come back do not serve again what they have served: nothing, as long as none of them dies (I1).
     NoRecovery,
     /// Workers take a call that does not come back for a refusal (I9).
@@ -99,6 +103,21 @@ impl Sabotage {
                 "CREATE TEMP TRIGGER keep AFTER DELETE ON main.operation_holds
                 BEGIN
                     INSERT INTO operation_holds VALUES (OLD.kind, OLD.resource, OLD.operation);
+                END;"
+            }
+            Sabotage::LoseAttachments => {
+                "CREATE TEMP TRIGGER loose AFTER INSERT ON main.volume_attachments
+                BEGIN
+                    DELETE FROM volume_attachments WHERE volume = NEW.volume;
+                END;"
+            }
+            Sabotage::KeepAddresses => {
+                "CREATE TEMP TRIGGER keep AFTER DELETE ON main.interface_addresses
+                BEGIN
+                    INSERT INTO interface_addresses
+                        (subnet, address, interface, address_index, account, vpc, public_address)
+                    VALUES (OLD.subnet, OLD.address, OLD.interface, OLD.address_index, OLD.account, OLD.vpc,
+                        OLD.public_address);
                 END;"
             }
             Sabotage::IgnoreGenerations

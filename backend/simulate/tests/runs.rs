@@ -149,6 +149,16 @@ fn a_row_that_is_lost_is_found() {
 }
 
 #[test]
+fn an_instance_without_its_root_volume_is_found() {
+    is_found(Sabotage::LoseAttachments, "none", Invariant::I1);
+}
+
+#[test]
+fn an_address_that_is_not_given_back_is_found() {
+    is_found(Sabotage::KeepAddresses, "none", Invariant::I1);
+}
+
+#[test]
 fn a_worker_that_gives_up_what_is_late_is_found() {
     is_found(Sabotage::GiveUpWhatIsLate, "slow", Invariant::I9);
 }

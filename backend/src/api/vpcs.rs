@@ -17,7 +17,7 @@ use super::{Cloud, Page, PageRequest};
 use crate::{
     authority::authorise,
     boxed,
-    entity::{interface, subnet, vpc},
+    entity::{interface_address, subnet, vpc},
     store::{
         batch::{chunks, missing},
         failed, networks, tags,
@@ -156,17 +156,15 @@ struct Used {
 async fn used(conn: &impl ConnectionTrait, subnets: &[i64]) -> Result<HashMap<i64, u64>> {
     let mut used = HashMap::new();
     for chunk in chunks(subnets) {
-        let query = interface::Entity::find()
+        use interface_address::Column as A;
+        let query = interface_address::Entity::find()
             .select_only()
-            .column(interface::Column::Subnet)
-            .column_as(interface::Column::Id.into_expr().count(), "n")
-            .filter(interface::Column::Subnet.is_in(chunk))
-            .group_by(interface::Column::Subnet);
+            .column(A::Subnet)
+            .column_as(A::Address.into_expr().count(), "n")
+            .filter(A::Subnet.is_in(chunk))
+            .group_by(A::Subnet);
         let rows: Vec<Used> = query.into_model().all(conn).await.map_err(failed)?;
-        used.extend(
-            rows.into_iter()
-                .map(|row| (row.subnet, u64::try_from(row.n).unwrap_or(0))),
-        );
+        used.extend(rows.into_iter().map(|row| (row.subnet, row.n.unsigned_abs())));
     }
     Ok(used)
 }

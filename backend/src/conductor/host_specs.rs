@@ -13,8 +13,8 @@ use cumulet_domain::{
     dns,
     id::{HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
     image::ImageRef,
-    metadata::{InstanceMetadata, InterfaceMetadata, MetadataOptions, PublicKey},
-    network::{Cidr, GroupPolicy, InterfacePolicy, Mac, Peer, Rule, SubnetPolicy, VpcPolicy},
+    metadata::{InstanceMetadata, InterfaceMetadata, PublicKey},
+    network::{Cidr, GroupPolicy, InterfacePolicy, Peer, Rule, SubnetPolicy, VpcPolicy},
     spec::InstanceSpec,
     tag::Tag,
     time::Timestamp,
@@ -30,7 +30,10 @@ use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
     },
-    store::{column, failed, placement, user_data},
+    store::{
+        addresses::{self, InterfaceAddresses},
+        failed, instances, placement, rows, user_data,
+    },
 };
 
 /// Ids in one `in (…)`: databases limit the parameters of a statement.
@@ -71,6 +74,7 @@ impl Specs {
 /// The rows around some instances.
 struct SpecRows {
     interfaces: HashMap<i64, Vec<interface::Model>>,
+    addresses: HashMap<i64, InterfaceAddresses>,
     groups: HashMap<i64, Vec<(SecurityGroupId, String)>>,
     images: HashMap<i64, image::Model>,
     subnets: HashMap<i64, subnet::Model>,
@@ -102,13 +106,17 @@ impl SpecRows {
                 });
             }
         }
-        let theirs: Vec<i64> = interfaces.values().flatten().map(|row| row.id).collect();
+        // In the order of the instances, so that what is read is the same in every run of a simulation.
+        let of = |row: &&instance::Model| interfaces.get(&row.id).into_iter().flatten().cloned();
+        let theirs: Vec<interface::Model> = rows.iter().flat_map(of).collect();
         let distinct =
-            |of: fn(&instance::Model) -> i64| -> BTreeSet<i64> { rows.iter().map(|row| of(row)).collect() };
+            |of: fn(&interface::Model) -> i64| -> BTreeSet<i64> { theirs.iter().map(of).collect() };
+        let images: BTreeSet<i64> = rows.iter().map(|row| row.image).collect();
         Ok(SpecRows {
-            groups: groups_of(conn, &theirs).await?,
+            addresses: addresses::of(conn, &theirs).await?,
+            groups: groups_of(conn, &theirs.iter().map(|row| row.id).collect::<Vec<_>>()).await?,
             images: by_id(
-                image::Entity::find().filter(image::Column::Id.is_in(distinct(|r| r.image))),
+                image::Entity::find().filter(image::Column::Id.is_in(images)),
                 conn,
                 |r| r.id,
             )
@@ -135,25 +143,20 @@ impl SpecRows {
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let image = self.images.get(&row.image).ok_or_else(|| missing("image"))?;
         let interfaces = self.interfaces.get(&row.id).ok_or_else(|| missing("interface"))?;
+        let primary = interfaces.first().ok_or_else(|| missing("interface"))?;
         let policies = interfaces
             .iter()
-            .map(|i| interface_policy(i, self.groups.get(&i.id)))
-            .collect();
+            .map(|i| interface_policy(i, &self.addresses, self.groups.get(&i.id)))
+            .collect::<Result<_>>()?;
         Ok(InstanceSpec {
             id: InstanceId::from_db(row.id),
-            generation: unsigned(row.generation),
+            generation: instances::number(row, "generation", row.generation)?,
             instance_type: row.instance_type.clone(),
-            vcpus: u32::try_from(row.vcpus).unwrap_or(1),
-            memory_mib: unsigned(row.memory_mib),
-            image: ImageRef {
-                id: ImageId::from_db(image.id),
-                sha256: image.sha256.clone(),
-                format: image.format.parse()?,
-                size_bytes: unsigned(image.size_bytes),
-                virtual_bytes: unsigned(image.virtual_bytes),
-            },
-            disk_gib: unsigned(row.disk_gib),
-            vpc: VpcId::from_db(row.vpc),
+            vcpus: instances::number(row, "vcpus", row.vcpus)?,
+            memory_mib: instances::number(row, "memory_mib", row.memory_mib)?,
+            image: image_ref(image)?,
+            disk_gib: instances::number(row, "disk_gib", row.disk_gib)?,
+            vpc: VpcId::from_db(primary.vpc),
             interfaces: policies,
             metadata: Arc::new(self.metadata(row, conductor)?),
         })
@@ -173,14 +176,14 @@ impl SpecRows {
         let key = row.key_name.clone().zip(row.public_key.clone());
         Ok(InstanceMetadata {
             instance: InstanceId::from_db(row.id),
-            revision: unsigned(row.metadata_revision),
-            options: options(row),
+            revision: instances::number(row, "metadata_revision", row.metadata_revision)?,
+            options: instances::metadata_options(row)?,
             account: AccountId::from_db(row.account),
             reservation: ReservationId::from_db(row.reservation),
             image: ImageId::from_db(row.image),
             instance_type: row.instance_type.clone(),
             architecture: image.architecture.clone(),
-            launch_index: u32::try_from(row.launch_index).unwrap_or(0),
+            launch_index: instances::number(row, "launch_index", row.launch_index)?,
             private_dns_name: dns::private_name(primary.private_ip, region),
             public_dns_name: primary.public_ip.map(|ip| dns::public_name(ip, region)),
             region: region.into(),
@@ -189,7 +192,10 @@ impl SpecRows {
             placement_group: row
                 .placement_group
                 .and_then(|id| self.placement_groups.get(&id).cloned()),
-            partition_number: row.partition_number.and_then(|number| u32::try_from(number).ok()),
+            partition_number: row
+                .partition_number
+                .map(|number| instances::number(row, "partition_number", number))
+                .transpose()?,
             public_keys: key
                 .into_iter()
                 .map(|(name, openssh)| PublicKey { name, openssh })
@@ -206,12 +212,14 @@ impl SpecRows {
         let missing = |what: &str| Error::Internal(format!("its interface has no {what}"));
         let subnet = self.subnets.get(&row.subnet).ok_or_else(|| missing("subnet"))?;
         let vpc = self.vpcs.get(&row.vpc).ok_or_else(|| missing("VPC"))?;
+        let id = NetworkInterfaceId::from_db(row.id);
+        let addresses = self.addresses.get(&row.id).ok_or_else(|| missing("address"))?;
         Ok(InterfaceMetadata {
-            id: NetworkInterfaceId::from_db(row.id),
-            device_index: u32::try_from(row.device_index).unwrap_or(0),
-            mac: mac(row.mac),
-            private_ip: address(row.private_ip),
-            public_ip: row.public_ip.map(address),
+            id,
+            device_index: rows::fit("interfaces", id, "device_index", row.device_index)?,
+            mac: addresses::mac(row)?,
+            private_ip: addresses.private,
+            public_ip: addresses.public,
             subnet: SubnetId::from_db(row.subnet),
             subnet_cidr: subnet.cidr.parse()?,
             vpc: VpcId::from_db(row.vpc),
@@ -221,14 +229,16 @@ impl SpecRows {
     }
 }
 
-/// `MetadataOptions` of an instance's row.
-fn options(row: &instance::Model) -> MetadataOptions {
-    MetadataOptions {
-        enabled: row.http_enabled != 0,
-        tokens_required: row.http_tokens_required != 0,
-        hop_limit: u8::try_from(row.http_hop_limit).unwrap_or(1),
-        tags: row.http_tags != 0,
-    }
+fn image_ref(row: &image::Model) -> Result<ImageRef> {
+    let id = ImageId::from_db(row.id);
+    let bytes = |column, bytes| rows::fit("images", id, column, bytes);
+    Ok(ImageRef {
+        id,
+        sha256: row.sha256.clone(),
+        format: row.format.parse()?,
+        size_bytes: bytes("size_bytes", row.size_bytes)?,
+        virtual_bytes: bytes("virtual_bytes", row.virtual_bytes)?,
+    })
 }
 
 /// The name that DHCP hands out: the first label of the private one.
@@ -238,19 +248,23 @@ fn hostname(ip: Ipv4Addr) -> String {
 
 fn interface_policy(
     row: &interface::Model,
+    addresses: &HashMap<i64, InterfaceAddresses>,
     groups: Option<&Vec<(SecurityGroupId, String)>>,
-) -> InterfacePolicy {
-    InterfacePolicy {
-        id: NetworkInterfaceId::from_db(row.id),
+) -> Result<InterfacePolicy> {
+    let id = NetworkInterfaceId::from_db(row.id);
+    let missing = || Error::Internal(format!("{id} has no address"));
+    let addresses = addresses.get(&row.id).ok_or_else(missing)?;
+    Ok(InterfacePolicy {
+        id,
         subnet: SubnetId::from_db(row.subnet),
-        mac: mac(row.mac),
-        private_ip: address(row.private_ip),
-        public_ip: row.public_ip.map(address),
-        hostname: hostname(address(row.private_ip)),
+        mac: addresses::mac(row)?,
+        private_ip: addresses.private,
+        public_ip: addresses.public,
+        hostname: hostname(addresses.private),
         groups: groups
             .map(|groups| groups.iter().map(|(id, _)| *id).collect())
             .unwrap_or_default(),
-    }
+    })
 }
 
 async fn groups_of(
@@ -312,19 +326,6 @@ where
         .collect())
 }
 
-fn address(number: i64) -> Ipv4Addr {
-    Ipv4Addr::from(u32::try_from(number).unwrap_or(0))
-}
-
-fn mac(number: i64) -> Mac {
-    let [_, _, bytes @ ..] = number.to_be_bytes();
-    Mac(bytes)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
 /// Policies, built once a round for each host and VPC.
 #[derive(Default)]
 pub(super) struct Policies(Mutex<HashMap<(HostId, i64), Arc<VpcPolicy>>>);
@@ -353,14 +354,8 @@ impl Policies {
 pub(super) async fn policy(conn: &impl ConnectionTrait, host: &HostId, id: i64) -> Result<VpcPolicy> {
     let row = vpc::Entity::find_by_id(id).one(conn).await.map_err(failed)?;
     let row = row.ok_or_else(|| Error::Internal(format!("VPC {} is gone", VpcId::from_db(id))))?;
-    let here = instances_on(conn, host, id).await?;
-    let mut interfaces = Vec::new();
-    for chunk in here.chunks(CHUNK) {
-        let found =
-            interface::Entity::find().filter(interface::Column::Instance.is_in(chunk.iter().copied()));
-        interfaces.extend(found.all(conn).await.map_err(failed)?);
-    }
-    interfaces.sort_by_key(|row| row.id);
+    let interfaces = interfaces_on(conn, host, id).await?;
+    let addresses = addresses::of(conn, &interfaces).await?;
     let ids: Vec<i64> = interfaces.iter().map(|row| row.id).collect();
     let groups = groups_of(conn, &ids).await?;
     let used: BTreeSet<SecurityGroupId> = groups.values().flatten().map(|(id, _)| *id).collect();
@@ -380,11 +375,12 @@ pub(super) async fn policy(conn: &impl ConnectionTrait, host: &HostId, id: i64) 
         .collect::<Result<_>>()?;
     let interfaces: Vec<_> = interfaces
         .iter()
-        .map(|row| interface_policy(row, groups.get(&row.id)))
-        .collect();
+        .map(|row| interface_policy(row, &addresses, groups.get(&row.id)))
+        .collect::<Result<_>>()?;
+    let vpc = VpcId::from_db(id);
     Ok(VpcPolicy {
-        vpc: VpcId::from_db(id),
-        generation: unsigned(row.policy_generation),
+        vpc,
+        generation: rows::fit("vpcs", vpc, "policy_generation", row.policy_generation)?,
         cidr: row.cidr.parse()?,
         subnets,
         tunnel: tunnel::policy(conn, host, &row, &interfaces).await?,
@@ -393,19 +389,25 @@ pub(super) async fn policy(conn: &impl ConnectionTrait, host: &HostId, id: i64) 
     })
 }
 
-/// The instances of a VPC that a host has to serve: placed there and not stopped. (A stopped instance's
-/// interface comes back with its start.)
-async fn instances_on(conn: &impl ConnectionTrait, host: &HostId, vpc: i64) -> Result<Vec<i64>> {
-    column(
-        instance::Entity::find()
-            .select_only()
-            .column(instance::Column::Id)
-            .filter(instance::Column::Host.eq(host.0.as_str()))
-            .filter(instance::Column::Vpc.eq(vpc))
-            .filter(instance::Column::Claimed.eq(1)),
-        conn,
-    )
-    .await
+/// The interfaces of a VPC that a host has to serve: those of instances that are placed there and not stopped. (A
+/// stopped instance's interface comes back with its start.) Of an instance with interfaces in several VPCs, each
+/// VPC has its own.
+async fn interfaces_on(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    vpc: i64,
+) -> Result<Vec<interface::Model>> {
+    let instances: RelationDef = interface::Entity::belongs_to(instance::Entity)
+        .from(interface::Column::Instance)
+        .to(instance::Column::Id)
+        .into();
+    let query = interface::Entity::find()
+        .join(JoinType::InnerJoin, instances)
+        .filter(interface::Column::Vpc.eq(vpc))
+        .filter(instance::Column::Host.eq(host.0.as_str()))
+        .filter(instance::Column::Claimed.eq(1))
+        .order_by_asc(interface::Column::Id);
+    rows::all(query, conn).await
 }
 
 async fn group_policies(
@@ -439,7 +441,7 @@ async fn group_policies(
         };
         rules.sort();
         let members = if peers.contains(id) {
-            members(conn, *id).await?
+            addresses::of_members(conn, *id).await?
         } else {
             Vec::new()
         };
@@ -450,25 +452,6 @@ async fn group_policies(
         });
     }
     Ok(policies)
-}
-
-/// The private addresses of a group's members, wherever they are.
-async fn members(conn: &impl ConnectionTrait, group: SecurityGroupId) -> Result<Vec<Ipv4Addr>> {
-    let relation: RelationDef = interface::Entity::belongs_to(interface_group::Entity)
-        .from(interface::Column::Id)
-        .to(interface_group::Column::Interface)
-        .into();
-    let found: Vec<i64> = column(
-        interface::Entity::find()
-            .select_only()
-            .column(interface::Column::PrivateIp)
-            .join(JoinType::InnerJoin, relation)
-            .filter(interface_group::Column::SecurityGroup.eq(group.to_db()))
-            .order_by_asc(interface::Column::PrivateIp),
-        conn,
-    )
-    .await?;
-    Ok(found.into_iter().map(address).collect())
 }
 
 /// The metadata snapshots of some instances, as they are now.

@@ -9,12 +9,12 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait,
-    IntoActiveModel, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 
 use crate::{
-    entity::{account, host, instance, interface, interface_group, operation, tag},
-    store::{failed, groups, lock, placement},
+    entity::{account, host, instance, interface, interface_group, operation},
+    store::{addresses, column, failed, groups, instances, placement, tags, volumes},
 };
 
 /// The state after an event, by the one transition function.
@@ -116,6 +116,7 @@ pub(super) async fn terminated(
         .map_err(failed)?;
     // After the account: a launch that asks for one of the addresses has that, and waits for this.
     drop_interfaces(conn, row.id).await?;
+    drop_volumes(conn, row.id, now).await?;
     crash_point!("terminate", "released");
     groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
@@ -180,37 +181,32 @@ async fn give_back(conn: &impl ConnectionTrait, row: &instance::Model, disk_gib:
 
 async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
     use interface::Column as I;
-    // A call that tags one of them at this time is either done, or finds it gone.
-    lock::children::<interface::Entity>(conn, I::Id, I::Instance, instance).await?;
+    // Locked: a call that tags one of them at this time is either done, or finds it gone.
     let theirs = interface::Entity::find()
         .select_only()
-        .column(interface::Column::Id)
-        .filter(interface::Column::Instance.eq(instance))
-        .into_query();
+        .column(I::Id)
+        .filter(I::Instance.eq(instance))
+        .order_by_asc(I::Id)
+        .lock_exclusive();
+    let theirs = column(theirs, conn).await?;
     interface_group::Entity::delete_many()
-        .filter(interface_group::Column::Interface.in_subquery(theirs.clone()))
+        .filter(interface_group::Column::Interface.is_in(theirs.iter().copied()))
         .exec(conn)
         .await
         .map_err(failed)?;
-    // What is gone has no tags. A root volume has its instance's number.
-    for (kind, resources) in [
-        (
-            ResourceKind::NetworkInterface,
-            tag::Column::Resource.in_subquery(theirs),
-        ),
-        (ResourceKind::Volume, tag::Column::Resource.eq(instance)),
-    ] {
-        tag::Entity::delete_many()
-            .filter(tag::Column::Kind.eq(kind.resource_type()))
-            .filter(resources)
-            .exec(conn)
-            .await
-            .map_err(failed)?;
-    }
+    // What is gone has no tags.
+    tags::remove(conn, ResourceKind::NetworkInterface, &theirs).await?;
+    addresses::release(conn, &theirs).await?;
     interface::Entity::delete_many()
-        .filter(interface::Column::Instance.eq(instance))
+        .filter(I::Instance.eq(instance))
         .exec(conn)
         .await
         .map_err(failed)
         .map(drop)
+}
+
+/// Ends the volumes that end with an instance, and their tags.
+async fn drop_volumes(conn: &impl ConnectionTrait, instance: i64, now: Timestamp) -> Result<()> {
+    let ended = volumes::release(conn, instance, now).await?;
+    tags::remove(conn, ResourceKind::Volume, &ended).await
 }

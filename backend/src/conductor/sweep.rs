@@ -7,14 +7,14 @@ mod audit_size;
 use cumulet_domain::{ResourceKind, Result, time::Timestamp};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    Select,
+    Select, sea_query::SelectStatement,
 };
 
 use super::Conductor;
 use crate::{
-    entity::{audit_event, client_token, instance, metadata_push, operation, reservation, tag},
+    entity::{audit_event, client_token, instance, metadata_push, operation, reservation, tag, volume},
     retention::Retention,
-    store::{Invalidates, Store, column, failed, lock, tags},
+    store::{Invalidates, Store, column, failed, lock, tags, volumes},
 };
 
 /// Rows in one transaction: some milliseconds.
@@ -26,6 +26,7 @@ const COUNTED: u64 = 10;
 pub(super) async fn run(conductor: Conductor) {
     let keep = conductor.settings.retention;
     for times in 0_u64.. {
+        catch_up(&conductor.store).await;
         let mut now = keep;
         if !times.is_multiple_of(COUNTED) {
             now.audit_log_bytes = 0;
@@ -39,11 +40,23 @@ pub(super) async fn run(conductor: Conductor) {
     }
 }
 
+/// While an earlier program runs beside this one: see [`catch_up`].
+async fn catch_up(store: &Store) {
+    match crate::store::catch_up::run(store).await {
+        Ok(false) => {}
+        Ok(true) => {
+            tracing::info!("an earlier program has made or ended instances; their rows are complete now")
+        }
+        Err(error) => tracing::warn!(%error, "what an earlier program has made could not be completed"),
+    }
+}
+
 /// How many rows of each kind a sweep has deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Swept {
     client_tokens: u64,
     instances: u64,
+    volumes: u64,
     operations: u64,
     audit_log: u64,
 }
@@ -58,6 +71,7 @@ async fn sweep(store: &Store, keep: &Retention, now: Timestamp) -> Result<Swept>
             untag(store, ended).await?;
             instances(store, ended, tokens).await?
         },
+        volumes: expire::<volume::Entity>(store, volume::Column::DeletedAt, ended).await?,
         operations: {
             let finished = keep.operations.horizon(now);
             expire::<operation::Entity>(store, operation::Column::FinishedAt, finished).await?
@@ -104,31 +118,30 @@ fn ended(horizon: Timestamp) -> Select<instance::Entity> {
         .filter(instance::Column::TerminatedAt.lte(horizon.0))
 }
 
-/// What can't be seen any more has no tags. A root volume has its instance's number.
+/// What can't be seen any more has no tags.
 async fn untag(store: &Store, horizon: Timestamp) -> Result<()> {
-    let kinds = [ResourceKind::Instance, ResourceKind::Volume];
+    untag_those(store, ResourceKind::Instance, &ended(horizon).into_query()).await?;
+    untag_those(store, ResourceKind::Volume, &volumes::ended(horizon).into_query()).await
+}
+
+async fn untag_those(store: &Store, kind: ResourceKind, those: &SelectStatement) -> Result<()> {
     loop {
         let some = tag::Entity::find()
             .select_only()
             .column(tag::Column::Resource)
             .distinct()
-            .filter(tag::Column::Kind.is_in(kinds.map(ResourceKind::resource_type)))
-            .filter(tag::Column::Resource.in_subquery(ended(horizon).into_query()))
+            .filter(tag::Column::Kind.eq(kind.resource_type()))
+            .filter(tag::Column::Resource.in_subquery(those.clone()))
             .limit(BATCH);
         let some = column(some, store.read()).await?;
         if some.is_empty() {
             return Ok(());
         }
         let remove = store.write_with(Invalidates::Nothing, move |txn| {
-            Box::pin(async move { remove_tags(txn, &some).await })
+            Box::pin(async move { tags::remove(txn, kind, &some).await })
         });
         remove.await?;
     }
-}
-
-async fn remove_tags(conn: &impl ConnectionTrait, instances: &[i64]) -> Result<()> {
-    tags::remove(conn, ResourceKind::Instance, instances).await?;
-    tags::remove(conn, ResourceKind::Volume, instances).await
 }
 
 /// Deletes the instances that can't be seen any more and that no client token stands for.
@@ -156,7 +169,7 @@ async fn instances(store: &Store, horizon: Timestamp, tokens: Timestamp) -> Resu
 }
 
 /// Deletes instances with all that is left of them, and those of their reservations that have no others.
-/// Interfaces, addresses and claims were given back when they ended.
+/// Interfaces, addresses, claims and disks were given back when they ended.
 async fn forget(conn: &impl ConnectionTrait, ids: Vec<i64>) -> Result<()> {
     let theirs = instance::Entity::find()
         .select_only()
@@ -176,7 +189,7 @@ async fn forget(conn: &impl ConnectionTrait, ids: Vec<i64>) -> Result<()> {
         .exec(conn)
         .await
         .map_err(failed)?;
-    remove_tags(conn, &ids).await?;
+    tags::remove(conn, ResourceKind::Instance, &ids).await?;
     let others = instance::Entity::find()
         .select_only()
         .column(instance::Column::Reservation)

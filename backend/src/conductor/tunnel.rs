@@ -7,21 +7,15 @@ use std::{
 
 use cumulet_domain::{
     Result,
-    id::HostId,
+    id::{HostId, VpcId},
     network::{InterfacePolicy, TunnelPeer, TunnelPolicy},
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::{
-    entity::{host, host_network, instance, interface, vpc},
-    store::{column, failed, first},
+    entity::{host, host_network, vpc},
+    store::{addresses, column, first, rows},
 };
-
-#[derive(sea_orm::FromQueryResult)]
-struct Remote {
-    private_ip: i64,
-    confirmed_tunnel: i64,
-}
 
 /// The VPC's other hosts with their instances, for a host that has a tunnel address, given the interfaces
 /// that it has itself. Hosts without one can't be reached and are left out; an address that nobody has confirmed
@@ -32,19 +26,22 @@ pub(super) async fn policy(
     vpc: &vpc::Model,
     here: &[InterfacePolicy],
 ) -> Result<Option<TunnelPolicy>> {
-    let Some(vni) = vpc.vni.and_then(|vni| u32::try_from(vni).ok()) else {
+    let vni = vpc
+        .vni
+        .map(|vni| rows::fit("vpcs", VpcId::from_db(vpc.id), "vni", vni));
+    let Some(vni) = vni.transpose()? else {
         return Ok(None);
     };
     let Some(mine) = address_of(conn, me).await? else {
         return Ok(None);
     };
+    let mine = Ipv4Addr::from_bits(rows::fit("hosts", me, "confirmed_tunnel", mine)?);
     // An instance that moves between two looks is where the first one saw it.
     let here: BTreeSet<Ipv4Addr> = here.iter().map(|interface| interface.private_ip).collect();
     let mut peers: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-    for row in remotes(conn, me, vpc.id).await? {
-        let ip = address(row.private_ip);
-        if row.confirmed_tunnel != mine && !here.contains(&ip) {
-            peers.entry(address(row.confirmed_tunnel)).or_default().insert(ip);
+    for (ip, host) in addresses::elsewhere(conn, &me.0, vpc.id).await? {
+        if host != mine && !here.contains(&ip) {
+            peers.entry(host).or_default().insert(ip);
         }
     }
     let peers: Vec<_> = peers
@@ -57,42 +54,12 @@ pub(super) async fn policy(
     Ok((!peers.is_empty()).then_some(TunnelPolicy { vni, peers }))
 }
 
-fn address(number: i64) -> Ipv4Addr {
-    Ipv4Addr::from(u32::try_from(number).unwrap_or(0))
-}
-
 async fn address_of(conn: &impl ConnectionTrait, id: &HostId) -> Result<Option<i64>> {
     let query = host::Entity::find_by_id(id.0.as_str())
         .select_only()
         .column(host::Column::ConfirmedTunnel)
         .filter(host::Column::ConfirmedTunnel.is_not_null());
     first(query, conn).await
-}
-
-/// The interfaces of instances that other hosts have to serve: see `host_specs::instances_on`.
-async fn remotes(conn: &impl ConnectionTrait, me: &HostId, vpc: i64) -> Result<Vec<Remote>> {
-    let instances: RelationDef = interface::Entity::belongs_to(instance::Entity)
-        .from(interface::Column::Instance)
-        .to(instance::Column::Id)
-        .into();
-    let hosts: RelationDef = instance::Entity::belongs_to(host::Entity)
-        .from(instance::Column::Host)
-        .to(host::Column::Id)
-        .into();
-    interface::Entity::find()
-        .select_only()
-        .column(interface::Column::PrivateIp)
-        .column(host::Column::ConfirmedTunnel)
-        .join(JoinType::InnerJoin, instances)
-        .join(JoinType::InnerJoin, hosts)
-        .filter(interface::Column::Vpc.eq(vpc))
-        .filter(instance::Column::Claimed.eq(1))
-        .filter(instance::Column::Host.ne(me.0.as_str()))
-        .filter(host::Column::ConfirmedTunnel.is_not_null())
-        .into_model::<Remote>()
-        .all(conn)
-        .await
-        .map_err(failed)
 }
 
 /// The VPCs whose hosts have to be told that a host's tunnels end elsewhere from now on.

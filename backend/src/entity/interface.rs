@@ -1,4 +1,6 @@
-//! A network interface; addresses are IPv4 numbers.
+//! A network interface. `private_ip` and `public_ip` repeat the primary row of `interface_addresses` as IPv4 numbers:
+//! they are written for programs of before that table, which may run beside this one, and read for interfaces that
+//! such a program has made, in `store::addresses` alone.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use sea_orm::entity::prelude::*;

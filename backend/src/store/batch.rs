@@ -24,7 +24,7 @@ macro_rules! load_in {
             let query = $crate::entity::$entity::Entity::find()
                 .filter($crate::entity::$entity::Column::$column.is_in(chunk))
                 $(.filter($extra))*;
-            rows.extend(query.all($conn).await.map_err($crate::store::failed)?);
+            rows.extend($crate::store::rows::all(query, $conn).await?);
         }
         rows
     }};

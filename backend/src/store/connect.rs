@@ -61,22 +61,43 @@ pub async fn connect(options: &Options) -> Result<Store> {
 async fn file(path: &Path, readers: u32) -> Result<(DatabaseConnection, Writer)> {
     let connection = Arc::new(WriteConnection::open(path)?);
     let savepoints = proxy(Savepoints(connection.clone())).await?;
-    migrate(&connection, &savepoints).await?;
+    migrate(&connection, &savepoints, None).await?;
     let reader = proxy(Readers::open(path, readers)?).await?;
     let writer = writer::Writer::start(connection, savepoints)?;
     Ok((reader, Writer::Sqlite(Arc::new(writer))))
 }
 
-/// All that are pending, or none of them.
-pub(super) async fn migrate(connection: &WriteConnection, savepoints: &DatabaseConnection) -> Result<()> {
+/// All that are pending, or so many of them; or none of those.
+pub(super) async fn migrate(
+    connection: &WriteConnection,
+    savepoints: &DatabaseConnection,
+    steps: Option<u32>,
+) -> Result<()> {
     connection.begin()?;
-    let done = Migrator::up(savepoints, None).await.map_err(newer);
+    let done = Migrator::up(savepoints, steps).await.map_err(newer);
     match done.and_then(|()| connection.intact()) {
         Ok(()) => connection.commit(),
         Err(error) => {
             connection.rollback();
             Err(error)
         }
+    }
+}
+
+/// Brings the schema of an empty database to where this migration has left it.
+#[cfg(test)]
+pub(crate) async fn connect_to(options: &Options, last: &str) -> Result<()> {
+    let all = Migrator::migrations();
+    let steps = all.iter().position(|migration| migration.name() == last);
+    let steps = steps.and_then(|at| u32::try_from(at + 1).ok());
+    assert!(steps.is_some(), "there is no {last}");
+    match &options.location {
+        Location::Sqlite(path) => {
+            let connection = Arc::new(WriteConnection::open(path)?);
+            let savepoints = proxy(Savepoints(connection.clone())).await?;
+            migrate(&connection, &savepoints, steps).await
+        }
+        location => server::up(location, steps).await,
     }
 }
 
@@ -275,7 +296,7 @@ mod tests {
         let migrations = Migrator::migrations();
         let before = migrations
             .iter()
-            .position(|migration| migration.name() == "m0019_operation_holds");
+            .position(|migration| migration.name() == "m0018_operation_holds");
         Migrator::up(&conn, Some(u32::try_from(before.unwrap()).unwrap()))
             .await
             .unwrap();

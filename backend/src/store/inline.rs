@@ -37,7 +37,7 @@ impl Template {
     #[boxed]
     pub async fn make() -> Result<Self> {
         let connection = Arc::new(WriteConnection::in_memory(None)?);
-        migrate(&connection, &proxy(Savepoints(connection.clone())).await?).await?;
+        migrate(&connection, &proxy(Savepoints(connection.clone())).await?, None).await?;
         Ok(Template(WriteConnection::in_memory(Some(&connection))?))
     }
 }

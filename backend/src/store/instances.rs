@@ -14,7 +14,7 @@ use sea_orm::{
 
 use super::{
     batch::{load_in, missing},
-    failed,
+    failed, rows,
 };
 use crate::entity::{instance, metadata_push};
 
@@ -132,7 +132,11 @@ pub async fn living(
 /// # Errors
 /// `Internal` where the row is damaged.
 pub fn state(row: &instance::Model) -> Result<State> {
-    State::from_name(&row.state).ok_or_else(|| Error::Internal(format!("unknown state {}", row.state)))
+    let damaged = || {
+        let why = format_args!("its state is {:?}", row.state).to_string();
+        rows::damaged("instances", InstanceId::from_db(row.id), why)
+    };
+    State::from_name(&row.state).ok_or_else(damaged)
 }
 
 /// The instance is not in the state that something needs.
@@ -146,13 +150,24 @@ pub fn incorrect_state(row: &instance::Model, expected: &str) -> Error {
 }
 
 /// The options of the metadata service of a row.
-pub fn metadata_options(row: &instance::Model) -> MetadataOptions {
-    MetadataOptions {
+///
+/// # Errors
+/// `Internal` where the row is damaged.
+pub fn metadata_options(row: &instance::Model) -> Result<MetadataOptions> {
+    Ok(MetadataOptions {
         enabled: row.http_enabled != 0,
         tokens_required: row.http_tokens_required != 0,
-        hop_limit: u8::try_from(row.http_hop_limit).unwrap_or(1),
+        hop_limit: number(row, "http_hop_limit", row.http_hop_limit)?,
         tags: row.http_tags != 0,
-    }
+    })
+}
+
+/// A number of a row as the type that it is outside of the database.
+///
+/// # Errors
+/// `Internal`, naming the row, where it is none.
+pub fn number<T: TryFrom<i64>>(row: &instance::Model, column: &str, number: i64) -> Result<T> {
+    rows::fit("instances", InstanceId::from_db(row.id), column, number)
 }
 
 /// Notes, in the transaction that changed it, that what instances can read has changed: a new revision,

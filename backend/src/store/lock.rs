@@ -21,7 +21,7 @@
 //! 2. hosts; aggregates
 //! 3. placement groups, their hosts; images (shared)
 //! 4. accounts
-//! 5. interfaces and their addresses
+//! 5. interfaces and their addresses; volumes and their attachments, which hang on their instance
 //! 6. VPCs
 //! 7. all that has no parent's lock to itself: hosts' networks, security groups, rules, members, tags,
 //!    client tokens, settings, the audit log
@@ -56,22 +56,6 @@ pub async fn rows<E: EntityTrait>(txn: &impl ConnectionTrait, id: E::Column, ids
         which::<E>(txn, id, E::find().filter(id.is_in(chunk))).await?;
     }
     Ok(())
-}
-
-/// Like [`rows`], for those that hang on another one.
-///
-/// # Errors
-/// Those of the database.
-pub async fn children<E: EntityTrait>(
-    txn: &impl ConnectionTrait,
-    id: E::Column,
-    of: E::Column,
-    parent: i64,
-) -> Result<()> {
-    if !needed(txn) {
-        return Ok(());
-    }
-    which::<E>(txn, id, E::find().filter(of.eq(parent))).await
 }
 
 /// In one order, so that two of these never wait for each other.

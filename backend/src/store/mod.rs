@@ -1,8 +1,11 @@
 //! The database: one handle for reads, one writer for transactions, and functions over both, one table
 //! or one question a file.
 
+pub mod addresses;
 pub mod batch;
+pub mod catch_up;
 mod connect;
+pub mod consistency;
 pub mod fixed;
 pub mod groups;
 mod inline;
@@ -12,6 +15,7 @@ mod location;
 pub mod lock;
 pub mod networks;
 pub mod placement;
+pub mod rows;
 #[cfg(any(test, feature = "scratch"))]
 #[allow(clippy::unwrap_used, clippy::print_stderr, clippy::panic, clippy::unreachable)] // for tests alone
 pub mod scratch;
@@ -22,6 +26,7 @@ mod sqlite;
 pub mod tags;
 pub mod user_data;
 mod versions;
+pub mod volumes;
 mod work;
 mod writer;
 
@@ -33,6 +38,8 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, RuntimeErr, Select,
 };
 
+#[cfg(test)]
+pub(crate) use connect::connect_to;
 pub use connect::{Options, connect, schema, snapshots};
 pub use inline::{Template, TransactionHooks, connect_inline};
 use lanes::Lane;

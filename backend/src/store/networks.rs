@@ -4,12 +4,15 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, id::SubnetId, network::Cidr};
 use rand::RngExt as _;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::SimpleExpr,
+};
 
-use super::failed;
+use super::{failed, rows};
 use crate::{
     api::SharedRng,
-    entity::{interface, subnet, vpc},
+    entity::{columns::Address, interface, interface_address, subnet, vpc},
 };
 
 /// Addresses at the start of a subnet that nobody gets: network, gateway, and two kept as on EC2.
@@ -93,15 +96,14 @@ pub fn is_usable(cidr: Cidr, address: Ipv4Addr) -> bool {
 pub async fn free_private(
     txn: &impl ConnectionTrait,
     rng: &SharedRng,
-    vpc: i64,
     subnet: SubnetId,
     cidr: Cidr,
     wanted: usize,
-) -> Result<Vec<i64>> {
-    let in_vpc = interface::Column::Vpc.eq(vpc);
-    let column = interface::Column::PrivateIp;
+) -> Result<Vec<Ipv4Addr>> {
+    let column = interface_address::Column::Address;
+    let in_subnet = interface_address::Column::Subnet.eq(subnet.to_db());
     let range = (RESERVED, cidr.size().saturating_sub(1));
-    let found = free(txn, rng, column, in_vpc, cidr, range, wanted).await?;
+    let found = free(txn, rng, (column, in_subnet), cidr, range, wanted).await?;
     enough(found, &subnet.to_string(), wanted)
 }
 
@@ -114,29 +116,30 @@ pub async fn free_public(
     rng: &SharedRng,
     pool: Cidr,
     wanted: usize,
-) -> Result<Vec<i64>> {
-    let column = interface::Column::PublicIp;
-    free(
-        txn,
-        rng,
-        column,
-        column.is_not_null(),
-        pool,
-        public_range(pool),
-        wanted,
-    )
-    .await
+) -> Result<Vec<Ipv4Addr>> {
+    let column = interface_address::Column::PublicAddress;
+    let any = column.is_not_null();
+    free(txn, rng, (column, any), pool, public_range(pool), wanted).await
 }
 
 /// Whether an interface of a VPC has a private address.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn is_taken(txn: &impl ConnectionTrait, vpc: i64, address: Ipv4Addr) -> Result<bool> {
-    let column = interface::Column::PrivateIp;
-    let same = column.eq(i64::from(u32::from(address)));
-    let taken = taken(txn, column, interface::Column::Vpc.eq(vpc), same).await?;
-    Ok(!taken.is_empty())
+pub async fn is_taken(txn: &impl ConnectionTrait, subnet: &subnet::Model, address: Ipv4Addr) -> Result<bool> {
+    let column = interface_address::Column::Address;
+    let in_subnet = interface_address::Column::Subnet.eq(subnet.id);
+    let taken = taken(txn, &(column, in_subnet), column.eq(Address::from(address))).await?;
+    if !taken.is_empty() {
+        return Ok(true);
+    }
+    // One that a program of before `interface_addresses` has given out, beside this one.
+    let earlier = interface::Entity::find()
+        .select_only()
+        .column(interface::Column::Id)
+        .filter(interface::Column::Vpc.eq(subnet.vpc))
+        .filter(interface::Column::PrivateIp.eq(i64::from(u32::from(address))));
+    Ok(super::first(earlier, txn).await?.is_some())
 }
 
 /// A number for a VPC's tunnels that no other has: 24 bits, never 0. Chosen at random, so that two clouds
@@ -159,7 +162,7 @@ pub async fn free_vni(txn: &impl ConnectionTrait, rng: &SharedRng) -> Result<i64
     Err(Error::Internal("no number is left for a VPC's tunnels".into()))
 }
 
-fn enough(found: Vec<i64>, place: &str, wanted: usize) -> Result<Vec<i64>> {
+fn enough(found: Vec<Ipv4Addr>, place: &str, wanted: usize) -> Result<Vec<Ipv4Addr>> {
     if found.len() < wanted {
         return Err(Error::InsufficientAddresses {
             subnet: place.into(),
@@ -170,37 +173,39 @@ fn enough(found: Vec<i64>, place: &str, wanted: usize) -> Result<Vec<i64>> {
     Ok(found)
 }
 
-/// Guesses first, which is cheap while there is room; reads all that are taken when guessing fails.
+/// Where addresses are unique: the column, and which rows.
+type Scope = (interface_address::Column, SimpleExpr);
+
+/// Guesses first, which is cheap while there is room; reads all that are taken when guessing fails. (What has been
+/// given out since by others, or by a program of before these rows, the unique keys refuse.)
 async fn free(
     txn: &impl ConnectionTrait,
     rng: &SharedRng,
-    column: interface::Column,
-    scope: sea_orm::sea_query::SimpleExpr,
+    scope: Scope,
     block: Cidr,
     (first, end): (u64, u64),
     wanted: usize,
-) -> Result<Vec<i64>> {
+) -> Result<Vec<Ipv4Addr>> {
     if first >= end || wanted == 0 {
         return Ok(Vec::new());
     }
-    let base = i64::from(u32::from(block.network()));
-    let offset = |n: u64| base + n.cast_signed();
+    let nth = |offset: u64| block.nth(offset).unwrap_or(block.network());
     let guesses = (wanted * 2 + 6).next_power_of_two().min(4096);
-    let guesses: Vec<i64> = rng.with(|rng| {
-        (0..guesses)
-            .map(|_| offset(rng.random_range(first..end)))
-            .collect()
-    });
-    let taken = taken(txn, column, scope.clone(), column.is_in(guesses.iter().copied())).await?;
+    let guesses: Vec<Ipv4Addr> =
+        rng.with(|rng| (0..guesses).map(|_| nth(rng.random_range(first..end))).collect());
+    let column = scope.0;
+    let guessed = column.is_in(guesses.iter().copied().map(Address::from));
+    let taken = taken(txn, &scope, guessed).await?;
     let mut seen = HashSet::new();
-    let mut found: Vec<i64> = guesses
+    let mut found: Vec<Ipv4Addr> = guesses
         .into_iter()
         .filter(|a| !taken.contains(a) && seen.insert(*a))
         .take(wanted)
         .collect();
     if found.len() < wanted {
-        let all = self::taken(txn, column, scope, column.between(offset(first), offset(end))).await?;
-        let mut left: Vec<i64> = (first..end).map(offset).filter(|a| !all.contains(a)).collect();
+        let between = column.between(Address::from(nth(first)), Address::from(nth(end)));
+        let all = self::taken(txn, &scope, between).await?;
+        let mut left: Vec<Ipv4Addr> = (first..end).map(nth).filter(|a| !all.contains(a)).collect();
         rng.with(|rng| {
             for i in 0..left.len().min(wanted) {
                 let j = rng.random_range(i..left.len());
@@ -213,19 +218,23 @@ async fn free(
     Ok(found)
 }
 
+#[derive(FromQueryResult)]
+struct Taken {
+    taken: Address,
+}
+
 async fn taken(
     txn: &impl ConnectionTrait,
-    column: interface::Column,
-    scope: sea_orm::sea_query::SimpleExpr,
-    which: sea_orm::sea_query::SimpleExpr,
-) -> Result<HashSet<i64>> {
-    let query = interface::Entity::find()
+    (column, scope): &Scope,
+    which: SimpleExpr,
+) -> Result<HashSet<Ipv4Addr>> {
+    let query = interface_address::Entity::find()
         .select_only()
-        .column(column)
-        .filter(scope)
+        .column_as(*column, "taken")
+        .filter(scope.clone())
         .filter(which);
-    let rows: Vec<i64> = super::column(query, txn).await?;
-    Ok(rows.into_iter().collect())
+    let rows: Vec<Taken> = rows::selected(query, txn).await?;
+    Ok(rows.into_iter().filter_map(|row| row.taken.v4()).collect())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cumulet_backend::{
     entity::{account, host, host_network, instance, interface, metadata_push, operation, vpc},
-    store::{Store, failed},
+    store::{Store, consistency::Hanging, failed},
 };
 use cumulet_domain::{
     Result,
@@ -30,6 +30,7 @@ pub(crate) struct Rows {
     accounts: Vec<account::Model>,
     operations: Vec<operation::Model>,
     pushes: usize,
+    hanging: Hanging,
 }
 
 impl Rows {
@@ -84,6 +85,7 @@ impl Rows {
                 .await
                 .map_err(failed)?
                 .len(),
+            hanging: Hanging::load(conn).await?,
             instances,
         })
     }
@@ -118,6 +120,8 @@ impl Rows {
         self.unfinished(&mut findings);
         self.sums(&mut findings);
         self.addresses(&mut findings);
+        let hanging = self.hanging.findings(self.instances.values(), &self.interfaces);
+        findings.extend(hanging.into_iter().map(|words| (Invariant::I1, words)));
         for (id, row) in &self.instances {
             let has = self.interfaces_of.get(id).map_or(0, BTreeSet::len);
             let wanted = usize::from(row.state != State::Terminated.name());

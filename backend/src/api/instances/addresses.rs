@@ -7,12 +7,12 @@ use std::net::Ipv4Addr;
 use cumulet_domain::{
     Error, Result,
     account::AccountId,
-    id::{NetworkInterfaceId, SecurityGroupId, marker},
+    id::{SecurityGroupId, marker},
     network::Mac,
     time::Timestamp,
 };
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, TransactionTrait,
+    ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, TransactionTrait,
     sea_query::{Expr, Query},
 };
 
@@ -24,7 +24,10 @@ use super::{
 use crate::{
     api::{Cloud, accounts::Claim},
     entity::{instance, interface, interface_group, security_group},
-    store::{failed, groups, is_taken, networks},
+    store::{
+        addresses::{self, InterfaceAddresses},
+        failed, groups, is_taken, networks,
+    },
 };
 
 /// Tries before a launch gives up on addresses that others keep taking. One is enough with one writer. At the
@@ -48,18 +51,18 @@ pub(super) async fn attach(
         } else {
             public(txn, cloud, spec, plan, claim).await?
         };
-        let rows = choose(txn, cloud, spec, plan, instances, &public.addresses, now).await?;
-        if insert(txn, &rows).await? {
+        let new = choose(txn, cloud, spec, plan, instances, &public.addresses, now).await?;
+        if insert(txn, &new).await? {
             if let Some(shortage) = public.shortage {
                 public_addresses::explain(txn, instances, public.addresses.len(), shortage).await?;
             }
             groups::bump_policy(txn, [plan.subnet.vpc]).await?;
-            join(txn, plan, &rows).await?;
-            return Ok(views(spec, plan, rows));
+            join(txn, plan, &new).await?;
+            return views(spec, plan, new);
         }
         // It may also be a public address that another launch has drawn at the same time.
         if let Some(address) = spec.private_ip
-            && networks::is_taken(txn, plan.subnet.vpc, address).await?
+            && networks::is_taken(txn, &plan.subnet, address).await?
         {
             return Err(Error::AddressInUse {
                 address: address.to_string(),
@@ -91,28 +94,37 @@ async fn public(
     }
 }
 
+/// A new interface with its addresses.
+struct New {
+    row: interface::Model,
+    private: Ipv4Addr,
+    public: Option<Ipv4Addr>,
+}
+
 async fn choose(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     spec: &LaunchSpec,
     plan: &LaunchPlan,
     instances: &[instance::Model],
-    public: &[i64],
+    public: &[Ipv4Addr],
     now: Timestamp,
-) -> Result<Vec<interface::Model>> {
+) -> Result<Vec<New>> {
     let count = instances.len();
     let rng = &cloud.rng;
     let private = match spec.private_ip {
-        Some(address) => vec![i64::from(u32::from(address))],
-        None => networks::free_private(txn, rng, plan.subnet.vpc, subnet_id(plan), plan.cidr, count).await?,
+        Some(address) => vec![address],
+        None => networks::free_private(txn, rng, subnet_id(plan), plan.cidr, count).await?,
     };
     let rows = instances
         .iter()
         .zip(private)
         .enumerate()
-        .map(|(i, (instance, private_ip))| {
+        .map(|(i, (instance, private))| {
             let id = rng.id::<marker::NetworkInterface>();
-            interface::Model {
+            let public = public.get(i).copied();
+            let number = |address: Ipv4Addr| i64::from(u32::from(address));
+            let row = interface::Model {
                 id: id.to_db(),
                 account: instance.account,
                 instance: instance.id,
@@ -120,41 +132,48 @@ async fn choose(
                 attachment: rng.id::<marker::InterfaceAttachment>().to_db(),
                 vpc: instance.vpc,
                 subnet: instance.subnet,
-                mac: mac_number(Mac::of(id)),
-                private_ip,
-                public_ip: public.get(i).copied(),
+                mac: addresses::mac_number(Mac::of(id)),
+                // A program of before `interface_addresses`, which may run beside this one, goes by these, and by
+                // their unique keys.
+                private_ip: number(private),
+                public_ip: public.map(number),
                 description: spec.interface_description.clone(),
                 created_at: now.0,
-            }
+            };
+            New { row, private, public }
         });
     Ok(rows.collect())
 }
 
 /// Adds the rows, in a savepoint of their own; `false` when one of their addresses is taken.
-async fn insert(txn: &DatabaseTransaction, rows: &[interface::Model]) -> Result<bool> {
+async fn insert(txn: &DatabaseTransaction, new: &[New]) -> Result<bool> {
     let savepoint = txn.begin().await.map_err(failed)?;
-    for rows in rows.chunks(1000) {
-        let rows = rows.iter().cloned().map(interface::ActiveModel::from);
-        match interface::Entity::insert_many(rows)
-            .exec_without_returning(&savepoint)
-            .await
-        {
-            Ok(_) => {}
-            Err(error) if is_taken(&error) => {
-                savepoint.rollback().await.map_err(failed)?;
-                return Ok(false);
-            }
-            Err(error) => return Err(failed(error)),
-        }
+    match insert_rows(&savepoint, new).await {
+        Ok(()) => savepoint.commit().await.map_err(failed).map(|()| true),
+        Err(error) if is_taken(&error) => savepoint.rollback().await.map_err(failed).map(|()| false),
+        Err(error) => Err(failed(error)),
     }
-    savepoint.commit().await.map_err(failed)?;
-    Ok(true)
+}
+
+async fn insert_rows(txn: &DatabaseTransaction, new: &[New]) -> std::result::Result<(), DbErr> {
+    for new in new.chunks(1000) {
+        let rows = new
+            .iter()
+            .map(|new| interface::ActiveModel::from(new.row.clone()));
+        interface::Entity::insert_many(rows)
+            .exec_without_returning(txn)
+            .await?;
+    }
+    let addresses = new
+        .iter()
+        .map(|new| addresses::primary(&new.row, new.private, new.public));
+    addresses::insert(txn, &addresses.collect::<Vec<_>>()).await
 }
 
 /// Puts the interfaces into the plan's groups. The VPC's row is this transaction's by now, so that nobody
 /// deletes a group any more; one that was deleted since the plan was made is found missing here.
-async fn join(txn: &DatabaseTransaction, plan: &LaunchPlan, rows: &[interface::Model]) -> Result<()> {
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+async fn join(txn: &DatabaseTransaction, plan: &LaunchPlan, new: &[New]) -> Result<()> {
+    let ids: Vec<i64> = new.iter().map(|new| new.row.id).collect();
     let wanted: Vec<i64> = plan.groups.iter().map(|group| group.id).collect();
     let mut joined = 0;
     for ids in ids.chunks(1000) {
@@ -187,49 +206,21 @@ async fn join(txn: &DatabaseTransaction, plan: &LaunchPlan, rows: &[interface::M
     Err(Error::Internal(text))
 }
 
-fn views(spec: &LaunchSpec, plan: &LaunchPlan, rows: Vec<interface::Model>) -> Vec<InterfaceView> {
+fn views(spec: &LaunchSpec, plan: &LaunchPlan, new: Vec<New>) -> Result<Vec<InterfaceView>> {
     let groups: Vec<GroupRef> = plan.groups.iter().map(GroupRef::of).collect();
     let mut tags = spec.tags.network_interface.clone();
     tags.sort();
-    let view = |row| InterfaceView {
-        row,
-        groups: groups.clone(),
-        tags: tags.clone(),
+    let view = |New { row, private, public }| {
+        let addresses = InterfaceAddresses {
+            private,
+            public,
+            secondary: Vec::new(),
+        };
+        Ok(InterfaceView {
+            groups: groups.clone(),
+            tags: tags.clone(),
+            ..InterfaceView::of(row, addresses)?
+        })
     };
-    rows.into_iter().map(view).collect()
-}
-
-/// An Ethernet address as the database keeps it: 48 bits.
-pub(super) fn mac_number(mac: Mac) -> i64 {
-    mac.0
-        .iter()
-        .fold(0, |number, byte| (number << 8) | i64::from(*byte))
-}
-
-/// The inverse of [`mac_number`].
-pub(super) fn mac_of(number: i64) -> Mac {
-    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
-    Mac([a, b, c, d, e, f])
-}
-
-/// An address of a row.
-pub(super) fn ipv4(number: i64) -> Ipv4Addr {
-    Ipv4Addr::from(u32::try_from(number).unwrap_or(0))
-}
-
-/// An interface's id.
-pub(super) fn interface_id(row: &interface::Model) -> NetworkInterfaceId {
-    NetworkInterfaceId::from_db(row.id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ethernet_addresses_lead_back() {
-        let mac: Mac = "02:16:ff:02:03:04".parse().unwrap();
-        assert_eq!(mac_of(mac_number(mac)), mac);
-        assert_eq!(mac_number(mac), 0x0216_ff02_0304);
-    }
+    new.into_iter().map(view).collect()
 }

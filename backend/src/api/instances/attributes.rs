@@ -17,8 +17,8 @@ use crate::{
     api::{Cloud, accounts, instance_types},
     authority::authorise,
     boxed,
-    entity::{image, instance, interface, interface_group},
-    store::{Invalidates, failed, groups, instances, user_data},
+    entity::{instance, interface, interface_group, volume_attachment},
+    store::{Invalidates, failed, groups, instances, user_data, volumes},
 };
 
 /// An attribute with its new value.
@@ -42,7 +42,7 @@ pub enum AttributeChange {
     EbsOptimized(bool),
     /// Only `true` is possible.
     EnaSupport(bool),
-    /// A disk of the instance: its root disk is the only one, and ends with it.
+    /// A disk of the instance.
     Disk(DiskChange),
 }
 
@@ -53,7 +53,7 @@ pub struct DiskChange {
     pub device: String,
     /// The volume that the caller takes it for.
     pub volume: Option<VolumeId>,
-    /// Only `true` is possible.
+    /// Only `true` is possible for the root disk, which ends with its instance.
     pub delete_on_termination: bool,
 }
 
@@ -122,28 +122,27 @@ async fn apply(
         AttributeChange::EbsOptimized(value) => return only(!value, "EBS optimization"),
         AttributeChange::EnaSupport(value) => return only(value, "turning enhanced networking off"),
         AttributeChange::Disk(change) => {
-            has_device(txn, row, &change).await?;
-            return only(
-                change.delete_on_termination,
-                "a root disk that outlives its instance",
-            );
+            let disk = disk(txn, row, &change).await?;
+            let possible = change.delete_on_termination || !disk.is_root();
+            only(possible, "a root disk that outlives its instance")?;
+            return volumes::set_delete_on_termination(txn, &disk, change.delete_on_termination).await;
         }
     };
     update(txn, row, columns).await
 }
 
-/// The device of a change must be one that the instance has, and be what the caller takes it for.
-async fn has_device(txn: &DatabaseTransaction, row: &instance::Model, change: &DiskChange) -> Result<()> {
-    let image = image::Entity::find_by_id(row.image)
-        .one(txn)
-        .await
-        .map_err(failed)?;
-    let root = image.is_some_and(|image| image.root_device == change.device);
-    let its_own = change.volume.is_none_or(|volume| volume.to_db() == row.id);
-    if root && its_own {
-        return Ok(());
-    }
-    Err(Error::NoDevice {
+/// The disk of a change: the instance must have it, and it be what the caller takes it for.
+async fn disk(
+    txn: &DatabaseTransaction,
+    row: &instance::Model,
+    change: &DiskChange,
+) -> Result<volume_attachment::Model> {
+    let mut disks = volumes::disks(txn, &[row]).await?;
+    let meant = |disk: &volume_attachment::Model| {
+        disk.device == change.device && change.volume.is_none_or(|volume| volume == disk.volume.0)
+    };
+    let disks = disks.remove(&row.id).unwrap_or_default();
+    disks.into_iter().find(meant).ok_or_else(|| Error::NoDevice {
         device: change.device.clone(),
     })
 }

@@ -136,7 +136,8 @@ fn weight(view: &InstanceView) -> usize {
     let data = [&row.sealed_user_data, &row.user_data];
     let data: usize = data.into_iter().flatten().map(|text| text.expose().len()).sum();
     let tags: usize = view.tags.iter().map(|t| 96 + t.key.len() + t.value.len()).sum();
-    VIEW + texts + data + tags
+    let disks: usize = view.disks.iter().map(|disk| 96 + disk.device.len()).sum();
+    VIEW + texts + data + tags + disks
 }
 
 impl fmt::Debug for InstanceCache {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cumulet_domain::{
-    ResourceKind, Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     id::{InstanceId, ReservationId, SubnetId, VpcId},
     instance::State,
@@ -16,17 +16,18 @@ use sea_orm::{
     Select,
 };
 
-use super::{GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView, rendering::Rendering};
+use super::{DiskView, GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
 use crate::{
     api::{Cloud, Page, PageRequest},
     authority::authorise,
     boxed,
     entity::{image, instance, interface},
     store::{
+        addresses,
         batch::load_in,
         failed,
         instances::{self, Visibility},
-        placement, tags,
+        placement, tags, volumes,
     },
 };
 
@@ -279,7 +280,7 @@ pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -
     views
         .pop()
         .map(Arc::unwrap_or_clone)
-        .ok_or_else(|| cumulet_domain::Error::Internal("a row has no view".into()))
+        .ok_or_else(|| Error::Internal("a row has no view".into()))
 }
 
 /// The views of rows, in their order.
@@ -306,18 +307,20 @@ pub(super) async fn views(
         .map(|row| (row.id, Arc::new(row)))
         .collect();
     let groups = placement::names(conn, &rows).await?;
+    let mut disks = volumes::disks(conn, &rows.iter().collect::<Vec<_>>()).await?;
     let view = |row: instance::Model| {
-        Arc::new(InstanceView {
+        let disks = disks.remove(&row.id).unwrap_or_default();
+        Ok(Arc::new(InstanceView {
             placement_group: row.placement_group.and_then(|id| groups.get(&id).cloned()),
             interfaces: interfaces.remove(&row.id).unwrap_or_default(),
+            disks: disks.into_iter().map(DiskView::of).collect(),
             tags: tags.remove(&row.id).unwrap_or_default(),
             image: images.get(&row.image).cloned(),
             metadata_pending: pending.contains(&row.id),
-            rendering: Rendering::default(),
-            row,
-        })
+            ..InstanceView::of(row)?
+        }))
     };
-    Ok(rows.into_iter().map(view).collect())
+    rows.into_iter().map(view).collect()
 }
 
 /// The interfaces of instances, with their groups.
@@ -355,11 +358,18 @@ pub(in crate::api) async fn interface_views(
             .extend(groups.get(&member.security_group).cloned());
     }
     let mut tags = tags::of(conn, ResourceKind::NetworkInterface, &ids).await?;
+    let mut addresses = addresses::of(conn, &rows).await?;
     let view = |row: interface::Model| {
         let mut groups = of.remove(&row.id).unwrap_or_default();
         groups.sort_by_key(|group| group.id);
         let tags = tags.remove(&row.id).unwrap_or_default();
-        InterfaceView { row, groups, tags }
+        let none = || Error::Internal("an interface was read without its addresses".into());
+        let addresses = addresses.remove(&row.id).ok_or_else(none)?;
+        Ok(InterfaceView {
+            groups,
+            tags,
+            ..InterfaceView::of(row, addresses)?
+        })
     };
-    Ok(rows.into_iter().map(view).collect())
+    rows.into_iter().map(view).collect()
 }

@@ -1,4 +1,4 @@
-//! RunInstances: one transaction claims the quota and writes the reservation, the instances, their
+//! RunInstances: one transaction claims the quota and writes the reservation, the instances, their root volumes,
 //! interfaces and addresses, tags, an operation each, and the client token. Its commit is the point of
 //! no return; placement and all that is slow comes after it.
 
@@ -22,9 +22,9 @@ use crate::{
     authority::authorise,
     boxed,
     conductor::operations::{self, LaunchState, target},
-    entity::{instance, reservation},
+    entity::{instance, reservation, volume_attachment},
     journal::{NewOperation, Operation as _, enqueue_new},
-    store::{Invalidates, failed, tags, user_data},
+    store::{Invalidates, failed, tags, user_data, volumes},
 };
 
 /// The name under which client tokens of launches are kept.
@@ -119,8 +119,9 @@ impl<'a> Launch<'a> {
         self.insert(txn, &rows).await?;
         self.cloud.made(&self.reservation);
         rows.iter().for_each(|row| self.cloud.made(&id_of(row)));
+        let disks = self.add_volumes(txn, &plan, &rows).await?;
         let interfaces = self.attach(txn, &plan, claim, &mut rows).await?;
-        self.tag(txn, &rows, &interfaces).await?;
+        self.tag(txn, &rows, &interfaces, &disks).await?;
         self.enqueue(txn, &rows).await?;
         if let Some(token) = &self.spec.client_token {
             token
@@ -135,10 +136,10 @@ impl<'a> Launch<'a> {
         }
         crash_point!(operations::Launch::NAME, "written");
         replay::view(
-            self.account,
-            self.reservation,
+            (self.account, self.reservation),
             rows,
             interfaces,
+            disks,
             &plan,
             &self.spec.tags.instance,
         )
@@ -242,15 +243,32 @@ impl<'a> Launch<'a> {
         addresses::attach(txn, self.cloud, self.spec, plan, claim, rows, self.now).await
     }
 
+    /// Makes the root volume of each instance; its attachments, in the instances' order.
+    async fn add_volumes(
+        &self,
+        txn: &DatabaseTransaction,
+        plan: &LaunchPlan,
+        rows: &[instance::Model],
+    ) -> Result<Vec<volume_attachment::Model>> {
+        let volume = |row| volumes::root(row, self.spec.root_volume_type);
+        let made = rows.iter().map(volume).collect::<Result<_>>()?;
+        let attachment = |row| volumes::root_attachment(row, &plan.image.root_device);
+        let attachments: Vec<_> = rows.iter().map(attachment).collect();
+        volumes::insert(txn, made, &attachments).await?;
+        Ok(attachments)
+    }
+
     async fn tag(
         &self,
         txn: &DatabaseTransaction,
         rows: &[instance::Model],
         interfaces: &[InterfaceView],
+        disks: &[volume_attachment::Model],
     ) -> Result<()> {
         use cumulet_domain::ResourceKind;
         let instances: Vec<i64> = rows.iter().map(|row| row.id).collect();
         let interfaces: Vec<i64> = interfaces.iter().map(|interface| interface.row.id).collect();
+        let volumes: Vec<i64> = disks.iter().map(|disk| disk.volume.to_db()).collect();
         let wanted = &self.spec.tags;
         for (kind, ids, new) in [
             (ResourceKind::Instance, &instances, &wanted.instance),
@@ -259,8 +277,7 @@ impl<'a> Launch<'a> {
                 &interfaces,
                 &wanted.network_interface,
             ),
-            // A root volume has its instance's number.
-            (ResourceKind::Volume, &instances, &wanted.volume),
+            (ResourceKind::Volume, &volumes, &wanted.volume),
         ] {
             if !new.is_empty() {
                 tags::insert(txn, self.account, kind, ids, new).await?;

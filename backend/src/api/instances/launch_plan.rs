@@ -4,7 +4,7 @@
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::AccountId,
-    id::{SubnetId, VpcId},
+    id::{ImageId, SubnetId, VpcId},
     network::Cidr,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
@@ -14,7 +14,7 @@ use crate::{
     api::{Cloud, images, instance_types},
     entity::{image, instance_type, key_pair, placement_group, security_group, subnet},
     scheduler::{Fleet, Request},
-    store::{failed, groups, networks, placement},
+    store::{failed, groups, networks, placement, rows},
 };
 
 /// A launch's references.
@@ -143,10 +143,9 @@ async fn group(
 
 /// The root disk's size: the image's in whole GiB, or what was asked for if that is not less.
 fn disk(image: &image::Model, wanted: Option<u64>) -> Result<i64> {
-    let image_gib = u64::try_from(image.virtual_bytes)
-        .unwrap_or(0)
-        .div_ceil(1 << 30)
-        .max(1);
+    let id = ImageId::from_db(image.id);
+    let bytes: u64 = rows::fit("images", id, "virtual_bytes", image.virtual_bytes)?;
+    let image_gib = bytes.div_ceil(1 << 30).max(1);
     match wanted {
         Some(gib) if gib < image_gib => Err(Error::VolumeTooSmall {
             gib,

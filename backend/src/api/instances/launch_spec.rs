@@ -7,6 +7,7 @@ use cumulet_domain::{
     id::{ImageId, SecurityGroupId, SubnetId},
     instance::ShutdownBehavior,
     tag::{Tag, all_readable},
+    volume::VolumeType,
 };
 
 use super::{MetadataChange, UserData};
@@ -58,6 +59,7 @@ pub struct LaunchSpec {
     pub metadata: MetadataChange,
     /// Without it the image's size.
     pub root_volume_gib: Option<u64>,
+    pub root_volume_type: VolumeType,
     pub client_token: Option<ClientToken>,
     /// The placement group's name.
     pub placement_group: Option<String>,
@@ -90,6 +92,7 @@ impl LaunchSpec {
             disable_api_stop: false,
             metadata: MetadataChange::default(),
             root_volume_gib: None,
+            root_volume_type: VolumeType::Gp3,
             client_token: None,
             placement_group: None,
             partition_number: None,

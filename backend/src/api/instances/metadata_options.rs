@@ -69,7 +69,7 @@ pub async fn modify_metadata_options(
             if change.tags == Some(true) {
                 readable_tags(txn, row.id).await?;
             }
-            let new = change.apply(instances::metadata_options(&row));
+            let new = change.apply(instances::metadata_options(&row)?);
             use instance::Column as C;
             let update = instance::Entity::update_many()
                 .col_expr(C::HttpEnabled, Expr::value(i64::from(new.enabled)))

@@ -17,6 +17,7 @@ mod replay;
 mod user_data;
 mod view;
 
+pub use crate::store::addresses::{InterfaceAddress, InterfaceAddresses};
 pub use attributes::{AttributeChange, DiskChange, modify_attribute};
 pub use cache::InstanceCache;
 pub use console::{ConsoleOutput, console_output, console_screenshot};
@@ -28,7 +29,7 @@ pub use launch_spec::{LaunchSpec, LaunchTags};
 pub use metadata_options::{MetadataChange, modify_metadata_options};
 pub use power::{StateChange, reboot, start, stop, terminate};
 pub use user_data::{UserData, user_data};
-pub use view::{GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
+pub use view::{DiskView, GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,15 @@
 //! for them makes as many instances as there are addresses; one that would only have been given them goes on
 //! without, and its instances say why.
 
+use std::net::Ipv4Addr;
+
 use cumulet_domain::{Error, Result, account::AccountId, error::Limit, instance::StateReason};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
 
 use super::{LaunchSpec, launch_plan::LaunchPlan};
 use crate::{
     api::{Cloud, accounts},
-    entity::{account, instance, interface},
+    entity::{account, instance, interface_address},
     store::{batch, failed, first, lock, networks},
 };
 
@@ -53,7 +55,7 @@ impl Shortage {
 /// Addresses for the first of the instances, and why there are none for the others.
 #[derive(Debug, Default)]
 pub(super) struct Draw {
-    pub(super) addresses: Vec<i64>,
+    pub(super) addresses: Vec<Ipv4Addr>,
     pub(super) shortage: Option<Shortage>,
 }
 
@@ -101,16 +103,16 @@ pub(super) async fn draw(
 /// How many of the wanted addresses the account's quota leaves. They are counted only where it can matter: an
 /// instance has one at the most, so an account of few instances is nowhere near.
 async fn left(txn: &DatabaseTransaction, account: AccountId, max: u64, wanted: u64) -> Result<u64> {
-    use interface::Column as I;
+    use interface_address::Column as A;
     let row = accounts::load(txn, account).await?;
     if row.instances_used.cast_unsigned().saturating_add(wanted) <= max {
         return Ok(wanted);
     }
-    let count = interface::Entity::find()
+    let count = interface_address::Entity::find()
         .select_only()
-        .column_as(I::PublicIp.count(), "used")
-        .filter(I::Account.eq(account.to_db()))
-        .filter(I::PublicIp.is_not_null());
+        .column_as(A::PublicAddress.count(), "used")
+        .filter(A::Account.eq(account.to_db()))
+        .filter(A::PublicAddress.is_not_null());
     let used = first(count, txn).await?.unwrap_or(0).cast_unsigned();
     Ok(max.saturating_sub(used).min(wanted))
 }

@@ -6,38 +6,41 @@ use cumulet_domain::{Result, account::AccountId, id::ReservationId, tag::Tag};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use super::{
-    InstanceView, InterfaceView, ReservationView, describe, launch::reservation_of, launch_plan::LaunchPlan,
-    rendering::Rendering,
+    DiskView, InstanceView, InterfaceView, ReservationView, describe, launch::reservation_of,
+    launch_plan::LaunchPlan,
 };
-use crate::{entity::instance, store::failed};
+use crate::{
+    entity::{instance, volume_attachment},
+    store::failed,
+};
 
 /// The answer to a launch that was just done.
 pub(super) fn view(
-    account: AccountId,
-    id: ReservationId,
+    (account, id): (AccountId, ReservationId),
     rows: Vec<instance::Model>,
     interfaces: Vec<InterfaceView>,
+    disks: Vec<volume_attachment::Model>,
     plan: &LaunchPlan,
     tags: &[Tag],
 ) -> Result<ReservationView> {
     let image = Arc::new(plan.image.clone());
     let mut tags = tags.to_vec();
     tags.sort();
-    let instances = rows.into_iter().zip(interfaces).map(|(row, interface)| {
-        Arc::new(InstanceView {
-            row,
+    let all = rows.into_iter().zip(interfaces).zip(disks);
+    let instances = all.map(|((row, interface), disk)| {
+        Ok(Arc::new(InstanceView {
             interfaces: vec![interface],
+            disks: vec![DiskView::of(disk)],
             tags: tags.clone(),
             image: Some(image.clone()),
-            metadata_pending: false,
             placement_group: plan.group.as_ref().map(|group| group.name.clone()),
-            rendering: Rendering::default(),
-        })
+            ..InstanceView::of(row)?
+        }))
     });
     Ok(ReservationView {
         id,
         account,
-        instances: instances.collect(),
+        instances: instances.collect::<Result<_>>()?,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use cumulet_domain::{
+    Result,
     account::AccountId,
     id::{
         ImageId, InstanceId, InterfaceAttachmentId, NetworkInterfaceId, ReservationId, SecurityGroupId,
@@ -12,17 +13,19 @@ use cumulet_domain::{
     metadata::MetadataOptions,
     network::Mac,
     tag::Tag,
+    time::Timestamp,
+    volume::AttachmentState,
 };
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    addresses::{interface_id, ipv4, mac_of},
-    rendering::Rendering,
-};
+use super::rendering::Rendering;
 use crate::{
-    entity::{image, instance, interface, security_group},
-    store::instances,
+    entity::{image, instance, interface, security_group, volume_attachment},
+    store::{
+        addresses::{self, InterfaceAddresses},
+        instances, volumes,
+    },
 };
 
 /// The place of a reservation in listings: in the order of their launches.
@@ -90,16 +93,33 @@ impl GroupRef {
 pub struct InterfaceView {
     /// The interface.
     pub row: interface::Model,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: InterfaceAddresses,
     /// Its security groups, sorted by id.
     pub groups: Vec<GroupRef>,
     /// Its tags, sorted by key.
     pub tags: Vec<Tag>,
 }
 
+impl InterfaceView {
+    /// An interface with its addresses, and nothing else yet.
+    pub(super) fn of(row: interface::Model, addresses: InterfaceAddresses) -> Result<Self> {
+        Ok(InterfaceView {
+            mac: addresses::mac(&row)?,
+            row,
+            addresses,
+            groups: Vec::new(),
+            tags: Vec::new(),
+        })
+    }
+}
+
 #[allow(missing_docs)] // the names say it
 impl InterfaceView {
     pub fn id(&self) -> NetworkInterfaceId {
-        interface_id(&self.row)
+        NetworkInterfaceId::from_db(self.row.id)
     }
 
     pub fn attachment(&self) -> InterfaceAttachmentId {
@@ -107,15 +127,15 @@ impl InterfaceView {
     }
 
     pub fn mac(&self) -> Mac {
-        mac_of(self.row.mac)
+        self.mac
     }
 
     pub fn private_ip(&self) -> Ipv4Addr {
-        ipv4(self.row.private_ip)
+        self.addresses.private
     }
 
     pub fn public_ip(&self) -> Option<Ipv4Addr> {
-        self.row.public_ip.map(ipv4)
+        self.addresses.public
     }
 
     pub fn subnet(&self) -> SubnetId {
@@ -127,6 +147,37 @@ impl InterfaceView {
     }
 }
 
+/// A disk of an instance: the attachment of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskView {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The name that it has at the instance.
+    pub device: String,
+    /// The instance starts from it.
+    pub is_root: bool,
+    /// Where the attachment is in its life.
+    pub state: AttachmentState,
+    /// It ends with the instance.
+    pub delete_on_termination: bool,
+    /// Since when it is attached.
+    pub attached_at: Timestamp,
+}
+
+impl DiskView {
+    /// The disk of a row.
+    pub(super) fn of(row: volume_attachment::Model) -> Self {
+        DiskView {
+            is_root: row.is_root(),
+            volume: row.volume.0,
+            device: row.device,
+            state: row.state.0,
+            delete_on_termination: row.delete_on_termination.0,
+            attached_at: Timestamp(row.attached_at),
+        }
+    }
+}
+
 /// An instance with all that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceView {
@@ -134,6 +185,8 @@ pub struct InstanceView {
     pub row: instance::Model,
     /// Its interfaces by device index; none once it has ended.
     pub interfaces: Vec<InterfaceView>,
+    /// Its disks, the root disk first; none once it has ended.
+    pub disks: Vec<DiskView>,
     /// Its tags, sorted by key.
     pub tags: Vec<Tag>,
     /// Its image, also where that is deregistered; shared by the instances of one answer.
@@ -144,6 +197,27 @@ pub struct InstanceView {
     pub placement_group: Option<String>,
     /// What the EC2 door has written of it.
     pub rendering: Rendering,
+    /// What its row says, read.
+    pub(super) state: State,
+    pub(super) options: MetadataOptions,
+}
+
+impl InstanceView {
+    /// An instance, and nothing of what belongs to it yet.
+    pub(super) fn of(row: instance::Model) -> Result<Self> {
+        Ok(InstanceView {
+            state: instances::state(&row)?,
+            options: instances::metadata_options(&row)?,
+            row,
+            interfaces: Vec::new(),
+            disks: Vec::new(),
+            tags: Vec::new(),
+            image: None,
+            metadata_pending: false,
+            placement_group: None,
+            rendering: Rendering::default(),
+        })
+    }
 }
 
 #[allow(missing_docs)] // the names say it
@@ -152,9 +226,8 @@ impl InstanceView {
         InstanceId::from_db(self.row.id)
     }
 
-    /// A row with an unknown state, which no code writes, counts as pending.
     pub fn state(&self) -> State {
-        State::from_name(&self.row.state).unwrap_or(State::Pending)
+        self.state
     }
 
     pub fn reservation(&self) -> ReservationId {
@@ -202,16 +275,22 @@ impl InstanceView {
     }
 
     pub fn metadata_options(&self) -> MetadataOptions {
-        instances::metadata_options(&self.row)
+        self.options
     }
 
-    /// The root volume has the instance's number.
-    pub fn root_volume(&self) -> VolumeId {
-        VolumeId::from_db(self.row.id)
+    /// The disk that it starts from; none once it has ended.
+    pub fn root_disk(&self) -> Option<&DiskView> {
+        self.disks.iter().find(|disk| disk.is_root)
     }
 
+    /// The name of the disk that it starts from, or started from: its image's where it has ended.
     pub fn root_device(&self) -> &str {
-        self.image.as_ref().map_or("/dev/vda", |image| &image.root_device)
+        match (self.root_disk(), &self.image) {
+            (Some(disk), _) => &disk.device,
+            (None, Some(image)) => &image.root_device,
+            // The image of one that has ended may have been deleted since.
+            (None, None) => volumes::ROOT_DEVICE,
+        }
     }
 
     pub fn architecture(&self) -> &str {

@@ -13,7 +13,7 @@ use sea_orm::{
 
 use crate::{
     entity::{instance, tag},
-    store::{failed, fixed::Fixed, instances::Visibility},
+    store::{failed, fixed::Fixed, instances::Visibility, volumes},
 };
 
 /// A resource of any kind.
@@ -200,9 +200,11 @@ async fn owned(
         return one_instance(conn, visibility, *id).await;
     }
     match kind {
-        // A root volume has its instance's number.
-        ResourceKind::Instance | ResourceKind::Volume => {
+        ResourceKind::Instance => {
             owned_in!(conn, kind, visibility, instance, ids, visibility.condition())
+        }
+        ResourceKind::Volume => {
+            owned_in!(conn, kind, visibility, volume, ids, volumes::visible(visibility))
         }
         ResourceKind::Image => {
             let there = crate::entity::image::Column::DeregisteredAt.is_null();

@@ -17,8 +17,11 @@ use crate::{
         instances::{LaunchSpec, get, launch, terminate},
         tags::{self as tagging, TagQuery, TagTarget},
     },
-    conductor::operations::{Terminate, subject},
-    entity::{interface, interface_group},
+    conductor::{
+        operations::{Terminate, subject},
+        release,
+    },
+    entity::{interface, interface_address, interface_group, volume_attachment},
     journal::{self, End, How},
     retention::RetentionPeriod,
     test_support::{Rig, cloud, overlap},
@@ -126,6 +129,7 @@ async fn everything_goes_when_it_has_had_its_time() {
     rig.pass(Duration::from_millis(1));
     let expected = Swept {
         instances: 1,
+        volumes: 2,
         ..Swept::default()
     };
     assert_eq!(swept(&rig).await, expected);
@@ -151,6 +155,7 @@ async fn everything_goes_when_it_has_had_its_time() {
     let expected = Swept {
         client_tokens: 1,
         instances: 1,
+        volumes: 0,
         operations: 4,
         audit_log: 0,
     };
@@ -161,6 +166,9 @@ async fn everything_goes_when_it_has_had_its_time() {
         count::<operation::Entity>(&rig).await,
         count::<client_token::Entity>(&rig).await,
         count::<metadata_push::Entity>(&rig).await,
+        count::<volume::Entity>(&rig).await,
+        count::<volume_attachment::Entity>(&rig).await,
+        count::<interface_address::Entity>(&rig).await,
     ] {
         assert_eq!(left, 0);
     }
@@ -215,6 +223,7 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
     let expected = Swept {
         client_tokens: 1,
         instances: 1,
+        volumes: 1,
         operations: 2,
         audit_log: 1,
     };

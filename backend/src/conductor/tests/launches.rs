@@ -1,9 +1,10 @@
 //! What a launch brings to its host, and what it says of itself when it runs.
 
-use cumulet_domain::instance::StateReason;
+use cumulet_domain::{id::NetworkInterfaceId, instance::StateReason};
+use sea_orm::ConnectionTrait as _;
 
 use super::*;
-use crate::api::instances::UserData;
+use crate::{api::instances::UserData, conductor::host_specs, entity::interface_address};
 
 #[tokio::test]
 async fn user_data_that_is_sealed_in_the_database_comes_to_the_host() {
@@ -41,4 +42,73 @@ async fn why_an_instance_has_no_public_address_is_told_as_long_as_it_runs() {
             assert_eq!(view.state_reason().unwrap().code, "Client.UserInitiatedShutdown");
         }
     }
+}
+
+/// An instance's network is that of its interfaces: each VPC's policy has the ones in it, with their own addresses.
+#[tokio::test]
+async fn a_second_interface_is_served_in_its_own_vpc_and_goes_with_its_instance() {
+    let mut rig = Rig::start().await;
+    let id = rig.running(|_| ()).await;
+    let first = rig.view(id).await.interfaces[0].clone();
+    let (instance, account) = (id.to_db(), first.row.account);
+    let address = |last: u8| format!("00000000000000000000ffff0a4200{last:02x}");
+    let mut all = vec![
+        format!(
+            "INSERT INTO vpcs (id, account, cidr, is_default, policy_generation, created_at) \
+             VALUES (777, {account}, '10.66.0.0/16', 0, 1, 0)"
+        ),
+        format!(
+            "INSERT INTO subnets (id, account, vpc, cidr, availability_zone, is_default, map_public_ip, created_at) \
+             VALUES (778, {account}, 777, '10.66.0.0/24', 'us-east-1a', 0, 0, 0)"
+        ),
+        format!(
+            "INSERT INTO interfaces (id, account, instance, device_index, attachment, vpc, subnet, mac, private_ip, \
+             description, created_at) VALUES (779, {account}, {instance}, 1, 779, 777, 778, 779, 172097545, '', 0)"
+        ),
+    ];
+    for (index, last) in [(0, 9), (1, 10)] {
+        let address = address(last);
+        all.push(format!(
+            "INSERT INTO interface_addresses (subnet, address, interface, address_index, account, vpc) \
+             VALUES (778, '{address}', 779, {index}, {account}, 777)"
+        ));
+    }
+    let write = rig.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            for sql in all {
+                txn.execute_unprepared(&sql).await.map_err(crate::store::failed)?;
+            }
+            Ok(())
+        })
+    });
+    write.await.unwrap();
+
+    let conn = rig.cloud.store.read();
+    let host = HostId(rig.host().await.unwrap().id);
+    let served = async |vpc| {
+        let policy = host_specs::policy(conn, &host, vpc).await.unwrap();
+        let own = policy.interfaces.into_iter().map(|one| (one.id, one.private_ip));
+        own.collect::<Vec<_>>()
+    };
+    assert_eq!(served(first.row.vpc).await, [(first.id(), first.private_ip())]);
+    assert_eq!(
+        served(777).await,
+        [(NetworkInterfaceId::from_db(779), [10, 66, 0, 9].into())]
+    );
+    let second = rig.view(id).await.interfaces[1].clone();
+    let secondary = &second.addresses.secondary;
+    assert_eq!(second.private_ip(), std::net::Ipv4Addr::new(10, 66, 0, 9));
+    assert_eq!(secondary.len(), 1);
+    assert_eq!(secondary[0].private, std::net::IpAddr::from([10, 66, 0, 10]));
+
+    instances::terminate(&rig.cloud, &rig.who, &[id]).await.unwrap();
+    let command = rig
+        .command(|action| matches!(action, Action::Destroy { .. }))
+        .await;
+    rig.answer(&command, Power::Absent, None).await;
+    rig.until_state(id, State::Terminated).await;
+    let left = interface_address::Entity::find()
+        .all(rig.cloud.store.read())
+        .await;
+    assert_eq!(left.unwrap(), []);
 }

@@ -81,8 +81,7 @@ async fn each_host_is_told_of_the_others() {
     alive(&rig, "host-a", Some(A)).await;
     confirmed(&rig, "host-a", A).await;
     let first = rig.running(|_| ()).await;
-    let first_ip = rig.view(first).await.interfaces[0].row.private_ip;
-    let first_ip = Ipv4Addr::from(u32::try_from(first_ip).unwrap());
+    let first_ip = rig.view(first).await.interfaces[0].private_ip();
     alive(&rig, "host-b", Some(B)).await;
     let store = rig.cloud.store.clone();
     confirmed(&rig, "host-b", B).await;

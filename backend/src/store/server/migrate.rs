@@ -30,10 +30,15 @@ const LIMIT: Duration = Duration::from_mins(30);
 /// # Errors
 /// When the server is away, or its schema is newer than this program.
 pub(in crate::store) async fn migrate(location: &Location) -> Result<()> {
+    up(location, None).await
+}
+
+/// Does so many of the migrations that are pending, or all.
+pub(in crate::store) async fn up(location: &Location, steps: Option<u32>) -> Result<()> {
     let (session, conn, backend) = open(location).await?;
     let told = |failure: Failure| failed(failure.told());
     lock(&session, backend).await.map_err(told)?;
-    let done = Migrator::up(&conn, None).await.map_err(newer);
+    let done = Migrator::up(&conn, steps).await.map_err(newer);
     let unlock = match (backend, &done) {
         (DbBackend::MySql, _) => format!("DO RELEASE_LOCK(CONCAT('cumulet:', {DATABASE}))"),
         (_, Ok(())) => "COMMIT".into(),

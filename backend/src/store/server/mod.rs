@@ -32,6 +32,8 @@ use retry::{ATTEMPTS, Tally};
 use session::{Handle, Mode, Session};
 use wire::Pool;
 
+#[cfg(test)]
+pub(super) use migrate::up;
 pub(super) use migrate::{listed, migrate, schema};
 
 /// A database server.

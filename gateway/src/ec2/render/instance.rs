@@ -1,11 +1,14 @@
 //! The EC2 shape of an instance: everything that the AWS CLI, boto3, euca2ools and Terraform read. What this
 //! cloud has only one value of is written with that value, since clients compare it.
 
-use std::net::Ipv4Addr;
+use std::{
+    iter,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use cumulet_backend::api::{
     Cloud,
-    instances::{InstanceView, InterfaceView, ReservationView, StateChange},
+    instances::{DiskView, InstanceView, InterfaceAddress, InterfaceView, ReservationView, StateChange},
     regions,
 };
 use cumulet_domain::{
@@ -87,7 +90,7 @@ pub(crate) fn instance(cloud: &Cloud, view: &InstanceView) -> shapes::Instance {
             .iter()
             .map(|nic| interface(view, nic, region))
             .collect(),
-        block_device_mappings: if ended { Vec::new() } else { vec![root_disk(view)] },
+        block_device_mappings: view.disks.iter().map(disk).collect(),
         root_device_name: Some(view.root_device().into()),
         tags: tags_if_any(&view.tags),
         architecture: Some(view.architecture().into()),
@@ -188,15 +191,15 @@ pub(crate) fn metadata_options(view: &InstanceView) -> shapes::InstanceMetadataO
     }
 }
 
-/// The root disk, the only one.
-pub(crate) fn root_disk(view: &InstanceView) -> shapes::InstanceBlockDeviceMapping {
+/// A disk.
+pub(crate) fn disk(disk: &DiskView) -> shapes::InstanceBlockDeviceMapping {
     shapes::InstanceBlockDeviceMapping {
-        device_name: Some(view.root_device().into()),
+        device_name: Some(disk.device.clone()),
         ebs: Some(shapes::EbsInstanceBlockDevice {
-            attach_time: Some(Timestamp(view.row.created_at)),
-            delete_on_termination: Some(true),
-            status: Some("attached".into()),
-            volume_id: Some(view.root_volume().to_string()),
+            attach_time: Some(Timestamp(disk.attached_at.0)),
+            delete_on_termination: Some(disk.delete_on_termination),
+            status: Some(disk.state.name().into()),
+            volume_id: Some(disk.volume.to_string()),
             ..Default::default()
         }),
     }
@@ -211,10 +214,19 @@ pub(crate) fn groups(interface: &InterfaceView) -> Vec<shared::GroupIdentifier> 
     interface.groups.iter().map(group).collect()
 }
 
+/// The IPv4 addresses of an interface, the primary one first: each with the public one that is translated to it.
+pub(crate) fn v4(nic: &InterfaceView) -> impl Iterator<Item = (Ipv4Addr, Option<Ipv4Addr>, bool)> {
+    let of = |address: IpAddr| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let other = move |one: &InterfaceAddress| Some((of(one.private)?, one.public.and_then(of), false));
+    let primary = (nic.private_ip(), nic.public_ip(), true);
+    iter::once(primary).chain(nic.addresses.secondary.iter().filter_map(other))
+}
+
 fn interface(view: &InstanceView, nic: &InterfaceView, region: &str) -> shapes::InstanceNetworkInterface {
     let owner = cumulet_domain::account::AccountId::from_db(view.row.account).to_string();
-    let association = nic.public_ip().map(|ip| association(ip, region));
-    let private_dns = dns::private_name(nic.private_ip(), region);
     shapes::InstanceNetworkInterface {
         attachment: Some(shapes::InstanceNetworkInterfaceAttachment {
             attach_time: Some(Timestamp(nic.row.created_at)),
@@ -230,15 +242,17 @@ fn interface(view: &InstanceView, nic: &InterfaceView, region: &str) -> shapes::
         mac_address: Some(nic.mac().to_string()),
         network_interface_id: Some(nic.id().to_string()),
         owner_id: Some(owner),
-        private_dns_name: Some(private_dns.clone()),
+        private_dns_name: Some(dns::private_name(nic.private_ip(), region)),
         private_ip_address: Some(nic.private_ip().to_string()),
-        private_ip_addresses: vec![shapes::InstancePrivateIpAddress {
-            association: association.clone(),
-            primary: Some(true),
-            private_dns_name: Some(private_dns),
-            private_ip_address: Some(nic.private_ip().to_string()),
-        }],
-        association,
+        private_ip_addresses: v4(nic)
+            .map(|(ip, public, primary)| shapes::InstancePrivateIpAddress {
+                association: public.map(|ip| association(ip, region)),
+                primary: Some(primary),
+                private_dns_name: Some(dns::private_name(ip, region)),
+                private_ip_address: Some(ip.to_string()),
+            })
+            .collect(),
+        association: nic.public_ip().map(|ip| association(ip, region)),
         source_dest_check: Some(true),
         status: Some("in-use".into()),
         subnet_id: Some(nic.subnet().to_string()),

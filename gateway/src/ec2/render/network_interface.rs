@@ -7,15 +7,14 @@ use cumulet_backend::api::{network_interfaces::NetworkInterfaceView, regions};
 use cumulet_domain::{account::AccountId, dns};
 use cumulet_wire::{Timestamp, ec2::network_interfaces as shapes};
 
-use super::instance::groups;
+use super::instance::{groups, v4};
 use crate::ec2::ctx::shown_tags;
 
 /// An interface.
 pub(crate) fn network_interface(region: &str, view: &NetworkInterfaceView) -> shapes::NetworkInterface {
     let nic = &view.interface;
     let owner = AccountId::from_db(nic.row.account).to_string();
-    let association = nic.public_ip().map(|ip| association(ip, region));
-    let private_dns = dns::private_name(nic.private_ip(), region);
+    let associated = nic.public_ip().map(|ip| association(ip, region));
     shapes::NetworkInterface {
         attachment: Some(shapes::NetworkInterfaceAttachment {
             attach_time: Some(Timestamp(nic.row.created_at)),
@@ -36,16 +35,18 @@ pub(crate) fn network_interface(region: &str, view: &NetworkInterfaceView) -> sh
         mac_address: Some(nic.mac().to_string()),
         network_interface_id: Some(nic.id().to_string()),
         owner_id: Some(owner),
-        private_dns_name: Some(private_dns.clone()),
-        public_dns_name: association.as_ref().and_then(|a| a.public_dns_name.clone()),
+        private_dns_name: Some(dns::private_name(nic.private_ip(), region)),
+        public_dns_name: associated.as_ref().and_then(|a| a.public_dns_name.clone()),
         private_ip_address: Some(nic.private_ip().to_string()),
-        private_ip_addresses: vec![shapes::NetworkInterfacePrivateIpAddress {
-            association: association.clone(),
-            primary: Some(true),
-            private_dns_name: Some(private_dns),
-            private_ip_address: Some(nic.private_ip().to_string()),
-        }],
-        association,
+        private_ip_addresses: v4(nic)
+            .map(|(ip, public, primary)| shapes::NetworkInterfacePrivateIpAddress {
+                association: public.map(|ip| association(ip, region)),
+                primary: Some(primary),
+                private_dns_name: Some(dns::private_name(ip, region)),
+                private_ip_address: Some(ip.to_string()),
+            })
+            .collect(),
+        association: associated,
         requester_managed: Some(false),
         source_dest_check: Some(true),
         status: Some("in-use".into()),

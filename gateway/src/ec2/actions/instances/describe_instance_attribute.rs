@@ -67,7 +67,9 @@ fn attribute(view: &InstanceView, name: &str) -> InstanceAttribute {
         ..Default::default()
     };
     match name {
-        "blockDeviceMapping" => shown.block_device_mappings = Some(vec![render::instance::root_disk(view)]),
+        "blockDeviceMapping" => {
+            shown.block_device_mappings = Some(view.disks.iter().map(render::instance::disk).collect());
+        }
         "disableApiStop" => shown.disable_api_stop = switch(view.row.disable_api_stop != 0),
         "disableApiTermination" => {
             shown.disable_api_termination = switch(view.row.disable_api_termination != 0)

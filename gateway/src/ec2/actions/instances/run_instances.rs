@@ -6,7 +6,7 @@ use cumulet_backend::api::{
     images::{self, ImageQuery},
     instances::{self, LaunchSpec, LaunchTags},
 };
-use cumulet_domain::{Error, id::ImageId, instance::ShutdownBehavior, tag::Tag};
+use cumulet_domain::{Error, id::ImageId, instance::ShutdownBehavior, tag::Tag, volume::VolumeType};
 use cumulet_wire::ec2::{
     instances::{InstanceNetworkInterfaceSpecification, Reservation, RunInstances, RunInstancesRequest},
     shared::{BlockDeviceMapping, TagSpecification},
@@ -25,16 +25,14 @@ use crate::{
 /// The type of those who name none, by the API reference; boto 2 and euca2ools send it of themselves.
 const DEFAULT_TYPE: &str = "m1.small";
 
-/// The types of volumes that EC2 has. All of them are as fast as the host's disk.
-const VOLUME_TYPES: [&str; 7] = ["gp2", "gp3", "io1", "io2", "sc1", "st1", "standard"];
-
 #[async_trait]
 impl Action for RunInstances {
     async fn run(ctx: &Ctx, input: RunInstancesRequest) -> Result<Reservation, Fault> {
         let image: ImageId = required_id(input.image_id.as_deref(), "ImageId")?;
-        let root = root_disk_gib(ctx, image, &input.block_device_mappings).await?;
+        let root = root_disk(ctx, image, &input.block_device_mappings).await?;
         let mut spec = spec(image, input)?;
-        spec.root_volume_gib = root;
+        spec.root_volume_gib = root.gib;
+        spec.root_volume_type = root.kind.unwrap_or(spec.root_volume_type);
         spec.client_token = ctx.token.clone();
         let made = instances::launch(&ctx.cloud, &ctx.who, spec).await?;
         Ok(render::instance::reservation(&ctx.cloud, &made))
@@ -173,14 +171,17 @@ fn launch_tags(given: Vec<TagSpecification>) -> Result<LaunchTags, Fault> {
     Ok(all)
 }
 
-/// The size that the mapping of the root disk asks for. There are no other disks yet.
-async fn root_disk_gib(
-    ctx: &Ctx,
-    image: ImageId,
-    mappings: &[BlockDeviceMapping],
-) -> Result<Option<u64>, Fault> {
+/// What the mapping of the root disk asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RootDisk {
+    gib: Option<u64>,
+    kind: Option<VolumeType>,
+}
+
+/// What the mappings ask for. There are no other disks than the root disk yet.
+async fn root_disk(ctx: &Ctx, image: ImageId, mappings: &[BlockDeviceMapping]) -> Result<RootDisk, Fault> {
     if mappings.is_empty() {
-        return Ok(None);
+        return Ok(RootDisk::default());
     }
     let query = ImageQuery {
         ids: vec![image],
@@ -189,10 +190,10 @@ async fn root_disk_gib(
     let found = images::describe(&ctx.cloud, &ctx.who, &query, PageRequest::default()).await?;
     let root = found.rows.first().map(|view| view.row.root_device.clone());
     let root = root.ok_or_else(|| Error::Internal("an image was found and not answered".into()))?;
-    root_size(mappings, &root)
+    mapped(mappings, &root)
 }
 
-fn root_size(mappings: &[BlockDeviceMapping], root: &str) -> Result<Option<u64>, Fault> {
+fn mapped(mappings: &[BlockDeviceMapping], root: &str) -> Result<RootDisk, Fault> {
     let unsupported = |what: &str| {
         Fault::coded(
             "UnsupportedOperation",
@@ -200,7 +201,7 @@ fn root_size(mappings: &[BlockDeviceMapping], root: &str) -> Result<Option<u64>,
             format!("{what} is not supported yet."),
         )
     };
-    let mut size = None;
+    let mut disk = RootDisk::default();
     for (n, mapping) in mappings.iter().enumerate() {
         let path = |member: &str| format!("BlockDeviceMapping.{}.{member}", n + 1);
         match mapping.device_name.as_deref() {
@@ -223,21 +224,21 @@ fn root_size(mappings: &[BlockDeviceMapping], root: &str) -> Result<Option<u64>,
         if ebs.delete_on_termination == Some(false) {
             return Err(unsupported("A root disk that outlives its instance"));
         }
-        if let Some(kind) = ebs
-            .volume_type
-            .as_deref()
-            .filter(|kind| !VOLUME_TYPES.contains(kind))
-        {
-            let reason = format!("expecting one of {}", VOLUME_TYPES.join(", "));
-            return Err(Fault::invalid(&path("Ebs.VolumeType"), kind, reason));
+        if let Some(text) = ebs.volume_type.as_deref() {
+            let names: Vec<_> = VolumeType::ALL.iter().map(|kind| kind.name()).collect();
+            let unknown = |()| {
+                let reason = format!("expecting one of {}", names.join(", "));
+                Fault::invalid(&path("Ebs.VolumeType"), text, reason)
+            };
+            disk.kind = Some(text.parse().map_err(unknown)?);
         }
         if let Some(gib) = ebs.volume_size {
             let gib = u64::try_from(gib).ok().filter(|gib| *gib > 0);
-            size =
-                Some(gib.ok_or_else(|| Fault::invalid(&path("Ebs.VolumeSize"), "", "expecting at least 1"))?);
+            let none = || Fault::invalid(&path("Ebs.VolumeSize"), "", "expecting at least 1");
+            disk.gib = Some(gib.ok_or_else(none)?);
         }
     }
-    Ok(size)
+    Ok(disk)
 }
 
 #[cfg(test)]
@@ -322,10 +323,10 @@ mod tests {
 
     #[test]
     fn the_root_disk_is_the_only_one() {
-        let size = |rest: &str| {
-            root_size(&input(rest).block_device_mappings, "/dev/vda")
-                .map_err(|f| f.answer().code.into_owned())
+        let disk = |rest: &str| {
+            mapped(&input(rest).block_device_mappings, "/dev/vda").map_err(|f| f.answer().code.into_owned())
         };
+        let size = |rest: &str| disk(rest).map(|disk| disk.gib);
         assert_eq!(
             size("BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeSize=20"),
             Ok(Some(20))
@@ -347,13 +348,17 @@ mod tests {
             Err("MissingParameter".into())
         );
         let of_type = |kind: &str| {
-            size(&format!(
+            let rest = format!(
                 "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeType={kind}"
-            ))
+            );
+            disk(&rest).map(|disk| (disk.gib, disk.kind))
         };
         assert_eq!(
             (of_type("gp2"), of_type("fast")),
-            (Ok(None), Err("InvalidParameterValue".into()))
+            (
+                Ok((None, Some(VolumeType::Gp2))),
+                Err("InvalidParameterValue".into())
+            )
         );
     }
 }

@@ -1,0 +1,202 @@
+//! What must hold between instances and the rows that hang on them: each that lives has one root volume attached, each
+//! interface one primary address, and nothing is left of what has ended. `cumulet audit` and the simulator ask it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cumulet_domain::{
+    Result,
+    id::{InstanceId, NetworkInterfaceId, VolumeId},
+    volume::VolumeState,
+};
+use sea_orm::{ConnectionTrait, EntityTrait};
+
+use super::rows;
+use crate::entity::{instance, interface, interface_address, volume, volume_attachment};
+
+/// The rows, all of one moment.
+#[derive(Debug, Default)]
+pub struct Hanging {
+    volumes: BTreeMap<VolumeId, volume::Model>,
+    attachments: Vec<volume_attachment::Model>,
+    addresses: Vec<interface_address::Model>,
+}
+
+impl Hanging {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Those of the database; `Internal` where a row is damaged.
+    pub async fn load(conn: &impl ConnectionTrait) -> Result<Self> {
+        let volumes = rows::all(volume::Entity::find(), conn).await?;
+        Ok(Hanging {
+            volumes: volumes.into_iter().map(|row| (row.id.0, row)).collect(),
+            attachments: rows::all(volume_attachment::Entity::find(), conn).await?,
+            addresses: rows::all(interface_address::Entity::find(), conn).await?,
+        })
+    }
+
+    /// What does not hold, in words.
+    pub fn findings<'r>(
+        &self,
+        instances: impl IntoIterator<Item = &'r instance::Model>,
+        interfaces: &[interface::Model],
+    ) -> Vec<String> {
+        let living = instances.into_iter().filter(|row| row.terminated_at.is_none());
+        let living: BTreeSet<InstanceId> = living.map(|row| InstanceId::from_db(row.id)).collect();
+        let mut found = self.disks(&living);
+        found.extend(self.states());
+        found.extend(self.addresses_of(interfaces));
+        found
+    }
+
+    fn disks(&self, living: &BTreeSet<InstanceId>) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut roots: BTreeMap<InstanceId, usize> = BTreeMap::new();
+        for row in &self.attachments {
+            let (instance, volume) = (row.instance.0, row.volume.0);
+            *roots.entry(instance).or_default() += usize::from(row.is_root());
+            if !living.contains(&instance) {
+                found.push(format!("{volume} is attached to {instance}, which has ended"));
+            }
+            if self
+                .volumes
+                .get(&volume)
+                .is_none_or(|row| row.state.0 != VolumeState::InUse)
+            {
+                found.push(format!("{volume} is attached to {instance} and not in use"));
+            }
+        }
+        for id in living {
+            let has = roots.get(id).copied().unwrap_or(0);
+            if has != 1 {
+                found.push(format!("{id} has {has} root volumes"));
+            }
+        }
+        found
+    }
+
+    fn states(&self) -> Vec<String> {
+        let attached: BTreeSet<VolumeId> = self.attachments.iter().map(|row| row.volume.0).collect();
+        let mut found = Vec::new();
+        for (id, row) in &self.volumes {
+            let state = row.state.0;
+            if state == VolumeState::InUse && !attached.contains(id) {
+                found.push(format!("{id} is in use and attached to nothing"));
+            }
+            if (state == VolumeState::Deleted) != row.deleted_at.is_some() {
+                found.push(format!("{id} is {state} and was deleted at {:?}", row.deleted_at));
+            }
+        }
+        found
+    }
+
+    fn addresses_of(&self, interfaces: &[interface::Model]) -> Vec<String> {
+        let mut found = Vec::new();
+        let rows = interfaces
+            .iter()
+            .map(|row| (NetworkInterfaceId::from_db(row.id), row));
+        let rows: BTreeMap<NetworkInterfaceId, &interface::Model> = rows.collect();
+        let mut primaries: BTreeMap<NetworkInterfaceId, usize> = BTreeMap::new();
+        for address in &self.addresses {
+            let id = address.interface.0;
+            let Some(row) = rows.get(&id) else {
+                found.push(format!(
+                    "{:?} is the address of {id}, which is gone",
+                    address.address.0
+                ));
+                continue;
+            };
+            let place = (
+                address.subnet.to_db(),
+                address.vpc.to_db(),
+                address.account.0.to_db(),
+            );
+            if place != (row.subnet, row.vpc, row.account) {
+                found.push(format!(
+                    "{:?} of {id} is in another subnet than it",
+                    address.address.0
+                ));
+            }
+            if address.address_index.0 == 0 {
+                *primaries.entry(id).or_default() += 1;
+                found.extend(differs(row, address));
+            }
+        }
+        for id in rows.keys() {
+            let has = primaries.get(id).copied().unwrap_or(0);
+            if has != 1 {
+                found.push(format!("{id} has {has} primary addresses"));
+            }
+        }
+        found
+    }
+}
+
+/// A primary address that is not the one of the interface's own columns, which earlier programs go by.
+fn differs(row: &interface::Model, address: &interface_address::Model) -> Option<String> {
+    let number = |address: crate::entity::columns::Address| address.v4().map(|v4| i64::from(v4.to_bits()));
+    let of = (number(address.address), address.public_address.and_then(number));
+    let own = (Some(row.private_ip), row.public_ip);
+    (of != own).then(|| {
+        let id = NetworkInterfaceId::from_db(row.id);
+        format!("{id} has the addresses {own:?} and {of:?}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait as _;
+
+    use super::*;
+    use crate::{
+        api::instances::launch,
+        store::failed,
+        test_support::{Rig, cloud},
+    };
+
+    async fn findings(rig: &Rig) -> Vec<String> {
+        let conn = rig.cloud.store.read();
+        let instances = instance::Entity::find().all(conn).await.unwrap();
+        let interfaces = interface::Entity::find().all(conn).await.unwrap();
+        Hanging::load(conn)
+            .await
+            .unwrap()
+            .findings(&instances, &interfaces)
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_disagreement_is_told() {
+        for (sql, told) in [
+            ("DELETE FROM volume_attachments", "has 0 root volumes"),
+            (
+                "UPDATE volume_attachments SET boot_index = NULL",
+                "has 0 root volumes",
+            ),
+            ("DELETE FROM volumes", "and not in use"),
+            ("UPDATE volumes SET state = 'available'", "and not in use"),
+            ("UPDATE volumes SET state = 'deleted'", "was deleted at None"),
+            ("UPDATE instances SET terminated_at = 1", "which has ended"),
+            ("DELETE FROM interface_addresses", "has 0 primary addresses"),
+            (
+                "UPDATE interface_addresses SET address_index = 1",
+                "has 0 primary addresses",
+            ),
+            ("UPDATE interface_addresses SET subnet = 7", "in another subnet"),
+            (
+                "UPDATE interface_addresses SET public_address = NULL",
+                "has the addresses",
+            ),
+            ("DELETE FROM interfaces", "which is gone"),
+        ] {
+            let rig = cloud().await;
+            launch(&rig.cloud, &rig.who, rig.spec()).await.unwrap();
+            assert_eq!(findings(&rig).await, [""; 0]);
+            let damage = rig.cloud.store.write(move |txn| {
+                Box::pin(async move { txn.execute_unprepared(sql).await.map(drop).map_err(failed) })
+            });
+            damage.await.unwrap();
+            let found = findings(&rig).await.join("; ");
+            assert!(found.contains(told), "{sql}: {found}");
+        }
+    }
+}
