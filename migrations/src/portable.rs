@@ -1,5 +1,5 @@
 //! The subset of SQL that SQLite, PostgreSQL, MySQL and MariaDB share, as columns. Ids and times are
-//! BIGINT made in the program; addresses are texts of 32 hexadecimal digits (BIGINT in the tables of before m0021);
+//! BIGINT made in the program; addresses are texts of 32 hexadecimal digits (BIGINT in the tables of before m0020);
 //! booleans are BIGINT 0 or 1 (no driver differs on that);
 //! JSON is text and never queried; names that are keys are VARCHAR, at most 255. Texts are compared byte by
 //! byte everywhere. MariaDB and MySQL commit with every change of the schema, so that one which a killed

@@ -1,4 +1,4 @@
-//! Rows that programs of before the migrations m0020 and m0021 don't write: volumes, attachments and addresses of
+//! Rows that programs of before the migrations m0019 and m0020 don't write: volumes, attachments and addresses of
 //! what such a program has launched, and the end of them. The migrations fill them; a program that runs beside an
 //! earlier one does it again and again. Each statement does nothing where it has been done.
 

@@ -1,5 +1,5 @@
-//! The Gregorian calendar in UTC, by chrono: seconds since 1970 and what is written for them. Every written
-//! form of a time goes through it, the API's (`Timestamp` of this crate and of the wire) and the signatures'.
+//! The Gregorian calendar in UTC, by chrono: seconds since 1970 and what is written for them. Whatever a door
+//! writes or reads as a time goes through it, by the `Timestamp` of this crate or of the wire.
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Timelike as _, Utc};
 

@@ -14,7 +14,7 @@ use sea_orm::{
 
 use crate::{
     entity::{account, host, instance, interface, interface_group, operation},
-    store::{addresses, column, failed, groups, instances, placement, tags, volumes},
+    store::{addresses, column, failed, groups, placement, tags, volumes},
 };
 
 /// The state after an event, by the one transition function.

@@ -1,6 +1,6 @@
 //! The three written forms of time in signatures, read strictly into Unix seconds.
 
-use cumulet_domain::calendar::{self, Civil};
+use chrono::{DateTime, Datelike as _, NaiveDate, Timelike as _, Utc};
 
 /// `20261121T013649Z`, the form of SigV4.
 pub(super) fn parse_basic(text: &[u8]) -> Option<i64> {
@@ -14,7 +14,7 @@ pub(super) fn parse_basic(text: &[u8]) -> Option<i64> {
         digits(&text[11..13])?,
         digits(&text[13..15])?,
     ];
-    calendar::seconds(date, clock)
+    seconds(date, clock)
 }
 
 /// `2026-11-21T01:36:49Z`, with or without a fraction of a second: the form of SigV2.
@@ -36,7 +36,7 @@ pub(super) fn parse_extended(text: &[u8]) -> Option<i64> {
         digits(&date[17..19])?,
     ];
     let date = [digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..10])?];
-    calendar::seconds(date, clock)
+    seconds(date, clock)
 }
 
 /// `Sat, 21 Nov 2026 01:36:49 GMT`, the form of the `Date` header.
@@ -52,32 +52,48 @@ pub(super) fn parse_http(text: &[u8]) -> Option<i64> {
         b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
     ];
     let month = MONTHS.iter().position(|name| name.as_slice() == &text[8..11])?;
-    let date = [digits(&text[12..16])?, month as i64 + 1, digits(&text[5..7])?];
+    let month = u32::try_from(month).ok()? + 1;
+    let date = [digits(&text[12..16])?, month, digits(&text[5..7])?];
     let clock = [
         digits(&text[17..19])?,
         digits(&text[20..22])?,
         digits(&text[23..25])?,
     ];
-    calendar::seconds(date, clock)
+    seconds(date, clock)
 }
 
-/// The SigV4 form of a point in time.
+/// The SigV4 form of a point in time, one that was read above.
 pub(super) fn format_basic(unix: i64) -> String {
-    let Civil {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-    } = Civil::at(unix);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    let at = DateTime::<Utc>::from_timestamp(unix, 0).unwrap_or_default();
+    let year = at.year().unsigned_abs();
+    let parts = [
+        (0, year / 100),
+        (2, year % 100),
+        (4, at.month()),
+        (6, at.day()),
+        (9, at.hour()),
+        (11, at.minute()),
+        (13, at.second()),
+    ];
+    let mut text = *b"00000000T000000Z";
+    for (place, n) in parts {
+        text[place] = b'0' + (n / 10 % 10) as u8;
+        text[place + 1] = b'0' + (n % 10) as u8;
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
-fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0_i64, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
+/// The number that at most four digits write.
+fn digits(text: &[u8]) -> Option<u32> {
+    text.iter().try_fold(0, |value, byte| {
+        byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0'))
     })
+}
+
+/// `None` for days and times that there are not. A leap second (60) is written by nobody and accepted by no one.
+fn seconds([year, month, day]: [u32; 3], [hour, minute, second]: [u32; 3]) -> Option<i64> {
+    let date = NaiveDate::from_ymd_opt(year.try_into().ok()?, month, day)?;
+    Some(date.and_hms_opt(hour, minute, second)?.and_utc().timestamp())
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ impl Service for &'static Rpc {
             Err(reply) => return reply,
         };
         let outcome = match Asked::read(codec, &head, &proven.parameters) {
-            Ok(asked) => serve(*self, cloud, proven.caller, &asked, id).await,
+            Ok(asked) => serve(self, cloud, proven.caller, &asked, id).await,
             Err(error) => Err(proven.caller.refuse(error, cloud.now())),
         };
         match outcome {

@@ -17,10 +17,7 @@ use crate::{
         instances::{LaunchSpec, get, launch, terminate},
         tags::{self as tagging, TagQuery, TagTarget},
     },
-    conductor::{
-        operations::{Terminate, subject},
-        release,
-    },
+    conductor::operations::{Terminate, subject},
     entity::{interface, interface_address, interface_group, volume_attachment},
     journal::{self, End, How},
     retention::RetentionPeriod,
