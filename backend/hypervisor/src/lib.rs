@@ -27,7 +27,7 @@ use tokio::{
 };
 
 pub use slow::Diagnosis;
-pub use spec::{DiskSpec, DomainSpec, NicSpec};
+pub use spec::{DomainDisk, DomainNic, DomainSpec};
 
 /// How long a question may take.
 const QUESTION: Duration = Duration::from_secs(10);

@@ -14,9 +14,10 @@ use cumulet_domain::{
     id::InstanceId,
     image::DiskFormat,
     message::{OffReason, Power},
+    spec::Throttle,
 };
 use cumulet_hypervisor::{
-    DiskSpec, DomainSpec, Error, Event, Hypervisor, contract,
+    DomainDisk, DomainSpec, Error, Event, Hypervisor, contract,
     libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
@@ -62,10 +63,14 @@ fn spec(dir: &Path, instance: InstanceId, image: Option<&Path>) -> DomainSpec {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
-        disks: vec![DiskSpec {
+        disks: vec![DomainDisk {
             path,
             format: DiskFormat::Qcow2,
             backing: image.map(|i| (i.to_owned(), DiskFormat::Qcow2)),
+            target: "vda".into(),
+            serial: format!("vol0{:016x}", instance.number()),
+            boot: Some(1),
+            throttle: Throttle::default(),
         }],
         nics: vec![],
         console_log: dir.join(format!("{instance}.log")),

@@ -11,11 +11,14 @@ use cumulet_domain::{
     Error, Result,
     account::AccountId,
     dns,
-    id::{HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
+    id::{
+        HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VolumeId,
+        VpcId,
+    },
     image::ImageRef,
     metadata::{InstanceMetadata, InterfaceMetadata, PublicKey},
     network::{Cidr, GroupPolicy, InterfacePolicy, Peer, Rule, SubnetPolicy, VpcPolicy},
-    spec::InstanceSpec,
+    spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
     tag::Tag,
     time::Timestamp,
 };
@@ -143,21 +146,15 @@ impl SpecRows {
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let image = self.images.get(&row.image).ok_or_else(|| missing("image"))?;
         let interfaces = self.interfaces.get(&row.id).ok_or_else(|| missing("interface"))?;
-        let primary = interfaces.first().ok_or_else(|| missing("interface"))?;
-        let policies = interfaces
-            .iter()
-            .map(|i| interface_policy(i, &self.addresses, self.groups.get(&i.id)))
-            .collect::<Result<_>>()?;
+        let nics = interfaces.iter().map(|i| self.nic(i)).collect::<Result<_>>()?;
         Ok(InstanceSpec {
             id: InstanceId::from_db(row.id),
             generation: instances::number(row, "generation", row.generation)?,
             instance_type: row.instance_type.clone(),
             vcpus: instances::number(row, "vcpus", row.vcpus)?,
             memory_mib: instances::number(row, "memory_mib", row.memory_mib)?,
-            image: image_ref(image)?,
-            disk_gib: instances::number(row, "disk_gib", row.disk_gib)?,
-            vpc: VpcId::from_db(primary.vpc),
-            interfaces: policies,
+            disks: vec![root_disk(row, image)?],
+            nics,
             metadata: Arc::new(self.metadata(row, conductor)?),
         })
     }
@@ -208,6 +205,15 @@ impl SpecRows {
         })
     }
 
+    fn nic(&self, row: &interface::Model) -> Result<NicSpec> {
+        let id = NetworkInterfaceId::from_db(row.id);
+        Ok(NicSpec {
+            device_index: rows::fit("interfaces", id, "device_index", row.device_index)?,
+            vpc: VpcId::from_db(row.vpc),
+            interface: interface_policy(row, &self.addresses, self.groups.get(&row.id))?,
+        })
+    }
+
     fn interface(&self, row: &interface::Model) -> Result<InterfaceMetadata> {
         let missing = |what: &str| Error::Internal(format!("its interface has no {what}"));
         let subnet = self.subnets.get(&row.subnet).ok_or_else(|| missing("subnet"))?;
@@ -227,6 +233,18 @@ impl SpecRows {
             security_groups: self.groups.get(&row.id).cloned().unwrap_or_default(),
         })
     }
+}
+
+/// The root disk: over its image, and the instance's own.
+fn root_disk(row: &instance::Model, image: &image::Model) -> Result<DiskSpec> {
+    Ok(DiskSpec {
+        volume: VolumeId::from_db(row.id),
+        device: image.root_device.clone(),
+        source: DiskSource::Image(image_ref(image)?),
+        size_gib: instances::number(row, "disk_gib", row.disk_gib)?,
+        boot_order: Some(1),
+        throttle: Throttle::default(),
+    })
 }
 
 fn image_ref(row: &image::Model) -> Result<ImageRef> {

@@ -15,14 +15,27 @@ use crate::{
     qemu_img,
 };
 
+/// A disk's file.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFile<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// Its format.
+    pub format: DiskFormat,
+    /// The disk's size.
+    pub bytes: u64,
+    /// What it lies over, and its format: only one of qcow2 does.
+    pub image: Option<(&'a Path, DiskFormat)>,
+}
+
 /// Makes disks. What is made is never made again: its content survives stop and start.
 #[async_trait]
 pub trait Disks: Send + Sync + 'static {
     /// Whether disks are made over images, which then have to be here.
     fn uses_images(&self) -> bool;
 
-    /// There shall be a qcow2 disk of this size over this image. One that is there is left alone.
-    async fn ensure(&self, disk: &Path, bytes: u64, image: (&Path, DiskFormat)) -> io::Result<()>;
+    /// There shall be such a disk, made if it may be; whether it is there. One that is there is left alone.
+    async fn ensure(&self, disk: &DiskFile<'_>, may_make: bool) -> io::Result<bool>;
 
     /// What there is for disks in `dir`, in GiB: what they take already and what is free.
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64>;
@@ -49,15 +62,20 @@ impl Disks for QemuDisks {
         true
     }
 
-    async fn ensure(&self, disk: &Path, bytes: u64, image: (&Path, DiskFormat)) -> io::Result<()> {
-        if tokio::fs::try_exists(disk).await? {
-            return Ok(());
+    async fn ensure(&self, disk: &DiskFile<'_>, may_make: bool) -> io::Result<bool> {
+        if tokio::fs::try_exists(disk.path).await? || !may_make {
+            return tokio::fs::try_exists(disk.path).await;
         }
         // A disk is there as a whole or not at all.
-        let fresh = disk.with_extension("new");
-        qemu_img::create(&self.program, &fresh, bytes, Some(image)).await?;
+        let fresh = disk.path.with_extension("new");
+        let made = DiskFile {
+            path: &fresh,
+            ..*disk
+        };
+        qemu_img::create(&self.program, &made).await?;
         only_owners(&fresh, 0o600)?;
-        tokio::fs::rename(&fresh, disk).await
+        tokio::fs::rename(&fresh, disk.path).await?;
+        Ok(true)
     }
 
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64> {
@@ -107,8 +125,8 @@ impl Disks for FakeDisks {
         false
     }
 
-    async fn ensure(&self, _: &Path, _: u64, _: (&Path, DiskFormat)) -> io::Result<()> {
-        Ok(())
+    async fn ensure(&self, _: &DiskFile<'_>, _: bool) -> io::Result<bool> {
+        Ok(true)
     }
 
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
@@ -151,27 +169,55 @@ mod tests {
         fs::write(&image, vec![7; 4096]).unwrap();
         let disk = dir.path().join("disk.qcow2");
         let disks = QemuDisks::new(QEMU_IMG);
-        disks
-            .ensure(&disk, 1 << 30, (&image, DiskFormat::Raw))
-            .await
-            .unwrap();
+        let file = |bytes| DiskFile {
+            path: &disk,
+            format: DiskFormat::Qcow2,
+            bytes,
+            image: Some((image.as_path(), DiskFormat::Raw)),
+        };
+        assert!(disks.ensure(&file(1 << 30), true).await.unwrap());
         let made = fs::metadata(&disk).unwrap().ino();
         assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
-        disks
-            .ensure(&disk, 2 << 30, (&image, DiskFormat::Raw))
-            .await
-            .unwrap();
+        assert!(disks.ensure(&file(2 << 30), true).await.unwrap());
         assert_eq!(fs::metadata(&disk).unwrap().ino(), made);
         // The header of qcow2: magic, version, and the virtual size at offset 24.
         let bytes = fs::read(&disk).unwrap();
         assert_eq!(&bytes[..4], b"QFI\xfb");
         assert_eq!(bytes[24..32], (1_u64 << 30).to_be_bytes());
-        let missing = dir.path().join("none");
-        let error = disks
-            .ensure(&dir.path().join("d2"), 1, (&missing, DiskFormat::Raw))
-            .await;
+        let (missing, other) = (dir.path().join("none"), dir.path().join("d2"));
+        let over_nothing = DiskFile {
+            path: &other,
+            image: Some((&missing, DiskFormat::Raw)),
+            ..file(1)
+        };
+        let error = disks.ensure(&over_nothing, true).await;
         assert!(error.unwrap_err().to_string().contains("qemu-img"));
-        assert!(!dir.path().join("d2").exists());
+        assert!(!other.exists());
+    }
+
+    /// A volume that is lost is an error, never an empty disk.
+    #[tokio::test]
+    async fn an_empty_volume_is_made_only_where_it_may_be() {
+        if !Path::new(QEMU_IMG).exists() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let disks = QemuDisks::new(QEMU_IMG);
+        for format in [DiskFormat::Qcow2, DiskFormat::Raw] {
+            let path = dir.path().join(format.name());
+            let file = DiskFile {
+                path: &path,
+                format,
+                bytes: 1 << 20,
+                image: None,
+            };
+            assert!(!disks.ensure(&file, false).await.unwrap());
+            assert!(!path.exists());
+            assert!(disks.ensure(&file, true).await.unwrap());
+            assert!(disks.ensure(&file, false).await.unwrap());
+            let is_raw = fs::metadata(&path).unwrap().len() == 1 << 20;
+            assert_eq!(is_raw, format == DiskFormat::Raw);
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::{
 
 use cumulet_domain::{
     host::check_host_name,
-    id::{HostId, InstanceId, VpcId},
+    id::{HostId, InstanceId, VolumeId, VpcId},
+    image::DiskFormat,
 };
 
 use crate::WorkerError;
@@ -58,6 +59,7 @@ impl Layout {
             root.clone(),
             root.join("cache"),
             root.join("instances"),
+            root.join("volumes"),
         ] {
             guests.passage(&dir).map_err(|e| failed(&dir, e))?;
         }
@@ -121,6 +123,16 @@ impl Layout {
 
     pub(crate) fn disk(&self, id: InstanceId) -> PathBuf {
         self.instance(id).join("disk.qcow2")
+    }
+
+    /// A disk of an instance's own beside its root.
+    pub(crate) fn own_disk(&self, id: InstanceId, volume: VolumeId) -> PathBuf {
+        self.instance(id).join(format!("{volume}.qcow2"))
+    }
+
+    /// The file of a volume that outlives the instances that it is attached to.
+    pub(crate) fn volume(&self, id: VolumeId, format: DiskFormat) -> PathBuf {
+        self.root.join("volumes").join(format!("{id}.{}", format.name()))
     }
 
     pub(crate) fn console(&self, id: InstanceId) -> PathBuf {

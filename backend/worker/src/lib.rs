@@ -8,6 +8,7 @@ mod alarms;
 mod config;
 pub mod console;
 pub mod disks;
+mod ensure;
 mod failure;
 mod files;
 pub mod image_cache;

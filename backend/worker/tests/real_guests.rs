@@ -16,16 +16,16 @@ use cumulet_domain::{
     account::AccountId,
     id::{
         HostId, ImageId, InstanceId, NetworkInterfaceId, OperationId, ReservationId, SecurityGroupId,
-        SubnetId, VpcId,
+        SubnetId, VolumeId, VpcId,
     },
     image::{DiskFormat, ImageRef},
     message::{Action, Command, OffReason, Outcome, Power, Query, ReportContent},
     metadata::{InstanceMetadata, MetadataOptions},
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
-    spec::InstanceSpec,
+    spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
     time::{Clock as _, SystemClock, Timestamp},
 };
-use cumulet_hypervisor::libvirt::{Accel, Libvirt, LibvirtConfig};
+use cumulet_hypervisor::libvirt::{Accel, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
     MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
     disks::QemuDisks,
@@ -237,10 +237,19 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
-        image,
-        disk_gib: 1,
-        vpc,
-        interfaces: vec![interface],
+        disks: vec![DiskSpec {
+            volume: VolumeId::new(id.number()),
+            device: "/dev/vda".into(),
+            source: DiskSource::Image(image),
+            size_gib: 1,
+            boot_order: Some(1),
+            throttle: Throttle::default(),
+        }],
+        nics: vec![NicSpec {
+            device_index: 0,
+            vpc,
+            interface,
+        }],
         metadata: Arc::new(metadata),
     };
     (spec, policy)

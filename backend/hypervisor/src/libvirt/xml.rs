@@ -3,14 +3,14 @@
 
 use std::{io, path::PathBuf};
 
-use cumulet_domain::image::DiskFormat;
+use cumulet_domain::{image::DiskFormat, spec::Throttle};
 use quick_xml::{
     Reader, Writer,
     events::{BytesText, Event},
 };
 
 use super::guests::{Bounds, GuestUser};
-use crate::{DiskSpec, DomainSpec, NicSpec};
+use crate::{DomainDisk, DomainNic, DomainSpec};
 
 /// The namespace of our element in a domain's metadata.
 pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
@@ -126,7 +126,6 @@ fn firmware(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
         out.create_element("type")
             .with_attributes([("arch", ARCHITECTURE), ("machine", MACHINE)])
             .write_text_content(BytesText::new("hvm"))?;
-        empty(out, "boot", &[("dev", "hd")])?;
         empty(out, "smbios", &[("mode", "sysinfo")])
     })?;
     let entry = |out: &mut Out, name: &str, value: &str| {
@@ -180,8 +179,8 @@ const fn most_memory(guest: u64) -> u64 {
 }
 
 fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<()> {
-    for (index, (letter, each)) in ('a'..='z').zip(&spec.disks).enumerate() {
-        disk(out, each, &format!("vd{letter}"), index, host.bounds)?;
+    for each in &spec.disks {
+        disk(out, each, host.bounds)?;
     }
     for each in &spec.nics {
         nic(out, each)?;
@@ -215,7 +214,7 @@ fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result
     empty(out, "memballoon", &[("model", "none")])
 }
 
-fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize, bounds: Bounds) -> io::Result<()> {
+fn disk(out: &mut Out, disk: &DomainDisk, bounds: Bounds) -> io::Result<()> {
     out.create_element("disk")
         .with_attributes([("type", "file"), ("device", "disk")])
         .write_inner_content(|out| {
@@ -235,18 +234,27 @@ fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize, bounds: Boun
                 Some((file, format)) => backing(out, file, *format)?,
                 None => empty(out, "backingStore", &[])?,
             }
-            empty(out, "target", &[("dev", device), ("bus", "virtio")])?;
-            throttle(out, bounds)?;
-            text(out, "serial", &format!("vol{index}"))
+            empty(out, "target", &[("dev", &disk.target), ("bus", "virtio")])?;
+            throttle(out, bounds, disk.throttle)?;
+            text(out, "serial", &disk.serial)?;
+            match disk.boot {
+                Some(order) => empty(out, "boot", &[("order", &order.to_string())]),
+                None => Ok(()),
+            }
         })
         .map(drop)
 }
 
-/// What of the host's disks a guest may use for each of its own, read and written together.
-fn throttle(out: &mut Out, bounds: Bounds) -> io::Result<()> {
+/// What of the host's disks a guest may use for one of its own, read and written together: the host's bound or the
+/// disk's, whichever is less.
+fn throttle(out: &mut Out, bounds: Bounds, own: Throttle) -> io::Result<()> {
+    let least = |host: u64, own: Option<u64>| match own {
+        Some(own) if host == 0 || own < host => own,
+        _ => host,
+    };
     let limits = [
-        ("total_bytes_sec", bounds.disk_bytes),
-        ("total_iops_sec", bounds.disk_operations),
+        ("total_bytes_sec", least(bounds.disk_bytes, own.bytes)),
+        ("total_iops_sec", least(bounds.disk_operations, own.operations)),
     ];
     if limits.iter().all(|(_, most)| *most == 0) {
         return Ok(());
@@ -274,7 +282,7 @@ fn backing(out: &mut Out, file: &std::path::Path, format: DiskFormat) -> io::Res
         .map(drop)
 }
 
-fn nic(out: &mut Out, nic: &NicSpec) -> io::Result<()> {
+fn nic(out: &mut Out, nic: &DomainNic) -> io::Result<()> {
     out.create_element("interface")
         .with_attribute(("type", "ethernet"))
         .write_inner_content(|out| {
@@ -351,12 +359,16 @@ mod tests {
             instance_type: "t3.micro".into(),
             vcpus: 2,
             memory_mib: 1024,
-            disks: vec![DiskSpec {
+            disks: vec![DomainDisk {
                 path: "/s/instances/i-0/disk.qcow2".into(),
                 format: DiskFormat::Qcow2,
                 backing: Some(("/s/cache/ab".into(), DiskFormat::Raw)),
+                target: "vda".into(),
+                serial: "vol00123456789abcdef".into(),
+                boot: Some(1),
+                throttle: Throttle::default(),
             }],
-            nics: vec![NicSpec {
+            nics: vec![DomainNic {
                 mac: Mac([2, 0x16, 0, 0, 0, 1]),
                 tap: "cu0000000000001".into(),
             }],
@@ -402,6 +414,20 @@ mod tests {
         };
         let made = domain(&spec(), &HostFacts { bounds, ..HOST }).unwrap();
         assert!(made.contains("<total_iops_sec>100<") && !made.contains("total_bytes_sec"));
+        let mut slow = spec();
+        slow.disks[0].throttle = Throttle {
+            bytes: Some(7),
+            operations: Some(200),
+        };
+        let made = domain(&slow, &HostFacts { bounds, ..HOST }).unwrap();
+        assert!(
+            made.contains("<total_bytes_sec>7<"),
+            "its own where the host has none"
+        );
+        assert!(
+            made.contains("<total_iops_sec>100<"),
+            "the host's where it is less"
+        );
     }
 
     #[test]

@@ -21,6 +21,28 @@ async fn user_data_that_is_sealed_in_the_database_comes_to_the_host() {
 }
 
 #[tokio::test]
+async fn disks_and_interfaces_come_to_the_host_as_lists() {
+    let mut rig = Rig::start().await;
+    let id = rig.launch(|_| ()).await;
+    let command = rig.command(is_run).await;
+    let Action::Run { spec, policy } = &command.action else {
+        unreachable!()
+    };
+    let [disk] = spec.disks.as_slice() else {
+        panic!("{:?}", spec.disks);
+    };
+    assert_eq!((disk.device.as_str(), disk.boot_order), ("/dev/vda", Some(1)));
+    assert_eq!(disk.serial(), format!("vol0{:016x}", id.number()));
+    assert!(disk.image().is_some() && disk.size_gib > 0);
+    let [nic] = spec.nics.as_slice() else {
+        panic!("{:?}", spec.nics);
+    };
+    assert_eq!((nic.device_index, nic.vpc), (0, policy.vpc));
+    assert_eq!(nic.interface.id, spec.metadata.interfaces[0].id);
+    assert_eq!(command.version(), 1, "a worker of before understands it");
+}
+
+#[tokio::test]
 async fn why_an_instance_has_no_public_address_is_told_as_long_as_it_runs() {
     let mut rig = Rig::start().await;
     rig.cloud.config = Arc::new(CloudConfig {

@@ -1,0 +1,140 @@
+//! Disks of an instance: the file of each on this host, made once and never again, and what the guest knows it by.
+//! A disk is its file: neither its name on the bus nor its serial number tells it from another.
+
+use std::path::PathBuf;
+
+use cumulet_domain::{
+    crash_point,
+    image::DiskFormat,
+    spec::{DiskSource, DiskSpec, InstanceSpec},
+};
+use cumulet_hypervisor::DomainDisk;
+
+use crate::{Worker, disks::DiskFile, failure::Failure};
+
+impl Worker {
+    /// The files of an instance's disks shall be there, over their images; the disks.
+    pub(crate) async fn disks(&self, name: &str, spec: &InstanceSpec) -> Result<Vec<DomainDisk>, Failure> {
+        let disks = self.domain_disks(spec);
+        if !self.deps.disks.uses_images() {
+            return Ok(disks);
+        }
+        // Images that disks are being made over are not pruned.
+        let _hold = self.cache.hold().await;
+        for image in spec.disks.iter().filter_map(DiskSpec::image) {
+            self.cache.ensure(image, &*self.deps.images).await?;
+        }
+        crash_point!(name, "image");
+        for (disk, wanted) in disks.iter().zip(&spec.disks) {
+            let file = DiskFile {
+                path: &disk.path,
+                format: disk.format,
+                bytes: wanted.bytes(),
+                image: disk
+                    .backing
+                    .as_ref()
+                    .map(|(path, format)| (path.as_path(), *format)),
+            };
+            let may_make = !matches!(wanted.source, DiskSource::Volume { create: false, .. });
+            if !self.deps.disks.ensure(&file, may_make).await? {
+                return Err(Failure {
+                    permanent: true,
+                    ..Failure::temporary(format!("{} is not on this host", wanted.volume))
+                });
+            }
+        }
+        crash_point!(name, "disk");
+        Ok(disks)
+    }
+
+    /// What the guest is to know of each of its disks, in the specification's order.
+    fn domain_disks(&self, spec: &InstanceSpec) -> Vec<DomainDisk> {
+        let root = spec.root().map(|disk| disk.volume);
+        let names = targets(spec.disks.iter().map(|disk| disk.device.as_str()));
+        let described = |(disk, target): (&DiskSpec, String)| {
+            let (path, format): (PathBuf, _) = match &disk.source {
+                DiskSource::Image(_) if Some(disk.volume) == root => {
+                    (self.layout.disk(spec.id), DiskFormat::Qcow2)
+                }
+                DiskSource::Image(_) => (self.layout.own_disk(spec.id, disk.volume), DiskFormat::Qcow2),
+                DiskSource::Volume { format, .. } => (self.layout.volume(disk.volume, *format), *format),
+            };
+            DomainDisk {
+                path,
+                format,
+                backing: disk.image().map(|image| (self.cache.path(image), image.format)),
+                target,
+                serial: disk.serial(),
+                boot: disk.boot_order,
+                throttle: disk.throttle,
+            }
+        };
+        spec.disks.iter().zip(names).map(described).collect()
+    }
+}
+
+/// The letters of a device's name, such as `f` of `/dev/sdf`, `/dev/xvdf` or `vdf`.
+fn letters(device: &str) -> Option<&str> {
+    let name = device.strip_prefix("/dev/").unwrap_or(device);
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let letters = ["xvd", "vd", "sd"]
+        .into_iter()
+        .find_map(|kind| name.strip_prefix(kind))?;
+    let are_letters = letters.bytes().all(|byte| byte.is_ascii_lowercase());
+    (are_letters && (1..=2).contains(&letters.len())).then_some(letters)
+}
+
+/// The name of each disk on the bus: with the letters of its device's name, or the first that are free where those
+/// say nothing or are another's.
+fn targets<'a>(devices: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+    let mut names: Vec<Option<String>> = Vec::new();
+    for device in devices {
+        let name = letters(device).map(|letters| format!("vd{letters}"));
+        names.push(name.filter(|name| !names.contains(&Some(name.clone()))));
+    }
+    let mut taken: std::collections::BTreeSet<_> = names.iter().flatten().cloned().collect();
+    let named = |name: Option<String>| {
+        name.unwrap_or_else(|| {
+            let name = free_target(|name| taken.contains(name));
+            taken.insert(name.clone());
+            name
+        })
+    };
+    names.into_iter().map(named).collect()
+}
+
+/// The first name on the bus that is nobody's.
+pub(crate) fn free_target(is_taken: impl Fn(&str) -> bool) -> String {
+    let one = ('a'..='z').map(|letter| format!("vd{letter}"));
+    let two = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("vd{first}{second}")));
+    let mut all = one.chain(two);
+    // More disks than that no guest has.
+    all.find(|name| !is_taken(name)).unwrap_or_else(|| "vdzz".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_keep_their_letters_where_they_can() {
+        for (devices, expected) in [
+            (vec!["/dev/vda"], vec!["vda"]),
+            (
+                vec!["/dev/xvda", "/dev/sdf", "/dev/xvdba"],
+                vec!["vda", "vdf", "vdba"],
+            ),
+            (vec!["/dev/sda1", "/dev/sdb2"], vec!["vda", "vdb"]),
+            (vec!["/dev/sdf", "/dev/xvdf"], vec!["vdf", "vda"]),
+            (
+                vec!["ebs1", "/dev/sda", "/dev/sd1", ""],
+                vec!["vdb", "vda", "vdc", "vdd"],
+            ),
+            (vec!["/dev/sdABC", "/dev/nvme0n1"], vec!["vda", "vdb"]),
+        ] {
+            assert_eq!(targets(devices.iter().copied()), expected, "{devices:?}");
+        }
+        let many = targets(std::iter::repeat_n("", 30));
+        assert_eq!((many[25].as_str(), many[26].as_str()), ("vdz", "vdaa"));
+    }
+}
