@@ -48,6 +48,8 @@ pub struct DomainDisk {
     pub format: DiskFormat,
     /// The file below it and its format; that one has none below.
     pub backing: Option<(PathBuf, DiskFormat)>,
+    /// Its size; what it really is, its file says.
+    pub bytes: u64,
     /// Its name on the bus, such as `vda`; no other disk's of the guest.
     pub target: String,
     /// The serial number that the guest sees.

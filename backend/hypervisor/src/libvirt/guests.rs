@@ -157,6 +157,7 @@ mod tests {
                 path: disk.to_owned(),
                 format: DiskFormat::Qcow2,
                 backing: None,
+                bytes: 1 << 30,
                 target: "vda".into(),
                 serial: "vol00123456789abcdef".into(),
                 boot: Some(1),

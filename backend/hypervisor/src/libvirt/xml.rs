@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use cumulet_domain::{image::DiskFormat, spec::Throttle};
+use cumulet_domain::{image::DiskFormat, network::Mac, spec::Throttle};
 use quick_xml::{
     Reader, Writer,
     events::{BytesText, Event},
@@ -21,6 +21,13 @@ const MAKER: &str = "Cumulet";
 /// What guests are.
 pub(super) const ARCHITECTURE: &str = "x86_64";
 pub(super) const MACHINE: &str = "q35";
+
+/// Devices of every guest, beside its disks and interfaces, that take a port: the random numbers.
+const OTHERS: usize = 1;
+
+/// Ports for devices that are plugged into a guest while it runs. The machine has no other place for them, and none
+/// that can be added later; each costs the boot of an emulated guest some hundredths of a second.
+const SPARE: usize = 4;
 
 /// The processor of guests that are emulated.
 pub(super) const EMULATED: &str = "qemu64";
@@ -180,12 +187,21 @@ const fn most_memory(guest: u64) -> u64 {
 
 fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<()> {
     for each in &spec.disks {
-        disk(out, each, host.bounds)?;
+        disk(out, each, &each.target, host.bounds)?;
     }
     for each in &spec.nics {
         nic(out, each)?;
     }
     empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
+    // Each device of the guest's takes a port, the last ones wait for what is plugged in while it runs.
+    empty(
+        out,
+        "controller",
+        &[("type", "pci"), ("index", "0"), ("model", "pcie-root")],
+    )?;
+    for _ in 0..spec.disks.len() + spec.nics.len() + OTHERS + SPARE {
+        empty(out, "controller", &[("type", "pci"), ("model", "pcie-root-port")])?;
+    }
     // A terminal for the client that opens the console, and a file of all that is shown, whether it is open or not.
     out.create_element("serial")
         .with_attribute(("type", "pty"))
@@ -214,7 +230,43 @@ fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result
     empty(out, "memballoon", &[("model", "none")])
 }
 
-fn disk(out: &mut Out, disk: &DomainDisk, bounds: Bounds) -> io::Result<()> {
+/// A disk by itself, to be plugged in under this name on the bus.
+pub(super) fn disk_alone(each: &DomainDisk, target: &str, bounds: Bounds) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    // What is plugged in is not booted from: the order is decided when a guest starts.
+    let each = DomainDisk {
+        boot: None,
+        ..each.clone()
+    };
+    disk(&mut out, &each, target, bounds)?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+/// An interface by itself.
+pub(super) fn nic_alone(each: &DomainNic) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    nic(&mut out, each)?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+/// As much of a disk as libvirt needs to find it.
+pub(super) fn disk_named(file: &std::path::Path, target: &str) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    out.create_element("disk")
+        .with_attributes([("type", "file"), ("device", "disk")])
+        .write_inner_content(|out| {
+            empty(out, "source", &[("file", &path(file)?)])?;
+            empty(out, "target", &[("dev", target), ("bus", "virtio")])
+        })?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+/// As much of an interface as libvirt needs to find it.
+pub(super) fn nic_named(mac: Mac) -> String {
+    format!(r#"<interface type="ethernet"><mac address="{mac}"/></interface>"#)
+}
+
+fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds) -> io::Result<()> {
     out.create_element("disk")
         .with_attributes([("type", "file"), ("device", "disk")])
         .write_inner_content(|out| {
@@ -234,7 +286,7 @@ fn disk(out: &mut Out, disk: &DomainDisk, bounds: Bounds) -> io::Result<()> {
                 Some((file, format)) => backing(out, file, *format)?,
                 None => empty(out, "backingStore", &[])?,
             }
-            empty(out, "target", &[("dev", &disk.target), ("bus", "virtio")])?;
+            empty(out, "target", &[("dev", target), ("bus", "virtio")])?;
             throttle(out, bounds, disk.throttle)?;
             text(out, "serial", &disk.serial)?;
             match disk.boot {
@@ -363,6 +415,7 @@ mod tests {
                 path: "/s/instances/i-0/disk.qcow2".into(),
                 format: DiskFormat::Qcow2,
                 backing: Some(("/s/cache/ab".into(), DiskFormat::Raw)),
+                bytes: 1 << 30,
                 target: "vda".into(),
                 serial: "vol00123456789abcdef".into(),
                 boot: Some(1),

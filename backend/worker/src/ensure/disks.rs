@@ -63,6 +63,7 @@ impl Worker {
                 path,
                 format,
                 backing: disk.image().map(|image| (self.cache.path(image), image.format)),
+                bytes: disk.bytes(),
                 target,
                 serial: disk.serial(),
                 boot: disk.boot_order,
