@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -28,14 +29,23 @@ pub struct DiskFile<'a> {
     pub image: Option<(&'a Path, DiskFormat)>,
 }
 
+/// What may be done for a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct May {
+    /// One that is not there is made.
+    pub make: bool,
+    /// One that is too small is made larger: no guest has it.
+    pub grow: bool,
+}
+
 /// Makes disks. What is made is never made again: its content survives stop and start.
 #[async_trait]
 pub trait Disks: Send + Sync + 'static {
     /// Whether disks are made over images, which then have to be here.
     fn uses_images(&self) -> bool;
 
-    /// There shall be such a disk, made if it may be; whether it is there. One that is there is left alone.
-    async fn ensure(&self, disk: &DiskFile<'_>, may_make: bool) -> io::Result<bool>;
+    /// There shall be such a disk; whether it is there. What is on one that is there is left alone.
+    async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool>;
 
     /// What there is for disks in `dir`, in GiB: what they take already and what is free.
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64>;
@@ -62,9 +72,16 @@ impl Disks for QemuDisks {
         true
     }
 
-    async fn ensure(&self, disk: &DiskFile<'_>, may_make: bool) -> io::Result<bool> {
-        if tokio::fs::try_exists(disk.path).await? || !may_make {
-            return tokio::fs::try_exists(disk.path).await;
+    async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool> {
+        let (path, format) = (disk.path.to_owned(), disk.format);
+        if let Some(bytes) = blocking(move || size(&path, format)).await? {
+            if may.grow && bytes < disk.bytes {
+                qemu_img::resize(&self.program, disk).await?;
+            }
+            return Ok(true);
+        }
+        if !may.make {
+            return Ok(false);
         }
         // A disk is there as a whole or not at all.
         let fresh = disk.path.with_extension("new");
@@ -86,6 +103,25 @@ impl Disks for QemuDisks {
             Ok((free + allocated(&dir)?) >> 30)
         })
         .await
+    }
+}
+
+/// The size of the disk in a file; `None` if there is no file.
+fn size(path: &Path, format: DiskFormat) -> io::Result<Option<u64>> {
+    let mut file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if format == DiskFormat::Raw {
+        return Ok(Some(file.metadata()?.len()));
+    }
+    // The header of qcow2: magic, version, the file below, and the size at offset 24.
+    let mut header = [0; 32];
+    file.read_exact(&mut header)?;
+    let [.., a, b, c, d, e, f, g, h] = header;
+    match header.starts_with(b"QFI\xfb") {
+        true => Ok(Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "a disk is no qcow2")),
     }
 }
 
@@ -125,7 +161,7 @@ impl Disks for FakeDisks {
         false
     }
 
-    async fn ensure(&self, _: &DiskFile<'_>, _: bool) -> io::Result<bool> {
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
         Ok(true)
     }
 
@@ -175,22 +211,39 @@ mod tests {
             bytes,
             image: Some((image.as_path(), DiskFormat::Raw)),
         };
-        assert!(disks.ensure(&file(1 << 30), true).await.unwrap());
-        let made = fs::metadata(&disk).unwrap().ino();
-        assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
-        assert!(disks.ensure(&file(2 << 30), true).await.unwrap());
-        assert_eq!(fs::metadata(&disk).unwrap().ino(), made);
+        const GROWS: May = May {
+            make: true,
+            grow: true,
+        };
+        const STAYS: May = May {
+            make: true,
+            grow: false,
+        };
         // The header of qcow2: magic, version, and the virtual size at offset 24.
-        let bytes = fs::read(&disk).unwrap();
-        assert_eq!(&bytes[..4], b"QFI\xfb");
-        assert_eq!(bytes[24..32], (1_u64 << 30).to_be_bytes());
+        let size = || {
+            let bytes = fs::read(&disk).unwrap();
+            assert_eq!(&bytes[..4], b"QFI\xfb");
+            u64::from_be_bytes(bytes[24..32].try_into().unwrap())
+        };
+        let inode = || fs::metadata(&disk).unwrap().ino();
+        assert!(disks.ensure(&file(1 << 30), STAYS).await.unwrap());
+        let made = inode();
+        assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
+        for (bytes, may, expected) in [
+            (2_u64 << 30, STAYS, 1_u64 << 30),
+            (2 << 30, GROWS, 2 << 30),
+            (1 << 30, GROWS, 2 << 30),
+        ] {
+            assert!(disks.ensure(&file(bytes), may).await.unwrap());
+            assert_eq!((size(), inode()), (expected, made));
+        }
         let (missing, other) = (dir.path().join("none"), dir.path().join("d2"));
         let over_nothing = DiskFile {
             path: &other,
             image: Some((&missing, DiskFormat::Raw)),
             ..file(1)
         };
-        let error = disks.ensure(&over_nothing, true).await;
+        let error = disks.ensure(&over_nothing, GROWS).await;
         assert!(error.unwrap_err().to_string().contains("qemu-img"));
         assert!(!other.exists());
     }
@@ -211,12 +264,19 @@ mod tests {
                 bytes: 1 << 20,
                 image: None,
             };
-            assert!(!disks.ensure(&file, false).await.unwrap());
+            let may = |make| May { make, grow: true };
+            assert!(!disks.ensure(&file, may(false)).await.unwrap());
             assert!(!path.exists());
-            assert!(disks.ensure(&file, true).await.unwrap());
-            assert!(disks.ensure(&file, false).await.unwrap());
+            assert!(disks.ensure(&file, may(true)).await.unwrap());
+            assert!(disks.ensure(&file, may(false)).await.unwrap());
             let is_raw = fs::metadata(&path).unwrap().len() == 1 << 20;
             assert_eq!(is_raw, format == DiskFormat::Raw);
+            let larger = DiskFile {
+                bytes: 2 << 20,
+                ..file
+            };
+            assert!(disks.ensure(&larger, may(false)).await.unwrap());
+            assert_eq!(size(&path, format).unwrap(), Some(2 << 20));
         }
     }
 

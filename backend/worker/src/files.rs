@@ -152,6 +152,11 @@ impl Layout {
     }
 }
 
+/// The volume whose file this is, by its name.
+pub(crate) fn volume_of(path: &Path) -> Option<VolumeId> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
 /// An error of a file, with its path.
 pub(crate) fn failed(path: &Path, source: io::Error) -> WorkerError {
     WorkerError::Files {

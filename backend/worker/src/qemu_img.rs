@@ -25,11 +25,30 @@ fn create_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
     arguments
 }
 
+/// The arguments that make a disk larger.
+fn resize_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["resize", "-q", "-f", disk.format.name()]
+        .map(OsString::from)
+        .into();
+    arguments.push(disk.path.into());
+    arguments.push(disk.bytes.to_string().into());
+    arguments
+}
+
 /// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
 pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+    run(program, create_arguments(disk)).await
+}
+
+/// Makes a disk larger that no guest has.
+pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+    run(program, resize_arguments(disk)).await
+}
+
+async fn run(program: &Path, arguments: Vec<OsString>) -> io::Result<()> {
     let mut command = Command::new(program);
     command
-        .args(create_arguments(disk))
+        .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -84,5 +103,6 @@ mod tests {
             image: None,
         };
         assert_eq!(create_arguments(&empty), ["create", "-q", "-f", "raw", "/d", "1"]);
+        assert_eq!(resize_arguments(&empty), ["resize", "-q", "-f", "raw", "/d", "1"]);
     }
 }

@@ -103,6 +103,21 @@ pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
     }
 }
 
+/// A volume that may be made where it is not there.
+pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
+    DiskSpec {
+        volume: VolumeId::new(BASE << 8 | u64::from(n)),
+        device: "/dev/sdf".into(),
+        source: DiskSource::Volume {
+            format: DiskFormat::Qcow2,
+            create: true,
+        },
+        size_gib: gib,
+        boot_order: None,
+        throttle: Throttle::default(),
+    }
+}
+
 pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
     InstanceSpec {
         id: instance(n),

@@ -3,6 +3,7 @@
 mod away;
 mod cases;
 mod consoles;
+mod devices;
 mod heartbeats;
 mod order;
 mod slow;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{Ipv4Addr, TcpListener},
     path::Path,
     sync::{Arc, Mutex},
@@ -37,14 +37,14 @@ use tokio::{sync::watch, task::JoinHandle};
 
 /// Holds listeners as the metadata service does, and answers nobody.
 #[derive(Default)]
-struct Sink(Mutex<HashMap<VpcId, TcpListener>>, Mutex<Vec<InstanceId>>);
+struct Sink(Mutex<HashMap<VpcId, TcpListener>>, Mutex<BTreeSet<InstanceId>>);
 
 impl MetadataSink for Sink {
     fn put(&self, snapshot: &InstanceMetadata) {
-        self.1.lock().unwrap().push(snapshot.instance);
+        self.1.lock().unwrap().insert(snapshot.instance);
     }
     fn remove(&self, instance: InstanceId) {
-        self.1.lock().unwrap().retain(|id| *id != instance);
+        self.1.lock().unwrap().remove(&instance);
     }
     fn serve(&self, vpc: VpcId, listener: TcpListener) -> Result<(), String> {
         self.0.lock().unwrap().insert(vpc, listener);
@@ -54,7 +54,7 @@ impl MetadataSink for Sink {
         self.0.lock().unwrap().remove(&vpc);
     }
     fn registered(&self) -> Vec<InstanceId> {
-        self.1.lock().unwrap().clone()
+        self.1.lock().unwrap().iter().copied().collect()
     }
 }
 
@@ -308,6 +308,37 @@ async fn a_guest_lives_and_leaves_nothing() {
         assert!(there.contains(&kind), "{kind:?} in {there:?}");
     }
 
+    // A raised generation brings a volume to the guest that runs, and the next one takes it away.
+    let volume = VolumeId::new(random());
+    let mut more = InstanceSpec {
+        generation: 2,
+        ..spec.clone()
+    };
+    more.disks.push(DiskSpec {
+        volume,
+        device: "/dev/sdf".into(),
+        source: DiskSource::Volume {
+            format: DiskFormat::Qcow2,
+            create: true,
+        },
+        size_gib: 1,
+        boot_order: None,
+        throttle: Throttle::default(),
+    });
+    let plug = Action::Run {
+        spec: Box::new(more),
+        policy: policy.clone(),
+    };
+    for (operation, action) in [(10, plug), (11, run(3))] {
+        let began = Instant::now();
+        let done = host.order(operation, action).await;
+        println!("devices changed after {:?}", began.elapsed());
+        assert_eq!((done.failure, done.report.power), (None, Power::On));
+    }
+    let kept = dir.path().join(format!("hosts/one/volumes/{volume}.qcow2"));
+    assert!(kept.exists(), "a volume outlives what it was attached to");
+    assert_eq!(host.kinds().await, there);
+
     // The worker dies and comes back: the guest has everything, and is the same.
     host.running.1.abort();
     host.worker = crate::worker(dir.path(), &cloud, &uri, &host.bus).await;
@@ -322,17 +353,17 @@ async fn a_guest_lives_and_leaves_nothing() {
         force: false,
     };
     let began = Instant::now();
-    let done = host.order(2, stop(2)).await;
+    let done = host.order(2, stop(4)).await;
     println!("stopped after {:?}", began.elapsed());
     assert_eq!((done.failure, done.report.power), (None, Power::Off));
     assert_eq!(done.report.off_reason, Some(OffReason::Commanded));
     assert_eq!(host.kinds().await, [ObjectKind::Domain, ObjectKind::Disk]);
-    let done = host.order(3, run(3)).await;
+    let done = host.order(3, run(5)).await;
     assert_eq!((done.failure, done.report.power), (None, Power::On));
 
     let destroy = Action::Destroy {
         instance: id,
-        generation: 4,
+        generation: 6,
     };
     let began = Instant::now();
     let done = host.order(4, destroy).await;

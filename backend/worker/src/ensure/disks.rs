@@ -5,17 +5,33 @@ use std::path::PathBuf;
 
 use cumulet_domain::{
     crash_point,
-    image::DiskFormat,
+    image::{DiskFormat, ImageRef},
     spec::{DiskSource, DiskSpec, InstanceSpec},
 };
-use cumulet_hypervisor::DomainDisk;
+use cumulet_hypervisor::{DomainDisk, free_target};
 
-use crate::{Worker, disks::DiskFile, failure::Failure};
+use crate::{
+    Worker,
+    disks::{DiskFile, May},
+    failure::Failure,
+};
 
 impl Worker {
-    /// The files of an instance's disks shall be there, over their images; the disks.
-    pub(crate) async fn disks(&self, name: &str, spec: &InstanceSpec) -> Result<Vec<DomainDisk>, Failure> {
-        let disks = self.domain_disks(spec);
+    /// The files of an instance's disks shall be there, over their images, and as large as they should be where no
+    /// guest has them; the disks.
+    pub(crate) async fn disks(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        is_off: bool,
+    ) -> Result<Vec<DomainDisk>, Failure> {
+        let root = spec.root().map(|disk| disk.volume);
+        let path = |disk: &DiskSpec| match &disk.source {
+            DiskSource::Image(_) if Some(disk.volume) == root => self.layout.disk(spec.id),
+            DiskSource::Image(_) => self.layout.own_disk(spec.id, disk.volume),
+            DiskSource::Volume { format, .. } => self.layout.volume(disk.volume, *format),
+        };
+        let disks = domain_disks(spec, path, |image| self.cache.path(image));
         if !self.deps.disks.uses_images() {
             return Ok(disks);
         }
@@ -29,49 +45,53 @@ impl Worker {
             let file = DiskFile {
                 path: &disk.path,
                 format: disk.format,
-                bytes: wanted.bytes(),
+                bytes: disk.bytes,
                 image: disk
                     .backing
                     .as_ref()
                     .map(|(path, format)| (path.as_path(), *format)),
             };
-            let may_make = !matches!(wanted.source, DiskSource::Volume { create: false, .. });
-            if !self.deps.disks.ensure(&file, may_make).await? {
+            let may = May {
+                make: !matches!(wanted.source, DiskSource::Volume { create: false, .. }),
+                grow: is_off,
+            };
+            if !self.deps.disks.ensure(&file, may).await? {
                 return Err(Failure {
                     permanent: true,
-                    ..Failure::temporary(format!("{} is not on this host", wanted.volume))
+                    ..Failure::of(
+                        format!("{} is not on this host", wanted.volume),
+                        disk.path.display(),
+                    )
                 });
             }
         }
         crash_point!(name, "disk");
         Ok(disks)
     }
+}
 
-    /// What the guest is to know of each of its disks, in the specification's order.
-    fn domain_disks(&self, spec: &InstanceSpec) -> Vec<DomainDisk> {
-        let root = spec.root().map(|disk| disk.volume);
-        let names = targets(spec.disks.iter().map(|disk| disk.device.as_str()));
-        let described = |(disk, target): (&DiskSpec, String)| {
-            let (path, format): (PathBuf, _) = match &disk.source {
-                DiskSource::Image(_) if Some(disk.volume) == root => {
-                    (self.layout.disk(spec.id), DiskFormat::Qcow2)
-                }
-                DiskSource::Image(_) => (self.layout.own_disk(spec.id, disk.volume), DiskFormat::Qcow2),
-                DiskSource::Volume { format, .. } => (self.layout.volume(disk.volume, *format), *format),
-            };
-            DomainDisk {
-                path,
-                format,
-                backing: disk.image().map(|image| (self.cache.path(image), image.format)),
-                bytes: disk.bytes(),
-                target,
-                serial: disk.serial(),
-                boot: disk.boot_order,
-                throttle: disk.throttle,
-            }
-        };
-        spec.disks.iter().zip(names).map(described).collect()
-    }
+/// What the guest is to know of each of its disks, in the specification's order: `path` is where a disk's file is,
+/// `image` an image's.
+pub fn domain_disks(
+    spec: &InstanceSpec,
+    path: impl Fn(&DiskSpec) -> PathBuf,
+    image: impl Fn(&ImageRef) -> PathBuf,
+) -> Vec<DomainDisk> {
+    let names = targets(spec.disks.iter().map(|disk| disk.device.as_str()));
+    let described = |(disk, target): (&DiskSpec, String)| DomainDisk {
+        path: path(disk),
+        format: match &disk.source {
+            DiskSource::Image(_) => DiskFormat::Qcow2,
+            DiskSource::Volume { format, .. } => *format,
+        },
+        backing: disk.image().map(|of| (image(of), of.format)),
+        bytes: disk.bytes(),
+        target,
+        serial: disk.serial(),
+        boot: disk.boot_order,
+        throttle: disk.throttle,
+    };
+    spec.disks.iter().zip(names).map(described).collect()
 }
 
 /// The letters of a device's name, such as `f` of `/dev/sdf`, `/dev/xvdf` or `vdf`.
@@ -102,15 +122,6 @@ fn targets<'a>(devices: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
         })
     };
     names.into_iter().map(named).collect()
-}
-
-/// The first name on the bus that is nobody's.
-pub(crate) fn free_target(is_taken: impl Fn(&str) -> bool) -> String {
-    let one = ('a'..='z').map(|letter| format!("vd{letter}"));
-    let two = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("vd{first}{second}")));
-    let mut all = one.chain(two);
-    // More disks than that no guest has.
-    all.find(|name| !is_taken(name)).unwrap_or_else(|| "vdzz".into())
 }
 
 #[cfg(test)]

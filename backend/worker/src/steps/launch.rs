@@ -10,7 +10,7 @@ use cumulet_domain::{
     metadata::InstanceMetadata,
     spec::InstanceSpec,
 };
-use cumulet_hypervisor::{DomainSpec, Prepared};
+use cumulet_hypervisor::{DeviceKey, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
@@ -53,9 +53,7 @@ impl Worker {
             self.prepare(attempt.name, spec, record.uid, &clock),
         );
         built?;
-        if prepared? == Prepared::Paused {
-            tracing::debug!(instance = %spec.id, "the guest is there and waits for its network");
-        }
+        let unplug = prepared?;
         crash_point!(attempt.name, "defined");
         clock
             .time("attach", self.vpcs.attach(policy, &interfaces, needed))
@@ -64,6 +62,10 @@ impl Worker {
         clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
         drop(permit);
         crash_point!(attempt.name, "started");
+        let patience = self.grace(attempt, self.config.unplug_grace);
+        clock
+            .time("let go", self.let_go(spec.id, &unplug, patience))
+            .await?;
         record.power = Power::On;
         record.off_reason = None;
         clock.time("finish", self.finish(record, attempt)).await
@@ -107,33 +109,41 @@ impl Worker {
         Ok((record, metadata))
     }
 
-    /// The guest's process shall be there, with its disks and its taps, which are made at the same time.
+    /// The guest's process shall be there, with its disks and its taps, which are made at the same time. One that is
+    /// there already gets what it has not; what it has and is not to have.
     async fn prepare(
         &self,
         name: &str,
         spec: &InstanceSpec,
         uid: Option<u32>,
         clock: &Stopwatch,
-    ) -> Result<Prepared, Failure> {
-        let there = self.deps.hypervisor.status(spec.id).await?;
+    ) -> Result<Vec<DeviceKey>, Failure> {
+        let id = spec.id;
+        let has = self.has(id).await?;
         let (disks, nics) = tokio::join!(
-            clock.time("disk", self.disks(name, spec)),
-            clock.time("taps", self.nics(spec, there.power == Power::On))
+            clock.time("disk", self.disks(name, spec, has.is_none())),
+            clock.time("taps", self.nics(spec, has.as_ref()))
         );
         let domain = DomainSpec {
-            instance: spec.id,
+            instance: id,
             generation: spec.generation,
             instance_type: spec.instance_type.clone(),
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
             disks: disks?,
             nics: nics?,
-            console_log: self.layout.console(spec.id),
+            console_log: self.layout.console(id),
             uid,
         };
         crash_point!(name, "tap");
-        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain));
-        Ok(prepared.await?)
+        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
+        if prepared == Prepared::Paused {
+            tracing::debug!(instance = %id, "the guest is there and waits for its network");
+        }
+        match has {
+            Some(has) => clock.time("devices", self.complete(&domain, &has)).await,
+            None => Ok(Vec::new()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use async_trait::async_trait;
 
 use super::*;
-use crate::disks::{DiskFile, Disks};
+use crate::disks::{DiskFile, Disks, May};
 
 /// Disks that can't tell at first how many there is room for.
 struct LateDisks {
@@ -18,7 +18,7 @@ impl Disks for LateDisks {
         false
     }
 
-    async fn ensure(&self, _: &DiskFile<'_>, _: bool) -> io::Result<bool> {
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
         Ok(true)
     }
 

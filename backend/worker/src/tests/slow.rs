@@ -8,7 +8,7 @@ use cumulet_hypervisor::fake::FaultPlan;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::disks::{DiskFile, Disks};
+use crate::disks::{DiskFile, Disks, May};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -238,7 +238,7 @@ impl Disks for LateDisks {
         true
     }
 
-    async fn ensure(&self, _: &DiskFile<'_>, _: bool) -> io::Result<bool> {
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
         let mut times = self.0.lock().unwrap();
         if *times == 0 {
             return Ok(true);
