@@ -11,14 +11,10 @@ use cumulet_domain::{
     Error, Result,
     account::AccountId,
     dns,
-    id::{
-        HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VolumeId,
-        VpcId,
-    },
-    image::ImageRef,
+    id::{HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
     metadata::{InstanceMetadata, InterfaceMetadata, PublicKey},
     network::{Cidr, GroupPolicy, InterfacePolicy, Peer, Rule, SubnetPolicy, VpcPolicy},
-    spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
+    spec::{InstanceSpec, NicSpec},
     tag::Tag,
     time::Timestamp,
 };
@@ -28,7 +24,7 @@ use sea_orm::{
 };
 use tokio::sync::Mutex;
 
-use super::{Conductor, tunnel};
+use super::{Conductor, host_disks::Disks, tunnel};
 use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
@@ -40,7 +36,7 @@ use crate::{
 };
 
 /// Ids in one `in (…)`: databases limit the parameters of a statement.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 /// Specifications of some instances.
 pub(super) struct Specs(BTreeMap<i64, InstanceSpec>);
@@ -84,6 +80,7 @@ struct SpecRows {
     vpcs: HashMap<i64, vpc::Model>,
     tags: HashMap<i64, Vec<Tag>>,
     placement_groups: HashMap<i64, String>,
+    disks: Disks,
 }
 
 impl SpecRows {
@@ -137,6 +134,7 @@ impl SpecRows {
             )
             .await?,
             placement_groups: placement::names(conn, rows.iter().copied()).await?,
+            disks: Disks::load(conn, rows).await?,
             interfaces,
             tags,
         })
@@ -153,7 +151,7 @@ impl SpecRows {
             instance_type: row.instance_type.clone(),
             vcpus: instances::number(row, "vcpus", row.vcpus)?,
             memory_mib: instances::number(row, "memory_mib", row.memory_mib)?,
-            disks: vec![root_disk(row, image)?],
+            disks: self.disks.of(row, image)?,
             nics,
             metadata: Arc::new(self.metadata(row, conductor)?),
         })
@@ -233,30 +231,6 @@ impl SpecRows {
             security_groups: self.groups.get(&row.id).cloned().unwrap_or_default(),
         })
     }
-}
-
-/// The root disk: over its image, and the instance's own.
-fn root_disk(row: &instance::Model, image: &image::Model) -> Result<DiskSpec> {
-    Ok(DiskSpec {
-        volume: VolumeId::from_db(row.id),
-        device: image.root_device.clone(),
-        source: DiskSource::Image(image_ref(image)?),
-        size_gib: instances::number(row, "disk_gib", row.disk_gib)?,
-        boot_order: Some(1),
-        throttle: Throttle::default(),
-    })
-}
-
-fn image_ref(row: &image::Model) -> Result<ImageRef> {
-    let id = ImageId::from_db(row.id);
-    let bytes = |column, bytes| rows::fit("images", id, column, bytes);
-    Ok(ImageRef {
-        id,
-        sha256: row.sha256.clone(),
-        format: row.format.parse()?,
-        size_bytes: bytes("size_bytes", row.size_bytes)?,
-        virtual_bytes: bytes("virtual_bytes", row.virtual_bytes)?,
-    })
 }
 
 /// The name that DHCP hands out: the first label of the private one.
