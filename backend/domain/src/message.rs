@@ -32,6 +32,16 @@ pub struct Command {
     pub action: Action,
 }
 
+impl Command {
+    /// The version of the protocol that it takes to understand it.
+    pub fn version(&self) -> u32 {
+        match &self.action {
+            Action::Run { spec, .. } => spec.version(),
+            _ => 1,
+        }
+    }
+}
+
 /// What a host is told. Every one is idempotent: done twice is done once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

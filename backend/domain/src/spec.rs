@@ -1,19 +1,23 @@
 //! The instance specification that a host is sent: everything that it needs to run the instance without
 //! asking again.
 
+mod wire;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{InstanceId, VpcId},
-    image::ImageRef,
+    id::{InstanceId, VolumeId, VpcId},
+    image::{DiskFormat, ImageRef},
     metadata::InstanceMetadata,
     network::InterfacePolicy,
 };
 
-/// An instance, whole, at one generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An instance, whole, at one generation. A higher one reaches a guest that runs, too: the host compares what is
+/// with what shall be. How it is written, and what an older program makes of that, is in `spec/wire.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "wire::Read")]
 pub struct InstanceSpec {
     /// Which instance.
     pub id: InstanceId,
@@ -26,19 +30,111 @@ pub struct InstanceSpec {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// What the root disk starts as.
-    pub image: ImageRef,
-    /// The root disk's size in GiB; at least the image's.
-    pub disk_gib: u64,
-    /// The VPC that the interfaces are in.
-    pub vpc: VpcId,
+    /// The disks; at least the root.
+    pub disks: Vec<DiskSpec>,
     /// The interfaces, by device index; at least one.
-    pub interfaces: Vec<InterfacePolicy>,
+    pub nics: Vec<NicSpec>,
     /// What the instance reads at 169.254.169.254.
     pub metadata: Arc<InstanceMetadata>,
 }
 
+/// A disk of an instance: a volume that is attached to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The device's name as the API has it, such as `/dev/sdf`. The guest may name it otherwise.
+    pub device: String,
+    /// What is on it.
+    pub source: DiskSource,
+    /// Its size in GiB; one from an image is never smaller than that. It may be raised, and is never lowered.
+    pub size_gib: u64,
+    /// Its place among those that are booted from, the lowest first; `None`: it is not booted from.
+    #[serde(default)]
+    pub boot_order: Option<u32>,
+    /// What it may do in a second; the host's own bound for each disk holds all the same.
+    #[serde(default)]
+    pub throttle: Throttle,
+}
+
+/// What the bytes of a disk are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskSource {
+    /// It starts as an image, is the instance's own, and goes with it.
+    Image(ImageRef),
+    /// The volume's file on the host, which outlives the instance.
+    Volume {
+        /// The file's format.
+        format: DiskFormat,
+        /// It is made, empty, if it is not there: false once a host has made it, so that one that is lost is an
+        /// error and never an empty disk.
+        create: bool,
+    },
+}
+
+/// What a disk may do in a second, read and written together; `None`: no bound of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// Bytes.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Reads and writes.
+    #[serde(default)]
+    pub operations: Option<u64>,
+}
+
+/// A network interface of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicSpec {
+    /// Its place among the instance's interfaces, from 0.
+    pub device_index: u32,
+    /// The VPC that it is in.
+    pub vpc: VpcId,
+    /// Its id, addresses and groups.
+    pub interface: InterfacePolicy,
+}
+
+impl DiskSpec {
+    /// The serial number that the guest sees: the volume's id without its dash, as on EC2. 20 characters, the most
+    /// that a virtio disk has.
+    pub fn serial(&self) -> String {
+        self.volume.to_string().replace('-', "")
+    }
+
+    /// The image that it starts as.
+    pub const fn image(&self) -> Option<&ImageRef> {
+        match &self.source {
+            DiskSource::Image(image) => Some(image),
+            DiskSource::Volume { .. } => None,
+        }
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        let least = self.image().map_or(0, |image| image.virtual_bytes);
+        self.size_gib.saturating_mul(1 << 30).max(least)
+    }
+}
+
 impl InstanceSpec {
+    /// The disk that the instance boots from: the first in the order, or the first of all.
+    pub fn root(&self) -> Option<&DiskSpec> {
+        let ordered = self.disks.iter().filter(|disk| disk.boot_order.is_some());
+        ordered.min_by_key(|disk| disk.boot_order).or(self.disks.first())
+    }
+
+    /// The interface with the lowest device index.
+    pub fn primary(&self) -> Option<&NicSpec> {
+        self.nics.iter().min_by_key(|nic| nic.device_index)
+    }
+
+    /// The version of the protocol that it takes to understand it: what has more than one disk, or interfaces of
+    /// more than one VPC, would be misread by a program that knows neither.
+    pub fn version(&self) -> u32 {
+        if wire::was_always_so(self) { 1 } else { 2 }
+    }
+
     /// The system UUID that the guest sees: `ec2`, the instance's number and a fixed rest, so that it is
     /// stable, derivable, and recognised by cloud-init (ds-identify wants uuid and serial to begin with
     /// `ec2`).

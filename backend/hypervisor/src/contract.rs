@@ -12,16 +12,19 @@ use cumulet_domain::{
 
 use tokio::io::AsyncReadExt as _;
 
-use crate::{ConsoleStream, DomainSpec, Event, Hypervisor, Prepared};
+use crate::{
+    ConsoleStream, Device, DeviceKey, DomainDisk, DomainSpec, Event, Hypervisor, Prepared, Unplugged,
+};
 
 /// How long an event may take.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Runs the suite on a driver without guests. `spec` makes a guest's specification, whose disk and devices
-/// exist; the guest never has to react to anything.
+/// exist, and `extra` is a disk that no guest has; the guest never has to react to anything.
 pub async fn run<F: Future<Output = DomainSpec>>(
     driver: &dyn Hypervisor,
     spec: impl Fn(InstanceId) -> F,
+    extra: DomainDisk,
     ids: [InstanceId; 2],
 ) {
     let capabilities = driver.capabilities().await.expect("capabilities");
@@ -35,6 +38,7 @@ pub async fn run<F: Future<Output = DomainSpec>>(
     let [one, two] = ids;
     nothing_is_there(driver, one).await;
     starts_in_two_phases(driver, &spec(one).await).await;
+    takes_and_gives_disks(driver, &spec(one).await, &extra).await;
     goes_off_and_on(driver, &spec(one).await).await;
     let second = spec(two).await;
     assert_eq!(driver.prepare(&second).await, Ok(Prepared::Paused));
@@ -65,6 +69,13 @@ async fn nothing_is_there(driver: &dyn Hypervisor, id: InstanceId) {
     assert!(driver.resume(id).await.is_err());
     assert!(driver.reboot(id, Duration::ZERO).await.is_err());
     assert!(driver.screenshot(id).await.is_err());
+    assert!(driver.devices(id).await.is_err());
+    let none = DeviceKey::Disk("/none".into());
+    assert_eq!(
+        driver.unplug(id, &none, Duration::ZERO).await,
+        Ok(Unplugged::Gone)
+    );
+    assert!(driver.resize(id, "/none".as_ref(), 1).await.is_err());
     for kind in ConsoleKind::ALL {
         assert!(driver.open_console(id, kind).await.is_err());
     }
@@ -97,6 +108,66 @@ async fn starts_in_two_phases(driver: &dyn Hypervisor, spec: &DomainSpec) {
     assert!(picture.starts_with(&[0xff, 0xd8, 0xff]), "not a JPEG");
     assert_eq!(driver.reboot(id, Duration::from_millis(1)).await, Ok(()));
     assert_eq!(driver.status(id).await.expect("status").power, Power::On);
+}
+
+/// A guest that runs gets a disk and a larger one at once; one that is off is started with what it was told last.
+async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra: &DomainDisk) {
+    let (id, device) = (spec.instance, Device::Disk(extra.clone()));
+    let (key, larger) = (device.key(), extra.bytes * 2);
+    let devices = async || driver.devices(id).await.expect("devices");
+    let before = devices().await;
+    assert_eq!(
+        (before.disks.len(), before.nics.len()),
+        (spec.disks.len(), spec.nics.len())
+    );
+    for (disk, told) in before.disks.iter().zip(&spec.disks) {
+        assert_eq!((&disk.path, &disk.target), (&told.path, &told.target));
+        assert!(disk.bytes.is_some_and(|bytes| bytes > 0));
+    }
+    for _ in 0..2 {
+        assert_eq!(driver.plug(id, &device).await, Ok(()));
+    }
+    for _ in 0..2 {
+        assert_eq!(driver.resize(id, &extra.path, larger).await, Ok(()));
+    }
+    assert_eq!(
+        driver.resize(id, &extra.path, 1).await,
+        Ok(()),
+        "a larger one is left alone"
+    );
+    let now = devices().await;
+    let others = now.disks.iter().filter(|disk| disk.path != extra.path);
+    assert!(others.eq(&before.disks), "the others are as they were");
+    let disk = now.disks.iter().find(|disk| disk.path == extra.path);
+    let disk = disk.expect("it has the disk");
+    assert!(
+        !before.disks.iter().any(|other| other.target == disk.target),
+        "{now:?}"
+    );
+    assert_eq!(disk.bytes, Some(larger));
+    // Whether it lets go of it is the guest's; that the answer is true, the driver's.
+    let answer = driver.unplug(id, &key, Duration::from_millis(1)).await;
+    let keeps = devices().await.has(&key);
+    assert_eq!(answer, Ok(if keeps { Unplugged::Busy } else { Unplugged::Gone }));
+    assert_eq!(driver.ensure_off(id, Duration::ZERO).await, Ok(()));
+    assert!(
+        !devices().await.has(&key),
+        "what it was asked for it does not come back with"
+    );
+    assert!(driver.resize(id, &extra.path, 1).await.is_err(), "it is off");
+    for (unplugged, expected) in [(false, true), (true, false)] {
+        for _ in 0..2 {
+            match unplugged {
+                true => assert_eq!(driver.unplug(id, &key, SOON).await, Ok(Unplugged::Gone)),
+                false => assert_eq!(driver.plug(id, &device).await, Ok(())),
+            }
+            assert_eq!(devices().await.has(&key), expected);
+        }
+    }
+    assert_eq!(driver.plug(id, &device).await, Ok(()));
+    assert_eq!(driver.prepare(spec).await, Ok(Prepared::Paused));
+    assert!(!devices().await.has(&key), "one that is off is defined anew");
+    assert_eq!(driver.resume(id).await, Ok(()));
 }
 
 /// The serial console ends with the guest's process.

@@ -1,9 +1,10 @@
-//! The hypervisor driver trait: about a dozen idempotent methods that state the desired state of a guest.
+//! The hypervisor driver trait: idempotent methods that state the desired state of a guest.
 //! Behind it are libvirt (feature `libvirt`) and a simulation; everything above it is shared. The worker
 //! calls it.
 
 #[cfg(feature = "contract")]
 pub mod contract;
+mod devices;
 pub mod fake;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
@@ -12,7 +13,7 @@ pub mod probe;
 pub mod slow;
 mod spec;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cumulet_domain::{
@@ -26,8 +27,9 @@ use tokio::{
     sync::broadcast,
 };
 
+pub use devices::{Device, DeviceKey, Devices, PluggedDisk, PluggedNic, Unplugged, free_target};
 pub use slow::Diagnosis;
-pub use spec::{DiskSpec, DomainSpec, NicSpec};
+pub use spec::{DomainDisk, DomainNic, DomainSpec};
 
 /// How long a question may take.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -151,9 +153,24 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// What the host is, for the scheduler. Asked often: a driver keeps the answer for as long as it holds.
     async fn profile(&self) -> Result<Arc<HostProfile>>;
 
-    /// The guest's process shall be there, with its disks and devices open. One that runs is left alone,
-    /// whatever it was started from; one that is off is defined anew from `spec`.
+    /// The guest's process shall be there, with its disks and devices open. One that runs is left alone: what of
+    /// its devices is not as in `spec` is the caller's to see ([`Hypervisor::devices`]). One that is off is defined
+    /// anew from `spec`.
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared>;
+
+    /// The disks and interfaces that the guest has: in its process while it runs, else those that it is defined with.
+    async fn devices(&self, instance: InstanceId) -> Result<Devices>;
+
+    /// The guest shall have the device, at once if it runs. A disk whose name on the bus is another's gets a free one.
+    async fn plug(&self, instance: InstanceId, device: &Device) -> Result<()>;
+
+    /// The guest shall not have the device. One that runs is asked for it, and has to let go of it itself, within
+    /// `patience`; one that is off, or not there, has it no more.
+    async fn unplug(&self, instance: InstanceId, device: &DeviceKey, patience: Duration)
+    -> Result<Unplugged>;
+
+    /// The disk of a guest that runs shall be so large, and the guest see it. A larger one is left alone.
+    async fn resize(&self, instance: InstanceId, disk: &Path, bytes: u64) -> Result<()>;
 
     /// The guest's CPUs shall run.
     async fn resume(&self, instance: InstanceId) -> Result<()>;

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use cumulet_domain::{id::InstanceId, image::DiskFormat, network::Mac, spec::smbios_uuid};
+use cumulet_domain::{
+    id::InstanceId,
+    image::DiskFormat,
+    network::Mac,
+    spec::{Throttle, smbios_uuid},
+};
 
 /// A guest, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +22,10 @@ pub struct DomainSpec {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Its disks; the first one boots.
-    pub disks: Vec<DiskSpec>,
+    /// Its disks.
+    pub disks: Vec<DomainDisk>,
     /// Its network interfaces, by device index.
-    pub nics: Vec<NicSpec>,
+    pub nics: Vec<DomainNic>,
     /// Where its serial console is written.
     pub console_log: PathBuf,
     /// The user number of its process, nobody else's on this host; `None`: the hypervisor's own user.
@@ -36,18 +41,28 @@ impl DomainSpec {
 
 /// A disk of a guest. Formats are always told, never probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskSpec {
-    /// The file, absolute.
+pub struct DomainDisk {
+    /// The file, absolute: what tells one disk of a guest from another.
     pub path: PathBuf,
     /// The file's format.
     pub format: DiskFormat,
     /// The file below it and its format; that one has none below.
     pub backing: Option<(PathBuf, DiskFormat)>,
+    /// Its size; what it really is, its file says.
+    pub bytes: u64,
+    /// Its name on the bus, such as `vda`; no other disk's of the guest.
+    pub target: String,
+    /// The serial number that the guest sees.
+    pub serial: String,
+    /// Its place among those that are booted from, from 1.
+    pub boot: Option<u32>,
+    /// What it may do in a second, if that is less than what the host lets every disk do.
+    pub throttle: Throttle,
 }
 
 /// A network interface of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NicSpec {
+pub struct DomainNic {
     /// Its Ethernet address.
     pub mac: Mac,
     /// The tap device, which exists.

@@ -14,9 +14,10 @@ use cumulet_domain::{
     id::InstanceId,
     image::DiskFormat,
     message::{OffReason, Power},
+    spec::Throttle,
 };
 use cumulet_hypervisor::{
-    DiskSpec, DomainSpec, Error, Event, Hypervisor, contract,
+    Device, DomainDisk, DomainSpec, Error, Event, Hypervisor, Unplugged, contract,
     libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
@@ -62,14 +63,37 @@ fn spec(dir: &Path, instance: InstanceId, image: Option<&Path>) -> DomainSpec {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
-        disks: vec![DiskSpec {
+        disks: vec![DomainDisk {
             path,
             format: DiskFormat::Qcow2,
             backing: image.map(|i| (i.to_owned(), DiskFormat::Qcow2)),
+            bytes: 1 << 30,
+            target: "vda".into(),
+            serial: format!("vol0{:016x}", instance.number()),
+            boot: Some(1),
+            throttle: Throttle::default(),
         }],
         nics: vec![],
         console_log: dir.join(format!("{instance}.log")),
         uid: None,
+    }
+}
+
+/// An empty disk of 64 MiB.
+fn blank(dir: &Path, name: &str) -> DomainDisk {
+    let path = dir.join(format!("{name}.qcow2"));
+    let mut create = Command::new("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2"]);
+    assert!(create.arg(&path).arg("64M").status().unwrap().success());
+    DomainDisk {
+        path,
+        format: DiskFormat::Qcow2,
+        backing: None,
+        bytes: 64 << 20,
+        target: "vda".into(),
+        serial: "vol00123456789abcdef".into(),
+        boot: None,
+        throttle: Throttle::default(),
     }
 }
 
@@ -79,7 +103,8 @@ async fn keeps_the_contract() {
         return;
     };
     let make = async |id| spec(dir.path(), id, None);
-    contract::run(&*driver, make, [random_id(), random_id()]).await;
+    let extra = blank(dir.path(), "extra");
+    contract::run(&*driver, make, extra, [random_id(), random_id()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,6 +205,57 @@ async fn a_guest_boots_listens_and_is_told_of() {
     assert_eq!(reason, Some(OffReason::Crashed));
     driver.ensure_absent(id).await.unwrap();
     assert!(driver.list().await.unwrap().is_empty());
+}
+
+/// A guest that runs takes disks and lets go of them; one without a system does not let go.
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_come_and_go_while_the_guest_runs() {
+    let Some((driver, dir)) = host("disks").await else {
+        return;
+    };
+    let Some(image) = std::env::var_os("CUMULET_TEST_IMAGE").map(PathBuf::from) else {
+        return;
+    };
+    let (id, deaf) = (random_id(), random_id());
+    for (id, image) in [(id, Some(image.as_path())), (deaf, None)] {
+        driver.prepare(&spec(dir.path(), id, image)).await.unwrap();
+        driver.resume(id).await.unwrap();
+    }
+    until_console_has(&driver, id, "cumulet-tiny ready:").await;
+    let disks: Vec<_> = (0..4)
+        .map(|n| Device::Disk(blank(dir.path(), &format!("data{n}"))))
+        .collect();
+    for round in 0..2 {
+        for disk in &disks {
+            driver.plug(id, disk).await.unwrap();
+        }
+        assert_eq!(driver.devices(id).await.unwrap().disks.len(), 1 + disks.len());
+        for disk in &disks {
+            let began = Instant::now();
+            let gone = driver.unplug(id, &disk.key(), Duration::from_secs(60)).await;
+            println!("round {round}: unplugged after {:?}", began.elapsed());
+            assert_eq!(gone, Ok(Unplugged::Gone));
+        }
+        assert_eq!(driver.devices(id).await.unwrap().disks.len(), 1);
+    }
+    let kept = &disks[0];
+    driver.plug(deaf, kept).await.unwrap();
+    for _ in 0..2 {
+        let (began, patience) = (Instant::now(), Duration::from_secs(8));
+        assert_eq!(
+            driver.unplug(deaf, &kept.key(), patience).await,
+            Ok(Unplugged::Busy)
+        );
+        println!("still there after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+    // When it ends it has it no more, and another guest may take it.
+    driver.ensure_off(deaf, Duration::ZERO).await.unwrap();
+    assert!(!driver.devices(deaf).await.unwrap().has(&kept.key()));
+    driver.plug(id, kept).await.unwrap();
+    for id in [id, deaf] {
+        driver.ensure_absent(id).await.unwrap();
+    }
 }
 
 /// libvirtd ends and starts again: guests run on, what happened meanwhile is found, and events come again.

@@ -12,10 +12,9 @@ use cumulet_domain::{
     account::AccountId,
     dns,
     id::{HostId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
-    image::ImageRef,
     metadata::{InstanceMetadata, InterfaceMetadata, PublicKey},
     network::{Cidr, GroupPolicy, InterfacePolicy, Peer, Rule, SubnetPolicy, VpcPolicy},
-    spec::InstanceSpec,
+    spec::{InstanceSpec, NicSpec},
     tag::Tag,
     time::Timestamp,
 };
@@ -25,7 +24,7 @@ use sea_orm::{
 };
 use tokio::sync::Mutex;
 
-use super::{Conductor, tunnel};
+use super::{Conductor, host_disks::Disks, tunnel};
 use crate::{
     entity::{
         image, instance, interface, interface_group, security_group, security_group_rule, subnet, tag, vpc,
@@ -37,7 +36,7 @@ use crate::{
 };
 
 /// Ids in one `in (…)`: databases limit the parameters of a statement.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 
 /// Specifications of some instances.
 pub(super) struct Specs(BTreeMap<i64, InstanceSpec>);
@@ -81,6 +80,7 @@ struct SpecRows {
     vpcs: HashMap<i64, vpc::Model>,
     tags: HashMap<i64, Vec<Tag>>,
     placement_groups: HashMap<i64, String>,
+    disks: Disks,
 }
 
 impl SpecRows {
@@ -134,6 +134,7 @@ impl SpecRows {
             )
             .await?,
             placement_groups: placement::names(conn, rows.iter().copied()).await?,
+            disks: Disks::load(conn, rows).await?,
             interfaces,
             tags,
         })
@@ -143,21 +144,15 @@ impl SpecRows {
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let image = self.images.get(&row.image).ok_or_else(|| missing("image"))?;
         let interfaces = self.interfaces.get(&row.id).ok_or_else(|| missing("interface"))?;
-        let primary = interfaces.first().ok_or_else(|| missing("interface"))?;
-        let policies = interfaces
-            .iter()
-            .map(|i| interface_policy(i, &self.addresses, self.groups.get(&i.id)))
-            .collect::<Result<_>>()?;
+        let nics = interfaces.iter().map(|i| self.nic(i)).collect::<Result<_>>()?;
         Ok(InstanceSpec {
             id: InstanceId::from_db(row.id),
             generation: instances::number(row, "generation", row.generation)?,
             instance_type: row.instance_type.clone(),
             vcpus: instances::number(row, "vcpus", row.vcpus)?,
             memory_mib: instances::number(row, "memory_mib", row.memory_mib)?,
-            image: image_ref(image)?,
-            disk_gib: instances::number(row, "disk_gib", row.disk_gib)?,
-            vpc: VpcId::from_db(primary.vpc),
-            interfaces: policies,
+            disks: self.disks.of(row, image)?,
+            nics,
             metadata: Arc::new(self.metadata(row, conductor)?),
         })
     }
@@ -208,6 +203,15 @@ impl SpecRows {
         })
     }
 
+    fn nic(&self, row: &interface::Model) -> Result<NicSpec> {
+        let id = NetworkInterfaceId::from_db(row.id);
+        Ok(NicSpec {
+            device_index: rows::fit("interfaces", id, "device_index", row.device_index)?,
+            vpc: VpcId::from_db(row.vpc),
+            interface: interface_policy(row, &self.addresses, self.groups.get(&row.id))?,
+        })
+    }
+
     fn interface(&self, row: &interface::Model) -> Result<InterfaceMetadata> {
         let missing = |what: &str| Error::Internal(format!("its interface has no {what}"));
         let subnet = self.subnets.get(&row.subnet).ok_or_else(|| missing("subnet"))?;
@@ -227,18 +231,6 @@ impl SpecRows {
             security_groups: self.groups.get(&row.id).cloned().unwrap_or_default(),
         })
     }
-}
-
-fn image_ref(row: &image::Model) -> Result<ImageRef> {
-    let id = ImageId::from_db(row.id);
-    let bytes = |column, bytes| rows::fit("images", id, column, bytes);
-    Ok(ImageRef {
-        id,
-        sha256: row.sha256.clone(),
-        format: row.format.parse()?,
-        size_bytes: bytes("size_bytes", row.size_bytes)?,
-        virtual_bytes: bytes("virtual_bytes", row.virtual_bytes)?,
-    })
 }
 
 /// The name that DHCP hands out: the first label of the private one.

@@ -18,6 +18,7 @@ mod changes;
 mod deadline;
 mod full_report;
 mod heartbeat;
+mod host_disks;
 mod host_specs;
 mod intake;
 pub mod operations;

@@ -283,7 +283,7 @@ async fn a_launch_places_commands_and_runs() {
     };
     assert_eq!((spec.id, spec.generation, spec.vcpus), (id, 1, 2));
     let interface = &policy.interfaces[0];
-    assert_eq!(interface, &spec.interfaces[0]);
+    assert_eq!(interface, &spec.nics[0].interface);
     assert!(
         interface.public_ip.is_some(),
         "the default subnet maps public addresses"

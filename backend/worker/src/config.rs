@@ -27,6 +27,8 @@ pub struct WorkerConfig {
     pub stop_grace: Duration,
     /// How long a guest that is asked to start over has before it is reset.
     pub reboot_grace: Duration,
+    /// How long a guest that is asked to let go of a disk or an interface has before that has failed.
+    pub unplug_grace: Duration,
     /// How often it says that it is there.
     pub heartbeat: Duration,
     /// A hypervisor that takes that long for a call is too slow to launch anything: the host is not ready. A healthy
@@ -57,6 +59,7 @@ impl WorkerConfig {
             availability_zone: availability_zone.into(),
             stop_grace: Duration::from_secs(30),
             reboot_grace: Duration::from_secs(30),
+            unplug_grace: Duration::from_secs(60),
             heartbeat: Duration::from_secs(5),
             slow_call: Duration::from_secs(15),
             full_report: Duration::from_secs(30),

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -15,14 +16,36 @@ use crate::{
     qemu_img,
 };
 
+/// A disk's file.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFile<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// Its format.
+    pub format: DiskFormat,
+    /// The disk's size.
+    pub bytes: u64,
+    /// What it lies over, and its format: only one of qcow2 does.
+    pub image: Option<(&'a Path, DiskFormat)>,
+}
+
+/// What may be done for a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct May {
+    /// One that is not there is made.
+    pub make: bool,
+    /// One that is too small is made larger: no guest has it.
+    pub grow: bool,
+}
+
 /// Makes disks. What is made is never made again: its content survives stop and start.
 #[async_trait]
 pub trait Disks: Send + Sync + 'static {
     /// Whether disks are made over images, which then have to be here.
     fn uses_images(&self) -> bool;
 
-    /// There shall be a qcow2 disk of this size over this image. One that is there is left alone.
-    async fn ensure(&self, disk: &Path, bytes: u64, image: (&Path, DiskFormat)) -> io::Result<()>;
+    /// There shall be such a disk; whether it is there. What is on one that is there is left alone.
+    async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool>;
 
     /// What there is for disks in `dir`, in GiB: what they take already and what is free.
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64>;
@@ -49,15 +72,27 @@ impl Disks for QemuDisks {
         true
     }
 
-    async fn ensure(&self, disk: &Path, bytes: u64, image: (&Path, DiskFormat)) -> io::Result<()> {
-        if tokio::fs::try_exists(disk).await? {
-            return Ok(());
+    async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool> {
+        let (path, format) = (disk.path.to_owned(), disk.format);
+        if let Some(bytes) = blocking(move || size(&path, format)).await? {
+            if may.grow && bytes < disk.bytes {
+                qemu_img::resize(&self.program, disk).await?;
+            }
+            return Ok(true);
+        }
+        if !may.make {
+            return Ok(false);
         }
         // A disk is there as a whole or not at all.
-        let fresh = disk.with_extension("new");
-        qemu_img::create(&self.program, &fresh, bytes, Some(image)).await?;
+        let fresh = disk.path.with_extension("new");
+        let made = DiskFile {
+            path: &fresh,
+            ..*disk
+        };
+        qemu_img::create(&self.program, &made).await?;
         only_owners(&fresh, 0o600)?;
-        tokio::fs::rename(&fresh, disk).await
+        tokio::fs::rename(&fresh, disk.path).await?;
+        Ok(true)
     }
 
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64> {
@@ -68,6 +103,25 @@ impl Disks for QemuDisks {
             Ok((free + allocated(&dir)?) >> 30)
         })
         .await
+    }
+}
+
+/// The size of the disk in a file; `None` if there is no file.
+fn size(path: &Path, format: DiskFormat) -> io::Result<Option<u64>> {
+    let mut file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if format == DiskFormat::Raw {
+        return Ok(Some(file.metadata()?.len()));
+    }
+    // The header of qcow2: magic, version, the file below, and the size at offset 24.
+    let mut header = [0; 32];
+    file.read_exact(&mut header)?;
+    let [.., a, b, c, d, e, f, g, h] = header;
+    match header.starts_with(b"QFI\xfb") {
+        true => Ok(Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "a disk is no qcow2")),
     }
 }
 
@@ -107,8 +161,8 @@ impl Disks for FakeDisks {
         false
     }
 
-    async fn ensure(&self, _: &Path, _: u64, _: (&Path, DiskFormat)) -> io::Result<()> {
-        Ok(())
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
+        Ok(true)
     }
 
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
@@ -151,27 +205,79 @@ mod tests {
         fs::write(&image, vec![7; 4096]).unwrap();
         let disk = dir.path().join("disk.qcow2");
         let disks = QemuDisks::new(QEMU_IMG);
-        disks
-            .ensure(&disk, 1 << 30, (&image, DiskFormat::Raw))
-            .await
-            .unwrap();
-        let made = fs::metadata(&disk).unwrap().ino();
-        assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
-        disks
-            .ensure(&disk, 2 << 30, (&image, DiskFormat::Raw))
-            .await
-            .unwrap();
-        assert_eq!(fs::metadata(&disk).unwrap().ino(), made);
+        let file = |bytes| DiskFile {
+            path: &disk,
+            format: DiskFormat::Qcow2,
+            bytes,
+            image: Some((image.as_path(), DiskFormat::Raw)),
+        };
+        const GROWS: May = May {
+            make: true,
+            grow: true,
+        };
+        const STAYS: May = May {
+            make: true,
+            grow: false,
+        };
         // The header of qcow2: magic, version, and the virtual size at offset 24.
-        let bytes = fs::read(&disk).unwrap();
-        assert_eq!(&bytes[..4], b"QFI\xfb");
-        assert_eq!(bytes[24..32], (1_u64 << 30).to_be_bytes());
-        let missing = dir.path().join("none");
-        let error = disks
-            .ensure(&dir.path().join("d2"), 1, (&missing, DiskFormat::Raw))
-            .await;
+        let size = || {
+            let bytes = fs::read(&disk).unwrap();
+            assert_eq!(&bytes[..4], b"QFI\xfb");
+            u64::from_be_bytes(bytes[24..32].try_into().unwrap())
+        };
+        let inode = || fs::metadata(&disk).unwrap().ino();
+        assert!(disks.ensure(&file(1 << 30), STAYS).await.unwrap());
+        let made = inode();
+        assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
+        for (bytes, may, expected) in [
+            (2_u64 << 30, STAYS, 1_u64 << 30),
+            (2 << 30, GROWS, 2 << 30),
+            (1 << 30, GROWS, 2 << 30),
+        ] {
+            assert!(disks.ensure(&file(bytes), may).await.unwrap());
+            assert_eq!((size(), inode()), (expected, made));
+        }
+        let (missing, other) = (dir.path().join("none"), dir.path().join("d2"));
+        let over_nothing = DiskFile {
+            path: &other,
+            image: Some((&missing, DiskFormat::Raw)),
+            ..file(1)
+        };
+        let error = disks.ensure(&over_nothing, GROWS).await;
         assert!(error.unwrap_err().to_string().contains("qemu-img"));
-        assert!(!dir.path().join("d2").exists());
+        assert!(!other.exists());
+    }
+
+    /// A volume that is lost is an error, never an empty disk.
+    #[tokio::test]
+    async fn an_empty_volume_is_made_only_where_it_may_be() {
+        if !Path::new(QEMU_IMG).exists() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let disks = QemuDisks::new(QEMU_IMG);
+        for format in [DiskFormat::Qcow2, DiskFormat::Raw] {
+            let path = dir.path().join(format.name());
+            let file = DiskFile {
+                path: &path,
+                format,
+                bytes: 1 << 20,
+                image: None,
+            };
+            let may = |make| May { make, grow: true };
+            assert!(!disks.ensure(&file, may(false)).await.unwrap());
+            assert!(!path.exists());
+            assert!(disks.ensure(&file, may(true)).await.unwrap());
+            assert!(disks.ensure(&file, may(false)).await.unwrap());
+            let is_raw = fs::metadata(&path).unwrap().len() == 1 << 20;
+            assert_eq!(is_raw, format == DiskFormat::Raw);
+            let larger = DiskFile {
+                bytes: 2 << 20,
+                ..file
+            };
+            assert!(disks.ensure(&larger, may(false)).await.unwrap());
+            assert_eq!(size(&path, format).unwrap(), Some(2 << 20));
+        }
     }
 
     #[test]

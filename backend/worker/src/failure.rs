@@ -26,7 +26,7 @@ impl Failure {
     }
 
     /// With a detail for the log.
-    fn of(reason: impl Into<String>, detail: impl ToString) -> Self {
+    pub(crate) fn of(reason: impl Into<String>, detail: impl ToString) -> Self {
         Failure {
             detail: Some(detail.to_string()),
             ..Failure::temporary(reason)

@@ -9,7 +9,8 @@ use std::{
 
 use cumulet_domain::{
     host::check_host_name,
-    id::{HostId, InstanceId, VpcId},
+    id::{HostId, InstanceId, VolumeId, VpcId},
+    image::DiskFormat,
 };
 
 use crate::WorkerError;
@@ -58,6 +59,7 @@ impl Layout {
             root.clone(),
             root.join("cache"),
             root.join("instances"),
+            root.join("volumes"),
         ] {
             guests.passage(&dir).map_err(|e| failed(&dir, e))?;
         }
@@ -123,6 +125,16 @@ impl Layout {
         self.instance(id).join("disk.qcow2")
     }
 
+    /// A disk of an instance's own beside its root.
+    pub(crate) fn own_disk(&self, id: InstanceId, volume: VolumeId) -> PathBuf {
+        self.instance(id).join(format!("{volume}.qcow2"))
+    }
+
+    /// The file of a volume that outlives the instances that it is attached to.
+    pub(crate) fn volume(&self, id: VolumeId, format: DiskFormat) -> PathBuf {
+        self.root.join("volumes").join(format!("{id}.{}", format.name()))
+    }
+
     pub(crate) fn console(&self, id: InstanceId) -> PathBuf {
         self.instance(id).join("console.log")
     }
@@ -138,6 +150,11 @@ impl Layout {
     pub(crate) fn tombstones(&self) -> PathBuf {
         self.root.join("tombstones")
     }
+}
+
+/// The volume whose file this is, by its name.
+pub(crate) fn volume_of(path: &Path) -> Option<VolumeId> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 /// An error of a file, with its path.

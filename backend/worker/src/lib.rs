@@ -8,6 +8,7 @@ mod alarms;
 mod config;
 pub mod console;
 pub mod disks;
+mod ensure;
 mod failure;
 mod files;
 pub mod image_cache;
@@ -40,10 +41,11 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 /// What a worker decides by, pure: for the simulator.
 pub mod decisions {
-    pub use cumulet_hypervisor::Diagnosis;
+    pub use cumulet_hypervisor::{Device, DeviceKey, Devices, Diagnosis, DomainNic, DomainSpec};
 
     pub use crate::{
         admission::{Verdict, judge},
+        ensure::{Changes, changes, domain_disks},
         policy::merge,
         readiness::{Measurement, judge as judge_readiness},
         record::{CommandHeader, CommandKind, Record},

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use cumulet_domain::{id::InstanceId, image::ImageRef, time::Timestamp};
+use cumulet_domain::{
+    id::InstanceId,
+    spec::{DiskSpec, InstanceSpec},
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Layout};
@@ -113,10 +117,6 @@ fn own_bytes(path: &Path) -> io::Result<u64> {
 
 /// The hashes of the images that the disks of the host's instances lie over.
 fn used(layout: &Layout) -> io::Result<HashSet<String>> {
-    #[derive(Deserialize)]
-    struct Spec {
-        image: ImageRef,
-    }
     let mut used = HashSet::new();
     for name in files::names(&layout.instances())? {
         let Ok(id) = name.parse::<InstanceId>() else {
@@ -129,8 +129,13 @@ fn used(layout: &Layout) -> io::Result<HashSet<String>> {
             }
             text => text?,
         };
-        match serde_json::from_slice::<Spec>(&text) {
-            Ok(spec) => drop(used.insert(spec.image.sha256)),
+        match serde_json::from_slice::<InstanceSpec>(&text) {
+            Ok(spec) => used.extend(
+                spec.disks
+                    .iter()
+                    .filter_map(DiskSpec::image)
+                    .map(|image| image.sha256.clone()),
+            ),
             Err(_) if !layout.disk(id).try_exists()? => {}
             Err(error) => return Err(error.into()),
         }
@@ -145,7 +150,7 @@ pub(crate) fn is_hash(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cumulet_domain::id::HostId;
+    use cumulet_domain::{id::HostId, spec::DiskSource};
 
     use super::*;
     use crate::testing::{instance, spec};
@@ -178,7 +183,9 @@ mod tests {
 
         fn runs(&self, n: u8, image: u8) {
             let mut spec = spec(n, 1);
-            spec.image.sha256 = hash(image);
+            if let DiskSource::Image(of) = &mut spec.disks[0].source {
+                of.sha256 = hash(image);
+            }
             files::make_dir(&self.1.instance(instance(n))).unwrap();
             let text = serde_json::to_vec(&spec).unwrap();
             files::write(&self.1.spec(instance(n)), &text).unwrap();

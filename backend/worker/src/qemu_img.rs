@@ -2,8 +2,9 @@
 
 use std::{ffi::OsString, io, path::Path, process::Stdio, time::Duration};
 
-use cumulet_domain::image::DiskFormat;
 use tokio::process::Command;
+
+use crate::disks::DiskFile;
 
 /// How long one run may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -11,28 +12,43 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// What of the program's complaint is kept.
 const COMPLAINT: usize = 500;
 
-/// The arguments that make a qcow2 disk, over another file or empty.
-fn create_arguments(disk: &Path, bytes: u64, backing: Option<(&Path, DiskFormat)>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = ["create", "-q", "-f", "qcow2"].map(OsString::from).into();
-    if let Some((path, format)) = backing {
+/// The arguments that make a disk, over another file or empty.
+fn create_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
+    let format = disk.format.name();
+    let mut arguments: Vec<OsString> = ["create", "-q", "-f", format].map(OsString::from).into();
+    if let Some((path, format)) = disk.image {
         arguments.extend(["-F", format.name(), "-b"].map(OsString::from));
         arguments.push(path.into());
     }
-    arguments.push(disk.into());
-    arguments.push(bytes.to_string().into());
+    arguments.push(disk.path.into());
+    arguments.push(disk.bytes.to_string().into());
     arguments
 }
 
-/// Makes a qcow2 disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
-pub(crate) async fn create(
-    program: &Path,
-    disk: &Path,
-    bytes: u64,
-    backing: Option<(&Path, DiskFormat)>,
-) -> io::Result<()> {
+/// The arguments that make a disk larger.
+fn resize_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["resize", "-q", "-f", disk.format.name()]
+        .map(OsString::from)
+        .into();
+    arguments.push(disk.path.into());
+    arguments.push(disk.bytes.to_string().into());
+    arguments
+}
+
+/// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
+pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+    run(program, create_arguments(disk)).await
+}
+
+/// Makes a disk larger that no guest has.
+pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+    run(program, resize_arguments(disk)).await
+}
+
+async fn run(program: &Path, arguments: Vec<OsString>) -> io::Result<()> {
     let mut command = Command::new(program);
     command
-        .args(create_arguments(disk, bytes, backing))
+        .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -52,15 +68,19 @@ pub(crate) async fn create(
 
 #[cfg(test)]
 mod tests {
+    use cumulet_domain::image::DiskFormat;
+
     use super::*;
 
     #[test]
     fn formats_are_always_told() {
-        let arguments = create_arguments(
-            Path::new("/i/disk.qcow2"),
-            8 << 30,
-            Some((Path::new("/c/ab"), DiskFormat::Raw)),
-        );
+        let disk = DiskFile {
+            path: Path::new("/i/disk.qcow2"),
+            format: DiskFormat::Qcow2,
+            bytes: 8 << 30,
+            image: Some((Path::new("/c/ab"), DiskFormat::Raw)),
+        };
+        let arguments = create_arguments(&disk);
         assert_eq!(
             arguments,
             [
@@ -76,7 +96,13 @@ mod tests {
                 "8589934592"
             ]
         );
-        let arguments = create_arguments(Path::new("/d"), 1, None);
-        assert_eq!(arguments, ["create", "-q", "-f", "qcow2", "/d", "1"]);
+        let empty = DiskFile {
+            path: Path::new("/d"),
+            format: DiskFormat::Raw,
+            bytes: 1,
+            image: None,
+        };
+        assert_eq!(create_arguments(&empty), ["create", "-q", "-f", "raw", "/d", "1"]);
+        assert_eq!(resize_arguments(&empty), ["resize", "-q", "-f", "raw", "/d", "1"]);
     }
 }

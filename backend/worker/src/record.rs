@@ -96,9 +96,19 @@ impl Record {
             power: Power::Absent,
             off_reason: None,
             pending: None,
-            vpc: spec.vpc,
-            interfaces: spec.interfaces.iter().map(|i| i.id).collect(),
+            vpc: VpcId::new(0),
+            interfaces: Vec::new(),
             uid: None,
+        }
+        .with_nics_of(spec)
+    }
+
+    /// The record with the interfaces of this specification, all of which are in one VPC.
+    pub fn with_nics_of(self, spec: &InstanceSpec) -> Record {
+        Record {
+            vpc: spec.primary().map_or(self.vpc, |nic| nic.vpc),
+            interfaces: spec.nics.iter().map(|nic| nic.interface.id).collect(),
+            ..self
         }
     }
 

@@ -4,11 +4,13 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use cumulet_domain::{
     account::AccountId,
-    id::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId},
+    id::{
+        ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
+    },
     image::{DiskFormat, ImageRef},
     metadata::{InstanceMetadata, InterfaceMetadata, MetadataOptions},
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
-    spec::InstanceSpec,
+    spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
     time::Timestamp,
 };
 
@@ -101,6 +103,21 @@ pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
     }
 }
 
+/// A volume that may be made where it is not there.
+pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
+    DiskSpec {
+        volume: VolumeId::new(BASE << 8 | u64::from(n)),
+        device: "/dev/sdf".into(),
+        source: DiskSource::Volume {
+            format: DiskFormat::Qcow2,
+            create: true,
+        },
+        size_gib: gib,
+        boot_order: None,
+        throttle: Throttle::default(),
+    }
+}
+
 pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
     InstanceSpec {
         id: instance(n),
@@ -108,16 +125,25 @@ pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
-        image: ImageRef {
-            id: ImageId::new(BASE),
-            sha256: "0".repeat(64),
-            format: DiskFormat::Qcow2,
-            size_bytes: 1,
-            virtual_bytes: 1 << 20,
-        },
-        disk_gib: 1,
-        vpc: VPC,
-        interfaces: vec![interface(n)],
+        disks: vec![DiskSpec {
+            volume: VolumeId::new(BASE | u64::from(n)),
+            device: "/dev/vda".into(),
+            source: DiskSource::Image(ImageRef {
+                id: ImageId::new(BASE),
+                sha256: "0".repeat(64),
+                format: DiskFormat::Qcow2,
+                size_bytes: 1,
+                virtual_bytes: 1 << 20,
+            }),
+            size_gib: 1,
+            boot_order: Some(1),
+            throttle: Throttle::default(),
+        }],
+        nics: vec![NicSpec {
+            device_index: 0,
+            vpc: VPC,
+            interface: interface(n),
+        }],
         metadata: Arc::new(metadata(n, 1)),
     }
 }

@@ -3,9 +3,11 @@
 mod away;
 mod cases;
 mod consoles;
+mod devices;
 mod heartbeats;
 mod order;
 mod slow;
+mod upgrade;
 
 use std::{
     collections::BTreeMap,
@@ -131,15 +133,20 @@ impl Host {
         self.kill().await;
         self.network = Arc::new(FakeHostNetwork::new());
         self.sink = Arc::new(Sink::default());
-        self.worker = make(
+        self.worker = self.another_worker();
+        self.run().await;
+    }
+
+    /// A worker with what is in the host's files.
+    fn another_worker(&self) -> Arc<Worker> {
+        make(
             &self.dir,
             &self.bus,
             &self.clock,
             &self.hypervisor,
             &self.network,
             &self.sink,
-        );
-        self.run().await;
+        )
     }
 
     async fn until<T>(&mut self, mut wanted: impl FnMut(ReportContent) -> Option<T>) -> T {

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{Ipv4Addr, TcpListener},
     path::Path,
     sync::{Arc, Mutex},
@@ -16,16 +16,16 @@ use cumulet_domain::{
     account::AccountId,
     id::{
         HostId, ImageId, InstanceId, NetworkInterfaceId, OperationId, ReservationId, SecurityGroupId,
-        SubnetId, VpcId,
+        SubnetId, VolumeId, VpcId,
     },
     image::{DiskFormat, ImageRef},
     message::{Action, Command, OffReason, Outcome, Power, Query, ReportContent},
     metadata::{InstanceMetadata, MetadataOptions},
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
-    spec::InstanceSpec,
+    spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
     time::{Clock as _, SystemClock, Timestamp},
 };
-use cumulet_hypervisor::libvirt::{Accel, Libvirt, LibvirtConfig};
+use cumulet_hypervisor::libvirt::{Accel, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
     MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
     disks::QemuDisks,
@@ -37,14 +37,14 @@ use tokio::{sync::watch, task::JoinHandle};
 
 /// Holds listeners as the metadata service does, and answers nobody.
 #[derive(Default)]
-struct Sink(Mutex<HashMap<VpcId, TcpListener>>, Mutex<Vec<InstanceId>>);
+struct Sink(Mutex<HashMap<VpcId, TcpListener>>, Mutex<BTreeSet<InstanceId>>);
 
 impl MetadataSink for Sink {
     fn put(&self, snapshot: &InstanceMetadata) {
-        self.1.lock().unwrap().push(snapshot.instance);
+        self.1.lock().unwrap().insert(snapshot.instance);
     }
     fn remove(&self, instance: InstanceId) {
-        self.1.lock().unwrap().retain(|id| *id != instance);
+        self.1.lock().unwrap().remove(&instance);
     }
     fn serve(&self, vpc: VpcId, listener: TcpListener) -> Result<(), String> {
         self.0.lock().unwrap().insert(vpc, listener);
@@ -54,7 +54,7 @@ impl MetadataSink for Sink {
         self.0.lock().unwrap().remove(&vpc);
     }
     fn registered(&self) -> Vec<InstanceId> {
-        self.1.lock().unwrap().clone()
+        self.1.lock().unwrap().iter().copied().collect()
     }
 }
 
@@ -237,10 +237,19 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
-        image,
-        disk_gib: 1,
-        vpc,
-        interfaces: vec![interface],
+        disks: vec![DiskSpec {
+            volume: VolumeId::new(id.number()),
+            device: "/dev/vda".into(),
+            source: DiskSource::Image(image),
+            size_gib: 1,
+            boot_order: Some(1),
+            throttle: Throttle::default(),
+        }],
+        nics: vec![NicSpec {
+            device_index: 0,
+            vpc,
+            interface,
+        }],
         metadata: Arc::new(metadata),
     };
     (spec, policy)
@@ -299,6 +308,37 @@ async fn a_guest_lives_and_leaves_nothing() {
         assert!(there.contains(&kind), "{kind:?} in {there:?}");
     }
 
+    // A raised generation brings a volume to the guest that runs, and the next one takes it away.
+    let volume = VolumeId::new(random());
+    let mut more = InstanceSpec {
+        generation: 2,
+        ..spec.clone()
+    };
+    more.disks.push(DiskSpec {
+        volume,
+        device: "/dev/sdf".into(),
+        source: DiskSource::Volume {
+            format: DiskFormat::Qcow2,
+            create: true,
+        },
+        size_gib: 1,
+        boot_order: None,
+        throttle: Throttle::default(),
+    });
+    let plug = Action::Run {
+        spec: Box::new(more),
+        policy: policy.clone(),
+    };
+    for (operation, action) in [(10, plug), (11, run(3))] {
+        let began = Instant::now();
+        let done = host.order(operation, action).await;
+        println!("devices changed after {:?}", began.elapsed());
+        assert_eq!((done.failure, done.report.power), (None, Power::On));
+    }
+    let kept = dir.path().join(format!("hosts/one/volumes/{volume}.qcow2"));
+    assert!(kept.exists(), "a volume outlives what it was attached to");
+    assert_eq!(host.kinds().await, there);
+
     // The worker dies and comes back: the guest has everything, and is the same.
     host.running.1.abort();
     host.worker = crate::worker(dir.path(), &cloud, &uri, &host.bus).await;
@@ -313,17 +353,17 @@ async fn a_guest_lives_and_leaves_nothing() {
         force: false,
     };
     let began = Instant::now();
-    let done = host.order(2, stop(2)).await;
+    let done = host.order(2, stop(4)).await;
     println!("stopped after {:?}", began.elapsed());
     assert_eq!((done.failure, done.report.power), (None, Power::Off));
     assert_eq!(done.report.off_reason, Some(OffReason::Commanded));
     assert_eq!(host.kinds().await, [ObjectKind::Domain, ObjectKind::Disk]);
-    let done = host.order(3, run(3)).await;
+    let done = host.order(3, run(5)).await;
     assert_eq!((done.failure, done.report.power), (None, Power::On));
 
     let destroy = Action::Destroy {
         instance: id,
-        generation: 4,
+        generation: 6,
     };
     let began = Instant::now();
     let done = host.order(4, destroy).await;

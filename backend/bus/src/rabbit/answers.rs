@@ -62,7 +62,8 @@ impl Asker {
 
     async fn asked(&self, shared: &Arc<Shared>, host: &HostId, query: &Query) -> Answer {
         let queue = self.queue.get_or_try_init(|| self.listen(shared)).await?;
-        let body = envelope::write(Kind::Query, query).map_err(|e| BusError::Unavailable(e.to_string()))?;
+        let body = envelope::write(Kind::Query, envelope::FIRST, query)
+            .map_err(|e| BusError::Unavailable(e.to_string()))?;
         let (sender, answer) = oneshot::channel();
         let correlation = format!("{:032x}", rand::random::<u128>());
         let asked = Asked(&self.waiting, correlation.clone());

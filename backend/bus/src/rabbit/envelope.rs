@@ -1,13 +1,17 @@
 //! The message envelope: JSON, `{"v": 1, "kind": "command", "body": …}`.
 //!
-//! `v` changes when an old program could misread what a new one writes; such a message is refused. Within
-//! a version, fields are only added, with defaults: unknown ones are skipped. A variant of an enumeration
-//! that is not known is refused, as it can't be obeyed.
+//! `v` is higher where an old program could misread what a new one writes; such a message is refused there. It is
+//! that of the message and not of the program: what always could be said is still of version 1, so that old and new
+//! programs understand each other while a cloud is upgraded. Within a version, fields are only added, with defaults:
+//! unknown ones are skipped. A variant of an enumeration that is not known is refused, as it can't be obeyed.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The version that is written.
-pub(super) const VERSION: u32 = 1;
+/// The version of what every program understands.
+pub(super) const FIRST: u32 = 1;
+
+/// The newest version that is understood here: an instance of any number of disks, and of interfaces in several VPCs.
+const NEWEST: u32 = 2;
 
 /// What is read at the most.
 const LIMIT: usize = 16 << 20;
@@ -41,7 +45,7 @@ impl Kind {
 /// Why a message can't be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("it is of version {0}, and only {VERSION} is understood here")]
+    #[error("it is of version {0}, and no more than {NEWEST} is understood here")]
     Version(u32),
     #[error("it is of kind {0:?}, which is not known here")]
     Kind(String),
@@ -69,14 +73,10 @@ struct Body<T> {
     body: T,
 }
 
-/// Writes a message.
-pub(super) fn write<T: Serialize>(kind: Kind, body: &T) -> serde_json::Result<Vec<u8>> {
+/// Writes a message that takes this version to understand.
+pub(super) fn write<T: Serialize>(kind: Kind, v: u32, body: &T) -> serde_json::Result<Vec<u8>> {
     let kind = kind.name();
-    serde_json::to_vec(&Written {
-        v: VERSION,
-        kind,
-        body,
-    })
+    serde_json::to_vec(&Written { v, kind, body })
 }
 
 /// What kind of message this is, if its version is understood.
@@ -85,7 +85,7 @@ pub(super) fn kind(text: &[u8]) -> Result<Kind, Unreadable> {
         return Err(Unreadable::Long(text.len()));
     }
     let head: Head = serde_json::from_slice(text).map_err(|e| Unreadable::Text(e.to_string()))?;
-    if head.v != VERSION {
+    if !(FIRST..=NEWEST).contains(&head.v) {
         return Err(Unreadable::Version(head.v));
     }
     let short: String = head.kind.chars().take(64).collect();
@@ -108,13 +108,16 @@ pub(super) fn read<T: DeserializeOwned>(wanted: Kind, text: &[u8]) -> Result<T, 
 
 #[cfg(test)]
 mod tests {
-    use cumulet_domain::message::{Command, Query, Report, ReportContent};
+    use cumulet_domain::message::{Action, Command, Query, Report, ReportContent};
 
     use super::*;
     use crate::Wakeup;
 
     /// What version 1 looks like: one message a line. Never changed; new shapes get new lines.
     const VECTORS: &str = include_str!("../../tests/vectors/v1.jsonl");
+
+    /// And what only version 2 says.
+    const VECTORS_2: &str = include_str!("../../tests/vectors/v2.jsonl");
 
     #[test]
     fn every_message_that_version_1_ever_wrote_is_understood() {
@@ -130,6 +133,27 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 10, "{seen}");
+    }
+
+    /// A run that names disks and interfaces, beside what they were before: its version is the lowest that says it.
+    #[test]
+    fn a_run_is_of_the_lowest_version_that_says_it() {
+        let mut seen = Vec::new();
+        for line in VECTORS.lines().chain(VECTORS_2.lines()) {
+            if kind(line.as_bytes()).unwrap() != Kind::Command {
+                continue;
+            }
+            let command: Command = body(line.as_bytes()).unwrap();
+            if let Action::Run { spec, .. } = &command.action {
+                let written = write(Kind::Command, command.version(), &command).unwrap();
+                assert_eq!(read::<Command>(Kind::Command, &written).unwrap(), command);
+                let head: Head = serde_json::from_slice(&written).unwrap();
+                let came: Head = serde_json::from_str(line).unwrap();
+                assert_eq!((head.v, came.v), (command.version(), command.version()));
+                seen.push((head.v, spec.disks.len(), spec.nics.len()));
+            }
+        }
+        assert_eq!(seen, [(1, 1, 1), (1, 1, 1), (2, 2, 1)]);
     }
 
     /// Workers learnt to tell more as time went on; those that have not are understood.
@@ -155,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_unknown_fields_are_skipped() {
-        let text = write(Kind::Wakeup, &Wakeup::Hosts).unwrap();
+        let text = write(Kind::Wakeup, FIRST, &Wakeup::Hosts).unwrap();
         assert_eq!(text, br#"{"v":1,"kind":"tap","body":"hosts"}"#);
         assert_eq!(read::<Wakeup>(Kind::Wakeup, &text), Ok(Wakeup::Hosts));
         let more = br#"{"trace":[1],"v":1,"kind":"tap","body":"work"}"#;
@@ -166,8 +190,12 @@ mod tests {
     fn what_can_not_be_understood_is_refused() {
         let read = |text: &str| read::<Wakeup>(Kind::Wakeup, text.as_bytes());
         assert_eq!(
-            read(r#"{"v":2,"kind":"tap","body":{"new":"shape"}}"#),
-            Err(Unreadable::Version(2))
+            read(r#"{"v":3,"kind":"tap","body":{"new":"shape"}}"#),
+            Err(Unreadable::Version(3))
+        );
+        assert_eq!(
+            read(r#"{"v":0,"kind":"tap","body":"work"}"#),
+            Err(Unreadable::Version(0))
         );
         assert_eq!(
             read(r#"{"v":1,"kind":"song","body":1}"#),

@@ -206,14 +206,14 @@ async fn open<S: consume::Subject>(
     }
 }
 
-fn written<T: serde::Serialize>(kind: Kind, body: &T) -> Result<Vec<u8>, BusError> {
-    envelope::write(kind, body).map_err(|error| BusError::Unavailable(error.to_string()))
+fn written<T: serde::Serialize>(kind: Kind, version: u32, body: &T) -> Result<Vec<u8>, BusError> {
+    envelope::write(kind, version, body).map_err(|error| BusError::Unavailable(error.to_string()))
 }
 
 #[async_trait]
 impl Bus for RabbitBus {
     async fn send(&self, host: &HostId, command: Command) -> Result<(), BusError> {
-        let body = written(Kind::Command, &command)?;
+        let body = written(Kind::Command, command.version(), &command)?;
         // What is past its deadline would only be dropped by the host.
         let left = command.deadline.since(self.shared.clock.now());
         let left = left.max(Duration::from_secs(1)).as_millis().to_string();
@@ -231,7 +231,7 @@ impl Bus for RabbitBus {
     }
 
     async fn report(&self, report: Report) -> Result<(), BusError> {
-        let body = written(Kind::Report, &report)?;
+        let body = written(Kind::Report, envelope::FIRST, &report)?;
         let letter = Letter {
             exchange: &self.shared.names.reports(),
             key: "",
@@ -250,7 +250,7 @@ impl Bus for RabbitBus {
     }
 
     async fn wake(&self, wakeup: Wakeup) -> Result<(), BusError> {
-        let body = written(Kind::Wakeup, &wakeup)?;
+        let body = written(Kind::Wakeup, envelope::FIRST, &wakeup)?;
         let letter = Letter {
             exchange: &self.shared.names.wakeups(),
             key: "",

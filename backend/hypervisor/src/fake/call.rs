@@ -39,8 +39,8 @@ impl FakeHypervisor {
         };
         let end = Instant::now() + deadline;
         self.outstanding.turn(whom, end).await?;
-        let before = self.state().guests.get(&instance).copied();
-        let mut after = before;
+        let before = self.state().guests.get(&instance).cloned();
+        let mut after = before.clone();
         let done = change(&mut after);
         if done.is_ok() && after == before {
             return self.look(whom, deadline, |_| done).await;

@@ -14,10 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::Guest;
 
 /// A guest as it is after a change; `None` when it is gone.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Line {
     instance: InstanceId,
     guest: Option<Guest>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    instance: InstanceId,
+    guest: Option<&'a Guest>,
 }
 
 #[derive(Debug)]
@@ -55,7 +61,7 @@ impl Journal {
 
     /// Adds a change. A simulated host that can't write only forgets.
     pub(super) fn append(&mut self, instance: InstanceId, guest: Option<&Guest>) {
-        let mut line = Vec::with_capacity(128);
+        let mut line = Vec::with_capacity(256);
         let written = write_line(&mut line, instance, guest).and_then(|()| self.0.write_all(&line));
         if let Err(error) = written {
             tracing::warn!(%error, "the simulated host can't keep its guests");
@@ -64,8 +70,7 @@ impl Journal {
 }
 
 fn write_line(out: &mut Vec<u8>, instance: InstanceId, guest: Option<&Guest>) -> io::Result<()> {
-    let guest = guest.copied();
-    serde_json::to_writer(&mut *out, &Line { instance, guest })?;
+    serde_json::to_writer(&mut *out, &Written { instance, guest })?;
     out.push(b'\n');
     Ok(())
 }

@@ -4,12 +4,13 @@
 
 mod call;
 mod console;
+mod devices;
 mod journal;
 mod plan;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -25,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    ACTION, Capabilities, ConsoleStream, Diagnosis, DomainSpec, DomainStatus, Error, Event, Hypervisor,
-    MEASUREMENT, Prepared, QUESTION, Result,
+    ACTION, Capabilities, ConsoleStream, Device, DeviceKey, Devices, Diagnosis, DomainSpec, DomainStatus,
+    Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged,
     outstanding::{For, Outstanding},
 };
 use journal::Journal;
@@ -72,12 +73,15 @@ impl Default for FakeConfig {
 }
 
 /// One simulated guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Guest {
     on: bool,
     paused: bool,
     off_reason: Option<OffReason>,
     boots: u32,
+    /// None are known of guests of before.
+    #[serde(default)]
+    devices: Devices,
 }
 
 impl Guest {
@@ -161,22 +165,20 @@ impl FakeHypervisor {
     /// Changes one guest, keeps it, and tells if its power changed.
     fn change(&self, instance: InstanceId, change: impl FnOnce(&mut Option<Guest>)) {
         let mut state = self.state();
-        let before = state.guests.get(&instance).copied();
-        let mut guest = before;
+        let mut guest = state.guests.remove(&instance);
+        let was_on = guest.as_ref().is_some_and(|guest| guest.on);
         change(&mut guest);
-        match guest {
-            Some(guest) => state.guests.insert(instance, guest),
-            None => {
-                state.calls.remove(&instance);
-                state.guests.remove(&instance)
-            }
-        };
         if let Some(journal) = &mut state.journal {
             journal.append(instance, guest.as_ref());
         }
+        let now = status(instance, guest.as_ref());
+        match guest {
+            Some(guest) => drop(state.guests.insert(instance, guest)),
+            None => drop(state.calls.remove(&instance)),
+        }
         drop(state);
-        if before.is_some_and(|g| g.on) != guest.is_some_and(|g| g.on) {
-            drop(self.events.send(Event::Changed(status(instance, guest.as_ref()))));
+        if was_on != (now.power == Power::On) {
+            drop(self.events.send(Event::Changed(now)));
         }
     }
 }
@@ -255,7 +257,8 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
-        let prepare = |guest: &mut Option<Guest>| match guest {
+        let devices = Devices::of(spec);
+        let prepare = move |guest: &mut Option<Guest>| match guest {
             Some(guest) if guest.on && !guest.paused => Ok(Prepared::Running),
             Some(guest) if guest.on => Ok(Prepared::Paused),
             _ => {
@@ -263,12 +266,34 @@ impl Hypervisor for FakeHypervisor {
                     on: true,
                     paused: true,
                     off_reason: None,
-                    boots: guest.map_or(0, |g| g.boots) + 1,
+                    boots: guest.as_ref().map_or(0, |g| g.boots) + 1,
+                    devices: devices.clone(),
                 });
                 Ok(Prepared::Paused)
             }
         };
         self.act(For::Process(spec.instance), ACTION, prepare).await
+    }
+
+    async fn devices(&self, instance: InstanceId) -> Result<Devices> {
+        self.devices_of(instance).await
+    }
+
+    async fn plug(&self, instance: InstanceId, device: &Device) -> Result<()> {
+        self.plug_in(instance, device).await
+    }
+
+    async fn unplug(
+        &self,
+        instance: InstanceId,
+        device: &DeviceKey,
+        patience: Duration,
+    ) -> Result<Unplugged> {
+        self.unplug_from(instance, device, patience).await
+    }
+
+    async fn resize(&self, instance: InstanceId, disk: &Path, bytes: u64) -> Result<()> {
+        self.grow(instance, disk, bytes).await
     }
 
     async fn resume(&self, instance: InstanceId) -> Result<()> {
@@ -330,10 +355,10 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn console_tail(&self, instance: InstanceId, max: usize) -> Result<Vec<u8>> {
-        let guest = self.state().guests.get(&instance).copied();
-        let guest = guest.ok_or(Error::NotFound(instance))?;
+        let boots = self.state().guests.get(&instance).map(|guest| guest.boots);
+        let boots = boots.ok_or(Error::NotFound(instance))?;
         let mut text: Vec<u8> = Vec::new();
-        for boot in 1..=guest.boots.min(100) {
+        for boot in 1..=boots.min(100) {
             let line = format!(
                 "[    0.000000] simulated guest {instance}, boot {boot}\ncumulet-fake ready: {instance}\n"
             );

@@ -23,6 +23,8 @@ pub struct FaultPlan {
     pub hang: HashSet<InstanceId>,
     /// Guests don't listen when they are asked to go off or to start over.
     pub ignores_power_button: bool,
+    /// Guests that run don't let go of devices.
+    pub keeps_devices: bool,
 }
 
 /// What happens to one call.

@@ -1,7 +1,9 @@
 //! The simulated hypervisor: the contract that every driver keeps, and its own faults.
 
+use cumulet_domain::{image::DiskFormat, spec::Throttle};
+
 use super::*;
-use crate::contract;
+use crate::{DomainDisk, contract};
 
 fn spec(instance: InstanceId) -> DomainSpec {
     DomainSpec {
@@ -17,13 +19,30 @@ fn spec(instance: InstanceId) -> DomainSpec {
     }
 }
 
+fn disk(name: &str, target: &str) -> DomainDisk {
+    DomainDisk {
+        path: Path::new("/disks").join(name),
+        format: DiskFormat::Qcow2,
+        backing: None,
+        bytes: 1 << 20,
+        target: target.into(),
+        serial: String::new(),
+        boot: None,
+        throttle: Throttle::default(),
+    }
+}
+
 const ONE: InstanceId = InstanceId::new(0x1111_1111_1111);
 const TWO: InstanceId = InstanceId::new(0x2222_2222_2222);
 
 #[tokio::test]
 async fn keeps_the_contract() {
     let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
-    contract::run(&*host, async |id| spec(id), [ONE, TWO]).await;
+    let make = async |id: InstanceId| DomainSpec {
+        disks: vec![disk(&id.to_string(), "vda")],
+        ..spec(id)
+    };
+    contract::run(&*host, make, disk("extra", "vda"), [ONE, TWO]).await;
 }
 
 #[tokio::test]
@@ -76,6 +95,26 @@ async fn a_guest_may_power_itself_off() {
     assert_eq!(status.off_reason, Some(OffReason::GuestShutdown));
     host.power_off(TWO, OffReason::Crashed);
     assert_eq!(host.status(TWO).await.unwrap().power, Power::Absent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_may_keep_a_disk() {
+    let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
+    host.set_plan(FaultPlan {
+        keeps_devices: true,
+        ..FaultPlan::default()
+    });
+    host.prepare(&spec(ONE)).await.unwrap();
+    let device = Device::Disk(disk("data", "vdb"));
+    host.plug(ONE, &device).await.unwrap();
+    let (began, patience) = (tokio::time::Instant::now(), Duration::from_secs(60));
+    let unplug = async || host.unplug(ONE, &device.key(), patience).await;
+    assert_eq!(unplug().await, Ok(Unplugged::Busy));
+    assert_eq!(began.elapsed(), patience);
+    assert!(host.devices(ONE).await.unwrap().has(&device.key()));
+    host.set_plan(FaultPlan::default());
+    assert_eq!(unplug().await, Ok(Unplugged::Gone));
+    assert!(!host.devices(ONE).await.unwrap().has(&device.key()));
 }
 
 #[tokio::test]

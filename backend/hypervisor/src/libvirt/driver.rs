@@ -1,6 +1,6 @@
 //! The driver trait, implemented with libvirt's calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cumulet_domain::{
@@ -19,8 +19,8 @@ use virt::{
 
 use super::{For, Found, Libvirt, Signal, console, emulator, find, is, owns, profile, screen, terminal, xml};
 use crate::{
-    ACTION, Capabilities, ConsoleStream, Diagnosis, DomainSpec, DomainStatus, Error, Event, Hypervisor,
-    MEASUREMENT, Prepared, QUESTION, Result, slow,
+    ACTION, Capabilities, ConsoleStream, Device, DeviceKey, Devices, Diagnosis, DomainSpec, DomainStatus,
+    Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged, slow,
 };
 
 /// How long a picture may take.
@@ -33,7 +33,7 @@ const PICTURE_BYTES: usize = 64 << 20;
 const PRESS: Duration = Duration::from_secs(5);
 
 /// How a domain stands.
-fn status_of(domain: &Domain, instance: InstanceId) -> Result<DomainStatus, LibvirtError> {
+pub(super) fn status_of(domain: &Domain, instance: InstanceId) -> Result<DomainStatus, LibvirtError> {
     let (state, reason) = domain.state()?;
     let off = state.is_known_and(|s| matches!(s, DomainState::Shutoff | DomainState::Crashed));
     let off_reason = match reason {
@@ -117,7 +117,7 @@ impl Libvirt {
 
     /// Waits for a signal about a guest; false if it does not come in time. What is lost to a receiver that
     /// lags does not come.
-    async fn wait(
+    pub(super) async fn wait(
         signals: &mut broadcast::Receiver<Signal>,
         time: Duration,
         wanted: impl Fn(&Signal) -> bool,
@@ -240,6 +240,27 @@ impl Hypervisor for Libvirt {
             Ok(Ok(Prepared::Paused))
         };
         self.pool.call(For::Process(instance), ACTION, work).await?
+    }
+
+    async fn devices(&self, instance: InstanceId) -> Result<Devices> {
+        self.devices_of(instance).await
+    }
+
+    async fn plug(&self, instance: InstanceId, device: &Device) -> Result<()> {
+        self.plug_in(instance, device).await
+    }
+
+    async fn unplug(
+        &self,
+        instance: InstanceId,
+        device: &DeviceKey,
+        patience: Duration,
+    ) -> Result<Unplugged> {
+        self.unplug_from(instance, device, patience).await
+    }
+
+    async fn resize(&self, instance: InstanceId, disk: &Path, bytes: u64) -> Result<()> {
+        self.grow(instance, disk, bytes).await
     }
 
     async fn resume(&self, instance: InstanceId) -> Result<()> {

@@ -30,6 +30,8 @@ pub(super) enum Signal {
     Status(DomainStatus),
     /// The guest of an instance started over.
     Rebooted(InstanceId),
+    /// The guest of an instance has let go of a device.
+    Unplugged(InstanceId),
     /// The connection was opened again: something may have been missed.
     Reconnected,
 }
@@ -88,7 +90,7 @@ pub(super) fn keep_listening(uri: &str, tell: Arc<dyn Fn(Signal) + Send + Sync>,
 fn listen(uri: &str, tell: &Arc<dyn Fn(Signal) + Send + Sync>) -> Result<Connect, LibvirtError> {
     let connection = Connect::open(Some(uri))?;
     connection.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)?;
-    for kind in [Kind::Lifecycle, Kind::Reboot] {
+    for kind in [Kind::Lifecycle, Kind::Reboot, Kind::Unplug] {
         let tell = tell.clone();
         ffi::listen(
             &connection,
@@ -125,6 +127,7 @@ fn read(kind: Kind, instance: InstanceId, event: u32, detail: u32) -> Option<Sig
     };
     match (kind, event) {
         (Kind::Reboot, _) => Some(Signal::Rebooted(instance)),
+        (Kind::Unplug, _) => Some(Signal::Unplugged(instance)),
         (Kind::Lifecycle, sys::VIR_DOMAIN_EVENT_STARTED | sys::VIR_DOMAIN_EVENT_SUSPENDED) => on(true),
         (Kind::Lifecycle, sys::VIR_DOMAIN_EVENT_RESUMED) => on(false),
         (Kind::Lifecycle, sys::VIR_DOMAIN_EVENT_STOPPED) => gone(

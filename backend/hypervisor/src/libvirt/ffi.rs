@@ -1,9 +1,9 @@
-//! Raw libvirt bindings that its crate has no safe form of: registering for domain events, and a descriptor
-//! that it gives away. With them what Tokio has no safe form of: a file that is waited for.
+//! Raw libvirt bindings that its crate has no safe form of: registering for domain events, a descriptor
+//! that it gives away, and the size of a disk (the crate's form of that reads what a failed call has not written). With them what Tokio has no safe form of: a file that is waited for.
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     fs::File,
     os::fd::{FromRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,6 +19,22 @@ pub(super) fn open_screen(domain: &Domain) -> Result<OwnedFd, Error> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor.cast_signed()) })
 }
 
+/// How large the guest sees the disk of this name on the bus.
+pub(super) fn capacity(domain: &Domain, target: &str) -> Result<u64, Error> {
+    let target = CString::new(target)?;
+    let mut info = sys::virDomainBlockInfo {
+        capacity: 0,
+        allocation: 0,
+        physical: 0,
+    };
+    // SAFETY: domain, name and structure are borrowed for the call, which keeps none of them.
+    let done = unsafe { sys::virDomainGetBlockInfo(domain.as_ptr(), target.as_ptr(), &raw mut info, 0) };
+    if done < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(info.capacity)
+}
+
 /// Called with the domain's name, the event and its detail, on the event loop's thread.
 pub(super) type Callback = Box<dyn Fn(&str, u32, u32) + Send + Sync>;
 
@@ -29,6 +45,8 @@ pub(super) enum Kind {
     Lifecycle,
     /// The guest started over.
     Reboot,
+    /// The guest has let go of a device.
+    Unplug,
 }
 
 /// Calls `callback` for every event of the kind, of every domain, for as long as the connection is open.
@@ -40,6 +58,10 @@ pub(super) fn listen(connection: &Connect, kind: Kind, callback: Callback) -> Re
             std::mem::transmute::<LifecycleCallback, GenericCallback>(on_lifecycle)
         }),
         Kind::Reboot => (sys::VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot as GenericCallback),
+        // SAFETY: as with the first.
+        Kind::Unplug => (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, unsafe {
+            std::mem::transmute::<UnplugCallback, GenericCallback>(on_unplug)
+        }),
     };
     // A box of a box: what the pointer points to must be of known size.
     let opaque = Box::into_raw(Box::new(callback)).cast::<c_void>();
@@ -73,6 +95,18 @@ pub(super) fn watched(file: File) -> std::io::Result<AsyncFd<File>> {
 type GenericCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
 type LifecycleCallback =
     unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+
+type UnplugCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *mut c_void);
+
+unsafe extern "C" fn on_unplug(
+    _: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    _: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: libvirt passes a live domain and the pointer that was registered.
+    unsafe { call(domain, 0, 0, opaque) };
+}
 
 unsafe extern "C" fn on_lifecycle(
     _: sys::virConnectPtr,

@@ -48,7 +48,7 @@ impl Guests {
     pub(super) fn user(&self, spec: &DomainSpec) -> Result<Option<GuestUser>> {
         let own = spec.uid.zip(self.group).map(|(uid, gid)| GuestUser { uid, gid });
         let user = own.or(self.usual);
-        let below = |d: &crate::DiskSpec| d.backing.as_ref().is_none_or(|(file, _)| reachable(file, user));
+        let below = |d: &crate::DomainDisk| d.backing.as_ref().is_none_or(|(file, _)| reachable(file, user));
         if spec
             .disks
             .iter()
@@ -136,10 +136,10 @@ mod tests {
         os::unix::fs::{PermissionsExt as _, chown},
     };
 
-    use cumulet_domain::{id::InstanceId, image::DiskFormat};
+    use cumulet_domain::{id::InstanceId, image::DiskFormat, spec::Throttle};
 
     use super::*;
-    use crate::DiskSpec;
+    use crate::DomainDisk;
 
     const OWN: GuestUser = GuestUser {
         uid: 1_900_000_007,
@@ -153,10 +153,15 @@ mod tests {
             instance_type: String::new(),
             vcpus: 1,
             memory_mib: 1,
-            disks: vec![DiskSpec {
+            disks: vec![DomainDisk {
                 path: disk.to_owned(),
                 format: DiskFormat::Qcow2,
                 backing: None,
+                bytes: 1 << 30,
+                target: "vda".into(),
+                serial: "vol00123456789abcdef".into(),
+                boot: Some(1),
+                throttle: Throttle::default(),
             }],
             nics: vec![],
             console_log: "/dev/null".into(),

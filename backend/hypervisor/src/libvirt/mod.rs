@@ -1,6 +1,7 @@
 //! The libvirt driver: real guests under QEMU.
 
 mod console;
+mod devices;
 mod driver;
 mod events;
 mod ffi;
@@ -162,7 +163,7 @@ impl Libvirt {
                     profile.forget();
                     Some(Event::Resync)
                 }
-                Signal::Status(_) | Signal::Rebooted(_) => None,
+                Signal::Status(_) | Signal::Rebooted(_) | Signal::Unplugged(_) => None,
             };
             // Nobody need listen.
             drop(signals.send(signal));

@@ -3,14 +3,14 @@
 
 use std::{io, path::PathBuf};
 
-use cumulet_domain::image::DiskFormat;
+use cumulet_domain::{image::DiskFormat, network::Mac, spec::Throttle};
 use quick_xml::{
     Reader, Writer,
     events::{BytesText, Event},
 };
 
 use super::guests::{Bounds, GuestUser};
-use crate::{DiskSpec, DomainSpec, NicSpec};
+use crate::{DomainDisk, DomainNic, DomainSpec};
 
 /// The namespace of our element in a domain's metadata.
 pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
@@ -21,6 +21,13 @@ const MAKER: &str = "Cumulet";
 /// What guests are.
 pub(super) const ARCHITECTURE: &str = "x86_64";
 pub(super) const MACHINE: &str = "q35";
+
+/// Devices of every guest, beside its disks and interfaces, that take a port: the random numbers.
+const OTHERS: usize = 1;
+
+/// Ports for devices that are plugged into a guest while it runs. The machine has no other place for them, and none
+/// that can be added later; each costs the boot of an emulated guest some hundredths of a second.
+const SPARE: usize = 4;
 
 /// The processor of guests that are emulated.
 pub(super) const EMULATED: &str = "qemu64";
@@ -126,7 +133,6 @@ fn firmware(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
         out.create_element("type")
             .with_attributes([("arch", ARCHITECTURE), ("machine", MACHINE)])
             .write_text_content(BytesText::new("hvm"))?;
-        empty(out, "boot", &[("dev", "hd")])?;
         empty(out, "smbios", &[("mode", "sysinfo")])
     })?;
     let entry = |out: &mut Out, name: &str, value: &str| {
@@ -180,13 +186,22 @@ const fn most_memory(guest: u64) -> u64 {
 }
 
 fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<()> {
-    for (index, (letter, each)) in ('a'..='z').zip(&spec.disks).enumerate() {
-        disk(out, each, &format!("vd{letter}"), index, host.bounds)?;
+    for each in &spec.disks {
+        disk(out, each, &each.target, host.bounds)?;
     }
     for each in &spec.nics {
         nic(out, each)?;
     }
     empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
+    // Each device of the guest's takes a port, the last ones wait for what is plugged in while it runs.
+    empty(
+        out,
+        "controller",
+        &[("type", "pci"), ("index", "0"), ("model", "pcie-root")],
+    )?;
+    for _ in 0..spec.disks.len() + spec.nics.len() + OTHERS + SPARE {
+        empty(out, "controller", &[("type", "pci"), ("model", "pcie-root-port")])?;
+    }
     // A terminal for the client that opens the console, and a file of all that is shown, whether it is open or not.
     out.create_element("serial")
         .with_attribute(("type", "pty"))
@@ -215,7 +230,43 @@ fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result
     empty(out, "memballoon", &[("model", "none")])
 }
 
-fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize, bounds: Bounds) -> io::Result<()> {
+/// A disk by itself, to be plugged in under this name on the bus.
+pub(super) fn disk_alone(each: &DomainDisk, target: &str, bounds: Bounds) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    // What is plugged in is not booted from: the order is decided when a guest starts.
+    let each = DomainDisk {
+        boot: None,
+        ..each.clone()
+    };
+    disk(&mut out, &each, target, bounds)?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+/// An interface by itself.
+pub(super) fn nic_alone(each: &DomainNic) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    nic(&mut out, each)?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+/// As much of a disk as libvirt needs to find it.
+pub(super) fn disk_named(file: &std::path::Path, target: &str) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    out.create_element("disk")
+        .with_attributes([("type", "file"), ("device", "disk")])
+        .write_inner_content(|out| {
+            empty(out, "source", &[("file", &path(file)?)])?;
+            empty(out, "target", &[("dev", target), ("bus", "virtio")])
+        })?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+/// As much of an interface as libvirt needs to find it.
+pub(super) fn nic_named(mac: Mac) -> String {
+    format!(r#"<interface type="ethernet"><mac address="{mac}"/></interface>"#)
+}
+
+fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds) -> io::Result<()> {
     out.create_element("disk")
         .with_attributes([("type", "file"), ("device", "disk")])
         .write_inner_content(|out| {
@@ -235,18 +286,27 @@ fn disk(out: &mut Out, disk: &DiskSpec, device: &str, index: usize, bounds: Boun
                 Some((file, format)) => backing(out, file, *format)?,
                 None => empty(out, "backingStore", &[])?,
             }
-            empty(out, "target", &[("dev", device), ("bus", "virtio")])?;
-            throttle(out, bounds)?;
-            text(out, "serial", &format!("vol{index}"))
+            empty(out, "target", &[("dev", target), ("bus", "virtio")])?;
+            throttle(out, bounds, disk.throttle)?;
+            text(out, "serial", &disk.serial)?;
+            match disk.boot {
+                Some(order) => empty(out, "boot", &[("order", &order.to_string())]),
+                None => Ok(()),
+            }
         })
         .map(drop)
 }
 
-/// What of the host's disks a guest may use for each of its own, read and written together.
-fn throttle(out: &mut Out, bounds: Bounds) -> io::Result<()> {
+/// What of the host's disks a guest may use for one of its own, read and written together: the host's bound or the
+/// disk's, whichever is less.
+fn throttle(out: &mut Out, bounds: Bounds, own: Throttle) -> io::Result<()> {
+    let least = |host: u64, own: Option<u64>| match own {
+        Some(own) if host == 0 || own < host => own,
+        _ => host,
+    };
     let limits = [
-        ("total_bytes_sec", bounds.disk_bytes),
-        ("total_iops_sec", bounds.disk_operations),
+        ("total_bytes_sec", least(bounds.disk_bytes, own.bytes)),
+        ("total_iops_sec", least(bounds.disk_operations, own.operations)),
     ];
     if limits.iter().all(|(_, most)| *most == 0) {
         return Ok(());
@@ -274,7 +334,7 @@ fn backing(out: &mut Out, file: &std::path::Path, format: DiskFormat) -> io::Res
         .map(drop)
 }
 
-fn nic(out: &mut Out, nic: &NicSpec) -> io::Result<()> {
+fn nic(out: &mut Out, nic: &DomainNic) -> io::Result<()> {
     out.create_element("interface")
         .with_attribute(("type", "ethernet"))
         .write_inner_content(|out| {
@@ -351,12 +411,17 @@ mod tests {
             instance_type: "t3.micro".into(),
             vcpus: 2,
             memory_mib: 1024,
-            disks: vec![DiskSpec {
+            disks: vec![DomainDisk {
                 path: "/s/instances/i-0/disk.qcow2".into(),
                 format: DiskFormat::Qcow2,
                 backing: Some(("/s/cache/ab".into(), DiskFormat::Raw)),
+                bytes: 1 << 30,
+                target: "vda".into(),
+                serial: "vol00123456789abcdef".into(),
+                boot: Some(1),
+                throttle: Throttle::default(),
             }],
-            nics: vec![NicSpec {
+            nics: vec![DomainNic {
                 mac: Mac([2, 0x16, 0, 0, 0, 1]),
                 tap: "cu0000000000001".into(),
             }],
@@ -402,6 +467,20 @@ mod tests {
         };
         let made = domain(&spec(), &HostFacts { bounds, ..HOST }).unwrap();
         assert!(made.contains("<total_iops_sec>100<") && !made.contains("total_bytes_sec"));
+        let mut slow = spec();
+        slow.disks[0].throttle = Throttle {
+            bytes: Some(7),
+            operations: Some(200),
+        };
+        let made = domain(&slow, &HostFacts { bounds, ..HOST }).unwrap();
+        assert!(
+            made.contains("<total_bytes_sec>7<"),
+            "its own where the host has none"
+        );
+        assert!(
+            made.contains("<total_iops_sec>100<"),
+            "the host's where it is less"
+        );
     }
 
     #[test]

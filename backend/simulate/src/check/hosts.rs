@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use cumulet_domain::{id::InstanceId, instance::State, message::Power};
+use cumulet_worker::decisions::{Changes, changes};
 
 use super::{Findings, Rows};
 use crate::{
@@ -44,6 +45,7 @@ fn instances(rows: &Rows, host: &Host, told: &mut Vec<String>) {
             }
             Some(State::Stopped) if power == Power::On => told.push(format!("{id} is stopped and runs")),
             Some(State::Running) => {
+                devices(&machine, *id, told);
                 let served = machine.served.get(id).copied();
                 if served.map(i64::try_from) != Some(Ok(row.metadata_revision)) {
                     told.push(format!(
@@ -73,6 +75,17 @@ fn instances(rows: &Rows, host: &Host, told: &mut Vec<String>) {
         if state(rows, *id) == Some(State::Stopped) {
             told.push(format!("{id} is stopped and its metadata are served"));
         }
+    }
+}
+
+/// A guest that runs has what its host was told last that it is to have.
+fn devices(machine: &Machine, id: InstanceId, told: &mut Vec<String>) {
+    let (Some(kept), Some(has)) = (machine.kept.get(&id), machine.devices.get(&id)) else {
+        return told.push(format!("{id} runs, and nothing says what it has"));
+    };
+    let differ = changes(has, &kept.domain);
+    if differ != Changes::default() {
+        told.push(format!("{id} has not what it is to have: {differ:?}"));
     }
 }
 

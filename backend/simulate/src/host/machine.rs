@@ -13,7 +13,7 @@ use cumulet_domain::{
     network::VpcPolicy,
     time::Timestamp,
 };
-use cumulet_worker::decisions::{Record, Tombstone, merge};
+use cumulet_worker::decisions::{Devices, DomainSpec, Record, Tombstone, merge};
 
 /// How long a tombstone stands (as in the worker).
 const AGE: Duration = Duration::from_secs(3600);
@@ -35,6 +35,8 @@ pub(crate) struct Kept {
     pub(crate) record: Record,
     /// The newest snapshot's revision.
     pub(crate) revision: u64,
+    /// What its guest is to have.
+    pub(crate) domain: DomainSpec,
 }
 
 /// A VPC's part of the host.
@@ -56,6 +58,8 @@ pub(crate) struct Machine {
     pub(crate) kept: BTreeMap<InstanceId, Kept>,
     tombstones: BTreeMap<InstanceId, (Tombstone, Timestamp)>,
     pub(crate) guests: BTreeMap<InstanceId, Guest>,
+    /// What guests have; none of one that has never been started.
+    pub(crate) devices: BTreeMap<InstanceId, Devices>,
     pub(crate) nets: BTreeMap<VpcId, Net>,
     /// The policies gone by, in the worker's memory: also of VPCs that nothing is left of here.
     proposed: BTreeMap<VpcId, Arc<VpcPolicy>>,

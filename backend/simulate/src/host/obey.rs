@@ -3,6 +3,7 @@
 
 use std::{
     ops::Range,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,7 +15,9 @@ use cumulet_domain::{
     network::VpcPolicy,
     spec::InstanceSpec,
 };
-use cumulet_worker::decisions::{CommandHeader, CommandKind, PAUSE, Record, Verdict, goes_on, judge};
+use cumulet_worker::decisions::{
+    CommandHeader, CommandKind, DomainNic, DomainSpec, PAUSE, Record, Verdict, domain_disks, goes_on, judge,
+};
 
 use super::{Host, Life, Queued, Stop};
 use crate::run::Sabotage;
@@ -37,6 +40,8 @@ pub(super) struct Launch {
     pub(super) record: Record,
     pub(super) revision: u64,
     pub(super) policy: Arc<VpcPolicy>,
+    /// What the guest is to have.
+    pub(super) domain: DomainSpec,
 }
 
 impl Launch {
@@ -45,7 +50,28 @@ impl Launch {
             record: Record::new(spec),
             revision: spec.metadata.revision,
             policy: policy.clone(),
+            domain: domain(spec),
         }
+    }
+}
+
+/// A guest as its host's hypervisor would be told it; its files are nowhere.
+fn domain(spec: &InstanceSpec) -> DomainSpec {
+    let disk = |volume: &dyn std::fmt::Display| PathBuf::from(format!("/volumes/{volume}"));
+    let nics = spec.nics.iter().map(|nic| DomainNic {
+        mac: nic.interface.mac,
+        tap: nic.interface.id.to_string(),
+    });
+    DomainSpec {
+        instance: spec.id,
+        generation: spec.generation,
+        instance_type: spec.instance_type.clone(),
+        vcpus: spec.vcpus,
+        memory_mib: spec.memory_mib,
+        disks: domain_disks(spec, |of| disk(&of.volume), |image| disk(&image.id)),
+        nics: nics.collect(),
+        console_log: PathBuf::new(),
+        uid: None,
     }
 }
 
@@ -160,6 +186,7 @@ impl Host {
                 record: record.clone(),
                 revision: kept.revision,
                 policy,
+                domain: kept.domain,
             });
         let attempt = Attempt {
             id,

@@ -7,7 +7,7 @@ use cumulet_domain::{
     id::InstanceId,
     message::{InstanceReport, OffReason, Power},
 };
-use cumulet_worker::decisions::Record;
+use cumulet_worker::decisions::{Changes, Devices, DomainSpec, Record, changes};
 
 use super::{
     Host, Life, Stop,
@@ -34,8 +34,7 @@ impl Host {
             machine.enforce(&newest);
         }
         self.at(life, attempt.name, "disk").await?;
-        let id = attempt.id;
-        self.hypervisor(life, id, move |host| host.prepare(id)).await?;
+        self.prepared(life, attempt.id, &launch.domain).await?;
         self.at(life, attempt.name, "defined").await?;
         {
             let mut machine = self.machine();
@@ -47,7 +46,7 @@ impl Host {
             }
         }
         self.at(life, attempt.name, "firewall").await?;
-        let generation = attempt.generation;
+        let (id, generation) = (attempt.id, attempt.generation);
         let start = move |host: &Host| host.start(id, generation);
         self.hypervisor(life, id, start).await?;
         if self.machine().power(id) != Power::On {
@@ -63,7 +62,9 @@ impl Host {
         let kept = machine.kept.entry(attempt.id).or_insert_with(|| Kept {
             record: launch.record.clone(),
             revision: launch.revision,
+            domain: launch.domain.clone(),
         });
+        kept.domain.clone_from(&launch.domain);
         kept.revision = kept.revision.max(launch.revision);
         kept.record.vpc = launch.record.vpc;
         kept.record.interfaces.clone_from(&launch.record.interfaces);
@@ -71,8 +72,46 @@ impl Host {
         kept.revision
     }
 
+    /// The guest's process is there, with what it is to have: one that was there before gets the difference.
+    async fn prepared(&self, life: &Life, id: InstanceId, domain: &DomainSpec) -> Result<(), Stop> {
+        let has = {
+            let machine = self.machine();
+            let is_on = machine.power(id) == Power::On;
+            machine.devices.get(&id).filter(|_| is_on).cloned()
+        };
+        let all = Devices::of(domain);
+        self.hypervisor(life, id, move |host| host.prepare(id, all))
+            .await?;
+        let difference = has.map_or_else(Changes::default, |has| changes(&has, domain));
+        let Changes { plug, resize, unplug } = difference;
+        for device in plug {
+            let put = move |host: &Host| host.change_devices(id, |devices| devices.put(&device));
+            self.hypervisor(life, id, put).await?;
+        }
+        for (disk, bytes) in resize {
+            let grow = move |host: &Host| {
+                host.change_devices(id, |devices| {
+                    devices.grow(&disk, bytes);
+                })
+            };
+            self.hypervisor(life, id, grow).await?;
+        }
+        for key in unplug {
+            let take = move |host: &Host| host.change_devices(id, |devices| devices.take(&key));
+            self.hypervisor(life, id, take).await?;
+        }
+        Ok(())
+    }
+
+    fn change_devices(&self, id: InstanceId, change: impl FnOnce(&mut Devices)) -> Option<InstanceId> {
+        if let Some(devices) = self.machine().devices.get_mut(&id) {
+            change(devices);
+        }
+        None
+    }
+
     /// The guest's process is there, and its CPUs stand still, if it was not there before.
-    fn prepare(&self, id: InstanceId) -> Option<InstanceId> {
+    fn prepare(&self, id: InstanceId, devices: Devices) -> Option<InstanceId> {
         let deaf = self.world.dice.chance(self.world.faults().deaf_guests);
         let mut machine = self.machine();
         if machine.power(id) != Power::On {
@@ -83,6 +122,7 @@ impl Host {
                 deaf,
             };
             machine.guests.insert(id, guest);
+            machine.devices.insert(id, devices);
             drop(machine);
             self.world.guest_on(id, &self.id);
         }
@@ -238,7 +278,10 @@ impl Host {
         self.at(life, attempt.name, "begun").await?;
         let remove = move |host: &Host| {
             if host.world.sabotage != Some(Sabotage::KeepGuests) {
-                host.machine().guests.remove(&id);
+                let mut machine = host.machine();
+                machine.guests.remove(&id);
+                machine.devices.remove(&id);
+                drop(machine);
                 host.world.guest_off(id, &host.id);
             }
             None

@@ -55,7 +55,7 @@ async fn launches_that_come_together_find_themselves_in_the_policy() {
         };
         let known: HashSet<NetworkInterfaceId> = policy.interfaces.iter().map(|i| i.id).collect();
         assert!(
-            known.contains(&spec.interfaces[0].id),
+            known.contains(&spec.nics[0].interface.id),
             "{} has no network",
             spec.id
         );

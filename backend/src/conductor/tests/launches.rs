@@ -1,10 +1,24 @@
 //! What a launch brings to its host, and what it says of itself when it runs.
 
-use cumulet_domain::{id::NetworkInterfaceId, instance::StateReason};
+use cumulet_domain::{
+    id::NetworkInterfaceId,
+    image::DiskFormat,
+    instance::StateReason,
+    spec::DiskSource,
+    volume::{AttachmentState, VolumeType},
+};
 use sea_orm::ConnectionTrait as _;
 
 use super::*;
-use crate::{api::instances::UserData, conductor::host_specs, entity::interface_address};
+use crate::{
+    api::instances::UserData,
+    conductor::host_specs,
+    entity::{
+        columns::{Count, Key, Named},
+        instance, interface_address, volume,
+    },
+    store::{failed, volumes},
+};
 
 #[tokio::test]
 async fn user_data_that_is_sealed_in_the_database_comes_to_the_host() {
@@ -18,6 +32,89 @@ async fn user_data_that_is_sealed_in_the_database_comes_to_the_host() {
         unreachable!()
     };
     assert_eq!((spec.id, &spec.metadata.user_data), (id, &Some(data)));
+}
+
+#[tokio::test]
+async fn disks_and_interfaces_come_to_the_host_as_lists() {
+    let mut rig = Rig::start().await;
+    let id = rig.launch(|_| ()).await;
+    let command = rig.command(is_run).await;
+    let Action::Run { spec, policy } = &command.action else {
+        unreachable!()
+    };
+    let [disk] = spec.disks.as_slice() else {
+        panic!("{:?}", spec.disks);
+    };
+    assert_eq!((disk.device.as_str(), disk.boot_order), ("/dev/vda", Some(1)));
+    assert_eq!(disk.serial(), format!("vol0{:016x}", id.number()));
+    assert!(disk.image().is_some() && disk.size_gib > 0);
+    let [nic] = spec.nics.as_slice() else {
+        panic!("{:?}", spec.nics);
+    };
+    assert_eq!((nic.device_index, nic.vpc), (0, policy.vpc));
+    assert_eq!(nic.interface.id, spec.metadata.interfaces[0].id);
+    assert_eq!(command.version(), 1, "a worker of before understands it");
+}
+
+#[tokio::test]
+async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
+    let mut rig = Rig::start().await;
+    let id = rig.running(|_| ()).await;
+    let row = instance::Entity::find_by_id(id.to_db());
+    let row = row.one(rig.cloud.store.read()).await.unwrap().unwrap();
+    let (mut made, mut attached) = (Vec::new(), Vec::new());
+    for (number, device, state) in [
+        (1, "/dev/sdf", AttachmentState::Attached),
+        (2, "/dev/sdg", AttachmentState::Detaching),
+        (3, "/dev/sdh", AttachmentState::Attaching),
+    ] {
+        let mut data = volumes::root(&row, VolumeType::Gp3).unwrap();
+        (data.id, data.image, data.size_gib) = (Key::from_db(number), None, Count(3));
+        (data.iops, data.throughput) = (Some(Count(4000)), Some(Count(2)));
+        data.host = (number == 3).then(|| "host-a".to_owned());
+        made.push(data);
+        let mut attachment = volumes::root_attachment(&row, device);
+        (attachment.volume, attachment.boot_index) = (Key::from_db(number), None);
+        attachment.state = Named(state);
+        attached.push(attachment);
+    }
+    let insert = rig.cloud.store.write(move |txn| {
+        let (made, attached) = (made.clone(), attached.clone());
+        Box::pin(async move {
+            for row in made.into_iter().map(volume::ActiveModel::from) {
+                let insert = volume::Entity::insert(row).exec_without_returning(txn);
+                insert.await.map_err(failed)?;
+            }
+            volumes::insert(txn, Vec::new(), &attached).await
+        })
+    });
+    insert.await.unwrap();
+    instances::stop(&rig.cloud, &rig.who, &[id], false).await.unwrap();
+    let stop = rig.command(|action| matches!(action, Action::Stop { .. })).await;
+    rig.answer(&stop, Power::Off, None).await;
+    rig.until_state(id, State::Stopped).await;
+    instances::start(&rig.cloud, &rig.who, &[id]).await.unwrap();
+    let command = rig.command(is_run).await;
+    let Action::Run { spec, .. } = &command.action else {
+        unreachable!()
+    };
+    let devices: Vec<_> = spec.disks.iter().map(|disk| disk.device.as_str()).collect();
+    assert_eq!(devices, ["/dev/vda", "/dev/sdf", "/dev/sdh"]);
+    for (disk, create) in spec.disks[1..].iter().zip([true, false]) {
+        let format = DiskFormat::Qcow2;
+        assert_eq!(disk.source, DiskSource::Volume { format, create });
+        assert_eq!((disk.size_gib, disk.boot_order), (3, None));
+        assert_eq!(
+            (disk.throttle.bytes, disk.throttle.operations),
+            (Some(2 << 20), Some(4000))
+        );
+    }
+    assert_eq!(spec.disks[1].serial(), "vol00000000000000001");
+    assert_eq!(
+        command.version(),
+        2,
+        "a worker of before would run it without them"
+    );
 }
 
 #[tokio::test]

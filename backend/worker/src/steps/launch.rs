@@ -1,21 +1,20 @@
 //! The command `run`, a launch or a start: metadata; the guest's process with its disk and taps, and at the
 //! same time the VPC's namespace with its rules and services; then the taps go there, and the guest runs.
 
-use std::{future::Future, io, path::PathBuf, sync::Arc};
+use std::{future::Future, io, sync::Arc};
 
 use cumulet_domain::{
     crash_point,
     id::{InstanceId, NetworkInterfaceId},
-    image::DiskFormat,
     message::{InstanceReport, Power},
     metadata::InstanceMetadata,
     spec::InstanceSpec,
 };
-use cumulet_hypervisor::{DiskSpec, DomainSpec, NicSpec, Prepared};
+use cumulet_hypervisor::{DeviceKey, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::{Worker, failure::Failure, network::device_name, record::Record};
+use crate::{Worker, failure::Failure, record::Record};
 
 impl Worker {
     pub(super) async fn launch(
@@ -27,7 +26,13 @@ impl Worker {
         let Some((spec, policy)) = attempt.launch else {
             return Err(Failure::temporary("what to launch from is lost"));
         };
-        let interfaces: Vec<NetworkInterfaceId> = spec.interfaces.iter().map(|i| i.id).collect();
+        if spec.nics.iter().any(|nic| nic.vpc != policy.vpc) {
+            return Err(Failure {
+                permanent: true,
+                ..Failure::temporary("the instance has interfaces of more than one VPC")
+            });
+        }
+        let interfaces: Vec<NetworkInterfaceId> = spec.nics.iter().map(|nic| nic.interface.id).collect();
         // The worker's own notes first, so that one that comes back knows what it had begun.
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
         let clock = Stopwatch::start(spec.id);
@@ -48,9 +53,7 @@ impl Worker {
             self.prepare(attempt.name, spec, record.uid, &clock),
         );
         built?;
-        if prepared? == Prepared::Paused {
-            tracing::debug!(instance = %spec.id, "the guest is there and waits for its network");
-        }
+        let unplug = prepared?;
         crash_point!(attempt.name, "defined");
         clock
             .time("attach", self.vpcs.attach(policy, &interfaces, needed))
@@ -59,6 +62,10 @@ impl Worker {
         clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
         drop(permit);
         crash_point!(attempt.name, "started");
+        let patience = self.grace(attempt, self.config.unplug_grace);
+        clock
+            .time("let go", self.let_go(spec.id, &unplug, patience))
+            .await?;
         record.power = Power::On;
         record.off_reason = None;
         clock.time("finish", self.finish(record, attempt)).await
@@ -78,7 +85,7 @@ impl Worker {
         };
         let newer = kept.filter(|kept| kept.metadata.revision > spec.metadata.revision);
         let (mut record, metadata, text) = (
-            record.unwrap_or_else(|| Record::new(spec)),
+            record.map_or_else(|| Record::new(spec), |record| record.with_nics_of(spec)),
             newer
                 .as_ref()
                 .map_or(&spec.metadata, |kept| &kept.metadata)
@@ -91,12 +98,10 @@ impl Worker {
                 None => serde_json::to_vec(spec),
             },
         );
-        record.vpc = spec.vpc;
         record.uid = self
             .uids
             .assign(spec.id, record.uid)
             .map_err(Failure::temporary)?;
-        record.interfaces = spec.interfaces.iter().map(|i| i.id).collect();
         record.begin(attempt.generation, attempt.pending);
         let text = text.map_err(io::Error::from)?;
         self.slots.keep_with(record.clone(), text).await?;
@@ -104,76 +109,41 @@ impl Worker {
         Ok((record, metadata))
     }
 
-    /// The root disk over its image; `None` where guests have none.
-    async fn disk(&self, name: &str, spec: &InstanceSpec) -> Result<Option<DiskSpec>, Failure> {
-        if !self.deps.disks.uses_images() {
-            return Ok(None);
-        }
-        let _hold = self.cache.hold().await;
-        let image: PathBuf = self.cache.ensure(&spec.image, &*self.deps.images).await?;
-        crash_point!(name, "image");
-        let path = self.layout.disk(spec.id);
-        let bytes = (spec.disk_gib << 30).max(spec.image.virtual_bytes);
-        self.deps
-            .disks
-            .ensure(&path, bytes, (&image, spec.image.format))
-            .await?;
-        crash_point!(name, "disk");
-        Ok(Some(DiskSpec {
-            path,
-            format: DiskFormat::Qcow2,
-            backing: Some((image, spec.image.format)),
-        }))
-    }
-
-    /// The guest's process shall be there, with its disk and its taps, which are made at the same time.
+    /// The guest's process shall be there, with its disks and its taps, which are made at the same time. One that is
+    /// there already gets what it has not; what it has and is not to have.
     async fn prepare(
         &self,
         name: &str,
         spec: &InstanceSpec,
         uid: Option<u32>,
         clock: &Stopwatch,
-    ) -> Result<Prepared, Failure> {
-        let (disk, nics) = tokio::join!(
-            clock.time("disk", self.disk(name, spec)),
-            clock.time("taps", self.taps(spec))
+    ) -> Result<Vec<DeviceKey>, Failure> {
+        let id = spec.id;
+        let has = self.has(id).await?;
+        let (disks, nics) = tokio::join!(
+            clock.time("disk", self.disks(name, spec, has.is_none())),
+            clock.time("taps", self.nics(spec, has.as_ref()))
         );
         let domain = DomainSpec {
-            instance: spec.id,
+            instance: id,
             generation: spec.generation,
             instance_type: spec.instance_type.clone(),
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
-            disks: disk?.into_iter().collect(),
+            disks: disks?,
             nics: nics?,
-            console_log: self.layout.console(spec.id),
+            console_log: self.layout.console(id),
             uid,
         };
         crash_point!(name, "tap");
-        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain));
-        Ok(prepared.await?)
-    }
-
-    /// The guest's interfaces. Only a guest that is not there gets new devices: those of one that is there
-    /// are in its hands.
-    async fn taps(&self, spec: &InstanceSpec) -> Result<Vec<NicSpec>, Failure> {
-        let there = self.deps.hypervisor.status(spec.id).await?;
-        let mut nics = Vec::new();
-        for interface in &spec.interfaces {
-            let tap = if there.power == Power::On {
-                device_name(interface.id)
-            } else {
-                self.deps
-                    .network
-                    .prepare_interface(spec.vpc, interface.id)
-                    .await?
-            };
-            nics.push(NicSpec {
-                mac: interface.mac,
-                tap,
-            });
+        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
+        if prepared == Prepared::Paused {
+            tracing::debug!(instance = %id, "the guest is there and waits for its network");
         }
-        Ok(nics)
+        match has {
+            Some(has) => clock.time("devices", self.complete(&domain, &has)).await,
+            None => Ok(Vec::new()),
+        }
     }
 }
 

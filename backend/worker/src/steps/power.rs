@@ -84,7 +84,7 @@ impl Worker {
     }
 
     /// How long a guest may take, so that something is left of the command's time.
-    fn grace(&self, attempt: &Attempt<'_>, grace: Duration) -> Duration {
+    pub(super) fn grace(&self, attempt: &Attempt<'_>, grace: Duration) -> Duration {
         let left = attempt.pending.deadline.since(self.deps.clock.now());
         grace.min(left / 2)
     }

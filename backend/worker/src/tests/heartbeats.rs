@@ -3,10 +3,9 @@
 use std::{io, path::Path};
 
 use async_trait::async_trait;
-use cumulet_domain::image::DiskFormat;
 
 use super::*;
-use crate::disks::Disks;
+use crate::disks::{DiskFile, Disks, May};
 
 /// Disks that can't tell at first how many there is room for.
 struct LateDisks {
@@ -19,8 +18,8 @@ impl Disks for LateDisks {
         false
     }
 
-    async fn ensure(&self, _: &Path, _: u64, _: (&Path, DiskFormat)) -> io::Result<()> {
-        Ok(())
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
+        Ok(true)
     }
 
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {

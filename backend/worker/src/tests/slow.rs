@@ -3,12 +3,12 @@
 use std::{io, path::Path};
 
 use async_trait::async_trait;
-use cumulet_domain::{host::NotReady, image::DiskFormat, time::Clock};
+use cumulet_domain::{host::NotReady, spec::DiskSource, time::Clock};
 use cumulet_hypervisor::fake::FaultPlan;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::disks::Disks;
+use crate::disks::{DiskFile, Disks, May};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -238,10 +238,10 @@ impl Disks for LateDisks {
         true
     }
 
-    async fn ensure(&self, _: &Path, _: u64, _: (&Path, DiskFormat)) -> io::Result<()> {
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
         let mut times = self.0.lock().unwrap();
         if *times == 0 {
-            return Ok(());
+            return Ok(true);
         }
         *times -= 1;
         Err(io::Error::new(
@@ -262,12 +262,14 @@ async fn a_disk_that_is_late_delays_a_launch_and_one_that_fails_ends_it() {
     let mut host = Host::going(FaultPlan::default(), |deps| deps.disks = disks).await;
     host.until_ready(true).await;
     // The image is in the cache already.
-    let image = host.worker.cache.path(&spec(1, 1).image);
+    let image = host.worker.cache.path(spec(1, 1).disks[0].image().unwrap());
     std::fs::write(image, b"x").unwrap();
     let done = host.order(run(1, 1, &[1])).await;
     assert_eq!((done.failure, *late.0.lock().unwrap()), (None, 0));
     let mut lost = spec(2, 1);
-    lost.image.sha256 = "1".repeat(64);
+    if let DiskSource::Image(image) = &mut lost.disks[0].source {
+        image.sha256 = "1".repeat(64);
+    }
     let lost = Action::Run {
         spec: Box::new(lost),
         policy: Arc::new(policy(2, &[1, 2])),

@@ -1,0 +1,261 @@
+//! Devices of a libvirt guest: found in its XML, plugged and unplugged in its process while it runs, and in the
+//! definition that it is started from. The guest's own system has to let go of what is unplugged, and may take its
+//! time: libvirt tells when it has.
+
+use std::{path::Path, time::Duration};
+
+use cumulet_domain::{id::InstanceId, message::Power, network::Mac};
+use tokio::time::Instant;
+use virt::{
+    domain::Domain,
+    error::{Error as LibvirtError, ErrorNumber},
+    sys,
+};
+
+use super::{For, Libvirt, Signal, driver::status_of, ffi, is, tree, xml};
+use crate::{
+    ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, Result, Unplugged,
+};
+
+/// How often a guest is asked to let go of a device: one that still boots does not hear the first time.
+const ASK: Duration = Duration::from_secs(5);
+
+/// Where a guest has devices: how its XML is read there, and how it is changed there.
+type Place = (sys::virDomainXMLFlags, sys::virDomainModificationImpact);
+
+const PROCESS: Place = (0, sys::VIR_DOMAIN_AFFECT_LIVE);
+const DEFINITION: Place = (sys::VIR_DOMAIN_XML_INACTIVE, sys::VIR_DOMAIN_AFFECT_CONFIG);
+
+/// The places of a guest: the last one is what it goes by now.
+fn places(status: Power) -> &'static [Place] {
+    match status {
+        Power::On => &[DEFINITION, PROCESS],
+        Power::Off | Power::Absent => &[DEFINITION],
+    }
+}
+
+/// The devices in a domain's XML; what is not as we make it is not looked at.
+fn read(text: &str) -> Devices {
+    let mut found = Devices::default();
+    let root = tree::parse(text).unwrap_or_default();
+    let all = root.at(&["devices"]).map_or(&[][..], |devices| &devices.children);
+    for device in all {
+        let attribute = |element: &str, name: &str| Some(device.at(&[element])?.attribute(name)?.to_owned());
+        let target = attribute("target", "dev");
+        match (device.name.as_str(), target) {
+            ("disk", Some(target)) => {
+                found
+                    .disks
+                    .extend(attribute("source", "file").map(|path| PluggedDisk {
+                        path: path.into(),
+                        target,
+                        bytes: None,
+                    }))
+            }
+            ("interface", Some(tap)) => {
+                let mac: Option<Mac> = attribute("mac", "address").and_then(|mac| mac.parse().ok());
+                found.nics.extend(mac.map(|mac| PluggedNic { mac, tap }));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn there(domain: &Domain, place: Place) -> Result<Devices, LibvirtError> {
+    Ok(read(&domain.xml_desc(place.0)?))
+}
+
+/// The element that names a device of those to libvirt; `None` if it is not among them.
+fn naming(key: &DeviceKey, among: &Devices) -> Option<String> {
+    match key {
+        DeviceKey::Disk(path) => {
+            let disk = among.disks.iter().find(|disk| disk.path == *path)?;
+            xml::disk_named(path, &disk.target).ok()
+        }
+        DeviceKey::Nic(mac) => {
+            let nic = among.nics.iter().find(|nic| nic.mac == *mac)?;
+            Some(xml::nic_named(nic.mac))
+        }
+    }
+}
+
+/// How a guest stands that was asked to let go of a device.
+enum Asked {
+    Gone,
+    /// It still has it; with what libvirt said, if it did not like to ask.
+    Waits(Option<String>),
+}
+
+/// Takes a device out of the definition, and asks the guest for it.
+fn ask(domain: &Domain, instance: InstanceId, key: &DeviceKey) -> Result<Asked, LibvirtError> {
+    let mut refused = None;
+    for place in places(status_of(domain, instance)?.power) {
+        let Some(named) = naming(key, &there(domain, *place)?) else {
+            continue;
+        };
+        match domain.detach_device_flags(&named, place.1) {
+            Err(error) if is(&error, ErrorNumber::DeviceMissing) => {}
+            // Most likely it was asked before: it is looked at.
+            Err(error) if place.1 == PROCESS.1 => refused = Some(error.message().to_owned()),
+            done => done?,
+        }
+    }
+    // The guest may have gone off meanwhile.
+    let now = places(status_of(domain, instance)?.power);
+    let last = now.last().copied().unwrap_or(DEFINITION);
+    let is_gone = !there(domain, last)?.has(key);
+    Ok(if is_gone {
+        Asked::Gone
+    } else {
+        Asked::Waits(refused)
+    })
+}
+
+impl Libvirt {
+    pub(super) async fn devices_of(&self, instance: InstanceId) -> Result<Devices> {
+        let look = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if status_of(&domain, instance)?.power != Power::On {
+                return there(&domain, DEFINITION).map(Ok);
+            }
+            let mut found = there(&domain, PROCESS)?;
+            for disk in &mut found.disks {
+                disk.bytes = Some(ffi::capacity(&domain, &disk.target)?);
+            }
+            Ok(Ok(found))
+        };
+        self.call(For::Process(instance), QUESTION, look).await?
+    }
+
+    pub(super) async fn plug_in(&self, instance: InstanceId, device: &Device) -> Result<()> {
+        let (device, bounds) = (device.clone(), self.config.guests.bounds);
+        let key = device.key();
+        let plug = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            for place in places(status_of(&domain, instance)?.power) {
+                let has = there(&domain, *place)?;
+                if has.has(&key) {
+                    continue;
+                }
+                let text = match &device {
+                    Device::Nic(nic) => xml::nic_alone(nic),
+                    Device::Disk(disk) => xml::disk_alone(disk, &has.target(&disk.target), bounds),
+                };
+                match text {
+                    Ok(text) => domain.attach_device_flags(&text, place.1)?,
+                    Err(error) => return Ok(Err(Error::Refused(error.to_string()))),
+                }
+            }
+            Ok(Ok(()))
+        };
+        self.call(For::Process(instance), ACTION, plug).await?
+    }
+
+    pub(super) async fn unplug_from(
+        &self,
+        instance: InstanceId,
+        key: &DeviceKey,
+        patience: Duration,
+    ) -> Result<Unplugged> {
+        // Before the guest is asked, so that its answer is heard.
+        let mut signals = self.signals.subscribe();
+        let end = Instant::now() + patience;
+        let answers = |signal: &Signal| match signal {
+            Signal::Unplugged(id) => *id == instance,
+            Signal::Status(status) => status.instance == instance && status.power != Power::On,
+            Signal::Rebooted(_) | Signal::Reconnected => false,
+        };
+        loop {
+            let key = key.clone();
+            let work = move |domain: Option<Domain>| match domain {
+                Some(domain) => ask(&domain, instance, &key),
+                None => Ok(Asked::Gone),
+            };
+            let refused = match self.call(For::Process(instance), ACTION, work).await? {
+                Asked::Gone => return Ok(Unplugged::Gone),
+                Asked::Waits(refused) => refused,
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // As QEMU says it of what it was asked for already.
+                return match refused.filter(|why| !why.contains("process of unplug")) {
+                    Some(why) => Err(Error::Unavailable(why)),
+                    None => Ok(Unplugged::Busy),
+                };
+            }
+            Self::wait(&mut signals, left.min(ASK), answers).await;
+        }
+    }
+
+    pub(super) async fn grow(&self, instance: InstanceId, path: &Path, bytes: u64) -> Result<()> {
+        let path = path.to_owned();
+        let grow = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if status_of(&domain, instance)?.power != Power::On {
+                return Ok(Err(Error::Unavailable(format!("the guest of {instance} is off"))));
+            }
+            let has = there(&domain, PROCESS)?;
+            let Some(disk) = has.disks.iter().find(|disk| disk.path == path) else {
+                return Ok(Err(Error::Unavailable(format!("{instance} has no such disk"))));
+            };
+            if ffi::capacity(&domain, &disk.target)? < bytes {
+                domain.block_resize(&disk.target, bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES)?;
+            }
+            Ok(Ok(()))
+        };
+        self.call(For::Process(instance), ACTION, grow).await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_found_in_what_we_write_and_in_what_libvirt_makes_of_it() {
+        let golden = read(include_str!("domain.golden.xml"));
+        let disk = PluggedDisk {
+            path: "/s/instances/i-0/disk.qcow2".into(),
+            target: "vda".into(),
+            bytes: None,
+        };
+        let nic = PluggedNic {
+            mac: Mac([2, 0x16, 0, 0, 0, 1]),
+            tap: "cu0000000000001".into(),
+        };
+        let expected = Devices {
+            disks: vec![disk],
+            nics: vec![nic],
+        };
+        assert_eq!(golden, expected);
+        let live = "<domain type='qemu' id='7'><devices><emulator>/x</emulator>\
+            <disk type='file' device='disk'><source file='/s/instances/i-0/disk.qcow2' index='2'/>\
+            <backingStore type='file' index='3'><source file='/s/cache/ab'/></backingStore>\
+            <target dev='vda' bus='virtio'/></disk><disk type='file' device='cdrom'><target dev='sda'/></disk>\
+            <interface type='ethernet'><mac address='02:16:00:00:00:01'/>\
+            <target dev='cu0000000000001' managed='no'/></interface><interface type='user'/></devices></domain>";
+        assert_eq!(read(live), expected);
+        for none in ["", "<", "<domain/>", "<domain><devices/></domain>"] {
+            assert_eq!(read(none), Devices::default(), "{none}");
+        }
+        let name = |key| naming(&key, &expected);
+        let disk = name(DeviceKey::Disk("/s/instances/i-0/disk.qcow2".into())).unwrap();
+        assert!(
+            disk.contains(r#"<source file="/s/instances/i-0/disk.qcow2"/><target dev="vda" bus="virtio"/>"#),
+            "{disk}"
+        );
+        assert!(
+            name(DeviceKey::Nic(Mac([2, 0x16, 0, 0, 0, 1])))
+                .unwrap()
+                .contains("02:16:00:00:00:01")
+        );
+        assert_eq!(name(DeviceKey::Disk("/s/cache/ab".into())), None);
+    }
+}

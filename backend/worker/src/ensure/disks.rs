@@ -1,0 +1,152 @@
+//! Disks of an instance: the file of each on this host, made once and never again, and what the guest knows it by.
+//! A disk is its file: neither its name on the bus nor its serial number tells it from another.
+
+use std::path::PathBuf;
+
+use cumulet_domain::{
+    crash_point,
+    image::{DiskFormat, ImageRef},
+    spec::{DiskSource, DiskSpec, InstanceSpec},
+};
+use cumulet_hypervisor::{DomainDisk, free_target};
+
+use crate::{
+    Worker,
+    disks::{DiskFile, May},
+    failure::Failure,
+};
+
+impl Worker {
+    /// The files of an instance's disks shall be there, over their images, and as large as they should be where no
+    /// guest has them; the disks.
+    pub(crate) async fn disks(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        is_off: bool,
+    ) -> Result<Vec<DomainDisk>, Failure> {
+        let root = spec.root().map(|disk| disk.volume);
+        let path = |disk: &DiskSpec| match &disk.source {
+            DiskSource::Image(_) if Some(disk.volume) == root => self.layout.disk(spec.id),
+            DiskSource::Image(_) => self.layout.own_disk(spec.id, disk.volume),
+            DiskSource::Volume { format, .. } => self.layout.volume(disk.volume, *format),
+        };
+        let disks = domain_disks(spec, path, |image| self.cache.path(image));
+        if !self.deps.disks.uses_images() {
+            return Ok(disks);
+        }
+        // Images that disks are being made over are not pruned.
+        let _hold = self.cache.hold().await;
+        for image in spec.disks.iter().filter_map(DiskSpec::image) {
+            self.cache.ensure(image, &*self.deps.images).await?;
+        }
+        crash_point!(name, "image");
+        for (disk, wanted) in disks.iter().zip(&spec.disks) {
+            let file = DiskFile {
+                path: &disk.path,
+                format: disk.format,
+                bytes: disk.bytes,
+                image: disk
+                    .backing
+                    .as_ref()
+                    .map(|(path, format)| (path.as_path(), *format)),
+            };
+            let may = May {
+                make: !matches!(wanted.source, DiskSource::Volume { create: false, .. }),
+                grow: is_off,
+            };
+            if !self.deps.disks.ensure(&file, may).await? {
+                return Err(Failure {
+                    permanent: true,
+                    ..Failure::of(
+                        format!("{} is not on this host", wanted.volume),
+                        disk.path.display(),
+                    )
+                });
+            }
+        }
+        crash_point!(name, "disk");
+        Ok(disks)
+    }
+}
+
+/// What the guest is to know of each of its disks, in the specification's order: `path` is where a disk's file is,
+/// `image` an image's.
+pub fn domain_disks(
+    spec: &InstanceSpec,
+    path: impl Fn(&DiskSpec) -> PathBuf,
+    image: impl Fn(&ImageRef) -> PathBuf,
+) -> Vec<DomainDisk> {
+    let names = targets(spec.disks.iter().map(|disk| disk.device.as_str()));
+    let described = |(disk, target): (&DiskSpec, String)| DomainDisk {
+        path: path(disk),
+        format: match &disk.source {
+            DiskSource::Image(_) => DiskFormat::Qcow2,
+            DiskSource::Volume { format, .. } => *format,
+        },
+        backing: disk.image().map(|of| (image(of), of.format)),
+        bytes: disk.bytes(),
+        target,
+        serial: disk.serial(),
+        boot: disk.boot_order,
+        throttle: disk.throttle,
+    };
+    spec.disks.iter().zip(names).map(described).collect()
+}
+
+/// The letters of a device's name, such as `f` of `/dev/sdf`, `/dev/xvdf` or `vdf`.
+fn letters(device: &str) -> Option<&str> {
+    let name = device.strip_prefix("/dev/").unwrap_or(device);
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let letters = ["xvd", "vd", "sd"]
+        .into_iter()
+        .find_map(|kind| name.strip_prefix(kind))?;
+    let are_letters = letters.bytes().all(|byte| byte.is_ascii_lowercase());
+    (are_letters && (1..=2).contains(&letters.len())).then_some(letters)
+}
+
+/// The name of each disk on the bus: with the letters of its device's name, or the first that are free where those
+/// say nothing or are another's.
+fn targets<'a>(devices: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+    let mut names: Vec<Option<String>> = Vec::new();
+    for device in devices {
+        let name = letters(device).map(|letters| format!("vd{letters}"));
+        names.push(name.filter(|name| !names.contains(&Some(name.clone()))));
+    }
+    let mut taken: std::collections::BTreeSet<_> = names.iter().flatten().cloned().collect();
+    let named = |name: Option<String>| {
+        name.unwrap_or_else(|| {
+            let name = free_target(|name| taken.contains(name));
+            taken.insert(name.clone());
+            name
+        })
+    };
+    names.into_iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_keep_their_letters_where_they_can() {
+        for (devices, expected) in [
+            (vec!["/dev/vda"], vec!["vda"]),
+            (
+                vec!["/dev/xvda", "/dev/sdf", "/dev/xvdba"],
+                vec!["vda", "vdf", "vdba"],
+            ),
+            (vec!["/dev/sda1", "/dev/sdb2"], vec!["vda", "vdb"]),
+            (vec!["/dev/sdf", "/dev/xvdf"], vec!["vdf", "vda"]),
+            (
+                vec!["ebs1", "/dev/sda", "/dev/sd1", ""],
+                vec!["vdb", "vda", "vdc", "vdd"],
+            ),
+            (vec!["/dev/sdABC", "/dev/nvme0n1"], vec!["vda", "vdb"]),
+        ] {
+            assert_eq!(targets(devices.iter().copied()), expected, "{devices:?}");
+        }
+        let many = targets(std::iter::repeat_n("", 30));
+        assert_eq!((many[25].as_str(), many[26].as_str()), ("vdz", "vdaa"));
+    }
+}
