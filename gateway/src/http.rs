@@ -4,7 +4,10 @@ use std::{io, net::Ipv4Addr, rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode, Uri, Version, header},
+    http::{
+        Method, StatusCode, Uri, Version,
+        header::{self, HeaderName, HeaderValue},
+    },
     web::{Data, Payload},
 };
 use cumulet_backend::api::Presence;
@@ -25,6 +28,9 @@ use crate::{
 /// How long a refusal is held back that is not to be had quickly.
 const HELD_BACK: Duration = Duration::from_millis(100);
 
+const SERVER: HeaderValue = HeaderValue::from_static("cumulet");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
 /// Headers of a request that cost no allocation.
 const HEADERS: usize = 16;
 
@@ -35,9 +41,15 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
     let presence = member.map(|member| member.presence()).unwrap_or_default();
     let request_id = door.request_id();
     let span = tracing::info_span!("request", %request_id);
-    let reply = answer(&request, payload, (work.as_ref(), presence), &door, &request_id)
-        .instrument(span)
-        .await;
+    // In a box, since actix moves what it is given several times, and this is by far the most of it.
+    let answer = Box::pin(answer(
+        &request,
+        payload,
+        (work.as_ref(), presence),
+        &door,
+        &request_id,
+    ));
+    let reply = answer.instrument(span).await;
     if reply.held_back {
         // The connection waits like any other, and gives way to others meanwhile.
         drop(work);
@@ -46,9 +58,9 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     response
-        .insert_header((header::CONTENT_TYPE, reply.content_type))
-        .insert_header((header::SERVER, "cumulet"))
-        .insert_header(("x-amzn-RequestId", request_id));
+        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type)))
+        .insert_header((header::SERVER, SERVER))
+        .insert_header((REQUEST_ID, request_id));
     if let Some(kind) = &reply.error_type {
         response.insert_header(("x-amzn-errortype", &**kind));
     }
