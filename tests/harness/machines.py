@@ -156,7 +156,9 @@ class Machine:
         for folder in (self.root, *self.root.rglob("*")):
             if folder.is_dir():
                 folder.chmod(0o755)
-        shutil.copytree("/etc/libvirt", self.root / "etc/libvirt", dirs_exist_ok=True, symlinks=True)
+        # Not the guests of the machine that the tests run on.
+        guests = lambda folder, names: [name for name in names if folder == "/etc/libvirt/qemu" and name.endswith(".xml")]  # noqa: E731
+        shutil.copytree("/etc/libvirt", self.root / "etc/libvirt", dirs_exist_ok=True, symlinks=True, ignore=guests)
         shutil.rmtree(self.root / "etc/libvirt/qemu/networks/autostart", ignore_errors=True)
         # Two hosts with one number are one host to libvirt.
         with (self.root / "etc/libvirt/libvirtd.conf").open("a") as file:
