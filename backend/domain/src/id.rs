@@ -8,109 +8,7 @@ use std::{fmt, hash, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// What an id names. The one list of kinds and their EC2 prefixes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum ResourceKind {
-    Instance,
-    Reservation,
-    Image,
-    Volume,
-    Snapshot,
-    SecurityGroup,
-    SecurityGroupRule,
-    Vpc,
-    Subnet,
-    NetworkInterface,
-    InterfaceAttachment,
-    KeyPair,
-    RouteTable,
-    InternetGateway,
-    NetworkAcl,
-    DhcpOptions,
-    Address,
-    Operation,
-    PlacementGroup,
-    Aggregate,
-}
-
 impl ResourceKind {
-    /// Every kind, in the order of the declaration.
-    pub const ALL: [ResourceKind; 20] = [
-        ResourceKind::Instance,
-        ResourceKind::Reservation,
-        ResourceKind::Image,
-        ResourceKind::Volume,
-        ResourceKind::Snapshot,
-        ResourceKind::SecurityGroup,
-        ResourceKind::SecurityGroupRule,
-        ResourceKind::Vpc,
-        ResourceKind::Subnet,
-        ResourceKind::NetworkInterface,
-        ResourceKind::InterfaceAttachment,
-        ResourceKind::KeyPair,
-        ResourceKind::RouteTable,
-        ResourceKind::InternetGateway,
-        ResourceKind::NetworkAcl,
-        ResourceKind::DhcpOptions,
-        ResourceKind::Address,
-        ResourceKind::Operation,
-        ResourceKind::PlacementGroup,
-        ResourceKind::Aggregate,
-    ];
-
-    /// The part of a printed id before the dash (EC2 user guide, "Resource IDs").
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            ResourceKind::Instance => "i",
-            ResourceKind::Reservation => "r",
-            ResourceKind::Image => "ami",
-            ResourceKind::Volume => "vol",
-            ResourceKind::Snapshot => "snap",
-            ResourceKind::SecurityGroup => "sg",
-            ResourceKind::SecurityGroupRule => "sgr",
-            ResourceKind::Vpc => "vpc",
-            ResourceKind::Subnet => "subnet",
-            ResourceKind::NetworkInterface => "eni",
-            ResourceKind::InterfaceAttachment => "eni-attach",
-            ResourceKind::KeyPair => "key",
-            ResourceKind::RouteTable => "rtb",
-            ResourceKind::InternetGateway => "igw",
-            ResourceKind::NetworkAcl => "acl",
-            ResourceKind::DhcpOptions => "dopt",
-            ResourceKind::Address => "eipalloc",
-            ResourceKind::Operation => "op",
-            ResourceKind::PlacementGroup => "pg",
-            ResourceKind::Aggregate => "agg",
-        }
-    }
-
-    /// The resource type as tag specifications and DescribeTags spell it.
-    pub const fn resource_type(self) -> &'static str {
-        match self {
-            ResourceKind::Instance => "instance",
-            ResourceKind::Reservation => "reservation",
-            ResourceKind::Image => "image",
-            ResourceKind::Volume => "volume",
-            ResourceKind::Snapshot => "snapshot",
-            ResourceKind::SecurityGroup => "security-group",
-            ResourceKind::SecurityGroupRule => "security-group-rule",
-            ResourceKind::Vpc => "vpc",
-            ResourceKind::Subnet => "subnet",
-            ResourceKind::NetworkInterface => "network-interface",
-            ResourceKind::InterfaceAttachment => "network-interface-attachment",
-            ResourceKind::KeyPair => "key-pair",
-            ResourceKind::RouteTable => "route-table",
-            ResourceKind::InternetGateway => "internet-gateway",
-            ResourceKind::NetworkAcl => "network-acl",
-            ResourceKind::DhcpOptions => "dhcp-options",
-            ResourceKind::Address => "elastic-ip",
-            ResourceKind::Operation => "operation",
-            ResourceKind::PlacementGroup => "placement-group",
-            ResourceKind::Aggregate => "aggregate",
-        }
-    }
-
     /// The kind of the resource that `text` is an id of: a prefix and well-formed digits, some thirty
     /// characters at the most. Nothing else that a client sends passes for one.
     pub fn of(text: &str) -> Option<ResourceKind> {
@@ -325,7 +223,33 @@ impl<'de, R: Resource> Deserialize<'de> for Id<R> {
 }
 
 macro_rules! kinds {
-    ($($kind:ident => $alias:ident),* $(,)?) => {
+    ($($kind:ident => $alias:ident, $prefix:literal, $resource_type:literal;)*) => {
+        /// What an id names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs)]
+        pub enum ResourceKind {
+            $($kind,)*
+        }
+
+        impl ResourceKind {
+            /// Every kind, in the order of the declaration.
+            pub const ALL: [ResourceKind; [$($prefix),*].len()] = [$(ResourceKind::$kind),*];
+
+            /// The part of a printed id before the dash (EC2 user guide, "Resource IDs").
+            pub const fn prefix(self) -> &'static str {
+                match self {
+                    $(ResourceKind::$kind => $prefix,)*
+                }
+            }
+
+            /// The resource type as tag specifications and DescribeTags spell it.
+            pub const fn resource_type(self) -> &'static str {
+                match self {
+                    $(ResourceKind::$kind => $resource_type,)*
+                }
+            }
+        }
+
         /// One empty marker type for each kind of resource.
         pub mod marker {
             $(
@@ -344,27 +268,28 @@ macro_rules! kinds {
     };
 }
 
+// The one list of kinds: the type of their ids, the prefix of these, and the resource type.
 kinds! {
-    Instance => InstanceId,
-    Reservation => ReservationId,
-    Image => ImageId,
-    Volume => VolumeId,
-    Snapshot => SnapshotId,
-    SecurityGroup => SecurityGroupId,
-    SecurityGroupRule => SecurityGroupRuleId,
-    Vpc => VpcId,
-    Subnet => SubnetId,
-    NetworkInterface => NetworkInterfaceId,
-    InterfaceAttachment => InterfaceAttachmentId,
-    KeyPair => KeyPairId,
-    RouteTable => RouteTableId,
-    InternetGateway => InternetGatewayId,
-    NetworkAcl => NetworkAclId,
-    DhcpOptions => DhcpOptionsId,
-    Address => AddressId,
-    Operation => OperationId,
-    PlacementGroup => PlacementGroupId,
-    Aggregate => AggregateId,
+    Instance => InstanceId, "i", "instance";
+    Reservation => ReservationId, "r", "reservation";
+    Image => ImageId, "ami", "image";
+    Volume => VolumeId, "vol", "volume";
+    Snapshot => SnapshotId, "snap", "snapshot";
+    SecurityGroup => SecurityGroupId, "sg", "security-group";
+    SecurityGroupRule => SecurityGroupRuleId, "sgr", "security-group-rule";
+    Vpc => VpcId, "vpc", "vpc";
+    Subnet => SubnetId, "subnet", "subnet";
+    NetworkInterface => NetworkInterfaceId, "eni", "network-interface";
+    InterfaceAttachment => InterfaceAttachmentId, "eni-attach", "network-interface-attachment";
+    KeyPair => KeyPairId, "key", "key-pair";
+    RouteTable => RouteTableId, "rtb", "route-table";
+    InternetGateway => InternetGatewayId, "igw", "internet-gateway";
+    NetworkAcl => NetworkAclId, "acl", "network-acl";
+    DhcpOptions => DhcpOptionsId, "dopt", "dhcp-options";
+    Address => AddressId, "eipalloc", "elastic-ip";
+    Operation => OperationId, "op", "operation";
+    PlacementGroup => PlacementGroupId, "pg", "placement-group";
+    Aggregate => AggregateId, "agg", "aggregate";
 }
 
 /// The name of a host (a compute worker), unique in the cloud: letters, digits, `.`, `-`, `_`; at most 64.

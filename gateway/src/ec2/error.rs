@@ -8,6 +8,7 @@ use cumulet_domain::{
     tag::looks_like_a_public_key,
 };
 
+use super::kinds::codes;
 use crate::fault::{Answer, Fault};
 
 /// What EC2 answers to a fault.
@@ -32,10 +33,10 @@ fn answer(error: &Error) -> Answer {
 
 fn code(error: &Error) -> (&'static str, u16) {
     let code = match error {
-        Error::NotFound { kind, .. } => not_found(*kind),
+        Error::NotFound { kind, .. } => codes(*kind).not_found,
         // An empty id is one that was not given, as EC2 has it.
         Error::Malformed { id, .. } | Error::NoId { text: id } if id.is_empty() => "MissingParameter",
-        Error::Malformed { kind, .. } => malformed(*kind),
+        Error::Malformed { kind, .. } => codes(*kind).malformed,
         Error::NoId { .. } => "InvalidID",
         Error::MissingParameter { .. } => "MissingParameter",
         Error::InvalidParameter { .. }
@@ -45,11 +46,11 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::InvalidCombination { .. } | Error::NoInstances => "InvalidParameterCombination",
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
         Error::NoDevice { .. } => "InvalidInstanceAttributeValue",
-        Error::Duplicate { kind, .. } => duplicate(*kind),
+        Error::Duplicate { kind, .. } => codes(*kind).duplicate,
         Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
         Error::RepeatedRule => "InvalidParameterValue",
         Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
-        Error::InUse { kind, .. } => in_use(*kind),
+        Error::InUse { kind, .. } => codes(*kind).in_use,
         Error::IncorrectState {
             kind: ResourceKind::Instance,
             ..
@@ -86,74 +87,6 @@ fn code(error: &Error) -> (&'static str, u16) {
     (code, 400)
 }
 
-const fn not_found(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Instance => "InvalidInstanceID.NotFound",
-        ResourceKind::Reservation => "InvalidReservationID.NotFound",
-        ResourceKind::Image => "InvalidAMIID.NotFound",
-        ResourceKind::Volume => "InvalidVolume.NotFound",
-        ResourceKind::Snapshot => "InvalidSnapshot.NotFound",
-        ResourceKind::SecurityGroup => "InvalidGroup.NotFound",
-        ResourceKind::SecurityGroupRule => "InvalidSecurityGroupRuleId.NotFound",
-        ResourceKind::Vpc => "InvalidVpcID.NotFound",
-        ResourceKind::Subnet => "InvalidSubnetID.NotFound",
-        ResourceKind::NetworkInterface => "InvalidNetworkInterfaceID.NotFound",
-        ResourceKind::InterfaceAttachment => "InvalidAttachmentID.NotFound",
-        ResourceKind::KeyPair => "InvalidKeyPair.NotFound",
-        ResourceKind::RouteTable => "InvalidRouteTableID.NotFound",
-        ResourceKind::InternetGateway => "InvalidInternetGatewayID.NotFound",
-        ResourceKind::NetworkAcl => "InvalidNetworkAclID.NotFound",
-        ResourceKind::DhcpOptions => "InvalidDhcpOptionID.NotFound",
-        ResourceKind::Address => "InvalidAllocationID.NotFound",
-        ResourceKind::PlacementGroup => "InvalidPlacementGroup.Unknown",
-        ResourceKind::Operation | ResourceKind::Aggregate => "InvalidID",
-    }
-}
-
-const fn malformed(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Instance => "InvalidInstanceID.Malformed",
-        ResourceKind::Reservation => "InvalidReservationID.Malformed",
-        ResourceKind::Image => "InvalidAMIID.Malformed",
-        ResourceKind::Volume => "InvalidVolumeID.Malformed",
-        ResourceKind::Snapshot => "InvalidSnapshotID.Malformed",
-        ResourceKind::SecurityGroup => "InvalidGroupId.Malformed",
-        ResourceKind::SecurityGroupRule => "InvalidSecurityGroupRuleId.Malformed",
-        ResourceKind::Vpc => "InvalidVpcID.Malformed",
-        ResourceKind::Subnet => "InvalidSubnetID.Malformed",
-        ResourceKind::NetworkInterface => "InvalidNetworkInterfaceID.Malformed",
-        ResourceKind::InterfaceAttachment => "InvalidAttachmentID.Malformed",
-        ResourceKind::KeyPair => "InvalidKeyPair.Malformed",
-        ResourceKind::RouteTable => "InvalidRouteTableID.Malformed",
-        ResourceKind::InternetGateway => "InvalidInternetGatewayID.Malformed",
-        ResourceKind::NetworkAcl => "InvalidNetworkAclID.Malformed",
-        ResourceKind::DhcpOptions => "InvalidDhcpOptionsID.Malformed",
-        ResourceKind::Address => "InvalidAllocationID.Malformed",
-        ResourceKind::PlacementGroup => "InvalidPlacementGroupId.Malformed",
-        ResourceKind::Operation | ResourceKind::Aggregate => "InvalidID",
-    }
-}
-
-const fn duplicate(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::SecurityGroup => "InvalidGroup.Duplicate",
-        ResourceKind::KeyPair => "InvalidKeyPair.Duplicate",
-        ResourceKind::Image => "InvalidAMIName.Duplicate",
-        ResourceKind::PlacementGroup => "InvalidPlacementGroup.Duplicate",
-        _ => "ResourceAlreadyExists",
-    }
-}
-
-const fn in_use(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Volume => "VolumeInUse",
-        ResourceKind::Snapshot => "InvalidSnapshot.InUse",
-        ResourceKind::NetworkInterface => "InvalidNetworkInterface.InUse",
-        ResourceKind::PlacementGroup => "InvalidPlacementGroup.InUse",
-        _ => "DependencyViolation",
-    }
-}
-
 const fn limit_exceeded(limit: Limit) -> &'static str {
     match limit {
         Limit::Instances => "InstanceLimitExceeded",
@@ -182,7 +115,7 @@ fn message(error: &Error) -> String {
                 sentence(reason)
             )
         }
-        Error::Duplicate { kind, name } => format!("The {} '{name}' already exists", noun(*kind)),
+        Error::Duplicate { kind, name } => format!("The {} '{name}' already exists", codes(*kind).noun),
         Error::DuplicateRule { rule } => format!("the specified rule \"{rule}\" already exists"),
         Error::RepeatedRule => "The same permission must not appear multiple times".into(),
         Error::RuleNotFound { .. } => "The specified rule does not exist in this security group.".into(),
@@ -236,7 +169,7 @@ fn missing(parameter: &str) -> String {
 /// What is no id of the kind, or nothing at all.
 fn malformed_id(kind: ResourceKind, id: &str) -> String {
     if id.is_empty() {
-        return missing(parameter(kind));
+        return missing(codes(kind).parameter);
     }
     if ResourceKind::of_prefix(id) == Some(kind) {
         return format!("Invalid id: \"{id}\"");
@@ -244,25 +177,9 @@ fn malformed_id(kind: ResourceKind, id: &str) -> String {
     format!("Invalid id: \"{id}\" (expecting \"{}-...\")", kind.prefix())
 }
 
-/// The parameter that ids of a kind are given in.
-const fn parameter(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Instance => "InstanceId",
-        ResourceKind::Image => "ImageId",
-        ResourceKind::SecurityGroup | ResourceKind::PlacementGroup => "GroupId",
-        ResourceKind::SecurityGroupRule => "SecurityGroupRuleId",
-        ResourceKind::Vpc => "VpcId",
-        ResourceKind::Subnet => "SubnetId",
-        ResourceKind::NetworkInterface => "NetworkInterfaceId",
-        ResourceKind::KeyPair => "KeyPairId",
-        ResourceKind::Volume => "VolumeId",
-        _ => "ResourceId",
-    }
-}
-
 /// What is not there. Several are one text, with commas between them.
 fn does_not_exist(kind: ResourceKind, id: &str) -> String {
-    let (several, noun) = (id.contains(", "), noun(kind));
+    let (several, noun) = (id.contains(", "), codes(kind).noun);
     match (kind, several) {
         (ResourceKind::Image, false) => format!("The image id '[{id}]' does not exist"),
         (ResourceKind::Image, true) => format!("The image ids '[{id}]' do not exist"),
@@ -319,7 +236,7 @@ fn of_state(error: &Error) -> String {
             expected,
         } => format!(
             "The {} '{id}' is not in a state from which it can do this: it is {state}, not {expected}.",
-            noun(*kind)
+            codes(*kind).noun
         ),
         other => sentence(&other.to_string()),
     }
@@ -337,21 +254,6 @@ fn unreadable(key: &str) -> String {
         "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{{1,255}}), and must \
          not be a reserved name ('.', '..', '_index'){more}"
     )
-}
-
-/// What the sentences call a resource.
-const fn noun(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Instance => "instance ID",
-        ResourceKind::Image => "image ID",
-        ResourceKind::SecurityGroup => "security group",
-        ResourceKind::SecurityGroupRule => "security group rule ID",
-        ResourceKind::Vpc => "vpc ID",
-        ResourceKind::Subnet => "subnet ID",
-        ResourceKind::NetworkInterface => "networkInterface ID",
-        ResourceKind::KeyPair => "key pair",
-        other => other.resource_type(),
-    }
 }
 
 /// The text as a sentence: a capital and a full stop. A text that begins with a value keeps it as it is.

@@ -5,6 +5,7 @@
 mod actions;
 pub(crate) mod ctx;
 pub(crate) mod error;
+mod kinds;
 mod render;
 mod table;
 mod user_data;
