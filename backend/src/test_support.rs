@@ -19,6 +19,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_qu
 
 use crate::{
     api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images, instances::LaunchSpec},
+    authority::{Permission, Visibility},
     bootstrap::{FirstPlan, bootstrap},
     conductor::{Wake, operations::subject},
     entity::{account, host, instance},
@@ -162,6 +163,12 @@ impl Rig {
     /// A principal of the first account who may only read.
     pub(crate) fn reader(&self) -> Principal {
         principal(self.who.account, Role::ReadOnly)
+    }
+
+    /// What the first account sees.
+    pub(crate) fn sight(&self) -> Visibility {
+        let grant = self.cloud.authorise(&self.who, Permission::DESCRIBE_INSTANCES);
+        grant.unwrap().visibility()
     }
 
     /// The first account's row.

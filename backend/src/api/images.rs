@@ -10,15 +10,19 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::Expr,
+    sea_query::Expr,
 };
 
 use super::{Cloud, Page, PageRequest, Parts};
 use crate::{
-    authority::authorise,
+    authority::{Grant, Operator, Permission},
     boxed,
     entity::{account, image, instance},
-    store::{batch::missing, column, failed, lock, tags},
+    store::{
+        failed, lock,
+        resource::{self, Lock},
+        tags,
+    },
 };
 
 /// The state of an image that can be launched.
@@ -37,6 +41,11 @@ impl ImageView {
     /// Its id.
     pub fn id(&self) -> ImageId {
         ImageId::from_db(self.row.id)
+    }
+
+    /// Whether every account sees it.
+    pub fn is_public(&self) -> bool {
+        self.row.public != 0
     }
 }
 
@@ -69,12 +78,6 @@ pub struct NewImage {
     pub root_device: String,
 }
 
-fn visible_to(account: AccountId) -> Condition {
-    Condition::any()
-        .add(image::Column::Account.eq(account.to_db()))
-        .add(image::Column::Public.eq(1))
-}
-
 /// The images that the caller can launch, in the order of their ids.
 ///
 /// # Errors
@@ -86,30 +89,10 @@ pub async fn describe(
     query: &ImageQuery,
     page: PageRequest,
 ) -> Result<Page<ImageView>> {
-    authorise(who, "DescribeImages", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_IMAGES)?;
+    let grant = if query.owned { grant.own() } else { grant };
     let conn = cloud.store.read();
-    let mut select = image::Entity::find()
-        .filter(visible_to(who.account))
-        .filter(image::Column::DeregisteredAt.is_null())
-        .order_by_asc(image::Column::Id);
-    if query.owned {
-        select = select.filter(image::Column::Account.eq(who.account.to_db()));
-    }
-    if !query.ids.is_empty() {
-        select = select.filter(image::Column::Id.is_in(query.ids.iter().map(|id| id.to_db())));
-    }
-    let mut rows = select.clone().limit(page.read_limit());
-    if let Some(after) = page.after {
-        rows = rows.filter(image::Column::Id.gt(after));
-    }
-    let rows = rows.all(conn).await.map_err(failed)?;
-    if !query.ids.is_empty() && rows.len() < query.ids.len() {
-        let known: Vec<i64> = column(select.select_only().column(image::Column::Id), conn).await?;
-        if let Some(id) = missing(&query.ids, |id| known.contains(&id.to_db())) {
-            return Err(not_found(id));
-        }
-    }
-    let page = Page::cut(rows, &page, |row| row.id);
+    let page = resource::list::<image::Entity>(conn, &grant, &query.ids, Condition::all(), &page).await?;
     let own: Vec<i64> = page
         .rows
         .iter()
@@ -126,22 +109,12 @@ pub async fn describe(
     }))
 }
 
-fn not_found(id: String) -> Error {
-    Error::NotFound {
-        kind: ResourceKind::Image,
-        id,
-    }
-}
-
-/// An image that a launch by `account` can use. Its row stays until the transaction ends.
-pub(crate) async fn usable(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    id: ImageId,
-) -> Result<image::Model> {
-    let query = image::Entity::find_by_id(id.to_db()).filter(visible_to(account));
-    let row = lock::shared(conn, query).await?;
-    let row = row.ok_or_else(|| not_found(id.to_string()))?;
+/// An image that a launch can use. Its row stays until the transaction ends.
+pub(crate) async fn usable(conn: &impl ConnectionTrait, grant: &Grant, id: ImageId) -> Result<image::Model> {
+    // Also a deregistered one, which is said to be so.
+    let which = image::known(grant.visibility()).add(image::Column::Id.eq(id.to_db()));
+    let row = resource::one::<image::Entity>(conn, grant, which, Lock::Shared).await?;
+    let row = row.ok_or_else(|| resource::not_found::<image::Entity>(id.to_string()))?;
     let state = if row.deregistered_at.is_some() {
         "deregistered"
     } else {
@@ -163,23 +136,11 @@ pub(crate) async fn usable(
 /// `NotFound`; `Unauthorized` for another account's public image.
 #[boxed]
 pub async fn deregister(cloud: &Cloud, who: &Principal, id: ImageId) -> Result<()> {
-    authorise(who, "DeregisterImage", true)?;
-    let (account, now) = (who.account, cloud.now());
+    let grant = cloud.authorise(who, Permission::DEREGISTER_IMAGE)?;
+    let now = cloud.now();
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let query = image::Entity::find_by_id(id.to_db())
-                .filter(visible_to(account))
-                .filter(image::Column::DeregisteredAt.is_null());
-            let row = query
-                .one(txn)
-                .await
-                .map_err(failed)?
-                .ok_or_else(|| not_found(id.to_string()))?;
-            if row.account != account.to_db() {
-                return Err(Error::Unauthorized {
-                    action: "DeregisterImage".into(),
-                });
-            }
+            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
             let update = image::Entity::update_many()
                 .col_expr(image::Column::DeregisteredAt, Expr::value(now.0))
                 .filter(image::Column::Id.eq(row.id));
@@ -271,9 +232,7 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
     let write = parts.store.write(move |txn| {
         Box::pin(async move {
             // Locked before its users are counted: a launch that has read it is waited for.
-            let row = image::Entity::find_by_id(id.to_db()).lock_exclusive();
-            let row = row.one(txn).await.map_err(failed)?;
-            let row = row.ok_or_else(|| not_found(id.to_string()))?;
+            let row = resource::find::<image::Entity>(txn, &Operator, id, Lock::Exclusive).await?;
             let users = instance::Entity::find()
                 .filter(instance::Column::Image.eq(row.id))
                 .filter(instance::Column::TerminatedAt.is_null());

@@ -8,10 +8,10 @@ use sea_orm::{
 
 use super::{Cloud, Parts};
 use crate::{
-    authority::authorise,
+    authority::Permission,
     boxed,
     entity::{host, instance_type, instance_type_spec},
-    store::{Invalidates, failed},
+    store::{Invalidates, failed, rows},
 };
 
 /// The offered types, or the named ones whether offered or not; the smallest first.
@@ -20,7 +20,7 @@ use crate::{
 /// `UnknownInstanceTypes` with all the names that are not there.
 #[boxed]
 pub async fn describe(cloud: &Cloud, who: &Principal, names: &[String]) -> Result<Vec<InstanceType>> {
-    authorise(who, "DescribeInstanceTypes", false)?;
+    cloud.authorise(who, Permission::DESCRIBE_INSTANCE_TYPES)?;
     let rows = instance_type::Entity::find()
         .all(cloud.store.read())
         .await
@@ -35,14 +35,15 @@ pub async fn describe(cloud: &Cloud, who: &Principal, names: &[String]) -> Resul
     if !unknown.is_empty() {
         return Err(Error::UnknownInstanceTypes { names: unknown });
     }
-    let wanted = |row: &instance_type::Model| {
+    let wanted = |row: &&instance_type::Model| {
         if names.is_empty() {
             row.offered != 0
         } else {
             names.contains(&row.name)
         }
     };
-    let mut types: Vec<InstanceType> = rows.into_iter().filter(wanted).map(domain).collect();
+    let types = rows.iter().filter(wanted).map(domain);
+    let mut types: Vec<InstanceType> = types.collect::<Result<_>>()?;
     types.sort_by(|a, b| (a.vcpus, a.memory_mib, &a.name).cmp(&(b.vcpus, b.memory_mib, &b.name)));
     Ok(types)
 }
@@ -64,47 +65,52 @@ pub struct Room {
 /// Those of the database.
 #[boxed]
 pub async fn room(cloud: &Cloud, who: &Principal, types: &[InstanceType]) -> Result<Vec<Vec<Room>>> {
-    authorise(who, "DescribeInstanceTypes", false)?;
+    cloud.authorise(who, Permission::DESCRIBE_INSTANCE_TYPES)?;
     let hosts = host::Entity::find()
         .all(cloud.store.read())
         .await
         .map_err(failed)?;
     let zones = &cloud.config.availability_zones;
-    Ok(types
-        .iter()
-        .map(|kind| zones.iter().map(|zone| room_in(zone, &hosts, kind)).collect())
-        .collect())
+    let rooms = |kind: &InstanceType| -> Result<Vec<Room>> {
+        zones.iter().map(|zone| room_in(zone, &hosts, kind)).collect()
+    };
+    types.iter().map(rooms).collect()
 }
 
-fn room_in(zone: &str, hosts: &[host::Model], kind: &InstanceType) -> Room {
-    let fit = |vcpus: i64, memory: i64| {
-        let [vcpus, memory] = [vcpus, memory].map(|n| u64::try_from(n).unwrap_or(0));
-        (vcpus / u64::from(kind.vcpus).max(1)).min(memory / kind.memory_mib.max(1))
-    };
-    let hosts = hosts
+fn room_in(zone: &str, hosts: &[host::Model], kind: &InstanceType) -> Result<Room> {
+    let fit =
+        |vcpus: u64, memory: u64| (vcpus / u64::from(kind.vcpus).max(1)).min(memory / kind.memory_mib.max(1));
+    let (mut max, mut available) = (0, 0);
+    for host in hosts
         .iter()
-        .filter(|host| host.enabled != 0 && host.availability_zone == zone);
-    let (max, available) = hosts.fold((0, 0), |(max, available), host| {
-        let free = fit(
-            host.vcpus_max - host.vcpus_used,
-            host.memory_mib_max - host.memory_mib_used,
+        .filter(|host| host.enabled != 0 && host.availability_zone == zone)
+    {
+        let number = |column, number| rows::fit::<u64>("hosts", &host.id, column, number);
+        let vcpus = number("vcpus_max", host.vcpus_max)?;
+        let memory = number("memory_mib_max", host.memory_mib_max)?;
+        let vcpus_used = number("vcpus_used", host.vcpus_used)?;
+        let memory_used = number("memory_mib_used", host.memory_mib_used)?;
+        max += fit(vcpus, memory);
+        // One that has more than its ratio allows since that was lowered has room for none.
+        available += fit(
+            vcpus.saturating_sub(vcpus_used),
+            memory.saturating_sub(memory_used),
         );
-        (max + fit(host.vcpus_max, host.memory_mib_max), available + free)
-    });
-    Room {
+    }
+    Ok(Room {
         availability_zone: zone.to_owned(),
         max,
         available,
-    }
+    })
 }
 
-fn domain(row: instance_type::Model) -> InstanceType {
-    InstanceType {
-        name: row.name,
-        vcpus: u32::try_from(row.vcpus).unwrap_or(0),
-        memory_mib: u64::try_from(row.memory_mib).unwrap_or(0),
+fn domain(row: &instance_type::Model) -> Result<InstanceType> {
+    Ok(InstanceType {
+        name: row.name.clone(),
+        vcpus: rows::fit("instance_types", &row.name, "vcpus", row.vcpus)?,
+        memory_mib: rows::fit("instance_types", &row.name, "memory_mib", row.memory_mib)?,
         offered: row.offered != 0,
-    }
+    })
 }
 
 /// The type of a new instance.

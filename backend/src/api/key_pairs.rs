@@ -4,23 +4,27 @@ mod forge;
 
 use cumulet_certs::{KeyType, PublicKey, SecretString, import_public_key};
 use cumulet_domain::{
-    Error, ResourceKind, Result,
+    Error, Result,
     account::Principal,
     error::Limit,
     id::{KeyPairId, marker},
     tag::Tag,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait as _, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait as _, QueryFilter};
 
 pub use forge::KeyForge;
 
 use super::{Cloud, accounts::quota, tags::tag_room};
 use crate::{
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     entity::key_pair,
-    store::{batch::missing, failed, is_taken, tags},
+    store::{
+        failed,
+        resource::{self, Lock},
+        tags,
+    },
 };
 
 /// A key pair's public half.
@@ -76,11 +80,11 @@ pub async fn create(
     key_type: KeyType,
     tags: Vec<Tag>,
 ) -> Result<CreatedKeyPair> {
-    authorise(who, "CreateKeyPair", true)?;
+    let grant = cloud.authorise(who, Permission::CREATE_KEY_PAIR)?;
     check_name(name)?;
     tags::validate(&tags)?;
     // What can't be kept is not made. (Whether it can is decided where it is written.)
-    refuse_early(cloud, who, name).await?;
+    refuse_early(cloud, &grant, name).await?;
     // A rehearsal's is thrown away, whichever kind it is.
     let key_type = if cloud.store.is_rehearsal() {
         KeyType::Ed25519
@@ -95,7 +99,7 @@ pub async fn create(
         made = cloud.kept.keys.make(who.account, key_type, rng) => made?,
     };
     let fingerprint = made.fingerprint.clone();
-    let view = insert(cloud, who, name, &made.public, fingerprint, tags).await?;
+    let view = insert(cloud, grant, name, &made.public, fingerprint, tags).await?;
     Ok(CreatedKeyPair {
         view,
         private_pem: made.private_pem,
@@ -114,35 +118,28 @@ pub async fn import(
     material: &[u8],
     tags: Vec<Tag>,
 ) -> Result<KeyPairView> {
-    authorise(who, "ImportKeyPair", true)?;
+    let grant = cloud.authorise(who, Permission::IMPORT_KEY_PAIR)?;
     check_name(name)?;
     let public = import_public_key(material).map_err(|error| Error::InvalidKeyFormat {
         reason: error.to_string(),
     })?;
     let fingerprint = public.fingerprint().to_owned();
-    insert(cloud, who, name, &public, fingerprint, tags).await
+    insert(cloud, grant, name, &public, fingerprint, tags).await
 }
 
 /// Whether there is no room, or the name is taken, as far as can be seen now.
-async fn refuse_early(cloud: &Cloud, who: &Principal, name: &str) -> Result<()> {
+async fn refuse_early(cloud: &Cloud, grant: &Grant, name: &str) -> Result<()> {
     let conn = cloud.store.read();
-    let all = key_pair::Entity::find().filter(key_pair::Column::Account.eq(who.account.to_db()));
+    let all = key_pair::Entity::find().filter(resource::sight::<key_pair::Entity>(grant));
     let named = all.clone().filter(key_pair::Column::Name.eq(name));
     if named.one(conn).await.map_err(failed)?.is_some() {
-        return Err(taken(name));
+        return Err(resource::duplicate::<key_pair::Entity>(name));
     }
     if all.count(conn).await.map_err(failed)? >= quota::MAX_KEY_PAIRS {
         let (limit, max) = (Limit::KeyPairs, quota::MAX_KEY_PAIRS);
         return Err(Error::LimitExceeded { limit, max });
     }
     Ok(())
-}
-
-fn taken(name: &str) -> Error {
-    Error::Duplicate {
-        kind: ResourceKind::KeyPair,
-        name: name.into(),
-    }
 }
 
 /// CreateKeyPair's rule for names: up to 255 ASCII characters; here also none that is not printable.
@@ -157,18 +154,18 @@ fn check_name(name: &str) -> Result<()> {
 
 async fn insert(
     cloud: &Cloud,
-    who: &Principal,
+    grant: Grant,
     name: &str,
     public: &PublicKey,
     fingerprint: String,
     mut new_tags: Vec<Tag>,
 ) -> Result<KeyPairView> {
     tags::validate(&new_tags)?;
-    let room = tag_room(cloud, who.account, new_tags.len());
+    let room = tag_room(cloud, grant.account(), new_tags.len());
     new_tags.sort();
     let row = key_pair::Model {
         id: cloud.rng.id::<marker::KeyPair>().to_db(),
-        account: who.account.to_db(),
+        account: grant.account().to_db(),
         name: name.into(),
         kind: public.key_type().as_str().into(),
         fingerprint,
@@ -177,20 +174,12 @@ async fn insert(
     };
     let view = KeyPairView { row, tags: new_tags };
     cloud.made(&view.id());
-    let (kept, account) = (view.clone(), who.account);
+    let kept = view.clone();
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let all = key_pair::Entity::find().filter(key_pair::Column::Account.eq(account.to_db()));
-            quota::room_for_one(txn, account, all, Limit::KeyPairs, quota::MAX_KEY_PAIRS).await?;
-            let insert = key_pair::Entity::insert(key_pair::ActiveModel::from(kept.row.clone()));
-            insert.exec_without_returning(txn).await.map_err(|error| {
-                if is_taken(&error) {
-                    taken(&kept.row.name)
-                } else {
-                    failed(error)
-                }
-            })?;
-            tags::insert(txn, account, ResourceKind::KeyPair, &[kept.row.id], &kept.tags).await?;
+            let all = key_pair::Entity::find().filter(resource::sight::<key_pair::Entity>(&grant));
+            quota::room_for_one(txn, grant.account(), all, Limit::KeyPairs, quota::MAX_KEY_PAIRS).await?;
+            resource::insert::<key_pair::Entity>(txn, &grant, kept.row, &kept.tags).await?;
             room.check(txn).await
         })
     });
@@ -204,32 +193,10 @@ async fn insert(
 /// `NotFound`, naming every id or name that is not there.
 #[boxed]
 pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> Result<Vec<KeyPairView>> {
-    authorise(who, "DescribeKeyPairs", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_KEY_PAIRS)?;
     let conn = cloud.store.read();
-    let select = key_pair::Entity::find()
-        .filter(key_pair::Column::Account.eq(who.account.to_db()))
-        .order_by_asc(key_pair::Column::Name);
-    let mut rows = select.all(conn).await.map_err(failed)?;
-    let known = |id: &KeyPairId| rows.iter().any(|row| row.id == id.to_db());
-    let gone = missing(&query.ids, known)
-        .or_else(|| missing(&query.names, |name| rows.iter().any(|row| row.name == **name)));
-    if let Some(id) = gone {
-        return Err(Error::NotFound {
-            kind: ResourceKind::KeyPair,
-            id,
-        });
-    }
-    rows.retain(|row| {
-        (query.ids.is_empty() || query.ids.iter().any(|id| id.to_db() == row.id))
-            && (query.names.is_empty() || query.names.contains(&row.name))
-    });
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, ResourceKind::KeyPair, &ids).await?;
-    let view = |row: key_pair::Model| KeyPairView {
-        tags: tags.remove(&row.id).unwrap_or_default(),
-        row,
-    };
-    Ok(rows.into_iter().map(view).collect())
+    let rows = resource::list_named::<key_pair::Entity>(conn, &grant, &query.ids, &query.names).await?;
+    resource::with_tags::<key_pair::Entity, _>(conn, rows, |row, tags| KeyPairView { row, tags }).await
 }
 
 /// Deletes a key pair and answers it; `None` when there was none, which EC2 calls a success too.
@@ -238,26 +205,24 @@ pub async fn describe(cloud: &Cloud, who: &Principal, query: &KeyPairQuery) -> R
 /// Those of the database.
 #[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, which: KeyPairRef) -> Result<Option<KeyPairView>> {
-    authorise(who, "DeleteKeyPair", true)?;
-    let (account, call) = (who.account, cloud.clone());
+    let grant = cloud.authorise(who, Permission::DELETE_KEY_PAIR)?;
+    let call = cloud.clone();
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let own = key_pair::Entity::find().filter(key_pair::Column::Account.eq(account.to_db()));
-            let one = match which {
-                KeyPairRef::Id(id) => own.filter(key_pair::Column::Id.eq(id.to_db())),
-                KeyPairRef::Name(name) => own.filter(key_pair::Column::Name.eq(name)),
+            let sight = resource::sight::<key_pair::Entity>(&grant);
+            let which = match which {
+                KeyPairRef::Id(id) => sight.add(key_pair::Column::Id.eq(id.to_db())),
+                KeyPairRef::Name(name) => sight.add(key_pair::Column::Name.eq(name)),
             };
-            let Some(row) = one.one(txn).await.map_err(failed)? else {
+            let Some(row) = resource::one::<key_pair::Entity>(txn, &grant, which, Lock::None).await? else {
                 return Ok(None);
             };
-            let delete = key_pair::Entity::delete_by_id(row.id).exec(txn).await;
-            if delete.map_err(failed)?.rows_affected == 0 {
+            let view = |row, tags| KeyPairView { row, tags };
+            let mut views = resource::with_tags::<key_pair::Entity, _>(txn, vec![row], view).await?;
+            let Some(view) = views.pop() else { return Ok(None) };
+            if !resource::delete::<key_pair::Entity>(txn, view.id(), Condition::all()).await? {
                 return Ok(None); // another request was quicker
             }
-            let mut tags_of = tags::of(txn, ResourceKind::KeyPair, &[row.id]).await?;
-            tags::remove(txn, ResourceKind::KeyPair, &[row.id]).await?;
-            let tags = tags_of.remove(&row.id).unwrap_or_default();
-            let view = KeyPairView { row, tags };
             call.made(&view.id());
             Ok(Some(view))
         })

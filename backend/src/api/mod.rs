@@ -10,7 +10,6 @@ pub mod instance_types;
 pub mod instances;
 pub mod key_pairs;
 pub mod network_interfaces;
-mod page;
 pub mod placement_groups;
 mod presence;
 pub mod quotas;
@@ -27,25 +26,29 @@ use std::{fmt, sync::Arc};
 use cumulet_bus::Bus;
 use cumulet_certs::Sealer;
 use cumulet_domain::{
-    account::AccountId,
+    Result,
+    account::Principal,
     network::Cidr,
     time::{Clock, Timestamp},
 };
 
 use crate::{
+    authority::{Authoriser, Grant, Permission, Roles},
     conductor::Wake,
     retention::Retention,
     scheduler::Scheduler,
-    store::{Store, instances::Visibility, networks},
+    store::{Store, networks},
 };
 
 pub use key_pairs::KeyForge;
-pub use page::{Page, PageRequest};
 pub use presence::Presence;
 pub use rng::SharedRng;
 pub use token::ClientToken;
 
-pub use crate::store::Spent;
+pub use crate::store::{
+    Spent,
+    page::{Page, PageRequest},
+};
 
 /// The parts that need neither a bus nor a conductor: enough for the first start and for the operator's
 /// commands. Cheap to clone.
@@ -136,6 +139,8 @@ pub struct Cloud {
     pub instances: instances::InstanceCache,
     /// Says whether a launch could be placed.
     pub scheduler: Scheduler,
+    /// Says what principals may do.
+    authoriser: Arc<dyn Authoriser>,
     /// What this process keeps between calls.
     kept: Arc<Kept>,
     /// Whether whom this handle is for still waits.
@@ -169,6 +174,7 @@ impl Cloud {
             credentials: parts.credentials,
             instances: instances::InstanceCache::default(),
             scheduler: Scheduler::default(),
+            authoriser: Arc::new(Roles),
             kept: Arc::default(),
             presence: Presence::default(),
             note: None,
@@ -179,6 +185,12 @@ impl Cloud {
     #[must_use]
     pub fn with_scheduler(self, scheduler: Scheduler) -> Self {
         Cloud { scheduler, ..self }
+    }
+
+    /// The same under another authoriser.
+    #[must_use]
+    pub fn with_authoriser(self, authoriser: Arc<dyn Authoriser>) -> Self {
+        Cloud { authoriser, ..self }
     }
 
     /// A handle for one call, whose changes take the call's entry in the audit log along.
@@ -241,10 +253,13 @@ impl Cloud {
         self.clock.now()
     }
 
-    /// What an account sees now.
-    pub(crate) fn visibility(&self, account: AccountId) -> Visibility {
+    /// The principal's permission for one call, with what it sees now. Every load takes it.
+    ///
+    /// # Errors
+    /// `Unauthorized`, naming the permission.
+    pub fn authorise(&self, who: &Principal, permission: Permission) -> Result<Grant> {
         let ended_after = self.config.retention.terminated_instances.horizon(self.now());
-        Visibility { account, ended_after }
+        Grant::ask(self.authoriser.as_ref(), who, permission, ended_after)
     }
 }
 

@@ -4,26 +4,21 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Error, ResourceKind, Result,
-    account::{AccountId, Principal},
+    Result,
+    account::Principal,
     id::{InstanceId, NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId},
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 
 use super::{
     Cloud, Page, PageRequest,
     instances::{InterfaceView, interface_views},
 };
 use crate::{
-    authority::authorise,
+    authority::Permission,
     boxed,
     entity::{interface, interface_group},
-    store::{
-        batch::{load_in, missing},
-        failed,
-    },
+    store::{batch::load_in, resource},
 };
 
 /// Which interfaces are wanted. Empty lists mean any; the given ids must all exist.
@@ -54,20 +49,18 @@ impl NetworkInterfaceView {
 }
 
 impl InterfaceQuery {
-    fn select(&self, account: AccountId) -> Select<interface::Entity> {
+    /// What else than the ids has to be true.
+    fn condition(&self) -> Condition {
         use interface::Column as C;
-        let mut select = interface::Entity::find().filter(C::Account.eq(account.to_db()));
-        if !self.ids.is_empty() {
-            select = select.filter(C::Id.is_in(self.ids.iter().map(|id| id.to_db())));
-        }
+        let mut all = Condition::all();
         if !self.instances.is_empty() {
-            select = select.filter(C::Instance.is_in(self.instances.iter().map(|id| id.to_db())));
+            all = all.add(C::Instance.is_in(self.instances.iter().map(|id| id.to_db())));
         }
         if !self.vpcs.is_empty() {
-            select = select.filter(C::Vpc.is_in(self.vpcs.iter().map(|id| id.to_db())));
+            all = all.add(C::Vpc.is_in(self.vpcs.iter().map(|id| id.to_db())));
         }
         if !self.subnets.is_empty() {
-            select = select.filter(C::Subnet.is_in(self.subnets.iter().map(|id| id.to_db())));
+            all = all.add(C::Subnet.is_in(self.subnets.iter().map(|id| id.to_db())));
         }
         if !self.groups.is_empty() {
             let members = interface_group::Entity::find()
@@ -75,9 +68,9 @@ impl InterfaceQuery {
                 .column(interface_group::Column::Interface)
                 .filter(interface_group::Column::SecurityGroup.is_in(self.groups.iter().map(|id| id.to_db())))
                 .into_query();
-            select = select.filter(C::Id.in_subquery(members));
+            all = all.add(C::Id.in_subquery(members));
         }
-        select
+        all
     }
 }
 
@@ -92,18 +85,10 @@ pub async fn describe(
     query: &InterfaceQuery,
     page: PageRequest,
 ) -> Result<Page<NetworkInterfaceView>> {
-    authorise(who, "DescribeNetworkInterfaces", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_NETWORK_INTERFACES)?;
     let conn = cloud.store.read();
-    check_there(conn, who.account, &query.ids).await?;
-    let mut select = query
-        .select(who.account)
-        .order_by_asc(interface::Column::Id)
-        .limit(page.read_limit());
-    if let Some(after) = page.after {
-        select = select.filter(interface::Column::Id.gt(after));
-    }
-    let rows = select.all(conn).await.map_err(failed)?;
-    let Page { rows, next } = Page::cut(rows, &page, |row| row.id);
+    let found = resource::list::<interface::Entity>(conn, &grant, &query.ids, query.condition(), &page);
+    let Page { rows, next } = found.await?;
     let zones = zones(conn, &rows).await?;
     let view = |interface: InterfaceView| NetworkInterfaceView {
         availability_zone: zones.get(&interface.row.subnet).cloned().unwrap_or_default(),
@@ -114,24 +99,6 @@ pub async fn describe(
         rows: rows.into_iter().map(view).collect(),
         next,
     })
-}
-
-/// Every named interface must exist.
-async fn check_there(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    ids: &[NetworkInterfaceId],
-) -> Result<()> {
-    let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
-    let own = interface::Column::Account.eq(account.to_db());
-    let rows = load_in!(conn, interface, Id, &numbers, own.clone());
-    match missing(ids, |id| rows.iter().any(|row| row.id == id.to_db())) {
-        Some(id) => Err(Error::NotFound {
-            kind: ResourceKind::NetworkInterface,
-            id,
-        }),
-        None => Ok(()),
-    }
 }
 
 /// The zones of the interfaces' subnets.
@@ -148,6 +115,8 @@ async fn zones(conn: &impl ConnectionTrait, rows: &[interface::Model]) -> Result
 
 #[cfg(test)]
 mod tests {
+    use cumulet_domain::Error;
+
     use super::*;
     use crate::{
         api::instances::launch,

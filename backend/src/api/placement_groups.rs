@@ -9,18 +9,17 @@ use cumulet_domain::{
     tag::Tag,
 };
 use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, sea_query::Expr,
 };
 
 use super::{Cloud, accounts::quota, tags::tag_room};
 use crate::{
-    authority::authorise,
+    authority::Permission,
     boxed,
     entity::{instance, placement_group},
     store::{
-        batch::missing,
-        failed, is_taken,
-        placement::{CLUSTER, PARTITION, SPREAD, by_name},
+        placement::{CLUSTER, PARTITION, SPREAD},
+        resource::{self, Lock},
         tags,
     },
 };
@@ -72,7 +71,7 @@ fn check_name(name: &str) -> Result<()> {
 /// `Duplicate` when the name is taken; `InvalidParameter`, `InvalidCombination`.
 #[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result<GroupView> {
-    authorise(who, "CreatePlacementGroup", true)?;
+    let grant = cloud.authorise(who, Permission::CREATE_PLACEMENT_GROUP)?;
     check_name(&new.name)?;
     let strategy = match new.strategy.as_str() {
         "" => CLUSTER,
@@ -97,33 +96,14 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewGroup) -> Result
     };
     let view = GroupView { row, tags: new.tags };
     cloud.made(&view.id());
-    let (kept, account) = (view.clone(), who.account);
+    let kept = view.clone();
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
             let all =
-                placement_group::Entity::find().filter(placement_group::Column::Account.eq(account.to_db()));
+                placement_group::Entity::find().filter(resource::sight::<placement_group::Entity>(&grant));
             let max = quota::MAX_PLACEMENT_GROUPS;
-            quota::room_for_one(txn, account, all, Limit::PlacementGroups, max).await?;
-            let insert =
-                placement_group::Entity::insert(placement_group::ActiveModel::from(kept.row.clone()));
-            insert.exec_without_returning(txn).await.map_err(|error| {
-                if is_taken(&error) {
-                    Error::Duplicate {
-                        kind: ResourceKind::PlacementGroup,
-                        name: kept.row.name.clone(),
-                    }
-                } else {
-                    failed(error)
-                }
-            })?;
-            tags::insert(
-                txn,
-                account,
-                ResourceKind::PlacementGroup,
-                &[kept.row.id],
-                &kept.tags,
-            )
-            .await?;
+            quota::room_for_one(txn, grant.account(), all, Limit::PlacementGroups, max).await?;
+            resource::insert::<placement_group::Entity>(txn, &grant, kept.row, &kept.tags).await?;
             room.check(txn).await
         })
     });
@@ -157,32 +137,10 @@ pub async fn describe(
     ids: &[PlacementGroupId],
     names: &[String],
 ) -> Result<Vec<GroupView>> {
-    authorise(who, "DescribePlacementGroups", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_PLACEMENT_GROUPS)?;
     let conn = cloud.store.read();
-    let select = placement_group::Entity::find()
-        .filter(placement_group::Column::Account.eq(who.account.to_db()))
-        .order_by_asc(placement_group::Column::Name);
-    let mut rows = select.all(conn).await.map_err(failed)?;
-    let known = |id: &PlacementGroupId| rows.iter().any(|row| row.id == id.to_db());
-    let gone = missing(ids, known)
-        .or_else(|| missing(names, |name: &String| rows.iter().any(|row| row.name == *name)));
-    if let Some(id) = gone {
-        return Err(Error::NotFound {
-            kind: ResourceKind::PlacementGroup,
-            id,
-        });
-    }
-    rows.retain(|row| {
-        (ids.is_empty() || ids.iter().any(|id| id.to_db() == row.id))
-            && (names.is_empty() || names.contains(&row.name))
-    });
-    let numbers: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, ResourceKind::PlacementGroup, &numbers).await?;
-    let view = |row: placement_group::Model| GroupView {
-        tags: tags.remove(&row.id).unwrap_or_default(),
-        row,
-    };
-    Ok(rows.into_iter().map(view).collect())
+    let rows = resource::list_named::<placement_group::Entity>(conn, &grant, ids, names).await?;
+    resource::with_tags::<placement_group::Entity, _>(conn, rows, |row, tags| GroupView { row, tags }).await
 }
 
 /// Deletes a group that no instance is in any more.
@@ -191,32 +149,32 @@ pub async fn describe(
 /// `NotFound`; `InUse`.
 #[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, name: &str) -> Result<()> {
-    authorise(who, "DeletePlacementGroup", true)?;
-    let (account, name, call) = (who.account, name.to_owned(), cloud.clone());
+    let grant = cloud.authorise(who, Permission::DELETE_PLACEMENT_GROUP)?;
+    let (name, call) = (name.to_owned(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let row = by_name(txn, account, &name).await?;
+            // Locked, so that nobody comes to be in it unseen.
+            let row =
+                resource::find_named::<placement_group::Entity>(txn, &grant, &name, Lock::Exclusive).await?;
             let members = instance::Entity::find()
                 .select_only()
                 .column(instance::Column::Id)
                 .filter(instance::Column::PlacementGroup.eq(row.id))
                 .filter(instance::Column::TerminatedAt.is_null())
                 .into_query();
-            let deleted = placement_group::Entity::delete_many()
-                .filter(placement_group::Column::Id.eq(row.id))
-                .filter(Expr::exists(members).not())
-                .exec(txn)
-                .await
-                .map_err(failed)?;
-            if deleted.rows_affected == 0 {
+            let (id, unused) = (
+                PlacementGroupId::from_db(row.id),
+                Condition::all().add(Expr::exists(members).not()),
+            );
+            if !resource::delete::<placement_group::Entity>(txn, id, unused).await? {
                 return Err(Error::InUse {
                     kind: ResourceKind::PlacementGroup,
                     id: name,
                     by: "instances".into(),
                 });
             }
-            call.made(&PlacementGroupId::from_db(row.id));
-            tags::remove(txn, ResourceKind::PlacementGroup, &[row.id]).await
+            call.made(&id);
+            Ok(())
         })
     });
     write.await

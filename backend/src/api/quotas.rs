@@ -9,7 +9,7 @@ use super::{
     security_groups::{MAX_GROUPS, MAX_RULES},
     tags::MAX_ACCOUNT_TAGS,
 };
-use crate::{authority::authorise, boxed};
+use crate::{authority::Permission, boxed};
 
 /// One quota of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +28,16 @@ pub struct Quota {
 /// `Unauthorized`; those of the database.
 #[boxed]
 pub async fn describe(cloud: &Cloud, who: &Principal) -> Result<Vec<Quota>> {
-    authorise(who, "ListServiceQuotas", false)?;
+    cloud.authorise(who, Permission::LIST_SERVICE_QUOTAS)?;
     let row = accounts::load(cloud.store.read(), who.account).await?;
-    let own = |max: i64| u64::try_from(max).unwrap_or(0);
     let of = |limit, max, adjustable| Quota {
         limit,
         max,
         adjustable,
     };
     Ok(vec![
-        of(Limit::Instances, own(row.instances_max), true),
-        of(Limit::Vcpus, own(row.vcpus_max), true),
+        of(Limit::Instances, quota::quota(&row, Limit::Instances)?, true),
+        of(Limit::Vcpus, quota::quota(&row, Limit::Vcpus)?, true),
         of(Limit::PublicAddresses, cloud.config.public_address_quota(), true),
         of(Limit::KeyPairs, quota::MAX_KEY_PAIRS, false),
         of(Limit::PlacementGroups, quota::MAX_PLACEMENT_GROUPS, false),

@@ -3,25 +3,22 @@
 use std::collections::HashMap;
 
 use cumulet_domain::{
-    Error, ResourceKind, Result,
+    ResourceKind, Result,
     account::Principal,
     id::{SubnetId, VpcId},
     network::Cidr,
     tag::Tag,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::ExprTrait,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::ExprTrait,
 };
 
 use super::{Cloud, Page, PageRequest};
 use crate::{
-    authority::authorise,
+    authority::Permission,
     boxed,
     entity::{interface_address, subnet, vpc},
-    store::{
-        batch::{chunks, missing},
-        failed, networks, tags,
-    },
+    store::{batch::chunks, failed, networks, resource, tags},
 };
 
 /// A VPC with its tags.
@@ -33,6 +30,18 @@ pub struct VpcView {
     pub tags: Vec<Tag>,
 }
 
+impl VpcView {
+    /// Its id.
+    pub fn id(&self) -> VpcId {
+        VpcId::from_db(self.row.id)
+    }
+
+    /// Whether it is the account's default one.
+    pub fn is_default(&self) -> bool {
+        self.row.is_default != 0
+    }
+}
+
 /// A subnet with its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetView {
@@ -42,6 +51,28 @@ pub struct SubnetView {
     pub available: u64,
     /// Its tags, sorted by key.
     pub tags: Vec<Tag>,
+}
+
+impl SubnetView {
+    /// Its id.
+    pub fn id(&self) -> SubnetId {
+        SubnetId::from_db(self.row.id)
+    }
+
+    /// The VPC that it is in.
+    pub fn vpc(&self) -> VpcId {
+        VpcId::from_db(self.row.vpc)
+    }
+
+    /// Whether it is its zone's default one.
+    pub fn is_default(&self) -> bool {
+        self.row.is_default != 0
+    }
+
+    /// Whether instances in it get a public address where nobody says.
+    pub fn maps_public_ip(&self) -> bool {
+        self.row.map_public_ip != 0
+    }
 }
 
 /// Which VPCs are wanted. An empty list means any; given ids must all exist.
@@ -70,33 +101,14 @@ pub async fn describe_vpcs(
     query: &VpcQuery,
     page: PageRequest,
 ) -> Result<Page<VpcView>> {
-    authorise(who, "DescribeVpcs", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_VPCS)?;
     let conn = cloud.store.read();
-    let select = vpc::Entity::find()
-        .filter(vpc::Column::Account.eq(who.account.to_db()))
-        .order_by_asc(vpc::Column::Id);
-    // An account has few VPCs and subnets: all are read, and the page is cut from them.
-    let mut rows = select.all(conn).await.map_err(failed)?;
-    if let Some(id) = missing(&query.ids, |id| rows.iter().any(|row| row.id == id.to_db())) {
-        return Err(Error::NotFound {
-            kind: ResourceKind::Vpc,
-            id,
-        });
-    }
-    rows.retain(|row| {
-        (query.ids.is_empty() || query.ids.iter().any(|id| id.to_db() == row.id))
-            && page.after.is_none_or(|after| row.id > after)
-    });
-    let page = Page::cut(rows, &page, |row| row.id);
-    let ids: Vec<i64> = page.rows.iter().map(|row| row.id).collect();
-    let mut tags = tags::of(conn, ResourceKind::Vpc, &ids).await?;
-    Ok(page.replace(|rows| {
-        let view = |row: vpc::Model| VpcView {
-            tags: tags.remove(&row.id).unwrap_or_default(),
-            row,
-        };
-        rows.into_iter().map(view).collect()
-    }))
+    let page = resource::list::<vpc::Entity>(conn, &grant, &query.ids, Condition::all(), &page).await?;
+    Ok(Page {
+        rows: resource::with_tags::<vpc::Entity, _>(conn, page.rows, |row, tags| VpcView { row, tags })
+            .await?,
+        next: page.next,
+    })
 }
 
 /// Subnets in the order of their ids.
@@ -110,24 +122,13 @@ pub async fn describe_subnets(
     query: &SubnetQuery,
     page: PageRequest,
 ) -> Result<Page<SubnetView>> {
-    authorise(who, "DescribeSubnets", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_SUBNETS)?;
     let conn = cloud.store.read();
-    let select = subnet::Entity::find()
-        .filter(subnet::Column::Account.eq(who.account.to_db()))
-        .order_by_asc(subnet::Column::Id);
-    let mut rows = select.all(conn).await.map_err(failed)?;
-    if let Some(id) = missing(&query.ids, |id| rows.iter().any(|row| row.id == id.to_db())) {
-        return Err(Error::NotFound {
-            kind: ResourceKind::Subnet,
-            id,
-        });
+    let mut also = Condition::all();
+    if !query.vpcs.is_empty() {
+        also = also.add(subnet::Column::Vpc.is_in(query.vpcs.iter().map(|id| id.to_db())));
     }
-    rows.retain(|row| {
-        (query.ids.is_empty() || query.ids.iter().any(|id| id.to_db() == row.id))
-            && (query.vpcs.is_empty() || query.vpcs.iter().any(|id| id.to_db() == row.vpc))
-            && page.after.is_none_or(|after| row.id > after)
-    });
-    let page = Page::cut(rows, &page, |row| row.id);
+    let page = resource::list::<subnet::Entity>(conn, &grant, &query.ids, also, &page).await?;
     let ids: Vec<i64> = page.rows.iter().map(|row| row.id).collect();
     let used = used(conn, &ids).await?;
     let mut tags = tags::of(conn, ResourceKind::Subnet, &ids).await?;
@@ -175,7 +176,7 @@ async fn used(conn: &impl ConnectionTrait, subnets: &[i64]) -> Result<HashMap<i6
 /// Those of the database.
 #[boxed]
 pub async fn default_vpc(cloud: &Cloud, who: &Principal) -> Result<Option<VpcId>> {
-    authorise(who, "DescribeAccountAttributes", false)?;
-    let row = networks::default_vpc(cloud.store.read(), who.account).await?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_ACCOUNT_ATTRIBUTES)?;
+    let row = networks::default_vpc(cloud.store.read(), &grant).await?;
     Ok(row.map(|row| VpcId::from_db(row.id)))
 }

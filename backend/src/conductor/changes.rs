@@ -4,7 +4,7 @@
 use cumulet_domain::{
     Result,
     id::{HostId, OperationId, marker},
-    instance::{Event, Intent, State, StateReason},
+    instance::{Event, Intent, ShutdownBehavior, State, StateReason},
     message::{Action, InstanceReport, OffReason, Power},
     time::Timestamp,
 };
@@ -136,7 +136,7 @@ async fn went_off(
     } else {
         StateReason::new("Server.InternalError", "the guest's process ended unexpectedly")
     };
-    let terminate = by_itself && row.shutdown_behavior == "terminate";
+    let terminate = by_itself && instances::shutdown_behavior(&row)? == ShutdownBehavior::Terminate;
     let (event, intent) = if terminate {
         (Event::TerminateAsked, Intent::Terminated)
     } else {

@@ -20,7 +20,10 @@ use super::{
     deadline::is_after,
     reports::BATCH,
 };
-use crate::{entity::instance, store::failed};
+use crate::{
+    entity::instance,
+    store::{failed, rows},
+};
 
 /// Instances of a host that are compared with its full report together.
 const PLACED: u64 = if cfg!(test) { 2 } else { 1000 };
@@ -30,6 +33,21 @@ const LOOKED_UP: usize = 500;
 
 /// Guests that nobody knows which are named in the log.
 const NAMED: usize = 10;
+
+/// The state of an instance, and what its host has of it: what the host told, or nothing.
+fn wanted(row: &Placed, told: Option<InstanceReport>) -> Result<(State, InstanceReport)> {
+    let id = InstanceId::from_db(row.id);
+    let damaged = || rows::damaged("instances", id, format!("its state is {:?}", row.state));
+    let state = State::from_name(&row.state).ok_or_else(damaged)?;
+    let absent = InstanceReport {
+        instance: id,
+        // Of no use once something newer is wanted.
+        generation: rows::fit("instances", id, "generation", row.generation)?,
+        power: Power::Absent,
+        off_reason: None,
+    };
+    Ok((state, told.unwrap_or(absent)))
+}
 
 /// Everything that a host has, compared with what it should have.
 pub(super) async fn full(
@@ -47,17 +65,18 @@ pub(super) async fn full(
         after = last.id;
         for row in rows {
             let id = InstanceId::from_db(row.id);
-            let absent = InstanceReport {
-                instance: id,
-                // Of no use once something newer is wanted.
-                generation: u64::try_from(row.generation).unwrap_or(0),
-                power: Power::Absent,
-                off_reason: None,
+            let told = seen.remove(&id);
+            let (state, report) = match wanted(&row, told) {
+                Ok(read) => read,
+                // It keeps no other instance of the host from being looked at.
+                Err(error) => {
+                    tracing::error!(%host, %error, "an instance is not compared with its host");
+                    continue;
+                }
             };
-            let report = seen.remove(&id).unwrap_or(absent);
-            let differs = match State::from_name(&row.state) {
-                Some(State::Running) => report.power != Power::On,
-                Some(State::Stopped) => report.power == Power::On,
+            let differs = match state {
+                State::Running => report.power != Power::On,
+                State::Stopped => report.power == Power::On,
                 _ => false, // an operation is on its way
             };
             // What became so after the host looked is no difference.

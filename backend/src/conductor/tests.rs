@@ -228,9 +228,7 @@ impl Rig {
     }
 
     async fn view(&self, id: InstanceId) -> InstanceView {
-        instances::get(&self.cloud, &self.who, "DescribeInstances", id)
-            .await
-            .unwrap()
+        instances::get(&self.cloud, &self.who, id).await.unwrap()
     }
 
     async fn until_state(&self, id: InstanceId, state: State) -> InstanceView {

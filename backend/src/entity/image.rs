@@ -27,3 +27,17 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+// Public ones are in everybody's sight.
+crate::store::resource::resource!(Image, |to| known(to).add(Column::DeregisteredAt.is_null()));
+
+/// The images in sight, and those that were until they were deregistered.
+pub(crate) fn known(to: crate::authority::Visibility) -> sea_orm::Condition {
+    let own = sea_orm::Condition::any().add(Column::Account.eq(to.account.to_db()));
+    let any = if to.public {
+        own.add(Column::Public.eq(1))
+    } else {
+        own
+    };
+    sea_orm::Condition::all().add(any)
+}

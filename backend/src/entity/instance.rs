@@ -54,3 +54,9 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+// Those that have ended are in sight for a while.
+crate::store::resource::resource!(Instance, |to| crate::store::resource::lasting::<Entity>(
+    to,
+    Column::TerminatedAt
+));

@@ -27,3 +27,5 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+crate::store::resource::resource!(NetworkInterface);

@@ -35,3 +35,19 @@ pub mod user;
 pub mod volume;
 pub mod volume_attachment;
 pub mod vpc;
+
+use crate::store::resource::Declared;
+
+/// What is a resource of an account, and so can be tagged: each is declared beside its columns.
+pub const RESOURCES: &[Declared] = &[
+    Declared::of::<image::Entity>(),
+    Declared::of::<instance::Entity>(),
+    Declared::of::<interface::Entity>(),
+    Declared::of::<key_pair::Entity>(),
+    Declared::of::<placement_group::Entity>(),
+    Declared::of::<security_group::Entity>(),
+    Declared::of::<security_group_rule::Entity>(),
+    Declared::of::<subnet::Entity>(),
+    Declared::of::<volume::Entity>(),
+    Declared::of::<vpc::Entity>(),
+];

@@ -20,3 +20,6 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+crate::store::resource::resource!(PlacementGroup);
+crate::store::resource::named!();

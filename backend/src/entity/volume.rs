@@ -35,3 +35,9 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+// Those that have ended are in sight for a while.
+crate::store::resource::resource!(Volume, |to| crate::store::resource::lasting::<Entity>(
+    to,
+    Column::DeletedAt
+));

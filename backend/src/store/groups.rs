@@ -1,9 +1,9 @@
 //! Security groups, their rules, and the policy generation that hosts follow.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use cumulet_domain::{
-    Error, ResourceKind, Result,
+    Error, Result,
     account::AccountId,
     id::{SecurityGroupId, VpcId, marker},
     network::{Peer, Rule},
@@ -14,33 +14,12 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, Func},
 };
 
-use super::{
-    batch::{load_in, missing},
-    failed, is_taken,
-};
+use super::{batch::missing, failed, is_taken, resource};
 use crate::{
     api::SharedRng,
+    authority::Authority,
     entity::{security_group, security_group_rule, vpc},
 };
-
-/// The groups with these ids, in the ids' order, if all of them are the account's.
-///
-/// # Errors
-/// `NotFound`, naming all that are not there.
-pub async fn by_ids(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    ids: &[SecurityGroupId],
-) -> Result<Vec<security_group::Model>> {
-    let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
-    let own = security_group::Column::Account.eq(account.to_db());
-    let rows = load_in!(conn, security_group, Id, &numbers, own.clone());
-    let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
-    if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
-        return Err(not_found(id));
-    }
-    Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
-}
 
 /// The groups of a VPC with these names, if all of them are there. Names are the same in any case; where two
 /// groups were made before that was so, the exact name is meant, or the older group.
@@ -49,13 +28,13 @@ pub async fn by_ids(
 /// `NotFound`, naming all that are not there.
 pub async fn by_names(
     conn: &impl ConnectionTrait,
-    account: AccountId,
+    by: &dyn Authority,
     vpc: VpcId,
     names: &[String],
 ) -> Result<Vec<security_group::Model>> {
     use security_group::Column as C;
     let own = security_group::Entity::find()
-        .filter(C::Account.eq(account.to_db()))
+        .filter(resource::sight::<security_group::Entity>(by))
         .filter(C::Vpc.eq(vpc.to_db()));
     let exact = own.clone().filter(C::Name.is_in(names));
     let mut rows = exact.all(conn).await.map_err(failed)?;
@@ -73,7 +52,7 @@ pub async fn by_names(
         }
         let unknown = |name: &String| left.contains(&name.to_ascii_lowercase());
         if let Some(id) = missing(names, |name| !unknown(name)) {
-            return Err(not_found(id));
+            return Err(resource::not_found::<security_group::Entity>(id));
         }
     }
     rows.sort_by_key(|row| row.id);
@@ -96,13 +75,6 @@ pub async fn name_is_taken(conn: &impl ConnectionTrait, vpc: i64, name: &str) ->
 /// A group's name without its case. Names are ASCII.
 fn folded_name() -> Expr {
     Expr::expr(Func::lower(Expr::col(security_group::Column::Name)))
-}
-
-fn not_found(id: String) -> Error {
-    Error::NotFound {
-        kind: ResourceKind::SecurityGroup,
-        id,
-    }
 }
 
 /// A rule as the database keeps it: JSON in the order of the domain's fields.

@@ -1,70 +1,22 @@
 //! Instances' rows.
 
-use std::collections::HashMap;
-
 use cumulet_domain::{
-    Error, ResourceKind, Result, account::AccountId, id::InstanceId, instance::State,
-    metadata::MetadataOptions, time::Timestamp,
+    Error, ResourceKind, Result,
+    id::InstanceId,
+    instance::{ShutdownBehavior, State},
+    metadata::MetadataOptions,
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
-use super::{
-    batch::{load_in, missing},
-    failed, rows,
+use super::{failed, resource, rows};
+use crate::{
+    authority::Authority,
+    entity::{instance, metadata_push},
 };
-use crate::entity::{instance, metadata_push};
-
-/// The instances that an account's principals can see.
-#[derive(Clone, Copy, Debug)]
-pub struct Visibility {
-    /// Whose they are.
-    pub account: AccountId,
-    /// Those that have not ended, or after this.
-    pub ended_after: Timestamp,
-}
-
-impl Visibility {
-    /// The condition on rows.
-    pub fn condition(self) -> Condition {
-        use instance::Column as C;
-        let there = Condition::any()
-            .add(C::TerminatedAt.is_null())
-            .add(C::TerminatedAt.gt(self.ended_after.0));
-        Condition::all()
-            .add(C::Account.eq(self.account.to_db()))
-            .add(there)
-    }
-
-    /// Whether one of the account's, in a row that was read before, has gone out of sight since.
-    pub fn has_lost(self, row: &instance::Model) -> bool {
-        row.terminated_at.is_some_and(|ended| ended <= self.ended_after.0)
-    }
-}
-
-/// The instances with these ids, in the ids' order without repetitions, if they can all be seen.
-///
-/// # Errors
-/// `NotFound`, naming all that are not there.
-pub async fn by_ids(
-    conn: &impl ConnectionTrait,
-    visibility: Visibility,
-    ids: &[InstanceId],
-) -> Result<Vec<instance::Model>> {
-    let numbers: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
-    let rows = load_in!(conn, instance, Id, &numbers, visibility.condition());
-    let mut rows: HashMap<i64, _> = rows.into_iter().map(|row| (row.id, row)).collect();
-    if let Some(id) = missing(ids, |id| rows.contains_key(&id.to_db())) {
-        return Err(Error::NotFound {
-            kind: ResourceKind::Instance,
-            id,
-        });
-    }
-    Ok(numbers.iter().filter_map(|id| rows.remove(id)).collect())
-}
 
 /// Keeps others from changing these instances until the transaction ends, on a server; whatever else it
 /// changes comes after them. (On SQLite there is one transaction at a time, and nothing to do.)
@@ -75,47 +27,16 @@ pub async fn lock(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
     super::lock::rows::<instance::Entity>(txn, instance::Column::Id, ids).await
 }
 
-/// Like [`by_ids`], for a transaction that changes them.
-///
-/// # Errors
-/// Those of [`by_ids`].
-pub async fn locked(
-    txn: &impl ConnectionTrait,
-    visibility: Visibility,
-    ids: &[InstanceId],
-) -> Result<Vec<instance::Model>> {
-    if super::lock::needed(txn) {
-        // Nobody holds up what is not theirs.
-        let theirs = by_ids(txn, visibility, ids).await?;
-        lock(txn, &theirs.iter().map(|row| row.id).collect::<Vec<_>>()).await?;
-    }
-    by_ids(txn, visibility, ids).await
-}
-
-/// One instance.
-///
-/// # Errors
-/// `NotFound`.
-pub async fn by_id(
-    conn: &impl ConnectionTrait,
-    visibility: Visibility,
-    id: InstanceId,
-) -> Result<instance::Model> {
-    let mut rows = by_ids(conn, visibility, &[id]).await?;
-    rows.pop()
-        .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
-}
-
 /// One instance that is not ending or ended, for a transaction that changes it.
 ///
 /// # Errors
 /// `NotFound`, `IncorrectState`.
 pub async fn living(
     conn: &impl ConnectionTrait,
-    visibility: Visibility,
+    by: &dyn Authority,
     id: InstanceId,
 ) -> Result<instance::Model> {
-    let mut rows = locked(conn, visibility, &[id]).await?;
+    let mut rows = resource::find_all_locked::<instance::Entity>(conn, by, &[id]).await?;
     let row = rows
         .pop()
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
@@ -137,6 +58,21 @@ pub fn state(row: &instance::Model) -> Result<State> {
         rows::damaged("instances", InstanceId::from_db(row.id), why)
     };
     State::from_name(&row.state).ok_or_else(damaged)
+}
+
+/// What follows when the guest of a row powers itself off.
+///
+/// # Errors
+/// `Internal` where the row is damaged.
+pub fn shutdown_behavior(row: &instance::Model) -> Result<ShutdownBehavior> {
+    match row.shutdown_behavior.as_str() {
+        "stop" => Ok(ShutdownBehavior::Stop),
+        "terminate" => Ok(ShutdownBehavior::Terminate),
+        other => {
+            let why = format!("its shutdown_behavior is {other:?}");
+            Err(rows::damaged("instances", InstanceId::from_db(row.id), why))
+        }
+    }
 }
 
 /// The instance is not in the state that something needs.

@@ -14,7 +14,9 @@ mod lanes;
 mod location;
 pub mod lock;
 pub mod networks;
+pub mod page;
 pub mod placement;
+pub mod resource;
 pub mod rows;
 #[cfg(any(test, feature = "scratch"))]
 #[allow(clippy::unwrap_used, clippy::print_stderr, clippy::panic, clippy::unreachable)] // for tests alone

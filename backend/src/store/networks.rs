@@ -2,16 +2,17 @@
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
-use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, id::SubnetId, network::Cidr};
+use cumulet_domain::{Error, Result, id::SubnetId, network::Cidr};
 use rand::RngExt as _;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::SimpleExpr,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
+    QueryTrait, sea_query::SimpleExpr,
 };
 
-use super::{failed, rows};
+use super::{resource, rows};
 use crate::{
     api::SharedRng,
+    authority::Authority,
     entity::{columns::Address, interface, interface_address, subnet, vpc},
 };
 
@@ -22,48 +23,38 @@ const RESERVED: u64 = 4;
 ///
 /// # Errors
 /// Those of the database.
-pub async fn default_vpc(conn: &impl ConnectionTrait, account: AccountId) -> Result<Option<vpc::Model>> {
-    let query = vpc::Entity::find()
-        .filter(vpc::Column::Account.eq(account.to_db()))
-        .filter(vpc::Column::IsDefault.eq(1));
-    query.one(conn).await.map_err(failed)
+pub async fn default_vpc(conn: &impl ConnectionTrait, by: &dyn Authority) -> Result<Option<vpc::Model>> {
+    let query = vpc::Entity::find().filter(is_default_vpc(by)).limit(1);
+    Ok(rows::all(query, conn).await?.pop())
 }
 
-/// A subnet of the account.
-///
-/// # Errors
-/// `NotFound`.
-pub async fn subnet(conn: &impl ConnectionTrait, account: AccountId, id: SubnetId) -> Result<subnet::Model> {
-    let query = subnet::Entity::find_by_id(id.to_db()).filter(subnet::Column::Account.eq(account.to_db()));
-    let row = query.one(conn).await.map_err(failed)?;
-    row.ok_or_else(|| Error::NotFound {
-        kind: ResourceKind::Subnet,
-        id: id.to_string(),
-    })
+/// The condition on the account's default VPC.
+pub fn is_default_vpc(by: &dyn Authority) -> Condition {
+    resource::sight::<vpc::Entity>(by).add(vpc::Column::IsDefault.eq(1))
 }
 
 /// The default subnet of the account's default VPC in a zone, or in the first zone that has one.
 ///
 /// # Errors
-/// Those of the database.
+/// `Unauthorized` where the policy refuses it; those of the database.
 pub async fn default_subnet(
     conn: &impl ConnectionTrait,
-    account: AccountId,
+    by: &dyn Authority,
     zone: Option<&str>,
 ) -> Result<Option<subnet::Model>> {
     let default = vpc::Entity::find()
         .select_only()
         .column(vpc::Column::Id)
-        .filter(vpc::Column::Account.eq(account.to_db()))
-        .filter(vpc::Column::IsDefault.eq(1));
+        .filter(is_default_vpc(by));
     let query = subnet::Entity::find()
         .filter(subnet::Column::Vpc.in_subquery(default.into_query()))
         .filter(subnet::Column::IsDefault.eq(1));
-    let mut rows = query.all(conn).await.map_err(failed)?;
+    let mut rows = rows::all(query, conn).await?;
     rows.retain(|row| zone.is_none_or(|zone| row.availability_zone == zone));
-    Ok(rows
-        .into_iter()
-        .min_by(|a, b| a.availability_zone.cmp(&b.availability_zone)))
+    rows.sort_by(|a, b| a.availability_zone.cmp(&b.availability_zone));
+    rows.truncate(1);
+    resource::show::<subnet::Entity>(conn, by, &rows).await?;
+    Ok(rows.pop())
 }
 
 /// How many addresses of a subnet can be given out in all.

@@ -21,7 +21,7 @@ impl<K> Default for PageRequest<K> {
 
 impl<K> PageRequest<K> {
     /// How many rows to read: one more than wanted tells whether there is a next page.
-    pub(crate) fn read_limit(&self) -> Option<u64> {
+    pub fn read_limit(&self) -> Option<u64> {
         self.limit.map(|limit| u64::from(limit.max(1)) + 1)
     }
 }
@@ -37,7 +37,7 @@ pub struct Page<T, K = i64> {
 
 impl<T, K> Page<T, K> {
     /// Cuts what was read with [`PageRequest::read_limit`] to the page.
-    pub(crate) fn cut(mut rows: Vec<T>, request: &PageRequest<K>, key: impl Fn(&T) -> K) -> Self {
+    pub fn cut(mut rows: Vec<T>, request: &PageRequest<K>, key: impl Fn(&T) -> K) -> Self {
         let limit = request.limit.map_or(usize::MAX, |limit| limit.max(1) as usize);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -46,7 +46,7 @@ impl<T, K> Page<T, K> {
     }
 
     /// The page with other rows for its rows, in the same order.
-    pub(crate) fn replace<U>(self, rows: impl FnOnce(Vec<T>) -> Vec<U>) -> Page<U, K> {
+    pub fn replace<U>(self, rows: impl FnOnce(Vec<T>) -> Vec<U>) -> Page<U, K> {
         Page {
             rows: rows(self.rows),
             next: self.next,

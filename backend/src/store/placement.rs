@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use cumulet_domain::{Error, ResourceKind, Result, account::AccountId};
+use cumulet_domain::{
+    Error, Result,
+    id::{InstanceId, PlacementGroupId},
+};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
     sea_query::{Expr, ExprTrait},
 };
 
-use super::{batch::load_in, failed, is_taken};
+use super::{batch::load_in, failed, is_taken, rows};
 use crate::{
     entity::{instance, placement_group, placement_group_host},
     scheduler::Policy,
@@ -21,29 +24,6 @@ pub const CLUSTER: &str = "cluster";
 pub const SPREAD: &str = "spread";
 /// No host in two partitions.
 pub const PARTITION: &str = "partition";
-
-/// An account's group with this name, locked: nobody deletes it, and nobody comes to be in it unseen, until
-/// the transaction ends.
-///
-/// # Errors
-/// `NotFound`.
-pub async fn by_name(
-    conn: &impl ConnectionTrait,
-    account: AccountId,
-    name: &str,
-) -> Result<placement_group::Model> {
-    let row = placement_group::Entity::find()
-        .filter(placement_group::Column::Account.eq(account.to_db()))
-        .filter(placement_group::Column::Name.eq(name))
-        .lock_exclusive()
-        .one(conn)
-        .await
-        .map_err(failed)?;
-    row.ok_or_else(|| Error::NotFound {
-        kind: ResourceKind::PlacementGroup,
-        id: name.chars().take(255).collect(),
-    })
-}
 
 /// The names of the groups that instances are in, by the groups' numbers.
 ///
@@ -59,12 +39,28 @@ pub async fn names<'r>(
     Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
 }
 
-/// How a group's members are to be placed.
-pub fn policy(group: &placement_group::Model, partition: Option<i64>) -> Policy {
-    match group.strategy.as_str() {
-        CLUSTER => Policy::Affinity,
-        PARTITION => Policy::Partition(partition.unwrap_or(1)),
-        _ => Policy::AntiAffinity,
+/// How a member of a group is to be placed.
+///
+/// # Errors
+/// `Internal` where the group's row, or the member's, is damaged.
+pub fn policy(group: &placement_group::Model, member: &instance::Model) -> Result<Policy> {
+    match (group.strategy.as_str(), member.partition_number) {
+        (CLUSTER, _) => Ok(Policy::Affinity),
+        (SPREAD, _) => Ok(Policy::AntiAffinity),
+        (PARTITION, Some(number)) => Ok(Policy::Partition(number)),
+        (PARTITION, None) => {
+            let id = InstanceId::from_db(member.id);
+            Err(rows::damaged(
+                "instances",
+                id,
+                "it is in no partition of its group",
+            ))
+        }
+        (other, _) => {
+            let id = PlacementGroupId::from_db(group.id);
+            let why = format!("its strategy is {other:?}");
+            Err(rows::damaged("placement_groups", id, why))
+        }
     }
 }
 

@@ -9,11 +9,11 @@ use cumulet_domain::{
     volume::{AttachmentState, VolumeState, VolumeType},
 };
 use sea_orm::{
-    ActiveValue::NotSet, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter,
-    QuerySelect, sea_query::Expr,
+    ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QuerySelect,
+    sea_query::Expr,
 };
 
-use super::{batch::load_in, failed, instances::Visibility, rows};
+use super::{batch::load_in, failed, rows};
 use crate::entity::{
     columns::{Count, Flag, Key, Named, Owner},
     instance, volume, volume_attachment,
@@ -21,17 +21,6 @@ use crate::entity::{
 
 /// The device of an instance's root disk where its image does not say.
 pub const ROOT_DEVICE: &str = "/dev/vda";
-
-/// The volumes that can be seen: those that are there, and those that have ended with instances that can be seen.
-pub fn visible(visibility: Visibility) -> Condition {
-    use volume::Column as C;
-    let there = Condition::any()
-        .add(C::DeletedAt.is_null())
-        .add(C::DeletedAt.gt(visibility.ended_after.0));
-    Condition::all()
-        .add(C::Account.eq(visibility.account.to_db()))
-        .add(there)
-}
 
 /// The root volume of a new instance. It has its instance's number, by which earlier programs know it; nothing else
 /// may go by that.

@@ -8,7 +8,7 @@ use cumulet_backend::{
         ClientToken, Cloud, Spent,
         audit_log::{self, AuditLogEntry, Note},
     },
-    authority,
+    authority::Permission,
 };
 use cumulet_domain::account::Principal;
 use cumulet_wire::{
@@ -149,7 +149,10 @@ fn rows(info: &OperationInfo, asked: &Asked<'_>) -> u32 {
 async fn run(ctx: &Arc<Ctx>, asked: &Asked<'_>, request_id: &str) -> Result<Body, Fault> {
     let info = ctx.info;
     if !info.anyone {
-        authority::authorise(&ctx.who, info.permission, info.access == Access::Write)?;
+        // The domain asks for the same where it does the thing. This one comes before a parameter is looked at, so that
+        // whoever may not learns nothing of a request but that; a test has the two lists the same.
+        let permission = Permission::new(info.permission, info.access == Access::Write);
+        ctx.cloud.authorise(&ctx.who, permission)?;
     }
     asked.check(info)?;
     let entry = ctx.service.entry(info.name).ok_or_else(|| {
@@ -228,6 +231,8 @@ fn note_failure(request_id: &str, written: cumulet_domain::Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use cumulet_domain::error::Limit;
     use cumulet_wire::{Protocol, Query};
 
@@ -250,6 +255,22 @@ mod tests {
             }
             assert_eq!(service.by_name.len(), service.model.operations.len());
         }
+    }
+
+    /// What the prologue asks for by the manifest is what the domain asks for by its list.
+    #[test]
+    fn permissions_of_the_manifest_are_the_domains() {
+        let operations = SERVICES.iter().flat_map(|service| service.model.operations);
+        let asked = operations.filter(|info| !info.anyone).map(|info| {
+            let writes = info.access == Access::Write;
+            Permission::new(info.permission, writes)
+        });
+        let asked: HashSet<Permission> = asked.collect();
+        let known: HashSet<Permission> = Permission::ALL.iter().copied().collect();
+        let missing: Vec<_> = asked.difference(&known).collect();
+        assert!(missing.is_empty(), "not in the domain's list: {missing:?}");
+        let unused: Vec<_> = known.difference(&asked).collect();
+        assert!(unused.is_empty(), "not in the manifest: {unused:?}");
     }
 
     /// That operations which make something have one is codegen's to see to.

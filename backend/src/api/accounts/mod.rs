@@ -13,7 +13,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, Qu
 
 use super::{Cloud, Parts};
 use crate::{
-    authority::authorise,
+    authority::Permission,
     bootstrap::network,
     boxed,
     entity::{account, user},
@@ -68,7 +68,7 @@ pub(crate) fn role_of(name: &str) -> Role {
 /// `Unauthorized`; those of the database.
 #[boxed]
 pub async fn limits(cloud: &Cloud, who: &Principal) -> Result<account::Model> {
-    authorise(who, "DescribeAccountAttributes", false)?;
+    cloud.authorise(who, Permission::DESCRIBE_ACCOUNT_ATTRIBUTES)?;
     load(cloud.store.read(), who.account).await
 }
 
@@ -78,7 +78,7 @@ pub async fn limits(cloud: &Cloud, who: &Principal) -> Result<account::Model> {
 /// `InvalidParameter` when there is no such user.
 #[boxed]
 pub async fn get_user(cloud: &Cloud, who: &Principal, name: Option<&str>) -> Result<UserView> {
-    authorise(who, "GetUser", false)?;
+    cloud.authorise(who, Permission::GET_USER)?;
     let name = name.unwrap_or(&who.user_name);
     let row = find_user(cloud.store.read(), who.account, name).await?;
     Ok(UserView {

@@ -9,7 +9,7 @@ use sea_orm::{
 use super::load;
 use crate::{
     entity::account,
-    store::{failed, lock},
+    store::{failed, lock, rows},
 };
 
 /// Key pairs of an account at the most, as on EC2 in a region.
@@ -82,18 +82,28 @@ pub(crate) async fn claim(
         let by_vcpus = (row.vcpus_max - row.vcpus_used) / Ord::max(vcpus, 1);
         let allowed = Ord::min(Ord::min(instances, by_vcpus), wanted - 1);
         if allowed < min {
-            let (limit, max) = if instances < min {
-                (Limit::Instances, row.instances_max)
+            let limit = if instances < min {
+                Limit::Instances
             } else {
-                (Limit::Vcpus, row.vcpus_max)
+                Limit::Vcpus
             };
-            return Err(Error::LimitExceeded {
-                limit,
-                max: u64::try_from(max).unwrap_or(0),
-            });
+            let max = quota(&row, limit)?;
+            return Err(Error::LimitExceeded { limit, max });
         }
         wanted = allowed;
     }
+}
+
+/// A quota that an account's row has: of instances, or of vCPUs.
+///
+/// # Errors
+/// `Internal` where the row is damaged.
+pub(crate) fn quota(row: &account::Model, limit: Limit) -> Result<u64> {
+    let (column, max) = match limit {
+        Limit::Instances => ("instances_max", row.instances_max),
+        _ => ("vcpus_max", row.vcpus_max),
+    };
+    rows::fit("accounts", AccountId::from_db(row.id), column, max)
 }
 
 async fn take(
@@ -139,6 +149,6 @@ pub(crate) async fn resize(txn: &impl ConnectionTrait, account: AccountId, more_
     let row = load(txn, account).await?;
     Err(Error::LimitExceeded {
         limit: Limit::Vcpus,
-        max: u64::try_from(row.vcpus_max).unwrap_or(0),
+        max: quota(&row, Limit::Vcpus)?,
     })
 }

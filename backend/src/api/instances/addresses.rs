@@ -26,7 +26,7 @@ use crate::{
     entity::{instance, interface, interface_group, security_group},
     store::{
         addresses::{self, InterfaceAddresses},
-        failed, groups, is_taken, networks,
+        failed, groups, is_taken, networks, resource,
     },
 };
 
@@ -201,7 +201,7 @@ async fn join(txn: &DatabaseTransaction, plan: &LaunchPlan, new: &[New]) -> Resu
         return Ok(());
     }
     let named: Vec<_> = wanted.into_iter().map(SecurityGroupId::from_db).collect();
-    let there = groups::by_ids(txn, AccountId::from_db(plan.subnet.account), &named).await?;
+    let there = resource::list_all::<security_group::Entity>(txn, &plan.grant, &named).await?;
     let text = format!("{joined} members of {} groups", there.len());
     Err(Error::Internal(text))
 }

@@ -15,10 +15,10 @@ use sea_orm::{
 use super::{UserData, launch::shutdown_name, launch_plan::check_groups};
 use crate::{
     api::{Cloud, accounts, instance_types},
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
-    entity::{instance, interface, interface_group, volume_attachment},
-    store::{Invalidates, failed, groups, instances, user_data, volumes},
+    entity::{instance, interface, interface_group, security_group, volume_attachment},
+    store::{Invalidates, failed, groups, instances, resource, user_data, volumes},
 };
 
 /// An attribute with its new value.
@@ -69,14 +69,16 @@ pub async fn modify_attribute(
     id: InstanceId,
     change: AttributeChange,
 ) -> Result<()> {
-    authorise(who, "ModifyInstanceAttribute", true)?;
-    let (account, visibility, cloud_of) = (who.account, cloud.visibility(who.account), cloud.clone());
-    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
-        Box::pin(async move {
-            let row = instances::living(txn, visibility, id).await?;
-            apply(txn, &cloud_of, &row, change).await
-        })
-    });
+    let grant = cloud.authorise(who, Permission::MODIFY_INSTANCE_ATTRIBUTE)?;
+    let cloud_of = cloud.clone();
+    let write = cloud
+        .store
+        .write_with(Invalidates::Account(who.account), move |txn| {
+            Box::pin(async move {
+                let row = instances::living(txn, &grant, id).await?;
+                apply(txn, &cloud_of, &grant, &row, change).await
+            })
+        });
     write.await?;
     cloud.wake.hosts();
     Ok(())
@@ -85,6 +87,7 @@ pub async fn modify_attribute(
 async fn apply(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
+    grant: &Grant,
     row: &instance::Model,
     change: AttributeChange,
 ) -> Result<()> {
@@ -100,7 +103,7 @@ async fn apply(
     let flag = |value: bool| Expr::value(i64::from(value));
     let columns: Vec<(C, SimpleExpr)> = match change {
         AttributeChange::InstanceType(name) => return resize(txn, row, &name).await,
-        AttributeChange::Groups(ids) => return regroup(txn, row, &ids).await,
+        AttributeChange::Groups(ids) => return regroup(txn, grant, row, &ids).await,
         AttributeChange::UserData(data) => {
             stopped(row)?;
             let seal = |data: &UserData| user_data::seal(&cloud.rng, &cloud.sealer, row.id, data.expose());
@@ -189,16 +192,20 @@ async fn resize(txn: &DatabaseTransaction, row: &instance::Model, name: &str) ->
     update(txn, row, columns).await
 }
 
-async fn regroup(txn: &DatabaseTransaction, row: &instance::Model, ids: &[SecurityGroupId]) -> Result<()> {
+async fn regroup(
+    txn: &DatabaseTransaction,
+    grant: &Grant,
+    row: &instance::Model,
+    ids: &[SecurityGroupId],
+) -> Result<()> {
     if ids.is_empty() {
         return Err(Error::MissingParameter {
             name: "GroupId".into(),
         });
     }
-    let account = cumulet_domain::account::AccountId::from_db(row.account);
     // Before the groups are looked at: until the end nobody deletes one of them.
     groups::bump_policy(txn, [row.vpc]).await?;
-    let groups = groups::by_ids(txn, account, ids).await?;
+    let groups = resource::find_all::<security_group::Entity>(txn, grant, ids).await?;
     let groups = check_groups(groups, VpcId::from_db(row.vpc))?;
     let primary = interface::Entity::find()
         .filter(interface::Column::Instance.eq(row.id))

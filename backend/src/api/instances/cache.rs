@@ -11,7 +11,7 @@ use std::{
 use cumulet_domain::{account::AccountId, id::InstanceId};
 
 use super::InstanceView;
-use crate::store::instances::Visibility;
+use crate::authority::Visibility;
 
 /// Bytes kept at the most, roughly: some 10,000 instances.
 const BYTES: usize = 16 << 20;
@@ -59,7 +59,8 @@ impl InstanceCache {
             .filter(|s| s.version == version)?;
         let find = |id: &InstanceId| {
             let view = shelf.views.get(&id.to_db());
-            view.filter(|view| !visibility.has_lost(&view.row)).cloned()
+            view.filter(|view| !visibility.has_lost(view.row.terminated_at))
+                .cloned()
         };
         ids.iter().map(find).collect()
     }

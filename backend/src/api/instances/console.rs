@@ -10,9 +10,16 @@ use cumulet_domain::{
     time::Timestamp,
 };
 
-use crate::{api::Cloud, authority::authorise, store::instances};
-
-use crate::boxed;
+use crate::{
+    api::Cloud,
+    authority::Permission,
+    boxed,
+    entity::instance,
+    store::{
+        instances,
+        resource::{self, Lock},
+    },
+};
 
 /// Console output at the most, in bytes.
 const OUTPUT: usize = 64 << 10;
@@ -38,8 +45,7 @@ pub struct ConsoleOutput {
 /// `NotFound`; `Unavailable` when its host does not answer.
 #[boxed]
 pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<ConsoleOutput> {
-    authorise(who, "GetConsoleOutput", false)?;
-    let row = instances::by_id(cloud.store.read(), cloud.visibility(who.account), id).await?;
+    let row = row(cloud, who, Permission::GET_CONSOLE_OUTPUT, id).await?;
     let bytes = match row.host {
         Some(host) => tail(ask(cloud, host, Query::ConsoleOutput(id)).await?),
         None => Vec::new(),
@@ -56,12 +62,21 @@ pub async fn console_output(cloud: &Cloud, who: &Principal, id: InstanceId) -> R
 /// `NotFound`; `IncorrectState` when it does not run; `Unavailable` when its host does not answer.
 #[boxed]
 pub async fn console_screenshot(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<Vec<u8>> {
-    authorise(who, "GetConsoleScreenshot", false)?;
-    let row = instances::by_id(cloud.store.read(), cloud.visibility(who.account), id).await?;
+    let row = row(cloud, who, Permission::GET_CONSOLE_SCREENSHOT, id).await?;
     match (instances::state(&row)?, row.host.clone()) {
         (State::Running, Some(host)) => picture(ask(cloud, host, Query::Screenshot(id)).await?),
         _ => Err(instances::incorrect_state(&row, "running")),
     }
+}
+
+async fn row(
+    cloud: &Cloud,
+    who: &Principal,
+    permission: Permission,
+    id: InstanceId,
+) -> Result<instance::Model> {
+    let grant = cloud.authorise(who, permission)?;
+    resource::find::<instance::Entity>(cloud.store.read(), &grant, id, Lock::None).await
 }
 
 /// What of an answer is shown as console output, whatever the host has sent.

@@ -19,15 +19,15 @@ use sea_orm::{
 use super::{DiskView, GroupRef, InstanceView, InterfaceView, ReservationKey, ReservationView};
 use crate::{
     api::{Cloud, Page, PageRequest},
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     entity::{image, instance, interface},
     store::{
         addresses,
         batch::load_in,
-        failed,
-        instances::{self, Visibility},
-        placement, tags, volumes,
+        failed, placement,
+        resource::{self, Lock},
+        tags, volumes,
     },
 };
 
@@ -42,9 +42,9 @@ pub struct InstanceQuery {
 }
 
 impl InstanceQuery {
-    fn select(&self, visibility: Visibility) -> Select<instance::Entity> {
+    fn select(&self, grant: &Grant) -> Select<instance::Entity> {
         use instance::Column as C;
-        let mut select = instance::Entity::find().filter(visibility.condition());
+        let mut select = instance::Entity::find().filter(resource::sight::<instance::Entity>(grant));
         if !self.states.is_empty() {
             select = select.filter(C::State.is_in(self.states.iter().map(|state| state.name())));
         }
@@ -72,26 +72,26 @@ impl InstanceQuery {
 /// What is wanted of what is in memory, in no order; `None` when it must be read in parts.
 async fn in_memory(
     cloud: &Cloud,
-    who: &Principal,
+    grant: &Grant,
     query: &InstanceQuery,
     whole: bool,
 ) -> Result<Option<Vec<Arc<InstanceView>>>> {
     // Before anything is read, so that what a commit changes in the meantime is not taken for current.
-    let (visibility, version) = (cloud.visibility(who.account), cloud.store.version(who.account));
+    let (visibility, version) = (grant.visibility(), cloud.store.version(grant.account()));
     let mut found = if query.ids.is_empty() {
         match cloud.instances.all(visibility.account, version) {
             Some(all) => all
                 .iter()
-                .filter(|view| query.wants(&view.row) && !visibility.has_lost(&view.row))
+                .filter(|view| query.wants(&view.row) && !visibility.has_lost(view.row.terminated_at))
                 .cloned()
                 .collect(),
-            None if whole && query.is_all() => read_all(cloud, visibility, version).await?,
+            None if whole && query.is_all() => read_all(cloud, grant, version).await?,
             None => return Ok(None),
         }
     } else {
         let mut found = match cloud.instances.named(visibility, version, &query.ids) {
             Some(found) => found,
-            None => read_named(cloud, visibility, version, &query.ids).await?,
+            None => read_named(cloud, grant, version, &query.ids).await?,
         };
         found.retain(|view| query.wants(&view.row));
         found
@@ -105,28 +105,28 @@ async fn in_memory(
 
 async fn read_named(
     cloud: &Cloud,
-    visibility: Visibility,
+    grant: &Grant,
     version: u64,
     ids: &[InstanceId],
 ) -> Result<Vec<Arc<InstanceView>>> {
     let conn = cloud.store.read();
-    let rows = instances::by_ids(conn, visibility, ids).await?;
+    let rows = resource::list_all::<instance::Entity>(conn, grant, ids).await?;
     let found = views(conn, rows).await?;
-    cloud.instances.put(visibility.account, version, &found);
+    cloud.instances.put(grant.account(), version, &found);
     Ok(found)
 }
 
-async fn read_all(cloud: &Cloud, visibility: Visibility, version: u64) -> Result<Vec<Arc<InstanceView>>> {
+async fn read_all(cloud: &Cloud, grant: &Grant, version: u64) -> Result<Vec<Arc<InstanceView>>> {
     let conn = cloud.store.read();
-    let select = InstanceQuery::default().select(visibility);
+    let select = InstanceQuery::default().select(grant);
     let mut found = views(conn, select.all(conn).await.map_err(failed)?).await?;
     // In the order of the usual question, so that sorting it is one look over it.
     found.sort_by_key(|view| in_reservation(&view.row));
-    cloud.instances.put_all(visibility.account, version, &found);
+    cloud.instances.put_all(grant.account(), version, &found);
     Ok(found)
 }
 
-/// Instances in the order of their ids.
+/// Instances in the order of their ids, for their states.
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
@@ -137,17 +137,15 @@ pub async fn describe(
     query: &InstanceQuery,
     page: PageRequest,
 ) -> Result<Page<Arc<InstanceView>>> {
-    authorise(who, "DescribeInstances", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_INSTANCE_STATUS)?;
     let whole = page.limit.is_none() && page.after.is_none();
-    if let Some(mut found) = in_memory(cloud, who, query, whole).await? {
+    if let Some(mut found) = in_memory(cloud, &grant, query, whole).await? {
         found.retain(|view| page.after.is_none_or(|after| view.row.id > after));
         found.sort_by_key(|view| view.row.id);
         return Ok(Page::cut(found, &page, |view| view.row.id));
     }
     let conn = cloud.store.read();
-    let mut select = query
-        .select(cloud.visibility(who.account))
-        .order_by_asc(instance::Column::Id);
+    let mut select = query.select(&grant).order_by_asc(instance::Column::Id);
     if let Some(after) = page.after {
         select = select.filter(instance::Column::Id.gt(after));
     }
@@ -171,10 +169,10 @@ pub async fn describe_reservations(
     query: &InstanceQuery,
     page: PageRequest<ReservationKey>,
 ) -> Result<Page<ReservationView, ReservationKey>> {
-    authorise(who, "DescribeInstances", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_INSTANCES)?;
     use instance::Column as C;
     let whole = page.limit.is_none() && page.after.is_none();
-    if let Some(mut found) = in_memory(cloud, who, query, whole).await? {
+    if let Some(mut found) = in_memory(cloud, &grant, query, whole).await? {
         found.retain(|view| {
             page.after
                 .is_none_or(|after| ReservationKey::of(&view.row) > after)
@@ -183,7 +181,7 @@ pub async fn describe_reservations(
         return Ok(reservations(who.account, page));
     }
     let conn = cloud.store.read();
-    let mut select = query.select(cloud.visibility(who.account));
+    let mut select = query.select(&grant);
     if let Some(after) = page.after {
         select = select.filter(beyond(after));
     }
@@ -272,10 +270,15 @@ fn reservations(
 /// # Errors
 /// `NotFound`.
 #[boxed]
-pub async fn get(cloud: &Cloud, who: &Principal, action: &str, id: InstanceId) -> Result<InstanceView> {
-    authorise(who, action, false)?;
+pub async fn get(cloud: &Cloud, who: &Principal, id: InstanceId) -> Result<InstanceView> {
+    let grant = cloud.authorise(who, Permission::DESCRIBE_INSTANCE_ATTRIBUTE)?;
+    granted(cloud, &grant, id).await
+}
+
+/// One instance, for whom it was granted for something.
+pub(super) async fn granted(cloud: &Cloud, grant: &Grant, id: InstanceId) -> Result<InstanceView> {
     let conn = cloud.store.read();
-    let row = instances::by_id(conn, cloud.visibility(who.account), id).await?;
+    let row = resource::find::<instance::Entity>(conn, grant, id, Lock::None).await?;
     let mut views = views(conn, vec![row]).await?;
     views
         .pop()

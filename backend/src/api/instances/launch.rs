@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{Cloud, accounts, accounts::Claim, tags::tag_room},
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     conductor::operations::{self, LaunchState, target},
     entity::{instance, reservation, volume_attachment},
@@ -43,23 +43,23 @@ const MOST_COUNTED: usize = 1000;
 /// `InsufficientAddresses`, `InsufficientPublicAddresses` where those are asked for, `AddressInUse`; `IdempotentParameterMismatch`; those of the specification.
 #[boxed]
 pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
-    authorise(who, OPERATION, true)?;
+    let grant = cloud.authorise(who, Permission::RUN_INSTANCES)?;
     spec.validate()?;
     crash_point!(operations::Launch::NAME, "asked");
     if let Some(token) = &spec.client_token
         && let Some(made) = token.find(cloud.store.read(), who.account, OPERATION).await?
     {
-        return replay::reservation(cloud.store.read(), who.account, &made).await;
+        return replay::reservation(cloud.store.read(), &grant, &made).await;
     }
     let wanted = &spec.tags;
     let each = wanted.instance.len() + wanted.network_interface.len() + wanted.volume.len();
     let count = usize::try_from(spec.max).unwrap_or(usize::MAX).min(MOST_COUNTED);
     let room = tag_room(cloud, who.account, each * count);
-    let (parts, account) = (cloud.clone(), who.account);
+    let parts = cloud.clone();
     let store = cloud.store.writing((each + ROWS_EACH) * count);
-    let write = store.write_with(Invalidates::Account(account), move |txn| {
+    let write = store.write_with(Invalidates::Account(who.account), move |txn| {
         Box::pin(async move {
-            let view = Launch::new(&parts, account, &spec).run(txn).await?;
+            let view = Launch::new(&parts, &grant, &spec).run(txn).await?;
             room.check(txn).await?;
             Ok(view)
         })
@@ -73,6 +73,7 @@ pub async fn launch(cloud: &Cloud, who: &Principal, spec: LaunchSpec) -> Result<
 /// One launch under way.
 struct Launch<'a> {
     cloud: &'a Cloud,
+    grant: &'a Grant,
     account: AccountId,
     spec: &'a LaunchSpec,
     now: Timestamp,
@@ -80,10 +81,11 @@ struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    fn new(cloud: &'a Cloud, account: AccountId, spec: &'a LaunchSpec) -> Self {
+    fn new(cloud: &'a Cloud, grant: &'a Grant, spec: &'a LaunchSpec) -> Self {
         Launch {
             cloud,
-            account,
+            grant,
+            account: grant.account(),
             spec,
             now: cloud.now(),
             reservation: cloud.rng.id::<marker::Reservation>(),
@@ -95,15 +97,10 @@ impl<'a> Launch<'a> {
         if let Some(token) = &self.spec.client_token
             && let Some(made) = token.find(txn, self.account, OPERATION).await?
         {
-            return replay::reservation(txn, self.account, &made).await;
+            return replay::reservation(txn, self.grant, &made).await;
         }
-        let plan = LaunchPlan::make(
-            txn,
-            self.account,
-            self.spec,
-            &self.cloud.config.availability_zones,
-        )
-        .await?;
+        let plan =
+            LaunchPlan::make(txn, self.grant, self.spec, &self.cloud.config.availability_zones).await?;
         let fitting = self.fitting(txn, &plan).await?;
         let claim = accounts::claim(
             txn,

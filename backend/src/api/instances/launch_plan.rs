@@ -7,19 +7,26 @@ use cumulet_domain::{
     id::{ImageId, SubnetId, VpcId},
     network::Cidr,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+use sea_orm::ConnectionTrait;
 
 use super::{LaunchSpec, launch_spec::MAX_GROUPS};
 use crate::{
     api::{Cloud, images, instance_types},
+    authority::Grant,
     entity::{image, instance_type, key_pair, placement_group, security_group, subnet},
     scheduler::{Fleet, Request},
-    store::{failed, groups, networks, placement, rows},
+    store::{
+        groups, networks,
+        resource::{self, Lock},
+        rows,
+    },
 };
 
 /// A launch's references.
 #[derive(Debug)]
 pub(super) struct LaunchPlan {
+    /// By which they were looked up.
+    pub(super) grant: Grant,
     pub(super) image: image::Model,
     pub(super) kind: instance_type::Model,
     pub(super) key: Option<key_pair::Model>,
@@ -35,18 +42,18 @@ impl LaunchPlan {
     /// Looks everything up.
     pub(super) async fn make(
         txn: &impl ConnectionTrait,
-        account: AccountId,
+        grant: &Grant,
         spec: &LaunchSpec,
         zones: &[String],
     ) -> Result<LaunchPlan> {
-        let image = images::usable(txn, account, spec.image).await?;
+        let image = images::usable(txn, grant, spec.image).await?;
         let kind = instance_types::offered(txn, &spec.instance_type).await?;
         let disk_gib = disk(&image, spec.root_volume_gib)?;
         let key = match &spec.key_name {
-            Some(name) => Some(key(txn, account, name).await?),
+            Some(name) => Some(resource::find_named::<key_pair::Entity>(txn, grant, name, Lock::None).await?),
             None => None,
         };
-        let subnet = subnet(txn, account, spec, zones).await?;
+        let subnet = subnet(txn, grant, spec, zones).await?;
         let cidr: Cidr = subnet.cidr.parse()?;
         if let Some(address) = spec
             .private_ip
@@ -55,9 +62,10 @@ impl LaunchPlan {
             let reason = "the address is not one that instances of the subnet can have";
             return Err(Error::invalid("PrivateIpAddress", &address.to_string(), reason));
         }
-        let groups = self::groups(txn, account, spec, VpcId::from_db(subnet.vpc)).await?;
+        let groups = self::groups(txn, grant, spec, VpcId::from_db(subnet.vpc)).await?;
         let public = spec.associate_public_ip.unwrap_or(subnet.map_public_ip != 0);
         Ok(LaunchPlan {
+            grant: grant.clone(),
             image,
             kind,
             key,
@@ -66,7 +74,7 @@ impl LaunchPlan {
             groups,
             disk_gib,
             public,
-            group: group(txn, account, spec).await?,
+            group: group(txn, grant, spec).await?,
         })
     }
 
@@ -115,7 +123,7 @@ impl LaunchPlan {
 /// The placement group that a launch names, which must have the partition that it names.
 async fn group(
     txn: &impl ConnectionTrait,
-    account: AccountId,
+    grant: &Grant,
     spec: &LaunchSpec,
 ) -> Result<Option<placement_group::Model>> {
     let Some(name) = &spec.placement_group else {
@@ -126,7 +134,7 @@ async fn group(
             }),
         };
     };
-    let group = placement::by_name(txn, account, name).await?;
+    let group = resource::find_named::<placement_group::Entity>(txn, grant, name, Lock::Exclusive).await?;
     if let Some(number) = spec.partition_number {
         let count = group.partition_count.unwrap_or(0);
         if number < 1 || i64::from(number) > count {
@@ -155,20 +163,9 @@ fn disk(image: &image::Model, wanted: Option<u64>) -> Result<i64> {
     }
 }
 
-async fn key(txn: &impl ConnectionTrait, account: AccountId, name: &str) -> Result<key_pair::Model> {
-    let query = key_pair::Entity::find()
-        .filter(key_pair::Column::Account.eq(account.to_db()))
-        .filter(key_pair::Column::Name.eq(name));
-    let row = query.one(txn).await.map_err(failed)?;
-    row.ok_or_else(|| Error::NotFound {
-        kind: ResourceKind::KeyPair,
-        id: name.chars().take(255).collect(),
-    })
-}
-
 async fn subnet(
     txn: &impl ConnectionTrait,
-    account: AccountId,
+    grant: &Grant,
     spec: &LaunchSpec,
     zones: &[String],
 ) -> Result<subnet::Model> {
@@ -177,17 +174,17 @@ async fn subnet(
         return Err(Error::unknown_zone(zone));
     }
     if let Some(id) = spec.subnet {
-        let row = networks::subnet(txn, account, id).await?;
+        let row = resource::find::<subnet::Entity>(txn, grant, id, Lock::None).await?;
         if let Some(zone) = zone.filter(|zone| *zone != row.availability_zone) {
             let reason = format!("the subnet {id} is in {}, not in {zone}", row.availability_zone);
             return Err(Error::InvalidCombination { reason });
         }
         return Ok(row);
     }
-    if let Some(row) = networks::default_subnet(txn, account, zone).await? {
+    if let Some(row) = networks::default_subnet(txn, grant, zone).await? {
         return Ok(row);
     }
-    match networks::default_vpc(txn, account).await? {
+    match networks::default_vpc(txn, grant).await? {
         None => Err(Error::NoDefaultVpc),
         Some(_) => Err(Error::NotFound {
             kind: ResourceKind::Subnet,
@@ -198,7 +195,7 @@ async fn subnet(
 
 async fn groups(
     txn: &impl ConnectionTrait,
-    account: AccountId,
+    grant: &Grant,
     spec: &LaunchSpec,
     vpc: VpcId,
 ) -> Result<Vec<security_group::Model>> {
@@ -206,13 +203,14 @@ async fn groups(
         let reason = "security groups of a subnet's instances are given by id, not by name".into();
         return Err(Error::InvalidCombination { reason });
     }
-    let mut rows = groups::by_ids(txn, account, &spec.groups).await?;
+    let mut rows = resource::list_all::<security_group::Entity>(txn, grant, &spec.groups).await?;
     if !spec.group_names.is_empty() {
-        rows.extend(groups::by_names(txn, account, vpc, &spec.group_names).await?);
+        rows.extend(groups::by_names(txn, grant, vpc, &spec.group_names).await?);
     }
     if rows.is_empty() {
-        rows = groups::by_names(txn, account, vpc, &["default".to_owned()]).await?;
+        rows = groups::by_names(txn, grant, vpc, &["default".to_owned()]).await?;
     }
+    resource::show::<security_group::Entity>(txn, grant, &rows).await?;
     check_groups(rows, vpc)
 }
 

@@ -6,10 +6,10 @@ use cumulet_domain::{
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
-use super::{InstanceView, get};
+use super::{InstanceView, describe::granted};
 use crate::{
     api::Cloud,
-    authority::authorise,
+    authority::Permission,
     boxed,
     entity::instance,
     store::{Invalidates, failed, instances, tags},
@@ -60,30 +60,32 @@ pub async fn modify_metadata_options(
     id: InstanceId,
     change: MetadataChange,
 ) -> Result<InstanceView> {
-    authorise(who, "ModifyInstanceMetadataOptions", true)?;
+    let grant = cloud.authorise(who, Permission::MODIFY_INSTANCE_METADATA_OPTIONS)?;
     change.validate()?;
-    let (account, visibility) = (who.account, cloud.visibility(who.account));
-    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
-        Box::pin(async move {
-            let row = instances::living(txn, visibility, id).await?;
-            if change.tags == Some(true) {
-                readable_tags(txn, row.id).await?;
-            }
-            let new = change.apply(instances::metadata_options(&row)?);
-            use instance::Column as C;
-            let update = instance::Entity::update_many()
-                .col_expr(C::HttpEnabled, Expr::value(i64::from(new.enabled)))
-                .col_expr(C::HttpTokensRequired, Expr::value(i64::from(new.tokens_required)))
-                .col_expr(C::HttpHopLimit, Expr::value(i64::from(new.hop_limit)))
-                .col_expr(C::HttpTags, Expr::value(i64::from(new.tags)))
-                .filter(C::Id.eq(row.id));
-            update.exec(txn).await.map_err(failed)?;
-            instances::bump_metadata(txn, &[row.id]).await
-        })
-    });
+    let by = grant.clone();
+    let write = cloud
+        .store
+        .write_with(Invalidates::Account(who.account), move |txn| {
+            Box::pin(async move {
+                let row = instances::living(txn, &by, id).await?;
+                if change.tags == Some(true) {
+                    readable_tags(txn, row.id).await?;
+                }
+                let new = change.apply(instances::metadata_options(&row)?);
+                use instance::Column as C;
+                let update = instance::Entity::update_many()
+                    .col_expr(C::HttpEnabled, Expr::value(i64::from(new.enabled)))
+                    .col_expr(C::HttpTokensRequired, Expr::value(i64::from(new.tokens_required)))
+                    .col_expr(C::HttpHopLimit, Expr::value(i64::from(new.hop_limit)))
+                    .col_expr(C::HttpTags, Expr::value(i64::from(new.tags)))
+                    .filter(C::Id.eq(row.id));
+                update.exec(txn).await.map_err(failed)?;
+                instances::bump_metadata(txn, &[row.id]).await
+            })
+        });
     write.await?;
     cloud.wake.hosts();
-    get(cloud, who, "ModifyInstanceMetadataOptions", id).await
+    granted(cloud, &grant, id).await
 }
 
 /// The instance can read all of its tags. (Its row is locked: nobody adds one meanwhile.)

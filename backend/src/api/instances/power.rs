@@ -16,15 +16,12 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_qu
 use super::launch::id_of;
 use crate::{
     api::{Cloud, SharedRng},
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     conductor::operations::{Reboot, Start, Stop, StopState, Terminate, TerminateState, target},
     entity::instance,
     journal::{NewOperation, Operation, enqueue},
-    store::{
-        Invalidates, failed,
-        instances::{self, Visibility},
-    },
+    store::{Invalidates, failed, instances, resource},
 };
 
 /// What a call changed of one instance.
@@ -55,6 +52,16 @@ impl Ask {
             Ask::Stop { .. } => Stop::NAME,
             Ask::Reboot => Reboot::NAME,
             Ask::Terminate => Terminate::NAME,
+        }
+    }
+
+    /// What the caller needs for it.
+    const fn permission(self) -> Permission {
+        match self {
+            Ask::Start => Permission::START_INSTANCES,
+            Ask::Stop { .. } => Permission::STOP_INSTANCES,
+            Ask::Reboot => Permission::REBOOT_INSTANCES,
+            Ask::Terminate => Permission::TERMINATE_INSTANCES,
         }
     }
 
@@ -140,7 +147,7 @@ fn check_protected(row: &instance::Model, effect: Effect) -> Result<()> {
 /// `NoInstances`, `NotFound`, `CannotBe`; then nothing has changed.
 #[boxed]
 pub async fn start(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
-    ask(cloud, who, "StartInstances", ids, Ask::Start).await
+    ask(cloud, who, ids, Ask::Start).await
 }
 
 /// Stops instances; those that are stopped already stay so.
@@ -154,7 +161,7 @@ pub async fn stop(
     ids: &[InstanceId],
     force: bool,
 ) -> Result<Vec<StateChange>> {
-    ask(cloud, who, "StopInstances", ids, Ask::Stop { force }).await
+    ask(cloud, who, ids, Ask::Stop { force }).await
 }
 
 /// Reboots running instances.
@@ -163,9 +170,7 @@ pub async fn stop(
 /// `NoInstances`, `NotFound`, `CannotBe`; then nothing has changed.
 #[boxed]
 pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<()> {
-    ask(cloud, who, "RebootInstances", ids, Ask::Reboot)
-        .await
-        .map(drop)
+    ask(cloud, who, ids, Ask::Reboot).await.map(drop)
 }
 
 /// Ends instances; those that have ended stay so.
@@ -174,26 +179,21 @@ pub async fn reboot(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Resul
 /// `NoInstances`, `NotFound`, `MayNotBe`; then nothing has changed.
 #[boxed]
 pub async fn terminate(cloud: &Cloud, who: &Principal, ids: &[InstanceId]) -> Result<Vec<StateChange>> {
-    ask(cloud, who, "TerminateInstances", ids, Ask::Terminate).await
+    ask(cloud, who, ids, Ask::Terminate).await
 }
 
-async fn ask(
-    cloud: &Cloud,
-    who: &Principal,
-    action: &str,
-    ids: &[InstanceId],
-    ask: Ask,
-) -> Result<Vec<StateChange>> {
-    authorise(who, action, true)?;
+async fn ask(cloud: &Cloud, who: &Principal, ids: &[InstanceId], ask: Ask) -> Result<Vec<StateChange>> {
+    let grant = cloud.authorise(who, ask.permission())?;
     if ids.is_empty() {
         return Err(Error::NoInstances);
     }
     crash_point!(ask.name(), "asked");
-    let (account, visibility) = (who.account, cloud.visibility(who.account));
     let (now, rng, ids) = (cloud.now(), cloud.rng.clone(), ids.to_vec());
-    let write = cloud.store.write_with(Invalidates::Account(account), move |txn| {
-        Box::pin(async move { change_all(txn, &rng, visibility, &ids, ask, now).await })
-    });
+    let write = cloud
+        .store
+        .write_with(Invalidates::Account(who.account), move |txn| {
+            Box::pin(async move { change_all(txn, &rng, &grant, &ids, ask, now).await })
+        });
     let changes = write.await?;
     crash_point!(ask.name(), "committed");
     cloud.wake.now();
@@ -203,12 +203,12 @@ async fn ask(
 async fn change_all(
     txn: &DatabaseTransaction,
     rng: &SharedRng,
-    visibility: Visibility,
+    grant: &Grant,
     ids: &[InstanceId],
     ask: Ask,
     now: Timestamp,
 ) -> Result<Vec<StateChange>> {
-    let rows = instances::locked(txn, visibility, ids).await?;
+    let rows = resource::find_all_locked::<instance::Entity>(txn, grant, ids).await?;
     let steps: Vec<PowerChange> = rows
         .iter()
         .map(|row| PowerChange::of(row, ask))

@@ -10,6 +10,7 @@ use super::{
     launch_plan::LaunchPlan,
 };
 use crate::{
+    authority::Grant,
     entity::{instance, volume_attachment},
     store::failed,
 };
@@ -47,18 +48,18 @@ pub(super) fn view(
 /// The reservation that a client token made, with its instances as they are now, ended ones included.
 pub(super) async fn reservation(
     conn: &impl ConnectionTrait,
-    account: AccountId,
+    grant: &Grant,
     made: &str,
 ) -> Result<ReservationView> {
     let id = reservation_of(made)?;
     let query = instance::Entity::find()
         .filter(instance::Column::Reservation.eq(id.to_db()))
-        .filter(instance::Column::Account.eq(account.to_db()))
+        .filter(instance::Column::Account.eq(grant.account().to_db()))
         .order_by_asc(instance::Column::LaunchIndex);
     let rows = query.all(conn).await.map_err(failed)?;
     Ok(ReservationView {
         id,
-        account,
+        account: grant.account(),
         instances: describe::views(conn, rows).await?,
     })
 }

@@ -5,7 +5,7 @@ use cumulet_certs::SecretBytes;
 use cumulet_domain::{Error, Result, account::Principal};
 
 use super::InstanceView;
-use crate::{api::Cloud, authority::authorise, store};
+use crate::{api::Cloud, authority::Permission, store};
 
 /// Bytes at the most (EC2 user guide, "User data").
 const MAX_BYTES: usize = 16 * 1024;
@@ -48,7 +48,7 @@ impl Eq for UserData {}
 /// # Errors
 /// `Unauthorized`; `Internal` when the master key is not the one that sealed it.
 pub fn user_data(cloud: &Cloud, who: &Principal, view: &InstanceView) -> Result<Option<SecretBytes>> {
-    authorise(who, "DescribeInstanceAttribute", false)?;
+    cloud.authorise(who, Permission::DESCRIBE_INSTANCE_ATTRIBUTE)?;
     store::user_data::open(&cloud.sealer, &view.row)
 }
 

@@ -200,6 +200,7 @@ pub struct InstanceView {
     /// What its row says, read.
     pub(super) state: State,
     pub(super) options: MetadataOptions,
+    pub(super) shutdown: ShutdownBehavior,
 }
 
 impl InstanceView {
@@ -208,6 +209,7 @@ impl InstanceView {
         Ok(InstanceView {
             state: instances::state(&row)?,
             options: instances::metadata_options(&row)?,
+            shutdown: instances::shutdown_behavior(&row)?,
             row,
             interfaces: Vec::new(),
             disks: Vec::new(),
@@ -266,12 +268,16 @@ impl InstanceView {
         })
     }
 
+    pub fn is_termination_disabled(&self) -> bool {
+        self.row.disable_api_termination != 0
+    }
+
+    pub fn is_stop_disabled(&self) -> bool {
+        self.row.disable_api_stop != 0
+    }
+
     pub fn shutdown_behavior(&self) -> ShutdownBehavior {
-        if self.row.shutdown_behavior == super::launch::shutdown_name(ShutdownBehavior::Terminate) {
-            ShutdownBehavior::Terminate
-        } else {
-            ShutdownBehavior::Stop
-        }
+        self.shutdown
     }
 
     pub fn metadata_options(&self) -> MetadataOptions {

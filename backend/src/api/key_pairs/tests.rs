@@ -1,6 +1,7 @@
 //! Tests of the family over a real database.
 
 use cumulet_certs::KeyType;
+use cumulet_domain::ResourceKind;
 
 use super::*;
 use crate::test_support::cloud;

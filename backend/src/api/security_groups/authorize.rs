@@ -2,7 +2,7 @@
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
-    account::{AccountId, Principal},
+    account::Principal,
     error::Limit,
     id::{SecurityGroupId, VpcId},
     network::{Direction, Peer, Rule, Traffic},
@@ -13,10 +13,10 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use super::{GroupName, MAX_RULES, NewRule, PeerSpec, RuleView, group, rules};
 use crate::{
     api::{Cloud, tags::tag_room},
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     entity::{security_group, security_group_rule},
-    store::{failed, groups, tags},
+    store::{failed, groups, resource, tags},
 };
 
 /// Adds rules to a group.
@@ -33,7 +33,13 @@ pub async fn authorize(
     new: Vec<NewRule>,
     new_tags: Vec<Tag>,
 ) -> Result<Vec<RuleView>> {
-    authorise(who, action("Authorize", direction), true)?;
+    let grant = cloud.authorise(
+        who,
+        match direction {
+            Direction::Ingress => Permission::AUTHORIZE_SECURITY_GROUP_INGRESS,
+            Direction::Egress => Permission::AUTHORIZE_SECURITY_GROUP_EGRESS,
+        },
+    )?;
     tags::validate(&new_tags)?;
     if new.is_empty() {
         return Err(missing());
@@ -46,8 +52,8 @@ pub async fn authorize(
     let store = cloud.store.writing(new.len() * (1 + new_tags.len()));
     let write = store.write(move |txn| {
         Box::pin(async move {
-            let group = group::changing(txn, account, &which).await?;
-            let rows = add(txn, &cloud_of, account, &group, direction, &new).await?;
+            let group = group::changing(txn, &grant, &which).await?;
+            let rows = add(txn, &cloud_of, &grant, &group, direction, &new).await?;
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             tags::insert(txn, account, ResourceKind::SecurityGroupRule, &ids, &new_tags).await?;
             room.check(txn).await?;
@@ -59,15 +65,6 @@ pub async fn authorize(
     let views = write.await?;
     cloud.wake.hosts();
     Ok(views)
-}
-
-pub(super) fn action(verb: &str, direction: Direction) -> &'static str {
-    match (verb, direction) {
-        ("Authorize", Direction::Ingress) => "AuthorizeSecurityGroupIngress",
-        ("Authorize", Direction::Egress) => "AuthorizeSecurityGroupEgress",
-        (_, Direction::Ingress) => "RevokeSecurityGroupIngress",
-        (_, Direction::Egress) => "RevokeSecurityGroupEgress",
-    }
 }
 
 pub(super) fn missing() -> Error {
@@ -105,7 +102,7 @@ fn check(rule: &NewRule) -> Result<()> {
 /// A request's rule as it is kept.
 async fn resolve(
     txn: &DatabaseTransaction,
-    account: AccountId,
+    grant: &Grant,
     group: &security_group::Model,
     direction: Direction,
     traffic: Traffic,
@@ -115,7 +112,7 @@ async fn resolve(
     let peer = match peer {
         PeerSpec::Cidr(cidr) => Peer::Cidr(*cidr),
         PeerSpec::Group(id) => {
-            let rows = groups::by_ids(txn, account, &[*id]).await?;
+            let rows = resource::list_all::<security_group::Entity>(txn, grant, &[*id]).await?;
             if rows.iter().any(|row| row.vpc != group.vpc) {
                 let reason = format!("the security group {id} does not belong to {vpc}");
                 return Err(Error::InvalidCombination { reason });
@@ -123,7 +120,7 @@ async fn resolve(
             Peer::Group(*id)
         }
         PeerSpec::GroupName(name) => {
-            let rows = groups::by_names(txn, account, vpc, std::slice::from_ref(name)).await?;
+            let rows = groups::by_names(txn, grant, vpc, std::slice::from_ref(name)).await?;
             let row = rows
                 .first()
                 .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
@@ -141,7 +138,7 @@ async fn resolve(
 async fn add(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
-    account: AccountId,
+    grant: &Grant,
     group: &security_group::Model,
     direction: Direction,
     new: &[NewRule],
@@ -149,7 +146,7 @@ async fn add(
     let id = SecurityGroupId::from_db(group.id);
     let mut rules = Vec::with_capacity(new.len());
     for spec in new {
-        let rule = resolve(txn, account, group, direction, spec.traffic, &spec.peer).await?;
+        let rule = resolve(txn, grant, group, direction, spec.traffic, &spec.peer).await?;
         if rules.contains(&rule) {
             return Err(Error::RepeatedRule);
         }
@@ -168,7 +165,7 @@ async fn add(
         rows.push(groups::rule_row(
             &cloud.rng,
             cloud.now(),
-            account,
+            grant.account(),
             id,
             rule,
             &spec.description,

@@ -2,19 +2,16 @@
 
 use std::collections::HashMap;
 
-use cumulet_domain::{Error, ResourceKind, Result, account::Principal};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use cumulet_domain::{Error, ResourceKind, Result, account::Principal, id::VpcId};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait};
 
 use super::{GroupQuery, GroupView, RuleQuery, RuleView, rules};
 use crate::{
     api::{Cloud, Page, PageRequest},
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     entity::{security_group, security_group_rule},
-    store::{
-        batch::{load_in, missing},
-        column, failed, groups, networks, tags,
-    },
+    store::{batch::load_in, groups, networks, resource, tags},
 };
 
 /// Groups in the order of their ids.
@@ -28,26 +25,22 @@ pub async fn describe(
     query: &GroupQuery,
     page: PageRequest,
 ) -> Result<Page<GroupView>> {
-    authorise(who, "DescribeSecurityGroups", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_SECURITY_GROUPS)?;
     let conn = cloud.store.read();
-    let mut rows = if query.ids.is_empty() && query.names.is_empty() {
-        let mut select = security_group::Entity::find()
-            .filter(security_group::Column::Account.eq(who.account.to_db()))
-            .order_by_asc(security_group::Column::Id);
+    if query.names.is_empty() {
+        let mut also = Condition::all();
         if !query.vpcs.is_empty() {
-            let vpcs = query.vpcs.iter().map(|id| id.to_db());
-            select = select.filter(security_group::Column::Vpc.is_in(vpcs));
+            also = also.add(security_group::Column::Vpc.is_in(query.vpcs.iter().map(|id| id.to_db())));
         }
-        if let Some(after) = page.after {
-            select = select.filter(security_group::Column::Id.gt(after));
-        }
-        select.limit(page.read_limit()).all(conn).await.map_err(failed)?
-    } else {
-        let mut rows = named(conn, who, query).await?;
-        rows.retain(|row| page.after.is_none_or(|after| row.id > after));
-        rows.retain(|row| query.vpcs.is_empty() || query.vpcs.iter().any(|id| id.to_db() == row.vpc));
-        rows
-    };
+        let page = resource::list::<security_group::Entity>(conn, &grant, &query.ids, also, &page).await?;
+        return Ok(Page {
+            rows: views(conn, page.rows).await?,
+            next: page.next,
+        });
+    }
+    let mut rows = named(conn, &grant, query).await?;
+    rows.retain(|row| page.after.is_none_or(|after| row.id > after));
+    rows.retain(|row| query.vpcs.is_empty() || query.vpcs.iter().any(|id| id.to_db() == row.vpc));
     rows.sort_by_key(|row| row.id);
     rows.dedup_by_key(|row| row.id);
     let page = Page::cut(rows, &page, |row| row.id);
@@ -57,25 +50,18 @@ pub async fn describe(
     })
 }
 
+/// Those that are named, and by their ids too where both are given.
 async fn named(
     conn: &impl ConnectionTrait,
-    who: &Principal,
+    grant: &Grant,
     query: &GroupQuery,
 ) -> Result<Vec<security_group::Model>> {
-    let mut rows = groups::by_ids(conn, who.account, &query.ids).await?;
-    if !query.names.is_empty() {
-        let vpc = networks::default_vpc(conn, who.account)
-            .await?
-            .ok_or(Error::NoDefaultVpc)?;
-        let vpc = cumulet_domain::id::VpcId::from_db(vpc.id);
-        let by_name = groups::by_names(conn, who.account, vpc, &query.names).await?;
-        if query.ids.is_empty() {
-            rows = by_name;
-        } else {
-            // Both given: those that are named both ways.
-            rows.retain(|row| by_name.iter().any(|other| other.id == row.id));
-        }
-    }
+    let by_id = resource::list_all::<security_group::Entity>(conn, grant, &query.ids).await?;
+    let vpc = networks::default_vpc(conn, grant)
+        .await?
+        .ok_or(Error::NoDefaultVpc)?;
+    let mut rows = groups::by_names(conn, grant, VpcId::from_db(vpc.id), &query.names).await?;
+    rows.retain(|row| query.ids.is_empty() || by_id.iter().any(|other| other.id == row.id));
     Ok(rows)
 }
 
@@ -111,31 +97,14 @@ pub async fn describe_rules(
     query: &RuleQuery,
     page: PageRequest,
 ) -> Result<Page<RuleView>> {
-    authorise(who, "DescribeSecurityGroupRules", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_SECURITY_GROUP_RULES)?;
     use security_group_rule::Column as C;
     let conn = cloud.store.read();
-    let mut select = security_group_rule::Entity::find()
-        .filter(C::Account.eq(who.account.to_db()))
-        .order_by_asc(C::Id);
-    if !query.ids.is_empty() {
-        select = select.filter(C::Id.is_in(query.ids.iter().map(|id| id.to_db())));
-        let known = select.clone().select_only().column(C::Id);
-        let known: Vec<i64> = column(known, conn).await?;
-        if let Some(id) = missing(&query.ids, |id| known.contains(&id.to_db())) {
-            return Err(Error::NotFound {
-                kind: ResourceKind::SecurityGroupRule,
-                id,
-            });
-        }
-    }
+    let mut also = Condition::all();
     if !query.groups.is_empty() {
-        select = select.filter(C::SecurityGroup.is_in(query.groups.iter().map(|id| id.to_db())));
+        also = also.add(C::SecurityGroup.is_in(query.groups.iter().map(|id| id.to_db())));
     }
-    if let Some(after) = page.after {
-        select = select.filter(C::Id.gt(after));
-    }
-    let rows = select.limit(page.read_limit()).all(conn).await.map_err(failed)?;
-    let page = Page::cut(rows, &page, |row| row.id);
+    let page = resource::list::<security_group_rule::Entity>(conn, &grant, &query.ids, also, &page).await?;
     Ok(Page {
         rows: rules::views(conn, page.rows).await?,
         next: page.next,

@@ -2,23 +2,25 @@
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
-    account::{AccountId, Principal},
+    account::Principal,
     error::Limit,
     id::{SecurityGroupId, VpcId, marker},
     tag::Tag,
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter};
 
 use super::{GroupName, GroupView, MAX_GROUPS, describe};
 use crate::{
     api::{Cloud, tags::tag_room},
-    authority::authorise,
+    authority::{Grant, Permission},
     bootstrap::network::egress_to_everywhere,
     boxed,
     entity::{interface_group, security_group, security_group_rule, vpc},
-    store::{failed, groups, is_taken, lock, networks, tags},
+    store::{
+        failed, groups, is_taken, lock, networks,
+        resource::{self, Lock},
+        tags,
+    },
 };
 
 /// A group that is asked for.
@@ -40,7 +42,7 @@ pub struct NewGroup {
 /// `Duplicate`, `NotFound` (the VPC), `NoDefaultVpc`, `LimitExceeded`, `InvalidParameter`.
 #[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, new: NewGroup) -> Result<GroupView> {
-    authorise(who, "CreateSecurityGroup", true)?;
+    let grant = cloud.authorise(who, Permission::CREATE_SECURITY_GROUP)?;
     check_text("GroupName", &new.name)?;
     if new.name.starts_with("sg-") || new.name.eq_ignore_ascii_case("default") {
         let reason = "the name 'default' and names that start with 'sg-' are reserved";
@@ -49,11 +51,11 @@ pub async fn create(cloud: &Cloud, who: &Principal, new: NewGroup) -> Result<Gro
     check_text("GroupDescription", &new.description)?;
     tags::validate(&new.tags)?;
     let room = tag_room(cloud, who.account, new.tags.len());
-    let (cloud, account) = (cloud.clone(), who.account);
+    let cloud = cloud.clone();
     let store = cloud.store.clone();
     let write = store.write(move |txn| {
         Box::pin(async move {
-            let view = insert(txn, &cloud, account, new).await?;
+            let view = insert(txn, &cloud, &grant, new).await?;
             room.check(txn).await?;
             Ok(view)
         })
@@ -73,15 +75,11 @@ pub(super) fn check_text(parameter: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-async fn insert(
-    txn: &DatabaseTransaction,
-    cloud: &Cloud,
-    account: AccountId,
-    new: NewGroup,
-) -> Result<GroupView> {
+async fn insert(txn: &DatabaseTransaction, cloud: &Cloud, grant: &Grant, new: NewGroup) -> Result<GroupView> {
+    let account = grant.account();
     let now = cloud.now();
     // Locked, so that those who count come one after the other.
-    let vpc = vpc(txn, account, new.vpc).await?;
+    let vpc = vpc(txn, grant, new.vpc).await?;
     let count = security_group::Entity::find().filter(security_group::Column::Vpc.eq(vpc.id));
     if count.count(txn).await.map_err(failed)? >= MAX_GROUPS {
         return Err(Error::LimitExceeded {
@@ -125,20 +123,14 @@ async fn insert(
         .ok_or_else(|| Error::Internal("a row has no view".into()))
 }
 
-async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) -> Result<vpc::Model> {
-    let own = vpc::Entity::find().filter(vpc::Column::Account.eq(account.to_db()));
-    let query = match id {
-        Some(id) => own.filter(vpc::Column::Id.eq(id.to_db())),
-        None => own.filter(vpc::Column::IsDefault.eq(1)),
-    };
-    let row = query.lock_exclusive().one(txn).await.map_err(failed)?;
-    row.ok_or_else(|| match id {
-        Some(id) => Error::NotFound {
-            kind: ResourceKind::Vpc,
-            id: id.to_string(),
-        },
-        None => Error::NoDefaultVpc,
-    })
+/// The VPC of a new group, locked.
+async fn vpc(txn: &impl ConnectionTrait, grant: &Grant, id: Option<VpcId>) -> Result<vpc::Model> {
+    if let Some(id) = id {
+        return resource::find::<vpc::Entity>(txn, grant, id, Lock::Exclusive).await;
+    }
+    let default = networks::is_default_vpc(grant);
+    let row = resource::one::<vpc::Entity>(txn, grant, default, Lock::Exclusive).await?;
+    row.ok_or(Error::NoDefaultVpc)
 }
 
 /// Deletes a group and answers which it was.
@@ -148,11 +140,11 @@ async fn vpc(txn: &impl ConnectionTrait, account: AccountId, id: Option<VpcId>) 
 /// rule names it.
 #[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, which: &GroupName) -> Result<SecurityGroupId> {
-    authorise(who, "DeleteSecurityGroup", true)?;
-    let (account, which, call) = (who.account, which.clone(), cloud.clone());
+    let grant = cloud.authorise(who, Permission::DELETE_SECURITY_GROUP)?;
+    let (which, call) = (which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let row = changing(txn, account, &which).await?;
+            let row = changing(txn, &grant, &which).await?;
             remove(txn, &row).await?;
             let id = SecurityGroupId::from_db(row.id);
             call.made(&id);
@@ -212,33 +204,32 @@ async fn remove(txn: &DatabaseTransaction, row: &security_group::Model) -> Resul
 /// ends.
 pub(super) async fn changing(
     txn: &impl ConnectionTrait,
-    account: AccountId,
+    grant: &Grant,
     which: &GroupName,
 ) -> Result<security_group::Model> {
-    let row = find(txn, account, which).await?;
+    let row = find(txn, grant, which).await?;
     groups::bump_policy(txn, [row.vpc]).await?;
     if lock::needed(txn) {
         // It may have been deleted before the lock was had.
-        return find(txn, account, which).await;
+        return find(txn, grant, which).await;
     }
     Ok(row)
 }
 
 /// A group of the account.
-async fn find(
-    txn: &impl ConnectionTrait,
-    account: AccountId,
-    which: &GroupName,
-) -> Result<security_group::Model> {
-    let mut rows = match which {
-        GroupName::Id(id) => groups::by_ids(txn, account, &[*id]).await?,
-        GroupName::Name(name) => {
-            let vpc = networks::default_vpc(txn, account)
-                .await?
-                .ok_or(Error::NoDefaultVpc)?;
-            groups::by_names(txn, account, VpcId::from_db(vpc.id), std::slice::from_ref(name)).await?
+async fn find(txn: &impl ConnectionTrait, grant: &Grant, which: &GroupName) -> Result<security_group::Model> {
+    let name = match which {
+        GroupName::Id(id) => {
+            return resource::find::<security_group::Entity>(txn, grant, *id, Lock::None).await;
         }
+        GroupName::Name(name) => name,
     };
+    let vpc = networks::default_vpc(txn, grant)
+        .await?
+        .ok_or(Error::NoDefaultVpc)?;
+    let vpc = VpcId::from_db(vpc.id);
+    let mut rows = groups::by_names(txn, grant, vpc, std::slice::from_ref(name)).await?;
+    resource::show::<security_group::Entity>(txn, grant, &rows).await?;
     rows.pop()
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))
 }

@@ -3,7 +3,7 @@
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
-    account::{AccountId, Principal},
+    account::Principal,
     id::{SecurityGroupId, SecurityGroupRuleId, VpcId},
     network::{Direction, Peer, Rule, Traffic},
 };
@@ -11,15 +11,15 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::{
     GroupName, PeerSpec, RuleView,
-    authorize::{action, existing, missing},
+    authorize::{existing, missing},
     group, rules,
 };
 use crate::{
     api::Cloud,
-    authority::authorise,
+    authority::{Grant, Permission},
     boxed,
     entity::{security_group, security_group_rule, vpc},
-    store::{failed, groups, tags},
+    store::{failed, groups, resource, tags},
 };
 
 /// Which rules to take away.
@@ -54,17 +54,23 @@ pub async fn revoke(
     direction: Direction,
     what: Revoke,
 ) -> Result<Revoked> {
-    authorise(who, action("Revoke", direction), true)?;
+    let grant = cloud.authorise(
+        who,
+        match direction {
+            Direction::Ingress => Permission::REVOKE_SECURITY_GROUP_INGRESS,
+            Direction::Egress => Permission::REVOKE_SECURITY_GROUP_EGRESS,
+        },
+    )?;
     if matches!(&what, Revoke::Ids(ids) if ids.is_empty())
         || matches!(&what, Revoke::Rules(r) if r.is_empty())
     {
         return Err(missing());
     }
-    let (account, which, call) = (who.account, which.clone(), cloud.clone());
+    let (which, call) = (which.clone(), cloud.clone());
     let write = cloud.store.write(move |txn| {
         Box::pin(async move {
-            let group = group::changing(txn, account, &which).await?;
-            let (rows, unknown) = chosen(txn, account, &group, direction, &what).await?;
+            let group = group::changing(txn, &grant, &which).await?;
+            let (rows, unknown) = chosen(txn, &grant, &group, direction, &what).await?;
             let views = rules::views(txn, rows).await?;
             views.iter().for_each(|rule| call.made(&rule.id));
             let ids: Vec<i64> = views.iter().map(|rule| rule.id.to_db()).collect();
@@ -84,7 +90,7 @@ pub async fn revoke(
 /// The group's rules that are meant, each once, and the places of those that it does not have.
 async fn chosen(
     txn: &DatabaseTransaction,
-    account: AccountId,
+    grant: &Grant,
     group: &security_group::Model,
     direction: Direction,
     what: &Revoke,
@@ -106,7 +112,7 @@ async fn chosen(
         }
         Revoke::Rules(specs) => {
             for (n, (traffic, peer)) in specs.iter().enumerate() {
-                let peer = known_peer(txn, account, group, peer).await?;
+                let peer = known_peer(txn, grant, group, peer).await?;
                 let same = |rule: &Rule| rule.traffic == *traffic && Some(rule.peer) == peer;
                 match rows.iter().position(|(_, rule)| same(rule)) {
                     Some(place) => places.push(place),
@@ -138,17 +144,17 @@ fn place(rows: &[(security_group_rule::Model, Rule)], id: SecurityGroupRuleId) -
 /// The other side of a rule that may be there.
 async fn known_peer(
     txn: &DatabaseTransaction,
-    account: AccountId,
+    grant: &Grant,
     group: &security_group::Model,
     peer: &PeerSpec,
 ) -> Result<Option<Peer>> {
     let rows = match peer {
         PeerSpec::Cidr(cidr) => return Ok(Some(Peer::Cidr(*cidr))),
         PeerSpec::Foreign(_) => return Ok(None),
-        PeerSpec::Group(id) => groups::by_ids(txn, account, &[*id]).await?,
+        PeerSpec::Group(id) => resource::list_all::<security_group::Entity>(txn, grant, &[*id]).await?,
         PeerSpec::GroupName(name) => {
             let vpc = VpcId::from_db(group.vpc);
-            groups::by_names(txn, account, vpc, std::slice::from_ref(name)).await?
+            groups::by_names(txn, grant, vpc, std::slice::from_ref(name)).await?
         }
     };
     let id = rows.first().map(|row| SecurityGroupId::from_db(row.id));

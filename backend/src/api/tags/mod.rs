@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cloud, Page, PageRequest};
 use crate::{
-    authority::authorise,
+    authority::Permission,
     boxed,
     entity::tag,
     store::{Invalidates, failed, first, fixed::Fixed, instances, lock, tags},
@@ -84,21 +84,21 @@ pub struct TagQuery {
 /// `UnreadableTagKey`; then nothing has changed.
 #[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, targets: &[TagTarget], new: &[Tag]) -> Result<()> {
-    authorise(who, "CreateTags", true)?;
+    let grant = cloud.authorise(who, Permission::CREATE_TAGS)?.own();
     tags::validate(new)?;
     let targets = checked(targets)?;
     if new.is_empty() {
         return Err(Error::MissingParameter { name: "Tag".into() });
     }
     let room = tag_room(cloud, who.account, targets.len() * new.len());
-    let (account, visibility, new) = (who.account, cloud.visibility(who.account), new.to_vec());
+    let (account, new) = (who.account, new.to_vec());
     // Before the transaction: what SQLite's writer need not do keeps nobody waiting.
     let backend = cloud.store.read().get_database_backend();
     let upserts = Arc::new(upserts(backend, account, &targets, &new));
     let store = cloud.store.writing(targets.len() * new.len());
     let write = store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
-            let seen = target::look(txn, visibility, &targets).await?;
+            let seen = target::look(txn, &grant, &targets).await?;
             if seen.iter().any(|seen| seen.reads) {
                 all_readable(new.iter().map(|tag| tag.key.as_str()))?;
             }
@@ -127,13 +127,13 @@ pub async fn delete(
     targets: &[TagTarget],
     selectors: &[TagSelector],
 ) -> Result<()> {
-    authorise(who, "DeleteTags", true)?;
+    let grant = cloud.authorise(who, Permission::DELETE_TAGS)?.own();
     let targets = checked(targets)?;
     if selectors.len() > MAX_RESOURCES {
         let reason = format!("at most {MAX_RESOURCES} tags in one request");
         return Err(Error::invalid("Tag", &selectors.len().to_string(), reason));
     }
-    let (account, visibility) = (who.account, cloud.visibility(who.account));
+    let account = who.account;
     let selectors = selectors.to_vec();
     let each = if selectors.is_empty() {
         MAX_TAGS
@@ -143,7 +143,7 @@ pub async fn delete(
     let store = cloud.store.writing(targets.len() * each);
     let write = store.write_with(Invalidates::Account(account), move |txn| {
         Box::pin(async move {
-            let seen = target::look(txn, visibility, &targets).await?;
+            let seen = target::look(txn, &grant, &targets).await?;
             for (kind, ids) in target::by_kind(&targets) {
                 let mut remove = tag::Entity::delete_many()
                     .filter(tag::Column::Kind.eq(kind.resource_type()))
@@ -276,10 +276,10 @@ pub async fn describe(
     query: &TagQuery,
     page: PageRequest<TagKey>,
 ) -> Result<Page<TagView, TagKey>> {
-    authorise(who, "DescribeTags", false)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_TAGS)?;
     use tag::Column as C;
     let mut select = tag::Entity::find()
-        .filter(C::Account.eq(who.account.to_db()))
+        .filter(C::Account.eq(grant.account().to_db()))
         .filter(query.condition())
         .order_by_asc(C::Resource)
         .order_by_asc(C::Kind)

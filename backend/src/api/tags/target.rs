@@ -7,13 +7,18 @@ use cumulet_domain::{
     id::{Digits, Id, Resource},
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbErr, ExprTrait, QueryResult, Value,
-    sea_query::{Expr, LockType, Order, Query},
+    ColumnTrait, ConnectionTrait, DbErr, ExprTrait, QueryResult, Value,
+    sea_query::{Expr, LockType, Query, SelectStatement},
 };
 
 use crate::{
+    authority::{Authority as _, Grant, Visibility},
     entity::{instance, tag},
-    store::{failed, fixed::Fixed, instances::Visibility, volumes},
+    store::{
+        failed,
+        fixed::Fixed,
+        resource::{self, Declared},
+    },
 };
 
 /// A resource of any kind.
@@ -97,55 +102,40 @@ impl Seen {
 /// gone has no tags, and those who count come one after the other.
 pub(super) async fn look(
     conn: &impl ConnectionTrait,
-    visibility: Visibility,
+    grant: &Grant,
     targets: &[TagTarget],
 ) -> Result<Vec<Seen>> {
     let mut all = Vec::with_capacity(targets.len());
     for (kind, ids) in by_kind(targets) {
-        let seen = owned(conn, visibility, kind, &ids).await?;
-        if seen.len() == ids.len() {
-            all.extend(seen);
-            continue;
-        }
+        let seen = owned(conn, grant.visibility(), kind, &ids).await?;
         let gone = |target: &&TagTarget| {
             target.kind == kind && !seen.iter().any(|seen| seen.number == target.number())
         };
-        let gone: Vec<String> = targets.iter().filter(gone).map(TagTarget::printed).collect();
-        if !gone.is_empty() {
-            let id = gone.join(", ");
-            return Err(Error::NotFound { kind, id });
+        if seen.len() < ids.len() {
+            let gone: Vec<String> = targets.iter().filter(gone).map(TagTarget::printed).collect();
+            if !gone.is_empty() {
+                let id = gone.join(", ");
+                return Err(Error::NotFound { kind, id });
+            }
+        }
+        if grant.policy().is_some() {
+            let owner = |seen: &Seen| (seen.target().digits, grant.account());
+            resource::shown(conn, grant, kind, &seen.iter().map(owner).collect::<Vec<_>>()).await?;
         }
         all.extend(seen);
     }
     Ok(all)
 }
 
-/// Those of the ids that the account owns.
-macro_rules! select {
-    ($kind:expr, $visibility:expr, $entity:ident, $ids:expr $(, $extra:expr)*) => {{
-        use crate::entity::$entity::{Column, Entity};
-        let which = Condition::all()
-            .add(Column::Account.eq($visibility.account.to_db()))
-            .add(Column::Id.is_in($ids.iter().copied()))
-            $(.add($extra))*;
-        let mut select = Query::select();
-        select.column((Entity, Column::Id)).from(Entity).cond_where(which);
-        select.expr_as(count($kind, Expr::col((Entity, Column::Id))), "tags");
-        if $kind == ResourceKind::Instance {
-            select.column(instance::Column::HttpTags);
-        }
-        select.lock(LockType::Update);
-        if $ids.len() > 1 {
-            select.order_by((Entity, Column::Id), Order::Asc);
-        }
-        select
-    }};
-}
-
-macro_rules! owned_in {
-    ($conn:expr, $kind:expr, $($rest:tt)*) => {
-        rows($kind, $conn.query_all(&select!($kind, $($rest)*)).await)
-    };
+/// Those of the ids that the account owns, with what is wanted of them.
+fn select(declared: Declared, visibility: Visibility, ids: &[i64]) -> SelectStatement {
+    let mut select = declared.select(visibility, ids);
+    select.expr_as(count(declared.kind, Expr::col(declared.id())), "tags");
+    if declared.kind == ResourceKind::Instance {
+        select.column(instance::Column::HttpTags);
+    }
+    select.lock(LockType::Update);
+    select
 }
 
 /// How many tags a row has, as a column of its query.
@@ -161,20 +151,22 @@ fn count(kind: ResourceKind, id: Expr) -> Expr {
 }
 
 /// What almost every request is about.
-async fn one_instance(conn: &impl ConnectionTrait, visibility: Visibility, id: i64) -> Result<Vec<Seen>> {
+async fn one_instance(
+    conn: &impl ConnectionTrait,
+    declared: Declared,
+    visibility: Visibility,
+    id: i64,
+) -> Result<Vec<Seen>> {
     static SELECT: Fixed = Fixed::new();
-    let (kind, account) = (ResourceKind::Instance, Value::from(visibility.account.to_db()));
     let values = vec![
-        kind.resource_type().into(),
-        account.clone(),
+        declared.kind.resource_type().into(),
         id.into(),
-        account,
+        Value::from(visibility.account.to_db()),
         visibility.ended_after.0.into(),
     ];
-    let select = SELECT.with(conn.get_database_backend(), values, || {
-        select!(kind, visibility, instance, [id], visibility.condition())
-    });
-    rows(kind, conn.query_all_raw(select).await)
+    let written = || select(declared, visibility, &[id]);
+    let select = SELECT.with(conn.get_database_backend(), values, written);
+    rows(declared.kind, conn.query_all_raw(select).await)
 }
 
 fn rows(kind: ResourceKind, found: Result<Vec<QueryResult>, DbErr>) -> Result<Vec<Seen>> {
@@ -196,38 +188,13 @@ async fn owned(
     kind: ResourceKind,
     ids: &[i64],
 ) -> Result<Vec<Seen>> {
+    let Some(declared) = Declared::of_kind(kind) else {
+        return Ok(Vec::new());
+    };
     if let (ResourceKind::Instance, [id]) = (kind, ids) {
-        return one_instance(conn, visibility, *id).await;
+        return one_instance(conn, declared, visibility, *id).await;
     }
-    match kind {
-        ResourceKind::Instance => {
-            owned_in!(conn, kind, visibility, instance, ids, visibility.condition())
-        }
-        ResourceKind::Volume => {
-            owned_in!(conn, kind, visibility, volume, ids, volumes::visible(visibility))
-        }
-        ResourceKind::Image => {
-            let there = crate::entity::image::Column::DeregisteredAt.is_null();
-            owned_in!(conn, kind, visibility, image, ids, there)
-        }
-        ResourceKind::KeyPair => owned_in!(conn, kind, visibility, key_pair, ids),
-        ResourceKind::SecurityGroup => owned_in!(conn, kind, visibility, security_group, ids),
-        ResourceKind::SecurityGroupRule => owned_in!(conn, kind, visibility, security_group_rule, ids),
-        ResourceKind::Vpc => owned_in!(conn, kind, visibility, vpc, ids),
-        ResourceKind::Subnet => owned_in!(conn, kind, visibility, subnet, ids),
-        ResourceKind::NetworkInterface => owned_in!(conn, kind, visibility, interface, ids),
-        ResourceKind::PlacementGroup => owned_in!(conn, kind, visibility, placement_group, ids),
-        ResourceKind::Reservation
-        | ResourceKind::Snapshot
-        | ResourceKind::InterfaceAttachment
-        | ResourceKind::RouteTable
-        | ResourceKind::InternetGateway
-        | ResourceKind::NetworkAcl
-        | ResourceKind::DhcpOptions
-        | ResourceKind::Address
-        | ResourceKind::Operation
-        | ResourceKind::Aggregate => Ok(Vec::new()),
-    }
+    rows(kind, conn.query_all(&select(declared, visibility, ids)).await)
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl Driven for Launch {
         if CLEAR.is_of(operation) {
             return Ok(Action::Destroy {
                 instance: id_of(operation),
-                generation: generation_of(operation),
+                generation: generation_of(operation)?,
             });
         }
         run(round, row, host).await

@@ -243,7 +243,7 @@ async fn an_interface_that_is_gone_has_no_tags() {
     let conn = rig.cloud.store.read();
     let newest = operation::Entity::find().order_by_desc(operation::Column::Generation);
     let operation = newest.one(conn).await.unwrap().unwrap();
-    let view = instances::get(&rig.cloud, &rig.who, "DescribeInstances", id).await;
+    let view = instances::get(&rig.cloud, &rig.who, id).await;
     let target = TagTarget::of(view.unwrap().interfaces[0].id());
     let now = rig.cloud.now();
     let (tagged, ended) = rig

@@ -87,7 +87,7 @@ impl Driven for Reboot {
     async fn action(_: &Round, operation: &Model, _: &instance::Model, _: &HostId) -> Result<Action> {
         Ok(Action::Reboot {
             instance: id_of(operation),
-            generation: generation_of(operation),
+            generation: generation_of(operation)?,
         })
     }
 

@@ -93,7 +93,7 @@ impl Driven for Stop {
     async fn action(_: &Round, operation: &Model, _: &instance::Model, _: &HostId) -> Result<Action> {
         Ok(Action::Stop {
             instance: id_of(operation),
-            generation: generation_of(operation),
+            generation: generation_of(operation)?,
             force: state::<Self>(operation)?.force,
         })
     }

@@ -105,7 +105,7 @@ impl Driven for Terminate {
     async fn action(_: &Round, operation: &Model, _: &instance::Model, _: &HostId) -> Result<Action> {
         Ok(Action::Destroy {
             instance: id_of(operation),
-            generation: generation_of(operation),
+            generation: generation_of(operation)?,
         })
     }
 

@@ -139,7 +139,7 @@ fn outcome(row: &operation::Model, failure: Option<&str>) -> Outcome {
         operation: OperationId::from_db(row.id),
         report: InstanceReport {
             instance: id_of(row),
-            generation: steps::generation_of(row),
+            generation: steps::generation_of(row).unwrap(),
             power,
             off_reason: None,
         },

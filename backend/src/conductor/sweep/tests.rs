@@ -95,7 +95,7 @@ async fn tagged(rig: &Rig) -> usize {
 }
 
 async fn is_found(rig: &Rig, id: InstanceId) -> bool {
-    match get(&rig.cloud, &rig.who, "DescribeInstanceAttribute", id).await {
+    match get(&rig.cloud, &rig.who, id).await {
         Ok(_) => true,
         Err(Error::NotFound { .. }) => false,
         Err(error) => panic!("{error}"),

@@ -223,10 +223,7 @@ async fn others_writes_the_audit_log_and_rehearsals_void_nothing_and_own_writes_
     let kept = || {
         let version = rig.cloud.store.version(who.account);
         let all = rig.cloud.instances.all(who.account, version).is_some();
-        let named = rig
-            .cloud
-            .instances
-            .named(rig.cloud.visibility(who.account), version, &[id]);
+        let named = rig.cloud.instances.named(rig.sight(), version, &[id]);
         assert_eq!(named.is_some(), all);
         all
     };

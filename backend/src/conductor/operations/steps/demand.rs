@@ -98,14 +98,21 @@ impl Demands {
     }
 
     /// The policy of an instance's group, where it is in one that is still there.
-    pub(super) fn policy(&self, row: &instance::Model) -> Option<(i64, Policy)> {
-        let group = self.groups.get(&row.placement_group?)?;
-        Some((group.id, placement::policy(group, row.partition_number)))
+    ///
+    /// # Errors
+    /// `Internal` where a row is damaged.
+    pub(super) fn policy(&self, row: &instance::Model) -> Result<Option<(i64, Policy)>> {
+        let group = row.placement_group.and_then(|id| self.groups.get(&id));
+        let policy = |group: &placement_group::Model| Ok((group.id, placement::policy(group, row)?));
+        group.map(policy).transpose()
     }
 
     /// What an instance needs of a host. One whose disk is on a host already pays for no disk, and has
     /// its place in its group.
-    pub(super) fn request(&self, fleet: &Fleet, row: &instance::Model, now: Timestamp) -> Request {
+    ///
+    /// # Errors
+    /// `Internal` where a row is damaged.
+    pub(super) fn request(&self, fleet: &Fleet, row: &instance::Model, now: Timestamp) -> Result<Request> {
         let request = Request {
             availability_zone: row.availability_zone.clone(),
             vcpus: row.vcpus,
@@ -118,24 +125,26 @@ impl Demands {
         }
         .at(now);
         if row.host.is_some() {
-            return request;
+            return Ok(request);
         }
         let places = |hosts: &mut dyn Iterator<Item = &HostId>| -> HostSet {
             hosts.filter_map(|host| fleet.at(host)).collect()
         };
         let of = |ids: &[InstanceId]| places(&mut ids.iter().filter_map(|id| self.named.get(&id.to_db())));
         let (tried, hints) = self.states.get(&row.id).cloned().unwrap_or_default();
-        Request {
+        Ok(Request {
             tried: places(&mut tried.iter()),
             different_host: of(&hints.different_host),
             same_host: (!hints.same_host.is_empty()).then(|| of(&hints.same_host)),
-            group: self.group(fleet, row),
+            group: self.group(fleet, row)?,
             ..request
-        }
+        })
     }
 
-    fn group(&self, fleet: &Fleet, row: &instance::Model) -> Option<Group> {
-        let (id, policy) = self.policy(row)?;
+    fn group(&self, fleet: &Fleet, row: &instance::Model) -> Result<Option<Group>> {
+        let Some((id, policy)) = self.policy(row)? else {
+            return Ok(None);
+        };
         let members = self.members.get(&id).map(Vec::as_slice).unwrap_or_default();
         let at = |row: &placement_group_host::Model| {
             let member = Member {
@@ -144,10 +153,10 @@ impl Demands {
             };
             Some((fleet.at(&HostId(row.host.clone()))?, member))
         };
-        Some(Group {
+        Ok(Some(Group {
             policy,
             members: members.iter().filter_map(at).collect(),
             populated: !members.is_empty(),
-        })
+        }))
     }
 }

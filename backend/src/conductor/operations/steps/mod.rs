@@ -12,6 +12,7 @@ pub(super) mod place;
 use cumulet_domain::{
     Result,
     crash::Role,
+    id::OperationId,
     instance::{Event, Intent, StateReason},
 };
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, IntoActiveModel};
@@ -21,7 +22,7 @@ use crate::{
     conductor::{Conductor, release},
     entity::{instance, operation},
     journal::{self, Failure, How, Operation, Step},
-    store::failed,
+    store::{failed, rows},
 };
 
 /// The call that asks for an operation.
@@ -48,8 +49,16 @@ pub(super) const RECOMMAND: Step = Step::leased("command", Role::Conductor, &[])
 pub(super) const HEAR: Step = Step::elsewhere("hear", Role::Conductor, &["heard", "closed", "ended"]);
 
 /// The generation of the commands of an operation.
-pub(super) fn generation_of(operation: &operation::Model) -> u64 {
-    u64::try_from(operation.generation).unwrap_or(0)
+///
+/// # Errors
+/// `Internal` where the row is damaged.
+pub(super) fn generation_of(operation: &operation::Model) -> Result<u64> {
+    rows::fit(
+        "operations",
+        OperationId::from_db(operation.id),
+        "generation",
+        operation.generation,
+    )
 }
 
 /// Ends an operation as failed for good.

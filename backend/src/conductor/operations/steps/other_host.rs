@@ -67,16 +67,16 @@ async fn why_not(
     };
     let demands = Demands::load(conn, &[&row], &[&operation]).await?;
     scheduler.look(conn, now).await?;
-    let choose = || {
+    let choose = || -> Result<_> {
         scheduler.with(|fleet| {
-            let request = demands.request(fleet, &row, now);
-            scheduler.choose(fleet, &request, None)
+            let request = demands.request(fleet, &row, now)?;
+            Ok(scheduler.choose(fleet, &request, None))
         })
     };
-    let mut chosen = choose();
+    let mut chosen = choose()?;
     if chosen.is_err() {
         scheduler.read(conn, now).await?;
-        chosen = choose();
+        chosen = choose()?;
     }
     Ok(match chosen {
         Err(refusal) if !refusal.may_pass() => {

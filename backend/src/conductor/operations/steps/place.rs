@@ -102,21 +102,23 @@ async fn refuse<O: Operation<Cx = Conductor>>(
 /// hosts have been read for this round.
 async fn choose(round: &Round, demands: &Demands, row: &instance::Model) -> Result<Result<HostId, Refusal>> {
     let scheduler = &round.conductor.scheduler;
-    let once = || {
+    let once = || -> Result<Result<HostId, Refusal>> {
         scheduler.with(|fleet| {
-            let request = demands.request(fleet, row, round.now);
+            let request = demands.request(fleet, row, round.now)?;
             let home = row.host.clone().map(HostId);
-            let at = scheduler.choose(fleet, &request, home.as_ref())?;
-            fleet.charge(at, request.vcpus, request.memory_mib, request.disk_gib);
-            fleet.id(at).cloned().ok_or_else(Refusal::default)
+            let chosen = scheduler.choose(fleet, &request, home.as_ref());
+            Ok(chosen.and_then(|at| {
+                fleet.charge(at, request.vcpus, request.memory_mib, request.disk_gib);
+                fleet.id(at).cloned().ok_or_else(Refusal::default)
+            }))
         })
     };
-    match once() {
+    match once()? {
         Err(_) if !round.read.initialized() => {
             let conn = round.conductor.store.read();
             let read = || scheduler.read(conn, round.now);
             round.read.get_or_try_init(read).await?;
-            Ok(once())
+            once()
         }
         chosen => Ok(chosen),
     }
@@ -137,7 +139,7 @@ async fn claim(
     host: &HostId,
 ) -> Result<()> {
     let (copy, row, host) = (operation.clone(), row.clone(), host.0.clone());
-    let group = round.demands.policy(&row).filter(|_| row.host.is_none());
+    let group = round.demands.policy(&row)?.filter(|_| row.host.is_none());
     let next = round.now.after(command::RESEND);
     let shared = round
         .conductor

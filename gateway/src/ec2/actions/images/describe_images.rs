@@ -174,7 +174,7 @@ fn launcher_matches(_: &Ctx, input: &DescribeImagesRequest, row: &Row) -> bool {
         || input
             .executable_users
             .iter()
-            .any(|user| user == "all" && row.view.row.public != 0)
+            .any(|user| user == "all" && row.view.is_public())
 }
 
 /// GiB, rounded up.
@@ -192,7 +192,7 @@ fn image(view: &ImageView) -> Image {
         state: text(&row.state),
         owner_id: Some(owner),
         creation_date: Some(Timestamp(row.created_at).to_string()),
-        public: Some(row.public != 0),
+        public: Some(view.is_public()),
         architecture: text(&row.architecture),
         image_type: text("machine"),
         name: text(&row.name),

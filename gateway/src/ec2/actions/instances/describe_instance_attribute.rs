@@ -26,7 +26,7 @@ impl Action for DescribeInstanceAttribute {
         if !KNOWN.contains(&name.as_str()) {
             return Err(Fault::invalid("Attribute", &name, "there is no such attribute"));
         }
-        let view = instances::get(&ctx.cloud, &ctx.who, ctx.info.name, id).await?;
+        let view = instances::get(&ctx.cloud, &ctx.who, id).await?;
         if name == "userData" {
             return user_data(ctx, &view);
         }
@@ -70,10 +70,8 @@ fn attribute(view: &InstanceView, name: &str) -> InstanceAttribute {
         "blockDeviceMapping" => {
             shown.block_device_mappings = Some(view.disks.iter().map(render::instance::disk).collect());
         }
-        "disableApiStop" => shown.disable_api_stop = switch(view.row.disable_api_stop != 0),
-        "disableApiTermination" => {
-            shown.disable_api_termination = switch(view.row.disable_api_termination != 0)
-        }
+        "disableApiStop" => shown.disable_api_stop = switch(view.is_stop_disabled()),
+        "disableApiTermination" => shown.disable_api_termination = switch(view.is_termination_disabled()),
         "ebsOptimized" => shown.ebs_optimized = switch(false),
         "enaSupport" => shown.ena_support = switch(true),
         "enclaveOptions" => shown.enclave_options = Some(EnclaveOptions { enabled: Some(false) }),

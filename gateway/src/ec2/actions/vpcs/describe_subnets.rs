@@ -152,8 +152,8 @@ fn subnet(ctx: &Ctx, view: &SubnetView) -> Subnet {
         cidr_block: Some(row.cidr.clone()),
         available_ip_address_count: i32::try_from(view.available).ok(),
         availability_zone: Some(row.availability_zone.clone()),
-        default_for_az: Some(row.is_default != 0),
-        map_public_ip_on_launch: Some(row.map_public_ip != 0),
+        default_for_az: Some(view.is_default()),
+        map_public_ip_on_launch: Some(view.maps_public_ip()),
         ..Default::default()
     }
 }

@@ -50,7 +50,7 @@ impl Describe for DescribeVpcs {
             on(&["dhcp-options-id", "dhcpOptionsId"], |_, sink| sink("default")),
             // Ansible asks for `isDefault`, undocumented and answered by EC2.
             on(&["is-default", "isDefault"], |row, sink| {
-                shown(row.row.is_default != 0, sink)
+                shown(row.is_default(), sink)
             }),
             on(&["owner-id"], |row, sink| {
                 shown(AccountId::from_db(row.row.account), sink)
@@ -110,7 +110,7 @@ fn vpc(view: &VpcView) -> Vpc {
                 ..Default::default()
             }),
         }],
-        is_default: Some(view.row.is_default != 0),
+        is_default: Some(view.is_default()),
         tags: tags_if_any(&view.tags),
         vpc_id: Some(id(view).to_string()),
         state: Some("available".into()),
