@@ -277,7 +277,7 @@ async fn what_a_stranger_has_can_not_be_named() {
     assert_eq!(
         reader,
         Err(Error::Unauthorized {
-            action: "RunInstances".into()
+            action: "ec2:RunInstances".into()
         })
     );
 }
