@@ -18,6 +18,10 @@ pub mod store;
 pub(crate) use async_recursion::async_recursion as boxed;
 
 #[cfg(test)]
+mod disagreements;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(test)]
+mod upgrades;

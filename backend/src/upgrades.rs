@@ -16,7 +16,6 @@ use cumulet_domain::{
 };
 use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 
-use super::*;
 use crate::{
     api::{
         Cloud, CloudConfig, PageRequest, Parts, SharedRng,
@@ -28,7 +27,14 @@ use crate::{
     conductor::Wake,
     entity::{instance, interface, volume},
     retention::Retention,
-    store::{connect, connect_to, consistency::Hanging, scratch::Scratch},
+    store::{
+        Store,
+        catch_up::{run, write_missing},
+        connect, connect_to,
+        consistency::Hanging,
+        failed, lock,
+        scratch::Scratch,
+    },
     test_support::{self, principal},
 };
 
