@@ -6,12 +6,13 @@ pub mod api;
 pub mod authority;
 pub mod bootstrap;
 pub mod conductor;
-pub mod entity;
 pub mod images;
 pub mod journal;
 pub mod retention;
 pub mod scheduler;
-pub mod store;
+
+pub use cumulet_store as store;
+pub use cumulet_store::entity;
 
 // For async functions that other crates await: in a box, they are compiled here, once, and not in every crate
 // that awaits them (`cargo xtask tidy` asks for it).

@@ -14,6 +14,7 @@ use cumulet_domain::{
     time::{ManualClock, Timestamp},
     volume::AttachmentState,
 };
+use cumulet_migrations::rows_of_earlier;
 use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 
 use crate::{
@@ -28,11 +29,10 @@ use crate::{
     entity::{instance, interface, volume},
     retention::Retention,
     store::{
-        Store,
         catch_up::{run, write_missing},
         connect, connect_to,
         consistency::Hanging,
-        failed, lock,
+        failed,
         scratch::Scratch,
     },
     test_support::{self, principal},
