@@ -15,7 +15,6 @@ pub mod placement_groups;
 mod presence;
 pub mod quotas;
 pub mod regions;
-mod rng;
 pub mod security_groups;
 pub mod services;
 pub mod tags;
@@ -39,10 +38,10 @@ use crate::{
     store::{Store, instances::Visibility, networks},
 };
 
+pub use cumulet_domain::rng::SharedRng;
 pub use key_pairs::KeyForge;
 pub use page::{Page, PageRequest};
 pub use presence::Presence;
-pub use rng::SharedRng;
 pub use token::ClientToken;
 
 pub use crate::store::Spent;

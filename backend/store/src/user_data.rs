@@ -2,7 +2,7 @@
 //! and for the instance's host, and nowhere else.
 
 use cumulet_certs::{Purpose, SealError, Sealer, SecretBytes};
-use cumulet_domain::{Error, Result, id::InstanceId, text};
+use cumulet_domain::{Error, Result, id::InstanceId, rng::SharedRng, text};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement, sea_query::Expr,
@@ -10,7 +10,6 @@ use sea_orm::{
 
 use super::{Store, failed};
 use crate::{
-    api::SharedRng,
     boxed,
     entity::{instance, secret_text::SecretText},
 };

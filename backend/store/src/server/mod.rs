@@ -32,7 +32,7 @@ use retry::{ATTEMPTS, Tally};
 use session::{Handle, Mode, Session};
 use wire::Pool;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "scratch"))]
 pub(super) use migrate::up;
 pub(super) use migrate::{listed, migrate, schema};
 

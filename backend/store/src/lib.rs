@@ -6,6 +6,7 @@ pub mod batch;
 pub mod catch_up;
 mod connect;
 pub mod consistency;
+pub mod entity;
 pub mod fixed;
 pub mod groups;
 mod inline;
@@ -30,6 +31,10 @@ pub mod volumes;
 mod work;
 mod writer;
 
+// For async functions that other crates await: in a box, they are compiled here, once, and not in every crate
+// that awaits them (`cargo xtask tidy` asks for it).
+pub(crate) use async_recursion::async_recursion as boxed;
+
 use std::sync::Arc;
 
 use cumulet_domain::{Error, Result, account::AccountId};
@@ -38,8 +43,8 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, RuntimeErr, Select,
 };
 
-#[cfg(test)]
-pub(crate) use connect::connect_to;
+#[cfg(any(test, feature = "scratch"))]
+pub use connect::connect_to;
 pub use connect::{Options, connect, schema, snapshots};
 pub use inline::{Template, TransactionHooks, connect_inline};
 use lanes::Lane;

@@ -14,9 +14,9 @@ use cumulet_domain::{
     time::{ManualClock, Timestamp},
     volume::AttachmentState,
 };
+use cumulet_migrations::rows_of_earlier;
 use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 
-use super::*;
 use crate::{
     api::{
         Cloud, CloudConfig, PageRequest, Parts, SharedRng,
@@ -28,7 +28,13 @@ use crate::{
     conductor::Wake,
     entity::{instance, interface, volume},
     retention::Retention,
-    store::{connect, connect_to, consistency::Hanging, scratch::Scratch},
+    store::{
+        catch_up::{run, write_missing},
+        connect, connect_to,
+        consistency::Hanging,
+        failed,
+        scratch::Scratch,
+    },
     test_support::{self, principal},
 };
 

@@ -8,8 +8,9 @@ use std::{
     },
 };
 
-use cumulet_domain::id::{Id, Resource};
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
+
+use crate::id::{Id, Resource};
 
 /// One generator for all who share it. Cheap to clone.
 #[derive(Clone)]

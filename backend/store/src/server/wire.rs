@@ -10,7 +10,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{fault::Failure, mysql, postgres};
-use crate::store::Location;
+use crate::Location;
 
 /// How long a transaction waits for a connection: for a free one, and for the server.
 const ACQUIRE: Duration = Duration::from_secs(4);

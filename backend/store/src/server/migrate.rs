@@ -14,7 +14,7 @@ use super::{
     session::{Handle, Mode, Session},
     wire::Pool,
 };
-use crate::store::{Location, failed, newer};
+use crate::{Location, failed, newer};
 
 /// The lock's number: "cumulet" in letters' places.
 const LOCK: i64 = 0x0063_756d_756c_6574;
@@ -29,12 +29,12 @@ const LIMIT: Duration = Duration::from_mins(30);
 ///
 /// # Errors
 /// When the server is away, or its schema is newer than this program.
-pub(in crate::store) async fn migrate(location: &Location) -> Result<()> {
+pub(crate) async fn migrate(location: &Location) -> Result<()> {
     up(location, None).await
 }
 
 /// Does so many of the migrations that are pending, or all.
-pub(in crate::store) async fn up(location: &Location, steps: Option<u32>) -> Result<()> {
+pub(crate) async fn up(location: &Location, steps: Option<u32>) -> Result<()> {
     let (session, conn, backend) = open(location).await?;
     let told = |failure: Failure| failed(failure.told());
     lock(&session, backend).await.map_err(told)?;
@@ -71,13 +71,13 @@ async fn lock(session: &Session, backend: DbBackend) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Those of [`migrate`].
-pub(in crate::store) async fn schema(location: &Location) -> Result<Vec<(String, bool)>> {
+pub(crate) async fn schema(location: &Location) -> Result<Vec<(String, bool)>> {
     let (_session, conn, _) = open(location).await?;
     listed(&conn).await.map_err(newer)
 }
 
 /// The migrations of a database, oldest first, and whether each has been applied.
-pub(in crate::store) async fn listed(conn: &DatabaseConnection) -> Result<Vec<(String, bool)>, DbErr> {
+pub(crate) async fn listed(conn: &DatabaseConnection) -> Result<Vec<(String, bool)>, DbErr> {
     let all = Migrator::get_migration_with_status(conn).await?;
     let named = all.iter().map(|migration| {
         let applied = migration.status() == cumulet_migrations::MigrationStatus::Applied;

@@ -7,10 +7,7 @@ use futures::future::join_all;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 
 use super::{Server, commit, fault::Fault};
-use crate::{
-    entity::setting,
-    store::{Location, Options, Store, connect, failed, schema, scratch::Scratch, settings},
-};
+use crate::{Location, Options, Store, connect, entity::setting, failed, schema, scratch::Scratch, settings};
 
 /// A database on a server, if there is one for tests.
 async fn server() -> Option<(Scratch, Store)> {

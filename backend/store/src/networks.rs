@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
-use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, id::SubnetId, network::Cidr};
+use cumulet_domain::{
+    Error, ResourceKind, Result, account::AccountId, id::SubnetId, network::Cidr, rng::SharedRng,
+};
 use rand::RngExt as _;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait,
@@ -10,10 +12,7 @@ use sea_orm::{
 };
 
 use super::{failed, rows};
-use crate::{
-    api::SharedRng,
-    entity::{columns::Address, interface, interface_address, subnet, vpc},
-};
+use crate::entity::{columns::Address, interface, interface_address, subnet, vpc};
 
 /// Addresses at the start of a subnet that nobody gets: network, gateway, and two kept as on EC2.
 const RESERVED: u64 = 4;

@@ -16,20 +16,21 @@ pub fn chunks(ids: &[i64]) -> impl Iterator<Item = Vec<i64>> {
 }
 
 /// Loads rows of entity `$entity` whose column `$column` is one of `$ids` (and `$extra` holds).
+#[macro_export]
 macro_rules! load_in {
     ($conn:expr, $entity:ident, $column:ident, $ids:expr $(, $extra:expr)* $(,)?) => {{
         use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
         let mut rows = Vec::new();
-        for chunk in $crate::store::batch::chunks($ids) {
+        for chunk in $crate::batch::chunks($ids) {
             let query = $crate::entity::$entity::Entity::find()
                 .filter($crate::entity::$entity::Column::$column.is_in(chunk))
                 $(.filter($extra))*;
-            rows.extend($crate::store::rows::all(query, $conn).await?);
+            rows.extend($crate::rows::all(query, $conn).await?);
         }
         rows
     }};
 }
-pub(crate) use load_in;
+pub use crate::load_in;
 
 /// The ids of `wanted` that `found` lacks, each once, in their order, as the error wants them.
 pub fn missing<T: PartialEq + std::fmt::Display>(wanted: &[T], found: impl Fn(&T) -> bool) -> Option<String> {

@@ -4,10 +4,7 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ConnectionTrait as _, EntityTrait as _, TransactionTrait as _,
 };
 
-use crate::{
-    entity::setting,
-    store::{self, Options, Store, connect, failed},
-};
+use crate::{Options, Store, connect, entity::setting, failed};
 
 use super::*;
 
@@ -57,7 +54,7 @@ async fn a_taken_key_is_told_from_other_errors() {
             row("n").insert(txn).await.map_err(failed)?;
             let taken = row("n").insert(txn).await.unwrap_err();
             let wrong = txn.execute_unprepared("insert into nowhere values (1)").await;
-            Ok((store::is_taken(&taken), store::is_taken(&wrong.unwrap_err())))
+            Ok((crate::is_taken(&taken), crate::is_taken(&wrong.unwrap_err())))
         })
     });
     assert_eq!(work.await.unwrap(), (true, false));

@@ -20,7 +20,12 @@ pub async fn run(store: &Store) -> Result<bool> {
     write_missing(store).await
 }
 
-async fn write_missing(store: &Store) -> Result<bool> {
+/// The same on any database.
+///
+/// # Errors
+/// Those of the database.
+#[boxed]
+pub async fn write_missing(store: &Store) -> Result<bool> {
     // A read first, so that nobody waits for a transaction that has nothing to do.
     if !rows_of_earlier::are_missing(store.read()).await.map_err(failed)? {
         return Ok(false);
@@ -30,6 +35,3 @@ async fn write_missing(store: &Store) -> Result<bool> {
     });
     write.await.map(|()| true)
 }
-
-#[cfg(test)]
-mod tests;

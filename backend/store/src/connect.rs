@@ -85,8 +85,9 @@ pub(super) async fn migrate(
 }
 
 /// Brings the schema of an empty database to where this migration has left it.
-#[cfg(test)]
-pub(crate) async fn connect_to(options: &Options, last: &str) -> Result<()> {
+#[cfg(any(test, feature = "scratch"))]
+#[boxed]
+pub async fn connect_to(options: &Options, last: &str) -> Result<()> {
     let all = Migrator::migrations();
     let steps = all.iter().position(|migration| migration.name() == last);
     let steps = steps.and_then(|at| u32::try_from(at + 1).ok());
@@ -145,7 +146,7 @@ mod tests {
     use sea_orm::{ConnectionTrait as _, Statement};
 
     use super::*;
-    use crate::store::groups;
+    use crate::groups;
 
     /// A table's and a column's name, and whether a row can be written that does not name the column.
     type Columns = BTreeMap<(String, String), bool>;

@@ -3,7 +3,7 @@
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::{Error, mysql::MySqlDatabaseError, postgres::PgDatabaseError};
 
-use crate::store::TAKEN;
+use crate::TAKEN;
 
 /// What an error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use cumulet_domain::{Error, ResourceKind, Result, account::AccountId};
+use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, placement::Policy};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
@@ -10,10 +10,7 @@ use sea_orm::{
 };
 
 use super::{batch::load_in, failed, is_taken};
-use crate::{
-    entity::{instance, placement_group, placement_group_host},
-    scheduler::Policy,
-};
+use crate::entity::{instance, placement_group, placement_group_host};
 
 /// All members on one host.
 pub const CLUSTER: &str = "cluster";

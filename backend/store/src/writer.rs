@@ -318,10 +318,7 @@ mod tests {
     use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait as _, EntityTrait};
 
     use super::*;
-    use crate::{
-        entity::setting,
-        store::{Options, Store, connect, is_taken},
-    };
+    use crate::{Options, Store, connect, entity::setting, is_taken};
 
     async fn store(dir: &tempfile::TempDir) -> Store {
         connect(&Options::file(dir.path().join("test.db"), 2))

@@ -7,6 +7,7 @@ use cumulet_domain::{
     account::AccountId,
     id::{SecurityGroupId, VpcId, marker},
     network::{Peer, Rule},
+    rng::SharedRng,
     time::Timestamp,
 };
 use sea_orm::{
@@ -18,10 +19,7 @@ use super::{
     batch::{load_in, missing},
     failed, is_taken,
 };
-use crate::{
-    api::SharedRng,
-    entity::{security_group, security_group_rule, vpc},
-};
+use crate::entity::{security_group, security_group_rule, vpc};
 
 /// The groups with these ids, in the ids' order, if all of them are the account's.
 ///
