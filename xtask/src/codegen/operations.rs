@@ -1,13 +1,13 @@
 //! The writer of the table of operations: what the framework must know of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 
 use super::manifest::{Action, FilterNames, Kind, Limits, MemberPolicy, Patches};
 use super::model::{Members, Model, Protocol};
-use super::names;
+use super::{listings, names};
 
 /// What the table is made from.
 pub(super) struct Table<'a> {
@@ -99,11 +99,9 @@ impl Table<'_> {
 
     /// What of the framework serves an operation.
     fn kind(&self, name: &str) -> Result<&'static str> {
-        let input = self.model.operations[name].input.as_ref().context("no input")?;
-        let members = self.model.members(input)?;
         Ok(match self.model.protocol {
             Protocol::Json => "document",
-            _ if members.get("Filters").or_else(|| members.get("Filter")).is_some() => "listing",
+            _ if listings::is_listing(self.model, name)? => "listing",
             _ => "action",
         })
     }
@@ -208,20 +206,7 @@ impl Table<'_> {
     }
 
     fn filters(&self, operation: &str, parameter: &str, out: &mut String) -> Result<()> {
-        let mut names: BTreeSet<&str> = self
-            .filters
-            .get(operation)
-            .context("no documented filters")?
-            .iter()
-            .map(String::as_str)
-            .collect();
-        for added in self.patches.filters.iter().filter(|f| f.operation == operation) {
-            for name in &added.names {
-                if !names.insert(name) {
-                    bail!("patches.toml: {name} is documented now");
-                }
-            }
-        }
+        let names = listings::documented(operation, self.filters, self.patches)?;
         writeln!(out, "        filters: Some(Filters {{")?;
         writeln!(
             out,

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use crate::types::{Blob, Sensitive, Timestamp};
 use super::shared::{
@@ -17,6 +18,14 @@ operations! {
     DescribeKeyPairs(DescribeKeyPairsRequest) -> DescribeKeyPairsResult;
     ImportKeyPair(ImportKeyPairRequest) -> ImportKeyPairResult;
 }
+
+listing! { DescribeKeyPairs(filters) -> DescribeKeyPairsResult { key_pairs: KeyPairInfo } {
+    named key_names key_pair_ids;
+    tags tags;
+    "fingerprint" = key_fingerprint;
+    "key-name" = key_name;
+    "key-pair-id" = key_pair_id;
+} }
 
 input! { CreateKeyPairRequest {
     key_name: Option<String> = "KeyName" (required);

@@ -996,6 +996,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
                 "cidr-block-association.state",
                 "cidrBlock",
                 "dhcp-options-id",
+                "dhcpOptionsId",
                 "ipv6-cidr-block-association.association-id",
                 "ipv6-cidr-block-association.ipv6-cidr-block",
                 "ipv6-cidr-block-association.ipv6-pool",

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{both, input, operations, output};
 use super::shared::{
     Filter,
@@ -20,6 +21,42 @@ operations! {
     RevokeSecurityGroupEgress(RevokeSecurityGroupEgressRequest) -> RevokeSecurityGroupEgressResult;
     RevokeSecurityGroupIngress(RevokeSecurityGroupIngressRequest) -> RevokeSecurityGroupIngressResult;
 }
+
+listing! { DescribeSecurityGroupRules(filters) -> DescribeSecurityGroupRulesResult { security_group_rules: SecurityGroupRule } {
+    pages max_results next_token;
+    named security_group_rule_ids;
+    tags tags;
+    "group-id" = group_id;
+    "security-group-rule-id" = security_group_rule_id;
+} }
+
+listing! { DescribeSecurityGroups(filters) -> DescribeSecurityGroupsResult { security_groups: SecurityGroup } {
+    pages max_results next_token;
+    named group_ids group_names;
+    tags tags;
+    computed "egress.ip-permission.group-name" "ip-permission.group-name";
+    "description" = description;
+    "egress.ip-permission.cidr" = ip_permissions_egress.ip_ranges.cidr_ip;
+    "egress.ip-permission.from-port" = ip_permissions_egress.from_port;
+    "egress.ip-permission.group-id" = ip_permissions_egress.user_id_group_pairs.group_id;
+    "egress.ip-permission.ipv6-cidr" = ip_permissions_egress.ipv6_ranges.cidr_ipv6;
+    "egress.ip-permission.prefix-list-id" = ip_permissions_egress.prefix_list_ids.prefix_list_id;
+    "egress.ip-permission.protocol" = ip_permissions_egress.ip_protocol;
+    "egress.ip-permission.to-port" = ip_permissions_egress.to_port;
+    "egress.ip-permission.user-id" = ip_permissions_egress.user_id_group_pairs.user_id;
+    "group-id" = group_id;
+    "group-name" = group_name;
+    "ip-permission.cidr" = ip_permissions.ip_ranges.cidr_ip;
+    "ip-permission.from-port" = ip_permissions.from_port;
+    "ip-permission.group-id" = ip_permissions.user_id_group_pairs.group_id;
+    "ip-permission.ipv6-cidr" = ip_permissions.ipv6_ranges.cidr_ipv6;
+    "ip-permission.prefix-list-id" = ip_permissions.prefix_list_ids.prefix_list_id;
+    "ip-permission.protocol" = ip_permissions.ip_protocol;
+    "ip-permission.to-port" = ip_permissions.to_port;
+    "ip-permission.user-id" = ip_permissions.user_id_group_pairs.user_id;
+    "owner-id" = owner_id;
+    "vpc-id" = vpc_id;
+} }
 
 input! { AuthorizeSecurityGroupEgressRequest {
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
