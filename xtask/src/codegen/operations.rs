@@ -1,6 +1,6 @@
 //! The writer of the table of operations: what the framework must know of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
@@ -92,6 +92,20 @@ impl Table<'_> {
         )?;
         for (name, action) in self.actions {
             writeln!(out, "            {} {}::{name},", self.kind(name)?, action.family)?;
+        }
+        out.push_str("        }\n    };\n}\n");
+        let families: BTreeSet<&str> = self
+            .actions
+            .values()
+            .map(|action| action.family.as_str())
+            .collect();
+        write!(
+            out,
+            "\n/// Calls `$callback! {{ family, ... }}` with every family of operations.\n#[macro_export]\n\
+             macro_rules! for_each_{module}_family {{\n    ($callback:ident) => {{\n        $callback! {{\n"
+        )?;
+        for family in families {
+            writeln!(out, "            {family},")?;
         }
         out.push_str("        }\n    };\n}\n");
         Ok(())

@@ -189,7 +189,10 @@ impl<'a> Shapes<'a> {
         let shape = self.model.shape(name)?;
         write!(out, "\n{direction}! {{ {name} {{")?;
         for (member_name, member) in self.model.members(name)?.iter() {
-            let ty = self.member_type(name, member_name, member, used)?;
+            let mut ty = self.member_type(name, member_name, member, used)?;
+            if direction == "input" && self.is_there(name, member_name, shape) && ty == "Option<String>" {
+                "String".clone_into(&mut ty);
+            }
             write!(out, "\n    {}: {ty} =", names::field(member_name))?;
             if input {
                 let query = member.query_name(member_name, self.model.protocol);
@@ -251,6 +254,13 @@ impl<'a> Shapes<'a> {
             "\n} }\n"
         });
         Ok(())
+    }
+
+    /// Whether the codec has refused a request without the member, or with an empty one.
+    fn is_there(&self, shape_name: &str, member: &str, shape: &Shape) -> bool {
+        let path = format!("{shape_name}.{member}");
+        let required = shape.required.iter().any(|name| name == member);
+        required && !self.not_required.contains(&path) && !self.keep_empty.contains(&path)
     }
 
     fn flags(&self, shape_name: &str, member: &str, shape: &Shape) -> String {

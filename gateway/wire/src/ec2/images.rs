@@ -82,7 +82,7 @@ output! { DeleteSnapshotReturnCode {
 } }
 
 input! { DeregisterImageRequest {
-    image_id: Option<String> = "ImageId" (required);
+    image_id: String = "ImageId" (required);
     delete_associated_snapshots: Option<bool> = "DeleteAssociatedSnapshots";
     dry_run: Option<bool> = "DryRun";
 } }

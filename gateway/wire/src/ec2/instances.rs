@@ -317,7 +317,7 @@ input! { CpuOptionsRequest {
 } }
 
 input! { CreditSpecificationRequest {
-    cpu_credits: Option<String> = "CpuCredits" (required);
+    cpu_credits: String = "CpuCredits" (required);
 } }
 
 output! { DefaultConnectionTrackingConfiguration {
@@ -328,8 +328,8 @@ output! { DefaultConnectionTrackingConfiguration {
 
 input! { DescribeInstanceAttributeRequest {
     dry_run: Option<bool> = "DryRun";
-    instance_id: Option<String> = "InstanceId" (required);
-    attribute: Option<String> = "Attribute" (required);
+    instance_id: String = "InstanceId" (required);
+    attribute: String = "Attribute" (required);
 } }
 
 input! { DescribeInstanceStatusRequest {
@@ -465,11 +465,11 @@ output! { ElasticGpuAssociation {
 } }
 
 input! { ElasticGpuSpecification {
-    r#type: Option<String> = "Type" (required);
+    r#type: String = "Type" (required);
 } }
 
 input! { ElasticInferenceAccelerator {
-    r#type: Option<String> = "Type" (required);
+    r#type: String = "Type" (required);
     count: Option<i32> = "Count";
 } }
 
@@ -514,7 +514,7 @@ output! { FpgaInfo {
 } }
 
 input! { GetConsoleOutputRequest {
-    instance_id: Option<String> = "InstanceId" (one required);
+    instance_id: String = "InstanceId" (one required);
     latest: Option<bool> = "Latest";
     dry_run: Option<bool> = "DryRun";
 } }
@@ -527,7 +527,7 @@ output! { GetConsoleOutputResult {
 
 input! { GetConsoleScreenshotRequest {
     dry_run: Option<bool> = "DryRun";
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: String = "InstanceId" (required);
     wake_up: Option<bool> = "WakeUp";
 } }
 
@@ -848,7 +848,7 @@ output! { InstanceSecondaryInterfacePrivateIpAddress {
 } }
 
 input! { InstanceSecondaryInterfacePrivateIpAddressRequest {
-    private_ip_address: Option<String> = "PrivateIpAddress" (required);
+    private_ip_address: String = "PrivateIpAddress" (required);
 } }
 
 input! { InstanceSecondaryInterfaceSpecificationRequest {
@@ -1002,7 +1002,7 @@ input! { ModifyInstanceAttributeRequest {
     enclave_options: Option<EnclaveOptionsRequest> = "EnclaveOptions";
     disable_api_stop: Option<AttributeBooleanValue> = "DisableApiStop";
     dry_run: Option<bool> = "DryRun";
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: String = "InstanceId" (required);
     attribute: Option<String> = "Attribute";
     value: Option<Sensitive<String>> = "Value" (keep);
     block_device_mappings: Vec<InstanceBlockDeviceMappingSpecification> = "BlockDeviceMapping";
@@ -1019,7 +1019,7 @@ input! { ModifyInstanceAttributeRequest {
 } }
 
 input! { ModifyInstanceMetadataOptionsRequest {
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: String = "InstanceId" (required);
     http_tokens: Option<String> = "HttpTokens";
     http_put_response_hop_limit: Option<i32> = "HttpPutResponseHopLimit";
     http_endpoint: Option<String> = "HttpEndpoint";

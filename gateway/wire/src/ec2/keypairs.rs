@@ -28,7 +28,7 @@ listing! { DescribeKeyPairs(filters) -> DescribeKeyPairsResult { key_pairs: KeyP
 } }
 
 input! { CreateKeyPairRequest {
-    key_name: Option<String> = "KeyName" (required);
+    key_name: String = "KeyName" (required);
     key_type: Option<String> = "KeyType";
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     key_format: Option<String> = "KeyFormat";
@@ -61,7 +61,7 @@ output! { DescribeKeyPairsResult {
 input! { ImportKeyPairRequest {
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     dry_run: Option<bool> = "DryRun";
-    key_name: Option<String> = "KeyName" (required);
+    key_name: String = "KeyName" (required);
     public_key_material: Option<Blob> = "PublicKeyMaterial" (required);
 } }
 

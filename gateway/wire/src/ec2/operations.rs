@@ -2175,3 +2175,21 @@ macro_rules! for_each_ec2_operation {
         }
     };
 }
+
+/// Calls `$callback! { family, ... }` with every family of operations.
+#[macro_export]
+macro_rules! for_each_ec2_family {
+    ($callback:ident) => {
+        $callback! {
+            images,
+            instances,
+            keypairs,
+            network_interfaces,
+            placement_groups,
+            regions,
+            security_groups,
+            tags,
+            vpcs,
+        }
+    };
+}

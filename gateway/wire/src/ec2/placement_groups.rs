@@ -47,7 +47,7 @@ output! { CreatePlacementGroupResult {
 
 input! { DeletePlacementGroupRequest {
     dry_run: Option<bool> = "DryRun";
-    group_name: Option<String> = "GroupName" (required);
+    group_name: String = "GroupName" (required);
 } }
 
 input! { DescribePlacementGroupsRequest {

@@ -61,7 +61,7 @@ listing! { DescribeSecurityGroups(filters) -> DescribeSecurityGroupsResult { sec
 input! { AuthorizeSecurityGroupEgressRequest {
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     dry_run: Option<bool> = "DryRun";
-    group_id: Option<String> = "GroupId" (required);
+    group_id: String = "GroupId" (required);
     source_security_group_name: Option<String> = "SourceSecurityGroupName";
     source_security_group_owner_id: Option<String> = "SourceSecurityGroupOwnerId";
     ip_protocol: Option<String> = "IpProtocol";
@@ -96,8 +96,8 @@ output! { AuthorizeSecurityGroupIngressResult {
 } }
 
 input! { CreateSecurityGroupRequest {
-    description: Option<String> = "GroupDescription" (required);
-    group_name: Option<String> = "GroupName" (required);
+    description: String = "GroupDescription" (required);
+    group_name: String = "GroupName" (required);
     vpc_id: Option<String> = "VpcId";
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     dry_run: Option<bool> = "DryRun";
@@ -183,7 +183,7 @@ output! { ReferencedSecurityGroup {
 input! { RevokeSecurityGroupEgressRequest {
     security_group_rule_ids: Vec<String> = "SecurityGroupRuleId";
     dry_run: Option<bool> = "DryRun";
-    group_id: Option<String> = "GroupId" (required);
+    group_id: String = "GroupId" (required);
     source_security_group_name: Option<String> = "SourceSecurityGroupName";
     source_security_group_owner_id: Option<String> = "SourceSecurityGroupOwnerId";
     ip_protocol: Option<String> = "IpProtocol";
