@@ -45,6 +45,11 @@ impl<T, K> Page<T, K> {
         Page { rows, next }
     }
 
+    /// The page with another row for each of its rows.
+    pub fn map<U>(self, row: impl FnMut(T) -> U) -> Page<U, K> {
+        self.replace(|rows| rows.into_iter().map(row).collect())
+    }
+
     /// The page with other rows for its rows, in the same order.
     pub(crate) fn replace<U>(self, rows: impl FnOnce(Vec<T>) -> Vec<U>) -> Page<U, K> {
         Page {

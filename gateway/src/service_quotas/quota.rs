@@ -8,7 +8,7 @@ use crate::{
     fault::Fault,
     rpc::{
         ctx::Ctx,
-        page::{self, Paging},
+        page::{self, Pages},
     },
 };
 
@@ -99,13 +99,13 @@ pub(super) fn page(
     max_results: Option<i32>,
     token: Option<&str>,
 ) -> Result<(Option<u32>, Option<u64>), Fault> {
-    let paging = Paging {
+    let pages = Pages {
         max_results,
         next_token: token,
         named: false,
     };
     let after = token.map(|token| page::open(ctx, token)).transpose()?;
-    Ok((page::limit(ctx, &paging)?, after))
+    Ok((page::limit(ctx, &pages)?, after))
 }
 
 /// The token of the page after this one.

@@ -996,6 +996,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
                 "cidr-block-association.state",
                 "cidrBlock",
                 "dhcp-options-id",
+                "dhcpOptionsId",
                 "ipv6-cidr-block-association.association-id",
                 "ipv6-cidr-block-association.ipv6-cidr-block",
                 "ipv6-cidr-block-association.ipv6-pool",
@@ -2171,6 +2172,24 @@ macro_rules! for_each_ec2_operation {
             action instances::StartInstances,
             action instances::StopInstances,
             action instances::TerminateInstances,
+        }
+    };
+}
+
+/// Calls `$callback! { family, ... }` with every family of operations.
+#[macro_export]
+macro_rules! for_each_ec2_family {
+    ($callback:ident) => {
+        $callback! {
+            images,
+            instances,
+            keypairs,
+            network_interfaces,
+            placement_groups,
+            regions,
+            security_groups,
+            tags,
+            vpcs,
         }
     };
 }
