@@ -7,7 +7,7 @@ use cumulet_bus::{Delivered, ReportMailbox};
 use cumulet_domain::{
     Error, Result, crash_point,
     id::{HostId, InstanceId},
-    message::{Outcome, Report, ReportContent},
+    message::{Outcome, Report, ReportContent, VolumeOutcome},
     time::Timestamp,
 };
 use futures::{FutureExt as _, future::join_all};
@@ -123,7 +123,11 @@ pub(super) async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => match subject {
             Subject::Command(of) => done(conductor, host, at, outcome, *of).await,
-            Subject::Host | Subject::Instance | Subject::Network => Ok(()),
+            Subject::Host | Subject::Instance | Subject::Volume(_) | Subject::Network => Ok(()),
+        },
+        ReportContent::VolumeDone(outcome) => match subject {
+            Subject::Volume(of) => volume_done(&host, &outcome, &of.0),
+            Subject::Host | Subject::Instance | Subject::Command(_) | Subject::Network => Ok(()),
         },
         ReportContent::NetworkApplied { vpc, generation } => {
             sync::network_applied(conductor, host, vpc, generation).await
@@ -133,6 +137,13 @@ pub(super) async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
         }
         ReportContent::Full(seen) => full(conductor, host, at, seen).await,
     }
+}
+
+/// The outcome of a command about a volume whose data is on its host.
+fn volume_done(host: &HostId, outcome: &VolumeOutcome, operation: &operation::Model) -> Result<()> {
+    // No operation of today's waits for it.
+    tracing::debug!(%host, volume = %outcome.volume, operation.kind, "a report that nobody waits for");
+    Ok(())
 }
 
 /// The outcome of a command to an instance that is on its host: its operation knows what that means.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     host::{HostProfile, MAX_METRICS, MAX_REASON, Metrics},
-    id::{HostId, InstanceId, OperationId, VpcId},
+    id::{HostId, InstanceId, OperationId, VolumeId, VpcId},
     time::Timestamp,
 };
 
@@ -64,9 +64,19 @@ const fn kind(content: &ReportContent) -> usize {
         ReportContent::NetworkApplied { .. } => 3,
         ReportContent::MetadataApplied { .. } => 4,
         ReportContent::Full(_) => 5,
+        ReportContent::VolumeDone(_) => 6,
     }
 }
-const KINDS: usize = 6;
+const KINDS: usize = 7;
+
+fn deleted(failure: Option<&str>) -> ReportContent {
+    ReportContent::VolumeDone(VolumeOutcome {
+        operation: OperationId::new(9),
+        volume: VolumeId::new(8),
+        failure: failure.map(str::to_owned),
+        permanent: false,
+    })
+}
 
 fn network(generation: u64) -> ReportContent {
     let vpc = VpcId::new(3);
@@ -86,6 +96,8 @@ fn a_report_within_the_limits_is_what_it_was() {
         ReportContent::Changed(of(most)),
         ReportContent::Done(done(Some("libvirt is away"), most)),
         ReportContent::Done(done(None, 0)),
+        deleted(None),
+        deleted(Some("the disk is full")),
         network(most),
         metadata(most),
         ReportContent::Full(vec![of(1); MAX_INSTANCES]),
@@ -112,7 +124,8 @@ fn a_report_that_can_not_be_true_is_none() {
         ReportContent::Full(vec![of(1); MAX_INSTANCES + 1]),
         ReportContent::Full(vec![of(1), of(u64::MAX)]),
     ];
-    let mut seen = [false; KINDS];
+    // An outcome of a volume has nothing that could not be: its words are looked at, and nothing drops it.
+    let mut seen = [false, false, false, false, false, false, true];
     for content in wrong {
         seen[kind(&content)] = true;
         let reason = report(content).within_limits().unwrap_err();
@@ -212,6 +225,24 @@ fn texts_are_one_line_and_not_too_long() {
         )) => outcome.failure,
         other => panic!("{other:?}"),
     };
+    let of_a_volume = |failure: &str| match report(deleted(Some(failure))).within_limits() {
+        Ok((
+            Report {
+                content: ReportContent::VolumeDone(outcome),
+                ..
+            },
+            _,
+        )) => outcome.failure,
+        other => panic!("{other:?}"),
+    };
+    for failure in [
+        "a\nb\u{1b}[31m",
+        "\n",
+        "internal error: /var/lib",
+        &"ä".repeat(1 << 20),
+    ] {
+        assert_eq!(of_a_volume(failure), text(failure));
+    }
     assert_eq!(text("a\nb\u{1b}[31m").as_deref(), Some("a b [31m"));
     assert_eq!(text("\n").as_deref(), Some("it does not say why"));
     assert_eq!(
