@@ -14,11 +14,7 @@ use cumulet_hypervisor::{DeviceKey, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::{
-    Worker,
-    failure::Failure,
-    record::{CommandKind, Record},
-};
+use crate::{Worker, failure::Failure, record::Record};
 
 impl Worker {
     pub(super) async fn launch(
@@ -36,7 +32,7 @@ impl Worker {
                 ..Failure::temporary("the instance has interfaces of more than one VPC")
             });
         }
-        let is_change = matches!(attempt.pending.kind, CommandKind::Change(_));
+        let is_change = attempt.pending.kind.is_change();
         if is_change && (record.is_none() || self.has(spec.id).await?.is_none()) {
             return Err(is_off());
         }
@@ -130,7 +126,7 @@ impl Worker {
     ) -> Result<Vec<DeviceKey>, Failure> {
         let (id, name) = (spec.id, attempt.name);
         let has = self.has(id).await?;
-        let is_change = matches!(attempt.pending.kind, CommandKind::Change(_));
+        let is_change = attempt.pending.kind.is_change();
         if is_change && has.is_none() {
             return Err(is_off());
         }
