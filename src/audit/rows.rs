@@ -10,7 +10,7 @@ use cumulet_backend::{
 };
 use cumulet_domain::{
     ResourceKind,
-    id::{InstanceId, NetworkInterfaceId, VpcId},
+    id::{InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     instance::State,
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
@@ -62,10 +62,11 @@ impl Rows {
         let pairs = host_network::Entity::find().all(&conn).await?;
         let hanging = Hanging::load(&conn).await?;
         conn.rollback().await?;
-        let mut leaks = claims(&instances, &hosts);
+        let mut leaks = claims(&instances, &hosts, |host| hanging.disk_gib(host));
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
         leaks.extend(hanging.findings(&instances, &interfaces));
+        leaks.extend(idle(&hanging, &operations));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
@@ -186,8 +187,8 @@ fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTre
     (VpcId::from_db(row.id), (generation, waits))
 }
 
-/// Each host's counters against the sum of its instances: nothing leaks and nothing is oversold.
-fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
+/// Each host's counters against the sum of its instances and volumes: nothing leaks and nothing is oversold.
+fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&str) -> i64) -> Vec<String> {
     let mut differences = Vec::new();
     for host in hosts {
         let on = || {
@@ -210,7 +211,7 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
             ),
             (
                 "GiB of disk",
-                on().map(|row| row.disk_gib).sum(),
+                on().map(|row| row.disk_gib).sum::<i64>() + of_volumes(&host.id),
                 host.disk_gib_used,
                 host.disk_gib_max,
             ),
@@ -228,6 +229,23 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
         }
     }
     differences
+}
+
+/// Volumes that nothing would ever bring to their end: on their way, and nobody is at work on them.
+fn idle(hanging: &Hanging, open: &[operation::Model]) -> Vec<String> {
+    let kind = ResourceKind::Volume.resource_type();
+    let volumes = open
+        .iter()
+        .map(operation::Model::subject)
+        .filter(|(of, _)| *of == kind);
+    let busy: BTreeSet<VolumeId> = volumes.map(|(_, id)| VolumeId::from_db(id)).collect();
+    let moving = hanging
+        .unsettled()
+        .into_iter()
+        .filter(|(id, _)| !busy.contains(id));
+    moving
+        .map(|(id, words)| format!("{id} {words}, and nothing is under way for it"))
+        .collect()
 }
 
 /// Each account's counters, which its quotas are held against, against its instances that have not ended.

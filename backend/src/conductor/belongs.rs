@@ -13,8 +13,8 @@ use sea_orm::{
 };
 
 use crate::{
-    entity::{host_network, instance, operation, vpc},
-    store::{failed, first},
+    entity::{columns::Key, host_network, instance, operation, volume, volume_attachment, vpc},
+    store::{failed, first, rows},
 };
 
 /// What an instance is to a host.
@@ -46,6 +46,8 @@ pub(super) enum Subject {
     Instance,
     /// A command to one that is there.
     Command(Box<(operation::Model, instance::Model)>),
+    /// A command to delete a volume whose data is there.
+    Volume(Box<(operation::Model, volume::Model)>),
     /// A VPC that has to do with the host.
     Network,
 }
@@ -75,12 +77,30 @@ pub(super) async fn subject(
                 .await
                 .map_err(failed)?;
             let about = outcome.report.instance;
-            let Some(operation) = operation.filter(|operation| works_on(operation, about)) else {
+            let Some(operation) = operation else {
                 return Ok(None);
             };
+            if !works_on(conn, &operation, about).await? {
+                return Ok(None);
+            }
             let row = by_id(conn, about).await?;
             let here = row.filter(|row| standing(row, host) == Standing::Here);
             Ok(here.map(|row| Subject::Command(Box::new((operation, row)))))
+        }
+        ReportContent::VolumeDone(outcome) => {
+            let id = outcome.operation.to_db();
+            let operation = operation::Entity::find_by_id(id)
+                .one(conn)
+                .await
+                .map_err(failed)?;
+            let about = (ResourceKind::Volume.resource_type(), outcome.volume.to_db());
+            let Some(operation) = operation.filter(|operation| operation.subject() == about) else {
+                return Ok(None);
+            };
+            let row = volume::Entity::find_by_id(Key(outcome.volume));
+            let row = rows::all(row, conn).await?;
+            let here = row.into_iter().find(|row| row.host.as_ref() == Some(&host.0));
+            Ok(here.map(|row| Subject::Volume(Box::new((operation, row)))))
         }
         ReportContent::MetadataApplied { instance, revision } => {
             let row = by_id(conn, *instance).await?;
@@ -95,8 +115,24 @@ pub(super) async fn subject(
     }
 }
 
-fn works_on(operation: &operation::Model, instance: InstanceId) -> bool {
-    operation.subject() == (ResourceKind::Instance.resource_type(), instance.to_db())
+/// Whether an operation's command is about the instance: it works on that, or on a volume that is attached to it.
+async fn works_on(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+    instance: InstanceId,
+) -> Result<bool> {
+    let (kind, id) = operation.subject();
+    if kind == ResourceKind::Instance.resource_type() {
+        return Ok(id == instance.to_db());
+    }
+    if kind != ResourceKind::Volume.resource_type() {
+        return Ok(false);
+    }
+    use volume_attachment::Column as C;
+    let attached = volume_attachment::Entity::find()
+        .filter(C::Instance.eq(instance.to_db()))
+        .filter(C::Volume.eq(id));
+    Ok(!rows::all(attached, conn).await?.is_empty())
 }
 
 async fn by_id(conn: &impl ConnectionTrait, id: InstanceId) -> Result<Option<instance::Model>> {

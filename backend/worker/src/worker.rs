@@ -12,7 +12,7 @@ use std::{
 use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
     id::InstanceId,
-    message::{Action, Command, Query, ReportContent},
+    message::{Action, Command, Query, ReportContent, VolumeOutcome},
     network::VpcPolicy,
 };
 use cumulet_hypervisor::Event;
@@ -272,7 +272,27 @@ impl Worker {
                     drop(permit);
                 });
             }
-            Action::Run { .. } | Action::Stop { .. } | Action::Reboot { .. } | Action::Destroy { .. } => {}
+            Action::DeleteVolume { volume, .. } => {
+                let (this, volume, operation) = (self.clone(), *volume, command.operation);
+                tokio::spawn(async move {
+                    if let Some(operation) = operation {
+                        let outcome = VolumeOutcome {
+                            operation,
+                            volume,
+                            failure: Some("volumes are not deleted here yet".into()),
+                            permanent: true,
+                        };
+                        this.reporter.send(ReportContent::VolumeDone(outcome)).await;
+                    }
+                    command.ack();
+                    drop(permit);
+                });
+            }
+            Action::Run { .. }
+            | Action::Change { .. }
+            | Action::Stop { .. }
+            | Action::Reboot { .. }
+            | Action::Destroy { .. } => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! The command `run`, a launch or a start: metadata; the guest's process with its disk and taps, and at the
+//! The commands `run`, a launch or a start, and `change`, which never starts a guest: metadata; the guest's process with its disk and taps, and at the
 //! same time the VPC's namespace with its rules and services; then the taps go there, and the guest runs.
 
 use std::{future::Future, io, sync::Arc};
@@ -32,6 +32,10 @@ impl Worker {
                 ..Failure::temporary("the instance has interfaces of more than one VPC")
             });
         }
+        let is_change = attempt.pending.kind.is_change();
+        if is_change && (record.is_none() || self.has(spec.id).await?.is_none()) {
+            return Err(is_off());
+        }
         let interfaces: Vec<NetworkInterfaceId> = spec.nics.iter().map(|nic| nic.interface.id).collect();
         // The worker's own notes first, so that one that comes back knows what it had begun.
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
@@ -50,7 +54,7 @@ impl Worker {
         // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
         let (built, prepared) = tokio::join!(
             clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
-            self.prepare(attempt.name, spec, record.uid, &clock),
+            self.prepare(attempt, spec, record.uid, &clock),
         );
         built?;
         let unplug = prepared?;
@@ -59,7 +63,9 @@ impl Worker {
             .time("attach", self.vpcs.attach(policy, &interfaces, needed))
             .await?;
         crash_point!(attempt.name, "firewall");
-        clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
+        if !is_change {
+            clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
+        }
         drop(permit);
         crash_point!(attempt.name, "started");
         let patience = self.grace(attempt, self.config.unplug_grace);
@@ -113,13 +119,17 @@ impl Worker {
     /// there already gets what it has not; what it has and is not to have.
     async fn prepare(
         &self,
-        name: &str,
+        attempt: &Attempt<'_>,
         spec: &InstanceSpec,
         uid: Option<u32>,
         clock: &Stopwatch,
     ) -> Result<Vec<DeviceKey>, Failure> {
-        let id = spec.id;
+        let (id, name) = (spec.id, attempt.name);
         let has = self.has(id).await?;
+        let is_change = attempt.pending.kind.is_change();
+        if is_change && has.is_none() {
+            return Err(is_off());
+        }
         let (disks, nics) = tokio::join!(
             clock.time("disk", self.disks(name, spec, has.is_none())),
             clock.time("taps", self.nics(spec, has.as_ref()))
@@ -136,15 +146,23 @@ impl Worker {
             uid,
         };
         crash_point!(name, "tap");
-        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
-        if prepared == Prepared::Paused {
-            tracing::debug!(instance = %id, "the guest is there and waits for its network");
+        // One that has gone off meanwhile would be there again by this.
+        if !is_change {
+            let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
+            if prepared == Prepared::Paused {
+                tracing::debug!(instance = %id, "the guest is there and waits for its network");
+            }
         }
         match has {
             Some(has) => clock.time("devices", self.complete(&domain, &has)).await,
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// What is to be changed is a guest that runs, and it does not: that is dealt with first.
+fn is_off() -> Failure {
+    Failure::temporary("the instance does not run")
 }
 
 /// Tells the log, at level debug, how long each part of a launch took.

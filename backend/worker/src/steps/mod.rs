@@ -102,7 +102,7 @@ impl Worker {
             pending,
             name: name(pending.kind, record.as_ref()),
             launch: match action {
-                Action::Run { spec, policy } => Some((spec, policy)),
+                Action::Run { spec, policy } | Action::Change { spec, policy, .. } => Some((spec, policy)),
                 _ => None,
             },
             came: Some(command),
@@ -146,7 +146,7 @@ impl Worker {
             generation: record.generation,
             pending,
             name: name(pending.kind, Some(&record)),
-            launch: launch.filter(|_| pending.kind == CommandKind::Run),
+            launch: launch.filter(|_| pending.kind.has_spec()),
             came: None,
         };
         tracing::info!(instance = %id, kind = attempt.name, "goes on with a command");
@@ -206,7 +206,7 @@ impl Worker {
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
         match attempt.pending.kind {
-            CommandKind::Run => self.launch(attempt, record).await,
+            CommandKind::Run | CommandKind::Change(_) => self.launch(attempt, record).await,
             CommandKind::Stop { force } => self.stop(attempt, record, force).await,
             CommandKind::Reboot => self.reboot(attempt, record).await,
             CommandKind::Destroy => self.destroy(attempt, record).await,
@@ -296,6 +296,7 @@ fn name(kind: CommandKind, record: Option<&Record>) -> &'static str {
     match kind {
         CommandKind::Run if record.is_some_and(|record| record.applied > 0) => "start",
         CommandKind::Run => "launch",
+        CommandKind::Change(what) => what.name(),
         CommandKind::Stop { .. } => "stop",
         CommandKind::Reboot => "reboot",
         CommandKind::Destroy => "terminate",

@@ -9,6 +9,7 @@ mod placement_groups;
 mod regions;
 mod security_groups;
 mod tags;
+mod volumes;
 mod vpcs;
 
 #[cfg(test)]
