@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use cumulet_domain::Result;
+use cumulet_domain::{Result, crash};
 use cumulet_migrations::{Migrator, MigratorTrait};
 use sea_orm::{Database, DatabaseConnection, DbBackend, ProxyDatabaseTrait};
 
@@ -40,6 +40,7 @@ impl Options {
 /// When it can't be opened, or its schema can't be migrated (it is newer than this program).
 #[boxed]
 pub async fn connect(options: &Options) -> Result<Store> {
+    cumulet_migrations::witness(crash::up);
     let (reader, writer) = match &options.location {
         Location::Sqlite(path) => file(path, options.readers).await?,
         location => {
@@ -48,6 +49,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
             (reader, Writer::Server(Arc::new(server)))
         }
     };
+    crash::up("migrated");
     Ok(Store {
         reader,
         writer,
@@ -120,6 +122,14 @@ pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
         Location::Sqlite(path) => proxy(Savepoints(Arc::new(WriteConnection::open(path)?))).await,
         location => server::snapshots(location).await,
     }
+}
+
+/// The points of a start, in order: those of the migrations, of which it passes the ones that it makes, and the rest.
+pub fn up_points() -> Vec<String> {
+    let migrations = Migrator::migrations();
+    let steps = migrations.iter().map(|migration| migration.name());
+    let steps = steps.chain(crash::UP);
+    steps.map(|step| format!("up.{step}")).collect()
 }
 
 /// The migrations, oldest first, and whether each has been applied.

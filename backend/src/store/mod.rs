@@ -40,7 +40,7 @@ use sea_orm::{
 
 #[cfg(test)]
 pub(crate) use connect::connect_to;
-pub use connect::{Options, connect, schema, snapshots};
+pub use connect::{Options, connect, schema, snapshots, up_points};
 pub use inline::{Template, TransactionHooks, connect_inline};
 use lanes::Lane;
 pub use location::Location;
