@@ -16,7 +16,7 @@ from harness.crash import is_migration, step_of, up_points
 from harness.ec2 import instances, running, wait
 from harness.folder import own
 from harness.site import Role
-from harness.upgrade import FIXTURES, Restored
+from harness.upgrade import FIXTURES, KINDS, Restored
 from harness.wait import until
 
 # Guests of several hosts: never beside other real ones.
@@ -33,14 +33,17 @@ def fixtures() -> list[Path]:
     return sorted(FIXTURES.glob("*/*.tar.xz"))
 
 
-def each(*chosen):
-    """A parameter for each fixture: all are tried by scripts/test-faults, those of PostgreSQL in every run."""
-    quick = chosen or ("postgresql",)
+def kind(fixture: Path) -> str:
+    return fixture.name.split(".")[0]
+
+
+def each(kinds: tuple[str, ...] = KINDS, quick: tuple[str, ...] = ()):
+    """A parameter for each fixture of these databases; what is not of a quick one is for scripts/test-faults."""
     values = [
-        pytest.param(path, id=f"{path.parent.name}-{path.name.split('.')[0]}",
-                     marks=[] if path.name.split(".")[0] in quick else [pytest.mark.slow])
+        pytest.param(path, id=f"{path.parent.name}-{kind(path)}", marks=[] if kind(path) in quick else [pytest.mark.slow])
         for path in fixtures()
-    ]  # fmt: skip
+        if kind(path) in kinds
+    ]
     return pytest.mark.parametrize("fixture", values)
 
 
@@ -187,10 +190,10 @@ def upgrade(fixture: Path, binary: Path = BIN):
 
 def test_there_is_a_fixture_of_each_database():
     names = {path.parent.name for path in fixtures()}
-    assert names and len(fixtures()) == 3 * len(names)
+    assert names and {(path.parent.name, kind(path)) for path in fixtures()} == {(name, k) for name in names for k in KINDS}
 
 
-@each()
+@each(quick=("postgresql",))
 def test_f35_killed_at_every_step_of_its_start(fixture: Path):
     with upgrade(fixture) as up:
         with figures.trial("F35 killed at every step") as trial:
@@ -203,8 +206,7 @@ def test_f35_killed_at_every_step_of_its_start(fixture: Path):
         up.all_well()
 
 
-@pytest.mark.slow
-@each("sqlite", "postgresql", "mariadb")
+@each()
 def test_f35_undisturbed(fixture: Path):
     with upgrade(fixture) as up:
         with figures.trial("F35") as trial:
@@ -215,13 +217,11 @@ def test_f35_undisturbed(fixture: Path):
         up.all_well()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not OLD, reason="CUMULET_OLD_BIN, the program of the fixtures, is not there")
-@each("postgresql", "mariadb")
+@each(kinds=("postgresql", "mariadb"))
 def test_f36_hosts_of_before_under_this_control_plane(fixture: Path):
-    """Roles are replaced one after the other: the control plane first, the hosts one by one."""
-    if "sqlite" in fixture.name:
-        pytest.skip("a cloud of one process is replaced as a whole")
+    """Roles are replaced one after the other: the control plane first, the hosts one by one. (A cloud of one process is
+    replaced as a whole.)"""
     with upgrade(fixture) as up:
         for host in up.cloud.hosts:
             host.binary = OLD

@@ -178,7 +178,10 @@ mod tests {
     }
 
     pub(super) fn met(migration: &str) {
-        if DIES.with_borrow_mut(|name| name.take_if(|name| name == migration)).is_some() {
+        if DIES
+            .with_borrow_mut(|name| name.take_if(|name| name == migration))
+            .is_some()
+        {
             resume_unwind(Box::new(Killed));
         }
     }
@@ -189,8 +192,14 @@ mod tests {
         let database = Scratch::new().await;
         for migration in Migrator::migrations() {
             DIES.set(Some(migration.name().to_owned()));
-            let died = AssertUnwindSafe(connect(&database.options(1))).catch_unwind().await;
-            assert!(died.err().is_some_and(|end| end.is::<Killed>()), "{}", migration.name());
+            let died = AssertUnwindSafe(connect(&database.options(1)))
+                .catch_unwind()
+                .await;
+            assert!(
+                died.err().is_some_and(|end| end.is::<Killed>()),
+                "{}",
+                migration.name()
+            );
         }
         connect(&database.options(1)).await.unwrap();
         let all = schema(&database.options(1)).await.unwrap();
