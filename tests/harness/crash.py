@@ -32,6 +32,17 @@ def points() -> list[str]:
     return done.stdout.split()
 
 
+def up_points() -> list[str]:
+    """The points of a start: `up.m0001_accounts` and so on for each migration, then `up.migrated` and the rest."""
+    done = subprocess.run([BIN, "crash-points", "--up"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def is_migration(point: str) -> bool:
+    """Whether a start passes this point only where it makes that migration."""
+    return step_of(point)[1:5].isdigit()
+
+
 def step_of(point: str) -> str:
     return point.rsplit(".", 1)[1]
 

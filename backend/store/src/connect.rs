@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use cumulet_domain::Result;
+use cumulet_domain::{Result, crash};
 use cumulet_migrations::{Migrator, MigratorTrait};
 use sea_orm::{Database, DatabaseConnection, DbBackend, ProxyDatabaseTrait};
 
@@ -40,6 +40,7 @@ impl Options {
 /// When it can't be opened, or its schema can't be migrated (it is newer than this program).
 #[boxed]
 pub async fn connect(options: &Options) -> Result<Store> {
+    cumulet_migrations::witness(met);
     let (reader, writer) = match &options.location {
         Location::Sqlite(path) => file(path, options.readers).await?,
         location => {
@@ -48,6 +49,7 @@ pub async fn connect(options: &Options) -> Result<Store> {
             (reader, Writer::Server(Arc::new(server)))
         }
     };
+    crash::up("migrated");
     Ok(Store {
         reader,
         writer,
@@ -56,6 +58,13 @@ pub async fn connect(options: &Options) -> Result<Store> {
         participant: None,
         spent: None,
     })
+}
+
+/// A migration's changes are made, and neither noted nor committed.
+fn met(migration: &str) {
+    crash::up(migration);
+    #[cfg(test)]
+    tests::met(migration);
 }
 
 async fn file(path: &Path, readers: u32) -> Result<(DatabaseConnection, Writer)> {
@@ -123,6 +132,14 @@ pub async fn snapshots(options: &Options) -> Result<DatabaseConnection> {
     }
 }
 
+/// The points of a start, in order: those of the migrations, of which it passes the ones that it makes, and the rest.
+pub fn up_points() -> Vec<String> {
+    let migrations = Migrator::migrations();
+    let steps = migrations.iter().map(|migration| migration.name());
+    let steps = steps.chain(crash::UP);
+    steps.map(|step| format!("up.{step}")).collect()
+}
+
 /// The migrations, oldest first, and whether each has been applied.
 ///
 /// # Errors
@@ -140,13 +157,55 @@ pub async fn schema(options: &Options) -> Result<Vec<(String, bool)>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{
+        cell::RefCell,
+        collections::BTreeMap,
+        panic::{AssertUnwindSafe, resume_unwind},
+    };
 
-    use cumulet_domain::network::{Direction, Peer, Rule, Traffic};
+    use cumulet_domain::{
+        crash::Killed,
+        network::{Direction, Peer, Rule, Traffic},
+    };
+    use futures::FutureExt as _;
     use sea_orm::{ConnectionTrait as _, Statement};
 
     use super::*;
-    use crate::groups;
+    use crate::{groups, scratch::Scratch};
+
+    thread_local! {
+        /// The migration in which this thread's start dies.
+        static DIES: RefCell<Option<String>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn met(migration: &str) {
+        if DIES
+            .with_borrow_mut(|name| name.take_if(|name| name == migration))
+            .is_some()
+        {
+            resume_unwind(Box::new(Killed));
+        }
+    }
+
+    /// On every database: once in each migration, at its worst moment.
+    #[tokio::test]
+    async fn a_start_that_dies_in_any_migration_is_made_up_for() {
+        let database = Scratch::new().await;
+        for migration in Migrator::migrations() {
+            DIES.set(Some(migration.name().to_owned()));
+            let died = AssertUnwindSafe(connect(&database.options(1)))
+                .catch_unwind()
+                .await;
+            assert!(
+                died.err().is_some_and(|end| end.is::<Killed>()),
+                "{}",
+                migration.name()
+            );
+        }
+        connect(&database.options(1)).await.unwrap();
+        let all = schema(&database.options(1)).await.unwrap();
+        assert!(all.iter().all(|(_, applied)| *applied), "{all:?}");
+    }
 
     /// A table's and a column's name, and whether a row can be written that does not name the column.
     type Columns = BTreeMap<(String, String), bool>;

@@ -46,7 +46,7 @@ use sea_orm::{
 
 #[cfg(any(test, feature = "scratch"))]
 pub use connect::connect_to;
-pub use connect::{Options, connect, schema, snapshots};
+pub use connect::{Options, connect, schema, snapshots, up_points};
 pub use inline::{Template, TransactionHooks, connect_inline};
 use lanes::Lane;
 pub use location::Location;

@@ -11,6 +11,7 @@ use std::{
 
 use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
+    crash,
     id::InstanceId,
     message::{Action, Command, Query, ReportContent, VolumeOutcome},
     network::VpcPolicy,
@@ -179,6 +180,7 @@ impl Worker {
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
         restored?;
+        crash::up("restored");
         tasks.spawn(self.clone().watch(events));
         tasks.spawn(self.clone().keep_reporting());
         tasks.spawn(self.clone().supervise());
