@@ -7,8 +7,8 @@ use cumulet_domain::{
 };
 use rand::RngExt as _;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::SimpleExpr,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QuerySelect,
+    QueryTrait, sea_query::SimpleExpr,
 };
 
 use super::{failed, rows};
@@ -88,37 +88,63 @@ pub fn is_usable(cidr: Cidr, address: Ipv4Addr) -> bool {
     cidr.contains(address) && offset >= RESERVED && offset < cidr.size() - 1
 }
 
-/// Free private addresses of a subnet, chosen at random.
-///
-/// # Errors
-/// `InsufficientAddresses`.
-pub async fn free_private(
-    txn: &impl ConnectionTrait,
-    rng: &SharedRng,
-    subnet: SubnetId,
-    cidr: Cidr,
-    wanted: usize,
-) -> Result<Vec<Ipv4Addr>> {
-    let column = interface_address::Column::Address;
-    let in_subnet = interface_address::Column::Subnet.eq(subnet.to_db());
-    let range = (RESERVED, cidr.size().saturating_sub(1));
-    let found = free(txn, rng, (column, in_subnet), cidr, range, wanted).await?;
-    enough(found, &subnet.to_string(), wanted)
+/// Addresses that are wanted of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The subnet's block, or the pool of public addresses.
+    pub block: Cidr,
+    /// How many.
+    pub count: usize,
 }
 
-/// Free public addresses of the pool, chosen at random: as many as are wanted, or all that there are.
+/// Free private addresses of a subnet, and public ones of the pool, chosen at random: as many as are wanted, or all
+/// that there are. (What has been given out since by others, or by a program of before these rows, the unique keys
+/// refuse.)
 ///
 /// # Errors
 /// Those of the database.
-pub async fn free_public(
+pub async fn free(
     txn: &impl ConnectionTrait,
     rng: &SharedRng,
-    pool: Cidr,
-    wanted: usize,
-) -> Result<Vec<Ipv4Addr>> {
-    let column = interface_address::Column::PublicAddress;
-    let any = column.is_not_null();
-    free(txn, rng, (column, any), pool, public_range(pool), wanted).await
+    (subnet, private): (SubnetId, Wanted),
+    public: Wanted,
+) -> Result<(Vec<Ipv4Addr>, Vec<Ipv4Addr>)> {
+    use interface_address::Column as A;
+    let in_subnet = A::Subnet.eq(subnet.to_db());
+    let usable = (RESERVED, private.block.size().saturating_sub(1));
+    let private = Guess::new(rng, private, usable);
+    let public = Guess::new(rng, public, public_range(public.block));
+    // One look at both.
+    let guessed = [
+        private.among(A::Address).map(|any| in_subnet.clone().and(any)),
+        public.among(A::PublicAddress),
+    ];
+    let given = match guessed.into_iter().flatten().reduce(ExprTrait::or) {
+        Some(which) => given(txn, which).await?,
+        None => Vec::new(),
+    };
+    let here = given.iter().filter(|one| one.subnet == subnet.to_db());
+    let here = here.filter_map(|one| one.address.v4()).collect();
+    let anywhere = given.iter().filter_map(|one| one.public_address?.v4()).collect();
+    let private = private.settle(txn, rng, here, (A::Address, in_subnet)).await?;
+    let any = A::PublicAddress.is_not_null();
+    let public = public.settle(txn, rng, anywhere, (A::PublicAddress, any)).await?;
+    Ok((private, public))
+}
+
+/// The private addresses that were found in a subnet, where they are enough.
+///
+/// # Errors
+/// `InsufficientAddresses`.
+pub fn enough(found: Vec<Ipv4Addr>, subnet: SubnetId, wanted: usize) -> Result<Vec<Ipv4Addr>> {
+    if found.len() < wanted {
+        return Err(Error::InsufficientAddresses {
+            subnet: subnet.to_string(),
+            free: found.len() as u64,
+            wanted: wanted as u64,
+        });
+    }
+    Ok(found)
 }
 
 /// Whether an interface of a VPC has a private address.
@@ -161,50 +187,62 @@ pub async fn free_vni(txn: &impl ConnectionTrait, rng: &SharedRng) -> Result<i64
     Err(Error::Internal("no number is left for a VPC's tunnels".into()))
 }
 
-fn enough(found: Vec<Ipv4Addr>, place: &str, wanted: usize) -> Result<Vec<Ipv4Addr>> {
-    if found.len() < wanted {
-        return Err(Error::InsufficientAddresses {
-            subnet: place.into(),
-            free: found.len() as u64,
-            wanted: wanted as u64,
-        });
-    }
-    Ok(found)
-}
-
 /// Where addresses are unique: the column, and which rows.
 type Scope = (interface_address::Column, SimpleExpr);
 
-/// Guesses first, which is cheap while there is room; reads all that are taken when guessing fails. (What has been
-/// given out since by others, or by a program of before these rows, the unique keys refuse.)
-async fn free(
-    txn: &impl ConnectionTrait,
-    rng: &SharedRng,
-    scope: Scope,
-    block: Cidr,
-    (first, end): (u64, u64),
-    wanted: usize,
-) -> Result<Vec<Ipv4Addr>> {
-    if first >= end || wanted == 0 {
-        return Ok(Vec::new());
+/// Guesses at free addresses, which is cheap while there is room.
+struct Guess {
+    wanted: Wanted,
+    /// The first place of the block, and the one after the last.
+    places: (u64, u64),
+    guesses: Vec<Ipv4Addr>,
+}
+
+impl Guess {
+    fn new(rng: &SharedRng, wanted: Wanted, (first, end): (u64, u64)) -> Self {
+        let count = match wanted.count {
+            0 => 0,
+            _ if first >= end => 0,
+            some => (some * 2 + 6).next_power_of_two().min(4096),
+        };
+        let guess = |place| nth(wanted.block, place);
+        let guesses = rng.with(|rng| (0..count).map(|_| guess(rng.random_range(first..end))).collect());
+        Guess {
+            wanted,
+            places: (first, end),
+            guesses,
+        }
     }
-    let nth = |offset: u64| block.nth(offset).unwrap_or(block.network());
-    let guesses = (wanted * 2 + 6).next_power_of_two().min(4096);
-    let guesses: Vec<Ipv4Addr> =
-        rng.with(|rng| (0..guesses).map(|_| nth(rng.random_range(first..end))).collect());
-    let column = scope.0;
-    let guessed = column.is_in(guesses.iter().copied().map(Address::from));
-    let taken = taken(txn, &scope, guessed).await?;
-    let mut seen = HashSet::new();
-    let mut found: Vec<Ipv4Addr> = guesses
-        .into_iter()
-        .filter(|a| !taken.contains(a) && seen.insert(*a))
-        .take(wanted)
-        .collect();
-    if found.len() < wanted {
-        let between = column.between(Address::from(nth(first)), Address::from(nth(end)));
-        let all = self::taken(txn, &scope, between).await?;
-        let mut left: Vec<Ipv4Addr> = (first..end).map(nth).filter(|a| !all.contains(a)).collect();
+
+    /// That a column has one of them, if there are any.
+    fn among(&self, column: interface_address::Column) -> Option<SimpleExpr> {
+        let guesses = self.guesses.iter().copied().map(Address::from);
+        (!self.guesses.is_empty()).then(|| column.is_in(guesses))
+    }
+
+    /// Those that are not taken; where they are too few, any of the block.
+    async fn settle(
+        self,
+        txn: &impl ConnectionTrait,
+        rng: &SharedRng,
+        taken: HashSet<Ipv4Addr>,
+        scope: Scope,
+    ) -> Result<Vec<Ipv4Addr>> {
+        let (wanted, mut seen) = (self.wanted.count, taken);
+        let fresh = self
+            .guesses
+            .iter()
+            .copied()
+            .filter(|address| seen.insert(*address));
+        let found: Vec<Ipv4Addr> = fresh.take(wanted).collect();
+        if found.len() == wanted || self.guesses.is_empty() {
+            return Ok(found);
+        }
+        let (block, (first, end)) = (self.wanted.block, self.places);
+        let between = (Address::from(nth(block, first)), Address::from(nth(block, end)));
+        let all = self::taken(txn, &scope, scope.0.between(between.0, between.1)).await?;
+        let places = (first..end).map(|place| nth(block, place));
+        let mut left: Vec<Ipv4Addr> = places.filter(|a| !all.contains(a)).collect();
         rng.with(|rng| {
             for i in 0..left.len().min(wanted) {
                 let j = rng.random_range(i..left.len());
@@ -212,9 +250,29 @@ async fn free(
             }
         });
         left.truncate(wanted);
-        found = left;
+        Ok(left)
     }
-    Ok(found)
+}
+
+fn nth(block: Cidr, place: u64) -> Ipv4Addr {
+    block.nth(place).unwrap_or(block.network())
+}
+
+/// Addresses that are given out.
+#[derive(FromQueryResult)]
+struct Given {
+    subnet: i64,
+    address: Address,
+    public_address: Option<Address>,
+}
+
+async fn given(txn: &impl ConnectionTrait, which: SimpleExpr) -> Result<Vec<Given>> {
+    use interface_address::Column as A;
+    let query = interface_address::Entity::find()
+        .select_only()
+        .columns([A::Subnet, A::Address, A::PublicAddress])
+        .filter(which);
+    rows::selected(query, txn).await
 }
 
 #[derive(FromQueryResult)]

@@ -11,10 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::image::DiskFormat;
 
-use crate::{
-    files::{blocking, only_owners},
-    qemu_img,
-};
+use crate::{blocking::blocking, files::only_owners, qemu_img};
 
 /// A disk's file.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +87,12 @@ impl Disks for QemuDisks {
             ..*disk
         };
         qemu_img::create(&self.program, &made).await?;
-        only_owners(&fresh, 0o600)?;
-        tokio::fs::rename(&fresh, disk.path).await?;
+        let path = disk.path.to_owned();
+        blocking(move || {
+            only_owners(&fresh, 0o600)?;
+            fs::rename(&fresh, &path)
+        })
+        .await?;
         Ok(true)
     }
 

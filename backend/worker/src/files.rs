@@ -258,15 +258,6 @@ pub(crate) fn remove_both(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Does something that may block on a thread that may.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-}
-
 /// The names in a directory; none if it is not there.
 pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {

@@ -9,8 +9,10 @@ use cumulet_domain::{
 use cumulet_hypervisor::Hypervisor;
 
 use crate::{
-    Worker, WorkerError, boxed,
-    files::{self, Layout, blocking, failed},
+    Worker, WorkerError,
+    blocking::blocking,
+    boxed,
+    files::{self, Layout, failed},
     network::{HostNetwork, Inventory},
 };
 

@@ -5,6 +5,7 @@
 
 mod admission;
 mod alarms;
+mod blocking;
 mod config;
 pub mod console;
 pub mod disks;
@@ -54,6 +55,7 @@ pub mod decisions {
     };
 }
 
+pub use blocking::BLOCKING_THREADS;
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use inventory::{HostObject, ObjectKind, inventory};
 pub use metrics::{FixedMetrics, MetricsSource, ProcMetrics};

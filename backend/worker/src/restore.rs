@@ -10,12 +10,7 @@ use cumulet_domain::{
     spec::InstanceSpec,
 };
 
-use crate::{
-    Worker, WorkerError,
-    files::{blocking, failed},
-    record::Record,
-    slots::Queued,
-};
+use crate::{Worker, WorkerError, blocking::blocking, files::failed, record::Record, slots::Queued};
 
 impl Worker {
     /// Does what is to be done before the first command.

@@ -248,7 +248,7 @@ where
 
     /// Lets others go first. Work that is long waits for the account's turn.
     async fn pause(&mut self) -> Result<(), Fault> {
-        if self.ctx.cloud.presence().is_gone() {
+        if self.ctx.presence.is_gone() {
             return Err(Error::Abandoned.into());
         }
         let work = self.work();
