@@ -14,6 +14,7 @@ use cumulet_domain::image::DiskFormat;
 use crate::{
     files::{blocking, only_owners},
     qemu_img,
+    volumes::PARTIAL,
 };
 
 /// A disk's file.
@@ -84,7 +85,7 @@ impl Disks for QemuDisks {
             return Ok(false);
         }
         // A disk is there as a whole or not at all.
-        let fresh = disk.path.with_extension("new");
+        let fresh = disk.path.with_extension(PARTIAL);
         let made = DiskFile {
             path: &fresh,
             ..*disk

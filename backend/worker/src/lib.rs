@@ -33,6 +33,7 @@ mod testing;
 mod tests;
 mod tombstones;
 mod uids;
+mod volumes;
 mod vpcs;
 mod worker;
 

@@ -5,6 +5,7 @@
 mod changes;
 mod disks;
 mod nics;
+mod volumes;
 
 use std::time::Duration;
 
@@ -53,8 +54,9 @@ impl Worker {
                 () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
             };
             tracing::info!(instance = %id, device = ?key, ?unplugged, "asked a guest for a device");
-            if unplugged == Unplugged::Busy {
-                kept.push(told(key));
+            match unplugged {
+                Unplugged::Busy => kept.push(told(key)),
+                Unplugged::Gone => self.take_back(key).await?,
             }
         }
         if kept.is_empty() {
