@@ -5,17 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use cumulet_backend::{
-    entity::{account, host, host_network, instance, interface, operation, operation_hold, vpc},
-    store::{consistency::Hanging, instances::state},
+    entity::{
+        account, host, host_network, instance, interface, operation, operation_hold, volume,
+        volume_attachment, vpc,
+    },
+    store::{consistency::Hanging, instances::state, rows},
 };
 use cumulet_domain::{
     ResourceKind,
-    id::{InstanceId, NetworkInterfaceId, VpcId},
+    id::{InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     instance::State,
+    volume::{AttachmentState, VolumeState},
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
 
-use super::compare::{About, Difference};
+use super::{
+    compare::{About, Difference},
+    volumes::{self, Volume},
+};
 
 /// What is compared of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +44,12 @@ pub(super) struct Version {
 pub(super) struct Rows {
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) interfaces: BTreeMap<NetworkInterfaceId, InstanceId>,
+    /// The volumes that are files of their own.
+    pub(super) volumes: BTreeMap<VolumeId, Volume>,
     /// Instances with an operation under way.
     pub(super) active: BTreeSet<InstanceId>,
+    /// Volumes that an operation under way works on, or holds.
+    pub(super) held: BTreeSet<VolumeId>,
     /// The generation of each VPC's policy, and the hosts that have still to confirm it.
     pub(super) policies: BTreeMap<VpcId, (i64, BTreeSet<String>)>,
     /// What does not agree in the rows themselves.
@@ -58,18 +69,24 @@ impl Rows {
             .all(&conn)
             .await?;
         let held = operation_hold::Entity::find().all(&conn).await?;
+        let (disks, attachments) = (
+            rows::all(volume::Entity::find(), &conn).await?,
+            rows::all(volume_attachment::Entity::find(), &conn).await?,
+        );
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
         let hanging = Hanging::load(&conn).await?;
         conn.rollback().await?;
-        let mut leaks = claims(&instances, &hosts);
+        let mut leaks = claims(&instances, &disks, &hosts);
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
         leaks.extend(hanging.findings(&instances, &interfaces));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
+            volumes: volumes::volumes(&disks, &attachments),
             active: operations.iter().filter_map(at_work_on).collect(),
+            held: held.iter().filter_map(volume_held).collect(),
             policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
             leaks: Vec::new(),
         };
@@ -83,6 +100,7 @@ impl Rows {
         self.instances.retain(|_, row| row.host.as_deref() == Some(host));
         let here = &self.instances;
         self.interfaces.retain(|_, instance| here.contains_key(instance));
+        self.volumes.retain(|_, row| row.host.as_deref() == Some(host));
         for (_, waits) in self.policies.values_mut() {
             waits.retain(|name| name == host);
         }
@@ -103,6 +121,15 @@ impl Rows {
                     .map(|row| (row.generation, Some(row.state))),
                 changing: self.active.contains(&id),
             },
+            About::Volume(id) => {
+                let volume = self.volumes.get(&id);
+                let attached = volume.and_then(|volume| volume.attached);
+                Version {
+                    edition: volume.map(|volume| (volume.generation, None)),
+                    changing: self.held.contains(&id)
+                        || attached.is_some_and(|(instance, _)| self.active.contains(&instance)),
+                }
+            }
             About::Vpc(id) => {
                 let policy = self.policies.get(&id);
                 Version {
@@ -123,6 +150,20 @@ impl Rows {
             }
             if row.state == State::Terminated && busy {
                 found.push(format!("{id} is {state} and something is under way for it"));
+            }
+        }
+        for (id, volume) in self.volumes.iter().filter(|(id, _)| !self.held.contains(id)) {
+            let (state, attached) = (volume.state, volume.attached);
+            if matches!(state, VolumeState::Creating | VolumeState::Deleting) {
+                found.push(format!("{id} is {state} and nothing is under way for it"));
+            }
+            // What an instance is launched or started with is attached when that is done.
+            if let Some((instance, state)) = attached.filter(|(instance, _)| !self.active.contains(instance))
+                && state != AttachmentState::Attached
+            {
+                found.push(format!(
+                    "the attachment of {id} to {instance} is {state} and nothing is under way for it"
+                ));
             }
         }
         for (id, instance) in &self.interfaces {
@@ -170,6 +211,11 @@ fn at_work_on(row: &operation::Model) -> Option<InstanceId> {
     (kind == ResourceKind::Instance.resource_type()).then(|| InstanceId::from_db(id))
 }
 
+/// The volume that is held, if one is.
+fn volume_held(hold: &operation_hold::Model) -> Option<VolumeId> {
+    (hold.kind == ResourceKind::Volume.resource_type()).then(|| VolumeId::from_db(hold.resource))
+}
+
 fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
     (
         NetworkInterfaceId::from_db(row.id),
@@ -186,14 +232,17 @@ fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTre
     (VpcId::from_db(row.id), (generation, waits))
 }
 
-/// Each host's counters against the sum of its instances: nothing leaks and nothing is oversold.
-fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
+/// Each host's counters against the sum of its instances and of the volumes whose data it has: nothing leaks and
+/// nothing is oversold.
+fn claims(rows: &[instance::Model], volumes: &[volume::Model], hosts: &[host::Model]) -> Vec<String> {
     let mut differences = Vec::new();
     for host in hosts {
         let on = || {
             rows.iter()
                 .filter(|row| row.host.as_deref() == Some(host.id.as_str()))
         };
+        let theirs = volumes.iter().filter(|row| row.host.as_deref() == Some(&host.id));
+        let kept: i64 = theirs.map(|row| i64::from(row.size_gib.0)).sum();
         let claimed = || on().filter(|row| row.claimed != 0);
         let sums = [
             (
@@ -210,7 +259,7 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
             ),
             (
                 "GiB of disk",
-                on().map(|row| row.disk_gib).sum(),
+                on().map(|row| row.disk_gib).sum::<i64>() + kept,
                 host.disk_gib_used,
                 host.disk_gib_max,
             ),
@@ -218,7 +267,7 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
         for (what, sum, used, max) in sums {
             if sum != used {
                 differences.push(format!(
-                    "host {}: {used} {what} are claimed, its instances have {sum}",
+                    "host {}: {used} {what} are claimed, its instances and volumes have {sum}",
                     host.id
                 ));
             }
@@ -341,6 +390,42 @@ mod tests {
                 found.contains(named) && found.is_empty() == named.is_empty(),
                 "{state:?}: {found}"
             );
+        }
+    }
+
+    #[test]
+    fn a_volume_that_nothing_will_move_on_is_told() {
+        use AttachmentState::{Attached, Attaching, Busy, Detaching};
+        let told = |state, attached: Option<AttachmentState>, of_volume, of_instance| {
+            let mut rows = Rows::of(id(1), State::Running, 1);
+            let volume = VolumeId::new(1 << 40);
+            let compared = Volume {
+                state,
+                generation: 1,
+                host: None,
+                made: false,
+                attached: attached.map(|state| (id(1), state)),
+            };
+            rows.volumes.insert(volume, compared);
+            rows.held.extend(Some(volume).filter(|_| of_volume));
+            rows.active.extend(Some(id(1)).filter(|_| of_instance));
+            rows.stuck().join("; ")
+        };
+        let leaves = "and nothing is under way for it";
+        for (state, attached, stuck) in [
+            (VolumeState::Available, None, false),
+            (VolumeState::InUse, Some(Attached), false),
+            (VolumeState::InUse, Some(Attaching), true),
+            (VolumeState::InUse, Some(Detaching), true),
+            (VolumeState::InUse, Some(Busy), true),
+            (VolumeState::Creating, None, true),
+            (VolumeState::Deleting, None, true),
+        ] {
+            let found = told(state, attached, false, false);
+            assert_eq!(found.contains(leaves), stuck, "{state} {attached:?}: {found}");
+            assert_eq!(told(state, attached, true, false), "");
+            let of_its_own = state != VolumeState::InUse && stuck;
+            assert_eq!(told(state, attached, false, true).contains(leaves), of_its_own);
         }
     }
 
