@@ -20,6 +20,7 @@ mod m0017_placement_metadata;
 mod m0018_operation_holds;
 mod m0019_volumes;
 mod m0020_interface_addresses;
+mod m0021_volume_data;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_operation_holds::Migration),
             Box::new(m0019_volumes::Migration),
             Box::new(m0020_interface_addresses::Migration),
+            Box::new(m0021_volume_data::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -15,7 +15,6 @@ use cumulet_domain::{
     ResourceKind,
     id::{InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     instance::State,
-    volume::{AttachmentState, VolumeState},
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
 
@@ -77,10 +76,11 @@ impl Rows {
         let pairs = host_network::Entity::find().all(&conn).await?;
         let hanging = Hanging::load(&conn).await?;
         conn.rollback().await?;
-        let mut leaks = claims(&instances, &disks, &hosts);
+        let mut leaks = claims(&instances, &hosts, |host| hanging.disk_gib(host));
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
         leaks.extend(hanging.findings(&instances, &interfaces));
+        leaks.extend(idle(&hanging, &operations));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
@@ -152,20 +152,6 @@ impl Rows {
                 found.push(format!("{id} is {state} and something is under way for it"));
             }
         }
-        for (id, volume) in self.volumes.iter().filter(|(id, _)| !self.held.contains(id)) {
-            let (state, attached) = (volume.state, volume.attached);
-            if matches!(state, VolumeState::Creating | VolumeState::Deleting) {
-                found.push(format!("{id} is {state} and nothing is under way for it"));
-            }
-            // What an instance is launched or started with is attached when that is done.
-            if let Some((instance, state)) = attached.filter(|(instance, _)| !self.active.contains(instance))
-                && state != AttachmentState::Attached
-            {
-                found.push(format!(
-                    "the attachment of {id} to {instance} is {state} and nothing is under way for it"
-                ));
-            }
-        }
         for (id, instance) in &self.interfaces {
             if self
                 .state(*instance)
@@ -232,17 +218,14 @@ fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTre
     (VpcId::from_db(row.id), (generation, waits))
 }
 
-/// Each host's counters against the sum of its instances and of the volumes whose data it has: nothing leaks and
-/// nothing is oversold.
-fn claims(rows: &[instance::Model], volumes: &[volume::Model], hosts: &[host::Model]) -> Vec<String> {
+/// Each host's counters against the sum of its instances and volumes: nothing leaks and nothing is oversold.
+fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&str) -> i64) -> Vec<String> {
     let mut differences = Vec::new();
     for host in hosts {
         let on = || {
             rows.iter()
                 .filter(|row| row.host.as_deref() == Some(host.id.as_str()))
         };
-        let theirs = volumes.iter().filter(|row| row.host.as_deref() == Some(&host.id));
-        let kept: i64 = theirs.map(|row| i64::from(row.size_gib.0)).sum();
         let claimed = || on().filter(|row| row.claimed != 0);
         let sums = [
             (
@@ -259,7 +242,7 @@ fn claims(rows: &[instance::Model], volumes: &[volume::Model], hosts: &[host::Mo
             ),
             (
                 "GiB of disk",
-                on().map(|row| row.disk_gib).sum::<i64>() + kept,
+                on().map(|row| row.disk_gib).sum::<i64>() + of_volumes(&host.id),
                 host.disk_gib_used,
                 host.disk_gib_max,
             ),
@@ -277,6 +260,23 @@ fn claims(rows: &[instance::Model], volumes: &[volume::Model], hosts: &[host::Mo
         }
     }
     differences
+}
+
+/// Volumes that nothing would ever bring to their end: on their way, and nobody is at work on them.
+fn idle(hanging: &Hanging, open: &[operation::Model]) -> Vec<String> {
+    let kind = ResourceKind::Volume.resource_type();
+    let volumes = open
+        .iter()
+        .map(operation::Model::subject)
+        .filter(|(of, _)| *of == kind);
+    let busy: BTreeSet<VolumeId> = volumes.map(|(_, id)| VolumeId::from_db(id)).collect();
+    let moving = hanging
+        .unsettled()
+        .into_iter()
+        .filter(|(id, _)| !busy.contains(id));
+    moving
+        .map(|(id, words)| format!("{id} {words}, and nothing is under way for it"))
+        .collect()
 }
 
 /// Each account's counters, which its quotas are held against, against its instances that have not ended.
@@ -390,42 +390,6 @@ mod tests {
                 found.contains(named) && found.is_empty() == named.is_empty(),
                 "{state:?}: {found}"
             );
-        }
-    }
-
-    #[test]
-    fn a_volume_that_nothing_will_move_on_is_told() {
-        use AttachmentState::{Attached, Attaching, Busy, Detaching};
-        let told = |state, attached: Option<AttachmentState>, of_volume, of_instance| {
-            let mut rows = Rows::of(id(1), State::Running, 1);
-            let volume = VolumeId::new(1 << 40);
-            let compared = Volume {
-                state,
-                generation: 1,
-                host: None,
-                made: false,
-                attached: attached.map(|state| (id(1), state)),
-            };
-            rows.volumes.insert(volume, compared);
-            rows.held.extend(Some(volume).filter(|_| of_volume));
-            rows.active.extend(Some(id(1)).filter(|_| of_instance));
-            rows.stuck().join("; ")
-        };
-        let leaves = "and nothing is under way for it";
-        for (state, attached, stuck) in [
-            (VolumeState::Available, None, false),
-            (VolumeState::InUse, Some(Attached), false),
-            (VolumeState::InUse, Some(Attaching), true),
-            (VolumeState::InUse, Some(Detaching), true),
-            (VolumeState::InUse, Some(Busy), true),
-            (VolumeState::Creating, None, true),
-            (VolumeState::Deleting, None, true),
-        ] {
-            let found = told(state, attached, false, false);
-            assert_eq!(found.contains(leaves), stuck, "{state} {attached:?}: {found}");
-            assert_eq!(told(state, attached, true, false), "");
-            let of_its_own = state != VolumeState::InUse && stuck;
-            assert_eq!(told(state, attached, false, true).contains(leaves), of_its_own);
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) fn volumes(
             state: row.state.0,
             generation: row.generation,
             host: row.host.clone(),
-            made: row.host.is_some(),
+            made: row.made_at.is_some(),
             attached: attached.get(&row.id.0).copied(),
         };
         (row.id.0, compared)

@@ -189,6 +189,10 @@ pub struct Outcome {
     pub failure: Option<String>,
     /// The failure will not go away by trying again here.
     pub permanent: bool,
+    /// Volumes that the guest was to let go of and has not; all else of the command is done. Empty where it failed
+    /// for another reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<VolumeId>,
 }
 
 /// What became of a command about a volume that no instance has.

@@ -20,6 +20,7 @@ pub mod security_groups;
 pub mod services;
 pub mod tags;
 mod token;
+pub mod volumes;
 pub mod vpcs;
 
 use std::{fmt, sync::Arc};

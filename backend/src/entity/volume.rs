@@ -29,6 +29,7 @@ pub struct Model {
     pub generation: i64,
     pub created_at: i64,
     pub deleted_at: Option<i64>,
+    pub made_at: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -21,6 +21,7 @@ pub struct Model {
     pub state: Named<AttachmentState>,
     pub delete_on_termination: Flag,
     pub attached_at: i64,
+    pub generation: Option<i64>,
 }
 
 impl Model {

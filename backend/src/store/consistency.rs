@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cumulet_domain::{
     Result,
     id::{InstanceId, NetworkInterfaceId, VolumeId},
-    volume::VolumeState,
+    volume::{AttachmentState, VolumeState},
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 
@@ -33,6 +33,52 @@ impl Hanging {
             attachments: rows::all(volume_attachment::Entity::find(), conn).await?,
             addresses: rows::all(interface_address::Entity::find(), conn).await?,
         })
+    }
+
+    /// The GiB that volumes have claimed of a host.
+    pub fn disk_gib(&self, host: &str) -> i64 {
+        let there = self
+            .volumes
+            .values()
+            .filter(|row| row.host.as_deref() == Some(host));
+        there.map(|row| i64::from(row.size_gib.0)).sum()
+    }
+
+    /// What is on its way to another state, in words.
+    pub fn unsettled(&self) -> Vec<(VolumeId, String)> {
+        let is_at_rest = |state: VolumeState| {
+            matches!(
+                state,
+                VolumeState::Available | VolumeState::InUse | VolumeState::Deleted
+            )
+        };
+        let volumes = self.volumes.iter().filter(|(_, row)| !is_at_rest(row.state.0));
+        let mut all: Vec<_> = volumes
+            .map(|(id, row)| (*id, format!("is {}", row.state.0)))
+            .collect();
+        let attached = self.attachments.iter();
+        let moving = attached.filter(|row| row.state.0 != AttachmentState::Attached);
+        all.extend(moving.map(|row| (row.volume.0, format!("is {} at {}", row.state.0, row.instance.0))));
+        all
+    }
+
+    /// The volumes whose data is on a host, and whether it has confirmed that.
+    pub fn volumes_on(&self, host: &str) -> BTreeMap<VolumeId, bool> {
+        let there = self
+            .volumes
+            .values()
+            .filter(|row| row.host.as_deref() == Some(host));
+        there.map(|row| (row.id.0, row.made_at.is_some())).collect()
+    }
+
+    /// The volumes beside its root that an instance has.
+    pub fn data_of(&self, instance: InstanceId) -> BTreeSet<VolumeId> {
+        let its = |row: &&volume_attachment::Model| row.instance.0 == instance && !row.is_root();
+        self.attachments
+            .iter()
+            .filter(its)
+            .map(|row| row.volume.0)
+            .collect()
     }
 
     /// What does not hold, in words.
@@ -82,6 +128,9 @@ impl Hanging {
             let state = row.state.0;
             if state == VolumeState::InUse && !attached.contains(id) {
                 found.push(format!("{id} is in use and attached to nothing"));
+            }
+            if state == VolumeState::Deleted && row.host.is_some() {
+                found.push(format!("{id} is {state} and has its data on a host"));
             }
             if (state == VolumeState::Deleted) != row.deleted_at.is_some() {
                 found.push(format!("{id} is {state} and was deleted at {:?}", row.deleted_at));

@@ -21,7 +21,8 @@
 //! 2. hosts; aggregates
 //! 3. placement groups, their hosts; images (shared)
 //! 4. accounts
-//! 5. interfaces and their addresses; volumes and their attachments, which hang on their instance
+//! 5. interfaces and their addresses; volumes, each with its attachment (which hangs on its instance too), its
+//!    operation and what that holds
 //! 6. VPCs
 //! 7. all that has no parent's lock to itself: hosts' networks, security groups, rules, members, tags,
 //!    client tokens, settings, the audit log

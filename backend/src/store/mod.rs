@@ -2,6 +2,7 @@
 //! or one question a file.
 
 pub mod addresses;
+pub mod attachments;
 pub mod batch;
 pub mod catch_up;
 mod connect;

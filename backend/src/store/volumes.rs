@@ -9,8 +9,8 @@ use cumulet_domain::{
     volume::{AttachmentState, VolumeState, VolumeType},
 };
 use sea_orm::{
-    ActiveValue::NotSet, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter,
-    QuerySelect, sea_query::Expr,
+    ActiveValue::NotSet, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::Expr,
 };
 
 use super::{batch::load_in, failed, instances::Visibility, rows};
@@ -61,6 +61,7 @@ pub fn root(instance: &instance::Model, kind: VolumeType) -> Result<volume::Mode
         generation: 1,
         created_at: instance.created_at,
         deleted_at: None,
+        made_at: None,
     })
 }
 
@@ -74,6 +75,7 @@ pub fn root_attachment(instance: &instance::Model, device: &str) -> volume_attac
         state: Named(AttachmentState::Attached),
         delete_on_termination: Flag(true),
         attached_at: instance.created_at,
+        generation: None,
     }
 }
 
@@ -93,7 +95,11 @@ pub async fn insert(
         insert.await.map_err(failed)?;
     }
     for rows in attachments.chunks(1000) {
-        let rows = rows.iter().cloned().map(volume_attachment::ActiveModel::from);
+        let new = |row: volume_attachment::Model| volume_attachment::ActiveModel {
+            generation: NotSet,
+            ..row.into()
+        };
+        let rows = rows.iter().cloned().map(new);
         let insert = volume_attachment::Entity::insert_many(rows).exec_without_returning(txn);
         insert.await.map_err(failed)?;
     }
@@ -109,6 +115,7 @@ fn new(volume: volume::Model) -> volume::ActiveModel {
         throughput: NotSet,
         host: NotSet,
         deleted_at: NotSet,
+        made_at: NotSet,
         ..volume.into()
     }
 }
@@ -144,38 +151,6 @@ pub async fn disks(
         disks.sort_by(|a, b| (!a.is_root(), &a.device).cmp(&(!b.is_root(), &b.device)));
     }
     Ok(disks)
-}
-
-/// Ends the attachments of an instance that has ended. The volumes that end with it are answered; the others are
-/// free.
-///
-/// # Errors
-/// Those of the database; `Internal` where a row is damaged.
-pub async fn release(conn: &impl ConnectionTrait, instance: i64, now: Timestamp) -> Result<Vec<i64>> {
-    use volume::Column as C;
-    use volume_attachment::Column as A;
-    let theirs = volume_attachment::Entity::find().filter(A::Instance.eq(instance));
-    let theirs = rows::all(theirs, conn).await?;
-    let (ending, free): (Vec<_>, Vec<_>) = theirs.iter().partition(|row| row.delete_on_termination.0);
-    for (some, state, ended) in [
-        (&ending, VolumeState::Deleted, Some(now.0)),
-        (&free, VolumeState::Available, None),
-    ] {
-        if some.is_empty() {
-            continue;
-        }
-        let update = volume::Entity::update_many()
-            .col_expr(C::State, Expr::value(Named(state)))
-            .col_expr(C::DeletedAt, Expr::value(ended))
-            .col_expr(C::Generation, Expr::col(C::Generation).add(1))
-            .filter(C::Id.is_in(some.iter().map(|row| row.volume)));
-        update.exec(conn).await.map_err(failed)?;
-    }
-    if !theirs.is_empty() {
-        let delete = volume_attachment::Entity::delete_many().filter(A::Instance.eq(instance));
-        delete.exec(conn).await.map_err(failed)?;
-    }
-    Ok(ending.iter().map(|row| row.volume.to_db()).collect())
 }
 
 /// Says whether a disk ends with its instance.

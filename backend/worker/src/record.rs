@@ -50,6 +50,11 @@ impl CommandKind {
         )
     }
 
+    /// Whether it changes a guest that runs, and starts none.
+    pub const fn is_change(self) -> bool {
+        matches!(self, CommandKind::Change(_))
+    }
+
     /// Whether it comes with a specification.
     pub const fn has_spec(self) -> bool {
         matches!(self, CommandKind::Run | CommandKind::Change(_))

@@ -97,6 +97,7 @@ pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
             security_groups: vec![],
         }],
         root_device: "/dev/vda".into(),
+        data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(0),
         tags: vec![],

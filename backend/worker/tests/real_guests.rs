@@ -227,6 +227,7 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         public_keys: vec![],
         interfaces: vec![],
         root_device: "/dev/vda".into(),
+        data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(0),
         tags: vec![],

@@ -1,7 +1,8 @@
 //! The dispatch table: a row for each operation of the manifest.
 
 use cumulet_wire::ec2::{
-    images, instances, keypairs, network_interfaces, placement_groups, regions, security_groups, tags, vpcs,
+    images, instances, keypairs, network_interfaces, placement_groups, regions, security_groups, tags,
+    volumes, vpcs,
 };
 
 use super::action::{Entry, action, listing};

@@ -23,6 +23,9 @@ pub const MAX_VCPUS: u32 = 1 << 20;
 /// See [`MAX_VCPUS`]: an exbibyte and more, in MiB and in GiB.
 pub const MAX_SIZE: u64 = 1 << 40;
 
+/// The volumes that one guest keeps at the most.
+const MAX_KEPT: usize = 100;
+
 /// The last moment of the year 9999, in milliseconds.
 const END: i64 = 253_402_300_799_999;
 
@@ -106,12 +109,18 @@ impl Outcome {
             report,
             failure,
             permanent,
+            mut kept,
         } = self;
+        if kept.len() > MAX_KEPT {
+            left_out.push(format!("{} volumes that a guest keeps", kept.len() - MAX_KEPT));
+            kept.truncate(MAX_KEPT);
+        }
         Ok(Outcome {
             operation,
             report: report.within_limits()?,
             failure: failure.map(|text| words_of(&text, left_out)),
             permanent,
+            kept,
         })
     }
 }

@@ -289,6 +289,7 @@ impl Host {
             report,
             failure: failure.map(|(reason, _)| reason.to_owned()),
             permanent: failure.is_some_and(|(_, permanent)| permanent),
+            kept: Vec::new(),
         }))
         .await;
     }

@@ -7,7 +7,7 @@ use cumulet_domain::{
     id::InstanceId,
     message::{InstanceReport, OffReason, Power},
 };
-use cumulet_worker::decisions::{Changes, CommandKind, Devices, DomainSpec, Record, changes};
+use cumulet_worker::decisions::{Changes, Devices, DomainSpec, Record, changes};
 
 use super::{
     Host, Life, Stop,
@@ -22,7 +22,7 @@ impl Host {
         let Some(launch) = &attempt.launch else {
             return Err(Stop::Failed("what to launch from is lost", false));
         };
-        let is_change = matches!(attempt.pending.kind, CommandKind::Change(_));
+        let is_change = attempt.pending.kind.is_change();
         if is_change && self.machine().power(attempt.id) != Power::On {
             return Err(Stop::Failed("the instance does not run", false));
         }
@@ -89,7 +89,7 @@ impl Host {
     /// The guest's process is there, with what it is to have: one that was there before gets the difference.
     async fn prepared(&self, life: &Life, attempt: &Attempt, domain: &DomainSpec) -> Result<(), Stop> {
         let id = attempt.id;
-        let is_change = matches!(attempt.pending.kind, CommandKind::Change(_));
+        let is_change = attempt.pending.kind.is_change();
         let has = {
             let machine = self.machine();
             let is_on = machine.power(id) == Power::On;

@@ -94,6 +94,7 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
             report: of(power),
             failure: failure.map(str::to_owned),
             permanent: true,
+            kept: Vec::new(),
         })
     };
     let lies = vec![

@@ -411,6 +411,6 @@ async fn a_root_volume_of_another_number_is_the_one_that_is_shown_tagged_and_end
     let release = rig
         .cloud
         .store
-        .write(move |txn| Box::pin(async move { crate::store::volumes::release(txn, from, now).await }));
-    assert_eq!(release.await, Ok(vec![to]));
+        .write(move |txn| Box::pin(async move { crate::store::attachments::release(txn, from, now).await }));
+    assert_eq!(release.await.unwrap().ended, [to]);
 }

@@ -4,7 +4,7 @@
 use cumulet_domain::spec::InstanceSpec;
 use cumulet_hypervisor::{DeviceKey, Devices};
 
-use crate::{Worker, failure::Failure, files::blocking, volumes::named};
+use crate::{Worker, failure::Failure, files::{blocking, volume_of}, volumes::named};
 
 impl Worker {
     /// The guest may get the volumes of the specification. Who calls has their turns.
@@ -63,7 +63,7 @@ impl Worker {
         let taken = blocking(move || {
             for name in crate::files::names(&dir)? {
                 let path = dir.join(name);
-                if !open.iter().any(|(_, held)| *held == path) {
+                if volume_of(&path).is_some() && !open.iter().any(|(_, held)| *held == path) {
                     layout.take_back(&path)?;
                 }
             }

@@ -9,6 +9,7 @@ mod placement_groups;
 mod regions;
 mod security_groups;
 mod tags;
+mod volumes;
 mod vpcs;
 
 /// An example of each.
@@ -22,5 +23,6 @@ pub(crate) const EXAMPLES: &[&[crate::rpc::example::Example]] = &[
     regions::EXAMPLES,
     security_groups::EXAMPLES,
     tags::EXAMPLES,
+    volumes::EXAMPLES,
     vpcs::EXAMPLES,
 ];

@@ -32,6 +32,7 @@ fn done(failure: Option<&str>, generation: u64) -> Outcome {
         report: of(generation),
         failure: failure.map(str::to_owned),
         permanent: false,
+        kept: vec![VolumeId::new(1)],
     }
 }
 
@@ -210,6 +211,20 @@ fn what_is_too_much_of_a_heartbeat_is_left_out() {
         let many = alive(|told| told.metrics = [(name.to_owned(), value)].into());
         assert_eq!(report(many).within_limits().unwrap().1.len(), 1, "{name}");
     }
+}
+
+#[test]
+fn a_guest_keeps_only_so_many_volumes() {
+    let all = (1..=MAX_KEPT as u64 + 1).map(VolumeId::new).collect();
+    let outcome = Outcome {
+        kept: all,
+        ..done(Some("the guest uses them"), 1)
+    };
+    let (told, left_out) = report(ReportContent::Done(outcome)).within_limits().unwrap();
+    let ReportContent::Done(outcome) = told.content else {
+        unreachable!()
+    };
+    assert_eq!((outcome.kept.len(), left_out.len()), (MAX_KEPT, 1));
 }
 
 /// Texts are cut, and never dropped: a failure without words would pass for a success.
