@@ -4,7 +4,12 @@
 use cumulet_domain::spec::InstanceSpec;
 use cumulet_hypervisor::{DeviceKey, Devices};
 
-use crate::{Worker, failure::Failure, files::{blocking, volume_of}, volumes::named};
+use crate::{
+    Worker,
+    failure::Failure,
+    files::{blocking, volume_of},
+    volumes::named,
+};
 
 impl Worker {
     /// The guest may get the volumes of the specification. Who calls has their turns.
