@@ -178,7 +178,9 @@ async fn list_volumes(
         objects.extend(volume_of(path).map(|volume| HostObject::of_volume(kind, volume)));
     }
     for (instance, path) in hypervisor.open_disks().await? {
-        let volume = volume_of(&path).filter(|_| path.parent() == Some(dir.as_path()));
+        // By the folder's name: a state directory may be reached in more than one way.
+        let folder = path.parent().and_then(Path::file_name);
+        let volume = volume_of(&path).filter(|_| folder == dir.file_name());
         objects.extend(volume.map(|volume| HostObject {
             instance: Some(instance),
             ..HostObject::of_volume(ObjectKind::Plugged, volume)
