@@ -25,7 +25,7 @@ use crate::{
         columns::{Count, Flag, Key, Named, Owner},
         volume,
     },
-    store::{attachments, failed, lock, tags},
+    store::{Invalidates, attachments, failed, lock, tags},
 };
 
 /// Its name, for permissions and client tokens.
@@ -69,7 +69,7 @@ pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewVolume) -> Resul
     new.tags.sort();
     let room = tag_room(cloud, who.account, new.tags.len());
     let (call, account) = (cloud.clone(), who.account);
-    let write = cloud.store.write(move |txn| {
+    let write = cloud.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             if let Some(token) = &new.client_token
                 && let Some(made) = token.find(txn, account, OPERATION).await?
