@@ -4,7 +4,7 @@ import pytest
 
 from harness import volumes
 from harness.cloud import Account, Cloud
-from harness.ec2 import default_group, refused
+from harness.ec2 import FAST, default_group, refused
 from harness.guest import Guest, allow, launch, ssh_key, terminate
 from harness.volumes import attach, describe, detach, disk_in, wait_attached, wait_disk, wait_free, wait_gone
 
@@ -77,7 +77,7 @@ def test_a_file_system_moves_to_another_guest(pair):
 
     # It moves, and the file with it.
     assert ec2.detach_volume(VolumeId=volume)["State"] == "detaching"
-    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
     assert disk_in(one, volume) == "" and describe(account, volume)["Attachments"] == []
     attach(account, volume, two.id)
     assert mounted(two, volume, SUM, "ro") == written
