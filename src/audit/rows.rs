@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use cumulet_backend::{
-    entity::{account, host, host_network, instance, interface, operation, operation_hold, vpc},
-    store::{consistency::Hanging, instances::state},
+    entity::{
+        account, host, host_network, instance, interface, operation, operation_hold, volume,
+        volume_attachment, vpc,
+    },
+    store::{consistency::Hanging, instances::state, rows},
 };
 use cumulet_domain::{
     ResourceKind,
@@ -15,7 +18,10 @@ use cumulet_domain::{
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
 
-use super::compare::{About, Difference};
+use super::{
+    compare::{About, Difference},
+    volumes::{self, Volume},
+};
 
 /// What is compared of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +43,12 @@ pub(super) struct Version {
 pub(super) struct Rows {
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) interfaces: BTreeMap<NetworkInterfaceId, InstanceId>,
+    /// The volumes that are files of their own.
+    pub(super) volumes: BTreeMap<VolumeId, Volume>,
     /// Instances with an operation under way.
     pub(super) active: BTreeSet<InstanceId>,
+    /// Volumes that an operation under way works on, or holds.
+    pub(super) held: BTreeSet<VolumeId>,
     /// The generation of each VPC's policy, and the hosts that have still to confirm it.
     pub(super) policies: BTreeMap<VpcId, (i64, BTreeSet<String>)>,
     /// What does not agree in the rows themselves.
@@ -58,6 +68,10 @@ impl Rows {
             .all(&conn)
             .await?;
         let held = operation_hold::Entity::find().all(&conn).await?;
+        let (disks, attachments) = (
+            rows::all(volume::Entity::find(), &conn).await?,
+            rows::all(volume_attachment::Entity::find(), &conn).await?,
+        );
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
         let hanging = Hanging::load(&conn).await?;
@@ -70,7 +84,9 @@ impl Rows {
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
+            volumes: volumes::volumes(&disks, &attachments),
             active: operations.iter().filter_map(at_work_on).collect(),
+            held: held.iter().filter_map(volume_held).collect(),
             policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
             leaks: Vec::new(),
         };
@@ -84,6 +100,7 @@ impl Rows {
         self.instances.retain(|_, row| row.host.as_deref() == Some(host));
         let here = &self.instances;
         self.interfaces.retain(|_, instance| here.contains_key(instance));
+        self.volumes.retain(|_, row| row.host.as_deref() == Some(host));
         for (_, waits) in self.policies.values_mut() {
             waits.retain(|name| name == host);
         }
@@ -104,6 +121,15 @@ impl Rows {
                     .map(|row| (row.generation, Some(row.state))),
                 changing: self.active.contains(&id),
             },
+            About::Volume(id) => {
+                let volume = self.volumes.get(&id);
+                let attached = volume.and_then(|volume| volume.attached);
+                Version {
+                    edition: volume.map(|volume| (volume.generation, None)),
+                    changing: self.held.contains(&id)
+                        || attached.is_some_and(|(instance, _)| self.active.contains(&instance)),
+                }
+            }
             About::Vpc(id) => {
                 let policy = self.policies.get(&id);
                 Version {
@@ -171,6 +197,11 @@ fn at_work_on(row: &operation::Model) -> Option<InstanceId> {
     (kind == ResourceKind::Instance.resource_type()).then(|| InstanceId::from_db(id))
 }
 
+/// The volume that is held, if one is.
+fn volume_held(hold: &operation_hold::Model) -> Option<VolumeId> {
+    (hold.kind == ResourceKind::Volume.resource_type()).then(|| VolumeId::from_db(hold.resource))
+}
+
 fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
     (
         NetworkInterfaceId::from_db(row.id),
@@ -219,7 +250,7 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&
         for (what, sum, used, max) in sums {
             if sum != used {
                 differences.push(format!(
-                    "host {}: {used} {what} are claimed, its instances have {sum}",
+                    "host {}: {used} {what} are claimed, its instances and volumes have {sum}",
                     host.id
                 ));
             }

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.cloud import Account
-from harness.ec2 import filters, instances, refused, run
+from harness.ec2 import FAST, filters, instances, refused, run
 from harness.wait import until
 
 
@@ -20,10 +20,10 @@ def test_a_volume_outlives_its_attachment(account: Account, ec2):
     made = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")
     assert (made["State"], made["Size"], made["Iops"], made["Throughput"]) == ("creating", 1, 3000, 125)
     volume = made["VolumeId"]
-    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
     run(account)
     (instance,) = instances(ec2)
-    ec2.get_waiter("instance_running").wait(InstanceIds=[instance["InstanceId"]])
+    ec2.get_waiter("instance_running").wait(InstanceIds=[instance["InstanceId"]], WaiterConfig=FAST)
     where = {"InstanceId": instance["InstanceId"], "Device": "/dev/xvdaa"}
     assert ec2.attach_volume(VolumeId=volume, **where)["State"] == "attaching"
     with refused("VolumeInUse"):
@@ -33,6 +33,6 @@ def test_a_volume_outlives_its_attachment(account: Account, ec2):
     devices = [disk["DeviceName"] for disk in shown["BlockDeviceMappings"]]
     assert devices[1:] == ["/dev/xvdaa"]
     assert ec2.detach_volume(VolumeId=volume)["State"] == "detaching"
-    ec2.get_waiter("volume_available").wait(VolumeIds=[volume])
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
     ec2.delete_volume(VolumeId=volume)
-    ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume])
+    ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=FAST)

@@ -4,8 +4,10 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from . import figures
 from .cloud import BIN, Account, Cloud
 from .ec2 import instance, instances, running
 from .wait import until
@@ -56,6 +58,14 @@ def points_of(operation: str, real: bool = False) -> list[str]:
 def in_sample(point: str) -> bool:
     """Whether every run kills a real process here."""
     return point.startswith(SAMPLE) or step_of(point) in UNSIMULATED
+
+
+def each(operation: str, steps: tuple[str, ...] = ()):
+    """For a test of every point of an operation, or of some, as often as the environment asks for."""
+    chosen = [point for point in points_of(operation) if not steps or step_of(point) in steps]
+    ids = [f"{point}-{trial}" if trial else point for trial in range(figures.TRIALS) for point in chosen]
+    marked = [pytest.param(point, marks=[] if in_sample(point) else [pytest.mark.matrix]) for point in chosen]
+    return pytest.mark.parametrize("point", marked * figures.TRIALS, ids=ids)
 
 
 def last_words(call: Callable) -> object:

@@ -52,7 +52,7 @@ impl Disks {
                 (DiskSource::Image(image_ref(image)?), size, Throttle::default())
             } else {
                 let volume = self.volumes.get(&disk.volume.to_db());
-                data_disk(volume.ok_or_else(|| missing("volume"))?)
+                data_disk(volume.ok_or_else(|| missing("volume"))?)?
             };
             Ok(DiskSpec {
                 volume: VolumeId::from_db(disk.volume.to_db()),
@@ -85,16 +85,17 @@ const fn is_to_be(state: AttachmentState) -> bool {
 }
 
 /// A volume as a disk beside the root: empty, and made by the first host that gets it.
-fn data_disk(volume: &volume::Model) -> (DiskSource, u64, Throttle) {
+fn data_disk(volume: &volume::Model) -> Result<(DiskSource, u64, Throttle)> {
     let source = DiskSource::Volume {
         format: DiskFormat::Qcow2,
         create: volume.made_at.is_none(),
+        generation: rows::fit("volumes", volume.id.0, "generation", volume.generation)?,
     };
     let throttle = Throttle {
         bytes: volume.throughput.map(|Count(mib)| u64::from(mib) << 20),
         operations: volume.iops.map(|Count(operations)| operations.into()),
     };
-    (source, volume.size_gib.0.into(), throttle)
+    Ok((source, volume.size_gib.0.into(), throttle))
 }
 
 fn image_ref(row: &image::Model) -> Result<ImageRef> {

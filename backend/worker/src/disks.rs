@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::image::DiskFormat;
 
-use crate::{blocking::blocking, files::only_owners, qemu_img};
+use crate::{blocking::blocking, files::only_owners, qemu_img, volumes::PARTIAL};
 
 /// A disk's file.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl Disks for QemuDisks {
             return Ok(false);
         }
         // A disk is there as a whole or not at all.
-        let fresh = disk.path.with_extension("new");
+        let fresh = disk.path.with_extension(PARTIAL);
         let made = DiskFile {
             path: &fresh,
             ..*disk

@@ -34,6 +34,7 @@ mod testing;
 mod tests;
 mod tombstones;
 mod uids;
+mod volumes;
 mod vpcs;
 mod worker;
 

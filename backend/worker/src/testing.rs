@@ -112,6 +112,7 @@ pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
         source: DiskSource::Volume {
             format: DiskFormat::Qcow2,
             create: true,
+            generation: 1,
         },
         size_gib: gib,
         boot_order: None,

@@ -14,7 +14,7 @@ use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
     crash,
     id::InstanceId,
-    message::{Action, Command, Query, ReportContent, VolumeOutcome},
+    message::{Action, Command, Query, ReportContent},
     network::VpcPolicy,
 };
 use cumulet_hypervisor::Event;
@@ -36,6 +36,7 @@ use crate::{
     report::Reporter,
     slots::{Pushed, Queued, Slots},
     uids::Uids,
+    volumes::Volumes,
     vpcs::Vpcs,
 };
 
@@ -103,6 +104,7 @@ pub struct Worker {
     pub(crate) slots: Slots,
     pub(crate) uids: Uids,
     pub(crate) vpcs: Vpcs,
+    pub(crate) volumes: Volumes,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
@@ -124,6 +126,7 @@ impl Worker {
         Ok(Arc::new(Worker {
             slots,
             uids,
+            volumes: Volumes::open(layout.clone(), deps.clock.now())?,
             vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
             cache: ImageCache::new(layout.clone()),
             reporter: Reporter {
@@ -270,26 +273,18 @@ impl Worker {
                     drop(permit);
                 });
             }
-            Action::ReportAll => {
-                let this = self.clone();
+            Action::DeleteVolume { volume, generation } => {
+                let (this, volume, generation) = (self.clone(), *volume, *generation);
                 tokio::spawn(async move {
-                    this.report_all().await;
+                    this.delete_volume(volume, generation, &command).await;
                     command.ack();
                     drop(permit);
                 });
             }
-            Action::DeleteVolume { volume, .. } => {
-                let (this, volume, operation) = (self.clone(), *volume, command.operation);
+            Action::ReportAll => {
+                let this = self.clone();
                 tokio::spawn(async move {
-                    if let Some(operation) = operation {
-                        let outcome = VolumeOutcome {
-                            operation,
-                            volume,
-                            failure: Some("volumes are not deleted here yet".into()),
-                            permanent: true,
-                        };
-                        this.reporter.send(ReportContent::VolumeDone(outcome)).await;
-                    }
+                    this.report_all().await;
                     command.ack();
                     drop(permit);
                 });

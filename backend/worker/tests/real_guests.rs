@@ -321,6 +321,7 @@ async fn a_guest_lives_and_leaves_nothing() {
         source: DiskSource::Volume {
             format: DiskFormat::Qcow2,
             create: true,
+            generation: 1,
         },
         size_gib: 1,
         boot_order: None,

@@ -40,7 +40,12 @@ impl Host {
         self.volumes(&launch.volumes)?;
         self.at(life, attempt.name, "disk").await?;
         self.prepared(life, attempt, &launch.domain).await?;
-        self.at(life, attempt.name, "defined").await?;
+        let (plugged, asked) = if is_change {
+            ("plugged", "unplugged")
+        } else {
+            ("defined", "started")
+        };
+        self.at(life, attempt.name, plugged).await?;
         {
             let mut machine = self.machine();
             let newest = machine.remember(&launch.policy, interfaces);
@@ -59,7 +64,7 @@ impl Host {
         if self.machine().power(id) != Power::On {
             return Err(Stop::Failed("there is no guest", false));
         }
-        self.at(life, attempt.name, "started").await?;
+        self.at(life, attempt.name, asked).await?;
         self.finish(life, attempt, Power::On, None).await
     }
 

@@ -103,7 +103,12 @@ async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
     assert_eq!(devices, ["/dev/vda", "/dev/sdf", "/dev/sdh"]);
     for (disk, create) in spec.disks[1..].iter().zip([true, false]) {
         let format = DiskFormat::Qcow2;
-        assert_eq!(disk.source, DiskSource::Volume { format, create });
+        let source = DiskSource::Volume {
+            format,
+            create,
+            generation: 1,
+        };
+        assert_eq!(disk.source, source);
         assert_eq!((disk.size_gib, disk.boot_order), (3, None));
         assert_eq!(
             (disk.throttle.bytes, disk.throttle.operations),

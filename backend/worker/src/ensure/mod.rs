@@ -5,6 +5,7 @@
 mod changes;
 mod disks;
 mod nics;
+mod volumes;
 
 use std::time::Duration;
 
@@ -56,8 +57,9 @@ impl Worker {
                 () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
             };
             tracing::info!(instance = %id, device = ?key, ?unplugged, "asked a guest for a device");
-            if unplugged == Unplugged::Busy {
-                kept.push(key);
+            match unplugged {
+                Unplugged::Busy => kept.push(key),
+                Unplugged::Gone => self.take_back(key).await?,
             }
         }
         if kept.is_empty() {

@@ -1,4 +1,4 @@
-//! The commands `run`, a launch or a start, and `change`, which never starts a guest: metadata; the guest's process with its disk and taps, and at the
+//! The command `run`, a launch or a start: metadata; the guest's process with its disk and taps, and at the
 //! same time the VPC's namespace with its rules and services; then the taps go there, and the guest runs.
 
 use std::{future::Future, io, sync::Arc};
@@ -8,13 +8,14 @@ use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId},
     message::{InstanceReport, Power},
     metadata::InstanceMetadata,
+    network::VpcPolicy,
     spec::InstanceSpec,
 };
-use cumulet_hypervisor::{DeviceKey, DomainSpec, Prepared};
+use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::{Worker, failure::Failure, record::Record};
+use crate::{Worker, failure::Failure, record::Record, volumes::named};
 
 impl Worker {
     pub(super) async fn launch(
@@ -23,19 +24,7 @@ impl Worker {
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
         crash_point!(attempt.name, "received");
-        let Some((spec, policy)) = attempt.launch else {
-            return Err(Failure::temporary("what to launch from is lost"));
-        };
-        if spec.nics.iter().any(|nic| nic.vpc != policy.vpc) {
-            return Err(Failure {
-                permanent: true,
-                ..Failure::temporary("the instance has interfaces of more than one VPC")
-            });
-        }
-        let is_change = attempt.pending.kind.is_change();
-        if is_change && (record.is_none() || self.has(spec.id).await?.is_none()) {
-            return Err(is_off());
-        }
+        let (spec, policy) = specified(attempt)?;
         let interfaces: Vec<NetworkInterfaceId> = spec.nics.iter().map(|nic| nic.interface.id).collect();
         // The worker's own notes first, so that one that comes back knows what it had begun.
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
@@ -54,7 +43,7 @@ impl Worker {
         // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
         let (built, prepared) = tokio::join!(
             clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
-            self.prepare(attempt, spec, record.uid, &clock),
+            self.prepare(attempt.name, spec, record.uid, &clock),
         );
         built?;
         let unplug = prepared?;
@@ -63,9 +52,7 @@ impl Worker {
             .time("attach", self.vpcs.attach(policy, &interfaces, needed))
             .await?;
         crash_point!(attempt.name, "firewall");
-        if !is_change {
-            clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
-        }
+        clock.time("resume", self.deps.hypervisor.resume(spec.id)).await?;
         drop(permit);
         crash_point!(attempt.name, "started");
         let patience = self.grace(attempt, self.config.unplug_grace);
@@ -79,7 +66,7 @@ impl Worker {
 
     /// Keeps the specification and the record of a launch that has begun; with the metadata to serve. A
     /// change of that may have overtaken the launch of an instance that was here before.
-    async fn begin_launch(
+    pub(super) async fn begin_launch(
         &self,
         attempt: &Attempt<'_>,
         spec: &InstanceSpec,
@@ -115,71 +102,92 @@ impl Worker {
         Ok((record, metadata))
     }
 
-    /// The guest's process shall be there, with its disks and its taps, which are made at the same time. One that is
-    /// there already gets what it has not; what it has and is not to have.
+    /// The guest's process shall be there, with its disks and its taps. One that is there already gets what it has not;
+    /// what it has and is not to have.
     async fn prepare(
         &self,
-        attempt: &Attempt<'_>,
+        name: &str,
         spec: &InstanceSpec,
         uid: Option<u32>,
         clock: &Stopwatch,
     ) -> Result<Vec<DeviceKey>, Failure> {
-        let (id, name) = (spec.id, attempt.name);
+        let id = spec.id;
+        // Until the guest has its volumes in hands, or has failed to get them, nobody else does anything with them.
+        let _turns = self.volumes.turns(named(spec).map(|(volume, _)| volume)).await;
         let has = self.has(id).await?;
-        let is_change = attempt.pending.kind.is_change();
-        if is_change && has.is_none() {
-            return Err(is_off());
-        }
-        let (disks, nics) = tokio::join!(
-            clock.time("disk", self.disks(name, spec, has.is_none())),
-            clock.time("taps", self.nics(spec, has.as_ref()))
-        );
-        let domain = DomainSpec {
-            instance: id,
-            generation: spec.generation,
-            instance_type: spec.instance_type.clone(),
-            vcpus: spec.vcpus,
-            memory_mib: spec.memory_mib,
-            disks: disks?,
-            nics: nics?,
-            console_log: self.layout.console(id),
-            uid,
-        };
-        crash_point!(name, "tap");
-        // One that has gone off meanwhile would be there again by this.
-        if !is_change {
-            let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
-            if prepared == Prepared::Paused {
-                tracing::debug!(instance = %id, "the guest is there and waits for its network");
-            }
+        let domain = self.domain(name, spec, has.as_ref(), uid, clock).await?;
+        let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
+        if prepared == Prepared::Paused {
+            tracing::debug!(instance = %id, "the guest is there and waits for its network");
         }
         match has {
             Some(has) => clock.time("devices", self.complete(&domain, &has)).await,
             None => Ok(Vec::new()),
         }
     }
+
+    /// What the guest is to be, with its disks and its taps, which are made at the same time. Who calls has the turns of
+    /// its volumes.
+    pub(super) async fn domain(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        has: Option<&Devices>,
+        uid: Option<u32>,
+        clock: &Stopwatch,
+    ) -> Result<DomainSpec, Failure> {
+        self.admit(spec, has).await?;
+        let (disks, nics) = tokio::join!(
+            clock.time("disk", self.disks(name, spec, has.is_none())),
+            clock.time("taps", self.nics(spec, has))
+        );
+        let domain = DomainSpec {
+            instance: spec.id,
+            generation: spec.generation,
+            instance_type: spec.instance_type.clone(),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            disks: disks?,
+            nics: nics?,
+            console_log: self.layout.console(spec.id),
+            uid,
+        };
+        crash_point!(name, "tap");
+        Ok(domain)
+    }
 }
 
-/// What is to be changed is a guest that runs, and it does not: that is dealt with first.
-fn is_off() -> Failure {
-    Failure::temporary("the instance does not run")
+/// What an attempt is to bring about, if it can be.
+pub(super) fn specified<'a>(
+    attempt: &Attempt<'a>,
+) -> Result<(&'a InstanceSpec, &'a Arc<VpcPolicy>), Failure> {
+    let Some((spec, policy)) = attempt.launch else {
+        return Err(Failure::temporary("what to launch from is lost"));
+    };
+    if spec.nics.iter().any(|nic| nic.vpc != policy.vpc) {
+        return Err(Failure {
+            permanent: true,
+            ..Failure::temporary("the instance has interfaces of more than one VPC")
+        });
+    }
+    Ok((spec, policy))
 }
 
 /// Tells the log, at level debug, how long each part of a launch took.
-struct Stopwatch {
+pub(super) struct Stopwatch {
     instance: InstanceId,
     began: Instant,
 }
 
 impl Stopwatch {
-    fn start(instance: InstanceId) -> Stopwatch {
+    pub(super) fn start(instance: InstanceId) -> Stopwatch {
         Stopwatch {
             instance,
             began: Instant::now(),
         }
     }
 
-    async fn time<T>(&self, part: &str, work: impl Future<Output = T>) -> T {
+    pub(super) async fn time<T>(&self, part: &str, work: impl Future<Output = T>) -> T {
         let (instance, from) = (self.instance, self.began.elapsed());
         let done = work.await;
         let to = self.began.elapsed();

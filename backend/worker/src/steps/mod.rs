@@ -1,9 +1,11 @@
 //! The steps of each command. Every step can be done again: a command that was cut off is resumed from its
 //! beginning. The worker calls them with what its slots have queued.
 
+mod change;
 mod destroy;
 mod launch;
 mod power;
+mod volume;
 
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) pending: CommandHeader,
     /// What it is called, as the conductor calls it.
     pub(crate) name: &'static str,
-    /// For a launch: what from, and its VPC.
+    /// For a launch, and a change of devices: what from, and its VPC.
     pub(crate) launch: Option<(&'a InstanceSpec, &'a Arc<VpcPolicy>)>,
     /// What it came as, unless it is gone on with.
     pub(crate) came: Option<&'a Delivered<Command>>,
@@ -206,7 +208,8 @@ impl Worker {
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
         match attempt.pending.kind {
-            CommandKind::Run | CommandKind::Change(_) => self.launch(attempt, record).await,
+            CommandKind::Run => self.launch(attempt, record).await,
+            CommandKind::Change(_) => self.change(attempt, record).await,
             CommandKind::Stop { force } => self.stop(attempt, record, force).await,
             CommandKind::Reboot => self.reboot(attempt, record).await,
             CommandKind::Destroy => self.destroy(attempt, record).await,

@@ -30,15 +30,22 @@ use crate::{
 #[derive(Debug)]
 pub struct AttachVolume;
 
-/// What a host passes while it gives a guest another disk.
-const PLUG: Step = Step::elsewhere(
-    "plug",
-    Role::Host,
-    &[
-        "received", "begun", "metadata", "image", "disk", "tap", "defined", "firewall", "started", "done",
-        "reported",
-    ],
-);
+/// What a host passes while a guest gets a disk, or lets go of one: it goes by the specification alone.
+pub(super) const POINTS: &[&str] = &[
+    "received",
+    "begun",
+    "metadata",
+    "image",
+    "disk",
+    "tap",
+    "plugged",
+    "firewall",
+    "unplugged",
+    "done",
+    "reported",
+];
+
+const PLUG: Step = Step::elsewhere("plug", Role::Host, POINTS);
 
 /// How often a command may fail before the operation does.
 const ATTEMPTS: i64 = 5;

@@ -33,7 +33,11 @@ use crate::{
 pub struct DeleteVolume;
 
 /// What a host passes while it deletes a volume's file.
-const REMOVE: Step = Step::elsewhere("remove", Role::Host, &["received", "removed", "reported"]);
+const REMOVE: Step = Step::elsewhere(
+    "remove",
+    Role::Host,
+    &["received", "tombstone", "removed", "reported"],
+);
 
 impl Operation for DeleteVolume {
     type Cx = Conductor;

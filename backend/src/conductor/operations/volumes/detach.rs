@@ -12,7 +12,7 @@ use cumulet_domain::{
 };
 use sea_orm::DatabaseTransaction;
 
-use super::{AttachVolume, VolumeRound, current, plug, plug::Plug, volume_of};
+use super::{AttachVolume, VolumeRound, attach::POINTS, current, plug, plug::Plug, volume_of};
 use crate::{
     conductor::{
         Conductor,
@@ -30,15 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct DetachVolume;
 
-/// What a host passes while a guest lets go of a disk.
-const UNPLUG: Step = Step::elsewhere(
-    "unplug",
-    Role::Host,
-    &[
-        "received", "begun", "metadata", "image", "disk", "tap", "defined", "firewall", "started", "done",
-        "reported",
-    ],
-);
+const UNPLUG: Step = Step::elsewhere("unplug", Role::Host, POINTS);
 
 impl Operation for DetachVolume {
     type Cx = Conductor;
