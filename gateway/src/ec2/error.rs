@@ -62,12 +62,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::AlreadyAttached { .. } => "VolumeInUse",
         Error::NotAttached { .. } => "InvalidAttachment.NotFound",
         Error::ZoneMismatch { .. } => "InvalidVolume.ZoneMismatch",
-        Error::Protected { id, .. } if ResourceKind::of(id) == Some(ResourceKind::SecurityGroup) => {
-            "CannotDelete"
-        }
-        Error::Protected { .. } | Error::MayNotBe { .. } | Error::RootVolume { .. } => {
-            "OperationNotPermitted"
-        }
+        Error::Protected { id, .. } => protected(id),
+        Error::MayNotBe { .. } | Error::RootVolume { .. } => "OperationNotPermitted",
         Error::Unauthorized { .. } => return ("UnauthorizedOperation", 403),
         Error::LimitExceeded { limit, .. } => limit_exceeded(*limit),
         Error::InsufficientCapacity { .. } => return ("InsufficientInstanceCapacity", 500),
@@ -159,6 +155,13 @@ const fn in_use(kind: ResourceKind) -> &'static str {
         ResourceKind::NetworkInterface => "InvalidNetworkInterface.InUse",
         ResourceKind::PlacementGroup => "InvalidPlacementGroup.InUse",
         _ => "DependencyViolation",
+    }
+}
+
+fn protected(id: &str) -> &'static str {
+    match ResourceKind::of(id) {
+        Some(ResourceKind::SecurityGroup) => "CannotDelete",
+        _ => "OperationNotPermitted",
     }
 }
 
