@@ -5,7 +5,7 @@ use cumulet_domain::{
     ResourceKind, Result,
     id::{HostId, InstanceId, VpcId},
     instance::State,
-    message::ReportContent,
+    message::{ReportContent, VolumeOutcome},
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef,
@@ -13,8 +13,8 @@ use sea_orm::{
 };
 
 use crate::{
-    entity::{columns::Key, host_network, instance, operation, volume, volume_attachment, vpc},
-    store::{failed, first, rows},
+    entity::{host_network, instance, operation, volume, volume_attachment, vpc},
+    store::{attachments, failed, first, rows},
 };
 
 /// What an instance is to a host.
@@ -87,21 +87,7 @@ pub(super) async fn subject(
             let here = row.filter(|row| standing(row, host) == Standing::Here);
             Ok(here.map(|row| Subject::Command(Box::new((operation, row)))))
         }
-        ReportContent::VolumeDone(outcome) => {
-            let id = outcome.operation.to_db();
-            let operation = operation::Entity::find_by_id(id)
-                .one(conn)
-                .await
-                .map_err(failed)?;
-            let about = (ResourceKind::Volume.resource_type(), outcome.volume.to_db());
-            let Some(operation) = operation.filter(|operation| operation.subject() == about) else {
-                return Ok(None);
-            };
-            let row = volume::Entity::find_by_id(Key(outcome.volume));
-            let row = rows::all(row, conn).await?;
-            let here = row.into_iter().find(|row| row.host.as_ref() == Some(&host.0));
-            Ok(here.map(|row| Subject::Volume(Box::new((operation, row)))))
-        }
+        ReportContent::VolumeDone(outcome) => volume_on(conn, host, outcome).await,
         ReportContent::MetadataApplied { instance, revision } => {
             let row = by_id(conn, *instance).await?;
             let here = row.filter(|row| standing(row, host) == Standing::Here);
@@ -113,6 +99,23 @@ pub(super) async fn subject(
             Ok(known.then_some(Subject::Network))
         }
     }
+}
+
+/// The operation and the volume that a report is about, where the volume's data is on the host.
+async fn volume_on(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    outcome: &VolumeOutcome,
+) -> Result<Option<Subject>> {
+    let operation = operation::Entity::find_by_id(outcome.operation.to_db());
+    let operation = operation.one(conn).await.map_err(failed)?;
+    let about = (ResourceKind::Volume.resource_type(), outcome.volume.to_db());
+    let Some(operation) = operation.filter(|operation| operation.subject() == about) else {
+        return Ok(None);
+    };
+    let row = attachments::find(conn, outcome.volume.to_db()).await?;
+    let here = row.filter(|row| row.host.as_ref() == Some(&host.0));
+    Ok(here.map(|row| Subject::Volume(Box::new((operation, row)))))
 }
 
 /// Whether an operation's command is about the instance: it works on that, or on a volume that is attached to it.

@@ -62,13 +62,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::AlreadyAttached { .. } => "VolumeInUse",
         Error::NotAttached { .. } => "InvalidAttachment.NotFound",
         Error::ZoneMismatch { .. } => "InvalidVolume.ZoneMismatch",
-        Error::DataElsewhere { .. } => "UnsupportedOperation",
-        Error::RootVolume { .. } => "OperationNotPermitted",
-        Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
-        Error::Protected { id, .. } if ResourceKind::of(id) == Some(ResourceKind::SecurityGroup) => {
-            "CannotDelete"
-        }
-        Error::Protected { .. } | Error::MayNotBe { .. } => "OperationNotPermitted",
+        Error::Protected { id, .. } => protected(id),
+        Error::MayNotBe { .. } | Error::RootVolume { .. } => "OperationNotPermitted",
         Error::Unauthorized { .. } => return ("UnauthorizedOperation", 403),
         Error::LimitExceeded { limit, .. } => limit_exceeded(*limit),
         Error::InsufficientCapacity { .. } => return ("InsufficientInstanceCapacity", 500),
@@ -85,8 +80,8 @@ fn code(error: &Error) -> (&'static str, u16) {
             kind: ResourceKind::Image,
             ..
         } => "InvalidAMIID.Unavailable",
-        Error::Unusable { .. } => "IncorrectState",
-        Error::Unsupported { .. } => "UnsupportedOperation",
+        Error::Unusable { .. } | Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
+        Error::Unsupported { .. } | Error::DataElsewhere { .. } => "UnsupportedOperation",
         // Nobody reads it but the audit log.
         Error::Abandoned => "ClientDisconnected",
         Error::Unavailable(_) => return ("Unavailable", 503),
@@ -163,6 +158,13 @@ const fn in_use(kind: ResourceKind) -> &'static str {
     }
 }
 
+fn protected(id: &str) -> &'static str {
+    match ResourceKind::of(id) {
+        Some(ResourceKind::SecurityGroup) => "CannotDelete",
+        _ => "OperationNotPermitted",
+    }
+}
+
 const fn limit_exceeded(limit: Limit) -> &'static str {
     match limit {
         Limit::Instances => "InstanceLimitExceeded",
@@ -207,15 +209,6 @@ fn message(error: &Error) -> String {
             format!("The following supplied instance types do not exist: [{names}]")
         }
         Error::UnknownZone { name } => format!("Invalid availability zone: [{name}]"),
-        Error::NoZone { .. }
-        | Error::NoDeviceName { .. }
-        | Error::DeviceInUse { .. }
-        | Error::AlreadyAttached { .. }
-        | Error::NotAttached { .. }
-        | Error::ZoneMismatch { .. }
-        | Error::DataElsewhere { .. }
-        | Error::RootVolume { .. }
-        | Error::NotRunning { .. } => of_volume(error),
         Error::NoDevice { device } => format!("No device is currently mapped at {device}"),
         Error::UnreadableTagKey { key } => unreadable(key),
         Error::InsufficientAddresses { subnet, .. }
@@ -245,7 +238,7 @@ fn message(error: &Error) -> String {
         } => format!("The image ID '{id}' is not available: {state}"),
         Error::Unavailable(_) => "The service is unavailable. Please try again shortly.".into(),
         Error::Internal(_) => "An internal error has occurred. The request id names it in the log.".into(),
-        other => sentence(&other.to_string()),
+        other => of_volume(other),
     }
 }
 
@@ -355,7 +348,7 @@ fn of_state(error: &Error) -> String {
     }
 }
 
-/// Volumes and where they are attached. Tools look for parts of these sentences.
+/// Volumes and where they are attached, of which tools look for parts; and what says enough by itself.
 fn of_volume(error: &Error) -> String {
     match error {
         Error::NoZone { name } => format!("The zone '{name}' does not exist."),
