@@ -8,6 +8,7 @@
 
 mod compare;
 mod rows;
+mod volumes;
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,7 @@
 //! Telemetry: results on standard output; the log, and the progress of what takes long, on standard error.
 
 mod escape;
+mod fields;
 mod lines;
 mod progress;
 mod screen;
@@ -16,10 +17,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use chrono::{Local, TimeZone as _, Timelike as _};
 use cumulet_domain::time::{Clock as _, SystemClock};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::config::Config;
 use escape::escaped;
+use fields::JsonFields;
 use lines::{Lines, OWN, TimeOfDay};
 pub(crate) use progress::Progress;
 use progress::Terminal;
@@ -145,18 +152,18 @@ pub(crate) fn start(config: &Config) -> Result<Log> {
     let filter = filter(std::env::var(FILTER).ok().as_deref(), style.json)?;
     let screen = Arc::new(Screen::new(io::stderr()));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(style.colour);
     // A second start in one process (tests) keeps the first log.
     let started = if style.json {
-        builder.with_writer(io::stderr).json().try_init()
+        let builder = builder.with_writer(io::stderr).json();
+        let log = builder.fmt_fields(JsonFields).finish();
+        log.with(boxed(filter)).try_init()
     } else {
         let (lines, below) = (Lines::new(time_of_day), screen.clone());
-        builder
-            .with_writer(move || Above(below.clone()))
-            .fmt_fields(lines)
-            .event_format(lines)
-            .try_init()
+        let builder = builder.with_writer(move || Above(below.clone()));
+        let log = builder.fmt_fields(lines).event_format(lines).finish();
+        log.with(boxed(filter)).try_init()
     };
     drop(started);
     Ok(Log {
@@ -164,7 +171,23 @@ pub(crate) fn start(config: &Config) -> Result<Log> {
     })
 }
 
-fn filter(given: Option<&str>, json: bool) -> Result<EnvFilter> {
+/// Which events and spans are logged.
+#[derive(Debug)]
+enum Filter {
+    /// By where they come from.
+    Targets(Box<Targets>),
+    /// By their spans, too: that looks at each span anew whenever it is entered, under a lock.
+    Spans(Box<EnvFilter>),
+}
+
+fn boxed<S: tracing::Subscriber>(filter: Filter) -> Box<dyn Layer<S> + Send + Sync> {
+    match filter {
+        Filter::Targets(filter) => filter,
+        Filter::Spans(filter) => filter,
+    }
+}
+
+fn filter(given: Option<&str>, json: bool) -> Result<Filter> {
     let given = given.filter(|text| !text.is_empty());
     let default = if json {
         "info".to_owned()
@@ -172,7 +195,11 @@ fn filter(given: Option<&str>, json: bool) -> Result<EnvFilter> {
         format!("warn,{OWN}=info")
     };
     let text = given.unwrap_or(&default);
-    EnvFilter::try_new(text).with_context(|| {
+    if let Ok(targets) = text.parse() {
+        return Ok(Filter::Targets(Box::new(targets)));
+    }
+    let spans = EnvFilter::try_new(text).map(|filter| Filter::Spans(Box::new(filter)));
+    spans.with_context(|| {
         format!("{FILTER} = {text:?} is no list of levels; expecting for instance info,cumulet_worker=debug")
     })
 }
@@ -272,8 +299,13 @@ mod tests {
             (Some(""), false, "cumulet=info,warn"),
             (Some("debug"), false, "debug"),
             (Some("info,sqlx=debug"), true, "sqlx=debug,info"),
+            (Some("info,[request]=debug"), true, "[request]=debug,info"),
         ] {
-            assert_eq!(filter(given, json).unwrap().to_string(), expected);
+            let found = match filter(given, json).unwrap() {
+                Filter::Targets(filter) => filter.to_string(),
+                Filter::Spans(filter) => filter.to_string(),
+            };
+            assert_eq!(found, expected);
         }
         let error = format!("{:#}", filter(Some("a=b=c"), true).unwrap_err());
         assert!(error.contains(r#"CUMULET_LOG = "a=b=c""#), "{error}");

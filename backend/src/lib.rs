@@ -3,21 +3,27 @@
 //! `store`).
 
 pub mod api;
-pub mod authority;
 pub mod bootstrap;
 pub mod conductor;
-pub mod entity;
 pub mod images;
 pub mod journal;
 pub mod retention;
 pub mod scheduler;
-pub mod store;
+
+pub use cumulet_store as store;
+pub use cumulet_store::{authority, entity};
 
 // For async functions that other crates await: in a box, they are compiled here, once, and not in every crate
 // that awaits them (`cargo xtask tidy` asks for it).
 pub(crate) use async_recursion::async_recursion as boxed;
 
 #[cfg(test)]
+mod disagreements;
+#[cfg(test)]
+mod grants;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(test)]
+mod upgrades;

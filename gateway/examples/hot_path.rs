@@ -84,6 +84,14 @@ async fn main() -> Result<()> {
             "Action=DescribeInstances&Version=2016-11-15",
             40,
         ),
+        (
+            "DescribeInstances by filters",
+            "Action=DescribeInstances&Filter.1.Name=instance-state-name&Filter.1.Value.1=pending\
+             &Filter.2.Name=block-device-mapping.volume-id&Filter.2.Value.1=vol-*\
+             &Filter.3.Name=network-interface.association.public-ip&Filter.3.Value.1=*\
+             &Filter.4.Name=launch-time&Filter.4.Value.1=2026-*&Version=2016-11-15",
+            40,
+        ),
     ] {
         if name.contains(&only) {
             let signed = Signed::new(&key_id, &credential.secret, body)?;

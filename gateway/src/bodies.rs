@@ -10,7 +10,9 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -150,8 +152,12 @@ impl Bodies {
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
-        let whole = tokio::time::timeout(time, self.gather(parts, client, most)).await;
-        whole.unwrap_or(Err(LATE))
+        let mut whole = pin!(self.gather(parts, client, most));
+        // Nearly always it is at hand, and costs no timer.
+        if let Poll::Ready(read) = futures::poll!(whole.as_mut()) {
+            return read;
+        }
+        tokio::time::timeout(time, whole).await.unwrap_or(Err(LATE))
     }
 
     async fn gather<S, E>(&self, mut parts: S, client: IpAddr, most: usize) -> Result<Body, Refusal>

@@ -1,5 +1,7 @@
 //! The credential source of the signature verifier: the cloud's access keys.
 
+use std::sync::Arc;
+
 use cumulet_backend::api::{Cloud, accounts};
 use cumulet_domain::account::Principal;
 
@@ -10,13 +12,13 @@ use crate::auth::{Credential, CredentialSource, LookupError};
 pub(crate) struct CloudCredentials(pub(crate) Cloud);
 
 impl CredentialSource for CloudCredentials {
-    type Principal = Principal;
+    type Principal = Arc<Principal>;
 
     async fn lookup(
         &self,
         access_key_id: &str,
         session_token: Option<&str>,
-    ) -> Result<Option<Credential<Principal>>, LookupError> {
+    ) -> Result<Option<Credential<Arc<Principal>>>, LookupError> {
         if session_token.is_some() {
             return Err(LookupError::InvalidToken); // no temporary keys are given out yet
         }

@@ -69,7 +69,8 @@ impl Door {
         let mut bytes = [0; 16];
         let rng = &self.gate.cloud.rng;
         rng.with(|rng| rand::Rng::fill_bytes(rng, &mut bytes));
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        let id = uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated();
+        id.encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned()
     }
 
     fn service(&self, scope: Option<&str>, head: &RequestHead<'_>) -> Option<&Mounted> {

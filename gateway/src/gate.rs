@@ -1,6 +1,8 @@
 //! The gate: what every request passes, whatever it is for. Signatures, the memory of bodies, and the shares of
 //! accounts and keys.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cumulet_backend::api::Cloud;
 use cumulet_domain::account::Principal;
@@ -15,7 +17,7 @@ use crate::{
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) cloud: Cloud,
+    pub(crate) cloud: Arc<Cloud>,
     pub(crate) fences: Fences,
     /// The memory of requests' bodies.
     pub(crate) bodies: Bodies,
@@ -28,7 +30,7 @@ impl Gate {
             verifier: Verifier::new(auth, CloudCredentials(cloud.clone())),
             fences: Fences::new(limits),
             bodies: Bodies::new(body_memory),
-            cloud,
+            cloud: Arc::new(cloud),
         }
     }
 
@@ -38,16 +40,19 @@ impl Gate {
     }
 
     /// Judges a request's head, before its body is read.
-    pub(crate) async fn judge<'a>(&self, head: RequestHead<'a>) -> Result<Judged<'a, Principal>, AuthError> {
+    pub(crate) async fn judge<'a>(
+        &self,
+        head: RequestHead<'a>,
+    ) -> Result<Judged<'a, Arc<Principal>>, AuthError> {
         self.verifier.judge(head, self.cloud.now().0).await
     }
 
     /// Who signed a request, whose body is there.
     pub(crate) async fn verify(
         &self,
-        judged: Judged<'_, Principal>,
+        judged: Judged<'_, Arc<Principal>>,
         body: Bytes,
-    ) -> Result<Verified<Principal>, AuthError> {
+    ) -> Result<Verified<Arc<Principal>>, AuthError> {
         self.verifier.verify(judged, body, self.cloud.now().0).await
     }
 }

@@ -40,7 +40,7 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
     let work = member.map(Member::begin);
     let presence = member.map(|member| member.presence()).unwrap_or_default();
     let request_id = door.request_id();
-    let span = tracing::info_span!("request", %request_id);
+    let span = tracing::info_span!("request", request_id = request_id.as_str());
     // In a box, since actix moves what it is given several times, and this is by far the most of it.
     let answer = Box::pin(answer(
         &request,

@@ -4,7 +4,7 @@
 //! and the process's memory and verifies the signature over it, and through [`Caller::admit`], which takes the request
 //! from the account's and the key's share. So each service has all of the door's fences, without doing anything.
 
-use std::{io, net::IpAddr, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cumulet_backend::api::{Cloud, Presence};
@@ -86,7 +86,7 @@ pub(crate) struct Request<'a> {
     pub(crate) gate: &'a Gate,
     pub(crate) head: RequestHead<'a>,
     pub(crate) id: &'a str,
-    pub(crate) judged: Judged<'a, Principal>,
+    pub(crate) judged: Judged<'a, Arc<Principal>>,
     pub(crate) body: Incoming<'a>,
     pub(crate) presence: Presence,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Proven<'a> {
 
 impl<'a> Request<'a> {
     /// The cloud that is asked.
-    pub(crate) fn cloud(&self) -> &'a Cloud {
+    pub(crate) fn cloud(&self) -> &'a Arc<Cloud> {
         &self.gate.cloud
     }
 
@@ -197,7 +197,7 @@ pub(crate) fn rejection(error: &AuthError, dialect: Dialect, request_id: &str) -
 
 /// Who asks, before anything is done for them.
 pub(crate) struct Caller<'a> {
-    who: Principal,
+    who: Arc<Principal>,
     fences: &'a Fences,
     presence: Presence,
 }
@@ -205,7 +205,7 @@ pub(crate) struct Caller<'a> {
 /// One who may be answered.
 pub(crate) struct Admitted {
     /// Proven.
-    pub(crate) who: Principal,
+    pub(crate) who: Arc<Principal>,
     /// Whether they still wait for the answer.
     pub(crate) presence: Presence,
     /// Their request is in flight until this is dropped.
@@ -217,7 +217,7 @@ impl Caller<'_> {
     ///
     /// # Errors
     /// Who it is that asks too often, which is [`Fault::Throttled`].
-    pub(crate) fn admit(self, weight: u32, cost: u32, now: Timestamp) -> Result<Admitted, Principal> {
+    pub(crate) fn admit(self, weight: u32, cost: u32, now: Timestamp) -> Result<Admitted, Arc<Principal>> {
         match self.fences.admit(&self.who, weight, cost, now) {
             Ok(admission) => Ok(Admitted {
                 who: self.who,
@@ -240,7 +240,7 @@ impl Caller<'_> {
     #[cfg(test)]
     pub(crate) fn pretended(who: Principal, fences: &Fences) -> Caller<'_> {
         Caller {
-            who,
+            who: Arc::new(who),
             fences,
             presence: Presence::default(),
         }

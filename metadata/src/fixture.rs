@@ -52,6 +52,7 @@ pub(crate) fn instance(number: u64, private_ip: Ipv4Addr) -> InstanceMetadata {
         public_keys: Vec::new(),
         interfaces: vec![interface(0, private_ip)],
         root_device: "/dev/vda".into(),
+        data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(1_767_323_045_000),
         tags: Vec::new(),

@@ -43,6 +43,14 @@ fn instance(tree: &mut Builder, of: &InstanceMetadata) {
     put("ami-manifest-path", 0, "(unknown)".into());
     put("block-device-mapping/ami", 20_071_215, of.root_device.clone());
     put("block-device-mapping/root", 20_071_215, of.root_device.clone());
+    for (device, n) in of.data_devices.iter().zip(1..) {
+        let name = device.strip_prefix("/dev/").unwrap_or(device);
+        put(
+            &format!("block-device-mapping/ebs{n}"),
+            20_071_215,
+            name.to_owned(),
+        );
+    }
     put("events/maintenance/history", 20_180_817, "[]".into());
     put("events/maintenance/scheduled", 20_180_817, "[]".into());
     put("hostname", 0, of.private_dns_name.clone());

@@ -234,7 +234,10 @@ fn tags_whose_keys_are_no_names_are_hidden() {
 /// A new field of the snapshot does not compile here before it has its place.
 #[test]
 fn every_field_of_a_snapshot_is_shown() {
-    let metadata = fixture::full(1, [10, 0, 0, 5].into());
+    let metadata = InstanceMetadata {
+        data_devices: vec!["/dev/sdf".into(), "xvdh".into()],
+        ..fixture::full(1, [10, 0, 0, 5].into())
+    };
     let table = render(&metadata, &Config::default());
     let InstanceMetadata {
         instance,
@@ -256,6 +259,7 @@ fn every_field_of_a_snapshot_is_shown() {
         public_keys,
         interfaces,
         root_device,
+        data_devices,
         user_data: _, // compared byte by byte above
         pending_time: _,
         tags,
@@ -290,6 +294,8 @@ fn every_field_of_a_snapshot_is_shown() {
             public_keys[0].openssh.trim_end().into(),
         ),
         ("block-device-mapping/root", root_device.clone()),
+        ("block-device-mapping/ebs1", data_devices[0].replace("/dev/", "")),
+        ("block-device-mapping/ebs2", data_devices[1].replace("/dev/", "")),
         ("tags/instance/Name", tags[0].value.clone()),
     ] {
         let shown = body(&table, LATEST, &format!("meta-data/{path}"));

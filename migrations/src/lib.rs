@@ -20,8 +20,11 @@ mod m0017_placement_metadata;
 mod m0018_operation_holds;
 mod m0019_volumes;
 mod m0020_interface_addresses;
+mod m0021_volume_data;
 mod portable;
 pub mod rows_of_earlier;
+
+use std::sync::OnceLock;
 
 use sea_orm_migration::prelude::*;
 
@@ -54,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_operation_holds::Migration),
             Box::new(m0019_volumes::Migration),
             Box::new(m0020_interface_addresses::Migration),
+            Box::new(m0021_volume_data::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()
@@ -65,6 +69,15 @@ impl MigratorTrait for Migrator {
 /// that does nothing where it has been made, see `portable`.)
 struct Whole(Box<dyn MigrationTrait>);
 
+/// Who is told of each migration.
+static WITNESS: OnceLock<fn(&str)> = OnceLock::new();
+
+/// From now on this is told the name of each migration at the worst moment: its changes are made, and neither noted nor
+/// committed. (What dies there is what a test of an upgrade wants to see come back.)
+pub fn witness(told: fn(&str)) {
+    WITNESS.get_or_init(|| told);
+}
+
 impl MigrationName for Whole {
     fn name(&self) -> &str {
         self.0.name()
@@ -74,7 +87,11 @@ impl MigrationName for Whole {
 #[async_trait::async_trait]
 impl MigrationTrait for Whole {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        self.0.up(manager).await
+        self.0.up(manager).await?;
+        if let Some(told) = WITNESS.get() {
+            told(self.0.name());
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use cumulet_domain::{
-    id::{InstanceId, VpcId},
+    id::{InstanceId, VolumeId, VpcId},
     instance::State,
 };
 use cumulet_worker::{HostObject, ObjectKind};
 
-use super::rows::Rows;
+use super::{rows::Rows, volumes};
 
 /// Whose rows a difference is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub(super) enum About {
     Instance(InstanceId),
     /// A VPC's part of the host.
     Vpc(VpcId),
+    /// A volume, and what it is attached to.
+    Volume(VolumeId),
     /// Rows alone.
     Rows,
 }
@@ -49,6 +51,7 @@ impl Difference {
 pub(super) fn compare(rows: &Rows, found: &[HostObject], simulated: bool) -> Vec<Difference> {
     let mut differences = rows.leaks.clone();
     differences.extend(found.iter().filter_map(|object| unexpected(rows, object)));
+    differences.extend(volumes::compare(rows, found, simulated));
     let have = |kind: ObjectKind| -> BTreeSet<InstanceId> {
         found
             .iter()
@@ -115,6 +118,9 @@ fn unguarded(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
 /// Why a thing on the host should not be there, if it should not.
 fn unexpected(rows: &Rows, object: &HostObject) -> Option<Difference> {
     let kind = object.kind;
+    if object.volume.is_some() {
+        return None; // looked at with its row
+    }
     let ended = |state: Option<State>| state.is_none_or(|state| state == State::Terminated);
     if let Some(id) = object.instance {
         let state = rows.state(id);
@@ -173,6 +179,7 @@ mod tests {
             instance: Some(instance),
             interface: None,
             vpc: None,
+            volume: None,
             on,
         }
     }
@@ -183,6 +190,7 @@ mod tests {
             instance: None,
             interface: None,
             vpc: Some(VpcId::new(1 << 40)),
+            volume: None,
             on: false,
         }
     }

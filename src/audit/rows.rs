@@ -5,17 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use cumulet_backend::{
-    entity::{account, host, host_network, instance, interface, operation, operation_hold, vpc},
-    store::{consistency::Hanging, instances::state},
+    entity::{
+        account, host, host_network, instance, interface, operation, operation_hold, volume,
+        volume_attachment, vpc,
+    },
+    store::{consistency::Hanging, instances::state, rows},
 };
 use cumulet_domain::{
     ResourceKind,
-    id::{InstanceId, NetworkInterfaceId, VpcId},
+    id::{InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     instance::State,
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
 
-use super::compare::{About, Difference};
+use super::{
+    compare::{About, Difference},
+    volumes::{self, Volume},
+};
 
 /// What is compared of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +43,12 @@ pub(super) struct Version {
 pub(super) struct Rows {
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) interfaces: BTreeMap<NetworkInterfaceId, InstanceId>,
+    /// The volumes that are files of their own.
+    pub(super) volumes: BTreeMap<VolumeId, Volume>,
     /// Instances with an operation under way.
     pub(super) active: BTreeSet<InstanceId>,
+    /// Volumes that an operation under way works on, or holds.
+    pub(super) held: BTreeSet<VolumeId>,
     /// The generation of each VPC's policy, and the hosts that have still to confirm it.
     pub(super) policies: BTreeMap<VpcId, (i64, BTreeSet<String>)>,
     /// What does not agree in the rows themselves.
@@ -58,18 +68,25 @@ impl Rows {
             .all(&conn)
             .await?;
         let held = operation_hold::Entity::find().all(&conn).await?;
+        let (disks, attachments) = (
+            rows::all(volume::Entity::find(), &conn).await?,
+            rows::all(volume_attachment::Entity::find(), &conn).await?,
+        );
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
         let hanging = Hanging::load(&conn).await?;
         conn.rollback().await?;
-        let mut leaks = claims(&instances, &hosts);
+        let mut leaks = claims(&instances, &hosts, |host| hanging.disk_gib(host));
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
         leaks.extend(hanging.findings(&instances, &interfaces));
+        leaks.extend(idle(&hanging, &operations));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
+            volumes: volumes::volumes(&disks, &attachments),
             active: operations.iter().filter_map(at_work_on).collect(),
+            held: held.iter().filter_map(volume_held).collect(),
             policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
             leaks: Vec::new(),
         };
@@ -83,6 +100,7 @@ impl Rows {
         self.instances.retain(|_, row| row.host.as_deref() == Some(host));
         let here = &self.instances;
         self.interfaces.retain(|_, instance| here.contains_key(instance));
+        self.volumes.retain(|_, row| row.host.as_deref() == Some(host));
         for (_, waits) in self.policies.values_mut() {
             waits.retain(|name| name == host);
         }
@@ -103,6 +121,15 @@ impl Rows {
                     .map(|row| (row.generation, Some(row.state))),
                 changing: self.active.contains(&id),
             },
+            About::Volume(id) => {
+                let volume = self.volumes.get(&id);
+                let attached = volume.and_then(|volume| volume.attached);
+                Version {
+                    edition: volume.map(|volume| (volume.generation, None)),
+                    changing: self.held.contains(&id)
+                        || attached.is_some_and(|(instance, _)| self.active.contains(&instance)),
+                }
+            }
             About::Vpc(id) => {
                 let policy = self.policies.get(&id);
                 Version {
@@ -170,6 +197,11 @@ fn at_work_on(row: &operation::Model) -> Option<InstanceId> {
     (kind == ResourceKind::Instance.resource_type()).then(|| InstanceId::from_db(id))
 }
 
+/// The volume that is held, if one is.
+fn volume_held(hold: &operation_hold::Model) -> Option<VolumeId> {
+    (hold.kind == ResourceKind::Volume.resource_type()).then(|| VolumeId::from_db(hold.resource))
+}
+
 fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
     (
         NetworkInterfaceId::from_db(row.id),
@@ -186,8 +218,8 @@ fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTre
     (VpcId::from_db(row.id), (generation, waits))
 }
 
-/// Each host's counters against the sum of its instances: nothing leaks and nothing is oversold.
-fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
+/// Each host's counters against the sum of its instances and volumes: nothing leaks and nothing is oversold.
+fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&str) -> i64) -> Vec<String> {
     let mut differences = Vec::new();
     for host in hosts {
         let on = || {
@@ -210,7 +242,7 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
             ),
             (
                 "GiB of disk",
-                on().map(|row| row.disk_gib).sum(),
+                on().map(|row| row.disk_gib).sum::<i64>() + of_volumes(&host.id),
                 host.disk_gib_used,
                 host.disk_gib_max,
             ),
@@ -218,7 +250,7 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
         for (what, sum, used, max) in sums {
             if sum != used {
                 differences.push(format!(
-                    "host {}: {used} {what} are claimed, its instances have {sum}",
+                    "host {}: {used} {what} are claimed, its instances and volumes have {sum}",
                     host.id
                 ));
             }
@@ -228,6 +260,23 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model]) -> Vec<String> {
         }
     }
     differences
+}
+
+/// Volumes that nothing would ever bring to their end: on their way, and nobody is at work on them.
+fn idle(hanging: &Hanging, open: &[operation::Model]) -> Vec<String> {
+    let kind = ResourceKind::Volume.resource_type();
+    let volumes = open
+        .iter()
+        .map(operation::Model::subject)
+        .filter(|(of, _)| *of == kind);
+    let busy: BTreeSet<VolumeId> = volumes.map(|(_, id)| VolumeId::from_db(id)).collect();
+    let moving = hanging
+        .unsettled()
+        .into_iter()
+        .filter(|(id, _)| !busy.contains(id));
+    moving
+        .map(|(id, words)| format!("{id} {words}, and nothing is under way for it"))
+        .collect()
 }
 
 /// Each account's counters, which its quotas are held against, against its instances that have not ended.

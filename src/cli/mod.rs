@@ -94,7 +94,11 @@ enum Command {
     Db(database::Db),
     /// List the points at which a test may kill the cloud.
     #[command(hide = true)]
-    CrashPoints,
+    CrashPoints {
+        /// Those of `up`, which is no operation.
+        #[arg(long)]
+        up: bool,
+    },
     /// List every configuration key with its default, environment variable and meaning.
     Config(config::ShowConfig),
 }
@@ -118,9 +122,13 @@ impl Cli {
             Command::Doctor(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Db(command) => command.run(),
-            Command::CrashPoints => {
-                let points = cumulet_backend::conductor::crash_points();
-                let names: Vec<_> = points.into_iter().map(|point| point.name).collect();
+            Command::CrashPoints { up } => {
+                let operations = cumulet_backend::conductor::crash_points().into_iter();
+                let names: Vec<_> = if up {
+                    cumulet_backend::store::up_points()
+                } else {
+                    operations.map(|point| point.name).collect()
+                };
                 crate::telemetry::say(names.join("\n"));
                 Ok(ExitCode::SUCCESS)
             }

@@ -11,6 +11,7 @@ use cumulet_domain::{
     id::ImageId,
     time::{Clock as _, SystemClock, Timestamp},
 };
+use cumulet_worker::BLOCKING_THREADS;
 use sea_orm::EntityTrait;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -30,8 +31,8 @@ use crate::{
 /// How long the first heartbeat of a host may take.
 const HOST_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Threads for file work at the most.
-const BLOCKING: usize = 16;
+/// Threads for file work at the most: those that a worker may have, and as many for all others in the process.
+const BLOCKING: usize = 2 * BLOCKING_THREADS;
 
 /// See the module.
 #[derive(Args, Debug)]

@@ -61,6 +61,7 @@ pub(super) async fn open(
         public_pool: pool::choose(config)?,
     };
     let first = bootstrap(&parts, &plan).await.context("the first start")?;
+    cumulet_domain::crash::up("made");
     let checked = check_key(state, &parts.store, &parts.sealer).await;
     if checked.is_err() && fresh {
         // Another process was first to start this cloud; what was made here seals nothing.

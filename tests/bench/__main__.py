@@ -29,7 +29,7 @@ import versus  # noqa: E402
 from clouds import CONFIG, UNLIMITED, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
-from report import Row, by_hand, document, markdown, number  # noqa: E402
+from report import Row, by_hand, document, machine, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
 PARTS = ["api", "moto", "launches", "clusters", "storm", "noisy", "simulate", "imds", "guests", "scheduler"]
@@ -50,6 +50,7 @@ def main() -> int:
         sys.exit("wrk is not installed; scripts/bench does that")
     # Told to end, it ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    say(machine())
     start, folder = time.monotonic(), fresh("bench-")
     try:
         rows = versus.rows(given.versus, given.rounds) if given.versus else run(wanted, folder, given.rounds)
@@ -80,14 +81,13 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
             seeded = [api.Seeded(stack.enter_context(Cloud("fake", CONFIG, variables=UNLIMITED)), size) for size in SIZES]
             add([memory(seeded[-1].cloud)])
             if "api" in wanted:
-                add(api.one_of_many(seeded, folder, rounds))
-                add(api.regions(seeded[0], folder, rounds))
-            found, all_of = api.thousand(seeded[1], folder, few)
-            add(found)
+                add(api.reads(seeded, folder, rounds))
             if "moto" in wanted:
                 with moto() as server:
-                    add(api.with_moto(Moto(server), seeded[-1], all_of, few))
+                    add(api.with_moto(Moto(server), seeded[-1], seeded[1], few))
             add([memory(seeded[-1].cloud, " after the requests above")])
+            if "api" in wanted:
+                add(api.reads_in_software(seeded, folder, rounds))
     if "scheduler" in wanted:
         say("making decisions")
         add(scheduler.rows(2.0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import processor
 from load import Side
 
 
@@ -56,6 +57,14 @@ def compared(what: str, ours: Side, other: Side, least: float | None = None, per
     )
 
 
+def cost(what: str, ours: Side, floor: Side, most: float | None = None) -> Row:
+    """What a request costs in processor time beside a server that only answers the same; the mark is how many times that."""
+    times, rate = ours.cpu / floor.cpu, ours.rate / floor.rate
+    mark, met = ("", None) if most is None else (f"≤ {most:g} × by CPU", times <= most)
+    ratio = f"{times:.2f} × by CPU ({rate:.0%} by rate)"
+    return Row(what, speed(ours), f"{floor.name}: {speed(floor)}", ratio, mark, met)
+
+
 def markdown(rows: list[Row]) -> str:
     """The table."""
     lines = [HEAD, ["---"] * len(HEAD)] + [row.cells() for row in rows]
@@ -77,7 +86,9 @@ ratios are of the same run. Load comes from `wrk` on the same machine, 16 connec
 CreateTags, whose commits are shared; 4 to moto, which more do not help), the same signed requests to both
 sides; "CPU" is what the server's process used for each request, which moves less than rates do. The floor is
 a bare actix-web handler (`gateway/examples/floor.rs`) on as many workers that reads the request and answers
-the same bytes without looking at it. The comparison with moto is with its own server, version 5.2.5.
+the same bytes without looking at it: a request's cost is judged by CPU beside it, less strictly where the processor
+has no extensions for SHA, and once more with SHA-256 in software where it has them: the running server is told that
+there are none (`tests/bench/processor.py`). The comparison with moto is with its own server, version 5.2.5.
 Everything but real launches and the scheduler's decisions runs on simulated hosts; the database is SQLite in
 WAL mode with `synchronous=FULL` where no other is named.
 
@@ -108,12 +119,10 @@ def by_hand(written: str) -> str:
 
 
 def machine() -> str:
-    cpus = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"^model name\s*: (.*)$", cpus, re.M)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
     kernel = ".".join(platform.release().split(".")[:2])
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split()
     return (
-        f"Machine: {os.cpu_count()} × {model[1] if model else platform.machine()}, "
-        f"{int(memory[1]) / 2**20:.0f} GiB, Linux {kernel}, rustc {rustc[1] if len(rustc) > 1 else '?'}."
+        f"Machine: {os.cpu_count()} × {processor.name()}, {int(memory[1]) / 2**20:.0f} GiB, Linux {kernel}, "
+        f"rustc {rustc[1] if len(rustc) > 1 else '?'}."
     )

@@ -6,6 +6,7 @@ import threading
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from harness import volumes
 from harness.cloud import Account, Cloud
 from harness.ec2 import instances, run, running, wait
 
@@ -70,6 +71,8 @@ def spoil(cloud: Cloud, change: str) -> dict[str, bytes]:
 def test_leaks_in_the_database_are_found(cloud: Cloud):
     account = cloud.first_account()
     (id,) = running(account)
+    volume = volumes.create(account)
+    volumes.attach(account, volume, id)
     assert cloud.audit()["differences"] == []
     cloud.stop()
     cases = [
@@ -78,6 +81,9 @@ def test_leaks_in_the_database_are_found(cloud: Cloud):
         ("update hosts set memory_mib_used = 0", "MiB of memory are claimed"),
         ("update instances set state = 'stopping'", "nothing is under way"),
         ("update instances set state = 'terminated'", "still has the addresses"),
+        ("update volume_attachments set state = 'busy' where boot_index is null", f"{volume} is busy at {id}, and nothing is under way"),
+        ("delete from volume_attachments where boot_index is null", f"{id} has {volume} plugged in and no attachment"),
+        ("update volumes set size_gib = 7 where image is null", "GiB of disk are claimed"),
     ]
     for change, words in cases:
         kept = spoil(cloud, change)

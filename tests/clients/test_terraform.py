@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import terraform
+from harness import terraform, volumes
 from harness.cloud import Account
 from harness.ec2 import default_group, instance, running
 from harness.guest import ssh_key
@@ -213,3 +213,33 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
 )
 def test_what_does_not_work_yet(what: str):
     """Applied, settled and destroyed as the others."""
+
+
+DISKS = """
+resource "aws_ebs_volume" "data" {
+  availability_zone = "%(zone)s"
+  size              = 3
+  type              = "gp3"
+  tags              = { Name = "data" }
+}
+
+resource "aws_volume_attachment" "data" {
+  device_name = "/dev/sdf"
+  volume_id   = aws_ebs_volume.data.id
+  instance_id = "%(instance)s"
+}
+
+output "volume" { value = aws_ebs_volume.data.id }
+"""
+
+
+def test_a_volume_and_its_attachment(account: Account, ec2, key_folder: Path):
+    (id,) = running(account)
+    terraform = Terraform(account, key_folder, DISKS % {"zone": volumes.zone(account), "instance": id})
+    volume = terraform.apply()["volume"]
+    seen = volumes.describe(account, volume)
+    assert (seen["Size"], seen["VolumeType"], seen["State"]) == (3, "gp3", "in-use")
+    assert volumes.attached_to(account, volume) == (id, "attached")
+    assert terraform.is_settled()
+    terraform.destroy()
+    assert volumes.is_gone(account, volume)

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from harness import volumes
 from harness.cloud import Account, Cloud
 from harness.ec2 import running
 from harness.signing import Answer, Raw, form
@@ -132,3 +133,25 @@ def test_sts_and_iam_on_the_same_address(account: Account, raw: Raw):
         signer = raw.signer.but(service=service, region="undefined-7", offset=timedelta(seconds=1))
         answer = raw.send("POST", "/services/Tokens", signer.headers(account.cloud.address, body, path="/services/Tokens"), body)
         assert answer.status == 200 and account.id in answer.text, answer.text
+
+
+def test_the_life_of_a_volume(account: Account, raw: Raw):
+    """euca-create-volume, -attach-volume, -describe-volumes, -detach-volume and -delete-volume."""
+    cloud, (instance,) = account.cloud, running(account)
+    made = tree(euca(cloud, raw, "CreateVolume", AvailabilityZone=volumes.zone(account), Size="1"))
+    (volume,) = texts(made, "volumeId")
+    assert texts(made, "size") == ["1"] and texts(made, "createTime")
+    known = {"VolumeId": volume, "InstanceId": instance, "Device": "/dev/sdf"}
+    assert texts(tree(euca(cloud, raw, "AttachVolume", **known)), "status") == ["attaching"]
+    volumes.wait_attached(account, volume, instance)
+    seen = tree(euca(cloud, raw, "DescribeVolumes", VolumeId__1=volume))
+    # What the tool prints of each.
+    for name in ("volumeId", "size", "snapshotId", "availabilityZone", "status", "createTime", "volumeType"):
+        assert seen.find(f"{NAMESPACE}volumeSet/{NAMESPACE}item/{NAMESPACE}{name}") is not None, name
+    attachment = "volumeSet/item/attachmentSet/item"
+    for name, value in [("volumeId", volume), ("instanceId", instance), ("device", "/dev/sdf"), ("status", "attached")]:
+        assert texts(seen, f"{attachment}/{name}") == [value]
+    tree(euca(cloud, raw, "DetachVolume", VolumeId=volume))
+    volumes.wait_free(account, volume)
+    tree(euca(cloud, raw, "DeleteVolume", VolumeId=volume))
+    volumes.wait_gone(account, volume)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import volumes
 from harness.cloud import Cloud
 from harness.guest import launch, ssh_key, terminate
 from harness.machines import command_line
+from harness.wait import until
 
 NOBODY, DHCP = 65534, 1_900_000_000
 
@@ -93,3 +95,51 @@ def test_nobody_else_sees_anything_of_a_running_cloud(real_cloud: Cloud, key_fol
     guest.wait_state("running")
     assert ids_of(guests_of(real_cloud)[guest.id]) == who[guest.id]
     terminate(account, *guests)
+
+
+def owner(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+
+
+def test_a_volume_is_readable_by_the_guest_that_has_it_and_by_nobody_else(real_cloud: Cloud, key_folder):
+    """Also after it has moved to another guest of the host, and after that one has gone."""
+    account = real_cloud.account()
+    key, public = ssh_key(key_folder)
+    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    guests = launch(account, key, "k", 2)
+    for guest in guests:
+        guest.wait_console("cumulet-tiny ready")
+    volume = volumes.create(account)
+    assert volumes.files(real_cloud) == [], "none before there is somewhere to be"
+    state, running = real_cloud.state, guests_of(real_cloud)
+    who = {guest.id: ids_of(running[guest.id]) for guest in guests}
+    one, two = guests
+
+    def readers(file: Path) -> list[str]:
+        assert seen_by(NOBODY, NOBODY, state) == []
+        return [g.id for g in guests if as_user(*who[g.id], "test", "-r", file).returncode == 0]
+
+    for guest in (one, two):
+        volumes.attach(account, volume, guest.id)
+        (file,) = volumes.files(real_cloud)
+        assert owner(file) == (*who[guest.id], 0o600)
+        assert readers(file) == [guest.id]
+        allowed = rf"-r hosts/[^/]+/cache/[0-9a-f]{{64}}|-[rw] hosts/[^/]+/(instances/{guest.id}/disk|volumes/{volume})\.qcow2"
+        mine = seen_by(*who[guest.id], state)
+        assert all(re.fullmatch(allowed, line) for line in mine), mine
+        volumes.detach(account, volume)
+        assert owner(file) == (0, 0, 0o600) and readers(file) == []
+    volumes.attach(account, volume, two.id)
+    terminate(account, two)
+    volumes.wait_free(account, volume)
+    assert owner(file) == (0, 0, 0o600) and readers(file) == []
+    # What a guest's user has been left with, by whatever went wrong, is taken back at the next start.
+    os.chown(file, *who[one.id])
+    real_cloud.restart()
+    until(lambda: owner(file) == (0, 0, 0o600), "the volume's file is root's again")
+    assert readers(file) == []
+    terminate(account, one)
+    account.ec2.delete_volume(VolumeId=volume)
+    volumes.wait_gone(account, volume)
+    assert volumes.files(real_cloud) == []

@@ -414,4 +414,12 @@ class Cloud:
                 ec2.get_waiter("instance_terminated").wait(
                     InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
                 )
+            self._delete_volumes(ec2)
+
+    def _delete_volumes(self, ec2) -> None:
+        """Ends what outlives instances."""
+        free = [{"Name": "status", "Values": ["available"]}]
+        pages = ec2.get_paginator("describe_volumes").paginate(Filters=free)
+        for volume in [volume["VolumeId"] for page in pages for volume in page["Volumes"]]:
+            ec2.delete_volume(VolumeId=volume)
 

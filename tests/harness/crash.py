@@ -4,8 +4,10 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from . import figures
 from .cloud import BIN, Account, Cloud
 from .ec2 import instance, instances, running
 from .wait import until
@@ -32,6 +34,17 @@ def points() -> list[str]:
     return done.stdout.split()
 
 
+def up_points() -> list[str]:
+    """The points of a start: `up.m0001_accounts` and so on for each migration, then `up.migrated` and the rest."""
+    done = subprocess.run([BIN, "crash-points", "--up"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def is_migration(point: str) -> bool:
+    """Whether a start passes this point only where it makes that migration."""
+    return step_of(point)[1:5].isdigit()
+
+
 def step_of(point: str) -> str:
     return point.rsplit(".", 1)[1]
 
@@ -45,6 +58,14 @@ def points_of(operation: str, real: bool = False) -> list[str]:
 def in_sample(point: str) -> bool:
     """Whether every run kills a real process here."""
     return point.startswith(SAMPLE) or step_of(point) in UNSIMULATED
+
+
+def each(operation: str, steps: tuple[str, ...] = ()):
+    """For a test of every point of an operation, or of some, as often as the environment asks for."""
+    chosen = [point for point in points_of(operation) if not steps or step_of(point) in steps]
+    ids = [f"{point}-{trial}" if trial else point for trial in range(figures.TRIALS) for point in chosen]
+    marked = [pytest.param(point, marks=[] if in_sample(point) else [pytest.mark.matrix]) for point in chosen]
+    return pytest.mark.parametrize("point", marked * figures.TRIALS, ids=ids)
 
 
 def last_words(call: Callable) -> object:

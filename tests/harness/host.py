@@ -75,7 +75,7 @@ def leftovers(state: Path, cloud: str | None) -> list[str]:
         found += [f"namespace {name}" for name in namespaces(cloud)]
         found += [f"device {name}" for name in links(cloud)]
         found += [f"domain {name}" for name in domains(cloud)]
-    found += [f"files {path}" for path in state.glob("hosts/*/instances/*")]
+    found += [f"files {path}" for part in ("instances", "volumes") for path in state.glob(f"hosts/*/{part}/*")]
     return found
 
 

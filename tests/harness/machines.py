@@ -300,10 +300,11 @@ class Machine:
 class Machines:
     """Hosts joined by a bridge. `with Machines(3) as machines:` starts them and leaves nothing of them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, network: str = "") -> None:
+        """On a network that nobody else has, or on this one."""
         self.mark = f"{random.randrange(16**4):04x}"
         self.bridge = f"cmb{self.mark}"
-        self.network = self._free_network()
+        self.network = self._free_network([ipaddress.IPv4Network(network)] if network else self._some_networks())
         hosts = list(self.network.hosts())
         # The machine's own address on the bridge: the control plane's, as the hosts see it.
         self.address = str(hosts[-1])
@@ -319,15 +320,22 @@ class Machines:
         ]
 
     @staticmethod
-    def _free_network() -> ipaddress.IPv4Network:
-        """A block that no device and no route of this machine has."""
+    def _some_networks() -> list[ipaddress.IPv4Network]:
+        blocks = [ipaddress.IPv4Network(f"10.{n}.{random.randrange(256)}.0/24") for n in range(130, 250)]
+        random.shuffle(blocks)
+        return blocks
+
+    @staticmethod
+    def _free_network(blocks: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
+        """The first block that no device and no route of this machine has."""
         taken = []
         for route in json.loads(_ip("-json", "-4", "route", "show", "table", "all") or "[]"):
             if route["dst"] != "default":
                 taken.append(ipaddress.IPv4Network(route["dst"], strict=False))
-        blocks = [ipaddress.IPv4Network(f"10.{n}.{random.randrange(256)}.0/24") for n in range(130, 250)]
-        random.shuffle(blocks)
-        return next(block for block in blocks if not any(block.overlaps(other) for other in taken))
+        free = (block for block in blocks if not any(block.overlaps(other) for other in taken))
+        found = next(free, None)
+        assert found, f"this machine uses {', '.join(map(str, blocks[:3]))} itself"
+        return found
 
     def __enter__(self) -> "Machines":
         try:

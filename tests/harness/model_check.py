@@ -8,12 +8,15 @@ a value of the wrong type, or a list that is missing at the top level fails the 
 import base64
 import json
 import re
+import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 EC2 = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-# Answers only what was asked for, so its lists are optional.
-OPTIONAL_LISTS = {"DescribeInstanceAttribute"}
+# Lists that are left out where they are empty, as the program itself has them: `Shape.Member`.
+_patches = tomllib.loads((Path(__file__).parents[2] / "models/patches.toml").read_text())
+OPTIONAL_LISTS = {patch["member"] for patch in _patches["optional_lists"]}
 
 
 def attach(client) -> None:
@@ -42,11 +45,10 @@ def check(operation_model, response_dict, **_) -> None:
         assert [(e.tag, e.text) for e in rest] == [(f"{EC2}return", "true")], body
         return
     walk_structure(shape, rest, EC2, name)
-    if name not in OPTIONAL_LISTS:
-        for member, of in shape.members.items():
-            if of.type_name == "list":
-                wire = of.serialization.get("name", member)
-                assert any(e.tag == EC2 + wire for e in rest), f"{name}: the list {wire} is missing"
+    for member, of in shape.members.items():
+        if of.type_name == "list" and f"{shape.name}.{member}" not in OPTIONAL_LISTS:
+            wire = of.serialization.get("name", member)
+            assert any(e.tag == EC2 + wire for e in rest), f"{name}: the list {wire} is missing"
 
 
 def check_error(root, headers) -> None:

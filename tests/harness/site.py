@@ -29,13 +29,14 @@ class Role:
         self.host, self.name = host, name
         self.output = host.machine.root / f"output.{name}"
         self.program: Inside | None = None
+        self.more: list[str] = []
         self._from = 0
 
     def launch(self) -> None:
         assert self.program is None
         host, site = self.host, self.host.site
         self._from = self.output.stat().st_size if self.output.exists() else 0
-        words = [BIN, "up", "--role", self.name, "--state-dir", host.state, "--driver", "libvirt", "--config", site.config]
+        words = [host.binary, "up", "--role", self.name, "--state-dir", host.state, "--driver", "libvirt", "--config", site.config, *self.more]
         self.program = host.machine.launch(*words, output=self.output, env=host.environment)
 
     def wait_ready(self, timeout: float = 60.0) -> None:
@@ -76,6 +77,8 @@ class Host:
         # In a real cluster: a shared file system.
         (self.state / "images").symlink_to(site.state / "images")
         self.roles = {name: Role(self, name) for name in HOST}
+        # The program that is started next, and what it is told beside what all are.
+        self.binary, self.variables = site.binary, {}
         self._bus = ""
 
     @property
@@ -84,7 +87,7 @@ class Host:
         own = {
             "CUMULET_BUS": self._bus, "CUMULET_HOST": self.name, "CUMULET_NETWORK_TUNNEL_ADDRESS": self.machine.address,
         }  # fmt: skip
-        return {k: v for k, v in self.site.environment().items() if k != "CUMULET_DATABASE"} | own
+        return {k: v for k, v in self.site.environment().items() if k != "CUMULET_DATABASE"} | own | self.variables
 
     def _admit(self) -> None:
         """Makes its broker user by the commands that the operator is told."""
@@ -132,7 +135,7 @@ class Host:
 
     def audit(self) -> dict:
         """The database against this host. The audit is the operator's: it is told where the database is."""
-        words = [BIN, "audit", "--json", "--host", self.name, "--state-dir", self.state]
+        words = [self.site.binary, "audit", "--json", "--host", self.name, "--state-dir", self.state]
         env = self.environment | {"CUMULET_DATABASE": self.site.database_socket}
         done = self.machine.execute(*words, env=env)
         assert done.stdout, done.stderr[-2000:]
@@ -182,8 +185,8 @@ class Site(Cloud):
     """`with Machines(3) as machines, Site(machines) as site:` starts all of it, and checks at the end that nothing is
     left. Its own database server and broker are stopped and started by tests as they like."""
 
-    def __init__(self, machines: Machines, kind: str = "postgresql") -> None:
-        super().__init__("libvirt", "[libvirt]\nstop_grace = 20\n", cluster="")
+    def __init__(self, machines: Machines, kind: str = "postgresql", binary: Path = BIN, grace: int = 20) -> None:
+        super().__init__("libvirt", f"[libvirt]\nstop_grace = {grace}\n", binary=binary, cluster="")
         self.machines, self.cluster = machines, kind
         self.broker = RabbitMQ(fresh("broker-"), address=machines.address).start()
         self.server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]()
@@ -197,7 +200,8 @@ class Site(Cloud):
     @property
     def database_socket(self) -> str:
         """The database for a program that is inside a host."""
-        assert self.cluster == "postgresql"
+        if self.cluster == "mariadb":
+            return f"mysql://root@localhost/{self.vhost}?socket={self.server.directory}/socket"
         return f"postgres://postgres@localhost:{self.server.port}/{self.vhost}?host={self.server.directory}"
 
     @property
@@ -328,6 +332,12 @@ class Site(Cloud):
         try:
             return super()._remove()
         finally:
-            self.server.stop()
-            self.broker.stop()
-            shutil.rmtree(self.broker.folder, ignore_errors=True)
+            if self.server:
+                self.server.stop()
+            if self.broker:
+                self.broker.stop()
+                shutil.rmtree(self.broker.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Ends the cloud's processes and servers as they are; what is on the hosts goes with these."""
+        self._remove()

@@ -125,22 +125,42 @@ pub(crate) fn arm() {
     ARMED.store(true, Ordering::Relaxed);
 }
 
+/// The points that a start passes beside those of each migration that it makes (`up.NAME`): the schema is there, the
+/// first start's rows are, the journal's rows of an earlier program are put right, what an earlier program has not
+/// written is written, and a host has what it had before.
+pub const UP: [&str; 5] = ["migrated", "made", "adopted", "caught-up", "restored"];
+
+/// A point of a start, which is no operation: `up.migrated`. Processes die there, and no role of a simulation, whose
+/// seeds have their deaths at operations' points.
+#[inline]
+pub fn up(step: &str) {
+    if armed() {
+        as_asked(&format!("up.{step}"));
+    }
+}
+
 /// Dies here, at once and without unwinding, when `CUMULET_CRASH_AT` is this point; adds a line for it to the
 /// file `CUMULET_CRASH_TRACE`.
 #[cold]
 pub fn point(operation: &str, step: &str) {
     let name = name(operation, step);
+    as_asked(&name);
+    if HOOK.with_borrow_mut(|hook| hook.as_mut().is_some_and(|hook| hook(&name))) {
+        resume_unwind(Box::new(Killed));
+    }
+}
+
+/// What the environment has asked for at this point.
+#[cold]
+fn as_asked(name: &str) {
     let asked = faults::asked();
     if let Some(path) = &asked.crash_trace
         && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path)
     {
         drop(file.write_all(format!("{name}\n").as_bytes()));
     }
-    if asked.crash_at.as_ref() == Some(&name) {
+    if asked.crash_at.as_deref() == Some(name) {
         std::process::abort();
-    }
-    if HOOK.with_borrow_mut(|hook| hook.as_mut().is_some_and(|hook| hook(&name))) {
-        resume_unwind(Box::new(Killed));
     }
 }
 

@@ -20,6 +20,9 @@ pub enum Limit {
     PlacementGroups,
     Images,
     PublicAddresses,
+    Volumes,
+    VolumeStorage,
+    VolumesPerInstance,
 }
 
 /// What a call does to an instance, as the sentences about it have it.
@@ -30,6 +33,24 @@ pub enum Effect {
     Stopped,
     Rebooted,
     Terminated,
+}
+
+/// Where a volume was taken to be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Attachment {
+    pub instance: String,
+    pub device: Option<String>,
+}
+
+impl std::fmt::Display for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.instance)?;
+        match &self.device {
+            Some(device) => write!(f, " as {device}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Effect {
@@ -46,7 +67,7 @@ impl Effect {
 
 impl Limit {
     /// Every one.
-    pub const ALL: [Limit; 10] = [
+    pub const ALL: [Limit; 13] = [
         Limit::Instances,
         Limit::Vcpus,
         Limit::SecurityGroups,
@@ -57,6 +78,9 @@ impl Limit {
         Limit::PlacementGroups,
         Limit::Images,
         Limit::PublicAddresses,
+        Limit::Volumes,
+        Limit::VolumeStorage,
+        Limit::VolumesPerInstance,
     ];
 }
 
@@ -124,6 +148,26 @@ pub enum Error {
     UnknownInstanceTypes { names: Vec<String> },
     #[error("there is no availability zone {name:?}")]
     UnknownZone { name: String },
+    /// A zone that is named to make something in.
+    #[error("the zone {name:?} does not exist")]
+    NoZone { name: String },
+    #[error("{device:?} is no device's name")]
+    NoDeviceName { device: String },
+    #[error("the device {device} is in use")]
+    DeviceInUse { device: String },
+    #[error("{volume} is already attached to an instance")]
+    AlreadyAttached { volume: String },
+    /// To this instance, or as this device.
+    #[error("{volume} is not attached to {to}")]
+    NotAttached { volume: String, to: Attachment },
+    #[error("{volume} is not in the zone of {instance}")]
+    ZoneMismatch { volume: String, instance: String },
+    #[error("{volume} has its data on another machine than {instance}")]
+    DataElsewhere { volume: String, instance: String },
+    #[error("{volume} is the root volume of {instance}")]
+    RootVolume { volume: String, instance: String },
+    #[error("{instance} is not running")]
+    NotRunning { instance: String },
     #[error("no device is mapped at {device:?}")]
     NoDevice { device: String },
     /// Instances can't read a tag with this key, and are meant to read all of theirs.

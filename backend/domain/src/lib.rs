@@ -17,6 +17,8 @@ pub mod instance;
 pub mod message;
 pub mod metadata;
 pub mod network;
+pub mod placement;
+pub mod rng;
 pub mod spec;
 pub mod tag;
 pub mod text;

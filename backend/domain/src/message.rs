@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     host::{HostProfile, Metrics, NotReady},
-    id::{HostId, InstanceId, OperationId, VpcId},
+    id::{HostId, InstanceId, OperationId, VolumeId, VpcId},
     metadata::InstanceMetadata,
     network::VpcPolicy,
     spec::InstanceSpec,
@@ -37,6 +37,7 @@ impl Command {
     pub fn version(&self) -> u32 {
         match &self.action {
             Action::Run { spec, .. } => spec.version(),
+            Action::Change { .. } | Action::DeleteVolume { .. } => 2,
             _ => 1,
         }
     }
@@ -53,6 +54,16 @@ pub enum Action {
         spec: Box<InstanceSpec>,
         /// Its VPC on this host.
         policy: Arc<VpcPolicy>,
+    },
+    /// The instance's guest, if it runs, shall have the devices of the specification. One that is off stays off,
+    /// whoever turned it off: that is a failure, and the report says how it is.
+    Change {
+        /// The instance.
+        spec: Box<InstanceSpec>,
+        /// Its VPC on this host.
+        policy: Arc<VpcPolicy>,
+        /// What for.
+        what: Change,
     },
     /// No guest of the instance shall run; its disk stays. First asked (ACPI) unless `force`, then cut.
     Stop {
@@ -77,6 +88,13 @@ pub enum Action {
         /// Its generation.
         generation: u64,
     },
+    /// Nothing of the volume shall be left on the host. No instance has it.
+    DeleteVolume {
+        /// The volume.
+        volume: VolumeId,
+        /// Its generation.
+        generation: u64,
+    },
     /// The host shall enforce this for the VPC.
     Network(Arc<VpcPolicy>),
     /// The instance shall read this from now on.
@@ -89,13 +107,36 @@ impl Action {
     /// The instance that the action is about, with its generation.
     pub fn instance(&self) -> Option<(InstanceId, u64)> {
         match self {
-            Action::Run { spec, .. } => Some((spec.id, spec.generation)),
+            Action::Run { spec, .. } | Action::Change { spec, .. } => Some((spec.id, spec.generation)),
             Action::Stop {
                 instance, generation, ..
             }
             | Action::Reboot { instance, generation }
             | Action::Destroy { instance, generation } => Some((*instance, *generation)),
-            Action::Network(_) | Action::Metadata(_) | Action::ReportAll => None,
+            Action::DeleteVolume { .. } | Action::Network(_) | Action::Metadata(_) | Action::ReportAll => {
+                None
+            }
+        }
+    }
+}
+
+/// What the devices of a guest that runs are changed for. The host goes by the specification alone; this is the
+/// operation's name, for its crash points and its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It is to have another volume.
+    AttachVolume,
+    /// It is to let go of a volume.
+    DetachVolume,
+}
+
+impl Change {
+    /// The operation's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Change::AttachVolume => "attach-volume",
+            Change::DetachVolume => "detach-volume",
         }
     }
 }
@@ -147,6 +188,23 @@ pub struct Outcome {
     /// The failure, in words for the operator and the instance's StateReason; `None` is success.
     pub failure: Option<String>,
     /// The failure will not go away by trying again here.
+    pub permanent: bool,
+    /// Volumes that the guest was to let go of and has not; all else of the command is done. Empty where it failed
+    /// for another reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<VolumeId>,
+}
+
+/// What became of a command about a volume that no instance has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeOutcome {
+    /// The operation that was named in the command.
+    pub operation: OperationId,
+    /// The volume.
+    pub volume: VolumeId,
+    /// The failure, in words; `None` is success.
+    pub failure: Option<String>,
+    /// The failure will not go away by trying again.
     pub permanent: bool,
 }
 
@@ -210,6 +268,8 @@ pub enum ReportContent {
     Changed(InstanceReport),
     /// A command has been carried out, or has failed.
     Done(Outcome),
+    /// A command about a volume has been carried out, or has failed.
+    VolumeDone(VolumeOutcome),
     /// The policy of this generation is enforced for the VPC.
     NetworkApplied {
         /// Which VPC.

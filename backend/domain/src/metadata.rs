@@ -97,6 +97,10 @@ pub struct InstanceMetadata {
     pub interfaces: Vec<InterfaceMetadata>,
     /// For instance `/dev/vda`.
     pub root_device: String,
+    /// The volumes that it was started with beside that, such as `/dev/sdf`. Control planes from before there were any
+    /// don't tell them.
+    #[serde(default)]
+    pub data_devices: Vec<String>,
     /// The raw bytes, base64 in storage; at most 16 KiB.
     #[serde(with = "base64_bytes")]
     pub user_data: Option<Vec<u8>>,

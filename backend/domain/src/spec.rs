@@ -70,6 +70,9 @@ pub enum DiskSource {
         /// It is made, empty, if it is not there: false once a host has made it, so that one that is lost is an
         /// error and never an empty disk.
         create: bool,
+        /// The volume's own generation, by which a host tells what is newer: this, or a deletion. 0 where it is not told.
+        #[serde(default)]
+        generation: u64,
     },
 }
 

@@ -1,6 +1,19 @@
 //! The states and types of volumes and of their attachments to instances, in EC2's terms.
 
+mod device;
+mod performance;
+
 use std::{fmt, str::FromStr};
+
+pub use device::check_device;
+pub use performance::{Performance, Provisioned};
+
+/// Volumes of one instance at the most, its root's among them: EC2's bound for most types.
+pub const MAX_ATTACHED: usize = 28;
+
+/// Volumes that can be attached to a guest while it runs: the machine's spare ports. What it is started with needs
+/// none of them.
+pub const MAX_PLUGGED: usize = 4;
 
 /// An enum whose values have names, which EC2 shows and the database keeps.
 macro_rules! named {

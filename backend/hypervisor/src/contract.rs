@@ -2,7 +2,7 @@
 //! must be, as tests do.
 #![allow(clippy::expect_used)]
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use cumulet_domain::{
     console::ConsoleKind,
@@ -13,7 +13,7 @@ use cumulet_domain::{
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    ConsoleStream, Device, DeviceKey, DomainDisk, DomainSpec, Event, Hypervisor, Prepared, Unplugged,
+    ConsoleStream, Device, DeviceKey, Devices, DomainDisk, DomainSpec, Event, Hypervisor, Prepared, Unplugged,
 };
 
 /// How long an event may take.
@@ -145,6 +145,7 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
         "{now:?}"
     );
     assert_eq!(disk.bytes, Some(larger));
+    assert_eq!(open_disks(driver).await, files(id, &now));
     // Whether it lets go of it is the guest's; that the answer is true, the driver's.
     let answer = driver.unplug(id, &key, Duration::from_millis(1)).await;
     let keeps = devices().await.has(&key);
@@ -154,6 +155,7 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
         !devices().await.has(&key),
         "what it was asked for it does not come back with"
     );
+    assert_eq!(open_disks(driver).await, [], "it is off");
     assert!(driver.resize(id, &extra.path, 1).await.is_err(), "it is off");
     for (unplugged, expected) in [(false, true), (true, false)] {
         for _ in 0..2 {
@@ -168,6 +170,20 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
     assert_eq!(driver.prepare(spec).await, Ok(Prepared::Paused));
     assert!(!devices().await.has(&key), "one that is off is defined anew");
     assert_eq!(driver.resume(id).await, Ok(()));
+}
+
+/// All that is in guests' hands.
+async fn open_disks(driver: &dyn Hypervisor) -> Vec<(InstanceId, PathBuf)> {
+    let mut open = driver.open_disks().await.expect("open disks");
+    open.sort();
+    open
+}
+
+/// The files of a guest's disks.
+fn files(id: InstanceId, has: &Devices) -> Vec<(InstanceId, PathBuf)> {
+    let mut files: Vec<_> = has.disks.iter().map(|disk| (id, disk.path.clone())).collect();
+    files.sort();
+    files
 }
 
 /// The serial console ends with the guest's process.

@@ -13,7 +13,11 @@ pub mod probe;
 pub mod slow;
 mod spec;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cumulet_domain::{
@@ -160,6 +164,20 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// The disks and interfaces that the guest has: in its process while it runs, else those that it is defined with.
     async fn devices(&self, instance: InstanceId) -> Result<Devices>;
+
+    /// The disks of all guests of this cloud that run, by their files: these are in a process's hands.
+    async fn open_disks(&self) -> Result<Vec<(InstanceId, PathBuf)>> {
+        let mut open = Vec::new();
+        for guest in self.list().await?.iter().filter(|guest| guest.power == Power::On) {
+            match self.devices(guest.instance).await {
+                Ok(has) => open.extend(has.disks.into_iter().map(|disk| (guest.instance, disk.path))),
+                // It has gone meanwhile, and its disks with it.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(open)
+    }
 
     /// The guest shall have the device, at once if it runs. A disk whose name on the bus is another's gets a free one.
     async fn plug(&self, instance: InstanceId, device: &Device) -> Result<()>;

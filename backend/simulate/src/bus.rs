@@ -159,6 +159,12 @@ impl std::fmt::Display for Told<'_> {
                     spec.id, spec.generation, policy.generation
                 )
             }
+            Action::Change { spec, what, .. } => {
+                write!(f, "{} of {} at {}", what.name(), spec.id, spec.generation)
+            }
+            Action::DeleteVolume { volume, generation } => {
+                write!(f, "delete {volume} at {generation}")
+            }
             Action::Stop {
                 instance,
                 generation,
@@ -190,6 +196,9 @@ impl std::fmt::Display for Said<'_> {
                 "{} done: {:?} at {}, failure {:?}",
                 outcome.report.instance, outcome.report.power, outcome.report.generation, outcome.failure
             ),
+            ReportContent::VolumeDone(outcome) => {
+                write!(f, "{} deleted, failure {:?}", outcome.volume, outcome.failure)
+            }
             ReportContent::NetworkApplied { vpc, generation } => {
                 write!(f, "network {vpc} applied at {generation}")
             }

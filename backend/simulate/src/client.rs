@@ -14,7 +14,7 @@ use cumulet_backend::api::{
 use cumulet_domain::{
     Error,
     account::{AccountId, Principal},
-    id::{ImageId, InstanceId},
+    id::{ImageId, InstanceId, VolumeId},
     instance::ShutdownBehavior,
 };
 
@@ -56,7 +56,10 @@ pub(crate) struct Client {
     pub(crate) image: ImageId,
     pub(crate) number: usize,
     pub(crate) public: bool,
-    mine: Vec<InstanceId>,
+    pub(crate) mine: Vec<InstanceId>,
+    /// Volumes that it has made and not deleted.
+    pub(crate) volumes: Vec<VolumeId>,
+    pub(crate) made: u64,
     launches: u64,
 }
 
@@ -78,6 +81,8 @@ impl Client {
             number,
             public,
             mine: Vec::new(),
+            volumes: Vec::new(),
+            made: 0,
             launches: 0,
         }
     }
@@ -106,7 +111,8 @@ impl Client {
                 continue;
             }
             self.world.pause(0..4000).await;
-            match self.world.dice.number(0..10) {
+            match self.world.dice.number(0..14) {
+                10.. => self.some_volume().await,
                 0..3 => self.terminate().await,
                 3..5 => self.power(Power::Stop).await,
                 5..8 => self.power(Power::Start).await,
@@ -188,7 +194,7 @@ impl Client {
         }
     }
 
-    async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         self.world.count(|counts| counts.retried += 1);
         if self.world.dice.chance(0.05) {
             self.world.pause(0..120_000).await;

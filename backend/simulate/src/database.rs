@@ -35,12 +35,15 @@ const TRIGGERS: &str = "
     END;
 ";
 
-/// Hosts whose counters are not the sums of their instances, or more than they have.
+/// Hosts whose counters are not the sums of their instances and volumes, or more than they have.
 const SUMS: &str = "
     SELECT h.id AS id, h.vcpus_used AS used, coalesce(s.vcpus, 0) AS vcpus
     FROM hosts h LEFT JOIN (
-        SELECT host, sum(vcpus * claimed) AS vcpus, sum(memory_mib * claimed) AS memory, sum(disk_gib) AS disk
-        FROM instances WHERE host IS NOT NULL GROUP BY host
+        SELECT host, sum(vcpus) AS vcpus, sum(memory) AS memory, sum(disk) AS disk FROM (
+            SELECT host, vcpus * claimed AS vcpus, memory_mib * claimed AS memory, disk_gib AS disk
+            FROM instances WHERE host IS NOT NULL
+            UNION ALL SELECT host, 0, 0, size_gib FROM volumes WHERE host IS NOT NULL
+        ) GROUP BY host
     ) s ON s.host = h.id
     WHERE h.vcpus_used <> coalesce(s.vcpus, 0) OR h.memory_mib_used <> coalesce(s.memory, 0)
         OR h.disk_gib_used <> coalesce(s.disk, 0)";

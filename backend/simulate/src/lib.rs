@@ -26,6 +26,7 @@ mod outcome;
 mod roles;
 mod run;
 mod trace;
+mod volumes;
 mod world;
 
 pub use faults::{FaultKind, FaultKinds, Faults};

@@ -34,13 +34,15 @@ pub enum Invariant {
     I9,
     /// An open operation holds what it works on; nothing is held for one that has ended.
     I10,
+    /// The data of each volume is on the host that its row names, and guests have what is attached to them.
+    I11,
     /// No error that the API must not show.
     Errors,
 }
 
 impl Invariant {
     /// All of them, with their names.
-    pub const ALL: [(Invariant, &'static str); 11] = [
+    pub const ALL: [(Invariant, &'static str); 12] = [
         (Invariant::I1, "I1 no leak"),
         (Invariant::I2, "I2 convergence"),
         (Invariant::I3, "I3 never oversold"),
@@ -51,6 +53,10 @@ impl Invariant {
         (Invariant::I8, "I8 unique addresses"),
         (Invariant::I9, "I9 what is slow for a while ends nothing"),
         (Invariant::I10, "I10 holds are those of open operations"),
+        (
+            Invariant::I11,
+            "I11 no volume is lost, left behind or somewhere twice",
+        ),
         (Invariant::Errors, "no internal errors"),
     ];
 }

@@ -72,6 +72,8 @@ pub enum Sabotage {
     GiveUpWhatIsLate,
     /// What operations hold is not given free when they end (I10).
     KeepHolds,
+    /// Which host has the data of a volume is forgotten (I11).
+    ForgetVolumes,
 }
 
 impl Sabotage {
@@ -103,6 +105,13 @@ impl Sabotage {
                 "CREATE TEMP TRIGGER keep AFTER DELETE ON main.operation_holds
                 BEGIN
                     INSERT INTO operation_holds VALUES (OLD.kind, OLD.resource, OLD.operation);
+                END;"
+            }
+            Sabotage::ForgetVolumes => {
+                "CREATE TEMP TRIGGER forget AFTER UPDATE OF made_at ON main.volumes
+                WHEN NEW.made_at IS NOT NULL
+                BEGIN
+                    UPDATE volumes SET host = NULL WHERE id = NEW.id;
                 END;"
             }
             Sabotage::LoseAttachments => {

@@ -54,6 +54,8 @@ fn one_point_of_each_role_and_the_same_run_again() {
         "start.5.claimed",
         "launch.16.started",
         "stop.13.heard",
+        "attach-volume.5.waiting",
+        "delete-volume.6.sent",
     ] {
         for one in trials(&[point(name)], 1) {
             let came = go(&one, None);

@@ -169,6 +169,11 @@ fn a_hold_that_outlives_its_operation_is_found() {
 }
 
 #[test]
+fn a_volume_whose_data_is_forgotten_is_found() {
+    is_found(Sabotage::ForgetVolumes, "none", Invariant::I11);
+}
+
+#[test]
 fn a_worker_that_obeys_old_commands_is_found() {
     is_found(Sabotage::IgnoreGenerations, "repeat,reorder,delay", Invariant::I6);
 }

@@ -14,11 +14,11 @@ pub mod placement_groups;
 mod presence;
 pub mod quotas;
 pub mod regions;
-mod rng;
 pub mod security_groups;
 pub mod services;
 pub mod tags;
 mod token;
+pub mod volumes;
 pub mod vpcs;
 
 use std::{fmt, sync::Arc};
@@ -40,9 +40,9 @@ use crate::{
     store::{Store, networks},
 };
 
+pub use cumulet_domain::rng::SharedRng;
 pub use key_pairs::KeyForge;
 pub use presence::Presence;
-pub use rng::SharedRng;
 pub use token::ClientToken;
 
 pub use crate::store::{

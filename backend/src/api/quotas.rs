@@ -1,6 +1,6 @@
 //! Quotas: how much of each kind an account may have, as it is enforced where something is made.
 
-use cumulet_domain::{Result, account::Principal, error::Limit};
+use cumulet_domain::{Result, account::Principal, error::Limit, volume::MAX_ATTACHED};
 
 use super::{
     Cloud,
@@ -41,6 +41,9 @@ pub async fn describe(cloud: &Cloud, who: &Principal) -> Result<Vec<Quota>> {
         of(Limit::PublicAddresses, cloud.config.public_address_quota(), true),
         of(Limit::KeyPairs, quota::MAX_KEY_PAIRS, false),
         of(Limit::PlacementGroups, quota::MAX_PLACEMENT_GROUPS, false),
+        of(Limit::Volumes, quota::MAX_VOLUMES, false),
+        of(Limit::VolumeStorage, quota::MAX_VOLUME_GIB, false),
+        of(Limit::VolumesPerInstance, MAX_ATTACHED as u64, false),
         of(Limit::SecurityGroups, MAX_GROUPS, false),
         of(Limit::RulesPerSecurityGroup, MAX_RULES, false),
         of(

@@ -5,7 +5,7 @@ use cumulet_domain::{
     ResourceKind, Result,
     id::{HostId, InstanceId, VpcId},
     instance::State,
-    message::ReportContent,
+    message::{ReportContent, VolumeOutcome},
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef,
@@ -13,8 +13,8 @@ use sea_orm::{
 };
 
 use crate::{
-    entity::{host_network, instance, operation, vpc},
-    store::{failed, first},
+    entity::{host_network, instance, operation, volume, volume_attachment, vpc},
+    store::{attachments, failed, first, rows},
 };
 
 /// What an instance is to a host.
@@ -46,6 +46,8 @@ pub(super) enum Subject {
     Instance,
     /// A command to one that is there.
     Command(Box<(operation::Model, instance::Model)>),
+    /// A command to delete a volume whose data is there.
+    Volume(Box<(operation::Model, volume::Model)>),
     /// A VPC that has to do with the host.
     Network,
 }
@@ -75,13 +77,17 @@ pub(super) async fn subject(
                 .await
                 .map_err(failed)?;
             let about = outcome.report.instance;
-            let Some(operation) = operation.filter(|operation| works_on(operation, about)) else {
+            let Some(operation) = operation else {
                 return Ok(None);
             };
+            if !works_on(conn, &operation, about).await? {
+                return Ok(None);
+            }
             let row = by_id(conn, about).await?;
             let here = row.filter(|row| standing(row, host) == Standing::Here);
             Ok(here.map(|row| Subject::Command(Box::new((operation, row)))))
         }
+        ReportContent::VolumeDone(outcome) => volume_on(conn, host, outcome).await,
         ReportContent::MetadataApplied { instance, revision } => {
             let row = by_id(conn, *instance).await?;
             let here = row.filter(|row| standing(row, host) == Standing::Here);
@@ -95,8 +101,41 @@ pub(super) async fn subject(
     }
 }
 
-fn works_on(operation: &operation::Model, instance: InstanceId) -> bool {
-    operation.subject() == (ResourceKind::Instance.resource_type(), instance.to_db())
+/// The operation and the volume that a report is about, where the volume's data is on the host.
+async fn volume_on(
+    conn: &impl ConnectionTrait,
+    host: &HostId,
+    outcome: &VolumeOutcome,
+) -> Result<Option<Subject>> {
+    let operation = operation::Entity::find_by_id(outcome.operation.to_db());
+    let operation = operation.one(conn).await.map_err(failed)?;
+    let about = (ResourceKind::Volume.resource_type(), outcome.volume.to_db());
+    let Some(operation) = operation.filter(|operation| operation.subject() == about) else {
+        return Ok(None);
+    };
+    let row = attachments::find(conn, outcome.volume.to_db()).await?;
+    let here = row.filter(|row| row.host.as_ref() == Some(&host.0));
+    Ok(here.map(|row| Subject::Volume(Box::new((operation, row)))))
+}
+
+/// Whether an operation's command is about the instance: it works on that, or on a volume that is attached to it.
+async fn works_on(
+    conn: &impl ConnectionTrait,
+    operation: &operation::Model,
+    instance: InstanceId,
+) -> Result<bool> {
+    let (kind, id) = operation.subject();
+    if kind == ResourceKind::Instance.resource_type() {
+        return Ok(id == instance.to_db());
+    }
+    if kind != ResourceKind::Volume.resource_type() {
+        return Ok(false);
+    }
+    use volume_attachment::Column as C;
+    let attached = volume_attachment::Entity::find()
+        .filter(C::Instance.eq(instance.to_db()))
+        .filter(C::Volume.eq(id));
+    Ok(!rows::all(attached, conn).await?.is_empty())
 }
 
 async fn by_id(conn: &impl ConnectionTrait, id: InstanceId) -> Result<Option<instance::Model>> {

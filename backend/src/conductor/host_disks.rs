@@ -52,7 +52,7 @@ impl Disks {
                 (DiskSource::Image(image_ref(image)?), size, Throttle::default())
             } else {
                 let volume = self.volumes.get(&disk.volume.to_db());
-                data_disk(volume.ok_or_else(|| missing("volume"))?)
+                data_disk(volume.ok_or_else(|| missing("volume"))?)?
             };
             Ok(DiskSpec {
                 volume: VolumeId::from_db(disk.volume.to_db()),
@@ -67,22 +67,35 @@ impl Disks {
     }
 }
 
+impl Disks {
+    /// The devices of the volumes that an instance was started with, or is to be: on EC2, too, what comes later is
+    /// not in its metadata before the next start.
+    pub(super) fn started_with(&self, row: &instance::Model) -> Vec<String> {
+        let since = row.running_since.unwrap_or(i64::MAX);
+        let attached = self.attached.get(&row.id).into_iter().flatten();
+        let there =
+            attached.filter(|disk| !disk.is_root() && is_to_be(disk.state.0) && disk.attached_at < since);
+        there.map(|disk| disk.device.clone()).collect()
+    }
+}
+
 /// Whether a host is to attach the volume, or to keep it so.
 const fn is_to_be(state: AttachmentState) -> bool {
     matches!(state, AttachmentState::Attaching | AttachmentState::Attached)
 }
 
 /// A volume as a disk beside the root: empty, and made by the first host that gets it.
-fn data_disk(volume: &volume::Model) -> (DiskSource, u64, Throttle) {
+fn data_disk(volume: &volume::Model) -> Result<(DiskSource, u64, Throttle)> {
     let source = DiskSource::Volume {
         format: DiskFormat::Qcow2,
-        create: volume.host.is_none(),
+        create: volume.made_at.is_none(),
+        generation: rows::fit("volumes", volume.id.0, "generation", volume.generation)?,
     };
     let throttle = Throttle {
         bytes: volume.throughput.map(|Count(mib)| u64::from(mib) << 20),
         operations: volume.iops.map(|Count(operations)| operations.into()),
     };
-    (source, volume.size_gib.0.into(), throttle)
+    Ok((source, volume.size_gib.0.into(), throttle))
 }
 
 fn image_ref(row: &image::Model) -> Result<ImageRef> {

@@ -196,6 +196,7 @@ impl SpecRows {
                 .map(|(name, openssh)| PublicKey { name, openssh })
                 .collect(),
             root_device: image.root_device.clone(),
+            data_devices: self.disks.started_with(row),
             user_data: user_data.map(|data| data.expose().clone()),
             pending_time: Timestamp(row.launched_at),
             tags: self.tags.get(&row.id).cloned().unwrap_or_default(),

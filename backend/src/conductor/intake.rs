@@ -57,6 +57,7 @@ fn weight(content: &ReportContent) -> u64 {
         ReportContent::Full(all) => 1 + u64::try_from(all.len() / FULL).unwrap_or(u64::MAX),
         ReportContent::Changed(_)
         | ReportContent::Done(_)
+        | ReportContent::VolumeDone(_)
         | ReportContent::NetworkApplied { .. }
         | ReportContent::MetadataApplied { .. } => 1,
     }

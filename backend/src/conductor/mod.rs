@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use cumulet_bus::Bus;
 use cumulet_certs::Sealer;
-use cumulet_domain::{Error, Result, time::Clock};
+use cumulet_domain::{Error, Result, crash, time::Clock};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -174,6 +174,7 @@ impl Conductor {
         }
         if drives {
             journal::adopt(&self.store, &self.settings.owner, self.clock.now()).await?;
+            crash::up("adopted");
             tasks.spawn(engine::run(self.clone(), operations::steps_of(duties)));
         }
         if duties.drive {

@@ -13,8 +13,8 @@ use sea_orm::{
 };
 
 use crate::{
-    entity::{account, host, instance, interface, interface_group, operation},
-    store::{addresses, column, failed, groups, placement, tags, volumes},
+    entity::{account, host, instance, interface, interface_group, operation, volume},
+    store::{addresses, attachments, column, failed, groups, placement, tags},
 };
 
 /// The state after an event, by the one transition function.
@@ -92,13 +92,14 @@ pub(super) async fn stopped(
 }
 
 /// A terminate has ended: nothing of the instance is left on any host, and everything that it took is
-/// given back. The row stays to be seen for a while.
+/// given back. The row stays to be seen for a while. What is answered are volumes that end with it and whose data is
+/// still to be deleted.
 pub(super) async fn terminated(
     conn: &impl ConnectionTrait,
     row: instance::Model,
     reason: Option<StateReason>,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Vec<volume::Model>> {
     let state = moved(&row, Event::Destroyed)?;
     give_back(conn, &row, row.disk_gib).await?;
     placement::leave(conn, &row).await?;
@@ -116,7 +117,7 @@ pub(super) async fn terminated(
         .map_err(failed)?;
     // After the account: a launch that asks for one of the addresses has that, and waits for this.
     drop_interfaces(conn, row.id).await?;
-    drop_volumes(conn, row.id, now).await?;
+    let deleting = drop_volumes(conn, row.id, now).await?;
     crash_point!("terminate", "released");
     groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
@@ -126,7 +127,8 @@ pub(super) async fn terminated(
     change.running_since = Set(None);
     change.terminated_at = Set(Some(now.0));
     explain(&mut change, reason);
-    change.update(conn).await.map_err(failed).map(drop)
+    change.update(conn).await.map_err(failed)?;
+    Ok(deleting)
 }
 
 /// A launch that failed on its host has been cleared away there: what it took of the host is given back,
@@ -205,8 +207,13 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
         .map(drop)
 }
 
-/// Ends the volumes that end with an instance, and their tags.
-async fn drop_volumes(conn: &impl ConnectionTrait, instance: i64, now: Timestamp) -> Result<()> {
-    let ended = volumes::release(conn, instance, now).await?;
-    tags::remove(conn, ResourceKind::Volume, &ended).await
+/// Ends the volumes that end with an instance, and the tags of those that are gone; those that are to be deleted yet.
+async fn drop_volumes(
+    conn: &impl ConnectionTrait,
+    instance: i64,
+    now: Timestamp,
+) -> Result<Vec<volume::Model>> {
+    let released = attachments::release(conn, instance, now).await?;
+    tags::remove(conn, ResourceKind::Volume, &released.ended).await?;
+    Ok(released.deleting)
 }

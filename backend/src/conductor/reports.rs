@@ -7,7 +7,7 @@ use cumulet_bus::{Delivered, ReportMailbox};
 use cumulet_domain::{
     Error, Result, crash_point,
     id::{HostId, InstanceId},
-    message::{Outcome, Report, ReportContent},
+    message::{Outcome, Report, ReportContent, VolumeOutcome},
     time::Timestamp,
 };
 use futures::{FutureExt as _, future::join_all};
@@ -19,10 +19,10 @@ use super::{
     full_report::full,
     heartbeat,
     intake::Intake,
-    operations::{Heard, REGISTRY},
+    operations::{Heard, OfInstance, REGISTRY, instance_subject},
     sync,
 };
-use crate::entity::{instance, operation};
+use crate::entity::{instance, operation, volume};
 
 /// Reports that are applied side by side, so that their transactions share commits.
 pub(super) const BATCH: usize = 256;
@@ -123,7 +123,11 @@ pub(super) async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
         ReportContent::Changed(seen) => changed(conductor, host, at, seen).await,
         ReportContent::Done(outcome) => match subject {
             Subject::Command(of) => done(conductor, host, at, outcome, *of).await,
-            Subject::Host | Subject::Instance | Subject::Network => Ok(()),
+            Subject::Host | Subject::Instance | Subject::Volume(_) | Subject::Network => Ok(()),
+        },
+        ReportContent::VolumeDone(outcome) => match subject {
+            Subject::Volume(of) => volume_done(conductor, outcome, *of).await,
+            Subject::Host | Subject::Instance | Subject::Command(_) | Subject::Network => Ok(()),
         },
         ReportContent::NetworkApplied { vpc, generation } => {
             sync::network_applied(conductor, host, vpc, generation).await
@@ -135,6 +139,23 @@ pub(super) async fn apply(conductor: &Conductor, report: Report) -> Result<()> {
     }
 }
 
+/// The outcome of a command about a volume whose data is on its host.
+async fn volume_done(
+    conductor: &Conductor,
+    outcome: VolumeOutcome,
+    (operation, row): (operation::Model, volume::Model),
+) -> Result<()> {
+    if operation.status != "active" || row.generation != operation.generation {
+        tracing::debug!(volume = %outcome.volume, "a report came too late");
+        return Ok(());
+    }
+    let Some(kind) = REGISTRY.find(&operation.kind) else {
+        return Ok(());
+    };
+    crash_point!(kind.name(), "heard");
+    kind.heard(conductor, operation, Heard::Volume(outcome)).await
+}
+
 /// The outcome of a command to an instance that is on its host: its operation knows what that means.
 async fn done(
     conductor: &Conductor,
@@ -143,7 +164,9 @@ async fn done(
     outcome: Outcome,
     (operation, row): (operation::Model, instance::Model),
 ) -> Result<()> {
-    if operation.status != "active" || row.generation != operation.generation {
+    // What an operation on a volume waits for, it knows itself: it is told at whatever generation its instance has.
+    let is_its_own = operation.subject() == instance_subject(row.id);
+    if operation.status != "active" || (is_its_own && row.generation != operation.generation) {
         tracing::debug!(%host, instance = %outcome.report.instance, "a report came too late");
         return Ok(());
     }
@@ -151,11 +174,11 @@ async fn done(
         return Ok(());
     };
     crash_point!(kind.name(), "heard");
-    let heard = Heard {
+    let heard = Heard::Instance(Box::new(OfInstance {
         host,
         at,
         outcome,
         row,
-    };
+    }));
     kind.heard(conductor, operation, heard).await
 }

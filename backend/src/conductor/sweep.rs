@@ -4,7 +4,7 @@
 
 mod audit_size;
 
-use cumulet_domain::{ResourceKind, Result, time::Timestamp};
+use cumulet_domain::{ResourceKind, Result, crash, time::Timestamp};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     Select, sea_query::SelectStatement,
@@ -27,6 +27,9 @@ pub(super) async fn run(conductor: Conductor) {
     let keep = conductor.settings.retention;
     for times in 0_u64.. {
         catch_up(&conductor.store).await;
+        if times == 0 {
+            crash::up("caught-up");
+        }
         let mut now = keep;
         if !times.is_multiple_of(COUNTED) {
             now.audit_log_bytes = 0;

@@ -223,6 +223,7 @@ impl Rig {
             report,
             failure,
             permanent: true,
+            kept: Vec::new(),
         }))
         .await;
     }

@@ -9,6 +9,7 @@ use cumulet_domain::{
     Error, ResourceKind, Result,
     crash::Role,
     id::{HostId, OperationId},
+    rng::SharedRng,
     time::{Clock, ManualClock, Timestamp},
 };
 use futures::future::BoxFuture;
@@ -19,7 +20,6 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    api::SharedRng,
     entity::{
         operation::{Entity, Model},
         operation_hold,

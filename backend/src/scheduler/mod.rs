@@ -19,9 +19,10 @@ mod request;
 mod settings;
 pub mod weights;
 
+pub use cumulet_domain::placement::Policy;
 pub use fleet::{Fleet, HostInfo, HostState, Pairs, Profile};
 pub use pick::{fitting, pick, room};
 pub use picture::{SILENCE, Scheduler};
 pub use refusal::{Refusal, Removed};
-pub use request::{Group, HostSet, Member, Policy, Request};
+pub use request::{Group, HostSet, Member, Request};
 pub use settings::{Multipliers, Settings};

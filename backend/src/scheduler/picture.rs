@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_domain::{Result, id::HostId, time::Timestamp};
+use cumulet_domain::{Result, id::HostId, rng::SharedRng, time::Timestamp};
 use rand::RngExt as _;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait,
@@ -19,7 +19,6 @@ use super::{
     settings,
 };
 use crate::{
-    api::SharedRng,
     entity::{aggregate_host, aggregate_metadata, host, instance, instance_type_spec, operation},
     store::failed,
 };

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use cumulet_domain::time::Timestamp;
+use cumulet_domain::{placement::Policy, time::Timestamp};
 
 use super::{SILENCE, fleet::Pairs};
 
@@ -52,21 +52,6 @@ pub struct Member {
     pub count: i64,
     /// The partition that the host is in; 0 where there are none.
     pub partition: i64,
-}
-
-/// The policy of a server group, Nova's, and EC2's partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// All members on one host (a placement group's `cluster`).
-    Affinity,
-    /// Each member on a host of its own (`spread`).
-    AntiAffinity,
-    /// The same, as far as it can be done.
-    SoftAffinity,
-    /// The same, as far as it can be done.
-    SoftAntiAffinity,
-    /// No host in two partitions.
-    Partition(i64),
 }
 
 /// The group that an instance is in.

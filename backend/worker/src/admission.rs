@@ -31,7 +31,11 @@ pub fn judge(
         return Verdict::Stale;
     }
     match record {
-        Some(record) if generation == record.applied && kind.wants_power() => Verdict::Done,
+        // A change starts no guest. Done again it is the same again, and what came between may have been of the same
+        // generation and without its devices.
+        Some(record) if generation == record.applied && kind.wants_power() && !kind.is_change() => {
+            Verdict::Done
+        }
         _ => match tombstone.filter(|stone| stone.generation == generation) {
             // A destruction that was cut off still has its record and is done again.
             Some(stone) if stone.destroyed && kind == CommandKind::Destroy && record.is_none() => {
@@ -49,7 +53,7 @@ pub fn judge(
 mod tests {
     use cumulet_domain::{
         id::{InstanceId, VpcId},
-        message::Power,
+        message::{Change, Power},
     };
     use proptest::prelude::*;
 
@@ -80,12 +84,17 @@ mod tests {
     #[test]
     fn verdicts() {
         const STOP: CommandKind = CommandKind::Stop { force: false };
+        const CHANGE: CommandKind = CommandKind::Change(Change::AttachVolume);
         for (seen, tombstone, generation, kind, verdict) in [
             (None, None, 1, CommandKind::Run, Verdict::Do),
             (Some((2, 2)), None, 1, CommandKind::Run, Verdict::Stale),
             (Some((2, 2)), None, 1, CommandKind::Destroy, Verdict::Stale),
             (Some((2, 2)), None, 2, CommandKind::Run, Verdict::Done),
             (Some((2, 2)), None, 2, CommandKind::Reboot, Verdict::Done),
+            (Some((2, 2)), None, 2, CHANGE, Verdict::Do),
+            (Some((2, 2)), None, 1, CHANGE, Verdict::Stale),
+            (None, Some((3, true)), 3, CHANGE, Verdict::Stale),
+            (None, Some((3, false)), 3, CHANGE, Verdict::Stale),
             (Some((2, 2)), None, 2, STOP, Verdict::Do),
             (Some((2, 1)), None, 2, CommandKind::Run, Verdict::Do),
             (Some((2, 1)), None, 1, CommandKind::Run, Verdict::Stale),

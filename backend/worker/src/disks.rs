@@ -11,10 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::image::DiskFormat;
 
-use crate::{
-    files::{blocking, only_owners},
-    qemu_img,
-};
+use crate::{blocking::blocking, files::only_owners, qemu_img, volumes::PARTIAL};
 
 /// A disk's file.
 #[derive(Clone, Copy, Debug)]
@@ -84,14 +81,18 @@ impl Disks for QemuDisks {
             return Ok(false);
         }
         // A disk is there as a whole or not at all.
-        let fresh = disk.path.with_extension("new");
+        let fresh = disk.path.with_extension(PARTIAL);
         let made = DiskFile {
             path: &fresh,
             ..*disk
         };
         qemu_img::create(&self.program, &made).await?;
-        only_owners(&fresh, 0o600)?;
-        tokio::fs::rename(&fresh, disk.path).await?;
+        let path = disk.path.to_owned();
+        blocking(move || {
+            only_owners(&fresh, 0o600)?;
+            fs::rename(&fresh, &path)
+        })
+        .await?;
         Ok(true)
     }
 

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use cumulet_domain::id::VolumeId;
+
 use crate::{image_cache::ImageError, network::NetworkError, vpcs::VpcError};
 
 /// A failure in words, and whether trying again here is of no use.
@@ -15,6 +17,8 @@ pub(crate) struct Failure {
     pub(crate) permanent: bool,
     /// Something that was called has not answered in time: what came of it is not known.
     pub(crate) unanswered: bool,
+    /// Volumes that the guest was to let go of and has not; all else is done.
+    pub(crate) kept: Vec<VolumeId>,
 }
 
 impl Failure {

@@ -93,6 +93,20 @@ impl Layout {
         Ok(())
     }
 
+    /// Takes a file back from the guest that had it: it is root's alone. One that is not there is fine.
+    pub(crate) fn take_back(&self, path: &Path) -> io::Result<()> {
+        let taken = match self.guests {
+            Guests(Some(_)) => chown(path, Some(0), Some(0)),
+            // Without users of their own guests' files are whoever's the hypervisor makes them.
+            Guests(None) => Ok(()),
+        };
+        match taken {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => only_owners(path, 0o600),
+        }
+    }
+
     /// Lets guests' processes read a file, which is root's.
     pub(crate) fn lend(&self, path: &Path) -> io::Result<()> {
         if let Guests(Some(group)) = self.guests {
@@ -130,9 +144,27 @@ impl Layout {
         self.instance(id).join(format!("{volume}.qcow2"))
     }
 
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
     /// The file of a volume that outlives the instances that it is attached to.
     pub(crate) fn volume(&self, id: VolumeId, format: DiskFormat) -> PathBuf {
-        self.root.join("volumes").join(format!("{id}.{}", format.name()))
+        self.volumes().join(format!("{id}.{}", format.name()))
+    }
+
+    /// Every file that there may be of a volume, the one that is not whole yet last.
+    pub(crate) fn volume_files(&self, id: VolumeId) -> [PathBuf; 3] {
+        let partial = self.volumes().join(format!("{id}.{}", crate::volumes::PARTIAL));
+        [
+            self.volume(id, DiskFormat::Qcow2),
+            self.volume(id, DiskFormat::Raw),
+            partial,
+        ]
+    }
+
+    pub(crate) fn volume_tombstones(&self) -> PathBuf {
+        self.root.join("volume-tombstones")
     }
 
     pub(crate) fn console(&self, id: InstanceId) -> PathBuf {
@@ -249,22 +281,17 @@ pub(crate) fn write_large(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Removes what [`write_large`] made; nothing there is fine.
 pub(crate) fn remove_both(path: &Path) -> io::Result<()> {
-    for path in [path, &path.with_extension("new")] {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
+    [path, &path.with_extension("new")]
+        .into_iter()
+        .try_for_each(remove_file)
 }
 
-/// Does something that may block on a thread that may.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+/// Removes a file; one that is not there is fine.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// The names in a directory; none if it is not there.

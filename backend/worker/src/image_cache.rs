@@ -13,7 +13,8 @@ use cumulet_domain::{image::ImageRef, time::Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    files::{Layout, blocking},
+    blocking::blocking,
+    files::Layout,
     prune::{UnusedImages, is_hash, prune},
 };
 
@@ -43,12 +44,13 @@ impl DirectoryImages {
 #[async_trait]
 impl ImageSource for DirectoryImages {
     async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String> {
-        let source = self.dir.join(&image.sha256);
-        if tokio::fs::hard_link(&source, dest).await.is_ok() {
-            return Ok(());
-        }
-        let copied = tokio::fs::copy(&source, dest).await;
-        copied.map(drop).map_err(|e| format!("{}: {e}", source.display()))
+        let (source, dest) = (self.dir.join(&image.sha256), dest.to_owned());
+        let name = source.display().to_string();
+        let copied = blocking(move || match fs::hard_link(&source, &dest) {
+            Ok(()) => Ok(()),
+            Err(_) => fs::copy(&source, &dest).map(drop),
+        });
+        copied.await.map_err(|error| format!("{name}: {error}"))
     }
 }
 
@@ -124,19 +126,22 @@ impl ImageCache {
             return Err(wrong("its hash is no SHA-256"));
         }
         let path = self.path(image);
-        if tokio::fs::try_exists(&path).await? {
+        let (there, wanted) = (path.clone(), path.clone());
+        if blocking(move || there.try_exists()).await? {
             return Ok(path);
         }
         let flight = self.flight(hash);
         let _alone = flight.lock().await;
-        if tokio::fs::try_exists(&path).await? {
-            return Ok(path);
-        }
         let part = self.dir.join(format!("{hash}.part"));
-        if let Err(error) = tokio::fs::remove_file(&part).await
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error.into());
+        let left = part.clone();
+        let there = blocking(move || match fs::remove_file(&left) {
+            // Another flight may have brought it; half of one is none.
+            _ if wanted.try_exists()? => Ok(true),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(false),
+        });
+        if there.await? {
+            return Ok(path);
         }
         let fetched = source.fetch(image, &part).await;
         fetched.map_err(|reason| ImageError::Source {
@@ -149,7 +154,7 @@ impl ImageCache {
         })
         .await?;
         if bytes != image.size_bytes || digest != *hash {
-            drop(tokio::fs::remove_file(&part).await);
+            drop(blocking(move || fs::remove_file(part)).await);
             return Err(wrong(&format!("{bytes} bytes with SHA-256 {digest}")));
         }
         blocking({

@@ -1,17 +1,20 @@
 //! The inventory of a host: all that is on it because of this cloud. `cumulet audit` reads it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cumulet_domain::{
-    id::{HostId, InstanceId, NetworkInterfaceId, VpcId},
+    id::{HostId, InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     message::Power,
 };
 use cumulet_hypervisor::Hypervisor;
 
 use crate::{
-    Worker, WorkerError, boxed,
-    files::{self, Layout, blocking, failed},
+    Worker, WorkerError,
+    blocking::blocking,
+    boxed,
+    files::{self, Layout, failed, volume_of},
     network::{HostNetwork, Inventory},
+    volumes::PARTIAL,
 };
 
 /// What a thing on a host is.
@@ -40,6 +43,12 @@ pub enum ObjectKind {
     Tunnel,
     /// What lets packets of other hosts into a VPC.
     Guard,
+    /// A volume's file.
+    Volume,
+    /// A volume's file that is not whole: its making was cut off.
+    PartialVolume,
+    /// A volume in the hands of a guest that runs.
+    Plugged,
 }
 
 /// A thing on a host.
@@ -53,6 +62,8 @@ pub struct HostObject {
     pub interface: Option<NetworkInterfaceId>,
     /// The VPC that it belongs to, where it has one.
     pub vpc: Option<VpcId>,
+    /// The volume that it is.
+    pub volume: Option<VolumeId>,
     /// Whether it is on: a guest that runs.
     pub on: bool,
 }
@@ -64,7 +75,15 @@ impl HostObject {
             instance: None,
             interface: None,
             vpc: None,
+            volume: None,
             on: false,
+        }
+    }
+
+    const fn of_volume(kind: ObjectKind, volume: VolumeId) -> Self {
+        HostObject {
+            volume: Some(volume),
+            ..HostObject::new(kind)
         }
     }
 
@@ -129,16 +148,47 @@ async fn list(
             ..HostObject::of_instance(ObjectKind::Domain, status.instance)
         });
     }
-    let dir = layout.instances();
-    let names = blocking({
+    let names = names(layout.instances()).await?;
+    let disks = names.iter().filter_map(|name| name.parse().ok());
+    objects.extend(disks.map(|id| HostObject::of_instance(ObjectKind::Disk, id)));
+    list_volumes(layout, hypervisor, &mut objects).await?;
+    list_network(network.inventory().await?, &mut objects);
+    Ok(objects)
+}
+
+/// The names in a directory.
+async fn names(dir: PathBuf) -> Result<Vec<String>, WorkerError> {
+    let listed = blocking({
         let dir = dir.clone();
         move || files::names(&dir)
     });
-    let names = names.await.map_err(|e| failed(&dir, e))?;
-    let disks = names.iter().filter_map(|name| name.parse().ok());
-    objects.extend(disks.map(|id| HostObject::of_instance(ObjectKind::Disk, id)));
-    list_network(network.inventory().await?, &mut objects);
-    Ok(objects)
+    listed.await.map_err(|error| failed(&dir, error))
+}
+
+/// Volumes' files, and those that guests have in hands.
+async fn list_volumes(
+    layout: &Layout,
+    hypervisor: &dyn Hypervisor,
+    objects: &mut Vec<HostObject>,
+) -> Result<(), WorkerError> {
+    let dir = layout.volumes();
+    for path in names(dir.clone()).await?.iter().map(Path::new) {
+        let kind = match path.extension().is_some_and(|kind| kind == PARTIAL) {
+            true => ObjectKind::PartialVolume,
+            false => ObjectKind::Volume,
+        };
+        objects.extend(volume_of(path).map(|volume| HostObject::of_volume(kind, volume)));
+    }
+    for (instance, path) in hypervisor.open_disks().await? {
+        // By the folder's name: a state directory may be reached in more than one way.
+        let folder = path.parent().and_then(Path::file_name);
+        let volume = volume_of(&path).filter(|_| folder == dir.file_name());
+        objects.extend(volume.map(|volume| HostObject {
+            instance: Some(instance),
+            ..HostObject::of_volume(ObjectKind::Plugged, volume)
+        }));
+    }
+    Ok(())
 }
 
 fn list_network(network: Inventory, objects: &mut Vec<HostObject>) {

@@ -5,6 +5,7 @@
 
 mod admission;
 mod alarms;
+mod blocking;
 mod config;
 pub mod console;
 pub mod disks;
@@ -33,6 +34,7 @@ mod testing;
 mod tests;
 mod tombstones;
 mod uids;
+mod volumes;
 mod vpcs;
 mod worker;
 
@@ -54,6 +56,7 @@ pub mod decisions {
     };
 }
 
+pub use blocking::BLOCKING_THREADS;
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use inventory::{HostObject, ObjectKind, inventory};
 pub use metrics::{FixedMetrics, MetricsSource, ProcMetrics};

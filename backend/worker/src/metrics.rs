@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::host::Metrics;
 
-use crate::files::blocking;
+use crate::blocking::at_once;
 
 /// Where a host's metrics come from.
 #[async_trait]
@@ -65,7 +65,7 @@ impl ProcMetrics {
 impl MetricsSource for ProcMetrics {
     async fn read(&self) -> Metrics {
         let (stat, memory) = (self.folder.join("stat"), self.folder.join("meminfo"));
-        let texts = blocking(move || Ok((fs::read_to_string(stat)?, fs::read_to_string(memory)?)));
+        let texts = at_once(move || Ok((fs::read_to_string(stat)?, fs::read_to_string(memory)?)));
         let (stat, memory) = match texts.await {
             Ok(texts) => texts,
             Err(error) => {

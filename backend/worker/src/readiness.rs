@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{Worker, failure::Failure, files::blocking};
+use crate::{Worker, blocking::at_once, failure::Failure};
 
 /// How long the first heartbeat waits for the first measurement, so that a host whose hypervisor is quick is ready from
 /// the beginning; of a slow one it is told by then why it is not.
@@ -184,7 +184,7 @@ impl Worker {
 
     async fn diagnose(&self) {
         let hypervisor = self.deps.hypervisor.clone();
-        if let Ok(found) = blocking(move || Ok(hypervisor.diagnose())).await {
+        if let Ok(found) = at_once(move || Ok(hypervisor.diagnose())).await {
             self.readiness.state().diagnosis = found;
         }
     }

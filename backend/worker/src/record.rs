@@ -2,7 +2,7 @@
 
 use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId, OperationId, VpcId},
-    message::{Action, InstanceReport, OffReason, Power},
+    message::{Action, Change, InstanceReport, OffReason, Power},
     spec::InstanceSpec,
     time::Timestamp,
 };
@@ -19,6 +19,8 @@ pub enum CommandKind {
         /// It is not asked first.
         force: bool,
     },
+    /// If it runs, it shall have the devices of its specification.
+    Change(Change),
     /// It shall start over.
     Reboot,
     /// Nothing of it shall be left.
@@ -30,16 +32,32 @@ impl CommandKind {
     pub fn of(action: &Action) -> Option<CommandKind> {
         match action {
             Action::Run { .. } => Some(CommandKind::Run),
+            Action::Change { what, .. } => Some(CommandKind::Change(*what)),
             Action::Stop { force, .. } => Some(CommandKind::Stop { force: *force }),
             Action::Reboot { .. } => Some(CommandKind::Reboot),
             Action::Destroy { .. } => Some(CommandKind::Destroy),
-            Action::Network(_) | Action::Metadata(_) | Action::ReportAll => None,
+            Action::DeleteVolume { .. } | Action::Network(_) | Action::Metadata(_) | Action::ReportAll => {
+                None
+            }
         }
     }
 
     /// Whether the guest shall run when it is done.
     pub const fn wants_power(self) -> bool {
-        matches!(self, CommandKind::Run | CommandKind::Reboot)
+        matches!(
+            self,
+            CommandKind::Run | CommandKind::Change(_) | CommandKind::Reboot
+        )
+    }
+
+    /// Whether it changes a guest that runs, and starts none.
+    pub const fn is_change(self) -> bool {
+        matches!(self, CommandKind::Change(_))
+    }
+
+    /// Whether it comes with a specification.
+    pub const fn has_spec(self) -> bool {
+        matches!(self, CommandKind::Run | CommandKind::Change(_))
     }
 
     /// Whether a command that waits for a guest to comply should stop waiting for this.

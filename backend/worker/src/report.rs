@@ -60,11 +60,13 @@ impl Reporter {
             return self.send(ReportContent::Changed(report)).await;
         };
         let permanent = failure.as_ref().is_some_and(|f| f.permanent);
+        let (failure, kept) = failure.map(|f| (f.reason, f.kept)).unzip();
         self.send(ReportContent::Done(Outcome {
             operation,
             report,
-            failure: failure.map(|f| f.reason),
+            failure,
             permanent,
+            kept: kept.unwrap_or_default(),
         }))
         .await;
     }

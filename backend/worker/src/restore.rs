@@ -10,22 +10,28 @@ use cumulet_domain::{
     spec::InstanceSpec,
 };
 
-use crate::{
-    Worker, WorkerError,
-    files::{blocking, failed},
-    record::Record,
-    slots::Queued,
-};
+use crate::{Worker, WorkerError, blocking::blocking, files::failed, record::Record, slots::Queued};
 
 impl Worker {
     /// Does what is to be done before the first command.
     pub(crate) async fn restore(self: &Arc<Self>) -> Result<(), WorkerError> {
         let dir = self.layout.instances();
         self.slots.sweep().await.map_err(|e| failed(&dir, e))?;
+        let volumes = self.layout.volumes();
+        self.volumes.sweep().await.map_err(|e| failed(&volumes, e))?;
         let hypervisor = &self.deps.hypervisor;
         let listed = self.until_answered(|| hypervisor.list()).await?;
         let on: HashMap<_, _> = listed.into_iter().map(|s| (s.instance, s)).collect();
         let runs = |id: InstanceId| on.get(&id).is_some_and(|s| s.power == Power::On);
+        if self.deps.disks.uses_images()
+            && let Err(failure) = self.take_all_back().await
+        {
+            tracing::warn!(
+                failure = failure.reason,
+                detail = failure.detail,
+                "can't look after the volumes"
+            );
+        }
         let records = self.slots.records();
         // Snapshots first: the moment a listener is open a guest may ask.
         for record in records.iter().filter(|r| runs(r.instance)) {

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
     WorkerError,
+    blocking::blocking,
     files::{self, Layout, failed},
     record::{CommandHeader, CommandKind, Record},
     tombstones::{Tombstone, Tombstones},
@@ -156,7 +157,7 @@ impl Slots {
             let destroyed = self.tombstone(id).is_some_and(|stone| stone.destroyed);
             if self.record(id).is_none() && destroyed {
                 let dir = layout.instance(id);
-                files::blocking(move || files::remove_dir(&dir)).await?;
+                blocking(move || files::remove_dir(&dir)).await?;
             }
         }
         Ok(())
@@ -262,7 +263,7 @@ impl Slots {
         let (layout, id) = (self.layout.clone(), record.instance);
         let path = self.layout.record(record.instance);
         let text = serde_json::to_vec(&record)?;
-        files::blocking(move || match files::write_small(&path, &text) {
+        blocking(move || match files::write_small(&path, &text) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 layout.make_instance(id)?;
                 files::write_small(&path, &text)
@@ -282,7 +283,7 @@ impl Slots {
         let is_new = self.record(id).is_none();
         let (layout, spec_path, path) = (self.layout.clone(), self.layout.spec(id), self.layout.record(id));
         let text = serde_json::to_vec(&record)?;
-        files::blocking(move || {
+        blocking(move || {
             layout.make_instance(id)?;
             if is_new {
                 files::write_fresh(&spec_path, &spec)?;
@@ -319,7 +320,7 @@ impl Slots {
         self.tombstones().put(id, stone, now)?;
         cumulet_domain::crash_point!("terminate", "tombstone");
         let dir = self.layout.instance(id);
-        files::blocking(move || files::remove_dir(&dir)).await?;
+        blocking(move || files::remove_dir(&dir)).await?;
         self.state().put(id, None);
         Ok(())
     }

@@ -97,6 +97,7 @@ pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
             security_groups: vec![],
         }],
         root_device: "/dev/vda".into(),
+        data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(0),
         tags: vec![],
@@ -111,6 +112,7 @@ pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
         source: DiskSource::Volume {
             format: DiskFormat::Qcow2,
             create: true,
+            generation: 1,
         },
         size_gib: gib,
         boot_order: None,

@@ -8,6 +8,7 @@ mod heartbeats;
 mod order;
 mod slow;
 mod upgrade;
+mod volumes;
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,7 @@ use cumulet_hypervisor::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    FixedMetrics, MetadataSink, Worker, WorkerConfig, WorkerDeps,
+    FixedMetrics, MetadataSink, ObjectKind, Worker, WorkerConfig, WorkerDeps,
     disks::FakeDisks,
     image_cache::DirectoryImages,
     network::{FakeHostNetwork, HostNetwork},

@@ -1,18 +1,26 @@
 //! Tombstones: the generations at which instances were destroyed here, or stopped without having been here,
 //! for an hour: a command that comes late must not bring one back. Later than its deadline no command is
 //! obeyed, and the longest, a launch's, is five minutes after it was asked for; the rest is for clocks that
-//! differ.
+//! differ. Volumes have them too (`volumes.rs`), in a file of their own.
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     fs::{self, File, OpenOptions},
+    hash::Hash,
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
 use cumulet_domain::{id::InstanceId, time::Timestamp};
+
+/// What a tombstone can be put up for.
+pub(crate) trait Mortal: Copy + Eq + Hash + Display + FromStr {}
+
+impl<Id: Copy + Eq + Hash + Display + FromStr> Mortal for Id {}
 
 /// How long a tombstone stands.
 const AGE: Duration = Duration::from_secs(3600);
@@ -20,19 +28,19 @@ const AGE: Duration = Duration::from_secs(3600);
 /// Lines of a file that is not worth a look for old ones.
 const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// What is known of an instance that has no record.
+/// What is known of something that is not here, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// No older command is carried out, and none that would run it at this generation.
     pub generation: u64,
-    /// It was destroyed: what is left of it is rubbish. Otherwise it was only stopped, and what may be here
-    /// of it, if its record can't be read for instance, is to be kept.
+    /// It was destroyed: what is left of it is rubbish. Otherwise only older commands are barred (an instance was
+    /// stopped, a volume is used by something newer), and what may be here of it is to be kept.
     pub destroyed: bool,
 }
 
 #[derive(Debug)]
-pub(crate) struct Tombstones {
-    stones: HashMap<InstanceId, (Tombstone, Timestamp)>,
+pub(crate) struct Tombstones<Id = InstanceId> {
+    stones: HashMap<Id, (Tombstone, Timestamp)>,
     path: PathBuf,
     file: File,
     /// How many lines the file has, and how many it may have until it is written anew.
@@ -40,10 +48,10 @@ pub(crate) struct Tombstones {
     room: usize,
 }
 
-impl Tombstones {
+impl<Id: Mortal> Tombstones<Id> {
     /// Reads the file (a line each: id, generation, time, and `stopped` if so) and forgets what is old. An
     /// audit opens it too, while the worker runs, and only reads: it is added to, or replaced as a whole.
-    pub(crate) fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones> {
+    pub(crate) fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones<Id>> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             other => other?,
@@ -82,19 +90,19 @@ impl Tombstones {
         Ok(())
     }
 
-    pub(crate) fn get(&self, instance: InstanceId) -> Option<Tombstone> {
-        self.stones.get(&instance).map(|(stone, _)| *stone)
+    pub(crate) fn get(&self, id: Id) -> Option<Tombstone> {
+        self.stones.get(&id).map(|(stone, _)| *stone)
     }
 
-    pub(crate) fn put(&mut self, instance: InstanceId, stone: Tombstone, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn put(&mut self, id: Id, stone: Tombstone, now: Timestamp) -> io::Result<()> {
         // Each time it has doubled, so that one pays for few others.
         if self.lines >= self.room {
             self.forget(now);
             self.compact()?;
         }
-        self.stones.insert(instance, (stone, now));
+        self.stones.insert(id, (stone, now));
         self.lines += 1;
-        self.file.write_all(line(instance, stone, now).as_bytes())
+        self.file.write_all(line(id, stone, now).as_bytes())
     }
 }
 
@@ -103,17 +111,17 @@ fn append(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(0o600).open(path)
 }
 
-/// How the line of an instance that was not destroyed ends.
+/// How the line of what was not destroyed ends.
 const STOPPED: &str = "stopped";
 
-fn line(instance: InstanceId, stone: Tombstone, at: Timestamp) -> String {
+fn line(id: impl Mortal, stone: Tombstone, at: Timestamp) -> String {
     let (space, word) = if stone.destroyed { ("", "") } else { (" ", STOPPED) };
-    format!("{instance} {} {}{space}{word}\n", stone.generation, at.0)
+    format!("{id} {} {}{space}{word}\n", stone.generation, at.0)
 }
 
-fn parse(line: &str) -> Option<(InstanceId, (Tombstone, Timestamp))> {
+fn parse<Id: Mortal>(line: &str) -> Option<(Id, (Tombstone, Timestamp))> {
     let mut words = line.split(' ');
-    let instance = words.next()?.parse().ok()?;
+    let id = words.next()?.parse().ok()?;
     let generation = words.next()?.parse().ok()?;
     let at = words.next()?.parse().ok()?;
     let destroyed = words.next() != Some(STOPPED);
@@ -121,7 +129,7 @@ fn parse(line: &str) -> Option<(InstanceId, (Tombstone, Timestamp))> {
         generation,
         destroyed,
     };
-    Some((instance, (stone, Timestamp(at))))
+    Some((id, (stone, Timestamp(at))))
 }
 
 #[cfg(test)]
@@ -137,29 +145,41 @@ mod tests {
             generation,
             destroyed,
         };
-        let mut stones = Tombstones::open(&path, Timestamp(0)).unwrap();
+        let mut stones = Tombstones::<InstanceId>::open(&path, Timestamp(0)).unwrap();
         stones.put(id, stone(3, true), Timestamp(0)).unwrap();
         for last in [stone(7, false), stone(7, true)] {
             stones.put(id, last, Timestamp(1)).unwrap();
-            let again = Tombstones::open(&path, Timestamp(1000)).unwrap();
+            let again = Tombstones::<InstanceId>::open(&path, Timestamp(1000)).unwrap();
             assert_eq!(again.get(id), Some(last));
         }
-        let mut again = Tombstones::open(&path, Timestamp(1000)).unwrap();
+        let mut again = Tombstones::<InstanceId>::open(&path, Timestamp(1000)).unwrap();
         again.compact().unwrap();
         again
             .put(InstanceId::new(2), stone(1, true), Timestamp(1))
             .unwrap();
-        assert_eq!(Tombstones::open(&path, Timestamp(1000)).unwrap().stones.len(), 2);
+        assert_eq!(
+            Tombstones::<InstanceId>::open(&path, Timestamp(1000))
+                .unwrap()
+                .stones
+                .len(),
+            2
+        );
         let later = Timestamp(1).after(AGE);
-        assert_eq!(Tombstones::open(&path, later).unwrap().get(id), None);
-        assert_eq!(Tombstones::open(&path, later).unwrap().stones.len(), 0);
+        assert_eq!(
+            Tombstones::<InstanceId>::open(&path, later).unwrap().get(id),
+            None
+        );
+        assert_eq!(
+            Tombstones::<InstanceId>::open(&path, later).unwrap().stones.len(),
+            0
+        );
     }
 
     #[test]
     fn old_ones_leave_memory_and_file_while_the_worker_runs() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tombstones");
-        let mut stones = Tombstones::open(&path, Timestamp(0)).unwrap();
+        let mut stones = Tombstones::<InstanceId>::open(&path, Timestamp(0)).unwrap();
         let lines = || fs::read_to_string(&path).unwrap().lines().count();
         let mut now = Timestamp(0);
         for number in 1..100 {
@@ -174,7 +194,7 @@ mod tests {
             assert!(number < 3 || stones.get(InstanceId::new(number - 2)).is_some());
             assert!(lines() <= 8 && stones.stones.len() <= 8, "{}", lines());
         }
-        let again = Tombstones::open(&path, now).unwrap();
+        let again = Tombstones::<InstanceId>::open(&path, now).unwrap();
         assert_eq!(again.stones.len(), 3);
     }
 }

@@ -19,7 +19,8 @@ use cumulet_domain::{
 use crate::{
     MetadataSink,
     alarms::Alarms,
-    files::{self, Layout, blocking},
+    blocking::blocking,
+    files::{self, Layout},
     network::{Applied, HostNetwork, NamespaceId, NetworkError},
     policy::merge,
     policy_file::{self, Kept},

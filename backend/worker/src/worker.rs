@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,6 +12,7 @@ use std::{
 
 use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
+    crash,
     id::InstanceId,
     message::{Action, Command, Query, ReportContent},
     network::VpcPolicy,
@@ -19,18 +21,22 @@ use cumulet_hypervisor::Event;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::{
-    WorkerConfig, WorkerDeps, WorkerError, boxed,
+    WorkerConfig, WorkerDeps, WorkerError,
+    blocking::blocking,
+    boxed,
     disks::limit_consoles,
-    files::{Layout, blocking, failed},
+    files::{Layout, failed},
     image_cache::ImageCache,
     null_device,
     readiness::Readiness,
     report::Reporter,
     slots::{Pushed, Queued, Slots},
     uids::Uids,
+    volumes::Volumes,
     vpcs::Vpcs,
 };
 
@@ -98,6 +104,7 @@ pub struct Worker {
     pub(crate) slots: Slots,
     pub(crate) uids: Uids,
     pub(crate) vpcs: Vpcs,
+    pub(crate) volumes: Volumes,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
@@ -119,6 +126,7 @@ impl Worker {
         Ok(Arc::new(Worker {
             slots,
             uids,
+            volumes: Volumes::open(layout.clone(), deps.clock.now())?,
             vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
             cache: ImageCache::new(layout.clone()),
             reporter: Reporter {
@@ -179,6 +187,7 @@ impl Worker {
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
         restored?;
+        crash::up("restored");
         tasks.spawn(self.clone().watch(events));
         tasks.spawn(self.clone().keep_reporting());
         tasks.spawn(self.clone().supervise());
@@ -264,6 +273,14 @@ impl Worker {
                     drop(permit);
                 });
             }
+            Action::DeleteVolume { volume, generation } => {
+                let (this, volume, generation) = (self.clone(), *volume, *generation);
+                tokio::spawn(async move {
+                    this.delete_volume(volume, generation, &command).await;
+                    command.ack();
+                    drop(permit);
+                });
+            }
             Action::ReportAll => {
                 let this = self.clone();
                 tokio::spawn(async move {
@@ -272,7 +289,11 @@ impl Worker {
                     drop(permit);
                 });
             }
-            Action::Run { .. } | Action::Stop { .. } | Action::Reboot { .. } | Action::Destroy { .. } => {}
+            Action::Run { .. }
+            | Action::Change { .. }
+            | Action::Stop { .. }
+            | Action::Reboot { .. }
+            | Action::Destroy { .. } => {}
         }
     }
 
@@ -357,28 +378,45 @@ impl Worker {
         self.readiness.settle().await;
         is_ready.mark_unchanged();
         let mut heartbeat = tokio::time::interval(self.config.heartbeat);
-        let mut look = tokio::time::interval(self.config.full_report);
+        let full = self.config.full_report;
+        let mut look = tokio::time::interval_at(Instant::now() + full, full);
         for timer in [&mut heartbeat, &mut look] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
-        // A heartbeat that says less than there is would keep launches away until the next one.
-        let mut disk_gib = None;
+        // A heartbeat that says less than there is would keep launches away until the next one: the first waits for
+        // what the disk has. Later ones say what it had, for as long as it does not answer.
+        let (mut disk_gib, mut is_owed) = (None, false);
+        let (mut looking, mut is_looking) = (pin!(self.disk_gib()), true);
         loop {
-            tokio::select! {
+            let is_due = tokio::select! {
                 biased;
-                _ = look.tick() => {
-                    disk_gib = self.disk_gib().await.or(disk_gib);
-                    continue;
+                found = &mut looking, if is_looking => {
+                    is_looking = false;
+                    disk_gib = found.or(disk_gib);
+                    is_owed && disk_gib.is_some()
                 }
-                _ = heartbeat.tick() => {}
+                _ = look.tick(), if !is_looking => {
+                    looking.set(self.disk_gib());
+                    is_looking = true;
+                    false
+                }
+                _ = heartbeat.tick() => true,
                 // An error would mean that the sender is gone, and the worker holds it.
-                changed = is_ready.changed() => drop(changed),
-            }
-            if disk_gib.is_none() {
-                disk_gib = self.disk_gib().await;
-            }
-            if let Some(disk_gib) = disk_gib {
-                self.heartbeat(disk_gib).await;
+                _changed = is_ready.changed() => true,
+            };
+            match disk_gib {
+                Some(disk_gib) if is_due => {
+                    is_owed = false;
+                    self.heartbeat(disk_gib).await;
+                }
+                None if is_due => {
+                    is_owed = true;
+                    if !is_looking {
+                        looking.set(self.disk_gib());
+                        is_looking = true;
+                    }
+                }
+                _ => {}
             }
         }
     }

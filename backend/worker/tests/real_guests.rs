@@ -227,6 +227,7 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         public_keys: vec![],
         interfaces: vec![],
         root_device: "/dev/vda".into(),
+        data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(0),
         tags: vec![],
@@ -320,6 +321,7 @@ async fn a_guest_lives_and_leaves_nothing() {
         source: DiskSource::Volume {
             format: DiskFormat::Qcow2,
             create: true,
+            generation: 1,
         },
         size_gib: 1,
         boot_order: None,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::encoding::{decode, pairs};
+use super::encoding::{decode, halves, pairs, parts};
 use super::headers::Headers;
 use super::{AuthError, RequestHead, time};
 
@@ -45,8 +45,9 @@ impl<'a> Scope<'a> {
         const MALFORMED: AuthError = AuthError::Incomplete(
             "the Credential must have the form KEY/YYYYMMDD/REGION/SERVICE/aws4_request",
         );
-        let (access_key_id, line) = credential.split_once('/').ok_or(MALFORMED)?;
-        let mut parts = line.split('/');
+        let (access_key_id, line) = halves(credential, b'/');
+        let line = line.ok_or(MALFORMED)?;
+        let mut parts = parts(line, b'/');
         let (Some(date), Some(region), Some(service), Some(TERMINATOR), None) = (
             parts.next(),
             parts.next(),
@@ -93,15 +94,17 @@ impl<'a> AuthorizationParts<'a> {
             "the Authorization header must have exactly Credential, SignedHeaders and Signature",
         );
         let text = std::str::from_utf8(value).map_err(|_| MALFORMED)?;
-        let (algorithm, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let (algorithm, rest) = halves(text, b' ');
+        let rest = rest.unwrap_or_default();
         if algorithm != ALGORITHM {
             return Err(AuthError::Incomplete(
                 "the Authorization header must use AWS4-HMAC-SHA256",
             ));
         }
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for part in rest.split(',') {
-            let (name, value) = part.trim().split_once('=').ok_or(MALFORMED)?;
+        for part in parts(rest, b',') {
+            let (name, value) = halves(part.trim(), b'=');
+            let value = value.ok_or(MALFORMED)?;
             let slot = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
@@ -251,7 +254,7 @@ fn parse_expires(text: &str) -> Result<i64, AuthError> {
 fn check_signed_headers(list: &str) -> Result<&str, AuthError> {
     let mut previous = "";
     let mut host = false;
-    for (index, name) in list.split(';').enumerate() {
+    for (index, name) in parts(list, b';').enumerate() {
         let token = !name.is_empty()
             && name
                 .bytes()

@@ -12,6 +12,25 @@ const fn unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
+/// The parts of a text between characters of ASCII. (`str::split` searches in a way that is for longer ones.)
+pub(super) fn parts(text: &str, between: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (part, after) = halves(rest?, between);
+        rest = after;
+        Some(part)
+    })
+}
+
+/// A text up to a character of ASCII, and what is after it, if it is there.
+pub(super) fn halves(text: &str, between: u8) -> (&str, Option<&str>) {
+    debug_assert!(between.is_ascii());
+    match text.bytes().position(|byte| byte == between) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
 /// Appends the canonical encoding of raw bytes.
 pub(super) fn encode_into(out: &mut Vec<u8>, raw: &[u8]) {
     for &byte in raw {

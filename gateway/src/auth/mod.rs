@@ -21,6 +21,7 @@ mod time;
 mod verifier;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -109,7 +110,7 @@ impl Default for AuthConfig {
 #[derive(Clone, Debug)]
 pub struct Credential<P> {
     /// The secret access key.
-    pub secret: SecretString,
+    pub secret: Arc<SecretString>,
     /// Whom the key stands for; passed through.
     pub principal: P,
 }

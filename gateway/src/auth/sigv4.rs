@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use cumulet_certs::{SecretBytes, SecretString};
 
 use super::claim::{ALGORITHM, Scope, V4Claim};
-use super::encoding::{canonical_path, canonical_query, pairs};
+use super::encoding::{canonical_path, canonical_query, pairs, parts};
 use super::headers::Headers;
 use super::{AuthError, RequestHead};
 
@@ -51,12 +51,7 @@ pub(super) fn check_coverage(
         let is_amz = name
             .get(..6)
             .is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"));
-        if is_amz
-            && !claim
-                .signed_headers
-                .split(';')
-                .any(|signed| signed.eq_ignore_ascii_case(name))
-        {
+        if is_amz && !parts(claim.signed_headers, b';').any(|signed| signed.eq_ignore_ascii_case(name)) {
             return Err(AuthError::Unsigned(
                 format!("there were headers present in the request which were not signed: {name}").into(),
             ));
@@ -116,7 +111,7 @@ fn canonical_request(
         canonical_query(out, pairs(head.query.as_bytes()), "X-Amz-Signature")?;
     }
     out.push(b'\n');
-    for name in claim.signed_headers.split(';') {
+    for name in parts(claim.signed_headers, b';') {
         canonical_header(out, head, name)?;
     }
     out.push(b'\n');

@@ -6,6 +6,7 @@ use cumulet_domain::{
     error::{Effect, Limit},
     instance::State,
     tag::looks_like_a_public_key,
+    volume::VolumeState,
 };
 
 use super::kinds::codes;
@@ -42,6 +43,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::InvalidParameter { .. }
         | Error::UnknownInstanceType { .. }
         | Error::UnknownZone { .. }
+        | Error::NoDeviceName { .. }
+        | Error::DeviceInUse { .. }
         | Error::UnreadableTagKey { .. } => "InvalidParameterValue",
         Error::InvalidCombination { .. } | Error::NoInstances => "InvalidParameterCombination",
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
@@ -56,11 +59,12 @@ fn code(error: &Error) -> (&'static str, u16) {
             ..
         }
         | Error::CannotBe { .. } => "IncorrectInstanceState",
-        Error::IncorrectState { .. } => "IncorrectState",
-        Error::Protected { id, .. } if ResourceKind::of(id) == Some(ResourceKind::SecurityGroup) => {
-            "CannotDelete"
-        }
-        Error::Protected { .. } | Error::MayNotBe { .. } => "OperationNotPermitted",
+        Error::NoZone { .. } => "InvalidZone.NotFound",
+        Error::AlreadyAttached { .. } => "VolumeInUse",
+        Error::NotAttached { .. } => "InvalidAttachment.NotFound",
+        Error::ZoneMismatch { .. } => "InvalidVolume.ZoneMismatch",
+        Error::Protected { id, .. } => protected(id),
+        Error::MayNotBe { .. } | Error::RootVolume { .. } => "OperationNotPermitted",
         Error::Unauthorized { .. } => return ("UnauthorizedOperation", 403),
         Error::LimitExceeded { limit, .. } => limit_exceeded(*limit),
         Error::InsufficientCapacity { .. } => return ("InsufficientInstanceCapacity", 500),
@@ -77,14 +81,21 @@ fn code(error: &Error) -> (&'static str, u16) {
             kind: ResourceKind::Image,
             ..
         } => "InvalidAMIID.Unavailable",
-        Error::Unusable { .. } => "IncorrectState",
-        Error::Unsupported { .. } => "UnsupportedOperation",
+        Error::Unusable { .. } | Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
+        Error::Unsupported { .. } | Error::DataElsewhere { .. } => "UnsupportedOperation",
         // Nobody reads it but the audit log.
         Error::Abandoned => "ClientDisconnected",
         Error::Unavailable(_) => return ("Unavailable", 503),
         Error::Internal(_) => return ("InternalError", 500),
     };
     (code, 400)
+}
+
+fn protected(id: &str) -> &'static str {
+    match ResourceKind::of(id) {
+        Some(ResourceKind::SecurityGroup) => "CannotDelete",
+        _ => "OperationNotPermitted",
+    }
 }
 
 const fn limit_exceeded(limit: Limit) -> &'static str {
@@ -99,6 +110,8 @@ const fn limit_exceeded(limit: Limit) -> &'static str {
         Limit::PlacementGroups => "PlacementGroupLimitExceeded",
         Limit::KeyPairs => "KeyPairLimitExceeded",
         Limit::Images => "ResourceLimitExceeded",
+        Limit::Volumes | Limit::VolumeStorage => "VolumeLimitExceeded",
+        Limit::VolumesPerInstance => "AttachmentLimitExceeded",
     }
 }
 
@@ -158,7 +171,7 @@ fn message(error: &Error) -> String {
         } => format!("The image ID '{id}' is not available: {state}"),
         Error::Unavailable(_) => "The service is unavailable. Please try again shortly.".into(),
         Error::Internal(_) => "An internal error has occurred. The request id names it in the log.".into(),
-        other => sentence(&other.to_string()),
+        other => of_volume(other),
     }
 }
 
@@ -194,6 +207,7 @@ fn in_use_by(kind: ResourceKind, id: &str, by: &str) -> String {
         ResourceKind::PlacementGroup => {
             format!("The placement group '{id}' is in use and may not be deleted.")
         }
+        ResourceKind::Volume => format!("Volume {id} is currently attached to {by}"),
         _ => format!("resource {id} has a dependent object: {by}"),
     }
 }
@@ -230,6 +244,15 @@ fn of_state(error: &Error) -> String {
             format!("The instance '{id}' is not in the '{expected}' state.")
         }
         Error::IncorrectState {
+            kind: ResourceKind::Volume,
+            id,
+            state,
+            expected,
+        } => match expected.parse() {
+            Ok(VolumeState::Available) => format!("{id} is not 'available'."),
+            _ => format!("Volume '{id}' is in the '{state}' state."),
+        },
+        Error::IncorrectState {
             kind,
             id,
             state,
@@ -238,6 +261,40 @@ fn of_state(error: &Error) -> String {
             "The {} '{id}' is not in a state from which it can do this: it is {state}, not {expected}.",
             codes(*kind).noun
         ),
+        other => sentence(&other.to_string()),
+    }
+}
+
+/// Volumes and where they are attached, of which tools look for parts; and what says enough by itself.
+fn of_volume(error: &Error) -> String {
+    match error {
+        Error::NoZone { name } => format!("The zone '{name}' does not exist."),
+        Error::NoDeviceName { device } => format!(
+            "Value ({device}) for parameter device is invalid. {device} is not a valid EBS device name."
+        ),
+        Error::DeviceInUse { device } => {
+            format!("Invalid value '{device}' for unixDevice. Attachment point {device} is already in use")
+        }
+        Error::AlreadyAttached { volume } => format!("{volume} is already attached to an instance"),
+        Error::NotAttached { volume, to } => {
+            let device = to.device.as_ref();
+            let device = device.map_or_else(String::new, |device| format!(" as device '{device}'"));
+            format!(
+                "The volume '{volume}' is not attached to instance '{}'{device}.",
+                to.instance
+            )
+        }
+        Error::ZoneMismatch { volume, instance } => {
+            format!("The volume '{volume}' is not in the same availability zone as instance '{instance}'")
+        }
+        Error::DataElsewhere { volume, instance } => format!(
+            "The volume '{volume}' has its data on another machine than the instance '{instance}', and volumes \
+             can't move between machines yet."
+        ),
+        Error::RootVolume { volume, instance } => {
+            format!("Unable to detach root volume '{volume}' from instance '{instance}'")
+        }
+        Error::NotRunning { instance } => format!("Instance '{instance}' is not 'running'."),
         other => sentence(&other.to_string()),
     }
 }
@@ -277,6 +334,8 @@ fn sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cumulet_domain::error::Attachment;
+
     use super::*;
 
     fn every_error() -> Vec<Error> {
@@ -356,6 +415,30 @@ mod tests {
                 names: vec![text(), text()],
             },
             Error::NoDevice { device: text() },
+            Error::NoZone { name: text() },
+            Error::NoDeviceName { device: text() },
+            Error::DeviceInUse { device: text() },
+            Error::AlreadyAttached { volume: text() },
+            Error::NotAttached {
+                volume: text(),
+                to: Attachment {
+                    instance: text(),
+                    device: Some(text()),
+                },
+            },
+            Error::ZoneMismatch {
+                volume: text(),
+                instance: text(),
+            },
+            Error::DataElsewhere {
+                volume: text(),
+                instance: text(),
+            },
+            Error::RootVolume {
+                volume: text(),
+                instance: text(),
+            },
+            Error::NotRunning { instance: text() },
             Error::UnknownZone { name: text() },
             Error::UnreadableTagKey { key: text() },
             Error::VolumeTooSmall { gib: 1, least: 2 },
@@ -471,6 +554,100 @@ mod tests {
             Error::Unavailable("canary".into()),
         ] {
             assert!(!answer(&error).message.contains("canary"));
+        }
+    }
+
+    #[test]
+    fn sentences_about_volumes() {
+        let (volume, instance) = (|| "vol-1".to_owned(), || "i-1".to_owned());
+        let device = || "/dev/sdf".to_owned();
+        let state = |state: &str, expected: &str| Error::IncorrectState {
+            kind: ResourceKind::Volume,
+            id: volume(),
+            state: state.into(),
+            expected: expected.into(),
+        };
+        let not_attached = |device: Option<String>| Error::NotAttached {
+            volume: volume(),
+            to: Attachment {
+                instance: instance(),
+                device,
+            },
+        };
+        for (error, code, sentence) in [
+            (
+                Error::NoZone { name: "z".into() },
+                "InvalidZone.NotFound",
+                "The zone 'z' does not exist.",
+            ),
+            (
+                Error::NoDeviceName { device: "xyz".into() },
+                "InvalidParameterValue",
+                "Value (xyz) for parameter device is invalid. xyz is not a valid EBS device name.",
+            ),
+            (
+                Error::DeviceInUse { device: device() },
+                "InvalidParameterValue",
+                "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use",
+            ),
+            (
+                Error::AlreadyAttached { volume: volume() },
+                "VolumeInUse",
+                "vol-1 is already attached to an instance",
+            ),
+            (
+                Error::InUse {
+                    kind: ResourceKind::Volume,
+                    id: volume(),
+                    by: instance(),
+                },
+                "VolumeInUse",
+                "Volume vol-1 is currently attached to i-1",
+            ),
+            (
+                not_attached(None),
+                "InvalidAttachment.NotFound",
+                "The volume 'vol-1' is not attached to instance 'i-1'.",
+            ),
+            (
+                not_attached(Some(device())),
+                "InvalidAttachment.NotFound",
+                "The volume 'vol-1' is not attached to instance 'i-1' as device '/dev/sdf'.",
+            ),
+            (
+                Error::ZoneMismatch {
+                    volume: volume(),
+                    instance: instance(),
+                },
+                "InvalidVolume.ZoneMismatch",
+                "The volume 'vol-1' is not in the same availability zone as instance 'i-1'",
+            ),
+            (
+                Error::RootVolume {
+                    volume: volume(),
+                    instance: instance(),
+                },
+                "OperationNotPermitted",
+                "Unable to detach root volume 'vol-1' from instance 'i-1'",
+            ),
+            (
+                Error::NotRunning { instance: instance() },
+                "IncorrectState",
+                "Instance 'i-1' is not 'running'.",
+            ),
+            (
+                state("deleting", "available"),
+                "IncorrectState",
+                "vol-1 is not 'available'.",
+            ),
+            (
+                state("available", "in-use"),
+                "IncorrectState",
+                "Volume 'vol-1' is in the 'available' state.",
+            ),
+        ] {
+            let told = answer(&error);
+            assert_eq!((&*told.code, &*told.message), (code, sentence));
         }
     }
 

@@ -1,6 +1,6 @@
 //! EC2: its table of actions, its errors, and the actions.
 //!
-//! A new operation is one file in `actions/<family>/` and one line in [`table`].
+//! A new operation is one file in `actions/<family>/`; [`table`] is made from the manifest.
 
 mod actions;
 pub(crate) mod ctx;
@@ -16,7 +16,7 @@ use cumulet_wire::ec2::operations;
 
 use crate::rpc::{Rpc, by_name};
 /// What its actions are written with.
-pub(crate) use crate::rpc::{action, describe, filter, page};
+pub(crate) use crate::rpc::{action, describe, filter};
 
 /// The service.
 pub(crate) static EC2: Rpc = Rpc {

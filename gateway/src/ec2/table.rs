@@ -1,14 +1,10 @@
 //! The dispatch table: a row for each operation of the manifest.
 
-use cumulet_wire::ec2::{
-    images, instances, keypairs, network_interfaces, placement_groups, regions, security_groups, tags, vpcs,
-};
-
 use super::action::{Entry, action, listing};
 
 macro_rules! rows {
     ($($kind:ident $family:ident::$name:ident,)*) => {
-        &[$($kind::<$family::$name>(),)*]
+        &[$($kind::<cumulet_wire::ec2::$family::$name>(),)*]
     };
 }
 

@@ -32,12 +32,18 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// What it does.
     pub(crate) run: Run,
-    /// Whether its table has the documented filter of this name.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a test compares it with the documentation")
-    )]
-    pub(crate) has_filter: fn(&str) -> bool,
+    /// What its filters are.
+    #[cfg(test)]
+    pub(crate) filters: Option<Looked>,
+}
+
+/// What a test compares with the documentation.
+#[cfg(test)]
+pub(crate) struct Looked {
+    /// Whether there is a filter of this name.
+    pub(crate) has: fn(&str) -> bool,
+    /// Those that should be computed, and those that are.
+    pub(crate) computed: fn() -> (&'static [&'static str], Vec<&'static str>),
 }
 
 /// The row of an action whose answer is XML.
@@ -56,7 +62,8 @@ where
                 Ok(Body::Whole(respond(ctx, request_id, &output)))
             })
         },
-        has_filter: |_| false,
+        #[cfg(test)]
+        filters: None,
     }
 }
 
@@ -77,7 +84,8 @@ where
                 Ok(Body::Whole(text))
             })
         },
-        has_filter: |_| false,
+        #[cfg(test)]
+        filters: None,
     }
 }
 
@@ -94,7 +102,11 @@ where
             let input = asked.form().and_then(|query| Ok(decode::<D::Input>(query)?));
             Box::pin(async move { describe::run::<D>(ctx, input?, request_id).await })
         },
-        has_filter: |name| D::FILTERS.has(name),
+        #[cfg(test)]
+        filters: Some(Looked {
+            has: |name| describe::filters_of::<D>().has(name),
+            computed: || (D::COMPUTED_FILTERS, describe::filters_of::<D>().computed_names()),
+        }),
     }
 }
 

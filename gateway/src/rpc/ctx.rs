@@ -1,8 +1,8 @@
 //! The context of an action: what it is given besides its parameters.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use cumulet_backend::api::{ClientToken, Cloud};
+use cumulet_backend::api::{ClientToken, Cloud, Presence};
 use cumulet_domain::{
     Error, Result,
     account::Principal,
@@ -16,9 +16,11 @@ use crate::fences::Meter;
 /// One request, proven and checked by the prologue.
 pub(crate) struct Ctx {
     /// The cloud; under DryRun its rehearsal, where every change is undone.
-    pub(crate) cloud: Cloud,
+    pub(crate) cloud: Arc<Cloud>,
     /// Who asks.
-    pub(crate) who: Principal,
+    pub(crate) who: Arc<Principal>,
+    /// Whether they still wait for the answer.
+    pub(crate) presence: Presence,
     /// The service that is asked.
     pub(crate) service: &'static Rpc,
     /// The operation.
@@ -36,8 +38,8 @@ pub(crate) struct Ctx {
 impl Ctx {
     /// A context.
     pub(crate) fn new(
-        cloud: Cloud,
-        who: Principal,
+        cloud: impl Into<Arc<Cloud>>,
+        who: impl Into<Arc<Principal>>,
         (service, info): (&'static Rpc, &'static OperationInfo),
         version: &str,
         meter: Meter,
@@ -50,8 +52,9 @@ impl Ctx {
             Cow::Owned(version.to_owned())
         };
         Ctx {
-            cloud,
-            who,
+            cloud: cloud.into(),
+            who: who.into(),
+            presence: Presence::default(),
             service,
             info,
             version,

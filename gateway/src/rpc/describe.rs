@@ -1,60 +1,32 @@
-//! The framework of EC2's Describe calls: filters, pages and tokens. An implementation says what its rows are,
-//! where they come from and how they look; [`reading`](super::reading) reads them and writes the answer.
+//! The framework of EC2's Describe calls: filters, pages and tokens. What a request says of them, and how the answer
+//! looks, the wire knows; an implementation says what its rows are and where they come from. [`reading`](super::reading)
+//! reads them and writes the answer.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest};
-use cumulet_wire::{Operation, XmlBody, ec2::shared, response, xml::XmlWriter};
-use serde::{Serialize, de::DeserializeOwned};
+use cumulet_wire::{XmlBody, listing::Listing, response, xml::XmlWriter};
 
 use super::{
     ctx::Ctx,
-    filter::{Filters, Table},
-    page::{self, Paging},
+    filter::{Def, Filters, Keyed, Row, Table},
+    page,
     reading::Reading,
 };
 use crate::{fault::Fault, reply::Body};
 
-/// What requests of listings with pages have alike: their filters and what they say about pages. Named are the
-/// members that name resources.
-macro_rules! paged {
-    ($($named:ident),*) => {
-        fn filters(input: &Self::Input) -> &[cumulet_wire::ec2::shared::Filter] {
-            &input.filters
-        }
-
-        fn paging(input: &Self::Input) -> $crate::ec2::page::Paging<'_> {
-            $crate::ec2::page::Paging {
-                max_results: input.max_results,
-                next_token: input.next_token.as_deref(),
-                named: false $(|| !input.$named.is_empty())*,
-            }
-        }
-    };
-}
-pub(crate) use paged;
-
-/// A Describe call. Implemented for the operation's own type of the wire.
+/// A Describe call. Implemented for the operation's own type of the wire, which knows its filters, its pages and its
+/// answer.
 #[async_trait]
-pub(crate) trait Describe: Operation<Output: XmlBody> {
+pub(crate) trait Describe: Listing<Output: XmlBody> {
     /// What is filtered and shown.
-    type Row: Send + Sync + 'static;
-    /// What a page ends with and the next one starts after.
-    type Key: Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// Its filters: at least every one that is documented.
-    const FILTERS: Table<Self::Row>;
+    type Row: Row<Shape = Self::Item>;
+    /// The filters whose texts are no member's: those that `models/filter_members.toml` calls computed.
+    const COMPUTED: &'static [Def<Self::Row>] = &[];
     /// Rows that are read at once where all are wanted; `None`: all of them, where something bounds how
     /// many there are.
     const CHUNK: Option<u32> = Some(1000);
-
-    /// The request's filters.
-    fn filters(input: &Self::Input) -> &[shared::Filter];
-
-    /// What the request says about pages; nothing for calls without pages.
-    fn paging(_input: &Self::Input) -> Paging<'_> {
-        Paging::default()
-    }
 
     /// The rows after `page.after`, at most `page.limit`, in the order of their keys. `filters` may be
     /// asked for literal values that the database can look for; all filters are applied afterwards.
@@ -62,19 +34,18 @@ pub(crate) trait Describe: Operation<Output: XmlBody> {
         ctx: &Ctx,
         input: &Self::Input,
         filters: &Filters<Self::Row>,
-        page: PageRequest<Self::Key>,
-    ) -> Result<Page<Self::Row, Self::Key>, Fault>;
+        page: PageRequest<KeyOf<Self>>,
+    ) -> Result<Page<Self::Row, KeyOf<Self>>, Fault>;
 
     /// What of a row passes the filters: all or nothing, except where a row has parts of its own.
     fn narrow(row: Self::Row, filters: &Filters<Self::Row>) -> Option<Self::Row> {
         filters.matches(&row).then_some(row)
     }
 
-    /// The row's key.
-    fn key(row: &Self::Row) -> Self::Key;
-
     /// The answer.
-    fn render(ctx: &Ctx, input: &Self::Input, rows: Vec<Self::Row>, next: Option<String>) -> Self::Output;
+    fn render(_: &Ctx, _: &Self::Input, rows: Vec<Self::Row>, next: Option<String>) -> Self::Output {
+        Self::answer(rows.into_iter().map(Row::into_shown).collect(), next)
+    }
 
     /// The answer's members, written. What it writes is what [`Describe::render`] says.
     fn members(
@@ -88,6 +59,18 @@ pub(crate) trait Describe: Operation<Output: XmlBody> {
     }
 }
 
+/// The key of a listing's rows.
+pub(crate) type KeyOf<D> = <<D as Describe>::Row as Row>::Key;
+
+/// All filters of a listing.
+pub(crate) const fn filters_of<D: Describe>() -> Table<D::Row> {
+    Table {
+        members: D::FILTERS,
+        computed: D::COMPUTED,
+        tags: D::TAGS,
+    }
+}
+
 /// Runs a Describe call.
 ///
 /// # Errors
@@ -97,8 +80,8 @@ where
     D: Describe + 'static,
     D::Input: Send + Sync + 'static,
 {
-    let filters = Filters::parse(&D::FILTERS, D::filters(&input))?;
-    let paging = D::paging(&input);
+    let filters = Filters::parse(&filters_of::<D>(), D::filters(&input))?;
+    let paging = D::pages(&input);
     let limit = page::limit(ctx, &paging)?;
     let after = paging
         .next_token
@@ -115,12 +98,16 @@ where
 
 /// Rows that are all at hand (regions, zones, types): the page of them after `page.after`, by their
 /// place in the list.
-pub(crate) fn slice<T>(rows: Vec<(u64, T)>, page: &PageRequest<u64>) -> Page<(u64, T), u64> {
+pub(crate) fn slice<T>(
+    rows: impl IntoIterator<Item = T>,
+    page: &PageRequest<u64>,
+) -> Page<Keyed<u64, T>, u64> {
     let after = page.after.map_or(0, |after| after.saturating_add(1));
     let limit = page.limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut rows: Vec<_> = rows.into_iter().filter(|(place, _)| *place >= after).collect();
+    let rows = (0..).zip(rows).filter(|(place, _)| *place >= after);
+    let mut rows: Vec<_> = rows.map(|(place, row)| Keyed::new(place, row)).collect();
     let next = if rows.len() > limit {
-        rows.get(limit.saturating_sub(1)).map(|row| row.0)
+        rows.get(limit.saturating_sub(1)).map(|row| row.key)
     } else {
         None
     };
@@ -151,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_list_at_hand_is_cut_into_pages_that_meet() {
-        let all: Vec<(u64, char)> = (0..).zip('a'..='g').collect();
+        let all = 'a'..='g';
         let mut seen = String::new();
         let mut after = None;
         loop {
@@ -162,7 +149,7 @@ mod tests {
                     after,
                 },
             );
-            seen.extend(page.rows.iter().map(|row| row.1));
+            seen.extend(page.rows.iter().map(|row| row.shown));
             match page.next {
                 Some(next) => after = Some(next),
                 None => break,

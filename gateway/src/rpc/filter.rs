@@ -1,17 +1,26 @@
 //! The filters of Describe calls: the values of one filter are alternatives, all filters must match.
 //!
-//! A Describe call has one table of its filters. Its rows are what the client is shown or the view it
-//! is made from, so that a filter compares with the exact text of the answer.
+//! They look at the shape that the client is shown, so that a filter compares with the exact text of the answer. Most
+//! are data of the wire (`models/filter_members.toml`); an action has code for those alone whose texts are no
+//! member's ([`on`]).
 //!
 //! What the comparisons of a request have taken is counted ([`Filters::steps`]), since a client chooses
 //! the patterns: `describe` makes pauses by it, and ends a request that takes too much.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cumulet_domain::{ResourceKind, tag::Tag};
+use cumulet_domain::{
+    ResourceKind,
+    id::{Id, Resource},
+};
 use cumulet_pattern::{MAX_CHARS, Pattern, Wild};
-use cumulet_wire::ec2::shared;
+use cumulet_wire::{
+    ec2::shared,
+    listing::{FilterMember, Hear, Tags},
+};
+use serde::{Serialize, de::DeserializeOwned};
 
+use super::ctx::id;
 use crate::fault::Fault;
 
 /// Filter values in one call at the most.
@@ -37,65 +46,123 @@ const IDS: &[(&str, Option<ResourceKind>)] = &[
     ("vpc-id", Some(ResourceKind::Vpc)),
 ];
 
-/// Hears the values that a row has for a filter.
-pub(crate) type Sink<'s> = dyn FnMut(&str) + 's;
+/// A row of a listing: what is filtered, and then shown.
+pub(crate) trait Row: Send + Sync + 'static {
+    /// What a page ends with and the next one starts after.
+    type Key: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What the client is shown of it.
+    type Shape: 'static;
 
-/// How to read the values of one filter off a row.
-pub(crate) struct Def<R: 'static> {
-    /// The documented name, and aliases in use.
-    names: &'static [&'static str],
-    read: fn(&R, &mut Sink<'_>),
+    /// Its key.
+    fn key(&self) -> Self::Key;
+
+    /// How it is shown.
+    fn shown(&self) -> &Self::Shape;
+
+    /// How it is shown, at the end.
+    fn into_shown(self) -> Self::Shape;
 }
 
-/// A filter and how to read its values.
-pub(crate) const fn on<R>(names: &'static [&'static str], read: fn(&R, &mut Sink<'_>)) -> Def<R> {
-    Def { names, read }
+/// A row with its shape, and with what the action needs of it besides.
+pub(crate) struct Keyed<K, S, M = ()> {
+    /// See [`Row::key`].
+    pub(crate) key: K,
+    /// See [`Row::shown`].
+    pub(crate) shown: S,
+    /// What filters that are computed look at.
+    pub(crate) more: M,
 }
 
-/// Documented filters of what this cloud has not: they are known and match nothing.
-pub(crate) const fn never<R>(names: &'static [&'static str]) -> Def<R> {
-    Def {
-        names,
-        read: |_, _| {},
+impl<K, S> Keyed<K, S> {
+    /// A row that is its shape.
+    pub(crate) fn new(key: K, shown: S) -> Self {
+        Keyed { key, shown, more: () }
     }
 }
 
-/// The filters of one Describe call.
-pub(crate) struct Table<R: 'static> {
-    /// All but those of tags.
-    pub(crate) defs: &'static [Def<R>],
-    /// The tags of a row, where `tag:<key>` is served.
-    pub(crate) tags: Option<fn(&R) -> &[Tag]>,
+impl<K, S, M> Row for Keyed<K, S, M>
+where
+    K: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    S: Send + Sync + 'static,
+    M: Send + Sync + 'static,
+{
+    type Key = K;
+    type Shape = S;
+
+    fn key(&self) -> K {
+        self.key.clone()
+    }
+
+    fn shown(&self) -> &S {
+        &self.shown
+    }
+
+    fn into_shown(self) -> S {
+        self.shown
+    }
 }
 
-impl<R> Table<R> {
+/// A filter whose texts the action computes, and how.
+pub(crate) struct Def<R: 'static> {
+    name: &'static str,
+    read: fn(&R, &mut Hear<'_>),
+}
+
+/// A filter that is computed.
+pub(crate) const fn on<R>(name: &'static str, read: fn(&R, &mut Hear<'_>)) -> Def<R> {
+    Def { name, read }
+}
+
+/// The filters of one Describe call.
+pub(crate) struct Table<R: Row> {
+    /// Those that are data.
+    pub(crate) members: &'static [FilterMember<R::Shape>],
+    /// Those that are not, but for tags.
+    pub(crate) computed: &'static [Def<R>],
+    /// The tags, where filters by them are served.
+    pub(crate) tags: Option<Tags<R::Shape>>,
+}
+
+impl<R: Row> Table<R> {
     fn find(&self, name: &str) -> Option<Read<R>> {
         if let (Some(tags), Some(key)) = (self.tags, name.strip_prefix("tag:")) {
             return (!key.is_empty()).then(|| Read::Tag(tags, key.to_owned()));
         }
-        let def = self.defs.iter().find(|def| def.names.contains(&name));
-        match (def, self.tags) {
-            (Some(def), _) => Some(Read::Values(def.read)),
-            (None, Some(tags)) if name == "tag-key" => Some(Read::TagKey(tags)),
-            (None, Some(tags)) if name == "tag-value" => Some(Read::TagValue(tags)),
-            (None, _) => None,
+        if let Some(member) = self.members.iter().find(|member| member.name == name) {
+            return Some(Read::Member(member.say));
+        }
+        if let Some(def) = self.computed.iter().find(|def| def.name == name) {
+            return Some(Read::Computed(def.read));
+        }
+        match (self.tags, name) {
+            (Some(tags), "tag-key") => Some(Read::TagKey(tags)),
+            (Some(tags), "tag-value") => Some(Read::TagValue(tags)),
+            _ => None,
         }
     }
 
+    /// The names of those that are computed.
+    #[cfg(test)]
+    pub(crate) fn computed_names(&self) -> Vec<&'static str> {
+        self.computed.iter().map(|def| def.name).collect()
+    }
+
     /// Whether the table has what the documentation calls `name`.
+    #[cfg(test)]
     pub(crate) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
 }
 
-enum Read<R> {
-    Values(fn(&R, &mut Sink<'_>)),
-    Tag(fn(&R) -> &[Tag], String),
-    TagKey(fn(&R) -> &[Tag]),
-    TagValue(fn(&R) -> &[Tag]),
+enum Read<R: Row> {
+    Member(fn(&R::Shape, &mut Hear<'_>)),
+    Computed(fn(&R, &mut Hear<'_>)),
+    Tag(Tags<R::Shape>, String),
+    TagKey(Tags<R::Shape>),
+    TagValue(Tags<R::Shape>),
 }
 
-struct Term<R> {
+struct Term<R: Row> {
     name: String,
     read: Read<R>,
     values: Values,
@@ -132,12 +199,12 @@ impl Values {
 }
 
 /// The filters of one request.
-pub(crate) struct Filters<R> {
+pub(crate) struct Filters<R: Row> {
     terms: Vec<Term<R>>,
     steps: AtomicU64,
 }
 
-impl<R: 'static> Filters<R> {
+impl<R: Row> Filters<R> {
     /// Checks the filters of a request against the call's table.
     ///
     /// # Errors
@@ -197,9 +264,16 @@ impl<R: 'static> Filters<R> {
         let literals = term.values.literals.iter().map(String::as_str);
         term.values.wild.is_empty().then(|| literals.collect())
     }
+
+    /// The ids that the filter called `name` has, where none of its values is a pattern, for the database to look
+    /// for. A text that is no id matches nothing, which the filter itself sees to.
+    pub(crate) fn ids<I: Resource>(&self, name: &str) -> Vec<Id<I>> {
+        let texts = self.literals(name).unwrap_or_default();
+        texts.into_iter().filter_map(|text| id(text).ok()).collect()
+    }
 }
 
-fn term<R: 'static>(table: &Table<R>, filter: &shared::Filter) -> Result<Term<R>, Fault> {
+fn term<R: Row>(table: &Table<R>, filter: &shared::Filter) -> Result<Term<R>, Fault> {
     let name = filter.name.as_deref().unwrap_or("null");
     let shown: String = name.chars().take(128).collect();
     let invalid = |message: String| Fault::coded("InvalidParameterValue", 400, message);
@@ -218,7 +292,7 @@ fn term<R: 'static>(table: &Table<R>, filter: &shared::Filter) -> Result<Term<R>
     })
 }
 
-impl<R> Term<R> {
+impl<R: Row> Term<R> {
     fn passes_nothing(&self) -> bool {
         if !self.values.wild.is_empty() {
             return false;
@@ -226,7 +300,7 @@ impl<R> Term<R> {
         let part = self.name.rsplit('.').next().unwrap_or_default();
         let ids = IDS.iter().find(|(name, _)| *name == part);
         match (&self.read, ids) {
-            (Read::Values(_), Some((_, kind))) => {
+            (Read::Member(_) | Read::Computed(_), Some((_, kind))) => {
                 let mut texts = self.values.literals.iter();
                 !texts.any(|text| ResourceKind::of(text).is_some_and(|of| kind.is_none_or(|kind| of == kind)))
             }
@@ -239,36 +313,17 @@ impl<R> Term<R> {
         *steps += STEPS_PER_TEXT;
         let mut try_one = |value: &str| found = found || self.values.has(value, steps);
         match &self.read {
-            Read::Values(read) => read(row, &mut try_one),
-            Read::Tag(tags, key) => {
-                tags(row)
-                    .iter()
-                    .filter(|tag| tag.key == *key)
-                    .for_each(|tag| try_one(&tag.value));
-            }
-            Read::TagKey(tags) => tags(row).iter().for_each(|tag| try_one(&tag.key)),
-            Read::TagValue(tags) => tags(row).iter().for_each(|tag| try_one(&tag.value)),
+            Read::Member(say) => say(row.shown(), &mut try_one),
+            Read::Computed(read) => read(row, &mut try_one),
+            Read::Tag(tags, wanted) => tags(row.shown(), &mut |key, value| {
+                if key == wanted {
+                    try_one(value);
+                }
+            }),
+            Read::TagKey(tags) => tags(row.shown(), &mut |key, _| try_one(key)),
+            Read::TagValue(tags) => tags(row.shown(), &mut |_, value| try_one(value)),
         }
         found
-    }
-}
-
-/// Says an optional text.
-pub(crate) fn text(value: &Option<String>, sink: &mut Sink<'_>) {
-    if let Some(value) = value {
-        sink(value);
-    }
-}
-
-/// Says anything that prints.
-pub(crate) fn shown(value: impl std::fmt::Display, sink: &mut Sink<'_>) {
-    sink(&value.to_string());
-}
-
-/// Says an optional value that prints.
-pub(crate) fn some(value: Option<impl std::fmt::Display>, sink: &mut Sink<'_>) {
-    if let Some(value) = value {
-        shown(value, sink);
     }
 }
 
@@ -276,32 +331,48 @@ pub(crate) fn some(value: Option<impl std::fmt::Display>, sink: &mut Sink<'_>) {
 mod tests {
     use super::*;
 
-    struct Row {
+    struct One {
         state: &'static str,
         sizes: Vec<u32>,
-        tags: Vec<Tag>,
+        tags: Vec<(&'static str, &'static str)>,
     }
 
-    const TABLE: Table<Row> = Table {
-        defs: &[
-            on(&["state", "State"], |row: &Row, sink| sink(row.state)),
-            on(&["size"], |row: &Row, sink| {
-                row.sizes.iter().for_each(|size| shown(size, sink))
-            }),
-            never(&["outpost-arn"]),
+    impl Row for One {
+        type Key = ();
+        type Shape = Self;
+
+        fn key(&self) {}
+
+        fn shown(&self) -> &Self {
+            self
+        }
+
+        fn into_shown(self) -> Self {
+            self
+        }
+    }
+
+    const fn member(name: &'static str, say: fn(&One, &mut Hear<'_>)) -> FilterMember<One> {
+        FilterMember { name, say }
+    }
+
+    const TABLE: Table<One> = Table {
+        members: &[
+            member("state", |row, hear| hear(row.state)),
+            member("State", |row, hear| hear(row.state)),
+            member("outpost-arn", |_, _| {}),
         ],
-        tags: Some(|row| &row.tags),
+        computed: &[on("size", |row, hear| {
+            row.sizes.iter().for_each(|size| hear(&size.to_string()));
+        })],
+        tags: Some(|row, hear| row.tags.iter().for_each(|(key, value)| hear(key, value))),
     };
 
-    fn row() -> Row {
-        let tag = |key: &str, value: &str| Tag {
-            key: key.into(),
-            value: value.into(),
-        };
-        Row {
+    fn row() -> One {
+        One {
             state: "available",
             sizes: vec![8, 10],
-            tags: vec![tag("Name", "web-1"), tag("a:b", "True"), tag("empty", "")],
+            tags: vec![("Name", "web-1"), ("a:b", "True"), ("empty", "")],
         }
     }
 
@@ -378,11 +449,14 @@ mod tests {
 
     #[test]
     fn filters_that_no_row_passes_are_known_before_any_is_read() {
-        const IDS: Table<Row> = Table {
-            defs: &[on(
-                &["vpc-id", "network-interface.vpc-id", "resource-id", "owner-id"],
-                |_: &Row, sink| sink("vpc-0123456789abcdef0"),
-            )],
+        const VPC: fn(&One, &mut Hear<'_>) = |_, hear| hear("vpc-0123456789abcdef0");
+        const IDS: Table<One> = Table {
+            members: &[
+                member("vpc-id", VPC),
+                member("resource-id", VPC),
+                member("owner-id", VPC),
+            ],
+            computed: &[on("network-interface.vpc-id", VPC)],
             tags: TABLE.tags,
         };
         let (vpc, other) = ("vpc-0123456789abcdef0", "subnet-0123456789abcdef0");

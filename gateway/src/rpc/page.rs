@@ -3,6 +3,7 @@
 
 use cumulet_certs::Purpose;
 use cumulet_domain::{Error, Result};
+pub(crate) use cumulet_wire::listing::Pages;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::ctx::Ctx;
@@ -11,22 +12,11 @@ use crate::fault::Fault;
 /// Longest token that is looked at.
 const MAX_TOKEN: usize = 4096;
 
-/// What a request says about pages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Paging<'a> {
-    /// `MaxResults`.
-    pub(crate) max_results: Option<i32>,
-    /// `NextToken`.
-    pub(crate) next_token: Option<&'a str>,
-    /// Resources are named by their ids.
-    pub(crate) named: bool,
-}
-
 /// Checks `MaxResults`.
 ///
 /// # Errors
 /// Outside the operation's limits, or together with ids.
-pub(crate) fn limit(ctx: &Ctx, paging: &Paging<'_>) -> Result<Option<u32>, Fault> {
+pub(crate) fn limit(ctx: &Ctx, paging: &Pages<'_>) -> Result<Option<u32>, Fault> {
     let Some(wanted) = paging.max_results else {
         return Ok(None);
     };

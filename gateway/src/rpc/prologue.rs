@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cumulet_backend::{
     api::{
-        ClientToken, Cloud, Spent,
+        ClientToken, Cloud, Presence, Spent,
         audit_log::{self, AuditLogEntry, Note},
     },
     authority::Permission,
@@ -33,10 +33,13 @@ const ROWS_PER_UNIT: u32 = 50;
 /// The most that the number of what is asked for adds to a request's cost.
 const MOST_PER: u32 = 1000;
 
+/// What may differ between pages of one listing.
+const PAGES: [&str; 2] = ["NextToken", "MaxResults"];
+
 /// Answers one authenticated request.
 pub(crate) async fn serve(
     service: &'static Rpc,
-    cloud: &Cloud,
+    cloud: &Arc<Cloud>,
     caller: Caller<'_>,
     asked: &Asked<'_>,
     request_id: &str,
@@ -68,9 +71,12 @@ pub(crate) async fn serve(
     };
     let note = audited.then(|| Arc::new(Note::new(cloud, entry(&who, info, asked, request_id))));
     let spent = (info.access == Access::Write).then(Spent::default);
-    let cloud_used = handle(cloud, rehearse, note.as_ref(), spent.as_ref()).for_client(presence);
+    let cloud_used = handle(cloud, rehearse, (note.as_ref(), spent.as_ref()), &presence);
     let mut ctx = Ctx::new(cloud_used, who, (service, info), version, admission.meter());
-    ctx.listing = asked.hash(&["NextToken", "MaxResults"]);
+    ctx.presence = presence;
+    if may_page(service, asked) {
+        ctx.listing = asked.hash(&PAGES);
+    }
     ctx.token = client_token(info, asked);
     let ctx = Arc::new(ctx);
     let outcome = run(&ctx, asked, request_id).await;
@@ -109,16 +115,30 @@ fn known<'q>(service: &Rpc, asked: &'q Asked<'_>) -> Result<(&'static OperationI
 }
 
 /// The handle that an action is given.
-fn handle(cloud: &Cloud, rehearse: bool, note: Option<&Arc<Note>>, spent: Option<&Spent>) -> Cloud {
-    let cloud = match note {
+fn handle(
+    cloud: &Arc<Cloud>,
+    rehearse: bool,
+    (note, spent): (Option<&Arc<Note>>, Option<&Spent>),
+    presence: &Presence,
+) -> Arc<Cloud> {
+    let used = match note {
         _ if rehearse => cloud.rehearsal(),
         Some(note) => cloud.noting(note.clone()),
-        None => cloud.clone(),
+        // A call that changes nothing has no need of one of its own.
+        None if spent.is_none() => return cloud.clone(),
+        None => Cloud::clone(cloud),
     };
-    match spent {
-        Some(spent) => cloud.counting(spent.clone()),
-        None => cloud,
-    }
+    let used = match spent {
+        Some(spent) => used.counting(spent.clone()),
+        None => used,
+    };
+    Arc::new(used.for_client(presence.clone()))
+}
+
+/// Whether the answer may be a page, whose token is good for what is asked: EC2's only where the request says so.
+fn may_page(service: &Rpc, asked: &Asked<'_>) -> bool {
+    let is_given = |name: &&str| asked.text(name).is_some();
+    !matches!(service.model.codec, Codec::Ec2) || PAGES.iter().any(is_given)
 }
 
 /// The units of cost in what a request's changes have taken of the database: a tenth of a millisecond each.
@@ -241,20 +261,31 @@ mod tests {
 
     const SERVICES: [&Rpc; 4] = [&EC2, &IAM, &STS, &SERVICE_QUOTAS];
 
+    /// That those which are data are members of the shape is codegen's to see to.
     #[test]
     fn every_served_operation_has_an_action_and_its_documented_filters() {
+        let mut count = 0;
         for service in SERVICES {
             for info in service.model.operations {
                 let row = service.entry(info.name);
                 let row = row.unwrap_or_else(|| panic!("{} has no action", info.name));
                 assert_eq!(row.name, info.name);
-                for name in info.filters.map_or(&[][..], |filters| filters.names) {
+                assert_eq!(row.filters.is_some(), info.filters.is_some(), "{}", info.name);
+                let (Some(filters), Some(looked)) = (info.filters, &row.filters) else {
+                    continue;
+                };
+                for name in filters.names {
                     let name = if *name == "tag:<key>" { "tag:Name" } else { name };
-                    assert!((row.has_filter)(name), "{} lacks the filter {name}", info.name);
+                    assert!((looked.has)(name), "{} lacks the filter {name}", info.name);
+                    count += 1;
                 }
+                let (named, mut computed) = (looked.computed)();
+                computed.sort_unstable();
+                assert_eq!(named, computed, "{}: named as computed, and computed", info.name);
             }
             assert_eq!(service.by_name.len(), service.model.operations.len());
         }
+        assert!(count > 400, "{count}");
     }
 
     /// What the prologue asks for by the manifest is what the domain asks for by its list.

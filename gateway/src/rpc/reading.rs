@@ -16,7 +16,12 @@ use cumulet_wire::{response, xml::XmlWriter};
 use futures::{StreamExt as _, future::ready, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{ctx::Ctx, describe::Describe, filter::Filters, page};
+use super::{
+    ctx::Ctx,
+    describe::{Describe, KeyOf},
+    filter::{Filters, Row as _},
+    page,
+};
 use crate::{fault::Fault, reply::Body};
 
 /// Rows read at once where filters drop some of them.
@@ -56,7 +61,7 @@ pub(super) struct Reading<D: Describe> {
     input: D::Input,
     filters: Filters<D::Row>,
     /// What the next chunk starts after.
-    after: Option<D::Key>,
+    after: Option<KeyOf<D>>,
     /// Whether there is one.
     more: bool,
     /// What has been read and not yet looked at.
@@ -82,7 +87,7 @@ where
         ctx: Arc<Ctx>,
         input: D::Input,
         filters: Filters<D::Row>,
-        after: Option<D::Key>,
+        after: Option<KeyOf<D>>,
     ) -> Self {
         Reading {
             ctx,
@@ -116,7 +121,7 @@ where
             }
             match self.rows.next() {
                 Some(row) => {
-                    last = Some(D::key(&row));
+                    last = Some(row.key());
                     kept.extend(D::narrow(row, &self.filters));
                 }
                 None if !self.more => break None,
@@ -194,7 +199,7 @@ where
 
     /// Some rows that pass the filters; none when there are no more.
     async fn batch(&mut self) -> Result<Vec<D::Row>, Fault> {
-        let named = D::paging(&self.input).named;
+        let named = D::pages(&self.input).named;
         let chunk = if named { None } else { D::CHUNK };
         let mut kept = Vec::new();
         while kept.len() < BATCH {
@@ -243,7 +248,7 @@ where
 
     /// Lets others go first. Work that is long waits for the account's turn.
     async fn pause(&mut self) -> Result<(), Fault> {
-        if self.ctx.cloud.presence().is_gone() {
+        if self.ctx.presence.is_gone() {
             return Err(Error::Abandoned.into());
         }
         let work = self.work();

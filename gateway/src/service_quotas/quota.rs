@@ -8,7 +8,7 @@ use crate::{
     fault::Fault,
     rpc::{
         ctx::Ctx,
-        page::{self, Paging},
+        page::{self, Pages},
     },
 };
 
@@ -32,6 +32,13 @@ const fn names(limit: Limit) -> ((&'static str, &'static str), &'static str, &'s
         Limit::PlacementGroups => (EC2, "C-PlacementGroups", "Placement groups per Region"),
         Limit::Images => (EC2, "C-Images", "AMIs per Region"),
         Limit::Tags => (EC2, "C-Tags", "Tags of all resources per Region"),
+        Limit::Volumes => (EC2, "C-Volumes", "EBS volumes per Region"),
+        Limit::VolumeStorage => (
+            EC2,
+            "C-VolumeStorage",
+            "Storage of EBS volumes per Region, in GiB",
+        ),
+        Limit::VolumesPerInstance => (EC2, "C-VolumesPerInstance", "EBS volumes per instance"),
         Limit::SecurityGroups => (VPC, "L-E79EC296", "VPC security groups per Region"),
         Limit::RulesPerSecurityGroup => (VPC, "L-0EA8095F", "Inbound or outbound rules per security group"),
         Limit::SecurityGroupsPerInterface => (VPC, "L-2AFB9258", "Security groups per network interface"),
@@ -45,6 +52,10 @@ const fn description(limit: Limit) -> Option<&'static str> {
         Limit::PublicAddresses => {
             Some("Public IPv4 addresses that instances have, however they came to them.")
         }
+        Limit::Volumes | Limit::VolumeStorage => {
+            Some("Volumes made by themselves; those that instances start from are not among them.")
+        }
+        Limit::VolumesPerInstance => Some("The volume that it starts from is one of them."),
         Limit::Instances => Some("Instances that are not terminated, stopped ones too."),
         _ => None,
     }
@@ -99,13 +110,13 @@ pub(super) fn page(
     max_results: Option<i32>,
     token: Option<&str>,
 ) -> Result<(Option<u32>, Option<u64>), Fault> {
-    let paging = Paging {
+    let pages = Pages {
         max_results,
         next_token: token,
         named: false,
     };
     let after = token.map(|token| page::open(ctx, token)).transpose()?;
-    Ok((page::limit(ctx, &paging)?, after))
+    Ok((page::limit(ctx, &pages)?, after))
 }
 
 /// The token of the page after this one.

@@ -99,7 +99,7 @@ impl World {
             .unwrap()
             .unwrap();
         World {
-            who: credential.principal.clone(),
+            who: Principal::clone(&credential.principal),
             secret: credential.secret.expose().clone(),
             access_key_id: first.access_key_id,
             image,
@@ -151,7 +151,7 @@ impl World {
         let caller = Caller::pretended(who.clone(), &self.fences);
         let asked = Asked::Form(query);
         let answer = async {
-            rpc::serve(&EC2, &self.cloud, caller, &asked, "req-1")
+            rpc::serve(&EC2, &self.cloud.clone().into(), caller, &asked, "req-1")
                 .await?
                 .text()
                 .await

@@ -43,7 +43,7 @@ async fn body(world: &World, body: &str) -> Body {
     let query = Query::parse(body.as_bytes(), Protocol::Ec2).unwrap();
     let caller = Caller::pretended(world.who.clone(), &world.fences);
     let asked = Asked::Form(query);
-    rpc::serve(&EC2, &world.cloud, caller, &asked, "req-1")
+    rpc::serve(&EC2, &world.cloud.clone().into(), caller, &asked, "req-1")
         .await
         .unwrap()
 }

@@ -93,6 +93,11 @@ impl FromQuery for String {
             ))
         }
     }
+
+    /// A member that is a text, and no option, is required.
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
 }
 
 impl FromQuery for bool {

@@ -267,3 +267,13 @@ macro_rules! for_each_iam_operation {
         }
     };
 }
+
+/// Calls `$callback! { family, ... }` with every family of operations.
+#[macro_export]
+macro_rules! for_each_iam_family {
+    ($callback:ident) => {
+        $callback! {
+            iam,
+        }
+    };
+}

@@ -11,6 +11,7 @@ pub mod error;
 #[rustfmt::skip]
 pub mod iam;
 pub mod json;
+pub mod listing;
 pub mod operation;
 pub mod query;
 pub mod response;

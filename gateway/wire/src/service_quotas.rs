@@ -204,3 +204,13 @@ macro_rules! for_each_service_quotas_operation {
         }
     };
 }
+
+/// Calls `$callback! { family, ... }` with every family of operations.
+#[macro_export]
+macro_rules! for_each_service_quotas_family {
+    ($callback:ident) => {
+        $callback! {
+            service_quotas,
+        }
+    };
+}

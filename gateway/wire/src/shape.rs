@@ -88,6 +88,19 @@ macro_rules! element {
     };
 }
 
+/// A structure is a step of filters' paths.
+macro_rules! each {
+    ($name:ident) => {
+        impl $crate::listing::Each for $name {
+            type One = Self;
+
+            fn each(&self, hear: &mut dyn FnMut(&Self)) {
+                hear(self);
+            }
+        }
+    };
+}
+
 /// A shape that requests carry: `field: Type = "QueryName" (flags);`
 macro_rules! input {
     ($name:ident { $($field:ident: $ty:ty = $query:literal $(($($flag:ident)*))?;)* }) => {
@@ -103,6 +116,7 @@ macro_rules! output {
     ($name:ident { $($field:ident: $ty:ty = $xml:literal $($item:literal)?;)* }) => {
         $crate::shape::declare! { $name { $($field: $ty,)* } }
         $crate::shape::to_xml! { $name { $($field = $xml $($item)?,)* } }
+        $crate::shape::each! { $name }
         #[cfg(feature = "oracle")]
         $crate::shape::from_query! { $name { $($field = $xml (),)* } }
     };
@@ -116,6 +130,7 @@ macro_rules! both {
         $crate::shape::declare! { $name { $($field: $ty,)* } }
         $crate::shape::from_query! { $name { $($field = $query ($($($flag)*)?),)* } }
         $crate::shape::to_xml! { $name { $($field = $xml $($item)?,)* } }
+        $crate::shape::each! { $name }
     };
 }
 
@@ -191,5 +206,6 @@ macro_rules! operations {
 }
 
 pub(crate) use {
-    both, declare, element, from_query, input, json, json_flag, member, operations, output, required, to_xml,
+    both, declare, each, element, from_query, input, json, json_flag, member, operations, output, required,
+    to_xml,
 };

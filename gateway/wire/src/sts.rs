@@ -76,3 +76,13 @@ macro_rules! for_each_sts_operation {
         }
     };
 }
+
+/// Calls `$callback! { family, ... }` with every family of operations.
+#[macro_export]
+macro_rules! for_each_sts_family {
+    ($callback:ident) => {
+        $callback! {
+            sts,
+        }
+    };
+}

@@ -103,7 +103,7 @@ fn lists_are_flat() {
 fn a_list_of_one_stands_for_its_member() {
     for body in ["InstanceId=i-1", "InstanceId.1=i-1", "InstanceId.7=i-1"] {
         let request: GetConsoleOutputRequest = read(body).unwrap();
-        assert_eq!(request.instance_id.as_deref(), Some("i-1"), "{body}");
+        assert_eq!(request.instance_id, "i-1", "{body}");
     }
     for (body, code, parameter) in [
         (
@@ -172,7 +172,7 @@ fn irregular_names() {
         Some("0.0.0.0/0")
     );
     let request: CreateSecurityGroupRequest = read("GroupName=g&GroupDescription=d").unwrap();
-    assert_eq!(request.description.as_deref(), Some("d"));
+    assert_eq!(request.description, "d");
     let request: DescribeImagesRequest = read("Owner.1=self&ExecutableBy.1=all").unwrap();
     assert_eq!(
         (request.owners[0].as_str(), request.executable_users[0].as_str()),

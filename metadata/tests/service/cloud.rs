@@ -121,6 +121,7 @@ pub(crate) fn instance(number: u64, vpc: VpcId, private_ip: Ipv4Addr) -> Instanc
             security_groups: vec![(SecurityGroupId::new(0x6_0000_0006), "default".into())],
         }],
         root_device: "/dev/vda".into(),
+        data_devices: Vec::new(),
         user_data: Some(b"#!/bin/sh\n\xff\x00\n".to_vec()),
         pending_time: START,
         tags: vec![Tag {

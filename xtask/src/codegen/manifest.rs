@@ -16,6 +16,37 @@ pub(super) type Manifest = BTreeMap<String, BTreeMap<String, Action>>;
 /// `filters.toml`: documented filter names by operation.
 pub(super) type FilterNames = BTreeMap<String, Vec<String>>;
 
+/// `filter_members.toml`: what filters are in the listed shape, by operation.
+pub(super) type FilterMembers = BTreeMap<String, FilterWords>;
+
+/// What the filters of a listing are whose names don't say it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FilterWords {
+    /// The member of the item where paths begin that don't begin in the item.
+    pub(super) below: Option<String>,
+    /// Where the tags are, if not in `Tags` or `TagSet`.
+    pub(super) tags: Option<String>,
+    /// Those that the action's code computes.
+    #[serde(default)]
+    pub(super) computed: Vec<String>,
+    /// Those of what the shape has not: they match nothing.
+    #[serde(default)]
+    pub(super) absent: Vec<String>,
+    #[serde(default)]
+    pub(super) members: BTreeMap<String, Place>,
+}
+
+/// What a filter compares with.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub(super) enum Place {
+    /// The texts of a member: `Placement.Tenancy`.
+    Path(String),
+    /// Always the same text; or that once for each structure at a path.
+    Text { text: String, each: Option<String> },
+}
+
 /// How the names of operations begin that make something.
 const MAKERS: [&str; 9] = [
     "Allocate",

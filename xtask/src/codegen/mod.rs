@@ -2,6 +2,7 @@
 //!
 //! What is generated is checked in; `--check` compares and writes nothing, for CI.
 
+mod listings;
 mod manifest;
 mod model;
 mod names;
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use manifest::{FilterNames, Manifest, Patches};
+use listings::Listings;
+use manifest::{FilterMembers, FilterNames, Manifest, Patches};
 use model::Model;
 use operations::Table;
 use shapes::Shapes;
@@ -28,17 +30,25 @@ struct Sources {
     manifest: Manifest,
     patches: Patches,
     filters: FilterNames,
+    filter_members: FilterMembers,
+}
+
+impl Sources {
+    fn read(root: &Path) -> Result<Self> {
+        let models = root.join("models");
+        Ok(Sources {
+            manifest: manifest::read(&models.join("actions.toml"))?,
+            patches: manifest::read(&models.join("patches.toml"))?,
+            filters: manifest::read(&models.join("filters.toml"))?,
+            filter_members: manifest::read(&models.join("filter_members.toml"))?,
+            models,
+        })
+    }
 }
 
 /// Writes the generated files below `root`, or with `check` fails where they differ.
 pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
-    let models = root.join("models");
-    let sources = Sources {
-        manifest: manifest::read(&models.join("actions.toml"))?,
-        patches: manifest::read(&models.join("patches.toml"))?,
-        filters: manifest::read(&models.join("filters.toml"))?,
-        models,
-    };
+    let sources = Sources::read(root)?;
     let src = root.join("gateway/wire/src");
     let mut files = BTreeMap::new();
     for (name, text) in ec2(&sources)? {
@@ -61,7 +71,15 @@ fn ec2(sources: &Sources) -> Result<BTreeMap<String, String>> {
     let model = Model::read(&sources.models.join("ec2.json"), &sources.patches)?;
     let shapes = Shapes::new(&model, actions, &sources.patches)?;
     check_patches(&sources.patches, &shapes.member_paths()?)?;
-    let mut files = shapes.files()?;
+    let listings = Listings {
+        model: &model,
+        actions,
+        documented: &sources.filters,
+        patches: &sources.patches,
+        words: &sources.filter_members,
+    };
+    listings.check()?;
+    let mut files = shapes.files(Some(&listings))?;
     let mut root = format!(
         "{HEADER}//! The shapes of EC2 {}, one module a family.\n\n",
         model.version
@@ -98,7 +116,7 @@ fn single(sources: &Sources, service: &str) -> Result<String> {
         .with_context(|| format!("actions.toml has no {service}"))?;
     let model = Model::read(&sources.models.join(format!("{service}.json")), &sources.patches)?;
     let shapes = Shapes::new(&model, actions, &sources.patches)?;
-    let files = shapes.files()?;
+    let files = shapes.files(None)?;
     let [(family, text)] = files.iter().collect::<Vec<_>>()[..] else {
         bail!("{service} must be one family");
     };

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::manifest::{Action, FilterNames, Kind, Limits, MemberPolicy, Patches};
 use super::model::{Members, Model, Protocol};
-use super::names;
+use super::{listings, names};
 
 /// What the table is made from.
 pub(super) struct Table<'a> {
@@ -94,16 +94,28 @@ impl Table<'_> {
             writeln!(out, "            {} {}::{name},", self.kind(name)?, action.family)?;
         }
         out.push_str("        }\n    };\n}\n");
+        let families: BTreeSet<&str> = self
+            .actions
+            .values()
+            .map(|action| action.family.as_str())
+            .collect();
+        write!(
+            out,
+            "\n/// Calls `$callback! {{ family, ... }}` with every family of operations.\n#[macro_export]\n\
+             macro_rules! for_each_{module}_family {{\n    ($callback:ident) => {{\n        $callback! {{\n"
+        )?;
+        for family in families {
+            writeln!(out, "            {family},")?;
+        }
+        out.push_str("        }\n    };\n}\n");
         Ok(())
     }
 
     /// What of the framework serves an operation.
     fn kind(&self, name: &str) -> Result<&'static str> {
-        let input = self.model.operations[name].input.as_ref().context("no input")?;
-        let members = self.model.members(input)?;
         Ok(match self.model.protocol {
             Protocol::Json => "document",
-            _ if members.get("Filters").or_else(|| members.get("Filter")).is_some() => "listing",
+            _ if listings::is_listing(self.model, name)? => "listing",
             _ => "action",
         })
     }
@@ -208,20 +220,7 @@ impl Table<'_> {
     }
 
     fn filters(&self, operation: &str, parameter: &str, out: &mut String) -> Result<()> {
-        let mut names: BTreeSet<&str> = self
-            .filters
-            .get(operation)
-            .context("no documented filters")?
-            .iter()
-            .map(String::as_str)
-            .collect();
-        for added in self.patches.filters.iter().filter(|f| f.operation == operation) {
-            for name in &added.names {
-                if !names.insert(name) {
-                    bail!("patches.toml: {name} is documented now");
-                }
-            }
-        }
+        let names = listings::documented(operation, self.filters, self.patches)?;
         writeln!(out, "        filters: Some(Filters {{")?;
         writeln!(
             out,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 
+use super::listings::Listings;
 use super::manifest::{Action, Patches};
 use super::model::{Member, Model, Protocol, Shape};
 use super::{HEADER, names};
@@ -81,21 +82,24 @@ impl<'a> Shapes<'a> {
     }
 
     /// The modules, each with its text.
-    pub(super) fn files(&self) -> Result<BTreeMap<String, String>> {
+    pub(super) fn files(&self, listings: Option<&Listings<'_>>) -> Result<BTreeMap<String, String>> {
         let mut modules: BTreeSet<&str> = self.actions.values().map(|a| a.family.as_str()).collect();
         if self.homes.values().any(|home| home == SHARED) {
             modules.insert(SHARED);
         }
         modules
             .into_iter()
-            .map(|module| Ok((module.to_owned(), self.file(module)?)))
+            .map(|module| Ok((module.to_owned(), self.file(module, listings)?)))
             .collect()
     }
 
-    fn file(&self, module: &str) -> Result<String> {
+    fn file(&self, module: &str, listings: Option<&Listings<'_>>) -> Result<String> {
         let mut body = String::new();
         let mut used = BTreeSet::new();
         self.operations(module, &mut body, &mut used)?;
+        if let Some(listings) = listings {
+            body += &listings.family(module, &mut used)?;
+        }
         for shape in self
             .homes
             .iter()
@@ -116,6 +120,9 @@ impl<'a> Shapes<'a> {
             .into_iter()
             .filter(|name| body.contains(&format!("{name}! {{")))
             .collect();
+        if body.contains("listing! {") {
+            writeln!(out, "use crate::listing::listing;")?;
+        }
         writeln!(out, "use crate::shape::{{{}}};", macros.join(", "))?;
         if used.contains(MAP) {
             writeln!(out, "use std::collections::BTreeMap;")?;
@@ -182,7 +189,10 @@ impl<'a> Shapes<'a> {
         let shape = self.model.shape(name)?;
         write!(out, "\n{direction}! {{ {name} {{")?;
         for (member_name, member) in self.model.members(name)?.iter() {
-            let ty = self.member_type(name, member_name, member, used)?;
+            let mut ty = self.member_type(name, member_name, member, used)?;
+            if direction == "input" && self.is_there(name, member_name, shape) && ty == "Option<String>" {
+                "String".clone_into(&mut ty);
+            }
             write!(out, "\n    {}: {ty} =", names::field(member_name))?;
             if input {
                 let query = member.query_name(member_name, self.model.protocol);
@@ -244,6 +254,13 @@ impl<'a> Shapes<'a> {
             "\n} }\n"
         });
         Ok(())
+    }
+
+    /// Whether the codec has refused a request without the member, or with an empty one.
+    fn is_there(&self, shape_name: &str, member: &str, shape: &Shape) -> bool {
+        let path = format!("{shape_name}.{member}");
+        let required = shape.required.iter().any(|name| name == member);
+        required && !self.not_required.contains(&path) && !self.keep_empty.contains(&path)
     }
 
     fn flags(&self, shape_name: &str, member: &str, shape: &Shape) -> String {

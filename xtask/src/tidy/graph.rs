@@ -15,12 +15,7 @@ use super::Finding;
 const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cumulet-backend",
-        &[
-            "cumulet-bus",
-            "cumulet-certs",
-            "cumulet-domain",
-            "cumulet-migrations",
-        ],
+        &["cumulet-bus", "cumulet-certs", "cumulet-domain", "cumulet-store"],
     ),
     ("cumulet-bus", &["cumulet-domain"]),
     ("cumulet-certs", &["cumulet-domain"]),
@@ -36,6 +31,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("cumulet-hypervisor", &["cumulet-domain"]),
+    (
+        "cumulet-store",
+        &["cumulet-certs", "cumulet-domain", "cumulet-migrations"],
+    ),
     (
         "cumulet-metadata",
         &["cumulet-certs", "cumulet-domain", "cumulet-timeouts"],
@@ -73,6 +72,7 @@ const REACH: &[(&[&str], &[&str])] = &[
             "cumulet-gateway",
             "cumulet-migrations",
             "cumulet-simulate",
+            "cumulet-store",
         ],
     ),
     (
@@ -94,6 +94,7 @@ const REACH: &[(&[&str], &[&str])] = &[
             "cumulet-migrations",
             "cumulet-timeouts",
             "cumulet-simulate",
+            "cumulet-store",
             "cumulet-worker",
         ],
     ),
@@ -258,7 +259,7 @@ mod tests {
         assert_eq!(
             found("cumulet-worker", edges),
             [
-                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-migrations, cumulet-simulate may"
+                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-migrations, cumulet-simulate, cumulet-store may"
             ]
         );
         assert_eq!(found("cumulet-worker", &edges[1..]), [""; 0]);

@@ -29,11 +29,10 @@ const ONLY: &[Only] = &[
             "backend/src/api/",
             "backend/src/bootstrap/",
             "backend/src/conductor/",
-            "backend/src/entity/",
             "backend/src/journal/",
             "backend/src/scheduler/",
-            "backend/src/store/",
             "backend/simulate/src/",
+            "backend/store/src/",
             "migrations/src/",
             "src/",
         ],
@@ -46,7 +45,7 @@ const ONLY: &[Only] = &[
     },
     Only {
         names: &["cumulet_migrations"],
-        within: &["backend/src/store/", "src/cli/database.rs"],
+        within: &["backend/store/src/", "src/cli/database.rs"],
         why: "the store brings its schema along",
     },
     Only {
@@ -263,7 +262,7 @@ mod tests {
                 0,
             ),
             ("backend/src/images/a.rs", "use sea_orm::DbErr;", 1),
-            ("backend/src/store/a.rs", "use sea_orm::DbErr;", 0),
+            ("backend/store/src/a.rs", "use sea_orm::DbErr;", 0),
             ("src/wiring/host.rs", "use cumulet_bus::LocalBus;", 0),
             ("src/cli/up.rs", "use cumulet_bus::LocalBus;", 1),
             (

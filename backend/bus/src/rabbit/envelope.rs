@@ -156,6 +156,30 @@ mod tests {
         assert_eq!(seen, [(1, 1, 1), (1, 1, 1), (2, 2, 1)]);
     }
 
+    #[test]
+    fn what_only_version_2_says_is_never_said_as_version_1() {
+        let mut seen = Vec::new();
+        for line in VECTORS_2.lines() {
+            let head: Head = serde_json::from_str(line).unwrap();
+            match kind(line.as_bytes()).unwrap() {
+                Kind::Command => {
+                    let command: Command = body(line.as_bytes()).unwrap();
+                    assert_eq!((head.v, command.version()), (2, 2), "{line}");
+                    let said = match command.action {
+                        Action::Run { .. } => "run",
+                        Action::Change { .. } => "change",
+                        Action::DeleteVolume { .. } => "delete-volume",
+                        _ => "something else",
+                    };
+                    seen.push(said);
+                }
+                // What answers it is said by those alone who were told it.
+                _ => drop(body::<Report>(line.as_bytes()).unwrap()),
+            }
+        }
+        assert_eq!(seen, ["run", "change", "delete-volume"]);
+    }
+
     /// Workers learnt to tell more as time went on; those that have not are understood.
     #[test]
     fn a_heartbeat_of_an_older_worker_tells_nothing_of_what_its_host_is() {

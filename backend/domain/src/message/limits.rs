@@ -3,6 +3,7 @@
 
 use super::{
     Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent,
+    VolumeOutcome,
     words::{UNTOLD, is_for_tenants},
 };
 use crate::{
@@ -21,6 +22,9 @@ pub const MAX_VCPUS: u32 = 1 << 20;
 
 /// See [`MAX_VCPUS`]: an exbibyte and more, in MiB and in GiB.
 pub const MAX_SIZE: u64 = 1 << 40;
+
+/// The volumes that one guest keeps at the most.
+const MAX_KEPT: usize = 100;
 
 /// The last moment of the year 9999, in milliseconds.
 const END: i64 = 253_402_300_799_999;
@@ -43,6 +47,9 @@ impl Report {
             }
             ReportContent::Changed(report) => ReportContent::Changed(report.within_limits()?),
             ReportContent::Done(outcome) => ReportContent::Done(outcome.within_limits(&mut left_out)?),
+            ReportContent::VolumeDone(outcome) => {
+                ReportContent::VolumeDone(outcome.within_limits(&mut left_out))
+            }
             ReportContent::NetworkApplied { vpc, generation } => {
                 countable("the policy's generation", generation)?;
                 ReportContent::NetworkApplied { vpc, generation }
@@ -102,22 +109,48 @@ impl Outcome {
             report,
             failure,
             permanent,
+            mut kept,
         } = self;
-        // A failure is never dropped for its words: it would pass for a success.
-        let failure = failure.map(|text| match one_line(&text, MAX_FAILURE) {
-            text if text.is_empty() => "it does not say why".to_owned(),
-            text if is_for_tenants(&text) => text,
-            text => {
-                left_out.push(format!("the words of a failure: {text}"));
-                UNTOLD.to_owned()
-            }
-        });
+        if kept.len() > MAX_KEPT {
+            left_out.push(format!("{} volumes that a guest keeps", kept.len() - MAX_KEPT));
+            kept.truncate(MAX_KEPT);
+        }
         Ok(Outcome {
             operation,
             report: report.within_limits()?,
+            failure: failure.map(|text| words_of(&text, left_out)),
+            permanent,
+            kept,
+        })
+    }
+}
+
+impl VolumeOutcome {
+    fn within_limits(self, left_out: &mut Vec<String>) -> Self {
+        let VolumeOutcome {
+            operation,
+            volume,
             failure,
             permanent,
-        })
+        } = self;
+        VolumeOutcome {
+            operation,
+            volume,
+            failure: failure.map(|text| words_of(&text, left_out)),
+            permanent,
+        }
+    }
+}
+
+/// The words of a failure. It is never dropped for them: it would pass for a success.
+fn words_of(failure: &str, left_out: &mut Vec<String>) -> String {
+    match one_line(failure, MAX_FAILURE) {
+        text if text.is_empty() => "it does not say why".to_owned(),
+        text if is_for_tenants(&text) => text,
+        text => {
+            left_out.push(format!("the words of a failure: {text}"));
+            UNTOLD.to_owned()
+        }
     }
 }
 

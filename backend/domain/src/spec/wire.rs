@@ -187,6 +187,7 @@ mod tests {
             source: DiskSource::Volume {
                 format: DiskFormat::Qcow2,
                 create: true,
+                generation: 1,
             },
             size_gib: 3,
             boot_order: None,

@@ -1,6 +1,9 @@
 //! Devices of simulated guests: they come at once, and go at once unless the plan says that guests keep them.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use cumulet_domain::{id::InstanceId, message::Power};
 
@@ -17,6 +20,17 @@ impl FakeHypervisor {
             found.ok_or(Error::NotFound(instance))
         };
         self.look(For::Process(instance), QUESTION, see).await
+    }
+
+    pub(super) async fn disks_in_hand(&self) -> Result<Vec<(InstanceId, PathBuf)>> {
+        let see = |host: &FakeHypervisor| {
+            let state = host.state();
+            let on = state.guests.iter().filter(|(_, guest)| guest.on);
+            let open =
+                on.flat_map(|(id, guest)| guest.devices.disks.iter().map(|disk| (*id, disk.path.clone())));
+            Ok(open.collect())
+        };
+        self.look(For::Host, QUESTION, see).await
     }
 
     pub(super) async fn plug_in(&self, instance: InstanceId, device: &Device) -> Result<()> {

@@ -279,6 +279,10 @@ impl Hypervisor for FakeHypervisor {
         self.devices_of(instance).await
     }
 
+    async fn open_disks(&self) -> Result<Vec<(InstanceId, PathBuf)>> {
+        self.disks_in_hand().await
+    }
+
     async fn plug(&self, instance: InstanceId, device: &Device) -> Result<()> {
         self.plug_in(instance, device).await
     }

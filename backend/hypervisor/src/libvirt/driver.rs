@@ -1,6 +1,10 @@
 //! The driver trait, implemented with libvirt's calls.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cumulet_domain::{
@@ -244,6 +248,10 @@ impl Hypervisor for Libvirt {
 
     async fn devices(&self, instance: InstanceId) -> Result<Devices> {
         self.devices_of(instance).await
+    }
+
+    async fn open_disks(&self) -> Result<Vec<(InstanceId, PathBuf)>> {
+        self.disks_in_hand().await
     }
 
     async fn plug(&self, instance: InstanceId, device: &Device) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Invariant I1: what hosts have against what rows say.
+//! Invariants I1 and I11: what hosts have against what rows say.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -20,6 +20,10 @@ pub(super) fn findings(rows: &Rows, hosts: &[Arc<Host>]) -> Findings {
         networks(rows, host, &mut told);
         let words = told.into_iter().map(|words| format!("{}: {words}", host.id));
         findings.extend(words.map(|words| (Invariant::I1, words)));
+        let words = volumes(rows, host)
+            .into_iter()
+            .map(|words| format!("{}: {words}", host.id));
+        findings.extend(words.map(|words| (Invariant::I11, words)));
     }
     findings
 }
@@ -76,6 +80,34 @@ fn instances(rows: &Rows, host: &Host, told: &mut Vec<String>) {
             told.push(format!("{id} is stopped and its metadata are served"));
         }
     }
+}
+
+/// Invariant I11: each volume's data is where its row says and nowhere else, and the guests that run have those
+/// that are attached to them.
+fn volumes(rows: &Rows, host: &Host) -> Vec<String> {
+    let machine = host.machine();
+    let known = rows.hanging().volumes_on(&host.id.0);
+    let lost = known
+        .iter()
+        .filter(|(id, made)| **made && !machine.volumes.contains(*id));
+    let mut told: Vec<String> = lost.map(|(id, _)| format!("{id} is lost")).collect();
+    let left = machine.volumes.iter().filter(|id| !known.contains_key(*id));
+    told.extend(left.map(|id| format!("the file of {id} is left")));
+    for id in rows.placed.get(&host.id).into_iter().flatten() {
+        if state(rows, *id) != Some(State::Running) {
+            continue;
+        }
+        let has = machine
+            .kept
+            .get(id)
+            .map(|kept| kept.volumes.iter().map(|(volume, _)| *volume));
+        let has: BTreeSet<_> = has.into_iter().flatten().collect();
+        let wanted = rows.hanging().data_of(*id);
+        if has != wanted {
+            told.push(format!("{id} has {has:?} and {wanted:?} are attached to it"));
+        }
+    }
+    told
 }
 
 /// A guest that runs has what its host was told last that it is to have.

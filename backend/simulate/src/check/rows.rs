@@ -140,8 +140,16 @@ impl Rows {
         findings
     }
 
+    /// All volumes and where they are attached.
+    pub(super) const fn hanging(&self) -> &Hanging {
+        &self.hanging
+    }
+
     fn unfinished(&self, findings: &mut Findings) {
         let mut late = |words: String| findings.push((Invariant::I2, words));
+        for (id, words) in self.hanging.unsettled() {
+            late(format!("{id} {words}"));
+        }
         for (id, row) in &self.instances {
             if State::from_name(&row.state).is_none_or(State::is_transient) {
                 late(format!("{id} is {} on {:?}", row.state, row.host));
@@ -189,7 +197,8 @@ impl Rows {
             }
         }
         for row in &self.hosts {
-            let sums = hosts.get(row.id.as_str()).copied().unwrap_or_default();
+            let mut sums = hosts.get(row.id.as_str()).copied().unwrap_or_default();
+            sums.2 += self.hanging.disk_gib(&row.id);
             let used = (row.vcpus_used, row.memory_mib_used, row.disk_gib_used);
             let over = sums.0 > row.vcpus_max || sums.1 > row.memory_mib_max || sums.2 > row.disk_gib_max;
             if used != sums || over {

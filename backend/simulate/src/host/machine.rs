@@ -8,7 +8,7 @@ use std::{
 };
 
 use cumulet_domain::{
-    id::{InstanceId, NetworkInterfaceId, VpcId},
+    id::{InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     message::{OffReason, Power},
     network::VpcPolicy,
     time::Timestamp,
@@ -37,6 +37,8 @@ pub(crate) struct Kept {
     pub(crate) revision: u64,
     /// What its guest is to have.
     pub(crate) domain: DomainSpec,
+    /// The volumes among that, and whether they may be made.
+    pub(crate) volumes: Vec<(VolumeId, bool)>,
 }
 
 /// A VPC's part of the host.
@@ -60,6 +62,8 @@ pub(crate) struct Machine {
     pub(crate) guests: BTreeMap<InstanceId, Guest>,
     /// What guests have; none of one that has never been started.
     pub(crate) devices: BTreeMap<InstanceId, Devices>,
+    /// The files of volumes.
+    pub(crate) volumes: BTreeSet<VolumeId>,
     pub(crate) nets: BTreeMap<VpcId, Net>,
     /// The policies gone by, in the worker's memory: also of VPCs that nothing is left of here.
     proposed: BTreeMap<VpcId, Arc<VpcPolicy>>,

@@ -8,6 +8,7 @@ mod obey;
 mod queue;
 mod reports;
 mod steps;
+mod volumes;
 
 use std::{
     sync::{
@@ -192,6 +193,10 @@ impl Host {
                     this.apply(&of, &policy).await;
                     command.ack();
                 });
+            }
+            Action::DeleteVolume { volume, .. } => {
+                let volume = *volume;
+                tokio::spawn(async move { this.delete_volume(of, volume, command).await });
             }
             _ => drop(tokio::spawn(async move {
                 this.report_all(&of).await;

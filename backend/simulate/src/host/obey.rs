@@ -10,7 +10,7 @@ use std::{
 
 use cumulet_bus::Delivered;
 use cumulet_domain::{
-    id::InstanceId,
+    id::{InstanceId, VolumeId},
     message::{Action, Command, InstanceReport, Outcome, Power, ReportContent},
     network::VpcPolicy,
     spec::InstanceSpec,
@@ -19,7 +19,7 @@ use cumulet_worker::decisions::{
     CommandHeader, CommandKind, DomainNic, DomainSpec, PAUSE, Record, Verdict, domain_disks, goes_on, judge,
 };
 
-use super::{Host, Life, Queued, Stop};
+use super::{Host, Life, Queued, Stop, volumes};
 use crate::run::Sabotage;
 
 /// How long a step takes, in milliseconds.
@@ -42,6 +42,7 @@ pub(super) struct Launch {
     pub(super) policy: Arc<VpcPolicy>,
     /// What the guest is to have.
     pub(super) domain: DomainSpec,
+    pub(super) volumes: Vec<(VolumeId, bool)>,
 }
 
 impl Launch {
@@ -51,6 +52,7 @@ impl Launch {
             revision: spec.metadata.revision,
             policy: policy.clone(),
             domain: domain(spec),
+            volumes: volumes::of(spec),
         }
     }
 }
@@ -145,7 +147,9 @@ impl Host {
             pending,
             name: name(kind, record.as_ref()),
             launch: match &command.action {
-                Action::Run { spec, policy } => Some(Launch::of(spec, policy)),
+                Action::Run { spec, policy } | Action::Change { spec, policy, .. } => {
+                    Some(Launch::of(spec, policy))
+                }
                 _ => None,
             },
         };
@@ -180,14 +184,13 @@ impl Host {
             .nets
             .get(&record.vpc)
             .and_then(|net| net.policy.clone());
-        let launch = policy
-            .filter(|_| pending.kind == CommandKind::Run)
-            .map(|policy| Launch {
-                record: record.clone(),
-                revision: kept.revision,
-                policy,
-                domain: kept.domain,
-            });
+        let launch = policy.filter(|_| pending.kind.has_spec()).map(|policy| Launch {
+            record: record.clone(),
+            revision: kept.revision,
+            policy,
+            domain: kept.domain,
+            volumes: kept.volumes,
+        });
         let attempt = Attempt {
             id,
             generation: record.generation,
@@ -249,7 +252,7 @@ impl Host {
         record: Option<Record>,
     ) -> Result<InstanceReport, Stop> {
         match attempt.pending.kind {
-            CommandKind::Run => self.launch(life, attempt).await,
+            CommandKind::Run | CommandKind::Change(_) => self.launch(life, attempt).await,
             CommandKind::Stop { force } => self.stop(life, attempt, record, force).await,
             CommandKind::Reboot => self.reboot(life, attempt, record).await,
             CommandKind::Destroy => self.destroy(life, attempt, record).await,
@@ -286,6 +289,7 @@ impl Host {
             report,
             failure: failure.map(|(reason, _)| reason.to_owned()),
             permanent: failure.is_some_and(|(_, permanent)| permanent),
+            kept: Vec::new(),
         }))
         .await;
     }
@@ -337,6 +341,7 @@ fn name(kind: CommandKind, record: Option<&Record>) -> &'static str {
     match kind {
         CommandKind::Run if record.is_some_and(|record| record.applied > 0) => "start",
         CommandKind::Run => "launch",
+        CommandKind::Change(what) => what.name(),
         CommandKind::Stop { .. } => "stop",
         CommandKind::Reboot => "reboot",
         CommandKind::Destroy => "terminate",

@@ -22,6 +22,10 @@ impl Host {
         let Some(launch) = &attempt.launch else {
             return Err(Stop::Failed("what to launch from is lost", false));
         };
+        let is_change = attempt.pending.kind.is_change();
+        if is_change && self.machine().power(attempt.id) != Power::On {
+            return Err(Stop::Failed("the instance does not run", false));
+        }
         let interfaces = &launch.record.interfaces;
         self.machine().remember(&launch.policy, interfaces);
         let revision = self.begin_launch(attempt, launch);
@@ -33,9 +37,15 @@ impl Host {
             let newest = machine.remember(&launch.policy, interfaces);
             machine.enforce(&newest);
         }
+        self.volumes(&launch.volumes)?;
         self.at(life, attempt.name, "disk").await?;
-        self.prepared(life, attempt.id, &launch.domain).await?;
-        self.at(life, attempt.name, "defined").await?;
+        self.prepared(life, attempt, &launch.domain).await?;
+        let (plugged, asked) = if is_change {
+            ("plugged", "unplugged")
+        } else {
+            ("defined", "started")
+        };
+        self.at(life, attempt.name, plugged).await?;
         {
             let mut machine = self.machine();
             let newest = machine.remember(&launch.policy, interfaces);
@@ -47,12 +57,14 @@ impl Host {
         }
         self.at(life, attempt.name, "firewall").await?;
         let (id, generation) = (attempt.id, attempt.generation);
-        let start = move |host: &Host| host.start(id, generation);
-        self.hypervisor(life, id, start).await?;
+        if !is_change {
+            let start = move |host: &Host| host.start(id, generation);
+            self.hypervisor(life, id, start).await?;
+        }
         if self.machine().power(id) != Power::On {
             return Err(Stop::Failed("there is no guest", false));
         }
-        self.at(life, attempt.name, "started").await?;
+        self.at(life, attempt.name, asked).await?;
         self.finish(life, attempt, Power::On, None).await
     }
 
@@ -63,7 +75,9 @@ impl Host {
             record: launch.record.clone(),
             revision: launch.revision,
             domain: launch.domain.clone(),
+            volumes: launch.volumes.clone(),
         });
+        kept.volumes.clone_from(&launch.volumes);
         kept.domain.clone_from(&launch.domain);
         kept.revision = kept.revision.max(launch.revision);
         kept.record.vpc = launch.record.vpc;
@@ -73,15 +87,22 @@ impl Host {
     }
 
     /// The guest's process is there, with what it is to have: one that was there before gets the difference.
-    async fn prepared(&self, life: &Life, id: InstanceId, domain: &DomainSpec) -> Result<(), Stop> {
+    async fn prepared(&self, life: &Life, attempt: &Attempt, domain: &DomainSpec) -> Result<(), Stop> {
+        let id = attempt.id;
+        let is_change = attempt.pending.kind.is_change();
         let has = {
             let machine = self.machine();
             let is_on = machine.power(id) == Power::On;
             machine.devices.get(&id).filter(|_| is_on).cloned()
         };
+        if is_change && has.is_none() {
+            return Err(Stop::Failed("the instance does not run", false));
+        }
         let all = Devices::of(domain);
-        self.hypervisor(life, id, move |host| host.prepare(id, all))
-            .await?;
+        if !is_change {
+            self.hypervisor(life, id, move |host| host.prepare(id, all))
+                .await?;
+        }
         let difference = has.map_or_else(Changes::default, |has| changes(&has, domain));
         let Changes { plug, resize, unplug } = difference;
         for device in plug {

@@ -7,18 +7,27 @@ use cumulet_backend::{
     api::{
         ClientToken, Cloud as Api,
         instances::{self, LaunchSpec},
+        volumes::{self, Detach, NewVolume},
     },
     entity::instance,
-    store::failed,
+    store::{attachments, failed},
 };
-use cumulet_domain::{Error, Result, account::Principal, id::InstanceId};
+use cumulet_domain::{
+    Error, Result,
+    account::Principal,
+    id::{InstanceId, VolumeId},
+    volume::{Provisioned, VolumeType},
+};
 use futures::future::BoxFuture;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use super::Doom;
 use crate::{
     roles::Lost,
-    run::{self, setup::Cloud},
+    run::{
+        self,
+        setup::{Cloud, ZONE},
+    },
     world::World,
 };
 
@@ -38,8 +47,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// An operation with what it needs before, and what must be after it.
 struct Act {
     name: &'static str,
-    /// What is done to running instances before.
-    before: Option<&'static str>,
+    /// What is done to running instances before, one after the other.
+    before: &'static [&'static str],
     /// The state that all of them come to.
     state: &'static str,
     /// How often each has started and was reset: at least, and at the most.
@@ -48,18 +57,27 @@ struct Act {
 }
 
 /// Every operation of the registry: one without a line here is told as an error.
-const ACTS: [Act; 5] = [
-    act("launch", None, "running", (1, 1), (0, 0)),
-    act("start", Some("stop"), "running", (2, 2), (0, 0)),
-    act("stop", None, "stopped", (1, 1), (0, 0)),
+const ACTS: [Act; 8] = [
+    act("launch", &[], "running", (1, 1), (0, 0)),
+    act("start", &["stop"], "running", (2, 2), (0, 0)),
+    act("stop", &[], "stopped", (1, 1), (0, 0)),
     // Once more where the one that asked was not told that it was done, or the one that did it could not tell.
-    act("reboot", None, "running", (1, 1), (1, 5)),
-    act("terminate", None, "terminated", (1, 1), (0, 0)),
+    act("reboot", &[], "running", (1, 1), (1, 5)),
+    act("terminate", &[], "terminated", (1, 1), (0, 0)),
+    act("attach-volume", &[], "running", (1, 1), (0, 0)),
+    act("detach-volume", &["attach-volume"], "running", (1, 1), (0, 0)),
+    act(
+        "delete-volume",
+        &["attach-volume", "detach-volume"],
+        "running",
+        (1, 1),
+        (0, 0),
+    ),
 ];
 
 const fn act(
     name: &'static str,
-    before: Option<&'static str>,
+    before: &'static [&'static str],
     state: &'static str,
     starts: (u64, u64),
     resets: (u64, u64),
@@ -80,6 +98,8 @@ pub(super) struct Script<'a> {
     pub(super) cloud: &'a Cloud,
     who: Principal,
     ids: Vec<InstanceId>,
+    /// The volume that the operation is about, if it is about one: of the first instance.
+    volume: Option<VolumeId>,
     pub(super) problems: Vec<String>,
 }
 
@@ -96,6 +116,7 @@ impl<'a> Script<'a> {
             cloud,
             who: cloud.principal(),
             ids: Vec::new(),
+            volume: None,
             problems: Vec::new(),
         })
     }
@@ -133,7 +154,7 @@ impl<'a> Script<'a> {
 
     /// One operation on all instances.
     async fn power(&self, name: &'static str) -> Result<Result<()>, Lost> {
-        let ids = self.ids.clone();
+        let (ids, volume) = (self.ids.clone(), self.volume);
         self.call(move |api, who| {
             Box::pin(async move {
                 match name {
@@ -141,6 +162,12 @@ impl<'a> Script<'a> {
                     "stop" => instances::stop(&api, &who, &ids, false).await.map(drop),
                     "reboot" => instances::reboot(&api, &who, &ids).await,
                     "terminate" => instances::terminate(&api, &who, &ids).await.map(drop),
+                    "attach-volume" | "detach-volume" | "delete-volume" => {
+                        let missing = || Error::Internal("it has no volume".into());
+                        let volume = volume.ok_or_else(missing)?;
+                        let first = ids.first().copied().ok_or_else(missing)?;
+                        on_volume(&api, &who, name, volume, first).await
+                    }
                     other => Err(Error::Internal(format!("{other} is not asked for like this"))),
                 }
             })
@@ -155,7 +182,11 @@ impl<'a> Script<'a> {
         }
         self.ids = answered(self.launch(COUNT, TOKEN).await)?;
         run::settle(self.world, self.cloud).await?;
-        if let Some(before) = self.act.before {
+        if self.act.name.ends_with("-volume") {
+            let made = self.call(|api, who| Box::pin(async move { make_volume(&api, &who).await }));
+            self.volume = Some(answered(made.await)?);
+        }
+        for before in self.act.before {
             answered(self.power(before).await)?;
             run::settle(self.world, self.cloud).await?;
         }
@@ -233,6 +264,25 @@ impl<'a> Script<'a> {
         Ok(())
     }
 
+    /// What has become of the volume.
+    async fn check_volume(&mut self) -> Result<()> {
+        let Some(id) = self.volume else {
+            return Ok(());
+        };
+        let conn = self.cloud.store.read();
+        let row = attachments::find(conn, id.to_db()).await?;
+        let is = row.map_or("gone", |row| row.state.0.name());
+        let wanted = match self.act.name {
+            "attach-volume" => "in-use",
+            "detach-volume" => "available",
+            _ => "deleted",
+        };
+        if is != wanted {
+            self.wrong(format!("{id} shall be {wanted} and is {is}"));
+        }
+        Ok(())
+    }
+
     /// The instances that the operation is about.
     async fn rows(&self) -> Result<Vec<instance::Model>> {
         let mine = instance::Entity::find().filter(instance::Column::ClientToken.eq(TOKEN));
@@ -250,6 +300,9 @@ impl<'a> Script<'a> {
             self.wrong(format!(
                 "{COUNT} instances were asked for, {told:?} answered, and there are {there:?}"
             ));
+        }
+        if !ended {
+            self.check_volume().await?;
         }
         let state = if ended { "terminated" } else { self.act.state };
         for row in &rows {
@@ -272,6 +325,40 @@ impl<'a> Script<'a> {
             }
         }
         Ok(())
+    }
+}
+
+async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {
+    let new = NewVolume {
+        availability_zone: ZONE.into(),
+        size_gib: 1,
+        kind: VolumeType::Gp2,
+        provisioned: Provisioned::default(),
+        tags: Vec::new(),
+        client_token: None,
+    };
+    Ok(volumes::create(api, who, new).await?.id())
+}
+
+async fn on_volume(
+    api: &Api,
+    who: &Principal,
+    name: &str,
+    volume: VolumeId,
+    instance: InstanceId,
+) -> Result<()> {
+    let what = Detach {
+        volume,
+        instance: None,
+        device: None,
+    };
+    match name {
+        "attach-volume" => {
+            let attached = volumes::attach(api, who, volume, instance, "/dev/sdf").await;
+            attached.map(drop)
+        }
+        "detach-volume" => volumes::detach(api, who, what).await.map(drop),
+        _ => volumes::delete(api, who, volume).await,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     world::World,
 };
 
-const ZONE: &str = "us-east-1a";
+pub(crate) const ZONE: &str = "us-east-1a";
 const REGION: &str = "us-east-1";
 
 /// Instances of an account at the most: its default subnet has about 4,000 addresses, and the rules of a VPC

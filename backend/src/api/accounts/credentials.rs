@@ -34,9 +34,9 @@ const RECHECK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Credential {
     /// Who signs with it.
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     /// What they sign with.
-    pub secret: SecretString,
+    pub secret: Arc<SecretString>,
 }
 
 /// Credentials that were looked up lately. Cheap to clone.
@@ -151,5 +151,8 @@ async fn load(cloud: &Cloud, access_key_id: &str) -> Result<Option<Credential>> 
         user_name: user.name,
         access_key_id: key.id,
     };
-    Ok(Some(Credential { principal, secret }))
+    Ok(Some(Credential {
+        principal: Arc::new(principal),
+        secret: Arc::new(secret),
+    }))
 }

@@ -2,7 +2,8 @@
 
 use cumulet_domain::{Error, Result, account::AccountId, error::Limit};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait as _, QueryFilter, Select,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, PaginatorTrait as _,
+    QueryFilter, Select,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -17,6 +18,21 @@ pub(crate) const MAX_KEY_PAIRS: u64 = if cfg!(test) { 20 } else { 5_000 };
 
 /// Placement groups of an account at the most, as on EC2 in a region.
 pub(crate) const MAX_PLACEMENT_GROUPS: u64 = if cfg!(test) { 12 } else { 500 };
+
+/// Volumes of an account at the most.
+pub(crate) const MAX_VOLUMES: u64 = if cfg!(test) { 12 } else { 5_000 };
+
+/// GiB of an account's volumes at the most.
+pub(crate) const MAX_VOLUME_GIB: u64 = 51_200;
+
+/// A sum of whole numbers as one: the servers answer a decimal.
+pub(crate) fn whole(conn: &impl ConnectionTrait, sum: Expr) -> Expr {
+    let kind = match conn.get_database_backend() {
+        DbBackend::MySql => "SIGNED",
+        _ => "BIGINT",
+    };
+    sum.cast_as(kind)
+}
 
 /// Makes room for one more of what an account may have `max` of: those who count `all` come one after the
 /// other, since each has the account's lock until its own is there.

@@ -12,21 +12,24 @@ use cumulet_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter,
+    TransactionTrait,
     sea_query::{Expr, Query},
 };
 
 use super::{
     GroupRef, InterfaceView, LaunchSpec,
     launch_plan::{LaunchPlan, subnet_id},
-    public_addresses::{self, Draw},
+    public_addresses::{self, Allowance, Draw},
 };
 use crate::{
     api::{Cloud, accounts::Claim},
     entity::{instance, interface, interface_group, security_group},
     store::{
         addresses::{self, InterfaceAddresses},
-        failed, groups, is_taken, networks, resource,
+        batch, failed, groups, is_taken, lock,
+        networks::{self, Wanted},
+        resource,
     },
 };
 
@@ -46,12 +49,9 @@ pub(super) async fn attach(
     now: Timestamp,
 ) -> Result<Vec<InterfaceView>> {
     for left in (0..TRIES).rev() {
-        let public = if left == 0 && !public_addresses::is_asked_for(spec) && plan.public {
-            Draw::none(instances.len())
-        } else {
-            public(txn, cloud, spec, plan, claim).await?
-        };
-        let new = choose(txn, cloud, spec, plan, instances, &public.addresses, now).await?;
+        let without = left == 0 && !public_addresses::is_asked_for(spec);
+        let (private, public) = draw(txn, cloud, spec, plan, claim, without).await?;
+        let new = choose(cloud, spec, instances, &private, &public.addresses, now);
         if insert(txn, &new).await? {
             if let Some(shortage) = public.shortage {
                 public_addresses::explain(txn, instances, public.addresses.len(), shortage).await?;
@@ -74,51 +74,60 @@ pub(super) async fn attach(
     ))
 }
 
-/// The public addresses of a launch's instances.
-async fn public(
+/// The addresses of a launch's instances: a private one each, and public ones, or none where it goes on `without`.
+async fn draw(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     spec: &LaunchSpec,
     plan: &LaunchPlan,
     claim: Claim,
-) -> Result<Draw> {
-    if !plan.public {
-        return Ok(Draw::default());
-    }
-    let account = AccountId::from_db(plan.subnet.account);
+    without: bool,
+) -> Result<(Vec<Ipv4Addr>, Draw)> {
+    let (account, subnet) = (AccountId::from_db(plan.subnet.account), subnet_id(plan));
     let count = usize::try_from(claim.count).unwrap_or(0);
-    let draw = public_addresses::draw(txn, cloud, account, count, claim.few).await?;
+    let allowance = if plan.public {
+        public_addresses::allowance(txn, cloud, account, count, claim.few).await?
+    } else {
+        Allowance::default()
+    };
+    let private = Wanted {
+        block: plan.cidr,
+        count: if spec.private_ip.is_some() { 0 } else { count },
+    };
+    let public = match allowance.of(cloud) {
+        wanted if without => Wanted { count: 0, ..wanted },
+        wanted => wanted,
+    };
+    let (found, public) = networks::free(txn, &cloud.rng, (subnet, private), public).await?;
+    let draw = allowance.draw(public);
     match draw.shortage {
-        Some(shortage) if public_addresses::is_asked_for(spec) => Err(shortage.error()),
-        _ => Ok(draw),
+        Some(shortage) if public_addresses::is_asked_for(spec) => return Err(shortage.error()),
+        _ => {}
     }
+    let found = networks::enough(found, subnet, private.count)?;
+    Ok((spec.private_ip.map_or(found, |asked| vec![asked]), draw))
 }
 
 /// A new interface with its addresses.
+#[derive(Clone)]
 struct New {
     row: interface::Model,
     private: Ipv4Addr,
     public: Option<Ipv4Addr>,
 }
 
-async fn choose(
-    txn: &DatabaseTransaction,
+fn choose(
     cloud: &Cloud,
     spec: &LaunchSpec,
-    plan: &LaunchPlan,
     instances: &[instance::Model],
+    private: &[Ipv4Addr],
     public: &[Ipv4Addr],
     now: Timestamp,
-) -> Result<Vec<New>> {
-    let count = instances.len();
+) -> Vec<New> {
     let rng = &cloud.rng;
-    let private = match spec.private_ip {
-        Some(address) => vec![address],
-        None => networks::free_private(txn, rng, subnet_id(plan), plan.cidr, count).await?,
-    };
     let rows = instances
         .iter()
-        .zip(private)
+        .zip(private.iter().copied())
         .enumerate()
         .map(|(i, (instance, private))| {
             let id = rng.id::<marker::NetworkInterface>();
@@ -142,17 +151,36 @@ async fn choose(
             };
             New { row, private, public }
         });
-    Ok(rows.collect())
+    rows.collect()
 }
 
-/// Adds the rows, in a savepoint of their own; `false` when one of their addresses is taken.
+/// Adds the rows; `false`, and none of them is there, when one of their addresses is taken.
 async fn insert(txn: &DatabaseTransaction, new: &[New]) -> Result<bool> {
+    if !lock::needed(txn) {
+        // A statement that fails undoes itself on SQLite, and leaves the transaction as it was.
+        return match insert_rows(txn, new).await {
+            Ok(()) => Ok(true),
+            Err(error) if is_taken(&error) => take_back(txn, new).await.map(|()| false),
+            Err(error) => Err(failed(error)),
+        };
+    }
     let savepoint = txn.begin().await.map_err(failed)?;
     match insert_rows(&savepoint, new).await {
         Ok(()) => savepoint.commit().await.map_err(failed).map(|()| true),
         Err(error) if is_taken(&error) => savepoint.rollback().await.map_err(failed).map(|()| false),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Deletes what there is of these rows.
+async fn take_back(txn: &DatabaseTransaction, new: &[New]) -> Result<()> {
+    let ids: Vec<i64> = new.iter().map(|new| new.row.id).collect();
+    for ids in batch::chunks(&ids) {
+        addresses::release(txn, &ids).await?;
+        let rows = interface::Entity::delete_many().filter(interface::Column::Id.is_in(ids.iter().copied()));
+        rows.exec(txn).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 async fn insert_rows(txn: &DatabaseTransaction, new: &[New]) -> std::result::Result<(), DbErr> {
@@ -223,4 +251,45 @@ fn views(spec: &LaunchSpec, plan: &LaunchPlan, new: Vec<New>) -> Result<Vec<Inte
         })
     };
     new.into_iter().map(view).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::instances::launch, test_support::cloud};
+
+    #[tokio::test]
+    async fn nothing_is_left_of_an_interface_whose_address_another_one_has() {
+        let rig = cloud().await;
+        launch(&rig.cloud, &rig.who, rig.spec()).await.unwrap();
+        let rows = || interface::Entity::find().all(rig.cloud.store.read());
+        let before = rows().await.unwrap();
+        let first = before[0].clone();
+        let new = |private_ip: i64| New {
+            row: interface::Model {
+                id: first.id + 1,
+                attachment: first.attachment + 1,
+                mac: first.mac + 1,
+                device_index: 1,
+                // What a program of before `interface_addresses` goes by is free.
+                private_ip,
+                public_ip: None,
+                ..first.clone()
+            },
+            private: u32::try_from(first.private_ip).unwrap().into(),
+            public: None,
+        };
+        for (private_ip, why) in [
+            (first.private_ip + 1, "its address is taken"),
+            (first.private_ip, "so is its interface's"),
+        ] {
+            let new = new(private_ip);
+            let write = rig
+                .cloud
+                .store
+                .write(move |txn| Box::pin(async move { insert(txn, std::slice::from_ref(&new)).await }));
+            assert!(!write.await.unwrap(), "{why}");
+            assert_eq!(rows().await.unwrap(), before, "{why}");
+        }
+    }
 }

@@ -7,11 +7,17 @@ use std::net::Ipv4Addr;
 use cumulet_domain::{Error, Result, account::AccountId, error::Limit, instance::StateReason};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr};
 
-use super::{LaunchSpec, launch_plan::LaunchPlan};
+use super::{
+    LaunchSpec,
+    launch_plan::{LaunchPlan, subnet_id},
+};
 use crate::{
     api::{Cloud, accounts},
     entity::{account, instance, interface_address},
-    store::{batch, failed, first, lock, networks},
+    store::{
+        batch, failed, first, lock,
+        networks::{self, Wanted},
+    },
 };
 
 /// What there are too few addresses for.
@@ -53,51 +59,66 @@ impl Shortage {
 }
 
 /// Addresses for the first of the instances, and why there are none for the others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Draw {
     pub(super) addresses: Vec<Ipv4Addr>,
     pub(super) shortage: Option<Shortage>,
 }
 
-impl Draw {
-    /// Nothing, where others take whatever is drawn.
-    pub(super) fn none(wanted: usize) -> Self {
-        Draw {
-            addresses: Vec::new(),
-            shortage: Some(Shortage::Pool {
-                free: 0,
-                wanted: wanted as u64,
-            }),
+/// How many addresses may be drawn of those that are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Allowance {
+    wanted: usize,
+    allowed: usize,
+    /// The account's quota.
+    max: u64,
+}
+
+impl Allowance {
+    /// What to draw of the cloud's pool.
+    pub(super) fn of(self, cloud: &Cloud) -> Wanted {
+        Wanted {
+            block: cloud.config.public_pool,
+            count: self.allowed,
         }
+    }
+
+    /// What comes of it, with the addresses that were drawn.
+    pub(super) fn draw(self, addresses: Vec<Ipv4Addr>) -> Draw {
+        let Allowance { wanted, allowed, max } = self;
+        let shortage = if addresses.len() < allowed {
+            Some(Shortage::Pool {
+                free: addresses.len() as u64,
+                wanted: wanted as u64,
+            })
+        } else {
+            (allowed < wanted).then_some(Shortage::Quota { max })
+        };
+        Draw { addresses, shortage }
     }
 }
 
-/// Draws free addresses. The account's row is this transaction's, so that nobody else draws for it. An account
-/// with `few` instances is known to be nowhere near its quota: an instance has one address at the most.
-pub(super) async fn draw(
+/// How many addresses the account's quota allows. The account's row is this transaction's, so that nobody else draws
+/// for it. An account with `few` instances is known to be nowhere near its quota: an instance has one address at
+/// the most.
+pub(super) async fn allowance(
     txn: &DatabaseTransaction,
     cloud: &Cloud,
     account: AccountId,
     wanted: usize,
     few: bool,
-) -> Result<Draw> {
+) -> Result<Allowance> {
     let max = cloud.config.public_address_quota();
     let left = if few {
         wanted as u64
     } else {
         left(txn, account, max, wanted as u64).await?
     };
-    let allowed = usize::try_from(left).unwrap_or(wanted);
-    let addresses = networks::free_public(txn, &cloud.rng, cloud.config.public_pool, allowed).await?;
-    let shortage = if addresses.len() < allowed {
-        Some(Shortage::Pool {
-            free: addresses.len() as u64,
-            wanted: wanted as u64,
-        })
-    } else {
-        (allowed < wanted).then_some(Shortage::Quota { max })
-    };
-    Ok(Draw { addresses, shortage })
+    Ok(Allowance {
+        wanted,
+        allowed: usize::try_from(left).unwrap_or(wanted),
+        max,
+    })
 }
 
 /// How many of the wanted addresses the account's quota leaves. They are counted only where it can matter: an
@@ -133,7 +154,15 @@ pub(super) async fn limit(
         return Ok(fitting);
     }
     lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
-    let draw = draw(txn, cloud, account, usize::try_from(fitting).unwrap_or(0), false).await?;
+    let wanted = usize::try_from(fitting).unwrap_or(0);
+    let allowance = allowance(txn, cloud, account, wanted, false).await?;
+    let none = Wanted {
+        block: plan.cidr,
+        count: 0,
+    };
+    let subnet = (subnet_id(plan), none);
+    let (_, addresses) = networks::free(txn, &cloud.rng, subnet, allowance.of(cloud)).await?;
+    let draw = allowance.draw(addresses);
     let found = i64::try_from(draw.addresses.len()).unwrap_or(fitting);
     match draw.shortage {
         Some(shortage) if found < i64::from(spec.min) => Err(shortage.error()),

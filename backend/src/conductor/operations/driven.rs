@@ -8,7 +8,7 @@ use cumulet_domain::{
 };
 
 use super::{
-    Heard, Round, instance_of,
+    Heard, OfInstance, Round, instance_of,
     steps::{
         COMMAND, command,
         failure::{late, on_host},
@@ -60,8 +60,12 @@ pub(in crate::conductor) trait Driven: Operation<Cx = Conductor, Batch = Round> 
 pub(super) async fn heard<O: Driven>(
     conductor: &Conductor,
     operation: operation::Model,
-    Heard { host, outcome, .. }: Heard,
+    heard: Heard,
 ) -> Result<()> {
+    let Heard::Instance(of) = heard else {
+        return Ok(());
+    };
+    let OfInstance { host, outcome, .. } = *of;
     match outcome.failure {
         Some(failure) => failed::<O>(conductor, &host, operation, failure, outcome.permanent).await,
         None => succeeded::<O>(conductor, &host, operation, outcome.report).await,

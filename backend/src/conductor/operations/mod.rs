@@ -1,9 +1,10 @@
-//! The operations on instances, one file each: its steps, its deadline, what its end changes and what it says to a
+//! The operations on instances and volumes, one file each: its steps, its deadline, what its end changes and what it says to a
 //! report. `REGISTRY` is the list of them; the journal's engine and the reports drive what is in it.
 //!
 //! - `launch`, `start`, `stop`, `reboot`, `terminate`: the operations.
 //! - `driven`: what those have in common that a host carries out.
 //! - `round`: what the steps of one round share.
+//! - `volumes`: `attach-volume`, `detach-volume`, `delete-volume`, whose subject is a volume.
 //! - `steps`: steps that several have: `place`, `command`, `clear`, and what follows a failure.
 
 mod driven;
@@ -18,12 +19,13 @@ mod stop;
 mod terminate;
 #[cfg(test)]
 mod tests;
+pub(super) mod volumes;
 
 use cumulet_domain::{
     ResourceKind, Result, crash,
     crash::Role,
     id::{HostId, InstanceId, OperationId, marker},
-    message::Outcome,
+    message::{Outcome, VolumeOutcome},
     time::Timestamp,
 };
 use futures::future::BoxFuture;
@@ -43,6 +45,8 @@ use round::Round;
 pub use start::Start;
 pub use stop::{Stop, StopState};
 pub use terminate::{Terminate, TerminateState};
+pub(crate) use volumes::target as volume_target;
+pub use volumes::{AttachVolume, DeleteVolume, DetachVolume};
 
 /// Every operation.
 pub(super) static REGISTRY: Registry<Conductor> = Registry::new(&[
@@ -51,11 +55,23 @@ pub(super) static REGISTRY: Registry<Conductor> = Registry::new(&[
     &Of::<Stop>::new(),
     &Of::<Reboot>::new(),
     &Of::<Terminate>::new(),
+    &Of::<AttachVolume>::new(),
+    &Of::<DetachVolume>::new(),
+    &Of::<DeleteVolume>::new(),
 ]);
 
-/// What is heard of a command: the host's answer, and the row of the instance that it is about, as it was then.
+/// What is heard of a command.
 #[derive(Debug)]
-pub struct Heard {
+pub enum Heard {
+    /// Of one to an instance.
+    Instance(Box<OfInstance>),
+    /// Of one about a volume that no instance has.
+    Volume(VolumeOutcome),
+}
+
+/// A host's answer, and the row of the instance that it is about, as it was then.
+#[derive(Debug)]
+pub struct OfInstance {
     pub(super) host: HostId,
     pub(super) at: Timestamp,
     pub(super) outcome: Outcome,
@@ -136,6 +152,11 @@ pub(crate) const fn target(row: &instance::Model, generation: i64) -> Target {
         subject: subject(row.id),
         generation,
     }
+}
+
+/// The same, as an operation's row has its subject.
+pub(super) const fn instance_subject(instance: i64) -> (&'static str, i64) {
+    (ResourceKind::Instance.resource_type(), instance)
 }
 
 /// The number of the instance that an operation works on.

@@ -12,7 +12,7 @@ use cumulet_domain::{
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    Driven, Heard, Round, driven, id_of, lock,
+    Driven, Heard, OfInstance, Round, driven, id_of, lock,
     start::Nothing,
     steps::{ASK, COMMAND, HEAR, command, failure::on_host, generation_of, give_up},
 };
@@ -51,19 +51,18 @@ impl Operation for Reboot {
     }
 
     async fn heard(conductor: &Conductor, operation: Model, heard: Heard) -> Result<()> {
-        let outcome = &heard.outcome;
-        let Some(failure) = outcome
-            .failure
-            .clone()
-            .filter(|_| outcome.report.power != Power::On)
-        else {
-            return driven::heard::<Self>(conductor, operation, heard).await;
+        let of = match heard {
+            Heard::Instance(of) if of.outcome.report.power != Power::On => of,
+            other => return driven::heard::<Self>(conductor, operation, other).await,
+        };
+        let Some(failure) = of.outcome.failure.clone() else {
+            return driven::heard::<Self>(conductor, operation, Heard::Instance(of)).await;
         };
         // It had gone off before it could be asked to start over: that is what is to be dealt with.
         // A call that wanted it to run loses nothing for good: it stops, whatever made it go off.
-        let Heard {
+        let OfInstance {
             host, at, outcome, ..
-        } = heard;
+        } = *of;
         give_up::<Self>(conductor, operation, on_host(&host, failure)).await?;
         let seen = InstanceReport {
             off_reason: None,

@@ -13,7 +13,7 @@ use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Driven, Heard, Round, Stop, StopState, driven,
+    Driven, Heard, Round, Stop, StopState, driven, instance_of,
     launch::{RUN, run},
     lock,
     steps::{ASK, COMMAND, HEAR, PLACE, RECOMMAND, command, fail, place},
@@ -23,6 +23,7 @@ use crate::{
     conductor::{Conductor, release},
     entity::{instance, operation::Model},
     journal::{End, How, NewOperation, Next, Operation, Step, enqueue},
+    store::attachments,
 };
 
 /// See the module.
@@ -66,7 +67,10 @@ impl Operation for Start {
 
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
         let failure = match &end.how {
-            How::Done => return release::running(txn, operation, end.now).await,
+            How::Done => {
+                release::running(txn, operation, end.now).await?;
+                return attachments::all_made(txn, instance_of(operation), end.now).await;
+            }
             How::Failed(failure) => failure,
             How::Superseded => return Ok(()),
         };

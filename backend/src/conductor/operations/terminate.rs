@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Driven, Heard, Launch, Reboot, Round, Start, Stop, driven, id_of, lock,
     steps::{ASK, COMMAND, command, generation_of},
+    volumes::delete_all,
 };
 use crate::{
     conductor::{Conductor, release},
@@ -95,7 +96,9 @@ impl Operation for Terminate {
         let Some(row) = release::subject(txn, operation).await? else {
             return Ok(());
         };
-        release::terminated(txn, row, state::<Self>(operation)?.reason, end.now).await
+        let reason = state::<Self>(operation)?.reason;
+        let deleting = release::terminated(txn, row, reason, end.now).await?;
+        delete_all(txn, &deleting, end).await
     }
 }
 

@@ -3,34 +3,39 @@
 use cumulet_bus::HostMailbox;
 use cumulet_domain::{
     Error, Result,
+    id::VolumeId,
     id::{HostId, OperationId},
-    message::{InstanceReport, Outcome, Power, Report, ReportContent},
+    message::{InstanceReport, Outcome, Power, Report, ReportContent, VolumeOutcome},
+    volume::VolumeType,
 };
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 
 use super::*;
 use crate::{
-    api::instances as api,
+    api::{
+        instances as api,
+        volumes::{self as volumes_api, NewVolume},
+    },
     conductor::{Settings, Wake, reports},
-    entity::{account, host, host_network, interface},
+    entity::{account, host, host_network, interface, volume, volume_attachment},
     journal::{
         Kind, NewOperation, Operation as _, Step, active, engine, enqueue,
         testing::{Stage, each_may_lose_its_place_at_every_step, every_step_may_run_twice},
     },
     retention::Retention,
-    store::failed,
-    test_support::{Rig, cloud},
+    store::{attachments, failed},
+    test_support::{Rig, ZONE, cloud},
 };
 
 /// A cloud with two hosts, which the test plays, and a conductor that does nothing by itself.
-struct Instances {
-    rig: Rig,
-    conductor: Conductor,
-    _mailboxes: Vec<HostMailbox>,
+pub(super) struct Instances {
+    pub(super) rig: Rig,
+    pub(super) conductor: Conductor,
+    pub(super) mailboxes: Vec<HostMailbox>,
 }
 
 impl Instances {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let rig = cloud().await;
         let settings = Settings {
             region: "us-east-1".into(),
@@ -67,48 +72,177 @@ impl Instances {
         Instances {
             conductor: Conductor::new(store, sealer, bus, clock, Wake::new(), settings),
             rig,
-            _mailboxes: mailboxes,
+            mailboxes,
         }
     }
 
-    async fn row(&self, id: i64) -> instance::Model {
+    pub(super) async fn row(&self, id: i64) -> instance::Model {
         let row = instance::Entity::find_by_id(id);
         row.one(self.conductor.store.read()).await.unwrap().unwrap()
     }
 
     /// The operation under way for an instance.
-    async fn open(&self, id: InstanceId) -> operation::Model {
+    pub(super) async fn open(&self, id: InstanceId) -> operation::Model {
         let open = active(self.conductor.store.read(), subject(id.to_db())).await;
         open.unwrap().unwrap()
     }
 
     /// The engine runs one step of whatever is due.
-    async fn round(&self) {
+    pub(super) async fn round(&self) {
         let steps = steps_of(Duties::ALL);
         engine::round(&self.conductor, &steps).await.unwrap();
     }
 
     /// The operation is at its command, and the host answers.
-    async fn end(&self, id: InstanceId, outcome: Result<(), &str>) {
+    pub(super) async fn end(&self, id: InstanceId, outcome: Result<(), &str>) {
         let row = self.open(id).await;
         self.report(&row, outcome.err()).await;
     }
 
+    /// A host answers an operation's command.
     async fn report(&self, row: &operation::Model, failure: Option<&str>) {
+        let (host, content) = if row.kind == DeleteVolume::NAME {
+            let volume = self.volume(row).await;
+            let done = ReportContent::VolumeDone(volume_outcome(row, failure));
+            (volume.host.unwrap_or_default(), done)
+        } else {
+            let instance = self.instance(row).await;
+            let done = ReportContent::Done(outcome(row, &instance, failure));
+            (instance.host.unwrap_or_default(), done)
+        };
+        self.say(&host, content).await;
+    }
+
+    pub(super) async fn say(&self, host: &str, content: ReportContent) {
         let report = Report {
-            host: HostId(self.row(instance_of(row)).await.host.unwrap_or_default()),
+            host: HostId(host.into()),
             at: self.rig.cloud.now(),
-            content: ReportContent::Done(outcome(row, failure)),
+            content,
         };
         reports::apply(&self.conductor, report).await.unwrap();
     }
 
-    async fn launched(&self) -> InstanceId {
+    /// The instance that an operation's command is for.
+    async fn instance(&self, row: &operation::Model) -> instance::Model {
+        let (kind, id) = row.subject();
+        if kind == ResourceKind::Instance.resource_type() {
+            return self.row(id).await;
+        }
+        // One that is attached to nothing has lost its place to somebody.
+        let attached = attachments::of_volume(self.conductor.store.read(), id).await;
+        match attached.unwrap() {
+            Some(attached) => self.row(attached.instance.to_db()).await,
+            None => {
+                let any = instance::Entity::find().one(self.conductor.store.read());
+                any.await.unwrap().unwrap()
+            }
+        }
+    }
+
+    /// The volume that an operation works on.
+    async fn volume(&self, row: &operation::Model) -> volume::Model {
+        let found = attachments::find(self.conductor.store.read(), row.subject().1).await;
+        found.unwrap().unwrap()
+    }
+
+    /// A new volume of a GiB.
+    pub(super) async fn made(&self) -> VolumeId {
+        let new = NewVolume {
+            availability_zone: ZONE.into(),
+            size_gib: 1,
+            kind: VolumeType::Gp2,
+            provisioned: Default::default(),
+            tags: Vec::new(),
+            client_token: None,
+        };
+        let made = volumes_api::create(&self.rig.cloud, &self.rig.who, new).await;
+        made.unwrap().id()
+    }
+
+    /// The operation under way for a volume.
+    pub(super) async fn at_work(&self, volume: VolumeId) -> Option<operation::Model> {
+        let subject = volumes::subject(volume.to_db());
+        active(self.conductor.store.read(), subject).await.unwrap()
+    }
+
+    pub(super) async fn attach(&self, volume: VolumeId, to: InstanceId, device: &str) -> operation::Model {
+        let (cloud, who) = (&self.rig.cloud, &self.rig.who);
+        volumes_api::attach(cloud, who, volume, to, device).await.unwrap();
+        self.at_work(volume).await.unwrap()
+    }
+
+    pub(super) async fn detach(&self, volume: VolumeId) -> operation::Model {
+        let what = volumes_api::Detach {
+            volume,
+            instance: None,
+            device: None,
+        };
+        let asked = volumes_api::detach(&self.rig.cloud, &self.rig.who, what).await;
+        asked.unwrap();
+        self.at_work(volume).await.unwrap()
+    }
+
+    /// A volume that is attached to an instance that runs.
+    pub(super) async fn attached(&self) -> (VolumeId, InstanceId) {
+        let (volume, instance) = (self.made().await, self.running().await);
+        let open = self.attach(volume, instance, "/dev/sdf").await;
+        self.round().await;
+        self.report(&open, None).await;
+        assert!(self.at_work(volume).await.is_none());
+        (volume, instance)
+    }
+
+    /// How an operation on a volume is begun.
+    async fn on_volume(&self, kind: &str) -> operation::Model {
+        match kind {
+            AttachVolume::NAME => {
+                let (volume, instance) = (self.made().await, self.running().await);
+                self.attach(volume, instance, "/dev/sdf").await
+            }
+            DetachVolume::NAME => self.detach(self.attached().await.0).await,
+            DeleteVolume::NAME => {
+                let (volume, _) = self.attached().await;
+                let open = self.detach(volume).await;
+                self.round().await;
+                self.report(&open, None).await;
+                let asked = volumes_api::delete(&self.rig.cloud, &self.rig.who, volume).await;
+                asked.unwrap();
+                self.at_work(volume).await.unwrap()
+            }
+            other => panic!("how is a {other} begun?"),
+        }
+    }
+
+    /// Wants something new of an operation's volume.
+    async fn want_of_volume(&self, row: &operation::Model, kind: &str) -> Result<()> {
+        let (disk, now) = (self.volume(row).await, self.rig.cloud.now());
+        let (id, on) = (
+            self.conductor.next_id(),
+            volume_target(&disk, disk.generation + 1),
+        );
+        let nothing = start::Nothing {};
+        let new = match kind {
+            AttachVolume::NAME => NewOperation::of::<AttachVolume>(id, on, &nothing, now),
+            DetachVolume::NAME => NewOperation::of::<DetachVolume>(id, on, &nothing, now),
+            DeleteVolume::NAME => NewOperation::of::<DeleteVolume>(id, on, &nothing, now),
+            other => panic!("what carries a {other}?"),
+        }?;
+        let write = self.conductor.store.write(move |txn| {
+            Box::pin(async move {
+                attachments::lock_with_instance(txn, disk.id.to_db()).await?;
+                attachments::moved(txn, &disk, disk.state.0, None).await?;
+                enqueue(txn, new).await.map(drop)
+            })
+        });
+        write.await
+    }
+
+    pub(super) async fn launched(&self) -> InstanceId {
         let made = api::launch(&self.rig.cloud, &self.rig.who, self.rig.spec()).await;
         made.unwrap().instances[0].id()
     }
 
-    async fn running(&self) -> InstanceId {
+    pub(super) async fn running(&self) -> InstanceId {
         let id = self.launched().await;
         self.round().await;
         self.end(id, Ok(())).await;
@@ -116,7 +250,7 @@ impl Instances {
         id
     }
 
-    async fn stopped(&self) -> InstanceId {
+    pub(super) async fn stopped(&self) -> InstanceId {
         let id = self.running().await;
         api::stop(&self.rig.cloud, &self.rig.who, &[id], true)
             .await
@@ -128,7 +262,7 @@ impl Instances {
 }
 
 /// What a host says when it has done what an operation is at.
-fn outcome(row: &operation::Model, failure: Option<&str>) -> Outcome {
+pub(super) fn outcome(row: &operation::Model, of: &instance::Model, failure: Option<&str>) -> Outcome {
     let power = match row.kind.as_str() {
         _ if row.step == "clear" || failure.is_some() => Power::Absent,
         "stop" => Power::Off,
@@ -138,14 +272,32 @@ fn outcome(row: &operation::Model, failure: Option<&str>) -> Outcome {
     Outcome {
         operation: OperationId::from_db(row.id),
         report: InstanceReport {
-            instance: id_of(row),
-            generation: steps::generation_of(row).unwrap(),
+            instance: InstanceId::from_db(of.id),
+            generation: match row.subject().0 {
+                "instance" => steps::generation_of(row).unwrap(),
+                // It was told what its instance is to have now.
+                _ => of.generation.unsigned_abs(),
+            },
             power,
             off_reason: None,
         },
         failure: failure.map(str::to_owned),
         permanent: true,
+        kept: Vec::new(),
     }
+}
+
+fn volume_outcome(row: &operation::Model, failure: Option<&str>) -> VolumeOutcome {
+    VolumeOutcome {
+        operation: OperationId::from_db(row.id),
+        volume: VolumeId::from_db(row.subject().1),
+        failure: failure.map(str::to_owned),
+        permanent: true,
+    }
+}
+
+fn is_of_volumes(kind: &str) -> bool {
+    kind.ends_with("-volume")
 }
 
 impl Stage for Instances {
@@ -155,7 +307,14 @@ impl Stage for Instances {
         &self.conductor
     }
 
+    fn meet(&self, kind: &str, other: &str) -> bool {
+        is_of_volumes(kind) == is_of_volumes(other)
+    }
+
     async fn at(&self, kind: &str, step: &Step) -> operation::Model {
+        if is_of_volumes(kind) {
+            return self.on_volume(kind).await;
+        }
         let (cloud, who) = (&self.rig.cloud, &self.rig.who);
         let id = match kind {
             "launch" => self.launched().await,
@@ -191,6 +350,9 @@ impl Stage for Instances {
     }
 
     async fn want(&self, row: &operation::Model, kind: &str) -> Result<()> {
+        if is_of_volumes(kind) {
+            return self.want_of_volume(row, kind).await;
+        }
         let (instance, now) = (self.row(instance_of(row)).await, self.rig.cloud.now());
         let (id, on) = (
             self.conductor.next_id(),
@@ -223,12 +385,16 @@ impl Stage for Instances {
     }
 
     async fn heard(&self, row: &operation::Model, host: &HostId) -> Heard {
-        Heard {
+        if row.kind == DeleteVolume::NAME {
+            return Heard::Volume(volume_outcome(row, None));
+        }
+        let instance = self.instance(row).await;
+        Heard::Instance(Box::new(OfInstance {
             host: host.clone(),
             at: self.rig.cloud.now(),
-            outcome: outcome(row, None),
-            row: self.row(instance_of(row)).await,
-        }
+            outcome: outcome(row, &instance, None),
+            row: instance,
+        }))
     }
 
     async fn answer(&self, row: &operation::Model, _: &HostId) {
@@ -247,7 +413,11 @@ impl Stage for Instances {
         let interfaces = interfaces.all(conn).await.unwrap();
         let networks = host_network::Entity::find().order_by_asc(host_network::Column::Host);
         let networks = networks.all(conn).await.unwrap();
-        format!("{instances:#?}{hosts:#?}{accounts:#?}{interfaces:#?}{networks:#?}")
+        let volumes = volume::Entity::find().order_by_asc(volume::Column::Id);
+        let volumes = volumes.all(conn).await.unwrap();
+        let attached = volume_attachment::Entity::find().order_by_asc(volume_attachment::Column::Volume);
+        let attached = attached.all(conn).await.unwrap();
+        format!("{instances:#?}{hosts:#?}{accounts:#?}{interfaces:#?}{networks:#?}{volumes:#?}{attached:#?}")
     }
 }
 

@@ -1,6 +1,9 @@
 //! A host that speaks of what is not its: every kind of report, and nothing of others changes.
 
-use cumulet_domain::id::{OperationId, VpcId};
+use cumulet_domain::{
+    id::{OperationId, VolumeId, VpcId},
+    message::VolumeOutcome,
+};
 
 use super::*;
 use crate::{
@@ -91,6 +94,7 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
             report: of(power),
             failure: failure.map(str::to_owned),
             permanent: true,
+            kept: Vec::new(),
         })
     };
     let lies = vec![
@@ -104,6 +108,12 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
         done(None, Power::On),
         done(None, Power::Absent),
         done(Some("no"), Power::Absent),
+        ReportContent::VolumeDone(VolumeOutcome {
+            operation,
+            volume: VolumeId::from_db(instance.to_db()),
+            failure: None,
+            permanent: false,
+        }),
         ReportContent::NetworkApplied { vpc, generation: 1 },
         ReportContent::NetworkApplied {
             vpc,
@@ -120,7 +130,7 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
         ReportContent::Full(vec![of(Power::Off)]),
         ReportContent::Full(Vec::new()),
     ];
-    let mut kinds = [false; 6];
+    let mut kinds = [false; 7];
     for lie in &lies {
         kinds[match lie {
             ReportContent::Heartbeat(_) => 0,
@@ -129,9 +139,10 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
             ReportContent::NetworkApplied { .. } => 3,
             ReportContent::MetadataApplied { .. } => 4,
             ReportContent::Full(_) => 5,
+            ReportContent::VolumeDone(_) => 6,
         }] = true;
     }
-    assert_eq!(kinds, [true; 6]);
+    assert_eq!(kinds, [true; 7]);
     lies
 }
 

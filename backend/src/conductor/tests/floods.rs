@@ -22,6 +22,7 @@ fn all(instance: InstanceId, operation: OperationId, vpc: VpcId) -> Vec<ReportCo
         report: seen.clone(),
         failure: None,
         permanent: false,
+        kept: Vec::new(),
     };
     vec![
         ReportContent::Heartbeat(Box::new(alive())),

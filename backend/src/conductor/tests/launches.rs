@@ -71,7 +71,8 @@ async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
         let mut data = volumes::root(&row, VolumeType::Gp3).unwrap();
         (data.id, data.image, data.size_gib) = (Key::from_db(number), None, Count(3));
         (data.iops, data.throughput) = (Some(Count(4000)), Some(Count(2)));
-        data.host = (number == 3).then(|| "host-a".to_owned());
+        data.host = Some("host-a".to_owned());
+        data.made_at = (number == 3).then_some(1);
         made.push(data);
         let mut attachment = volumes::root_attachment(&row, device);
         (attachment.volume, attachment.boot_index) = (Key::from_db(number), None);
@@ -102,7 +103,12 @@ async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
     assert_eq!(devices, ["/dev/vda", "/dev/sdf", "/dev/sdh"]);
     for (disk, create) in spec.disks[1..].iter().zip([true, false]) {
         let format = DiskFormat::Qcow2;
-        assert_eq!(disk.source, DiskSource::Volume { format, create });
+        let source = DiskSource::Volume {
+            format,
+            create,
+            generation: 1,
+        };
+        assert_eq!(disk.source, source);
         assert_eq!((disk.size_gib, disk.boot_order), (3, None));
         assert_eq!(
             (disk.throttle.bytes, disk.throttle.operations),

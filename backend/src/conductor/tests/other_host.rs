@@ -122,6 +122,7 @@ impl Hosts {
             report,
             failure: failure.map(str::to_owned),
             permanent: true,
+            kept: Vec::new(),
         };
         self.say(host, ReportContent::Done(outcome)).await;
     }

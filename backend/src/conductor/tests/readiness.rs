@@ -78,6 +78,7 @@ impl Rig {
             report,
             failure: Some(failure.into()),
             permanent: false,
+            kept: Vec::new(),
         }))
         .await;
     }

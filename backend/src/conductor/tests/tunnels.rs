@@ -134,6 +134,7 @@ async fn each_host_is_told_of_the_others() {
         report,
         failure: None,
         permanent: false,
+        kept: Vec::new(),
     };
     let (host, at) = (b, rig.cloud.now());
     let content = ReportContent::Done(outcome);

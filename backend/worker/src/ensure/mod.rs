@@ -5,10 +5,14 @@
 mod changes;
 mod disks;
 mod nics;
+mod volumes;
 
 use std::time::Duration;
 
-use cumulet_domain::{id::InstanceId, message::Power};
+use cumulet_domain::{
+    id::{InstanceId, VolumeId},
+    message::Power,
+};
 use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, Unplugged};
 use tokio::time::Instant;
 
@@ -53,17 +57,20 @@ impl Worker {
                 () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
             };
             tracing::info!(instance = %id, device = ?key, ?unplugged, "asked a guest for a device");
-            if unplugged == Unplugged::Busy {
-                kept.push(told(key));
+            match unplugged {
+                Unplugged::Busy => kept.push(key),
+                Unplugged::Gone => self.take_back(key).await?,
             }
         }
         if kept.is_empty() {
             return Ok(());
         }
-        let kept = kept.join(" and ");
-        Err(Failure::temporary(format!(
-            "the guest uses {kept} and has not let go of it"
-        )))
+        let told: Vec<String> = kept.iter().map(|key| told(key)).collect();
+        let reason = format!("the guest uses {} and has not let go of it", told.join(" and "));
+        Err(Failure {
+            kept: kept.into_iter().filter_map(volume).collect(),
+            ..Failure::temporary(reason)
+        })
     }
 
     /// What the guest has, if it runs; `None`: it gets all that it is to have when it is started.
@@ -76,10 +83,18 @@ impl Worker {
     }
 }
 
+/// The volume that a device is, if it is one.
+fn volume(key: &DeviceKey) -> Option<VolumeId> {
+    match key {
+        DeviceKey::Disk(path) => volume_of(path),
+        DeviceKey::Nic(_) => None,
+    }
+}
+
 /// A device in words for its owner.
 fn told(key: &DeviceKey) -> String {
     match key {
-        DeviceKey::Disk(path) => volume_of(path).map_or_else(|| "a disk".into(), |volume| volume.to_string()),
+        DeviceKey::Disk(_) => volume(key).map_or_else(|| "a disk".into(), |volume| volume.to_string()),
         DeviceKey::Nic(mac) => format!("the interface {mac}"),
     }
 }

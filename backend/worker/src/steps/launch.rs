@@ -8,13 +8,14 @@ use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId},
     message::{InstanceReport, Power},
     metadata::InstanceMetadata,
+    network::VpcPolicy,
     spec::InstanceSpec,
 };
-use cumulet_hypervisor::{DeviceKey, DomainSpec, Prepared};
+use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::{Worker, failure::Failure, record::Record};
+use crate::{Worker, failure::Failure, record::Record, volumes::named};
 
 impl Worker {
     pub(super) async fn launch(
@@ -23,15 +24,7 @@ impl Worker {
         record: Option<Record>,
     ) -> Result<InstanceReport, Failure> {
         crash_point!(attempt.name, "received");
-        let Some((spec, policy)) = attempt.launch else {
-            return Err(Failure::temporary("what to launch from is lost"));
-        };
-        if spec.nics.iter().any(|nic| nic.vpc != policy.vpc) {
-            return Err(Failure {
-                permanent: true,
-                ..Failure::temporary("the instance has interfaces of more than one VPC")
-            });
-        }
+        let (spec, policy) = specified(attempt)?;
         let interfaces: Vec<NetworkInterfaceId> = spec.nics.iter().map(|nic| nic.interface.id).collect();
         // The worker's own notes first, so that one that comes back knows what it had begun.
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
@@ -73,7 +66,7 @@ impl Worker {
 
     /// Keeps the specification and the record of a launch that has begun; with the metadata to serve. A
     /// change of that may have overtaken the launch of an instance that was here before.
-    async fn begin_launch(
+    pub(super) async fn begin_launch(
         &self,
         attempt: &Attempt<'_>,
         spec: &InstanceSpec,
@@ -109,8 +102,8 @@ impl Worker {
         Ok((record, metadata))
     }
 
-    /// The guest's process shall be there, with its disks and its taps, which are made at the same time. One that is
-    /// there already gets what it has not; what it has and is not to have.
+    /// The guest's process shall be there, with its disks and its taps. One that is there already gets what it has not;
+    /// what it has and is not to have.
     async fn prepare(
         &self,
         name: &str,
@@ -119,23 +112,10 @@ impl Worker {
         clock: &Stopwatch,
     ) -> Result<Vec<DeviceKey>, Failure> {
         let id = spec.id;
+        // Until the guest has its volumes in hands, or has failed to get them, nobody else does anything with them.
+        let _turns = self.volumes.turns(named(spec).map(|(volume, _)| volume)).await;
         let has = self.has(id).await?;
-        let (disks, nics) = tokio::join!(
-            clock.time("disk", self.disks(name, spec, has.is_none())),
-            clock.time("taps", self.nics(spec, has.as_ref()))
-        );
-        let domain = DomainSpec {
-            instance: id,
-            generation: spec.generation,
-            instance_type: spec.instance_type.clone(),
-            vcpus: spec.vcpus,
-            memory_mib: spec.memory_mib,
-            disks: disks?,
-            nics: nics?,
-            console_log: self.layout.console(id),
-            uid,
-        };
-        crash_point!(name, "tap");
+        let domain = self.domain(name, spec, has.as_ref(), uid, clock).await?;
         let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
         if prepared == Prepared::Paused {
             tracing::debug!(instance = %id, "the guest is there and waits for its network");
@@ -145,23 +125,69 @@ impl Worker {
             None => Ok(Vec::new()),
         }
     }
+
+    /// What the guest is to be, with its disks and its taps, which are made at the same time. Who calls has the turns of
+    /// its volumes.
+    pub(super) async fn domain(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        has: Option<&Devices>,
+        uid: Option<u32>,
+        clock: &Stopwatch,
+    ) -> Result<DomainSpec, Failure> {
+        self.admit(spec, has).await?;
+        let (disks, nics) = tokio::join!(
+            clock.time("disk", self.disks(name, spec, has.is_none())),
+            clock.time("taps", self.nics(spec, has))
+        );
+        let domain = DomainSpec {
+            instance: spec.id,
+            generation: spec.generation,
+            instance_type: spec.instance_type.clone(),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            disks: disks?,
+            nics: nics?,
+            console_log: self.layout.console(spec.id),
+            uid,
+        };
+        crash_point!(name, "tap");
+        Ok(domain)
+    }
+}
+
+/// What an attempt is to bring about, if it can be.
+pub(super) fn specified<'a>(
+    attempt: &Attempt<'a>,
+) -> Result<(&'a InstanceSpec, &'a Arc<VpcPolicy>), Failure> {
+    let Some((spec, policy)) = attempt.launch else {
+        return Err(Failure::temporary("what to launch from is lost"));
+    };
+    if spec.nics.iter().any(|nic| nic.vpc != policy.vpc) {
+        return Err(Failure {
+            permanent: true,
+            ..Failure::temporary("the instance has interfaces of more than one VPC")
+        });
+    }
+    Ok((spec, policy))
 }
 
 /// Tells the log, at level debug, how long each part of a launch took.
-struct Stopwatch {
+pub(super) struct Stopwatch {
     instance: InstanceId,
     began: Instant,
 }
 
 impl Stopwatch {
-    fn start(instance: InstanceId) -> Stopwatch {
+    pub(super) fn start(instance: InstanceId) -> Stopwatch {
         Stopwatch {
             instance,
             began: Instant::now(),
         }
     }
 
-    async fn time<T>(&self, part: &str, work: impl Future<Output = T>) -> T {
+    pub(super) async fn time<T>(&self, part: &str, work: impl Future<Output = T>) -> T {
         let (instance, from) = (self.instance, self.began.elapsed());
         let done = work.await;
         let to = self.began.elapsed();

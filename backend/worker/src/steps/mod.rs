@@ -1,9 +1,11 @@
 //! The steps of each command. Every step can be done again: a command that was cut off is resumed from its
 //! beginning. The worker calls them with what its slots have queued.
 
+mod change;
 mod destroy;
 mod launch;
 mod power;
+mod volume;
 
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) pending: CommandHeader,
     /// What it is called, as the conductor calls it.
     pub(crate) name: &'static str,
-    /// For a launch: what from, and its VPC.
+    /// For a launch, and a change of devices: what from, and its VPC.
     pub(crate) launch: Option<(&'a InstanceSpec, &'a Arc<VpcPolicy>)>,
     /// What it came as, unless it is gone on with.
     pub(crate) came: Option<&'a Delivered<Command>>,
@@ -102,7 +104,7 @@ impl Worker {
             pending,
             name: name(pending.kind, record.as_ref()),
             launch: match action {
-                Action::Run { spec, policy } => Some((spec, policy)),
+                Action::Run { spec, policy } | Action::Change { spec, policy, .. } => Some((spec, policy)),
                 _ => None,
             },
             came: Some(command),
@@ -146,7 +148,7 @@ impl Worker {
             generation: record.generation,
             pending,
             name: name(pending.kind, Some(&record)),
-            launch: launch.filter(|_| pending.kind == CommandKind::Run),
+            launch: launch.filter(|_| pending.kind.has_spec()),
             came: None,
         };
         tracing::info!(instance = %id, kind = attempt.name, "goes on with a command");
@@ -207,6 +209,7 @@ impl Worker {
     ) -> Result<InstanceReport, Failure> {
         match attempt.pending.kind {
             CommandKind::Run => self.launch(attempt, record).await,
+            CommandKind::Change(_) => self.change(attempt, record).await,
             CommandKind::Stop { force } => self.stop(attempt, record, force).await,
             CommandKind::Reboot => self.reboot(attempt, record).await,
             CommandKind::Destroy => self.destroy(attempt, record).await,
@@ -296,6 +299,7 @@ fn name(kind: CommandKind, record: Option<&Record>) -> &'static str {
     match kind {
         CommandKind::Run if record.is_some_and(|record| record.applied > 0) => "start",
         CommandKind::Run => "launch",
+        CommandKind::Change(what) => what.name(),
         CommandKind::Stop { .. } => "stop",
         CommandKind::Reboot => "reboot",
         CommandKind::Destroy => "terminate",

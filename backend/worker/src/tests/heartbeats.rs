@@ -5,7 +5,10 @@ use std::{io, path::Path};
 use async_trait::async_trait;
 
 use super::*;
-use crate::disks::{DiskFile, Disks, May};
+use crate::{
+    blocking::{blocking, tests::Hanging},
+    disks::{DiskFile, Disks, May},
+};
 
 /// Disks that can't tell at first how many there is room for.
 struct LateDisks {
@@ -32,7 +35,37 @@ impl Disks for LateDisks {
     }
 }
 
+/// Disks that are files, as QEMU's are.
+struct FileDisks;
+
+#[async_trait]
+impl Disks for FileDisks {
+    fn uses_images(&self) -> bool {
+        false
+    }
+
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+        blocking(|| Ok(77)).await
+    }
+}
+
 impl Host {
+    /// The same host with other disks.
+    async fn with_disks(disks: impl Disks) -> Self {
+        let mut host = Host::start().await;
+        host.kill().await;
+        host.forget_reports().await;
+        let (dir, bus, clock) = (&host.dir, &host.bus, &host.clock);
+        host.worker = make(dir, bus, clock, &host.hypervisor, &host.network, &host.sink);
+        Arc::get_mut(&mut host.worker).unwrap().deps.disks = Arc::new(disks);
+        host.spawn();
+        host
+    }
+
     async fn heartbeat(&mut self) -> Heartbeat {
         self.until(|c| match c {
             ReportContent::Heartbeat(heartbeat) => Some(*heartbeat),
@@ -73,18 +106,41 @@ async fn a_heartbeat_says_what_the_host_is_and_how_busy() {
 #[tokio::test(start_paused = true)]
 async fn no_heartbeat_says_less_disk_than_there_is() {
     for refusals in [0, 1, 4] {
-        let mut host = Host::start().await;
-        host.kill().await;
-        host.forget_reports().await;
-        let (dir, bus, clock) = (&host.dir, &host.bus, &host.clock);
-        host.worker = make(dir, bus, clock, &host.hypervisor, &host.network, &host.sink);
-        let deps = &mut Arc::get_mut(&mut host.worker).unwrap().deps;
-        deps.disks = Arc::new(LateDisks {
-            refusals: Mutex::new(refusals),
-        });
-        host.spawn();
+        let refusals = Mutex::new(refusals);
+        let mut host = Host::with_disks(LateDisks { refusals }).await;
         assert_eq!(host.heartbeat().await.resources.disk_gib, 77);
     }
+}
+
+/// Through several looks at the disks, which never end.
+#[tokio::test(start_paused = true)]
+async fn disks_that_hang_keep_no_heartbeat() {
+    let mut host = Host::with_disks(FileDisks).await;
+    assert_eq!(host.heartbeat().await.resources.disk_gib, 77);
+    let _hanging = Hanging::everywhere().await;
+    let (full, step) = (
+        WorkerConfig::new(name(), "", "").full_report,
+        Duration::from_secs(1),
+    );
+    for _ in 0..(3 * full.as_secs()) {
+        // By hand: while threads are at work the clock of a test stands.
+        tokio::time::advance(step).await;
+        tokio::select! {
+            biased;
+            Some(old) = host.reports.next() => old.ack(),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let goes_on = async {
+        loop {
+            tokio::time::advance(step).await;
+        }
+    };
+    let heartbeat = tokio::select! {
+        heartbeat = host.heartbeat() => heartbeat,
+        () = goes_on => unreachable!("it has no end"),
+    };
+    assert_eq!(heartbeat.resources.disk_gib, 77);
 }
 
 /// A policy that comes late, to a worker that has forgotten that it knew a newer one, makes the VPC again.

@@ -107,7 +107,7 @@ impl CredentialSource for Keys {
             }
         }
         Ok(self.secrets.get(access_key_id).map(|secret| Credential {
-            secret: secret.as_str().into(),
+            secret: Arc::new(secret.as_str().into()),
             principal: access_key_id.to_owned(),
         }))
     }

@@ -136,7 +136,7 @@ fn s18_revoked_and_changed_secrets_work_at_once() {
         async fn lookup(&self, _: &str, _: Option<&str>) -> Result<Option<Credential<()>>, LookupError> {
             let secret = *self.0.lock().unwrap();
             Ok(secret.map(|secret| Credential {
-                secret: secret.into(),
+                secret: Arc::new(secret.into()),
                 principal: (),
             }))
         }
@@ -170,7 +170,7 @@ fn s18_revoked_and_changed_secrets_work_at_once() {
 #[test]
 fn nothing_secret_is_printed() {
     let credential = Credential {
-        secret: SECRET.into(),
+        secret: std::sync::Arc::new(SECRET.into()),
         principal: "p",
     };
     let verifier = verifier(AuthConfig::default());

@@ -9,18 +9,16 @@ mod placement_groups;
 mod regions;
 mod security_groups;
 mod tags;
+mod volumes;
 mod vpcs;
+
+#[cfg(test)]
+macro_rules! examples {
+    ($($family:ident,)*) => {
+        &[$($family::EXAMPLES,)*]
+    };
+}
 
 /// An example of each.
 #[cfg(test)]
-pub(crate) const EXAMPLES: &[&[crate::rpc::example::Example]] = &[
-    images::EXAMPLES,
-    instances::EXAMPLES,
-    keypairs::EXAMPLES,
-    network_interfaces::EXAMPLES,
-    placement_groups::EXAMPLES,
-    regions::EXAMPLES,
-    security_groups::EXAMPLES,
-    tags::EXAMPLES,
-    vpcs::EXAMPLES,
-];
+pub(crate) const EXAMPLES: &[&[crate::rpc::example::Example]] = cumulet_wire::for_each_ec2_family!(examples);

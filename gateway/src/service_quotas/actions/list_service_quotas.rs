@@ -28,10 +28,10 @@ impl Action for ListServiceQuotas {
             let wanted = input.quota_code.is_none() || quota.quota_code == input.quota_code;
             wanted && level != "RESOURCE"
         });
-        let page = slice((0..).zip(quotas).collect(), &PageRequest { limit, after });
+        let page = slice(quotas, &PageRequest { limit, after });
         Ok(ListServiceQuotasResponse {
             next_token: quota::token(ctx, page.next)?,
-            quotas: page.rows.into_iter().map(|(_, quota)| quota).collect(),
+            quotas: page.rows.into_iter().map(|row| row.shown).collect(),
         })
     }
 }

@@ -18,10 +18,10 @@ impl Action for ListServices {
             service_code: Some(code.into()),
             service_name: Some(name.into()),
         });
-        let page = slice((0..).zip(services).collect(), &PageRequest { limit, after });
+        let page = slice(services, &PageRequest { limit, after });
         Ok(ListServicesResponse {
             next_token: quota::token(ctx, page.next)?,
-            services: page.rows.into_iter().map(|(_, service)| service).collect(),
+            services: page.rows.into_iter().map(|row| row.shown).collect(),
         })
     }
 }

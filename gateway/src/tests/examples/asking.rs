@@ -46,7 +46,7 @@ pub(super) async fn ask(
     let asked = asked.unwrap_or_else(|error| panic!("{operation} {parameters}: {error}"));
     let caller = Caller::pretended(who.clone(), &world.fences);
     let answer = async {
-        let body = rpc::serve(service, &world.cloud, caller, &asked, "req-1").await?;
+        let body = rpc::serve(service, &world.cloud.clone().into(), caller, &asked, "req-1").await?;
         body.text().await
     };
     answer.await.map_err(|fault| {

@@ -2,6 +2,7 @@
 
 mod asking;
 mod checks;
+mod filters;
 mod listings;
 mod scene;
 

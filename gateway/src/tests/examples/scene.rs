@@ -90,10 +90,22 @@ async fn fill(world: &World, who: &Principal, image: &str) -> Names {
     let ids = all(&launched, "instanceId");
     world.settle(&ids[0], "running").await;
     world.settle(&ids[1], "stopped").await;
+    let volume = "Action=CreateVolume&AvailabilityZone=us-east-1a&Size=4";
+    let volumes = [
+        one(&ask(volume).await, "volumeId"),
+        one(&ask(volume).await, "volumeId"),
+    ];
+    let attach = format!(
+        "Action=AttachVolume&VolumeId={}&InstanceId={}",
+        volumes[1], ids[0]
+    );
+    ask(&format!("{attach}&Device=/dev/sdf")).await;
     BTreeMap::from([
         ("image", image.to_owned()),
         ("instance", ids[0].clone()),
         ("stopped", ids[1].clone()),
+        ("volume", volumes[0].clone()),
+        ("attached", volumes[1].clone()),
         ("interface", one(&launched, "networkInterfaceId")),
         ("subnet", one(&launched, "subnetId")),
         ("vpc", one(&launched, "vpcId")),

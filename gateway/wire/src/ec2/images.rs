@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use crate::types::{Timestamp};
 use super::shared::{
@@ -18,13 +19,70 @@ operations! {
     DescribeImages(DescribeImagesRequest) -> DescribeImagesResult;
 }
 
+listing! { DescribeImages(filters) -> DescribeImagesResult { images: Image } {
+    pages max_results next_token;
+    named image_ids;
+    tags tags;
+    "architecture" = architecture;
+    "block-device-mapping.delete-on-termination" = block_device_mappings.ebs.delete_on_termination;
+    "block-device-mapping.device-name" = block_device_mappings.device_name;
+    "block-device-mapping.encrypted" = block_device_mappings.ebs.encrypted;
+    "block-device-mapping.snapshot-id" = block_device_mappings.ebs.snapshot_id;
+    "block-device-mapping.volume-size" = block_device_mappings.ebs.volume_size;
+    "block-device-mapping.volume-type" = block_device_mappings.ebs.volume_type;
+    "boot-mode" = boot_mode;
+    "creation-date" = creation_date;
+    "description" = description;
+    "ena-support" = ena_support;
+    "free-tier-eligible" = free_tier_eligible;
+    "hypervisor" = hypervisor;
+    "image-allowed" = "true";
+    "image-id" = image_id;
+    "image-type" = image_type;
+    "image-watermark.source-image-creation-time" = image_watermarks.source_image_creation_time;
+    "image-watermark.source-image-id" = image_watermarks.source_image_id;
+    "image-watermark.source-image-region" = image_watermarks.source_image_region;
+    "image-watermark.watermark-creation-time" = image_watermarks.watermark_creation_time;
+    "image-watermark.watermark-key" = image_watermarks.watermark_key;
+    "instance-type-specification.supported-instance-type" = instance_type_specification.supported_instance_types.instance_type;
+    "instance-type-specification.unsupported-instance-type" = instance_type_specification.unsupported_instance_types.instance_type;
+    "is-public" = public;
+    "kernel-id" = kernel_id;
+    "manifest-location" = image_location;
+    "name" = name;
+    "owner-alias" = image_owner_alias;
+    "owner-id" = owner_id;
+    "platform" = platform;
+    "product-code" = product_codes.product_code_id;
+    "product-code.type" = product_codes.product_code_type;
+    "public-ssm-parameter-name" = public_ssm_parameter_name;
+    "ramdisk-id" = ramdisk_id;
+    "root-device-name" = root_device_name;
+    "root-device-type" = root_device_type;
+    "scan-result.critical-fix-available-since" = scan_results.critical_fix_available_since;
+    "scan-result.finding-scan-date" = scan_results.finding_scan_date;
+    "scan-result.high-fix-available-since" = scan_results.high_fix_available_since;
+    "scan-result.highest-finding-severity-label" = scan_results.highest_finding_severity_label;
+    "scan-result.informational-fix-available-since" = scan_results.informational_fix_available_since;
+    "scan-result.low-fix-available-since" = scan_results.low_fix_available_since;
+    "scan-result.medium-fix-available-since" = scan_results.medium_fix_available_since;
+    "source-image-id" = source_image_id;
+    "source-image-region" = source_image_region;
+    "source-instance-id" = source_instance_id;
+    "sriov-net-support" = sriov_net_support;
+    "state" = state;
+    "state-reason-code" = state_reason.code;
+    "state-reason-message" = state_reason.message;
+    "virtualization-type" = virtualization_type;
+} }
+
 output! { DeleteSnapshotReturnCode {
     snapshot_id: Option<String> = "snapshotId";
     return_code: Option<String> = "returnCode";
 } }
 
 input! { DeregisterImageRequest {
-    image_id: Option<String> = "ImageId" (required);
+    image_id: String = "ImageId" (required);
     delete_associated_snapshots: Option<bool> = "DeleteAssociatedSnapshots";
     dry_run: Option<bool> = "DryRun";
 } }

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{both, input, operations, output};
 use crate::types::{Sensitive, Timestamp};
 use super::shared::{
@@ -33,6 +34,228 @@ operations! {
     StopInstances(StopInstancesRequest) -> StopInstancesResult;
     TerminateInstances(TerminateInstancesRequest) -> TerminateInstancesResult;
 }
+
+listing! { DescribeInstanceStatus(filters) -> DescribeInstanceStatusResult { instance_statuses: InstanceStatus } {
+    pages max_results next_token;
+    named instance_ids;
+    "application-status.status" = application_status.status;
+    "attached-ebs-status.status" = attached_ebs_status.status;
+    "availability-zone" = availability_zone;
+    "availability-zone-id" = availability_zone_id;
+    "event.code" = events.code;
+    "event.description" = events.description;
+    "event.instance-event-id" = events.instance_event_id;
+    "event.not-after" = events.not_after;
+    "event.not-before" = events.not_before;
+    "event.not-before-deadline" = events.not_before_deadline;
+    "instance-state-code" = instance_state.code;
+    "instance-state-name" = instance_state.name;
+    "instance-status.reachability" = instance_status.details.status;
+    "instance-status.status" = instance_status.status;
+    "operator.managed" = operator.managed;
+    "operator.principal" = operator.principal;
+    "system-status.reachability" = system_status.details.status;
+    "system-status.status" = system_status.status;
+} }
+
+listing! { DescribeInstanceTypeOfferings(filters) -> DescribeInstanceTypeOfferingsResult { instance_type_offerings: InstanceTypeOffering } {
+    pages max_results next_token;
+    "instance-type" = instance_type;
+    "location" = location;
+} }
+
+listing! { DescribeInstanceTypes(filters) -> DescribeInstanceTypesResult { instance_types: InstanceTypeInfo } {
+    pages max_results next_token;
+    named instance_types;
+    "auto-recovery-supported" = auto_recovery_supported;
+    "bare-metal" = bare_metal;
+    "burstable-performance-supported" = burstable_performance_supported;
+    "current-generation" = current_generation;
+    "dedicated-hosts-supported" = dedicated_hosts_supported;
+    "ebs-info.attachment-limit-type" = ebs_info.attachment_limit_type;
+    "ebs-info.ebs-optimized-info.baseline-bandwidth-in-mbps" = ebs_info.ebs_optimized_info.baseline_bandwidth_in_mbps;
+    "ebs-info.ebs-optimized-info.baseline-iops" = ebs_info.ebs_optimized_info.baseline_iops;
+    "ebs-info.ebs-optimized-info.baseline-throughput-in-mbps" = ebs_info.ebs_optimized_info.baseline_throughput_in_m_bps;
+    "ebs-info.ebs-optimized-info.maximum-bandwidth-in-mbps" = ebs_info.ebs_optimized_info.maximum_bandwidth_in_mbps;
+    "ebs-info.ebs-optimized-info.maximum-iops" = ebs_info.ebs_optimized_info.maximum_iops;
+    "ebs-info.ebs-optimized-info.maximum-throughput-in-mbps" = ebs_info.ebs_optimized_info.maximum_throughput_in_m_bps;
+    "ebs-info.ebs-optimized-support" = ebs_info.ebs_optimized_support;
+    "ebs-info.encryption-support" = ebs_info.encryption_support;
+    "ebs-info.maximum-ebs-attachments" = ebs_info.maximum_ebs_attachments;
+    "ebs-info.nvme-support" = ebs_info.nvme_support;
+    "free-tier-eligible" = free_tier_eligible;
+    "hibernation-supported" = hibernation_supported;
+    "hypervisor" = hypervisor;
+    "instance-storage-info.disk.count" = instance_storage_info.disks.count;
+    "instance-storage-info.disk.size-in-gb" = instance_storage_info.disks.size_in_gb;
+    "instance-storage-info.disk.type" = instance_storage_info.disks.r#type;
+    "instance-storage-info.encryption-support" = instance_storage_info.encryption_support;
+    "instance-storage-info.nvme-support" = instance_storage_info.nvme_support;
+    "instance-storage-info.total-size-in-gb" = instance_storage_info.total_size_in_gb;
+    "instance-storage-supported" = instance_storage_supported;
+    "instance-type" = instance_type;
+    "memory-info.size-in-mib" = memory_info.size_in_mib;
+    "network-info.bandwidth-weightings" = network_info.bandwidth_weightings;
+    "network-info.efa-info.maximum-efa-interfaces" = network_info.efa_info.maximum_efa_interfaces;
+    "network-info.efa-supported" = network_info.efa_supported;
+    "network-info.ena-support" = network_info.ena_support;
+    "network-info.encryption-in-transit-supported" = network_info.encryption_in_transit_supported;
+    "network-info.flexible-ena-queues-support" = network_info.flexible_ena_queues_support;
+    "network-info.ipv4-addresses-per-interface" = network_info.ipv4_addresses_per_interface;
+    "network-info.ipv6-addresses-per-interface" = network_info.ipv6_addresses_per_interface;
+    "network-info.ipv6-supported" = network_info.ipv6_supported;
+    "network-info.maximum-network-cards" = network_info.maximum_network_cards;
+    "network-info.maximum-network-interfaces" = network_info.maximum_network_interfaces;
+    "network-info.network-performance" = network_info.network_performance;
+    "nitro-enclaves-support" = nitro_enclaves_support;
+    "nitro-tpm-info.supported-versions" = nitro_tpm_info.supported_versions;
+    "nitro-tpm-support" = nitro_tpm_support;
+    "processor-info.supported-architecture" = processor_info.supported_architectures;
+    "processor-info.supported-features" = processor_info.supported_features;
+    "processor-info.sustained-clock-speed-in-ghz" = processor_info.sustained_clock_speed_in_ghz;
+    "reboot-migration-support" = reboot_migration_support;
+    "supported-boot-mode" = supported_boot_modes;
+    "supported-root-device-type" = supported_root_device_types;
+    "supported-usage-class" = supported_usage_classes;
+    "supported-virtualization-type" = supported_virtualization_types;
+    "vcpu-info.default-cores" = vcpu_info.default_cores;
+    "vcpu-info.default-threads-per-core" = vcpu_info.default_threads_per_core;
+    "vcpu-info.default-vcpus" = vcpu_info.default_vcpus;
+    "vcpu-info.valid-cores" = vcpu_info.valid_cores;
+    "vcpu-info.valid-threads-per-core" = vcpu_info.valid_threads_per_core;
+} }
+
+listing! { DescribeInstances(filters) -> DescribeInstancesResult { reservations: Reservation } {
+    pages max_results next_token;
+    named instance_ids;
+    tags instances.tags;
+    computed "network-interface.tag-key" "network-interface.tag-value" "placement-group-name";
+    absent "network-interface.addresses.association.allocation-id" "network-interface.addresses.association.association-id" "network-interface.association.allocation-id" "network-interface.association.association-id" "network-interface.deny-all-igw-traffic" "network-interface.outpost-arn" "network-interface.requester-id";
+    "affinity" = instances.placement.affinity;
+    "architecture" = instances.architecture;
+    "availability-zone" = instances.placement.availability_zone;
+    "availability-zone-id" = instances.placement.availability_zone_id;
+    "block-device-mapping.attach-time" = instances.block_device_mappings.ebs.attach_time;
+    "block-device-mapping.delete-on-termination" = instances.block_device_mappings.ebs.delete_on_termination;
+    "block-device-mapping.device-name" = instances.block_device_mappings.device_name;
+    "block-device-mapping.status" = instances.block_device_mappings.ebs.status;
+    "block-device-mapping.volume-id" = instances.block_device_mappings.ebs.volume_id;
+    "boot-mode" = instances.boot_mode;
+    "capacity-reservation-id" = instances.capacity_reservation_id;
+    "capacity-reservation-specification.capacity-reservation-preference" = instances.capacity_reservation_specification.capacity_reservation_preference;
+    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id" = instances.capacity_reservation_specification.capacity_reservation_target.capacity_reservation_id;
+    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn" = instances.capacity_reservation_specification.capacity_reservation_target.capacity_reservation_resource_group_arn;
+    "client-token" = instances.client_token;
+    "current-instance-boot-mode" = instances.current_instance_boot_mode;
+    "dns-name" = instances.public_dns_name;
+    "ebs-optimized" = instances.ebs_optimized;
+    "ena-support" = instances.ena_support;
+    "enclave-options.enabled" = instances.enclave_options.enabled;
+    "hibernation-options.configured" = instances.hibernation_options.configured;
+    "host-id" = instances.placement.host_id;
+    "hypervisor" = instances.hypervisor;
+    "iam-instance-profile.arn" = instances.iam_instance_profile.arn;
+    "iam-instance-profile.id" = instances.iam_instance_profile.id;
+    "image-id" = instances.image_id;
+    "instance-id" = instances.instance_id;
+    "instance-lifecycle" = instances.instance_lifecycle;
+    "instance-state-code" = instances.state.code;
+    "instance-state-name" = instances.state.name;
+    "instance-type" = instances.instance_type;
+    "instance.group-id" = instances.security_groups.group_id;
+    "instance.group-name" = instances.security_groups.group_name;
+    "ip-address" = instances.public_ip_address;
+    "ipv6-address" = instances.ipv6_address;
+    "kernel-id" = instances.kernel_id;
+    "key-name" = instances.key_name;
+    "launch-index" = instances.ami_launch_index;
+    "launch-time" = instances.launch_time;
+    "maintenance-options.auto-recovery" = instances.maintenance_options.auto_recovery;
+    "metadata-options.http-endpoint" = instances.metadata_options.http_endpoint;
+    "metadata-options.http-protocol-ipv4" = "enabled";
+    "metadata-options.http-protocol-ipv6" = instances.metadata_options.http_protocol_ipv6;
+    "metadata-options.http-put-response-hop-limit" = instances.metadata_options.http_put_response_hop_limit;
+    "metadata-options.http-tokens" = instances.metadata_options.http_tokens;
+    "metadata-options.instance-metadata-tags" = instances.metadata_options.instance_metadata_tags;
+    "metadata-options.state" = instances.metadata_options.state;
+    "monitoring-state" = instances.monitoring.state;
+    "network-interface.addresses.association.carrier-ip" = instances.network_interfaces.private_ip_addresses.association.carrier_ip;
+    "network-interface.addresses.association.customer-owned-ip" = instances.network_interfaces.private_ip_addresses.association.customer_owned_ip;
+    "network-interface.addresses.association.ip-owner-id" = instances.network_interfaces.private_ip_addresses.association.ip_owner_id;
+    "network-interface.addresses.association.public-dns-name" = instances.network_interfaces.private_ip_addresses.association.public_dns_name;
+    "network-interface.addresses.association.public-ip" = instances.network_interfaces.private_ip_addresses.association.public_ip;
+    "network-interface.addresses.primary" = instances.network_interfaces.private_ip_addresses.primary;
+    "network-interface.addresses.private-dns-name" = instances.network_interfaces.private_ip_addresses.private_dns_name;
+    "network-interface.addresses.private-ip-address" = instances.network_interfaces.private_ip_addresses.private_ip_address;
+    "network-interface.association.carrier-ip" = instances.network_interfaces.association.carrier_ip;
+    "network-interface.association.customer-owned-ip" = instances.network_interfaces.association.customer_owned_ip;
+    "network-interface.association.ip-owner-id" = instances.network_interfaces.association.ip_owner_id;
+    "network-interface.association.public-dns-name" = instances.network_interfaces.association.public_dns_name;
+    "network-interface.association.public-ip" = instances.network_interfaces.association.public_ip;
+    "network-interface.attachment.attach-time" = instances.network_interfaces.attachment.attach_time;
+    "network-interface.attachment.attachment-id" = instances.network_interfaces.attachment.attachment_id;
+    "network-interface.attachment.delete-on-termination" = instances.network_interfaces.attachment.delete_on_termination;
+    "network-interface.attachment.device-index" = instances.network_interfaces.attachment.device_index;
+    "network-interface.attachment.instance-id" = instances.instance_id;
+    "network-interface.attachment.instance-owner-id" = instances.network_interfaces.owner_id;
+    "network-interface.attachment.network-card-index" = instances.network_interfaces.attachment.network_card_index;
+    "network-interface.attachment.status" = instances.network_interfaces.attachment.status;
+    "network-interface.availability-zone" = instances.placement.availability_zone;
+    "network-interface.description" = instances.network_interfaces.description;
+    "network-interface.group-id" = instances.network_interfaces.groups.group_id;
+    "network-interface.group-name" = instances.network_interfaces.groups.group_name;
+    "network-interface.ipv4-prefixes.ipv4-prefix" = instances.network_interfaces.ipv4_prefixes.ipv4_prefix;
+    "network-interface.ipv6-address" = instances.network_interfaces.ipv6_addresses.ipv6_address;
+    "network-interface.ipv6-addresses.ipv6-address" = instances.network_interfaces.ipv6_addresses.ipv6_address;
+    "network-interface.ipv6-addresses.is-primary-ipv6" = instances.network_interfaces.ipv6_addresses.is_primary_ipv6;
+    "network-interface.ipv6-native" = instances.network_interfaces "false";
+    "network-interface.ipv6-prefixes.ipv6-prefix" = instances.network_interfaces.ipv6_prefixes.ipv6_prefix;
+    "network-interface.mac-address" = instances.network_interfaces.mac_address;
+    "network-interface.network-interface-id" = instances.network_interfaces.network_interface_id;
+    "network-interface.operator.managed" = instances.network_interfaces.operator.managed;
+    "network-interface.operator.principal" = instances.network_interfaces.operator.principal;
+    "network-interface.owner-id" = instances.network_interfaces.owner_id;
+    "network-interface.private-dns-name" = instances.network_interfaces.private_dns_name;
+    "network-interface.private-ip-address" = instances.network_interfaces.private_ip_address;
+    "network-interface.public-dns-name" = instances.network_interfaces.association.public_dns_name;
+    "network-interface.requester-managed" = instances.network_interfaces "false";
+    "network-interface.source-dest-check" = instances.network_interfaces.source_dest_check;
+    "network-interface.status" = instances.network_interfaces.status;
+    "network-interface.subnet-id" = instances.network_interfaces.subnet_id;
+    "network-interface.vpc-id" = instances.network_interfaces.vpc_id;
+    "network-performance-options.bandwidth-weighting" = instances.network_performance_options.bandwidth_weighting;
+    "operator.managed" = instances.operator.managed;
+    "operator.principal" = instances.operator.principal;
+    "outpost-arn" = instances.outpost_arn;
+    "owner-id" = owner_id;
+    "placement-partition-number" = instances.placement.partition_number;
+    "platform" = instances.platform;
+    "platform-details" = instances.platform_details;
+    "private-dns-name" = instances.private_dns_name;
+    "private-dns-name-options.enable-resource-name-dns-a-record" = instances.private_dns_name_options.enable_resource_name_dns_a_record;
+    "private-dns-name-options.enable-resource-name-dns-aaaa-record" = instances.private_dns_name_options.enable_resource_name_dns_aaaa_record;
+    "private-dns-name-options.hostname-type" = instances.private_dns_name_options.hostname_type;
+    "private-ip-address" = instances.private_ip_address;
+    "product-code" = instances.product_codes.product_code_id;
+    "product-code.type" = instances.product_codes.product_code_type;
+    "ramdisk-id" = instances.ramdisk_id;
+    "reason" = instances.state_transition_reason;
+    "requester-id" = requester_id;
+    "reservation-id" = reservation_id;
+    "root-device-name" = instances.root_device_name;
+    "root-device-type" = instances.root_device_type;
+    "source-dest-check" = instances.source_dest_check;
+    "spot-instance-request-id" = instances.spot_instance_request_id;
+    "state-reason-code" = instances.state_reason.code;
+    "state-reason-message" = instances.state_reason.message;
+    "subnet-id" = instances.subnet_id;
+    "tenancy" = instances.placement.tenancy;
+    "tpm-support" = instances.tpm_support;
+    "usage-operation" = instances.usage_operation;
+    "usage-operation-update-time" = instances.usage_operation_update_time;
+    "virtualization-type" = instances.virtualization_type;
+    "vpc-id" = instances.vpc_id;
+} }
 
 output! { ApplicationStatusSummary {
     status: Option<String> = "status";
@@ -94,7 +317,7 @@ input! { CpuOptionsRequest {
 } }
 
 input! { CreditSpecificationRequest {
-    cpu_credits: Option<String> = "CpuCredits" (required);
+    cpu_credits: String = "CpuCredits" (required);
 } }
 
 output! { DefaultConnectionTrackingConfiguration {
@@ -105,8 +328,8 @@ output! { DefaultConnectionTrackingConfiguration {
 
 input! { DescribeInstanceAttributeRequest {
     dry_run: Option<bool> = "DryRun";
-    instance_id: Option<String> = "InstanceId" (required);
-    attribute: Option<String> = "Attribute" (required);
+    instance_id: String = "InstanceId" (required);
+    attribute: String = "Attribute" (required);
 } }
 
 input! { DescribeInstanceStatusRequest {
@@ -242,11 +465,11 @@ output! { ElasticGpuAssociation {
 } }
 
 input! { ElasticGpuSpecification {
-    r#type: Option<String> = "Type" (required);
+    r#type: String = "Type" (required);
 } }
 
 input! { ElasticInferenceAccelerator {
-    r#type: Option<String> = "Type" (required);
+    r#type: String = "Type" (required);
     count: Option<i32> = "Count";
 } }
 
@@ -291,7 +514,7 @@ output! { FpgaInfo {
 } }
 
 input! { GetConsoleOutputRequest {
-    instance_id: Option<String> = "InstanceId" (one required);
+    instance_id: String = "InstanceId" (one required);
     latest: Option<bool> = "Latest";
     dry_run: Option<bool> = "DryRun";
 } }
@@ -304,7 +527,7 @@ output! { GetConsoleOutputResult {
 
 input! { GetConsoleScreenshotRequest {
     dry_run: Option<bool> = "DryRun";
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: String = "InstanceId" (required);
     wake_up: Option<bool> = "WakeUp";
 } }
 
@@ -625,7 +848,7 @@ output! { InstanceSecondaryInterfacePrivateIpAddress {
 } }
 
 input! { InstanceSecondaryInterfacePrivateIpAddressRequest {
-    private_ip_address: Option<String> = "PrivateIpAddress" (required);
+    private_ip_address: String = "PrivateIpAddress" (required);
 } }
 
 input! { InstanceSecondaryInterfaceSpecificationRequest {
@@ -779,7 +1002,7 @@ input! { ModifyInstanceAttributeRequest {
     enclave_options: Option<EnclaveOptionsRequest> = "EnclaveOptions";
     disable_api_stop: Option<AttributeBooleanValue> = "DisableApiStop";
     dry_run: Option<bool> = "DryRun";
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: String = "InstanceId" (required);
     attribute: Option<String> = "Attribute";
     value: Option<Sensitive<String>> = "Value" (keep);
     block_device_mappings: Vec<InstanceBlockDeviceMappingSpecification> = "BlockDeviceMapping";
@@ -796,7 +1019,7 @@ input! { ModifyInstanceAttributeRequest {
 } }
 
 input! { ModifyInstanceMetadataOptionsRequest {
-    instance_id: Option<String> = "InstanceId" (required);
+    instance_id: String = "InstanceId" (required);
     http_tokens: Option<String> = "HttpTokens";
     http_put_response_hop_limit: Option<i32> = "HttpPutResponseHopLimit";
     http_endpoint: Option<String> = "HttpEndpoint";

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use crate::types::{Blob, Sensitive, Timestamp};
 use super::shared::{
@@ -18,8 +19,16 @@ operations! {
     ImportKeyPair(ImportKeyPairRequest) -> ImportKeyPairResult;
 }
 
+listing! { DescribeKeyPairs(filters) -> DescribeKeyPairsResult { key_pairs: KeyPairInfo } {
+    named key_names key_pair_ids;
+    tags tags;
+    "fingerprint" = key_fingerprint;
+    "key-name" = key_name;
+    "key-pair-id" = key_pair_id;
+} }
+
 input! { CreateKeyPairRequest {
-    key_name: Option<String> = "KeyName" (required);
+    key_name: String = "KeyName" (required);
     key_type: Option<String> = "KeyType";
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     key_format: Option<String> = "KeyFormat";
@@ -52,7 +61,7 @@ output! { DescribeKeyPairsResult {
 input! { ImportKeyPairRequest {
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     dry_run: Option<bool> = "DryRun";
-    key_name: Option<String> = "KeyName" (required);
+    key_name: String = "KeyName" (required);
     public_key_material: Option<Blob> = "PublicKeyMaterial" (required);
 } }
 

@@ -22,4 +22,6 @@ pub mod shared;
 #[rustfmt::skip]
 pub mod tags;
 #[rustfmt::skip]
+pub mod volumes;
+#[rustfmt::skip]
 pub mod vpcs;

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use crate::types::{Timestamp};
 use super::shared::{
@@ -15,6 +16,48 @@ use super::shared::{
 operations! {
     DescribeNetworkInterfaces(DescribeNetworkInterfacesRequest) -> DescribeNetworkInterfacesResult;
 }
+
+listing! { DescribeNetworkInterfaces(filters) -> DescribeNetworkInterfacesResult { network_interfaces: NetworkInterface } {
+    pages max_results next_token;
+    named network_interface_ids;
+    tags tag_set;
+    "addresses.association.owner-id" = private_ip_addresses.association.ip_owner_id;
+    "addresses.association.public-ip" = private_ip_addresses.association.public_ip;
+    "addresses.primary" = private_ip_addresses.primary;
+    "addresses.private-ip-address" = private_ip_addresses.private_ip_address;
+    "association.allocation-id" = association.allocation_id;
+    "association.association-id" = association.association_id;
+    "association.ip-owner-id" = association.ip_owner_id;
+    "association.public-dns-name" = association.public_dns_name;
+    "association.public-ip" = association.public_ip;
+    "attachment.attach-time" = attachment.attach_time;
+    "attachment.attachment-id" = attachment.attachment_id;
+    "attachment.delete-on-termination" = attachment.delete_on_termination;
+    "attachment.device-index" = attachment.device_index;
+    "attachment.instance-id" = attachment.instance_id;
+    "attachment.instance-owner-id" = attachment.instance_owner_id;
+    "attachment.status" = attachment.status;
+    "availability-zone" = availability_zone;
+    "availability-zone-id" = availability_zone_id;
+    "description" = description;
+    "group-id" = groups.group_id;
+    "group-name" = groups.group_name;
+    "interface-type" = interface_type;
+    "ipv6-addresses.ipv6-address" = ipv6_addresses.ipv6_address;
+    "mac-address" = mac_address;
+    "network-interface-id" = network_interface_id;
+    "operator.managed" = "false";
+    "operator.principal" = operator.principal;
+    "owner-id" = owner_id;
+    "private-dns-name" = private_dns_name;
+    "private-ip-address" = private_ip_addresses.private_ip_address;
+    "requester-id" = requester_id;
+    "requester-managed" = requester_managed;
+    "source-dest-check" = source_dest_check;
+    "status" = status;
+    "subnet-id" = subnet_id;
+    "vpc-id" = vpc_id;
+} }
 
 output! { AttachmentEnaSrdSpecification {
     ena_srd_enabled: Option<bool> = "enaSrdEnabled";

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use super::shared::{
     Filter,
@@ -17,6 +18,16 @@ operations! {
     DeletePlacementGroup(DeletePlacementGroupRequest) -> crate::codec::Done;
     DescribePlacementGroups(DescribePlacementGroupsRequest) -> DescribePlacementGroupsResult;
 }
+
+listing! { DescribePlacementGroups(filters) -> DescribePlacementGroupsResult { placement_groups: PlacementGroup } {
+    named group_ids group_names;
+    tags tags;
+    "group-arn" = group_arn;
+    "group-name" = group_name;
+    "spread-level" = spread_level;
+    "state" = state;
+    "strategy" = strategy;
+} }
 
 input! { CreatePlacementGroupRequest {
     partition_count: Option<i32> = "PartitionCount";
@@ -36,7 +47,7 @@ output! { CreatePlacementGroupResult {
 
 input! { DeletePlacementGroupRequest {
     dry_run: Option<bool> = "DryRun";
-    group_name: Option<String> = "GroupName" (required);
+    group_name: String = "GroupName" (required);
 } }
 
 input! { DescribePlacementGroupsRequest {

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use super::shared::{
     Filter,
@@ -13,6 +14,28 @@ operations! {
     DescribeAvailabilityZones(DescribeAvailabilityZonesRequest) -> DescribeAvailabilityZonesResult;
     DescribeRegions(DescribeRegionsRequest) -> DescribeRegionsResult;
 }
+
+listing! { DescribeAvailabilityZones(filters) -> DescribeAvailabilityZonesResult { availability_zones: AvailabilityZone } {
+    named zone_names zone_ids;
+    "group-long-name" = group_long_name;
+    "group-name" = group_name;
+    "message" = messages.message;
+    "opt-in-status" = opt_in_status;
+    "parent-zone-id" = parent_zone_id;
+    "parent-zone-name" = parent_zone_name;
+    "region-name" = region_name;
+    "state" = state;
+    "zone-id" = zone_id;
+    "zone-name" = zone_name;
+    "zone-type" = zone_type;
+} }
+
+listing! { DescribeRegions(filters) -> DescribeRegionsResult { regions: Region } {
+    named region_names;
+    "endpoint" = endpoint;
+    "opt-in-status" = opt_in_status;
+    "region-name" = region_name;
+} }
 
 output! { AccountAttribute {
     attribute_name: Option<String> = "attributeName";

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{both, input, operations, output};
 use super::shared::{
     Filter,
@@ -21,10 +22,46 @@ operations! {
     RevokeSecurityGroupIngress(RevokeSecurityGroupIngressRequest) -> RevokeSecurityGroupIngressResult;
 }
 
+listing! { DescribeSecurityGroupRules(filters) -> DescribeSecurityGroupRulesResult { security_group_rules: SecurityGroupRule } {
+    pages max_results next_token;
+    named security_group_rule_ids;
+    tags tags;
+    "group-id" = group_id;
+    "security-group-rule-id" = security_group_rule_id;
+} }
+
+listing! { DescribeSecurityGroups(filters) -> DescribeSecurityGroupsResult { security_groups: SecurityGroup } {
+    pages max_results next_token;
+    named group_ids group_names;
+    tags tags;
+    computed "egress.ip-permission.group-name" "ip-permission.group-name";
+    "description" = description;
+    "egress.ip-permission.cidr" = ip_permissions_egress.ip_ranges.cidr_ip;
+    "egress.ip-permission.from-port" = ip_permissions_egress.from_port;
+    "egress.ip-permission.group-id" = ip_permissions_egress.user_id_group_pairs.group_id;
+    "egress.ip-permission.ipv6-cidr" = ip_permissions_egress.ipv6_ranges.cidr_ipv6;
+    "egress.ip-permission.prefix-list-id" = ip_permissions_egress.prefix_list_ids.prefix_list_id;
+    "egress.ip-permission.protocol" = ip_permissions_egress.ip_protocol;
+    "egress.ip-permission.to-port" = ip_permissions_egress.to_port;
+    "egress.ip-permission.user-id" = ip_permissions_egress.user_id_group_pairs.user_id;
+    "group-id" = group_id;
+    "group-name" = group_name;
+    "ip-permission.cidr" = ip_permissions.ip_ranges.cidr_ip;
+    "ip-permission.from-port" = ip_permissions.from_port;
+    "ip-permission.group-id" = ip_permissions.user_id_group_pairs.group_id;
+    "ip-permission.ipv6-cidr" = ip_permissions.ipv6_ranges.cidr_ipv6;
+    "ip-permission.prefix-list-id" = ip_permissions.prefix_list_ids.prefix_list_id;
+    "ip-permission.protocol" = ip_permissions.ip_protocol;
+    "ip-permission.to-port" = ip_permissions.to_port;
+    "ip-permission.user-id" = ip_permissions.user_id_group_pairs.user_id;
+    "owner-id" = owner_id;
+    "vpc-id" = vpc_id;
+} }
+
 input! { AuthorizeSecurityGroupEgressRequest {
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     dry_run: Option<bool> = "DryRun";
-    group_id: Option<String> = "GroupId" (required);
+    group_id: String = "GroupId" (required);
     source_security_group_name: Option<String> = "SourceSecurityGroupName";
     source_security_group_owner_id: Option<String> = "SourceSecurityGroupOwnerId";
     ip_protocol: Option<String> = "IpProtocol";
@@ -59,8 +96,8 @@ output! { AuthorizeSecurityGroupIngressResult {
 } }
 
 input! { CreateSecurityGroupRequest {
-    description: Option<String> = "GroupDescription" (required);
-    group_name: Option<String> = "GroupName" (required);
+    description: String = "GroupDescription" (required);
+    group_name: String = "GroupName" (required);
     vpc_id: Option<String> = "VpcId";
     tag_specifications: Vec<TagSpecification> = "TagSpecification";
     dry_run: Option<bool> = "DryRun";
@@ -146,7 +183,7 @@ output! { ReferencedSecurityGroup {
 input! { RevokeSecurityGroupEgressRequest {
     security_group_rule_ids: Vec<String> = "SecurityGroupRuleId";
     dry_run: Option<bool> = "DryRun";
-    group_id: Option<String> = "GroupId" (required);
+    group_id: String = "GroupId" (required);
     source_security_group_name: Option<String> = "SourceSecurityGroupName";
     source_security_group_owner_id: Option<String> = "SourceSecurityGroupOwnerId";
     ip_protocol: Option<String> = "IpProtocol";

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use super::shared::{
     Filter,
@@ -14,6 +15,15 @@ operations! {
     DeleteTags(DeleteTagsRequest) -> crate::codec::Done;
     DescribeTags(DescribeTagsRequest) -> DescribeTagsResult;
 }
+
+listing! { DescribeTags(filters) -> DescribeTagsResult { tags: TagDescription } {
+    pages max_results next_token;
+    tags item;
+    "key" = key;
+    "resource-id" = resource_id;
+    "resource-type" = resource_type;
+    "value" = value;
+} }
 
 input! { CreateTagsRequest {
     dry_run: Option<bool> = "DryRun";

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "the names are the model's")]
 
+use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use super::shared::{
     Filter,
@@ -13,6 +14,63 @@ operations! {
     DescribeSubnets(DescribeSubnetsRequest) -> DescribeSubnetsResult;
     DescribeVpcs(DescribeVpcsRequest) -> DescribeVpcsResult;
 }
+
+listing! { DescribeSubnets(filters) -> DescribeSubnetsResult { subnets: Subnet } {
+    pages max_results next_token;
+    named subnet_ids;
+    tags tags;
+    "availability-zone" = availability_zone;
+    "availability-zone-id" = availability_zone_id;
+    "availabilityZone" = availability_zone;
+    "availabilityZoneId" = availability_zone_id;
+    "available-ip-address-count" = available_ip_address_count;
+    "cidr" = cidr_block;
+    "cidr-block" = cidr_block;
+    "cidrBlock" = cidr_block;
+    "customer-owned-ipv4-pool" = customer_owned_ipv4_pool;
+    "default-for-az" = default_for_az;
+    "defaultForAz" = default_for_az;
+    "enable-dns64" = enable_dns64;
+    "enable-lni-at-device-index" = enable_lni_at_device_index;
+    "ipv6-cidr-block-association.association-id" = ipv6_cidr_block_association_set.association_id;
+    "ipv6-cidr-block-association.ipv6-cidr-block" = ipv6_cidr_block_association_set.ipv6_cidr_block;
+    "ipv6-cidr-block-association.state" = ipv6_cidr_block_association_set.ipv6_cidr_block_state.state;
+    "ipv6-native" = ipv6_native;
+    "map-customer-owned-ip-on-launch" = map_customer_owned_ip_on_launch;
+    "map-public-ip-on-launch" = map_public_ip_on_launch;
+    "outpost-arn" = outpost_arn;
+    "owner-id" = owner_id;
+    "private-dns-name-options-on-launch.enable-resource-name-dns-a-record" = private_dns_name_options_on_launch.enable_resource_name_dns_a_record;
+    "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" = private_dns_name_options_on_launch.enable_resource_name_dns_aaaa_record;
+    "private-dns-name-options-on-launch.hostname-type" = private_dns_name_options_on_launch.hostname_type;
+    "state" = state;
+    "subnet-arn" = subnet_arn;
+    "subnet-id" = subnet_id;
+    "vpc-id" = vpc_id;
+} }
+
+listing! { DescribeVpcs(filters) -> DescribeVpcsResult { vpcs: Vpc } {
+    pages max_results next_token;
+    named vpc_ids;
+    tags tags;
+    "cidr" = cidr_block;
+    "cidr-block" = cidr_block;
+    "cidr-block-association.association-id" = cidr_block_association_set.association_id;
+    "cidr-block-association.cidr-block" = cidr_block_association_set.cidr_block;
+    "cidr-block-association.state" = cidr_block_association_set.cidr_block_state.state;
+    "cidrBlock" = cidr_block;
+    "dhcp-options-id" = dhcp_options_id;
+    "dhcpOptionsId" = dhcp_options_id;
+    "ipv6-cidr-block-association.association-id" = ipv6_cidr_block_association_set.association_id;
+    "ipv6-cidr-block-association.ipv6-cidr-block" = ipv6_cidr_block_association_set.ipv6_cidr_block;
+    "ipv6-cidr-block-association.ipv6-pool" = ipv6_cidr_block_association_set.ipv6_pool;
+    "ipv6-cidr-block-association.state" = ipv6_cidr_block_association_set.ipv6_cidr_block_state.state;
+    "is-default" = is_default;
+    "isDefault" = is_default;
+    "owner-id" = owner_id;
+    "state" = state;
+    "vpc-id" = vpc_id;
+} }
 
 output! { BlockPublicAccessStates {
     internet_gateway_block_mode: Option<String> = "internetGatewayBlockMode";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     host::{HostProfile, MAX_METRICS, MAX_REASON, Metrics},
-    id::{HostId, InstanceId, OperationId, VpcId},
+    id::{HostId, InstanceId, OperationId, VolumeId, VpcId},
     time::Timestamp,
 };
 
@@ -32,6 +32,7 @@ fn done(failure: Option<&str>, generation: u64) -> Outcome {
         report: of(generation),
         failure: failure.map(str::to_owned),
         permanent: false,
+        kept: vec![VolumeId::new(1)],
     }
 }
 
@@ -64,9 +65,19 @@ const fn kind(content: &ReportContent) -> usize {
         ReportContent::NetworkApplied { .. } => 3,
         ReportContent::MetadataApplied { .. } => 4,
         ReportContent::Full(_) => 5,
+        ReportContent::VolumeDone(_) => 6,
     }
 }
-const KINDS: usize = 6;
+const KINDS: usize = 7;
+
+fn deleted(failure: Option<&str>) -> ReportContent {
+    ReportContent::VolumeDone(VolumeOutcome {
+        operation: OperationId::new(9),
+        volume: VolumeId::new(8),
+        failure: failure.map(str::to_owned),
+        permanent: false,
+    })
+}
 
 fn network(generation: u64) -> ReportContent {
     let vpc = VpcId::new(3);
@@ -86,6 +97,8 @@ fn a_report_within_the_limits_is_what_it_was() {
         ReportContent::Changed(of(most)),
         ReportContent::Done(done(Some("libvirt is away"), most)),
         ReportContent::Done(done(None, 0)),
+        deleted(None),
+        deleted(Some("the disk is full")),
         network(most),
         metadata(most),
         ReportContent::Full(vec![of(1); MAX_INSTANCES]),
@@ -112,7 +125,8 @@ fn a_report_that_can_not_be_true_is_none() {
         ReportContent::Full(vec![of(1); MAX_INSTANCES + 1]),
         ReportContent::Full(vec![of(1), of(u64::MAX)]),
     ];
-    let mut seen = [false; KINDS];
+    // An outcome of a volume has nothing that could not be: its words are looked at, and nothing drops it.
+    let mut seen = [false, false, false, false, false, false, true];
     for content in wrong {
         seen[kind(&content)] = true;
         let reason = report(content).within_limits().unwrap_err();
@@ -199,6 +213,20 @@ fn what_is_too_much_of_a_heartbeat_is_left_out() {
     }
 }
 
+#[test]
+fn a_guest_keeps_only_so_many_volumes() {
+    let all = (1..=MAX_KEPT as u64 + 1).map(VolumeId::new).collect();
+    let outcome = Outcome {
+        kept: all,
+        ..done(Some("the guest uses them"), 1)
+    };
+    let (told, left_out) = report(ReportContent::Done(outcome)).within_limits().unwrap();
+    let ReportContent::Done(outcome) = told.content else {
+        unreachable!()
+    };
+    assert_eq!((outcome.kept.len(), left_out.len()), (MAX_KEPT, 1));
+}
+
 /// Texts are cut, and never dropped: a failure without words would pass for a success.
 #[test]
 fn texts_are_one_line_and_not_too_long() {
@@ -212,6 +240,24 @@ fn texts_are_one_line_and_not_too_long() {
         )) => outcome.failure,
         other => panic!("{other:?}"),
     };
+    let of_a_volume = |failure: &str| match report(deleted(Some(failure))).within_limits() {
+        Ok((
+            Report {
+                content: ReportContent::VolumeDone(outcome),
+                ..
+            },
+            _,
+        )) => outcome.failure,
+        other => panic!("{other:?}"),
+    };
+    for failure in [
+        "a\nb\u{1b}[31m",
+        "\n",
+        "internal error: /var/lib",
+        &"ä".repeat(1 << 20),
+    ] {
+        assert_eq!(of_a_volume(failure), text(failure));
+    }
     assert_eq!(text("a\nb\u{1b}[31m").as_deref(), Some("a b [31m"));
     assert_eq!(text("\n").as_deref(), Some("it does not say why"));
     assert_eq!(

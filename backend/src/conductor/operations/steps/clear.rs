@@ -8,7 +8,7 @@ use super::{CLEAR, PLACE, command, failure::tried, give_up};
 use crate::{
     conductor::{
         Conductor,
-        operations::{Heard, Launch, Round, driven::backoff, instance_of},
+        operations::{Heard, Launch, OfInstance, Round, driven::backoff, instance_of},
         release,
     },
     entity::operation,
@@ -45,8 +45,12 @@ pub(in crate::conductor::operations) async fn run(
 pub(in crate::conductor::operations) async fn heard(
     conductor: &Conductor,
     operation: operation::Model,
-    Heard { outcome, row, .. }: Heard,
+    heard: Heard,
 ) -> Result<()> {
+    let Heard::Instance(of) = heard else {
+        return Ok(());
+    };
+    let OfInstance { outcome, row, .. } = *of;
     let now = conductor.clock.now();
     if outcome.failure.is_some() || outcome.report.power != Power::Absent {
         tracing::warn!(

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long until a command is sent again.
-pub(super) const RESEND: Duration = Duration::from_secs(15);
+pub(in crate::conductor::operations) const RESEND: Duration = Duration::from_secs(15);
 
 /// How long a command that could not be handed over waits.
 const RETRY: Duration = Duration::from_secs(1);

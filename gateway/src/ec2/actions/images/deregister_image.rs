@@ -7,7 +7,7 @@ use cumulet_wire::ec2::images::{DeregisterImage, DeregisterImageRequest, Deregis
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, required_id},
+        ctx::{Ctx, id},
     },
     fault::Fault,
 };
@@ -15,7 +15,7 @@ use crate::{
 #[async_trait]
 impl Action for DeregisterImage {
     async fn run(ctx: &Ctx, input: DeregisterImageRequest) -> Result<DeregisterImageResult, Fault> {
-        let image = required_id(input.image_id.as_deref(), "ImageId")?;
+        let image = id(&input.image_id)?;
         images::deregister(&ctx.cloud, &ctx.who, image).await?;
         Ok(DeregisterImageResult {
             r#return: Some(true),

@@ -12,7 +12,7 @@ use cumulet_wire::ec2::instances::{
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, required_id},
+        ctx::{Ctx, id},
         render,
     },
     fault::Fault,
@@ -21,8 +21,8 @@ use crate::{
 #[async_trait]
 impl Action for DescribeInstanceAttribute {
     async fn run(ctx: &Ctx, input: DescribeInstanceAttributeRequest) -> Result<InstanceAttribute, Fault> {
-        let id = required_id(input.instance_id.as_deref(), "InstanceId")?;
-        let name = input.attribute.unwrap_or_default();
+        let id = id(&input.instance_id)?;
+        let name = input.attribute;
         if !KNOWN.contains(&name.as_str()) {
             return Err(Fault::invalid("Attribute", &name, "there is no such attribute"));
         }

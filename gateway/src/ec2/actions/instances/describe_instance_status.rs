@@ -11,15 +11,15 @@ use cumulet_backend::api::{
 };
 use cumulet_domain::{instance::State, time::Timestamp};
 use cumulet_wire::ec2::instances::{
-    DescribeInstanceStatus, DescribeInstanceStatusRequest, DescribeInstanceStatusResult, InstanceStatus,
-    InstanceStatusDetails, InstanceStatusEvent, InstanceStatusSummary,
+    DescribeInstanceStatus, DescribeInstanceStatusRequest, InstanceStatus, InstanceStatusDetails,
+    InstanceStatusEvent, InstanceStatusSummary,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, ids},
-        describe::{Describe, paged},
-        filter::{Filters, Sink, Table, never, on, some, text},
+        describe::Describe,
+        filter::{Filters, Keyed},
         render,
     },
     fault::Fault,
@@ -28,90 +28,13 @@ use crate::{
 /// A guest that has run for so long counts as started.
 const SETTLED: Duration = Duration::from_secs(5);
 
-type Row = (i64, InstanceStatus);
-
-fn status(summary: &Option<InstanceStatusSummary>, sink: &mut Sink<'_>) {
-    some(summary.as_ref().and_then(|summary| summary.status.as_ref()), sink);
-}
-
-fn reachability(summary: &Option<InstanceStatusSummary>, sink: &mut Sink<'_>) {
-    for detail in summary.iter().flat_map(|summary| &summary.details) {
-        text(&detail.status, sink);
-    }
-}
-
-/// A text of each of an instance's events.
-fn event(row: &InstanceStatus, of: fn(&InstanceStatusEvent) -> Option<String>, sink: &mut Sink<'_>) {
-    row.events.iter().filter_map(of).for_each(|text| sink(&text));
-}
-
-fn time(at: cumulet_wire::Timestamp) -> String {
-    Timestamp(at.0).to_string()
-}
+type Row = Keyed<i64, InstanceStatus>;
 
 #[async_trait]
 impl Describe for DescribeInstanceStatus {
     type Row = Row;
-    type Key = i64;
-    const FILTERS: Table<Row> = Table {
-        defs: &[
-            on(&["availability-zone"], |(_, row): &Row, sink| {
-                text(&row.availability_zone, sink)
-            }),
-            on(&["availability-zone-id"], |(_, row), sink| {
-                text(&row.availability_zone_id, sink)
-            }),
-            on(&["instance-state-code"], |(_, row), sink| {
-                some(row.instance_state.as_ref().and_then(|state| state.code), sink);
-            }),
-            on(&["instance-state-name"], |(_, row), sink| {
-                some(
-                    row.instance_state.as_ref().and_then(|state| state.name.as_ref()),
-                    sink,
-                );
-            }),
-            on(&["instance-status.status"], |(_, row), sink| {
-                status(&row.instance_status, sink)
-            }),
-            on(&["instance-status.reachability"], |(_, row), sink| {
-                reachability(&row.instance_status, sink)
-            }),
-            on(&["system-status.status"], |(_, row), sink| {
-                status(&row.system_status, sink)
-            }),
-            on(&["system-status.reachability"], |(_, row), sink| {
-                reachability(&row.system_status, sink)
-            }),
-            on(&["event.code"], |(_, row), sink| {
-                event(row, |e| e.code.clone(), sink)
-            }),
-            on(&["event.description"], |(_, row), sink| {
-                event(row, |e| e.description.clone(), sink);
-            }),
-            on(&["event.instance-event-id"], |(_, row), sink| {
-                event(row, |e| e.instance_event_id.clone(), sink);
-            }),
-            on(&["event.not-after"], |(_, row), sink| {
-                event(row, |e| e.not_after.map(time), sink);
-            }),
-            on(&["event.not-before"], |(_, row), sink| {
-                event(row, |e| e.not_before.map(time), sink);
-            }),
-            never(&[
-                "application-status.status",
-                "attached-ebs-status.status",
-                "event.not-before-deadline",
-                "operator.managed",
-                "operator.principal",
-            ]),
-        ],
-        tags: None,
-    };
-
     /// Their quota bounds them.
     const CHUNK: Option<u32> = None;
-
-    paged!(instance_ids);
 
     async fn load(
         ctx: &Ctx,
@@ -139,27 +62,11 @@ impl Describe for DescribeInstanceStatus {
             .rows
             .iter()
             .filter(|view| wanted(view))
-            .map(|view| (view.row.id, shown(view, &planned, now)));
+            .map(|view| Row::new(view.row.id, shown(view, &planned, now)));
         Ok(Page {
             rows: rows.collect(),
             next: page.next,
         })
-    }
-
-    fn key(row: &Row) -> i64 {
-        row.0
-    }
-
-    fn render(
-        _: &Ctx,
-        _: &DescribeInstanceStatusRequest,
-        rows: Vec<Row>,
-        next: Option<String>,
-    ) -> DescribeInstanceStatusResult {
-        DescribeInstanceStatusResult {
-            instance_statuses: rows.into_iter().map(|row| row.1).collect(),
-            next_token: next,
-        }
     }
 }
 

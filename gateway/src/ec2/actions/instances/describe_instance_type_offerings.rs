@@ -3,36 +3,23 @@
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, instance_types, regions};
 use cumulet_wire::ec2::instances::{
-    DescribeInstanceTypeOfferings, DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypeOfferingsResult,
-    InstanceTypeOffering,
+    DescribeInstanceTypeOfferings, DescribeInstanceTypeOfferingsRequest, InstanceTypeOffering,
 };
 
 use crate::{
     ec2::{
         ctx::Ctx,
-        describe::{Describe, paged, slice},
-        filter::{Filters, Table, on, text},
+        describe::{Describe, slice},
+        filter::{Filters, Keyed},
     },
     fault::Fault,
 };
 
-type Row = (u64, InstanceTypeOffering);
+type Row = Keyed<u64, InstanceTypeOffering>;
 
 #[async_trait]
 impl Describe for DescribeInstanceTypeOfferings {
     type Row = Row;
-    type Key = u64;
-    const FILTERS: Table<Row> = Table {
-        defs: &[
-            on(&["instance-type"], |(_, row): &Row, sink| {
-                text(&row.instance_type, sink)
-            }),
-            on(&["location"], |(_, row), sink| text(&row.location, sink)),
-        ],
-        tags: None,
-    };
-
-    paged!();
 
     async fn load(
         ctx: &Ctx,
@@ -60,22 +47,6 @@ impl Describe for DescribeInstanceTypeOfferings {
                 location: Some(location.clone()),
             })
         });
-        Ok(slice((0..).zip(offerings).collect(), &page))
-    }
-
-    fn key(row: &Row) -> u64 {
-        row.0
-    }
-
-    fn render(
-        _: &Ctx,
-        _: &DescribeInstanceTypeOfferingsRequest,
-        rows: Vec<Row>,
-        next: Option<String>,
-    ) -> DescribeInstanceTypeOfferingsResult {
-        DescribeInstanceTypeOfferingsResult {
-            instance_type_offerings: rows.into_iter().map(|row| row.1).collect(),
-            next_token: next,
-        }
+        Ok(slice(offerings, &page))
     }
 }

@@ -8,33 +8,78 @@ use cumulet_backend::api::{
     Cloud, Page, PageRequest,
     instances::{self, InstanceQuery, InstanceView, ReservationKey, ReservationView},
 };
-use cumulet_domain::instance::State;
+use cumulet_domain::{instance::State, tag::Tag};
 use cumulet_wire::{
     ToXml, XmlBody,
-    ec2::instances::{DescribeInstances, DescribeInstancesRequest, DescribeInstancesResult, Reservation},
+    ec2::instances::{
+        DescribeInstances, DescribeInstancesRequest, DescribeInstancesResult, Instance, Reservation,
+    },
+    listing::Listing as _,
     xml::XmlWriter,
 };
 
-use super::filters::{FILTERS, One, Row};
 use crate::{
     ec2::{
-        ctx::{Ctx, id, ids},
-        describe::{Describe, paged},
-        filter::{Filters, Table},
+        ctx::{Ctx, ids},
+        describe::Describe,
+        filter::{self, Def, Filters, on},
         render,
     },
     fault::Fault,
 };
 
+/// A reservation, or a part of one with a single instance while the filters look at it.
+pub(crate) struct Row {
+    key: ReservationKey,
+    instances: Vec<Arc<InstanceView>>,
+    /// How it is shown: with its instances where there are filters to look at them, and else without.
+    shown: Reservation,
+}
+
+impl filter::Row for Row {
+    type Key = ReservationKey;
+    type Shape = Reservation;
+
+    fn key(&self) -> ReservationKey {
+        self.key
+    }
+
+    fn shown(&self) -> &Reservation {
+        &self.shown
+    }
+
+    fn into_shown(self) -> Reservation {
+        self.shown
+    }
+}
+
+/// The tags of all its interfaces, which are not shown with the instance.
+fn interface_tags(row: &Row) -> impl Iterator<Item = &Tag> {
+    let interfaces = row.instances.iter().flat_map(|view| &view.interfaces);
+    interfaces.flat_map(|interface| &interface.tags)
+}
+
 #[async_trait]
 impl Describe for DescribeInstances {
     type Row = Row;
-    type Key = ReservationKey;
-    const FILTERS: Table<Row> = FILTERS;
+    const COMPUTED: &'static [Def<Row>] = &[
+        on("network-interface.tag-key", |row, hear| {
+            interface_tags(row).for_each(|tag| hear(&tag.key));
+        }),
+        on("network-interface.tag-value", |row, hear| {
+            interface_tags(row).for_each(|tag| hear(&tag.value));
+        }),
+        // One that has no group is shown with an empty name.
+        on("placement-group-name", |row, hear| {
+            let groups = row
+                .instances
+                .iter()
+                .filter_map(|view| view.placement_group.as_deref());
+            groups.filter(|name| !name.is_empty()).for_each(hear);
+        }),
+    ];
     /// Their quota bounds them, and all of an account are kept in memory for the next time.
     const CHUNK: Option<u32> = None;
-
-    paged!(instance_ids);
 
     async fn load(
         ctx: &Ctx,
@@ -47,31 +92,28 @@ impl Describe for DescribeInstances {
             ..columns(filters)
         };
         let page = instances::describe_reservations(&ctx.cloud, &ctx.who, &query, page).await?;
-        Ok(Page {
-            rows: rows(ctx, filters, page.rows),
-            next: page.next,
-        })
+        Ok(page.map(|view| row(ctx, filters, view)))
     }
 
     fn narrow(mut row: Row, filters: &Filters<Row>) -> Option<Row> {
         if filters.is_empty() {
             return Some(row);
         }
-        let all = std::mem::take(&mut row.instances);
-        let mut kept = Vec::new();
-        for instance in all {
-            row.instances.push(instance);
+        let views = std::mem::take(&mut row.instances);
+        let shapes = std::mem::take(&mut row.shown.instances);
+        let mut kept = (Vec::new(), Vec::new());
+        for (view, shape) in views.into_iter().zip(shapes) {
+            row.instances.push(view);
+            row.shown.instances.push(shape);
             if filters.matches(&row) {
-                kept.append(&mut row.instances);
+                kept.0.append(&mut row.instances);
+                kept.1.append(&mut row.shown.instances);
             }
             row.instances.clear();
+            row.shown.instances.clear();
         }
-        row.instances = kept;
+        (row.instances, row.shown.instances) = kept;
         (!row.instances.is_empty()).then_some(row)
-    }
-
-    fn key(row: &Row) -> ReservationKey {
-        row.key
     }
 
     fn render(
@@ -80,17 +122,12 @@ impl Describe for DescribeInstances {
         rows: Vec<Row>,
         next: Option<String>,
     ) -> DescribeInstancesResult {
-        let instance = |one: One| render::instance::instance(&ctx.cloud, &one.view);
+        let instance = |view: &Arc<InstanceView>| render::instance::instance(&ctx.cloud, view);
         let reservation = |row: Row| Reservation {
-            instances: row.instances.into_iter().map(instance).collect(),
-            reservation_id: Some(row.reservation_id),
-            owner_id: Some(row.owner_id),
-            ..Default::default()
+            instances: row.instances.iter().map(instance).collect(),
+            ..row.shown
         };
-        DescribeInstancesResult {
-            next_token: next,
-            reservations: rows.into_iter().map(reservation).collect(),
-        }
+        Self::answer(rows.into_iter().map(reservation).collect(), next)
     }
 
     fn members(
@@ -125,12 +162,12 @@ impl XmlBody for Listing<'_> {
         w.open("reservationSet");
         for row in self.rows {
             w.open("item");
-            w.text("reservationId", &row.reservation_id);
-            w.text("ownerId", &row.owner_id);
+            row.shown.reservation_id.to_xml("reservationId", w);
+            row.shown.owner_id.to_xml("ownerId", w);
             w.empty("groupSet");
             w.open("instancesSet");
-            for one in &row.instances {
-                write(self.cloud, &one.view, w);
+            for (n, view) in row.instances.iter().enumerate() {
+                write(self.cloud, view, row.shown.instances.get(n), w);
             }
             w.close("instancesSet");
             w.close("item");
@@ -143,52 +180,48 @@ impl XmlBody for Listing<'_> {
 fn room(rows: &[Row]) -> usize {
     const AROUND: usize = 200;
     let instances = rows.iter().flat_map(|row| &row.instances);
-    let known = instances.map(|one| one.view.rendering.get().map_or(0, str::len));
+    let known = instances.map(|view| view.rendering.get().map_or(0, str::len));
     known.sum::<usize>() + rows.len() * AROUND
 }
 
-/// An instance, as it was written before or anew. It is kept where the next request finds the same view.
-fn write(cloud: &Cloud, view: &Arc<InstanceView>, w: &mut XmlWriter) {
+/// An instance, as it was written before or anew: from the shape that the filters have looked at, if they have. What is
+/// written is kept where the next request finds the same view.
+fn write(cloud: &Cloud, view: &Arc<InstanceView>, shown: Option<&Instance>, w: &mut XmlWriter) {
     if let Some(written) = view.rendering.get() {
         return w.again(written);
     }
     let at = w.len();
-    render::instance::instance(cloud, view).to_xml("item", w);
+    match shown {
+        Some(shown) => shown.to_xml("item", w),
+        None => render::instance::instance(cloud, view).to_xml("item", w),
+    }
     if Arc::strong_count(view) > 1 {
         view.rendering.keep(w.since(at));
     }
 }
 
-fn rows(ctx: &Ctx, filters: &Filters<Row>, views: Vec<ReservationView>) -> Vec<Row> {
-    let unseen = Arc::default();
-    let one = |view: Arc<InstanceView>| One {
-        shown: if filters.is_empty() {
-            Arc::clone(&unseen)
-        } else {
-            Arc::new(render::instance::instance(&ctx.cloud, &view))
-        },
-        view,
-    };
-    let row = |view: ReservationView| Row {
+fn row(ctx: &Ctx, filters: &Filters<Row>, view: ReservationView) -> Row {
+    let mut shown = render::instance::bare_reservation(&view);
+    if !filters.is_empty() {
+        let instance = |view: &Arc<InstanceView>| render::instance::instance(&ctx.cloud, view);
+        shown.instances = view.instances.iter().map(instance).collect();
+    }
+    Row {
         key: view.key(),
-        reservation_id: view.id.to_string(),
-        owner_id: view.account.to_string(),
-        instances: view.instances.into_iter().map(one).collect(),
-    };
-    views.into_iter().map(row).collect()
+        instances: view.instances,
+        shown,
+    }
 }
 
 /// What of the filters the database can look for by itself. A value that can't be parsed matches nothing,
 /// which the filter itself sees to; columns that ended instances don't show are left to it as well.
 fn columns(filters: &Filters<Row>) -> InstanceQuery {
     let states = filters.literals("instance-state-name").unwrap_or_default();
-    let vpcs = filters.literals("vpc-id").unwrap_or_default();
-    let subnets = filters.literals("subnet-id").unwrap_or_default();
     InstanceQuery {
         ids: Vec::new(),
         states: states.into_iter().filter_map(State::from_name).collect(),
-        vpcs: vpcs.into_iter().filter_map(|text| id(text).ok()).collect(),
-        subnets: subnets.into_iter().filter_map(|text| id(text).ok()).collect(),
+        vpcs: filters.ids("vpc-id"),
+        subnets: filters.ids("subnet-id"),
     }
 }
 
@@ -197,7 +230,7 @@ mod tests {
     use cumulet_wire::ec2::operations;
 
     use super::*;
-    use crate::tests::World;
+    use crate::{ec2::describe, tests::World};
 
     fn written(ctx: &Ctx, rows: Vec<Row>, next: Option<String>) -> String {
         let mut w = XmlWriter::new();
@@ -231,7 +264,8 @@ mod tests {
             "2016-11-15",
             crate::fences::Meter::unlimited(),
         );
-        let filters = Filters::parse(&FILTERS, &[]).unwrap_or_else(|_| panic!("no filters"));
+        let filters = Filters::parse(&describe::filters_of::<DescribeInstances>(), &[])
+            .unwrap_or_else(|_| panic!("no filters"));
         let input = DescribeInstancesRequest::default();
         for (limit, next) in [(None, None), (Some(1), Some("token&"))] {
             let page = async || {
@@ -246,7 +280,7 @@ mod tests {
             assert_eq!(written(&ctx, page().await, next()), expected(&shapes));
             let kept = page().await;
             let mut kept = kept.iter().flat_map(|row| &row.instances);
-            assert!(kept.all(|one| one.view.rendering.get().is_some()));
+            assert!(kept.all(|view| view.rendering.get().is_some()));
             assert_eq!(written(&ctx, page().await, next()), expected(&shapes));
         }
         let none = DescribeInstances::render(&ctx, &input, Vec::new(), None);

@@ -11,7 +11,7 @@ use cumulet_wire::{
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, required_id},
+        ctx::{Ctx, id},
     },
     fault::Fault,
 };
@@ -22,7 +22,7 @@ const MAX_OUTPUT: usize = 64 * 1024;
 #[async_trait]
 impl Action for GetConsoleOutput {
     async fn run(ctx: &Ctx, input: GetConsoleOutputRequest) -> Result<GetConsoleOutputResult, Fault> {
-        let id = required_id(input.instance_id.as_deref(), "InstanceId")?;
+        let id = id(&input.instance_id)?;
         let output = instances::console_output(&ctx.cloud, &ctx.who, id).await?;
         let tail = &output.bytes[output.bytes.len().saturating_sub(MAX_OUTPUT)..];
         Ok(GetConsoleOutputResult {

@@ -10,7 +10,7 @@ use cumulet_wire::ec2::instances::{
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, required_id},
+        ctx::{Ctx, id},
     },
     fault::Fault,
 };
@@ -18,7 +18,7 @@ use crate::{
 #[async_trait]
 impl Action for GetConsoleScreenshot {
     async fn run(ctx: &Ctx, input: GetConsoleScreenshotRequest) -> Result<GetConsoleScreenshotResult, Fault> {
-        let id = required_id(input.instance_id.as_deref(), "InstanceId")?;
+        let id = id(&input.instance_id)?;
         let jpeg = instances::console_screenshot(&ctx.cloud, &ctx.who, id).await?;
         Ok(GetConsoleScreenshotResult {
             instance_id: Some(id.to_string()),

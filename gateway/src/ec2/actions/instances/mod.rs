@@ -7,7 +7,6 @@ mod describe_instance_types;
 mod describe_instances;
 #[cfg(test)]
 mod examples;
-mod filters;
 mod get_console_output;
 mod get_console_screenshot;
 mod modify_instance_attribute;

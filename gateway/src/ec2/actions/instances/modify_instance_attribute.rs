@@ -14,7 +14,7 @@ use cumulet_wire::{
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, id, ids, required_id},
+        ctx::{Ctx, id, ids},
         user_data,
     },
     fault::Fault,
@@ -23,7 +23,7 @@ use crate::{
 #[async_trait]
 impl Action for ModifyInstanceAttribute {
     async fn run(ctx: &Ctx, input: ModifyInstanceAttributeRequest) -> Result<Done, Fault> {
-        let id = required_id(input.instance_id.as_deref(), "InstanceId")?;
+        let id = id(&input.instance_id)?;
         let mut changes = named(input)?;
         let change = match (changes.pop(), changes.is_empty()) {
             (Some(change), true) => change,

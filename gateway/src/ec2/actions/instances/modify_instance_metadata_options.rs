@@ -9,7 +9,7 @@ use cumulet_wire::ec2::instances::{
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, required_id},
+        ctx::{Ctx, id},
         render,
     },
     fault::Fault,
@@ -21,7 +21,7 @@ impl Action for ModifyInstanceMetadataOptions {
         ctx: &Ctx,
         input: ModifyInstanceMetadataOptionsRequest,
     ) -> Result<ModifyInstanceMetadataOptionsResult, Fault> {
-        let id = required_id(input.instance_id.as_deref(), "InstanceId")?;
+        let id = id(&input.instance_id)?;
         let change = Asked {
             tokens: input.http_tokens.as_deref(),
             hop_limit: input.http_put_response_hop_limit,

@@ -36,8 +36,7 @@ impl Action for CreateKeyPair {
             Some(other) => return Err(Fault::invalid("KeyFormat", other, "expecting pem")),
         }
         let tags = tags_for("key-pair", input.tag_specifications)?;
-        let name = input.key_name.unwrap_or_default();
-        let made = key_pairs::create(&ctx.cloud, &ctx.who, &name, key_type, tags).await?;
+        let made = key_pairs::create(&ctx.cloud, &ctx.who, &input.key_name, key_type, tags).await?;
         Ok(KeyPair {
             key_pair_id: Some(made.view.id().to_string()),
             tags: shown_tags(&made.view.tags),

@@ -16,9 +16,8 @@ use crate::{
 impl Action for ImportKeyPair {
     async fn run(ctx: &Ctx, input: ImportKeyPairRequest) -> Result<ImportKeyPairResult, Fault> {
         let tags = tags_for("key-pair", input.tag_specifications)?;
-        let name = input.key_name.unwrap_or_default();
         let material = input.public_key_material.unwrap_or_default();
-        let made = key_pairs::import(&ctx.cloud, &ctx.who, &name, &material.0, tags).await?;
+        let made = key_pairs::import(&ctx.cloud, &ctx.who, &input.key_name, &material.0, tags).await?;
         Ok(ImportKeyPairResult {
             key_pair_id: Some(made.id().to_string()),
             tags: shown_tags(&made.tags),

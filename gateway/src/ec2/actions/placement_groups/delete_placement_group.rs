@@ -15,8 +15,7 @@ use crate::{
 #[async_trait]
 impl Action for DeletePlacementGroup {
     async fn run(ctx: &Ctx, input: DeletePlacementGroupRequest) -> Result<Done, Fault> {
-        let name = input.group_name.ok_or_else(|| Fault::missing("GroupName"))?;
-        placement_groups::delete(&ctx.cloud, &ctx.who, &name).await?;
+        placement_groups::delete(&ctx.cloud, &ctx.who, &input.group_name).await?;
         Ok(Done)
     }
 }

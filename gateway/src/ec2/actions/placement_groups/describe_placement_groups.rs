@@ -5,46 +5,24 @@ use cumulet_backend::api::{
     Page, PageRequest,
     placement_groups::{self, GroupView},
 };
-use cumulet_wire::ec2::{
-    placement_groups::{
-        DescribePlacementGroups, DescribePlacementGroupsRequest, DescribePlacementGroupsResult,
-        PlacementGroup,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::placement_groups::{
+    DescribePlacementGroups, DescribePlacementGroupsRequest, PlacementGroup,
 };
 
 use crate::{
     ec2::{
         ctx::{Ctx, ids, tags_if_any},
         describe::Describe,
-        filter::{Filters, Table, on, some},
+        filter::{Filters, Keyed},
     },
     fault::Fault,
 };
 
-/// A group with its ARN.
-type Row = (String, GroupView);
+type Row = Keyed<String, PlacementGroup>;
 
 #[async_trait]
 impl Describe for DescribePlacementGroups {
     type Row = Row;
-    type Key = String;
-    const FILTERS: Table<Row> = Table {
-        defs: &[
-            on(&["group-name"], |(_, row): &Row, sink| sink(&row.row.name)),
-            on(&["strategy"], |(_, row), sink| sink(&row.row.strategy)),
-            on(&["state"], |_, sink| sink("available")),
-            on(&["spread-level"], |(_, row), sink| {
-                some(row.row.spread_level.as_ref(), sink)
-            }),
-            on(&["group-arn"], |(arn, _), sink| sink(arn)),
-        ],
-        tags: Some(|(_, row)| &row.tags),
-    };
-
-    fn filters(input: &DescribePlacementGroupsRequest) -> &[Filter] {
-        &input.filters
-    }
 
     async fn load(
         ctx: &Ctx,
@@ -54,38 +32,19 @@ impl Describe for DescribePlacementGroups {
     ) -> Result<Page<Row, String>, Fault> {
         let ids = ids(&input.group_ids)?;
         let rows = placement_groups::describe(&ctx.cloud, &ctx.who, &ids, &input.group_names).await?;
-        let named = |view: GroupView| (arn(ctx, &view), view);
+        let row = |view: GroupView| Row::new(view.row.name.clone(), shown(ctx, view));
         Ok(Page {
-            rows: rows.into_iter().map(named).collect(),
+            rows: rows.into_iter().map(row).collect(),
             next: None,
         })
     }
-
-    fn key((_, row): &Row) -> String {
-        row.row.name.clone()
-    }
-
-    fn render(
-        ctx: &Ctx,
-        _: &DescribePlacementGroupsRequest,
-        rows: Vec<Row>,
-        _: Option<String>,
-    ) -> DescribePlacementGroupsResult {
-        DescribePlacementGroupsResult {
-            placement_groups: rows.into_iter().map(|(_, row)| shown(ctx, row)).collect(),
-        }
-    }
-}
-
-fn arn(ctx: &Ctx, view: &GroupView) -> String {
-    ctx.arn("placement-group", &view.row.name)
 }
 
 /// A group as the answers show it.
 pub(super) fn shown(ctx: &Ctx, view: GroupView) -> PlacementGroup {
     PlacementGroup {
         group_id: Some(view.id().to_string()),
-        group_arn: Some(arn(ctx, &view)),
+        group_arn: Some(ctx.arn("placement-group", &view.row.name)),
         tags: tags_if_any(&view.tags),
         state: Some("available".into()),
         partition_count: view

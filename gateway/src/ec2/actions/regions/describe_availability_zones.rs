@@ -3,51 +3,24 @@
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, regions};
 use cumulet_domain::Error;
-use cumulet_wire::ec2::{
-    regions::{
-        AvailabilityZone, DescribeAvailabilityZones, DescribeAvailabilityZonesRequest,
-        DescribeAvailabilityZonesResult,
-    },
-    shared::Filter,
+use cumulet_wire::ec2::regions::{
+    AvailabilityZone, DescribeAvailabilityZones, DescribeAvailabilityZonesRequest,
 };
 
 use crate::{
     ec2::{
         ctx::Ctx,
         describe::{Describe, slice},
-        filter::{Filters, Table, never, on, text},
+        filter::{Filters, Keyed},
     },
     fault::Fault,
 };
 
-type Row = (u64, AvailabilityZone);
+type Row = Keyed<u64, AvailabilityZone>;
 
 #[async_trait]
 impl Describe for DescribeAvailabilityZones {
     type Row = Row;
-    type Key = u64;
-    const FILTERS: Table<Row> = Table {
-        defs: &[
-            on(&["group-long-name"], |(_, row): &Row, sink| {
-                text(&row.group_long_name, sink)
-            }),
-            on(&["group-name"], |(_, row), sink| text(&row.group_name, sink)),
-            on(&["opt-in-status"], |(_, row), sink| {
-                text(&row.opt_in_status, sink)
-            }),
-            on(&["region-name"], |(_, row), sink| text(&row.region_name, sink)),
-            on(&["state"], |(_, row), sink| text(&row.state, sink)),
-            on(&["zone-id"], |(_, row), sink| text(&row.zone_id, sink)),
-            on(&["zone-name"], |(_, row), sink| text(&row.zone_name, sink)),
-            on(&["zone-type"], |(_, row), sink| text(&row.zone_type, sink)),
-            never(&["message", "parent-zone-id", "parent-zone-name"]),
-        ],
-        tags: None,
-    };
-
-    fn filters(input: &DescribeAvailabilityZonesRequest) -> &[Filter] {
-        &input.filters
-    }
 
     async fn load(
         ctx: &Ctx,
@@ -80,21 +53,6 @@ impl Describe for DescribeAvailabilityZones {
             state: Some("available".into()),
             ..Default::default()
         });
-        Ok(slice((0..).zip(shown).collect(), &page))
-    }
-
-    fn key(row: &Row) -> u64 {
-        row.0
-    }
-
-    fn render(
-        _: &Ctx,
-        _: &DescribeAvailabilityZonesRequest,
-        rows: Vec<Row>,
-        _: Option<String>,
-    ) -> DescribeAvailabilityZonesResult {
-        DescribeAvailabilityZonesResult {
-            availability_zones: rows.into_iter().map(|row| row.1).collect(),
-        }
+        Ok(slice(shown, &page))
     }
 }

@@ -2,42 +2,22 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::{Page, PageRequest, regions};
-use cumulet_wire::ec2::{
-    regions::{DescribeRegions, DescribeRegionsRequest, DescribeRegionsResult, Region},
-    shared::Filter,
-};
+use cumulet_wire::ec2::regions::{DescribeRegions, DescribeRegionsRequest, Region};
 
 use crate::{
     ec2::{
         ctx::Ctx,
         describe::{Describe, all_known, slice},
-        filter::{Filters, Table, on, text},
+        filter::{Filters, Keyed},
     },
     fault::Fault,
 };
 
-type Row = (u64, Region);
+type Row = Keyed<u64, Region>;
 
 #[async_trait]
 impl Describe for DescribeRegions {
     type Row = Row;
-    type Key = u64;
-    const FILTERS: Table<Row> = Table {
-        defs: &[
-            on(&["region-name"], |(_, row): &Row, sink| {
-                text(&row.region_name, sink)
-            }),
-            on(&["endpoint"], |(_, row), sink| text(&row.endpoint, sink)),
-            on(&["opt-in-status"], |(_, row), sink| {
-                text(&row.opt_in_status, sink)
-            }),
-        ],
-        tags: None,
-    };
-
-    fn filters(input: &DescribeRegionsRequest) -> &[Filter] {
-        &input.filters
-    }
 
     async fn load(
         ctx: &Ctx,
@@ -57,21 +37,6 @@ impl Describe for DescribeRegions {
             opt_in_status: Some("opt-in-not-required".into()),
             ..Default::default()
         });
-        Ok(slice((0..).zip(shown).collect(), &page))
-    }
-
-    fn key(row: &Row) -> u64 {
-        row.0
-    }
-
-    fn render(
-        _: &Ctx,
-        _: &DescribeRegionsRequest,
-        rows: Vec<Row>,
-        _: Option<String>,
-    ) -> DescribeRegionsResult {
-        DescribeRegionsResult {
-            regions: rows.into_iter().map(|row| row.1).collect(),
-        }
+        Ok(slice(shown, &page))
     }
 }

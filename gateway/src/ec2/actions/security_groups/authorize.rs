@@ -13,11 +13,14 @@ use cumulet_wire::ec2::{
     shared::TagSpecification,
 };
 
-use super::{permission::new_rules, which::opening};
+use super::{
+    permission::new_rules,
+    which::{asked, group},
+};
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, tags_for},
+        ctx::{Ctx, id, tags_for},
         render::security_group::rule,
     },
     fault::Fault,
@@ -29,7 +32,8 @@ impl Action for AuthorizeSecurityGroupIngress {
         ctx: &Ctx,
         input: AuthorizeSecurityGroupIngressRequest,
     ) -> Result<AuthorizeSecurityGroupIngressResult, Fault> {
-        let (which, permissions) = opening!(input, input.group_name);
+        let which = group(input.group_id.as_deref(), input.group_name)?;
+        let permissions = asked!(input);
         let made = add(
             ctx,
             &which,
@@ -51,7 +55,8 @@ impl Action for AuthorizeSecurityGroupEgress {
         ctx: &Ctx,
         input: AuthorizeSecurityGroupEgressRequest,
     ) -> Result<AuthorizeSecurityGroupEgressResult, Fault> {
-        let (which, permissions) = opening!(input, None);
+        let which = GroupName::Id(id(&input.group_id)?);
+        let permissions = asked!(input);
         let made = add(
             ctx,
             &which,

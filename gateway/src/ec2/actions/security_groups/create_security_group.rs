@@ -18,8 +18,8 @@ use crate::{
 impl Action for CreateSecurityGroup {
     async fn run(ctx: &Ctx, input: CreateSecurityGroupRequest) -> Result<CreateSecurityGroupResult, Fault> {
         let new = NewGroup {
-            name: input.group_name.unwrap_or_default(),
-            description: input.description.unwrap_or_default(),
+            name: input.group_name,
+            description: input.description,
             vpc: input.vpc_id.as_deref().map(id).transpose()?,
             tags: tags_for("security-group", input.tag_specifications)?,
         };

@@ -12,12 +12,12 @@ use cumulet_wire::ec2::security_groups::{
 
 use super::{
     permission::{Part, parts},
-    which::opening,
+    which::{asked, group},
 };
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, ids},
+        ctx::{Ctx, id, ids},
         render::security_group::ports,
     },
     fault::Fault,
@@ -29,7 +29,8 @@ impl Action for RevokeSecurityGroupIngress {
         ctx: &Ctx,
         input: RevokeSecurityGroupIngressRequest,
     ) -> Result<RevokeSecurityGroupIngressResult, Fault> {
-        let (which, permissions) = opening!(input, input.group_name);
+        let which = group(input.group_id.as_deref(), input.group_name)?;
+        let permissions = asked!(input);
         let named = (input.security_group_rule_ids, permissions);
         let (rules, unknown) = remove(ctx, &which, Direction::Ingress, named).await?;
         Ok(RevokeSecurityGroupIngressResult {
@@ -46,7 +47,8 @@ impl Action for RevokeSecurityGroupEgress {
         ctx: &Ctx,
         input: RevokeSecurityGroupEgressRequest,
     ) -> Result<RevokeSecurityGroupEgressResult, Fault> {
-        let (which, permissions) = opening!(input, None);
+        let which = GroupName::Id(id(&input.group_id)?);
+        let permissions = asked!(input);
         let named = (input.security_group_rule_ids, permissions);
         let (rules, unknown) = remove(ctx, &which, Direction::Egress, named).await?;
         Ok(RevokeSecurityGroupEgressResult {

@@ -64,10 +64,10 @@ pub(super) fn permissions(mut list: Vec<IpPermission>, flat: Flat) -> Result<Vec
     Ok(list)
 }
 
-/// How the four calls that add and remove rules begin: the group and all permissions of a request. Their
-/// requests are types of their own with the same members; only those of ingress may name the group.
-macro_rules! opening {
-    ($input:ident, $group_name:expr) => {{
+/// How the four calls that add and remove rules begin: all permissions of a request. Their requests are types of
+/// their own with the same members.
+macro_rules! asked {
+    ($input:ident) => {{
         use $crate::ec2::actions::security_groups::which;
         let flat = which::Flat {
             protocol: $input.ip_protocol,
@@ -77,11 +77,10 @@ macro_rules! opening {
             source_name: $input.source_security_group_name,
             source_owner: $input.source_security_group_owner_id,
         };
-        let group = which::group($input.group_id.as_deref(), $group_name)?;
-        (group, which::permissions($input.ip_permissions, flat)?)
+        which::permissions($input.ip_permissions, flat)?
     }};
 }
-pub(super) use opening;
+pub(super) use asked;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,112 @@
+//! Simulated clients' volumes: they are made, attached, detached and deleted, whatever their instances do meanwhile.
+
+use cumulet_backend::api::{
+    ClientToken, Cloud as Api,
+    volumes::{self, Detach, NewVolume},
+};
+use cumulet_domain::{
+    Error, Result,
+    account::Principal,
+    id::VolumeId,
+    volume::{Provisioned, VolumeType},
+};
+use futures::future::BoxFuture;
+
+use crate::{client::Client, roles::Lost, run::setup::ZONE};
+
+/// Volumes of a client at the most.
+const MOST: usize = 4;
+
+impl Client {
+    /// Some operation on some volume; it need not be in the state for it.
+    pub(crate) async fn some_volume(&mut self) {
+        let dice = &self.world.dice;
+        if self.volumes.len() < MOST && dice.chance(0.4) {
+            return self.make_volume().await;
+        }
+        let Some(volume) = dice.pick(&self.volumes).copied() else {
+            return;
+        };
+        match dice.number(0..5) {
+            0..3 => {
+                let Some(instance) = dice.pick(&self.mine).copied() else {
+                    return;
+                };
+                let devices = ["/dev/sdf", "/dev/sdg", "/dev/sdh"];
+                let device = dice.pick(&devices).copied().unwrap_or_default();
+                let attach = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<()>> {
+                    Box::pin(async move {
+                        let done = volumes::attach(&cloud, &who, volume, instance, device).await;
+                        done.map(drop)
+                    })
+                };
+                self.note("attach", volume, self.ask(attach).await);
+            }
+            3 => {
+                let what = Detach {
+                    volume,
+                    instance: None,
+                    device: None,
+                };
+                let detach = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<()>> {
+                    Box::pin(async move { volumes::detach(&cloud, &who, what).await.map(drop) })
+                };
+                self.note("detach", volume, self.ask(detach).await);
+            }
+            _ => {
+                let delete = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<()>> {
+                    Box::pin(async move { volumes::delete(&cloud, &who, volume).await })
+                };
+                let answer = self.ask(delete).await;
+                if matches!(answer, Ok(Ok(()) | Err(Error::NotFound { .. }))) {
+                    self.volumes.retain(|other| *other != volume);
+                }
+                self.note("delete", volume, answer);
+            }
+        }
+    }
+
+    /// Asks until an answer comes: the token makes it one volume.
+    async fn make_volume(&mut self) {
+        self.made += 1;
+        let token = format!("v{}-{}", self.number, self.made);
+        for _ in 0..8 {
+            let new = NewVolume {
+                availability_zone: ZONE.into(),
+                size_gib: 1,
+                kind: VolumeType::Gp2,
+                provisioned: Provisioned::default(),
+                tags: Vec::new(),
+                client_token: Some(ClientToken {
+                    token: token.clone(),
+                    request_hash: String::new(),
+                }),
+            };
+            let make = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<_>> {
+                Box::pin(async move { Ok(volumes::create(&cloud, &who, new).await?.id()) })
+            };
+            match self.ask(make).await {
+                Ok(Ok(id)) => {
+                    self.world.note(format_args!("client {} has {id}", self.number));
+                    return self.volumes.push(id);
+                }
+                Ok(Err(Error::Unavailable(_))) | Err(Lost) => self.wait().await,
+                Ok(Err(_)) => return,
+            }
+        }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(Api, Principal) -> BoxFuture<'static, Result<T>>,
+    ) -> std::result::Result<Result<T>, Lost> {
+        let who = self.who.clone();
+        self.api.call(|cloud| what(cloud, who)).await
+    }
+
+    fn note(&self, what: &str, volume: VolumeId, answer: std::result::Result<Result<()>, Lost>) {
+        let done = matches!(answer, Ok(Ok(())));
+        self.world
+            .note(format_args!("client {}: {what} {volume}: {done}", self.number));
+    }
+}

@@ -1,0 +1,119 @@
+//! Detach: an instance lets go of a volume, which is free when its host has confirmed that. A guest that uses it is
+//! asked again and again; meanwhile the attachment is busy.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    Result,
+    crash::Role,
+    id::HostId,
+    message::Change,
+    volume::{AttachmentState, VolumeState},
+};
+use sea_orm::DatabaseTransaction;
+
+use super::{AttachVolume, VolumeRound, attach::POINTS, current, plug, plug::Plug, volume_of};
+use crate::{
+    conductor::{
+        Conductor,
+        operations::{
+            Heard, OfInstance, start,
+            steps::{ASK, COMMAND, HEAR},
+        },
+    },
+    entity::{operation::Model, volume_attachment},
+    journal::{End, Failure, How, Next, Operation, Step},
+    store::{attachments, instances},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct DetachVolume;
+
+const UNPLUG: Step = Step::elsewhere("unplug", Role::Host, POINTS);
+
+impl Operation for DetachVolume {
+    type Cx = Conductor;
+    type State = start::Nothing;
+    type Batch = VolumeRound;
+
+    const NAME: &'static str = Change::DetachVolume.name();
+    const STEPS: &'static [Step] = &[ASK, COMMAND, UNPLUG, HEAR];
+    const DEADLINE: Duration = Duration::from_secs(300);
+    const SUPERSEDES: &'static [&'static str] = &[AttachVolume::NAME];
+
+    async fn step(round: &VolumeRound, operation: &Model) -> Result<Next> {
+        plug::run::<Self>(round, operation).await
+    }
+
+    async fn tell(round: &VolumeRound, operation: &Model, host: &HostId) -> Result<()> {
+        plug::tell::<Self>(round, operation, host).await
+    }
+
+    async fn heard(conductor: &Conductor, operation: Model, heard: Heard) -> Result<()> {
+        plug::heard::<Self>(conductor, operation, heard).await
+    }
+
+    async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
+        attachments::lock_with_instance(txn, volume_of(operation)).await
+    }
+
+    async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
+        if end.how == How::Superseded {
+            return Ok(());
+        }
+        let Some(volume) = current(txn, operation).await? else {
+            return Ok(());
+        };
+        let attached = attachments::of_volume(txn, volume.id.to_db()).await?;
+        let Some(attached) = attached.filter(|row| Self::STATES.contains(&row.state.0)) else {
+            return Ok(());
+        };
+        attachments::remove(txn, &attached).await?;
+        let freed = attachments::moved(txn, &volume, VolumeState::Available, None);
+        freed.await.map(drop)
+    }
+}
+
+impl Plug for DetachVolume {
+    const WHAT: Change = Change::DetachVolume;
+    const STATES: &'static [AttachmentState] = &[AttachmentState::Detaching, AttachmentState::Busy];
+    const IS_ENDLESS: bool = true;
+
+    async fn prepared(_: &DatabaseTransaction, _: &Model, _: &str) -> Result<Option<Failure>> {
+        Ok(None)
+    }
+
+    async fn failed(
+        cx: &Conductor,
+        operation: Model,
+        attached: volume_attachment::Model,
+        heard: OfInstance,
+    ) -> Result<()> {
+        let attempts = operation.attempts + 1;
+        let failure = heard.outcome.failure.unwrap_or_default();
+        tracing::warn!(
+            volume = volume_of(&operation),
+            attempts,
+            failure,
+            "a detach has failed; it goes on"
+        );
+        if heard.outcome.kept.contains(&attached.volume.0) && attached.state.0 == AttachmentState::Detaching {
+            let (of, instance) = (operation.clone(), attached.instance.to_db());
+            let write = cx.store.write(move |txn| {
+                Box::pin(async move {
+                    instances::lock(txn, &[instance]).await?;
+                    let next = attachments::of_volume(txn, volume_of(&of)).await?;
+                    match next.filter(|row| *row == attached) {
+                        Some(row) => {
+                            attachments::set_state(txn, &row, AttachmentState::Busy, row.generation).await
+                        }
+                        None => Ok(()),
+                    }
+                })
+            });
+            write.await?;
+        }
+        plug::again::<Self>(cx, &operation, attempts, plug::pause(attempts)).await
+    }
+}

@@ -1,0 +1,102 @@
+//! Permissions, by the names that IAM has for them: one list, which a test of the gateway compares with the manifest.
+
+/// A permission: what a call needs, and a policy gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Permission {
+    name: &'static str,
+    writes: bool,
+}
+
+impl Permission {
+    /// What the operator does.
+    pub(super) const OPERATE: Permission = Permission::new("cumulet:Operate", true);
+
+    /// The permission that the manifest has for an operation: it is refused by it before the request is decoded. The
+    /// functions behind it ask for those below.
+    pub const fn new(name: &'static str, writes: bool) -> Permission {
+        Permission { name, writes }
+    }
+
+    /// Its name, for instance `ec2:RunInstances`.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it changes anything.
+    pub const fn writes(self) -> bool {
+        self.writes
+    }
+}
+
+macro_rules! permissions {
+    ($($service:literal { $($access:ident $constant:ident $operation:literal;)* })*) => {
+        #[allow(missing_docs)] // each is its operation's
+        impl Permission {
+            $($(pub const $constant: Permission =
+                Permission::new(concat!($service, ":", $operation), permissions!(@ $access));)*)*
+
+            /// Every permission of an account's principals.
+            pub const ALL: &[Permission] = &[$($(Permission::$constant,)*)*];
+        }
+    };
+    (@ read) => { false };
+    (@ write) => { true };
+}
+
+permissions! {
+    "ec2" {
+        write ATTACH_VOLUME "AttachVolume";
+        write AUTHORIZE_SECURITY_GROUP_EGRESS "AuthorizeSecurityGroupEgress";
+        write AUTHORIZE_SECURITY_GROUP_INGRESS "AuthorizeSecurityGroupIngress";
+        write CREATE_KEY_PAIR "CreateKeyPair";
+        write CREATE_PLACEMENT_GROUP "CreatePlacementGroup";
+        write CREATE_SECURITY_GROUP "CreateSecurityGroup";
+        write CREATE_TAGS "CreateTags";
+        write CREATE_VOLUME "CreateVolume";
+        write DELETE_KEY_PAIR "DeleteKeyPair";
+        write DELETE_PLACEMENT_GROUP "DeletePlacementGroup";
+        write DELETE_SECURITY_GROUP "DeleteSecurityGroup";
+        write DELETE_TAGS "DeleteTags";
+        write DELETE_VOLUME "DeleteVolume";
+        write DEREGISTER_IMAGE "DeregisterImage";
+        read DESCRIBE_ACCOUNT_ATTRIBUTES "DescribeAccountAttributes";
+        read DESCRIBE_AVAILABILITY_ZONES "DescribeAvailabilityZones";
+        read DESCRIBE_IMAGES "DescribeImages";
+        read DESCRIBE_INSTANCE_ATTRIBUTE "DescribeInstanceAttribute";
+        read DESCRIBE_INSTANCE_STATUS "DescribeInstanceStatus";
+        read DESCRIBE_INSTANCE_TYPE_OFFERINGS "DescribeInstanceTypeOfferings";
+        read DESCRIBE_INSTANCE_TYPES "DescribeInstanceTypes";
+        read DESCRIBE_INSTANCES "DescribeInstances";
+        read DESCRIBE_KEY_PAIRS "DescribeKeyPairs";
+        read DESCRIBE_NETWORK_INTERFACES "DescribeNetworkInterfaces";
+        read DESCRIBE_PLACEMENT_GROUPS "DescribePlacementGroups";
+        read DESCRIBE_REGIONS "DescribeRegions";
+        read DESCRIBE_SECURITY_GROUP_RULES "DescribeSecurityGroupRules";
+        read DESCRIBE_SECURITY_GROUPS "DescribeSecurityGroups";
+        read DESCRIBE_SUBNETS "DescribeSubnets";
+        read DESCRIBE_TAGS "DescribeTags";
+        read DESCRIBE_VOLUMES "DescribeVolumes";
+        read DESCRIBE_VPCS "DescribeVpcs";
+        write DETACH_VOLUME "DetachVolume";
+        read GET_CONSOLE_OUTPUT "GetConsoleOutput";
+        read GET_CONSOLE_SCREENSHOT "GetConsoleScreenshot";
+        write IMPORT_KEY_PAIR "ImportKeyPair";
+        write MODIFY_INSTANCE_ATTRIBUTE "ModifyInstanceAttribute";
+        write MODIFY_INSTANCE_METADATA_OPTIONS "ModifyInstanceMetadataOptions";
+        write REBOOT_INSTANCES "RebootInstances";
+        write REVOKE_SECURITY_GROUP_EGRESS "RevokeSecurityGroupEgress";
+        write REVOKE_SECURITY_GROUP_INGRESS "RevokeSecurityGroupIngress";
+        write RUN_INSTANCES "RunInstances";
+        write START_INSTANCES "StartInstances";
+        write STOP_INSTANCES "StopInstances";
+        write TERMINATE_INSTANCES "TerminateInstances";
+    }
+    "iam" {
+        read GET_USER "GetUser";
+    }
+    "servicequotas" {
+        read GET_SERVICE_QUOTA "GetServiceQuota";
+        read LIST_SERVICE_QUOTAS "ListServiceQuotas";
+        read LIST_SERVICES "ListServices";
+    }
+}

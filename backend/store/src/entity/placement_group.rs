@@ -1,0 +1,25 @@
+//! A placement group.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "placement_groups")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    pub account: i64,
+    pub name: String,
+    pub strategy: String,
+    pub partition_count: Option<i64>,
+    pub spread_level: Option<String>,
+    pub created_at: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+crate::resource::resource!(PlacementGroup);
+crate::resource::named!();

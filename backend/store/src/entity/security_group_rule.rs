@@ -1,0 +1,24 @@
+//! A rule of a security group; `rule` is the domain's rule as JSON.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "security_group_rules")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    pub account: i64,
+    pub security_group: i64,
+    pub rule: String,
+    pub peer_group: Option<i64>,
+    pub description: String,
+    pub created_at: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+crate::resource::resource!(SecurityGroupRule);

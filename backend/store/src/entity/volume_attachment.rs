@@ -1,0 +1,37 @@
+//! The attachment of a volume to an instance, as one of its disks.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use cumulet_domain::{
+    id::marker::{Instance, Volume},
+    volume::AttachmentState,
+};
+use sea_orm::entity::prelude::*;
+
+use super::columns::{Count, Flag, Key, Named};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "volume_attachments")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub instance: Key<Instance>,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub device: String,
+    pub volume: Key<Volume>,
+    pub boot_index: Option<Count>,
+    pub state: Named<AttachmentState>,
+    pub delete_on_termination: Flag,
+    pub attached_at: i64,
+    pub generation: Option<i64>,
+}
+
+impl Model {
+    /// The disk that the instance starts from.
+    pub fn is_root(&self) -> bool {
+        self.boot_index == Some(Count(0))
+    }
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

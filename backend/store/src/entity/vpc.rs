@@ -1,0 +1,24 @@
+//! A VPC.
+#![allow(missing_docs)] // the columns are explained in the migrations
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "vpcs")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    pub account: i64,
+    pub cidr: String,
+    pub is_default: i64,
+    pub policy_generation: i64,
+    pub vni: Option<i64>,
+    pub created_at: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+crate::resource::resource!(Vpc);

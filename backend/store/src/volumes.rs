@@ -1,0 +1,167 @@
+//! Volumes' rows, and their attachments to instances. A root volume is made with its instance.
+
+use std::collections::{HashMap, HashSet};
+
+use cumulet_domain::{
+    Result,
+    account::AccountId,
+    time::Timestamp,
+    volume::{AttachmentState, VolumeState, VolumeType},
+};
+use sea_orm::{
+    ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr,
+};
+
+use super::{batch::load_in, failed, rows};
+use crate::entity::{
+    columns::{Count, Flag, Key, Named, Owner},
+    instance, volume, volume_attachment,
+};
+
+/// The device of an instance's root disk where its image does not say.
+pub const ROOT_DEVICE: &str = "/dev/vda";
+
+/// The root volume of a new instance. It has its instance's number, by which earlier programs know it; nothing else
+/// may go by that.
+///
+/// # Errors
+/// `Internal` where the instance's size is none.
+pub fn root(instance: &instance::Model, kind: VolumeType) -> Result<volume::Model> {
+    Ok(volume::Model {
+        id: Key::from_db(instance.id),
+        account: Owner(AccountId::from_db(instance.account)),
+        availability_zone: instance.availability_zone.clone(),
+        size_gib: Count(rows::fit(
+            "instances",
+            instance.id,
+            "disk_gib",
+            instance.disk_gib,
+        )?),
+        volume_type: Named(kind),
+        state: Named(VolumeState::InUse),
+        state_message: None,
+        image: Some(Key::from_db(instance.image)),
+        snapshot: None,
+        encrypted: Flag(false),
+        iops: None,
+        throughput: None,
+        host: None,
+        generation: 1,
+        created_at: instance.created_at,
+        deleted_at: None,
+        made_at: None,
+    })
+}
+
+/// The attachment of an instance's root volume.
+pub fn root_attachment(instance: &instance::Model, device: &str) -> volume_attachment::Model {
+    volume_attachment::Model {
+        instance: Key::from_db(instance.id),
+        device: device.into(),
+        volume: Key::from_db(instance.id),
+        boot_index: Some(Count(0)),
+        state: Named(AttachmentState::Attached),
+        delete_on_termination: Flag(true),
+        attached_at: instance.created_at,
+        generation: None,
+    }
+}
+
+/// Adds the root volumes of new instances, and their attachments.
+///
+/// # Errors
+/// Those of the database.
+pub async fn insert(
+    txn: &impl ConnectionTrait,
+    volumes: Vec<volume::Model>,
+    attachments: &[volume_attachment::Model],
+) -> Result<()> {
+    // 10 and 7 columns a row; SQLite takes 32,766 parameters.
+    for rows in volumes.chunks(1000) {
+        let rows = rows.iter().cloned().map(new);
+        let insert = volume::Entity::insert_many(rows).exec_without_returning(txn);
+        insert.await.map_err(failed)?;
+    }
+    for rows in attachments.chunks(1000) {
+        let new = |row: volume_attachment::Model| volume_attachment::ActiveModel {
+            generation: NotSet,
+            ..row.into()
+        };
+        let rows = rows.iter().cloned().map(new);
+        let insert = volume_attachment::Entity::insert_many(rows).exec_without_returning(txn);
+        insert.await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The row of a new root volume, without the columns that have nothing yet: a launch is to cost no more than it must.
+fn new(volume: volume::Model) -> volume::ActiveModel {
+    volume::ActiveModel {
+        state_message: NotSet,
+        snapshot: NotSet,
+        iops: NotSet,
+        throughput: NotSet,
+        host: NotSet,
+        deleted_at: NotSet,
+        made_at: NotSet,
+        ..volume.into()
+    }
+}
+
+/// The disks of instances, by the instances' numbers: the root disk first. One that lives and has none was launched
+/// by a program of before these rows, which runs beside this one until an upgrade is through; it has what
+/// [`super::catch_up`] is going to write.
+///
+/// # Errors
+/// Those of the database; `Internal` where a row is damaged.
+pub async fn disks(
+    conn: &impl ConnectionTrait,
+    instances: &[&instance::Model],
+) -> Result<HashMap<i64, Vec<volume_attachment::Model>>> {
+    let living = instances.iter().filter(|row| row.terminated_at.is_none());
+    let ids: Vec<i64> = living.clone().map(|row| row.id).collect();
+    let mut disks: HashMap<i64, Vec<volume_attachment::Model>> = HashMap::with_capacity(ids.len());
+    for row in load_in!(conn, volume_attachment, Instance, &ids) {
+        disks.entry(row.instance.to_db()).or_default().push(row);
+    }
+    let bare: Vec<&&instance::Model> = living.filter(|row| !disks.contains_key(&row.id)).collect();
+    if !bare.is_empty() {
+        let images: HashSet<i64> = bare.iter().map(|row| row.image).collect();
+        let images: Vec<i64> = images.into_iter().collect();
+        let images = load_in!(conn, image, Id, &images);
+        for row in bare {
+            let image = images.iter().find(|image| image.id == row.image);
+            let device = image.map_or(ROOT_DEVICE, |image| &image.root_device);
+            disks.insert(row.id, vec![root_attachment(row, device)]);
+        }
+    }
+    for disks in disks.values_mut() {
+        disks.sort_by(|a, b| (!a.is_root(), &a.device).cmp(&(!b.is_root(), &b.device)));
+    }
+    Ok(disks)
+}
+
+/// Says whether a disk ends with its instance.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_delete_on_termination(
+    conn: &impl ConnectionTrait,
+    disk: &volume_attachment::Model,
+    value: bool,
+) -> Result<()> {
+    use volume_attachment::Column as A;
+    let update = volume_attachment::Entity::update_many()
+        .col_expr(A::DeleteOnTermination, Expr::value(Flag(value)))
+        .filter(A::Instance.eq(disk.instance))
+        .filter(A::Device.eq(disk.device.as_str()));
+    update.exec(conn).await.map(drop).map_err(failed)
+}
+
+/// Volumes, by their numbers, that ended at the horizon or before it.
+pub fn ended(horizon: Timestamp) -> sea_orm::Select<volume::Entity> {
+    volume::Entity::find()
+        .select_only()
+        .column(volume::Column::Id)
+        .filter(volume::Column::DeletedAt.lte(horizon.0))
+}

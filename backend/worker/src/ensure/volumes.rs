@@ -1,0 +1,74 @@
+//! Volumes of an instance, before its guest gets them and after it has let go of them: none that another guest of this
+//! host has in hands, none that was deleted, and files that are a guest's own only for as long as it has them.
+
+use cumulet_domain::spec::InstanceSpec;
+use cumulet_hypervisor::{DeviceKey, Devices};
+
+use crate::{Worker, blocking::blocking, failure::Failure, files::volume_of, volumes::named};
+
+impl Worker {
+    /// The guest may get the volumes of the specification. Who calls has their turns.
+    pub(crate) async fn admit(&self, spec: &InstanceSpec, has: Option<&Devices>) -> Result<(), Failure> {
+        let plugged = |volume| {
+            let mut disks = has.iter().flat_map(|has| &has.disks);
+            disks.any(|disk| self.volumes.of(&disk.path) == Some(volume))
+        };
+        let mut fresh = Vec::new();
+        for (volume, generation) in named(spec) {
+            self.volumes.admit(volume, generation, self.deps.clock.now())?;
+            if !plugged(volume) {
+                fresh.push(volume);
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let open = self.deps.hypervisor.open_disks().await?;
+        for volume in fresh {
+            match self.volumes.holder(volume, &open) {
+                Some(other) if other != spec.id => {
+                    return Err(Failure::temporary(format!(
+                        "{other} has not let go of {volume} yet"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A guest has let go of a device. If that is a volume, its file is the host's again, whatever the hypervisor has
+    /// made of it; unless another guest has it already.
+    pub(super) async fn take_back(&self, key: &DeviceKey) -> Result<(), Failure> {
+        let DeviceKey::Disk(path) = key else { return Ok(()) };
+        let Some(volume) = self.volumes.of(path) else {
+            return Ok(());
+        };
+        if !self.deps.disks.uses_images() {
+            return Ok(());
+        }
+        let _turn = self.volumes.turns([volume]).await;
+        let open = self.deps.hypervisor.open_disks().await?;
+        if self.volumes.holder(volume, &open).is_some() {
+            return Ok(());
+        }
+        let (layout, path) = (self.layout.clone(), path.clone());
+        Ok(blocking(move || layout.take_back(&path)).await?)
+    }
+
+    /// The files of volumes that no guest has in hands are the host's, after whatever has happened while nobody looked.
+    pub(crate) async fn take_all_back(&self) -> Result<(), Failure> {
+        let open = self.deps.hypervisor.open_disks().await?;
+        let (layout, dir) = (self.layout.clone(), self.layout.volumes());
+        let taken = blocking(move || {
+            for name in crate::files::names(&dir)? {
+                let path = dir.join(name);
+                if volume_of(&path).is_some() && !open.iter().any(|(_, held)| *held == path) {
+                    layout.take_back(&path)?;
+                }
+            }
+            Ok(())
+        });
+        Ok(taken.await?)
+    }
+}

@@ -1,0 +1,273 @@
+//! The comparison of volumes' rows with their files on a host and with the disks of guests that run. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cumulet_backend::entity::{volume, volume_attachment};
+use cumulet_domain::{
+    id::{InstanceId, VolumeId},
+    instance::State,
+    volume::{AttachmentState, VolumeState},
+};
+use cumulet_worker::{HostObject, ObjectKind};
+
+use super::{
+    compare::{About, Difference},
+    rows::Rows,
+};
+
+/// What is compared of a volume that instances do not start from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Volume {
+    pub(super) state: VolumeState,
+    pub(super) generation: i64,
+    /// The host that has its data, or is to have it.
+    pub(super) host: Option<String>,
+    /// The host has made its file.
+    pub(super) made: bool,
+    /// What it is attached to.
+    pub(super) attached: Option<(InstanceId, AttachmentState)>,
+}
+
+/// The volumes that are files of their own: those that instances start from are instances' disks.
+pub(super) fn volumes(
+    rows: &[volume::Model],
+    attachments: &[volume_attachment::Model],
+) -> BTreeMap<VolumeId, Volume> {
+    let roots = attachments.iter().filter(|row| row.is_root());
+    let roots: BTreeSet<VolumeId> = roots.map(|row| row.volume.0).collect();
+    let attached = attachments.iter().filter(|row| !row.is_root());
+    let attached: BTreeMap<VolumeId, _> = attached
+        .map(|row| (row.volume.0, (row.instance.0, row.state.0)))
+        .collect();
+    let own = rows
+        .iter()
+        .filter(|row| !roots.contains(&row.id.0) && row.state.0 != VolumeState::Deleted);
+    own.map(|row| {
+        let compared = Volume {
+            state: row.state.0,
+            generation: row.generation,
+            host: row.host.clone(),
+            made: row.made_at.is_some(),
+            attached: attached.get(&row.id.0).copied(),
+        };
+        (row.id.0, compared)
+    })
+    .collect()
+}
+
+/// Everything that does not agree. A simulated host has no files.
+pub(super) fn compare(rows: &Rows, found: &[HostObject], simulated: bool) -> Vec<Difference> {
+    let mut differences: Vec<Difference> = found
+        .iter()
+        .filter_map(|object| unexpected(rows, object, object.volume?))
+        .collect();
+    if !simulated {
+        differences.extend(without_file(rows, found));
+    }
+    differences.extend(not_plugged(rows, found));
+    differences
+}
+
+fn about(volume: VolumeId, words: String) -> Difference {
+    Difference {
+        about: About::Volume(volume),
+        words,
+    }
+}
+
+/// Why a file or a disk should not be there, if it should not.
+fn unexpected(rows: &Rows, object: &HostObject, id: VolumeId) -> Option<Difference> {
+    let volume = rows.volumes.get(&id);
+    let words = match (object.kind, object.instance) {
+        (ObjectKind::Volume, _) => match volume {
+            Some(volume) if volume.host.is_some() => return None,
+            _ => format!(
+                "a file of {id} is on the host and no volume of the database has its data here; if nobody misses it, \
+                 remove it from the folder volumes of the host's state directory"
+            ),
+        },
+        (ObjectKind::PartialVolume, _) => format!(
+            "a file of {id} is on the host that was not finished; the next start of the host's worker removes it"
+        ),
+        (ObjectKind::Plugged, Some(instance)) => match volume.and_then(|volume| volume.attached) {
+            Some((has, _)) if has == instance => return None,
+            _ => format!(
+                "{instance} has {id} plugged in and no attachment says so; stop and start the instance, and it starts \
+                 without it"
+            ),
+        },
+        _ => return None,
+    };
+    Some(about(id, words))
+}
+
+/// Volumes whose data is lost.
+fn without_file(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
+    let files: BTreeSet<VolumeId> = found
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Volume)
+        .filter_map(|object| object.volume)
+        .collect();
+    let kept = |volume: &Volume| matches!(volume.state, VolumeState::Available | VolumeState::InUse);
+    let lost = rows
+        .volumes
+        .iter()
+        .filter(|(id, volume)| volume.made && volume.host.is_some() && kept(volume) && !files.contains(id));
+    lost.map(|(id, volume)| {
+        let state = volume.state;
+        let host = volume.host.as_deref().unwrap_or_default();
+        about(
+            *id,
+            format!(
+                "{id} is {state} in the database and its file is not on its host; put volumes/{id}.qcow2 of the host \
+                 {host} back from a backup, or delete the volume"
+            ),
+        )
+    })
+    .collect()
+}
+
+/// Volumes that running instances have by the database alone.
+fn not_plugged(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
+    let plugged: BTreeSet<(InstanceId, VolumeId)> = found
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Plugged)
+        .filter_map(|object| Some((object.instance?, object.volume?)))
+        .collect();
+    let attached = rows.volumes.iter().filter_map(|(id, volume)| {
+        let (instance, state) = volume.attached?;
+        (state == AttachmentState::Attached).then_some((instance, *id))
+    });
+    let missing =
+        attached.filter(|pair| rows.state(pair.0) == Some(State::Running) && !plugged.contains(pair));
+    missing
+        .map(|(instance, id)| {
+            let words = format!(
+                "{id} is attached to {instance} in the database and its guest does not have it; stop and start the \
+                 instance, and it starts with it"
+            );
+            about(id, words)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INSTANCE: InstanceId = InstanceId::new(1 << 40);
+    const OTHER: InstanceId = InstanceId::new(2 << 40);
+    const ID: VolumeId = VolumeId::new(3 << 40);
+
+    /// One running instance, and a volume in a state, attached to it or not.
+    fn rows(state: VolumeState, attached: Option<AttachmentState>, host: Option<&str>) -> Rows {
+        let mut rows = Rows::of(INSTANCE, State::Running, 1);
+        let volume = Volume {
+            state,
+            generation: 1,
+            host: host.map(str::to_owned),
+            made: host.is_some(),
+            attached: attached.map(|state| (INSTANCE, state)),
+        };
+        rows.volumes.insert(ID, volume);
+        rows
+    }
+
+    fn object(kind: ObjectKind, instance: Option<InstanceId>) -> HostObject {
+        HostObject {
+            kind,
+            instance,
+            interface: None,
+            vpc: None,
+            volume: Some(ID),
+            on: false,
+        }
+    }
+
+    #[test]
+    fn each_kind_of_disagreement_is_a_sentence_and_agreement_is_silence() {
+        use AttachmentState::{Attached, Attaching, Busy, Detaching};
+        use VolumeState::{Available, Creating, Deleting, InUse};
+        let (file, here) = (|| object(ObjectKind::Volume, None), Some("h"));
+        let plugged = |instance| object(ObjectKind::Plugged, Some(instance));
+        let partial = || object(ObjectKind::PartialVolume, None);
+        for (rows, found, told) in [
+            (rows(Available, None, None), vec![], ""),
+            (rows(Available, None, here), vec![file()], ""),
+            (
+                rows(InUse, Some(Attached), here),
+                vec![file(), plugged(INSTANCE)],
+                "",
+            ),
+            // On their way.
+            (rows(InUse, Some(Attaching), here), vec![file()], ""),
+            (
+                rows(InUse, Some(Detaching), here),
+                vec![file(), plugged(INSTANCE)],
+                "",
+            ),
+            (rows(InUse, Some(Busy), here), vec![file(), plugged(INSTANCE)], ""),
+            (rows(Deleting, None, here), vec![], ""),
+            (rows(Creating, None, None), vec![], ""),
+            (
+                Rows::default(),
+                vec![file()],
+                "no volume of the database has its data here; if nobody",
+            ),
+            (
+                rows(Available, None, None),
+                vec![file()],
+                "no volume of the database has its data here; if nobody",
+            ),
+            (
+                rows(Available, None, None),
+                vec![partial()],
+                "not finished; the next start",
+            ),
+            (
+                rows(Available, None, here),
+                vec![],
+                "its file is not on its host; put volumes/vol-",
+            ),
+            (
+                rows(InUse, Some(Attaching), here),
+                vec![],
+                "its file is not on its host; put volumes/vol-",
+            ),
+            (
+                rows(Available, None, here),
+                vec![file(), plugged(INSTANCE)],
+                "plugged in and no attachment says so; stop and start",
+            ),
+            (
+                rows(InUse, Some(Attached), here),
+                vec![file(), plugged(INSTANCE), plugged(OTHER)],
+                "plugged in and no attachment says so; stop and start",
+            ),
+            (
+                rows(InUse, Some(Attached), here),
+                vec![file()],
+                "its guest does not have it; stop and start",
+            ),
+        ] {
+            let words: Vec<_> = compare(&rows, &found, false)
+                .into_iter()
+                .map(|d| d.words)
+                .collect();
+            let wanted = usize::from(!told.is_empty());
+            assert_eq!(words.len(), wanted, "{found:?}: {words:?}");
+            assert!(words.join("").contains(told), "{found:?}: {words:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_off_or_simulated_has_nothing_to_compare() {
+        let mut off = rows(VolumeState::InUse, Some(AttachmentState::Attached), Some("h"));
+        if let Some(row) = off.instances.get_mut(&INSTANCE) {
+            row.state = State::Stopped;
+        }
+        let file = [object(ObjectKind::Volume, None)];
+        assert_eq!(compare(&off, &file, false), []);
+        assert_eq!(compare(&off, &[], true), []);
+    }
+}

@@ -1,0 +1,38 @@
+"""Volumes: made, attached to an instance that runs, detached, deleted, with EC2's waiters."""
+
+import pytest
+
+from harness.cloud import Account
+from harness.ec2 import FAST, filters, instances, refused, run
+from harness.wait import until
+
+
+def until_attached(ec2, volume: str) -> None:
+    def is_attached() -> bool:
+        attached = [{"Name": "attachment.status", "Values": ["attached"]}, *filters(volume_id=[volume])]
+        return bool(ec2.describe_volumes(Filters=attached)["Volumes"])
+
+    until(is_attached, "the volume is attached")
+
+
+@pytest.mark.roles
+def test_a_volume_outlives_its_attachment(account: Account, ec2):
+    made = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")
+    assert (made["State"], made["Size"], made["Iops"], made["Throughput"]) == ("creating", 1, 3000, 125)
+    volume = made["VolumeId"]
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
+    run(account)
+    (instance,) = instances(ec2)
+    ec2.get_waiter("instance_running").wait(InstanceIds=[instance["InstanceId"]], WaiterConfig=FAST)
+    where = {"InstanceId": instance["InstanceId"], "Device": "/dev/xvdaa"}
+    assert ec2.attach_volume(VolumeId=volume, **where)["State"] == "attaching"
+    with refused("VolumeInUse"):
+        ec2.delete_volume(VolumeId=volume)
+    until_attached(ec2, volume)
+    (shown,) = instances(ec2)
+    devices = [disk["DeviceName"] for disk in shown["BlockDeviceMappings"]]
+    assert devices[1:] == ["/dev/xvdaa"]
+    assert ec2.detach_volume(VolumeId=volume)["State"] == "detaching"
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
+    ec2.delete_volume(VolumeId=volume)
+    ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=FAST)

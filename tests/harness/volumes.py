@@ -1,0 +1,88 @@
+"""Volumes in tests: made, attached, looked for in guests and on their hosts."""
+
+from pathlib import Path
+
+from .cloud import Account, Cloud
+from .ec2 import FAST, error_of
+from .guest import Guest
+from .wait import until
+
+
+def zone(account: Account) -> str:
+    return account.ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
+
+
+def create(account: Account, gib: int = 1, **more) -> str:
+    """A volume that is available; its id."""
+    made = account.ec2.create_volume(AvailabilityZone=zone(account), Size=gib, **more)["VolumeId"]
+    account.ec2.get_waiter("volume_available").wait(VolumeIds=[made], WaiterConfig=FAST)
+    return made
+
+
+def describe(account: Account, id: str) -> dict:
+    return account.ec2.describe_volumes(VolumeIds=[id])["Volumes"][0]
+
+
+def attached_to(account: Account, id: str) -> tuple[str, str] | None:
+    """The instance that a volume is attached to, and how the attachment is."""
+    found = describe(account, id)["Attachments"]
+    return (found[0]["InstanceId"], found[0]["State"]) if found else None
+
+
+def is_gone(account: Account, id: str) -> bool:
+    code, _ = error_of(account.ec2.describe_volumes, VolumeIds=[id])
+    return code == "InvalidVolume.NotFound"
+
+
+def wait_attached(account: Account, id: str, instance: str, timeout: float = 60.0) -> None:
+    until(lambda: attached_to(account, id) == (instance, "attached"), f"{id} is attached to {instance}", timeout, every=0.1)
+
+
+def wait_free(account: Account, id: str, timeout: float = 90.0) -> None:
+    until(lambda: describe(account, id)["State"] == "available", f"{id} is free", timeout, every=0.1)
+
+
+def wait_gone(account: Account, id: str, timeout: float = 60.0) -> None:
+    until(lambda: is_gone(account, id), f"{id} is deleted", timeout, every=0.1)
+
+
+def attach(account: Account, id: str, instance: str, device: str = "/dev/sdf") -> None:
+    account.ec2.attach_volume(VolumeId=id, InstanceId=instance, Device=device)
+    wait_attached(account, id, instance)
+
+
+def detach(account: Account, id: str) -> None:
+    account.ec2.detach_volume(VolumeId=id)
+    wait_free(account, id)
+
+
+def delete_all(account: Account) -> None:
+    """Every volume that no instance starts from, once it is free."""
+    pages = account.ec2.get_paginator("describe_volumes").paginate()
+    found = [volume for page in pages for volume in page["Volumes"]]
+    data = [v for v in found if not any(a["DeleteOnTermination"] for a in v["Attachments"])]
+    ids = [v["VolumeId"] for v in data if v["State"] != "deleting"]
+    for id in ids:
+        if attached_to(account, id):
+            error_of(account.ec2.detach_volume, VolumeId=id)
+    for id in ids:
+        wait_free(account, id)
+        account.ec2.delete_volume(VolumeId=id)
+    for volume in data:
+        wait_gone(account, volume["VolumeId"])
+
+
+def files(cloud: Cloud) -> list[Path]:
+    """Volumes' files on the cloud's hosts."""
+    return sorted(cloud.state.glob("hosts/*/volumes/*"))
+
+
+def disk_in(guest: Guest, volume: str) -> str:
+    """What the guest calls the disk that has the volume's serial number; empty where it has none."""
+    serial = volume.replace("-", "")
+    look = f'for b in /sys/block/vd*; do [ "$(cat $b/serial)" = {serial} ] && echo ${{b##*/}}; done; true'
+    return guest.ssh(look)
+
+
+def wait_disk(guest: Guest, volume: str, timeout: float = 60.0) -> str:
+    return until(lambda: disk_in(guest, volume), f"{guest.id} sees {volume}", timeout, every=0.5)
