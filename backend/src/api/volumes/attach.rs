@@ -67,13 +67,14 @@ async fn commit(
     instance: InstanceId,
     device: String,
 ) -> Result<AttachmentView> {
+    let present = grant.clone().present();
     // Who has no such volume holds up no instance for it.
-    resource::find::<volume::Entity>(txn, grant, volume, Lock::None).await?;
+    resource::find::<volume::Entity>(txn, &present, volume, Lock::None).await?;
     let mut found = resource::find_all_locked::<instance::Entity>(txn, grant, &[instance]).await?;
     let row = found
         .pop()
         .ok_or_else(|| resource::not_found::<instance::Entity>(instance.to_string()))?;
-    let disk = resource::find::<volume::Entity>(txn, grant, volume, Lock::Exclusive).await?;
+    let disk = resource::find::<volume::Entity>(txn, &present, volume, Lock::Exclusive).await?;
     may_meet(&disk, &row)?;
     let theirs = attachments::of_instance(txn, row.id).await?;
     has_room(&row, &theirs, &device)?;

@@ -59,7 +59,7 @@ pub struct NewVolume {
 /// `NoZone`; `InvalidParameter`, `InvalidCombination`; `LimitExceeded`; `IdempotentParameterMismatch`.
 #[boxed]
 pub async fn create(cloud: &Cloud, who: &Principal, mut new: NewVolume) -> Result<VolumeView> {
-    let grant = cloud.authorise(who, Permission::CREATE_VOLUME)?;
+    let grant = cloud.authorise(who, Permission::CREATE_VOLUME)?.present();
     if !cloud.config.availability_zones.contains(&new.availability_zone) {
         return Err(Error::NoZone {
             name: new.availability_zone.chars().take(128).collect(),

@@ -29,7 +29,7 @@ use crate::{
 /// `NotFound`, `InUse`; then nothing has changed.
 #[boxed]
 pub async fn delete(cloud: &Cloud, who: &Principal, id: VolumeId) -> Result<()> {
-    let grant = cloud.authorise(who, Permission::DELETE_VOLUME)?;
+    let grant = cloud.authorise(who, Permission::DELETE_VOLUME)?.present();
     crash_point!(DeleteVolume::NAME, "asked");
     let call = cloud.clone();
     let write = cloud.store.write_with(Invalidates::Nothing, move |txn| {

@@ -37,7 +37,7 @@ pub async fn describe(
     query: &VolumeQuery,
     page: PageRequest,
 ) -> Result<Page<VolumeView>> {
-    let grant = cloud.authorise(who, Permission::DESCRIBE_VOLUMES)?;
+    let grant = cloud.authorise(who, Permission::DESCRIBE_VOLUMES)?.present();
     let conn = cloud.store.read();
     let mut also = Condition::all();
     if !query.instances.is_empty() {

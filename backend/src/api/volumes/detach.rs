@@ -62,13 +62,13 @@ async fn commit(
     grant: &Grant,
     what: &Detach,
 ) -> Result<AttachmentView> {
-    let id = what.volume;
-    resource::find::<volume::Entity>(txn, grant, id, Lock::None).await?;
+    let (id, present) = (what.volume, grant.clone().present());
+    resource::find::<volume::Entity>(txn, &present, id, Lock::None).await?;
     if let Some(instance) = what.instance {
         resource::find::<instance::Entity>(txn, grant, instance, Lock::None).await?;
     }
     attachments::lock_with_instance(txn, id.to_db()).await?;
-    let disk = resource::find::<volume::Entity>(txn, grant, id, Lock::Exclusive).await?;
+    let disk = resource::find::<volume::Entity>(txn, &present, id, Lock::Exclusive).await?;
     let mut attached = attached(&disk, attachments::of_volume(txn, id.to_db()).await?)?;
     matches(what, &attached)?;
     if attached.is_root() {

@@ -139,6 +139,13 @@ impl Grant {
         self.visibility.public = false;
         self
     }
+
+    /// The same for what has not ended.
+    #[must_use]
+    pub fn present(mut self) -> Self {
+        self.visibility.ended_after = Timestamp(i64::MAX);
+        self
+    }
 }
 
 impl Authority for Grant {

@@ -37,6 +37,9 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-// What is deleted is out of sight at once.
-crate::resource::resource!(Volume, |to| crate::resource::owned::<Entity>(to)
-    .add(Column::DeletedAt.is_null()));
+// Those that have ended with an instance are in sight as long as it is, for their tags. Calls about volumes go by
+// `Grant::present`.
+crate::resource::resource!(Volume, |to| crate::resource::lasting::<Entity>(
+    to,
+    Column::DeletedAt
+));
