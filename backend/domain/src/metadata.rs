@@ -99,7 +99,7 @@ pub struct InstanceMetadata {
     pub root_device: String,
     /// The volumes that it was started with beside that, such as `/dev/sdf`. Control planes from before there were any
     /// don't tell them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_devices: Vec<String>,
     /// The raw bytes, base64 in storage; at most 16 KiB.
     #[serde(with = "base64_bytes")]

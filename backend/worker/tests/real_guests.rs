@@ -104,13 +104,17 @@ fn start(worker: &Arc<Worker>) -> (watch::Sender<bool>, JoinHandle<()>) {
 }
 
 impl Host {
-    async fn order(&mut self, operation: u64, action: Action) -> Outcome {
+    async fn send(&self, operation: u64, action: Action) {
         let command = Command {
             operation: Some(OperationId::new(operation)),
             deadline: SystemClock.now().after(Duration::from_secs(120)),
             action,
         };
         self.bus.send(&name(), command).await.unwrap();
+    }
+
+    async fn order(&mut self, operation: u64, action: Action) -> Outcome {
+        self.send(operation, action).await;
         self.until(|c| match c {
             ReportContent::Done(done) if done.operation.number() == operation => Some(done),
             _ => None,
@@ -339,6 +343,19 @@ async fn a_guest_lives_and_leaves_nothing() {
     }
     let kept = dir.path().join(format!("hosts/one/volumes/{volume}.qcow2"));
     assert!(kept.exists(), "a volume outlives what it was attached to");
+    let with_volume = [&there[..], &[ObjectKind::Volume]].concat();
+    assert_eq!(host.kinds().await, with_volume);
+    let delete = Action::DeleteVolume {
+        volume,
+        generation: 2,
+    };
+    host.send(12, delete).await;
+    let deleted = host.until(|content| match content {
+        ReportContent::VolumeDone(done) => Some(done.failure),
+        _ => None,
+    });
+    assert_eq!(deleted.await, None);
+    assert!(!kept.exists());
     assert_eq!(host.kinds().await, there);
 
     // The worker dies and comes back: the guest has everything, and is the same.

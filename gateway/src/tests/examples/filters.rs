@@ -185,6 +185,7 @@ const NOTHING: &[(&str, &[&str])] = &[
             "tag:a",
         ],
     ),
+    ("DescribeVolumes", &["operator.principal", "tag-key", "tag:a"]),
     (
         "DescribeVpcs",
         &[
