@@ -7,10 +7,10 @@ pub mod authority;
 pub mod bootstrap;
 pub mod conductor;
 pub mod images;
-pub mod journal;
 pub mod retention;
-pub mod scheduler;
 
+pub use cumulet_journal as journal;
+pub use cumulet_scheduler as scheduler;
 pub use cumulet_store as store;
 pub use cumulet_store::entity;
 

@@ -40,6 +40,7 @@ impl Visibility {
     }
 
     /// Whether one of the account's, in a row that was read before, has gone out of sight since.
+    #[inline]
     pub fn has_lost(self, row: &instance::Model) -> bool {
         row.terminated_at.is_some_and(|ended| ended <= self.ended_after.0)
     }
@@ -131,6 +132,7 @@ pub async fn living(
 ///
 /// # Errors
 /// `Internal` where the row is damaged.
+#[inline]
 pub fn state(row: &instance::Model) -> Result<State> {
     let damaged = || {
         let why = format_args!("its state is {:?}", row.state).to_string();
@@ -153,6 +155,7 @@ pub fn incorrect_state(row: &instance::Model, expected: &str) -> Error {
 ///
 /// # Errors
 /// `Internal` where the row is damaged.
+#[inline]
 pub fn metadata_options(row: &instance::Model) -> Result<MetadataOptions> {
     Ok(MetadataOptions {
         enabled: row.http_enabled != 0,

@@ -94,6 +94,7 @@ pub trait Participant: std::fmt::Debug + Send + Sync {
 
 impl Store {
     /// The connections for reads. What was committed before is seen.
+    #[inline]
     pub fn read(&self) -> &DatabaseConnection {
         &self.reader
     }
@@ -130,6 +131,7 @@ impl Store {
     }
 
     /// Whether this is such a handle.
+    #[inline]
     pub fn is_rehearsal(&self) -> bool {
         !self.keep
     }
