@@ -23,9 +23,6 @@ use cumulet_store::{
     failed,
 };
 
-/// A host that was not heard of for this long gets nothing new.
-pub const SILENCE: Duration = Duration::from_secs(30);
-
 /// How old the picture may be.
 const AGE: Duration = Duration::from_secs(1);
 

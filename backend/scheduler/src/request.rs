@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cumulet_domain::{placement::Policy, time::Timestamp};
 
-use super::{SILENCE, fleet::Pairs};
+use super::fleet::Pairs;
+
+/// A host that was not heard of for this long gets nothing new.
+pub const SILENCE: Duration = Duration::from_secs(30);
 
 /// Some of a fleet's hosts, by their places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
