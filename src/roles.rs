@@ -3,9 +3,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use anyhow::{Result, bail, ensure};
-
-use crate::config::Config;
+use anyhow::{Result, bail};
 
 /// One part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,38 +80,6 @@ impl Roles {
     pub(crate) fn all(&self) -> bool {
         Role::ALL.into_iter().all(|role| self.has(role))
     }
-
-    /// Whether what these roles need is configured.
-    ///
-    /// # Errors
-    /// Names the key that is missing.
-    pub(crate) fn check(&self, config: &Config) -> Result<()> {
-        // These speak to compute processes and to nobody else.
-        let alone = self
-            .iter()
-            .all(|role| matches!(role, Role::Metadata | Role::Console));
-        ensure!(
-            self.all() || alone || !config.bus.text().is_empty(),
-            "roles {self} in a process of their own need a broker: set `bus` to an amqp:// or amqps:// URL"
-        );
-        let control = Role::ALL.into_iter().filter(|role| role.controls());
-        let some = self.control() && !control.clone().all(|role| self.has(role));
-        ensure!(
-            !some || !config.database.text().is_empty(),
-            "roles {self} share the database with other processes: set `database` to the URL of a server"
-        );
-        ensure!(
-            self.control() || !self.has(Role::Compute) || !config.cloud.text().is_empty(),
-            "role compute without the database needs the cloud's id: set `cloud` to what `cumulet admin cloud` prints"
-        );
-        let key = self.control() || !config.console.public_key.text().is_empty();
-        let takes = self.has(Role::Compute) && !config.console.address.text().is_empty();
-        ensure!(
-            key || !(takes || self.has(Role::Console)),
-            "consoles without the database need the cloud's key: set `console.public_key` to what `cumulet admin console-key` prints"
-        );
-        Ok(())
-    }
 }
 
 impl fmt::Display for Roles {
@@ -163,40 +129,6 @@ mod tests {
         for wrong in ["", "compute,", "gatway", "All"] {
             let error = wrong.parse::<Roles>().unwrap_err().to_string();
             assert!(error.contains("expecting all, or some of gateway"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_a_process_of_its_own_needs_is_named() {
-        let (bus, database) = (("bus", "amqp://b"), ("database", "postgres://d"));
-        let cases = [
-            ("all", vec![], ""),
-            ("gateway,scheduler,conductor", vec![], "`bus`"),
-            ("gateway,scheduler,conductor", vec![bus], ""),
-            ("gateway", vec![bus], "`database`"),
-            ("gateway", vec![bus, database], ""),
-            ("compute", vec![], "`bus`"),
-            ("compute", vec![bus], "`cloud`"),
-            ("compute", vec![bus, ("cloud", "01234567")], ""),
-            ("metadata", vec![], ""),
-            ("console", vec![], "`console.public_key`"),
-            ("console,metadata", vec![("console.public_key", "k")], ""),
-            (
-                "compute",
-                vec![bus, ("cloud", "01234567"), ("console.address", "a:1")],
-                "`console.public_key`",
-            ),
-            ("console,gateway", vec![bus, database], ""),
-        ];
-        for (roles, given, missing) in cases {
-            let checked = roles.parse::<Roles>().unwrap().check(&Config::of(&given));
-            match checked {
-                Ok(()) => assert_eq!(missing, "", "{roles} {given:?}"),
-                Err(error) => assert!(
-                    !missing.is_empty() && error.to_string().contains(missing),
-                    "{roles}: {error}"
-                ),
-            }
         }
     }
 }

@@ -24,7 +24,6 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::config::Config;
 use escape::escaped;
 use fields::JsonFields;
 use lines::{Lines, OWN, TimeOfDay};
@@ -147,8 +146,8 @@ impl Log {
 ///
 /// # Errors
 /// Names what is configured and can't be.
-pub(crate) fn start(config: &Config) -> Result<Log> {
-    let style = OutputTarget::look().style(config.log.format.get()?, config.log.colour.get()?);
+pub(crate) fn start(format: Format, colour: Colour) -> Result<Log> {
+    let style = OutputTarget::look().style(format, colour);
     let filter = filter(std::env::var(FILTER).ok().as_deref(), style.json)?;
     let screen = Arc::new(Screen::new(io::stderr()));
     let builder = tracing_subscriber::fmt()

@@ -6,10 +6,10 @@ pub mod api;
 pub mod bootstrap;
 pub mod conductor;
 pub mod images;
-pub mod journal;
 pub mod retention;
-pub mod scheduler;
 
+pub use cumulet_journal as journal;
+pub use cumulet_scheduler as scheduler;
 pub use cumulet_store as store;
 pub use cumulet_store::{authority, entity};
 

@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::server::Limits;
+use crate::limits::Limits;
 
 /// The connections of one worker.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use crate::{
     bodies::Refusal,
     connection::{Member, Work},
     door::Door,
+    limits::Limits,
     reply::{Body, Reply},
-    server::Limits,
     service::Incoming,
 };
 

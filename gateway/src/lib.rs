@@ -22,6 +22,7 @@ mod fences;
 mod gate;
 mod http;
 mod iam;
+mod limits;
 mod metrics;
 mod mounted;
 mod reply;
@@ -34,9 +35,10 @@ mod words;
 
 pub use door::Door;
 pub use fences::{Rate, RequestLimits, Share};
+pub use limits::Limits;
 pub use metrics::{Render, serve_metrics};
 pub use reply::{Body, Reply};
-pub use server::{Gateway, Limits, Running};
+pub use server::{Gateway, Running};
 
 #[cfg(test)]
 mod tests;

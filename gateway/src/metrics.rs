@@ -4,7 +4,10 @@ use std::{io, net::TcpListener, sync::Arc};
 
 use actix_web::{HttpResponse, web};
 
-use crate::server::{Limits, Running, serve};
+use crate::{
+    limits::Limits,
+    server::{Running, serve},
+};
 
 /// Counters as text, as they are at the moment.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;

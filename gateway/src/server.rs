@@ -31,6 +31,7 @@ use crate::{
     door::{BODY_MEMORY, Door},
     fences::RequestLimits,
     http,
+    limits::Limits,
 };
 
 /// How the door is served.
@@ -48,34 +49,6 @@ pub struct Gateway {
     pub requests: RequestLimits,
     /// Bytes for the bodies of all requests, those aside that are small.
     pub body_memory: usize,
-}
-
-/// What connections may use, so that slow clients hold up no others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Open connections. When there are more, those that have waited longest are closed: first those
-    /// without any request so far. A connection whose request is being answered stays.
-    pub connections: usize,
-    /// From one answer to the next request.
-    pub idle: Duration,
-    /// For a request's head to arrive.
-    pub head: Duration,
-    /// For a request's body to arrive.
-    pub body: Duration,
-    /// From one piece of an answer that a client takes to the next.
-    pub stall: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 2048,
-            idle: Duration::from_secs(60),
-            head: Duration::from_secs(10),
-            body: Duration::from_secs(30),
-            stall: Duration::from_secs(30),
-        }
-    }
 }
 
 impl Gateway {

@@ -69,7 +69,8 @@ impl Image {
         match self {
             Image::Import(import) => {
                 let cloud = import.cloud.clone();
-                let progress = telemetry::start(&cloud.config()?)?.progress();
+                let log = cloud.config()?.log;
+                let progress = telemetry::start(log.format.get()?, log.colour.get()?)?.progress();
                 operator::run(&cloud, |state, parts| async move {
                     import.run(&state, &parts, &progress).await
                 })

@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod audit;
+mod cloud_args;
 mod config;
 mod database;
 mod doctor;
@@ -14,12 +15,12 @@ mod operator;
 mod simulate;
 mod up;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::{config::Config, state::StateDir};
+use cloud_args::CloudArgs;
 
 /// An EC2-compatible cloud: real virtual machines behind the AWS API.
 #[derive(Debug, Parser)]
@@ -27,39 +28,6 @@ use crate::{config::Config, state::StateDir};
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
-}
-
-/// Which cloud a command is about.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CloudArgs {
-    /// The cloud's state directory.
-    #[arg(
-        long,
-        env = "CUMULET_STATE_DIR",
-        default_value = "/var/lib/cumulet",
-        value_name = "DIR"
-    )]
-    state_dir: PathBuf,
-    /// A TOML file; `cumulet config` lists its keys.
-    #[arg(long, env = "CUMULET_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl CloudArgs {
-    /// The directory of a cloud that was started before.
-    pub(crate) fn open(&self) -> Result<StateDir> {
-        StateDir::open(&self.state_dir)
-    }
-
-    /// The configuration: the file's and the environment's.
-    pub(crate) fn config(&self) -> Result<Config> {
-        Config::load(self.config.as_deref())
-    }
-
-    /// The directory, made if it is not there.
-    pub(crate) fn create(&self) -> Result<StateDir> {
-        StateDir::create(&self.state_dir)
-    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! `cumulet up`: the cloud, or some of its roles, in the foreground.
 
+mod needed;
 mod preflight;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -59,9 +60,9 @@ impl Up {
         config.listen.replace(self.listen.clone());
         config.driver.replace(self.driver.clone());
         config.roles.replace(self.role.clone());
-        let log = telemetry::start(&config)?;
+        let log = telemetry::start(config.log.format.get()?, config.log.colour.get()?)?;
         let roles: Roles = config.roles.get()?;
-        roles.check(&config)?;
+        needed::check(&roles, &config)?;
         let state = self.cloud.create()?;
         let _locks = state.lock(&roles)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

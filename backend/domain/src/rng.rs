@@ -44,6 +44,7 @@ impl SharedRng {
     }
 
     /// A number that goes up by one each time, from a random one on.
+    #[inline]
     pub fn serial(&self) -> u64 {
         self.0.serial.fetch_add(1, Ordering::Relaxed)
     }

@@ -124,6 +124,7 @@ fn of_earlier(row: &interface::Model) -> Result<InterfaceAddresses> {
 }
 
 /// An Ethernet address as the database keeps it: 48 bits.
+#[inline]
 pub fn mac_number(mac: Mac) -> i64 {
     mac.0
         .iter()
@@ -134,6 +135,7 @@ pub fn mac_number(mac: Mac) -> i64 {
 ///
 /// # Errors
 /// `Internal` where the row is damaged.
+#[inline]
 pub fn mac(row: &interface::Model) -> Result<Mac> {
     match row.mac.to_be_bytes() {
         [0, 0, bytes @ ..] => Ok(Mac(bytes)),

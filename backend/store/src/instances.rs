@@ -52,6 +52,7 @@ pub async fn living(
 ///
 /// # Errors
 /// `Internal` where the row is damaged.
+#[inline]
 pub fn state(row: &instance::Model) -> Result<State> {
     let damaged = || {
         let why = format_args!("its state is {:?}", row.state).to_string();
@@ -89,6 +90,7 @@ pub fn incorrect_state(row: &instance::Model, expected: &str) -> Error {
 ///
 /// # Errors
 /// `Internal` where the row is damaged.
+#[inline]
 pub fn metadata_options(row: &instance::Model) -> Result<MetadataOptions> {
     Ok(MetadataOptions {
         enabled: row.http_enabled != 0,

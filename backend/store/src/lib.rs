@@ -9,6 +9,7 @@ pub mod catch_up;
 mod connect;
 pub mod consistency;
 pub mod entity;
+mod error;
 pub mod fixed;
 pub mod groups;
 mod inline;
@@ -18,6 +19,7 @@ mod location;
 pub mod lock;
 pub mod networks;
 pub mod page;
+mod participant;
 pub mod placement;
 pub mod resource;
 pub mod rows;
@@ -41,25 +43,23 @@ pub(crate) use async_recursion::async_recursion as boxed;
 
 use std::sync::Arc;
 
-use cumulet_domain::{Error, Result, account::AccountId};
+use cumulet_domain::{Result, account::AccountId};
 use futures::future::BoxFuture;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, RuntimeErr, Select,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Select};
 
 #[cfg(any(test, feature = "scratch"))]
 pub use connect::connect_to;
 pub use connect::{Options, connect, schema, snapshots, up_points};
+use error::{TAKEN, newer};
+pub use error::{failed, is_taken};
 pub use inline::{Template, TransactionHooks, connect_inline};
 use lanes::Lane;
 pub use location::Location;
+pub use participant::Participant;
 pub use server::Counters;
 pub use spent::Spent;
 pub use versions::Invalidates;
 use work::{Value, Work, typed, untyped};
-
-/// What a statement's error begins with when a unique key is taken.
-const TAKEN: &str = "a unique key is taken: ";
 
 /// Rows from which on a change is large: some milliseconds of SQLite's writer.
 const LARGE: usize = 1000;
@@ -83,20 +83,9 @@ enum Writer {
     Server(Arc<server::Server>),
 }
 
-/// A participant in every transaction that is written through a handle, as the audit log's entry is.
-pub trait Participant: std::fmt::Debug + Send + Sync {
-    /// Writes it, after the work itself has succeeded and in the same transaction.
-    fn write<'t>(&'t self, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<()>>;
-
-    /// Hears that a transaction begins which may have to be run again.
-    fn begun(&self) {}
-
-    /// Hears that such a transaction was undone; it may begin again.
-    fn undone(&self) {}
-}
-
 impl Store {
     /// The connections for reads. What was committed before is seen.
+    #[inline]
     pub fn read(&self) -> &DatabaseConnection {
         &self.reader
     }
@@ -133,6 +122,7 @@ impl Store {
     }
 
     /// Whether this is such a handle.
+    #[inline]
     pub fn is_rehearsal(&self) -> bool {
         !self.keep
     }
@@ -203,34 +193,6 @@ impl Store {
             Writer::Server(server) => Box::pin(server.run(keep, participant, work)),
         }
     }
-}
-
-/// A database error as the domain knows it.
-#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
-pub fn failed(error: DbErr) -> Error {
-    match &error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Error::Unavailable(error.to_string()),
-        _ => Error::internal(&error),
-    }
-}
-
-/// An error of the migrations.
-#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
-fn newer(error: DbErr) -> Error {
-    match &error {
-        DbErr::Custom(text) if text.contains("has been applied but its file is missing") => {
-            Error::Unavailable(format!(
-                "the database's schema is newer than this program: {text}"
-            ))
-        }
-        _ => failed(error),
-    }
-}
-
-/// Whether a statement failed because a unique key is taken.
-pub fn is_taken(error: &DbErr) -> bool {
-    matches!(error, DbErr::Exec(RuntimeErr::Internal(text)) | DbErr::Query(RuntimeErr::Internal(text))
-        if text.starts_with(TAKEN))
 }
 
 /// The one column that a query selects, of every row. (`into_tuple`, which says the same, is disallowed

@@ -74,6 +74,7 @@ pub fn usable_public(pool: Cidr) -> u64 {
 }
 
 /// Whether an address of a subnet can be given out.
+#[inline]
 pub fn is_usable(cidr: Cidr, address: Ipv4Addr) -> bool {
     let offset = u64::from(u32::from(address)).wrapping_sub(u64::from(u32::from(cidr.network())));
     cidr.contains(address) && offset >= RESERVED && offset < cidr.size() - 1

@@ -21,7 +21,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use crate::server::{self, Limits};
+use crate::{limits::Limits, server};
 
 /// Connections beside the open consoles: requests that are refused, or wait for a host. Who says nothing gives
 /// way to others.

@@ -15,7 +15,14 @@ use super::Finding;
 const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cumulet-backend",
-        &["cumulet-bus", "cumulet-certs", "cumulet-domain", "cumulet-store"],
+        &[
+            "cumulet-bus",
+            "cumulet-certs",
+            "cumulet-domain",
+            "cumulet-journal",
+            "cumulet-scheduler",
+            "cumulet-store",
+        ],
     ),
     ("cumulet-bus", &["cumulet-domain"]),
     ("cumulet-certs", &["cumulet-domain"]),
@@ -31,6 +38,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("cumulet-hypervisor", &["cumulet-domain"]),
+    ("cumulet-journal", &["cumulet-domain", "cumulet-store"]),
+    ("cumulet-scheduler", &["cumulet-domain", "cumulet-store"]),
     (
         "cumulet-store",
         &["cumulet-certs", "cumulet-domain", "cumulet-migrations"],
@@ -70,7 +79,9 @@ const REACH: &[(&[&str], &[&str])] = &[
         &[
             "cumulet-backend",
             "cumulet-gateway",
+            "cumulet-journal",
             "cumulet-migrations",
+            "cumulet-scheduler",
             "cumulet-simulate",
             "cumulet-store",
         ],
@@ -90,8 +101,10 @@ const REACH: &[(&[&str], &[&str])] = &[
             "cumulet-bus",
             "cumulet-gateway",
             "cumulet-hypervisor",
+            "cumulet-journal",
             "cumulet-metadata",
             "cumulet-migrations",
+            "cumulet-scheduler",
             "cumulet-timeouts",
             "cumulet-simulate",
             "cumulet-store",
@@ -259,7 +272,7 @@ mod tests {
         assert_eq!(
             found("cumulet-worker", edges),
             [
-                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-migrations, cumulet-simulate, cumulet-store may"
+                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-journal, cumulet-migrations, cumulet-scheduler, cumulet-simulate, cumulet-store may"
             ]
         );
         assert_eq!(found("cumulet-worker", &edges[1..]), [""; 0]);

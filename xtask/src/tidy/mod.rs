@@ -7,12 +7,14 @@
 //! text       every file says what it is for; nothing unfinished; no path of somebody's machine
 //! size       length of files and functions, with a ratchet (ratchet: exceptions that only shrink)
 //! imports    what a source file may name
+//! circles    files of different folders that import each other
 //! graph      what a crate may depend on, and may reach
 //! boxed      async functions that other crates await are compiled once
 //! inventory  lists that must agree: crates and map, manifest and actions, migrations and migrator
 //! ```
 
 mod boxed;
+mod circles;
 mod graph;
 mod imports;
 mod inventory;
@@ -49,6 +51,7 @@ pub(crate) fn run(root: &Path, shrink: bool) -> Result<()> {
     findings.extend(imports::check(&tree));
     findings.extend(graph::check(root)?);
     findings.extend(boxed::check(&tree));
+    findings.extend(circles::check(&tree));
     findings.extend(inventory::check(&tree)?);
     findings.sort();
     findings.dedup();

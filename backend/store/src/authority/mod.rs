@@ -74,6 +74,7 @@ pub struct Visibility {
 
 impl Visibility {
     /// Whether what ended then has gone out of sight since it was read.
+    #[inline]
     pub fn has_lost(self, ended: Option<i64>) -> bool {
         ended.is_some_and(|ended| ended <= self.ended_after.0)
     }

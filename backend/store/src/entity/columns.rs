@@ -103,11 +103,13 @@ impl<R: Resource> fmt::Debug for Key<R> {
 
 impl<R: Resource> Key<R> {
     /// The key of a number that is not typed yet.
+    #[inline]
     pub const fn from_db(number: i64) -> Self {
         Key(Id::from_db(number))
     }
 
     /// The number.
+    #[inline]
     pub const fn to_db(self) -> i64 {
         self.0.to_db()
     }
@@ -201,6 +203,7 @@ pub struct Address(pub IpAddr);
 
 impl Address {
     /// The address where it is one of IPv4.
+    #[inline]
     pub const fn v4(self) -> Option<Ipv4Addr> {
         match self.0 {
             IpAddr::V4(address) => Some(address),

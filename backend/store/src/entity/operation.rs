@@ -37,6 +37,7 @@ impl ActiveModelBehavior for ActiveModel {}
 impl Model {
     /// What it works on: the kind of the resource (`ResourceKind::resource_type`) and its number. A program of
     /// before knows instances alone, and writes no more than that.
+    #[inline]
     pub fn subject(&self) -> (&str, i64) {
         match (&self.subject_kind, self.subject) {
             (Some(kind), Some(resource)) => (kind, resource),

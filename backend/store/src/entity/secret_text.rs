@@ -11,6 +11,7 @@ pub struct SecretText(String);
 
 impl SecretText {
     /// The text. Don't let it reach a log line or an error message.
+    #[inline]
     pub fn expose(&self) -> &str {
         &self.0
     }

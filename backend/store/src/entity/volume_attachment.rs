@@ -26,6 +26,7 @@ pub struct Model {
 
 impl Model {
     /// The disk that the instance starts from.
+    #[inline]
     pub fn is_root(&self) -> bool {
         self.boot_index == Some(Count(0))
     }
