@@ -73,6 +73,13 @@ impl Layout {
         self.guests.passage(&self.instance(id))
     }
 
+    /// Keeps the specification of an instance. Its directory stays open for the guest's passage: a guest that runs
+    /// opens what is plugged in later.
+    pub(crate) fn keep_spec(&self, id: InstanceId, text: &[u8]) -> io::Result<()> {
+        self.make_instance(id)?;
+        write(&self.spec(id), text)
+    }
+
     /// Closes what an earlier version left open: disks and consoles of instances, and images.
     pub(crate) fn close(&self) -> io::Result<()> {
         for name in names(&self.instances())? {
@@ -322,6 +329,24 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+    use crate::testing::instance;
+
+    /// A change of metadata once shut the guest's own user out.
+    #[test]
+    fn a_guest_passes_through_its_directory_also_after_its_specification_was_kept_again() {
+        let dir = tempfile::tempdir().unwrap();
+        if fs::metadata(dir.path()).unwrap().uid() != 0 {
+            return; // only root gives directories to groups
+        }
+        let layout = Layout::make(dir.path(), &HostId("one".into()), Some(4711)).unwrap();
+        layout.make_instance(instance(1)).unwrap();
+        for text in [&b"{}"[..], b"[]"] {
+            layout.keep_spec(instance(1), text).unwrap();
+            let found = fs::metadata(layout.instance(instance(1))).unwrap();
+            assert_eq!((found.mode() & 0o7777, found.gid()), (0o710, 4711));
+        }
+        assert_eq!(fs::read(layout.spec(instance(1))).unwrap(), b"[]");
+    }
 
     #[test]
     fn small_files_are_replaced_in_place_and_large_ones_as_a_whole() {

@@ -101,12 +101,8 @@ impl Worker {
 
     /// Keeps the specification that an instance is run from.
     pub(crate) async fn write_spec(&self, spec: &InstanceSpec) -> std::io::Result<()> {
-        let (dir, path) = (self.layout.instance(spec.id), self.layout.spec(spec.id));
+        let (layout, id) = (self.layout.clone(), spec.id);
         let text = serde_json::to_vec(spec)?;
-        blocking(move || {
-            crate::files::make_dir(&dir)?;
-            crate::files::write(&path, &text)
-        })
-        .await
+        blocking(move || layout.keep_spec(id, &text)).await
     }
 }
