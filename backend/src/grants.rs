@@ -18,8 +18,8 @@ use crate::{
         tags::{TagTarget, create},
     },
     authority::{Authoriser, Object, Permission, Policy},
-    entity::security_group,
-    store::resource::{Declared, list, not_found},
+    entity::{self, security_group},
+    store::resource::{list, not_found},
     test_support::{Rig, cloud},
 };
 
@@ -64,7 +64,7 @@ fn group(name: &str, tags: Vec<Tag>) -> placement_groups::NewGroup {
 #[test]
 fn kinds_are_declared_or_no_resources_of_an_account() {
     for kind in ResourceKind::ALL {
-        let declared = Declared::of_kind(kind).is_some();
+        let declared = entity::declared(kind).is_some();
         let expected = !matches!(
             kind,
             ResourceKind::Reservation
@@ -79,7 +79,7 @@ fn kinds_are_declared_or_no_resources_of_an_account() {
                 | ResourceKind::Aggregate
         );
         assert_eq!(declared, expected, "{kind:?}");
-        let times = crate::entity::RESOURCES.iter().filter(|one| one.kind == kind);
+        let times = entity::RESOURCES.iter().filter(|one| one.kind == kind);
         assert_eq!(times.count(), usize::from(expected), "{kind:?}");
     }
 }

@@ -13,7 +13,7 @@ use sea_orm::{
 
 use crate::{
     authority::{Authority as _, Grant, Visibility},
-    entity::{instance, tag},
+    entity::{self, instance, tag},
     store::{
         failed,
         fixed::Fixed,
@@ -188,7 +188,7 @@ async fn owned(
     kind: ResourceKind,
     ids: &[i64],
 ) -> Result<Vec<Seen>> {
-    let Some(declared) = Declared::of_kind(kind) else {
+    let Some(declared) = entity::declared(kind) else {
         return Ok(Vec::new());
     };
     if let (ResourceKind::Instance, [id]) = (kind, ids) {

@@ -36,6 +36,8 @@ pub mod volume;
 pub mod volume_attachment;
 pub mod vpc;
 
+use cumulet_domain::ResourceKind;
+
 use crate::resource::Declared;
 
 /// What is a resource of an account, and so can be tagged: each is declared beside its columns.
@@ -51,3 +53,8 @@ pub const RESOURCES: &[Declared] = &[
     Declared::of::<volume::Entity>(),
     Declared::of::<vpc::Entity>(),
 ];
+
+/// The declaration of a kind, if there is one.
+pub fn declared(kind: ResourceKind) -> Option<Declared> {
+    RESOURCES.iter().copied().find(|declared| declared.kind == kind)
+}

@@ -148,12 +148,6 @@ impl Declared {
         }
     }
 
-    /// The declaration of a kind, if there is one.
-    pub fn of_kind(kind: ResourceKind) -> Option<Declared> {
-        let all = crate::entity::RESOURCES.iter();
-        all.copied().find(|declared| declared.kind == kind)
-    }
-
     /// The column of its id.
     pub fn id(&self) -> ColumnRef {
         (self.id)()
