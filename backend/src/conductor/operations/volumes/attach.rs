@@ -78,14 +78,7 @@ impl Operation for AttachVolume {
     }
 
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
-        if end.how == How::Superseded {
-            return Ok(());
-        }
-        let Some(volume) = current(txn, operation).await? else {
-            return Ok(());
-        };
-        let attached = attachments::of_volume(txn, volume.id.to_db()).await?;
-        let Some(attached) = attached.filter(|row| Self::STATES.contains(&row.state.0)) else {
+        let Some((volume, attached)) = plug::ending::<Self>(txn, operation, end).await? else {
             return Ok(());
         };
         let told = attached.generation;
@@ -98,12 +91,7 @@ impl Operation for AttachVolume {
                 }
             }
             // No host has heard of it.
-            (_, None) => {
-                attachments::remove(txn, &attached).await?;
-                attachments::moved(txn, &volume, VolumeState::Available, None)
-                    .await
-                    .map(drop)
-            }
+            (_, None) => plug::free(txn, &volume, &attached).await,
             (_, Some(_)) => {
                 attachments::set_state(txn, &attached, AttachmentState::Detaching, None).await?;
                 attachments::moved(txn, &volume, VolumeState::InUse, None).await?;

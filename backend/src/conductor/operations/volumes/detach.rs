@@ -3,16 +3,10 @@
 
 use std::time::Duration;
 
-use cumulet_domain::{
-    Result,
-    crash::Role,
-    id::HostId,
-    message::Change,
-    volume::{AttachmentState, VolumeState},
-};
+use cumulet_domain::{Result, crash::Role, id::HostId, message::Change, volume::AttachmentState};
 use sea_orm::DatabaseTransaction;
 
-use super::{AttachVolume, VolumeRound, attach::POINTS, current, plug, plug::Plug, volume_of};
+use super::{AttachVolume, VolumeRound, attach::POINTS, plug, plug::Plug, volume_of};
 use crate::{
     conductor::{
         Conductor,
@@ -22,7 +16,7 @@ use crate::{
         },
     },
     entity::{operation::Model, volume_attachment},
-    journal::{End, Failure, How, Next, Operation, Step},
+    journal::{End, Failure, Next, Operation, Step},
     store::{attachments, instances},
 };
 
@@ -59,19 +53,10 @@ impl Operation for DetachVolume {
     }
 
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
-        if end.how == How::Superseded {
-            return Ok(());
-        }
-        let Some(volume) = current(txn, operation).await? else {
+        let Some((volume, attached)) = plug::ending::<Self>(txn, operation, end).await? else {
             return Ok(());
         };
-        let attached = attachments::of_volume(txn, volume.id.to_db()).await?;
-        let Some(attached) = attached.filter(|row| Self::STATES.contains(&row.state.0)) else {
-            return Ok(());
-        };
-        attachments::remove(txn, &attached).await?;
-        let freed = attachments::moved(txn, &volume, VolumeState::Available, None);
-        freed.await.map(drop)
+        plug::free(txn, &volume, &attached).await
     }
 }
 

@@ -14,13 +14,13 @@ use cumulet_domain::{
     instance::State,
     message::{Action, Change, Command, Power},
     time::Timestamp,
-    volume::AttachmentState,
+    volume::{AttachmentState, VolumeState},
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
 };
 
-use super::{VolumeRound, volume_of};
+use super::{VolumeRound, current, volume_of};
 use crate::{
     conductor::{
         Conductor,
@@ -34,8 +34,8 @@ use crate::{
             subject as instance,
         },
     },
-    entity::{instance as entity, operation, volume_attachment},
-    journal::{self, Failure, How, Next, Operation},
+    entity::{instance as entity, operation, volume, volume_attachment},
+    journal::{self, End, Failure, How, Next, Operation},
     store::{attachments, failed, instances},
 };
 
@@ -65,6 +65,35 @@ pub(super) trait Plug: Operation<Cx = Conductor, Batch = VolumeRound> {
         attached: volume_attachment::Model,
         heard: OfInstance,
     ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The volume and the attachment that the end of an operation changes: none where another takes its place, or where
+/// it does not speak for them any more.
+pub(super) async fn ending<O: Plug>(
+    txn: &DatabaseTransaction,
+    operation: &operation::Model,
+    end: &End,
+) -> Result<Option<(volume::Model, volume_attachment::Model)>> {
+    if end.how == How::Superseded {
+        return Ok(None);
+    }
+    let Some(volume) = current(txn, operation).await? else {
+        return Ok(None);
+    };
+    let attached = attachments::of_volume(txn, volume.id.to_db()).await?;
+    let theirs = attached.filter(|row| O::STATES.contains(&row.state.0));
+    Ok(theirs.map(|attached| (volume, attached)))
+}
+
+/// No instance has the volume any more.
+pub(super) async fn free(
+    txn: &DatabaseTransaction,
+    volume: &volume::Model,
+    attached: &volume_attachment::Model,
+) -> Result<()> {
+    attachments::remove(txn, attached).await?;
+    let freed = attachments::moved(txn, volume, VolumeState::Available, None);
+    freed.await.map(drop)
 }
 
 /// What the look at an instance comes to.
