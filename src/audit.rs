@@ -8,6 +8,7 @@
 
 mod compare;
 mod rows;
+mod snapshots;
 mod volumes;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 use anyhow::Result;
 use cumulet_backend::{
     bootstrap,
-    store::{schema, settings, snapshots},
+    store::{schema, settings, snapshots as database_of_one_moment},
 };
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
@@ -69,7 +70,10 @@ pub(crate) async fn run(state: &StateDir, mut config: Config, asked: &Asked) -> 
         if let Some(host) = host {
             rows.keep(host);
         }
-        let differences = compare(&rows, &found, simulated);
+        let mut differences = compare(&rows, &found, simulated);
+        if !simulated {
+            differences.extend(snapshots::compare(&state.snapshots(), &rows.snapshots));
+        }
         let now = Instant::now();
         let open = doubts.weigh(&rows, differences, now);
         if !open || now - began >= PATIENCE {
@@ -91,7 +95,7 @@ async fn open(state: &StateDir, config: &Config) -> Result<DatabaseConnection> {
             "the database's schema is older than this program ({name} is missing): `cumulet db migrate`"
         );
     }
-    Ok(snapshots(&options).await?)
+    Ok(database_of_one_moment(&options).await?)
 }
 
 /// The differences of the last look: at which version of their rows each was seen, and since when.

@@ -5,6 +5,7 @@
 //! master.key        seals every secret in the database; mode 0600; only the first start of a cloud makes it
 //! metadata.key      what a host without the master key derives its metadata tokens from; mode 0600
 //! images/SHA256     imported images, named by content
+//! snapshots/        the data of snapshots: manifests and segments, named by content
 //! hosts/NAME/       one folder for each host of this process: image cache, disks, consoles
 //! run/              what lives only while the cloud runs
 //! lock.ROLE         held by the process that has the role
@@ -13,7 +14,7 @@
 //! files there, and guests' processes, by a group of theirs, to their disks.
 //!
 //! In a cluster every host has a state directory of its own. Those with a role that opens the database have
-//! the same `master.key`, and all have the same files in `images/`: mount a shared file system there.
+//! the same `master.key`, and all have the same files in `images/` and `snapshots/`: mount a shared file system there.
 //! ```
 
 use std::{
@@ -110,6 +111,11 @@ impl StateDir {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.0.join("cumulet.db")
+    }
+
+    /// The data of snapshots.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
     }
 
     pub(crate) fn images(&self) -> PathBuf {

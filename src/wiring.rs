@@ -14,6 +14,7 @@ pub(crate) mod listen;
 mod metadata;
 mod pool;
 mod scheduler;
+mod snapshots;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -68,6 +69,7 @@ pub(crate) struct Assembled {
     metrics: Option<SocketAddr>,
     roles: Roles,
     host: String,
+    state: StateDir,
 }
 
 /// Opens what is on disk and on the bus, makes what the first start makes, and wires the roles.
@@ -124,6 +126,7 @@ pub(crate) async fn assemble(
         metrics: config.metrics.listen.given()?,
         roles: roles.clone(),
         host: host::name(config)?,
+        state: state.clone(),
     })
 }
 
@@ -152,6 +155,10 @@ impl Assembled {
         let mut tasks = JoinSet::new();
         if let Some(control) = control {
             tasks.spawn(control.conduct(shutdown.clone()));
+            if self.roles.has(Role::Conductor) {
+                let (store, clock) = (control.parts.store.clone(), control.parts.clock.clone());
+                tasks.spawn(snapshots::sweep(&self.state, store, clock, shutdown.clone()));
+            }
             tasks.spawn(control.heartbeat(&self.roles, self.host.clone(), shutdown.clone()));
         }
         if let Some(address) = self.metrics {

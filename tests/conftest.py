@@ -8,8 +8,11 @@ import pytest
 
 pytest.register_assert_rewrite("harness")
 
+from harness import volumes  # noqa: E402
 from harness.cluster import KIND  # noqa: E402
 from harness.cloud import BIN, DEBIAN, TINY, Account, Cloud  # noqa: E402
+from harness.ec2 import default_group  # noqa: E402
+from harness.guest import allow, launch, ssh_key, terminate  # noqa: E402
 from harness.signing import Raw  # noqa: E402
 
 
@@ -75,8 +78,27 @@ def raw(account: Account) -> Raw:
 @pytest.fixture(scope="session")
 def real_cloud(real):
     """A cloud with real guests, shared by everything that needs them. At its end nothing of it may be left."""
-    with Cloud("libvirt", "[libvirt]\nstop_grace = 30\n") as cloud:
+    # Volumes are empty for the most part, and more of them than a disk would hold.
+    settings = "[libvirt]\nstop_grace = 30\n[scheduler]\ndisk_allocation_ratio = 8.0\n"
+    with Cloud("libvirt", settings) as cloud:
         yield cloud
+
+
+@pytest.fixture
+def pair(real_cloud: Cloud, key_folder):
+    """Two guests with a shell, and their account; volumes and snapshots of it are gone at the end."""
+    account = real_cloud.account()
+    key, public = ssh_key(key_folder)
+    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    one, two = launch(account, key, "k", 2)
+    yield account, one.wait_ssh(), two.wait_ssh()
+    left = [guest for guest in (one, two) if guest.state != "terminated"]
+    if left:
+        terminate(account, *left)
+    volumes.delete_all(account)
+    for snapshot in account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        account.ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,31 @@
-//! The control plane: what the doors call (`api`), what places and drives instances (`scheduler`,
-//! `conductor`), the journal of long operations on anything (`journal`), and the database under them (`entity`,
-//! `store`).
+//! The control plane as doors and wiring have it: the domains under the names of their calls, and the cloud that a door
+//! holds. What it is made of are crates of their own beside this one.
 
 pub mod api;
-pub mod bootstrap;
-pub mod conductor;
-pub mod images;
-pub mod retention;
+mod cloud;
+#[cfg(any(test, feature = "testing"))]
+pub mod test_support;
+#[cfg(test)]
+mod tests;
 
-pub use cumulet_journal as journal;
+pub use cloud::Cloud;
+pub use cumulet_core::retention;
 pub use cumulet_scheduler as scheduler;
+pub use cumulet_storage::image_files as images;
 pub use cumulet_store as store;
 pub use cumulet_store::{authority, entity};
 
-// For async functions that other crates await: in a box, they are compiled here, once, and not in every crate
-// that awaits them (`cargo xtask tidy` asks for it).
-pub(crate) use async_recursion::async_recursion as boxed;
+pub mod bootstrap {
+    //! The first start.
 
-#[cfg(test)]
-mod disagreements;
-#[cfg(test)]
-mod grants;
-#[cfg(test)]
-mod races;
-#[cfg(test)]
-pub(crate) mod test_support;
-#[cfg(test)]
-mod upgrades;
+    pub use cumulet_identity::key_proof::has_key;
+    pub use cumulet_operator::bootstrap::{FirstPlan, FirstStart, bootstrap, existing};
+}
+
+pub mod conductor {
+    //! The conductor, and the operations that it drives.
+
+    pub use cumulet_conductor::Conductor;
+    pub use cumulet_core::Wake;
+    pub use cumulet_operations::{Driver, Duties, Hints, Settings, counts, crash_points};
+}

@@ -1,56 +1,84 @@
 //! A cloud for tests: a real database in a directory of its own, a clock that stands still, seeded
 //! randomness, and one host with room. No conductor runs: rows stay as the API leaves them.
 
+#![allow(clippy::unwrap_used, reason = "it is for tests alone")]
+
 use std::{sync::Arc, time::Duration};
 
 use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
+use cumulet_compute::instances::LaunchSpec;
+use cumulet_core::{
+    CloudConfig, Page, PageRequest, Parts, Quotas, Wake, audit_log::AuditLogEntry, retention::Retention,
+};
 use cumulet_domain::{
     Result,
     account::{AccountId, Principal, Role},
     id::ImageId,
-    image::DiskFormat,
+    image::{BootMode, DiskFormat},
     instance::State,
     network::Cidr,
+    rng::SharedRng,
     time::{Clock, ManualClock, Timestamp},
+};
+use cumulet_identity::accounts;
+use cumulet_journal as journal;
+use cumulet_operations::instance::subject;
+use cumulet_operator::bootstrap::{FirstPlan, bootstrap};
+use cumulet_storage::images;
+use cumulet_store::{
+    Participant, Store,
+    authority::{Permission, Visibility},
+    connect,
+    entity::{
+        account,
+        columns::{Amount, Flag},
+        host, instance,
+    },
+    lock,
+    scratch::Scratch,
 };
 use futures::future::BoxFuture;
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
-use crate::{
-    api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images, instances::LaunchSpec},
-    authority::{Permission, Visibility},
-    bootstrap::{FirstPlan, bootstrap},
-    conductor::{Wake, operations::subject},
-    entity::{account, host, instance},
-    journal,
-    retention::Retention,
-    store::{Participant, Store, connect, lock, scratch::Scratch},
+use crate::Cloud;
+
+/// Few enough to be used up.
+pub const QUOTAS: Quotas = Quotas {
+    key_pairs: 20,
+    placement_groups: 12,
+    tags: 600,
+    volumes: 60,
+    volume_gib: 51_200,
+    snapshots: 12,
 };
 
 /// The zone of the test cloud.
-pub(crate) const ZONE: &str = "us-east-1a";
+pub const ZONE: &str = "us-east-1a";
 
 /// A cloud with two accounts.
-pub(crate) struct Rig {
-    pub(crate) cloud: Cloud,
-    pub(crate) clock: Arc<ManualClock>,
+pub struct Rig {
+    /// The cloud as the first account's door has it.
+    pub cloud: Cloud,
+    /// Its clock, which stands still.
+    pub clock: Arc<ManualClock>,
     /// The first account's administrator.
-    pub(crate) who: Principal,
+    pub who: Principal,
     /// An administrator of another account.
-    pub(crate) stranger: Principal,
+    pub stranger: Principal,
     /// A public image of the first account.
-    pub(crate) image: ImageId,
-    pub(crate) database: Scratch,
+    pub image: ImageId,
+    /// Where its rows are.
+    pub database: Scratch,
 }
 
 /// A new cloud.
-pub(crate) async fn cloud() -> Rig {
+pub async fn cloud() -> Rig {
     with_pool("198.18.0.0/16").await
 }
 
 /// A new cloud with this pool of public addresses.
-pub(crate) async fn with_pool(pool: &str) -> Rig {
+pub async fn with_pool(pool: &str) -> Rig {
     let (database, parts, clock) = parts().await;
     let zones = vec![ZONE.to_owned()];
     let plan = FirstPlan {
@@ -68,6 +96,8 @@ pub(crate) async fn with_pool(pool: &str) -> Rig {
         endpoint: "127.0.0.1:8773".into(),
         retention: Retention::default(),
         public_addresses: 1 << 20,
+        quotas: QUOTAS,
+        modification_cooldown: std::time::Duration::ZERO,
     };
     let image = images::register(&parts, image(first.account, "tiny", true))
         .await
@@ -79,14 +109,14 @@ pub(crate) async fn with_pool(pool: &str) -> Rig {
         cloud,
         clock,
         who: principal(first.account, Role::Administrator),
-        stranger: principal(AccountId::from_db(other.id), Role::Administrator),
+        stranger: principal(other.id.0, Role::Administrator),
         image,
         database,
     }
 }
 
 /// The parts of a cloud that has not been started yet.
-pub(crate) async fn parts() -> (Scratch, Parts, Arc<ManualClock>) {
+pub async fn parts() -> (Scratch, Parts, Arc<ManualClock>) {
     let database = Scratch::new().await;
     let store = connect(&database.options(4)).await.unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(1_767_323_045_000)));
@@ -96,7 +126,7 @@ pub(crate) async fn parts() -> (Scratch, Parts, Arc<ManualClock>) {
 }
 
 /// A principal of an account.
-pub(crate) fn principal(account: AccountId, role: Role) -> Principal {
+pub fn principal(account: AccountId, role: Role) -> Principal {
     Principal {
         account,
         user_id: "AIDATEST".into(),
@@ -107,7 +137,7 @@ pub(crate) fn principal(account: AccountId, role: Role) -> Principal {
 }
 
 /// An image of an account.
-pub(crate) fn image(account: AccountId, name: &str, public: bool) -> images::NewImage {
+pub fn image(account: AccountId, name: &str, public: bool) -> images::NewImage {
     images::NewImage {
         account,
         name: name.into(),
@@ -118,7 +148,21 @@ pub(crate) fn image(account: AccountId, name: &str, public: bool) -> images::New
         sha256: "0".repeat(64),
         size_bytes: 10 << 20,
         virtual_bytes: 3 << 29,
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
+        boot_mode: BootMode::LegacyBios,
+    }
+}
+
+/// An entry of the audit log, of no call in particular.
+pub fn audit_log_entry(account: AccountId) -> AuditLogEntry {
+    AuditLogEntry {
+        account,
+        user_name: "admin".into(),
+        action: "RunInstances".into(),
+        resource: None,
+        outcome: "ok".into(),
+        request_id: "r".into(),
+        detail: None,
     }
 }
 
@@ -127,13 +171,13 @@ async fn add_host(cloud: &Cloud) {
         id: "host-1".into(),
         availability_zone: ZONE.into(),
         hypervisor: "fake".into(),
-        enabled: 1,
-        vcpus: 1_000_000,
-        memory_mib: 1_000_000_000,
-        disk_gib: 1_000_000,
-        vcpus_max: 1_000_000,
-        memory_mib_max: 1_000_000_000,
-        disk_gib_max: 1_000_000,
+        enabled: Flag(true),
+        vcpus: Amount(1_000_000),
+        memory_mib: Amount(1_000_000_000),
+        disk_gib: Amount(1_000_000),
+        vcpus_max: Amount(1_000_000),
+        memory_mib_max: Amount(1_000_000_000),
+        disk_gib_max: Amount(1_000_000),
         vcpus_used: 0,
         memory_mib_used: 0,
         disk_gib_used: 0,
@@ -148,7 +192,7 @@ async fn add_host(cloud: &Cloud) {
                 .exec_without_returning(txn)
                 .await
                 .map(drop)
-                .map_err(crate::store::failed)
+                .map_err(cumulet_store::failed)
         })
     });
     write.await.unwrap();
@@ -156,28 +200,28 @@ async fn add_host(cloud: &Cloud) {
 
 impl Rig {
     /// A launch of one small instance.
-    pub(crate) fn spec(&self) -> LaunchSpec {
+    pub fn spec(&self) -> LaunchSpec {
         LaunchSpec::new(self.image, "t3.nano")
     }
 
     /// A principal of the first account who may only read.
-    pub(crate) fn reader(&self) -> Principal {
+    pub fn reader(&self) -> Principal {
         principal(self.who.account, Role::ReadOnly)
     }
 
     /// What the first account sees.
-    pub(crate) fn sight(&self) -> Visibility {
+    pub fn sight(&self) -> Visibility {
         let grant = self.cloud.authorise(&self.who, Permission::DESCRIBE_INSTANCES);
         grant.unwrap().visibility()
     }
 
     /// The first account's row.
-    pub(crate) async fn account(&self) -> account::Model {
+    pub async fn account(&self) -> account::Model {
         accounts::limits(&self.cloud, &self.who).await.unwrap()
     }
 
     /// Sets the first account's quotas.
-    pub(crate) async fn set_quota(&self, instances: i64, vcpus: i64) {
+    pub async fn set_quota(&self, instances: i64, vcpus: i64) {
         let id = self.who.account.to_db();
         let write = self.cloud.store.write(move |txn| {
             Box::pin(async move {
@@ -185,28 +229,28 @@ impl Rig {
                     .col_expr(account::Column::InstancesMax, Expr::value(instances))
                     .col_expr(account::Column::VcpusMax, Expr::value(vcpus))
                     .filter(account::Column::Id.eq(id));
-                update.exec(txn).await.map(drop).map_err(crate::store::failed)
+                update.exec(txn).await.map(drop).map_err(cumulet_store::failed)
             })
         });
         write.await.unwrap();
     }
 
     /// Changes the prefix of a subnet, to have fewer addresses.
-    pub(crate) async fn shrink(&self, subnet: i64, cidr: Cidr) {
+    pub async fn shrink(&self, subnet: i64, cidr: Cidr) {
         use crate::entity::subnet::{Column, Entity};
         let write = self.cloud.store.write(move |txn| {
             Box::pin(async move {
                 let update = Entity::update_many()
                     .col_expr(Column::Cidr, Expr::value(cidr.to_string()))
                     .filter(Column::Id.eq(subnet));
-                update.exec(txn).await.map(drop).map_err(crate::store::failed)
+                update.exec(txn).await.map(drop).map_err(cumulet_store::failed)
             })
         });
         write.await.unwrap();
     }
 
     /// Puts an instance into a state, as the conductor would.
-    pub(crate) async fn settle(&self, id: cumulet_domain::id::InstanceId, state: State) {
+    pub async fn settle(&self, id: cumulet_domain::id::InstanceId, state: State) {
         use instance::Column as C;
         let now = self.clock.now();
         let ended = (state == State::Terminated).then_some(now.0);
@@ -216,10 +260,10 @@ impl Rig {
                     .col_expr(C::State, Expr::value(state.name()))
                     .col_expr(C::TerminatedAt, Expr::value(ended))
                     .filter(C::Id.eq(id.to_db()));
-                update.exec(txn).await.map_err(crate::store::failed)?;
+                update.exec(txn).await.map_err(cumulet_store::failed)?;
                 // What was under way for it has come to its end.
                 match journal::active(txn, subject(id.to_db())).await? {
-                    Some(open) => journal::finish(txn, open.id, None, now).await.map(drop),
+                    Some(open) => journal::finish(txn, open.id.0, None, now).await.map(drop),
                     None => Ok(()),
                 }
             })
@@ -228,8 +272,25 @@ impl Rig {
     }
 
     /// Lets time pass.
-    pub(crate) fn pass(&self, time: Duration) {
+    pub fn pass(&self, time: Duration) {
         self.clock.advance(time);
+    }
+}
+
+/// All pages of a listing, one after the other, of so many rows each.
+pub async fn pages<T, K>(
+    limit: u32,
+    list: impl AsyncFn(PageRequest<K>) -> Result<Page<T, K>>,
+) -> Vec<Vec<T>> {
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let limit = Some(limit);
+        let Page { rows, next } = list(PageRequest { limit, after }).await.unwrap();
+        pages.push(rows);
+        match next {
+            Some(next) => after = Some(next),
+            None => return pages,
+        }
     }
 }
 
@@ -256,7 +317,7 @@ impl Participant for Hold {
 
 /// Two transactions at once. The second one runs when the first has written all that it writes and has not
 /// committed; it ends, or waits for the first one's commit.
-pub(crate) async fn overlap<A, B>(
+pub async fn overlap<A, B>(
     store: &Store,
     first: impl AsyncFnOnce(Store) -> A,
     second: impl AsyncFnOnce() -> B,
@@ -279,14 +340,14 @@ pub(crate) async fn overlap<A, B>(
 
 impl Rig {
     /// Two calls at once, as [`overlap`] has it.
-    pub(crate) async fn overlap<A, B>(
+    pub async fn overlap<A, B>(
         &self,
         first: impl AsyncFnOnce(&Cloud) -> A,
         second: impl AsyncFnOnce(&Cloud) -> B,
     ) -> (A, B) {
         let held = async |store| {
             let mut cloud = self.cloud.clone();
-            cloud.store = store;
+            cloud.compute.cx.store = store;
             first(&cloud).await
         };
         overlap(&self.cloud.store, held, async || second(&self.cloud).await).await

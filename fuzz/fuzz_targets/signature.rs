@@ -30,7 +30,7 @@ impl CredentialSource for Source {
     async fn lookup(&self, id: &str, _: Option<&str>) -> Result<Option<Credential<()>>, LookupError> {
         let secret = SecretString::new(SECRET.to_owned());
         Ok((id == ACCESS).then_some(Credential {
-            secret,
+            secret: secret.into(),
             principal: (),
         }))
     }

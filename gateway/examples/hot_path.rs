@@ -19,12 +19,16 @@ use aws_sigv4::{
 use bytes::Bytes;
 use cumulet_backend::{
     api::{
-        Cloud, CloudConfig, Parts, SharedRng, accounts, images,
+        Cloud, CloudConfig, Parts, Quotas, SharedRng, accounts, images,
         instances::{self, LaunchSpec},
     },
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
-    entity::{account, host},
+    entity::{
+        account,
+        columns::{Amount, Flag},
+        host,
+    },
     retention::Retention,
     store::{Options, connect, failed},
 };
@@ -32,7 +36,7 @@ use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer, SecretString};
 use cumulet_domain::{
     account::{AccountId, Principal},
-    image::DiskFormat,
+    image::{BootMode, DiskFormat},
     network::Cidr,
     time::{ManualClock, Timestamp},
 };
@@ -53,7 +57,7 @@ const REQUEST_ID: &str = "8f7724cf-496f-496e-8fe3-example00001";
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// Instances of one account: its default subnet is a /20.
 const PER_ACCOUNT: u32 = 4000;
-const ROOM: i64 = 1 << 40;
+const ROOM: Amount = Amount(1 << 40);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -65,7 +69,9 @@ async fn main() -> Result<()> {
     let only = arguments.next().unwrap_or_default();
     let dir = tempfile::tempdir()?;
     let (cloud, key_id) = empty(dir.path().join("cloud.db")).await?;
-    let credential = accounts::credential(&cloud, &key_id).await?.ok_or("no key")?;
+    let credential = accounts::credential(&cloud, &cloud.credentials, &key_id)
+        .await?
+        .ok_or("no key")?;
     let ids = fill(&cloud, &credential.principal, wanted).await?;
     let door = Door::with_limits(cloud, AuthConfig::default(), RequestLimits::UNLIMITED, 1 << 20);
     let one = format!(
@@ -201,6 +207,8 @@ async fn empty(path: std::path::PathBuf) -> Result<(Cloud, String)> {
         endpoint: "127.0.0.1:8773".into(),
         retention: Retention::default(),
         public_addresses: 0,
+        quotas: Quotas::default(),
+        modification_cooldown: std::time::Duration::ZERO,
     };
     let host = host();
     let write = parts.store.write(move |txn| {
@@ -220,7 +228,7 @@ fn host() -> host::Model {
         id: "host-1".into(),
         availability_zone: ZONE.into(),
         hypervisor: "fake".into(),
-        enabled: 1,
+        enabled: Flag(true),
         vcpus: ROOM,
         memory_mib: ROOM,
         disk_gib: ROOM,
@@ -246,7 +254,7 @@ async fn fill(cloud: &Cloud, who: &Principal, wanted: u32) -> Result<Vec<String>
         if left != wanted {
             let name = format!("account-{left}");
             let other = accounts::create_account(&cloud.parts(), &name, &[ZONE.into()]).await?;
-            owner.account = AccountId::from_db(other.id);
+            owner.account = other.id.0;
         }
         unlimited(cloud).await?;
         let mut here = left.min(PER_ACCOUNT);
@@ -288,6 +296,7 @@ fn image(account: AccountId) -> images::NewImage {
         sha256: "0".repeat(64),
         size_bytes: 1 << 20,
         virtual_bytes: 1 << 30,
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
+        boot_mode: BootMode::LegacyBios,
     }
 }

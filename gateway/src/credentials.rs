@@ -22,7 +22,7 @@ impl CredentialSource for CloudCredentials {
         if session_token.is_some() {
             return Err(LookupError::InvalidToken); // no temporary keys are given out yet
         }
-        match accounts::credential(&self.0, access_key_id).await {
+        match accounts::credential(&self.0, &self.0.credentials, access_key_id).await {
             Ok(found) => Ok(found.map(|credential| Credential {
                 secret: credential.secret.clone(),
                 principal: credential.principal.clone(),

@@ -43,14 +43,14 @@ impl Gate {
     pub(crate) async fn judge<'a>(
         &self,
         head: RequestHead<'a>,
-    ) -> Result<Judged<'a, Arc<Principal>>, AuthError> {
+    ) -> Result<Box<Judged<'a, Arc<Principal>>>, AuthError> {
         self.verifier.judge(head, self.cloud.now().0).await
     }
 
     /// Who signed a request, whose body is there.
     pub(crate) async fn verify(
         &self,
-        judged: Judged<'_, Arc<Principal>>,
+        judged: Box<Judged<'_, Arc<Principal>>>,
         body: Bytes,
     ) -> Result<Verified<Arc<Principal>>, AuthError> {
         self.verifier.verify(judged, body, self.cloud.now().0).await

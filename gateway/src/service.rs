@@ -86,7 +86,7 @@ pub(crate) struct Request<'a> {
     pub(crate) gate: &'a Gate,
     pub(crate) head: RequestHead<'a>,
     pub(crate) id: &'a str,
-    pub(crate) judged: Judged<'a, Arc<Principal>>,
+    pub(crate) judged: Box<Judged<'a, Arc<Principal>>>,
     pub(crate) body: Incoming<'a>,
     pub(crate) presence: Presence,
 }

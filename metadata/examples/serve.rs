@@ -121,7 +121,7 @@ fn example(private_ip: Ipv4Addr) -> InstanceMetadata {
             vpc_cidr: Cidr::new(private_ip, 16),
             security_groups: vec![(SecurityGroupId::new(0x1000_0000_0000_0005), "default".into())],
         }],
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
         data_devices: Vec::new(),
         user_data: Some(b"#cloud-config\nhostname: example\n".to_vec()),
         pending_time: SystemClock.now(),

@@ -51,7 +51,7 @@ pub(crate) fn instance(number: u64, private_ip: Ipv4Addr) -> InstanceMetadata {
         partition_number: None,
         public_keys: Vec::new(),
         interfaces: vec![interface(0, private_ip)],
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
         data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(1_767_323_045_000),

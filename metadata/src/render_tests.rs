@@ -167,7 +167,7 @@ fn values() {
         ("meta-data/events/maintenance".into(), "history\nscheduled"),
         ("meta-data/events/maintenance/scheduled".into(), "[]"),
         ("meta-data/block-device-mapping".into(), "ami\nroot"),
-        ("meta-data/block-device-mapping/root".into(), "/dev/vda"),
+        ("meta-data/block-device-mapping/root".into(), "/dev/xvda"),
         ("dynamic".into(), "fws/\ninstance-identity/"),
         ("dynamic/fws/instance-monitoring".into(), "disabled"),
         ("dynamic/instance-identity".into(), "document"),

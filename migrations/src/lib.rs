@@ -21,6 +21,11 @@ mod m0018_operation_holds;
 mod m0019_volumes;
 mod m0020_interface_addresses;
 mod m0021_volume_data;
+mod m0022_root_devices;
+mod m0023_volume_attributes;
+mod m0024_volume_modifications;
+mod m0025_boot_modes;
+mod m0026_snapshots;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -58,6 +63,11 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_volumes::Migration),
             Box::new(m0020_interface_addresses::Migration),
             Box::new(m0021_volume_data::Migration),
+            Box::new(m0022_root_devices::Migration),
+            Box::new(m0023_volume_attributes::Migration),
+            Box::new(m0024_volume_modifications::Migration),
+            Box::new(m0025_boot_modes::Migration),
+            Box::new(m0026_snapshots::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

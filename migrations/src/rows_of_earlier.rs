@@ -1,6 +1,7 @@
 //! Rows that programs of before the migrations m0019 and m0020 don't write: volumes, attachments and addresses of
-//! what such a program has launched, and the end of them. The migrations fill them; a program that runs beside an
-//! earlier one does it again and again. Each statement does nothing where it has been done.
+//! what such a program has launched, and the end of them; and the root devices that programs of before m0022 name
+//! after the guest's bus. The migrations see to them; a program that runs beside an earlier one does it again and
+//! again. Each statement does nothing where it has been done.
 
 use sea_orm_migration::{
     prelude::*,
@@ -18,6 +19,14 @@ pub(crate) async fn addresses(conn: &impl ConnectionTrait) -> Result<(), DbErr> 
     run(conn, &address_rows(conn.get_database_backend())).await
 }
 
+/// Root devices by EC2's name, of images and of attachments; what reads it as metadata is told.
+pub(crate) async fn rename_roots(conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    for sql in [TOLD_OF_ROOTS, NEWER_METADATA, ATTACHED_ROOTS, ROOTS_OF_IMAGES] {
+        run(conn, sql).await?;
+    }
+    Ok(())
+}
+
 /// Whether an earlier program has made or ended something since.
 ///
 /// # Errors
@@ -27,7 +36,9 @@ pub async fn are_missing(conn: &impl ConnectionTrait) -> Result<bool, DbErr> {
         "SELECT CASE WHEN EXISTS (SELECT 1 FROM instances i WHERE {NO_ATTACHMENT}) \
          OR EXISTS (SELECT 1 FROM interfaces n WHERE {NO_ADDRESS}) \
          OR EXISTS (SELECT 1 FROM interface_addresses WHERE {NO_INTERFACE}) \
-         OR EXISTS (SELECT 1 FROM volume_attachments WHERE {ENDED}) THEN 1 ELSE 0 END AS missing"
+         OR EXISTS (SELECT 1 FROM volume_attachments WHERE {ENDED}) \
+         OR EXISTS (SELECT 1 FROM images WHERE root_device = '/dev/vda') \
+         OR EXISTS (SELECT 1 FROM volume_attachments WHERE device = '/dev/vda') THEN 1 ELSE 0 END AS missing"
     );
     let ask = Statement::from_string(conn.get_database_backend(), sql);
     match conn.query_one_raw(ask).await? {
@@ -52,7 +63,8 @@ pub async fn write(conn: &impl ConnectionTrait) -> Result<(), DbErr> {
     addresses(conn).await?;
     run(conn, ENDED_VOLUMES).await?;
     run(conn, FREED_VOLUMES).await?;
-    run(conn, &format!("DELETE FROM volume_attachments WHERE {ENDED}")).await
+    run(conn, &format!("DELETE FROM volume_attachments WHERE {ENDED}")).await?;
+    rename_roots(conn).await
 }
 
 /// A living instance without a disk.
@@ -90,6 +102,19 @@ const ATTACHMENTS: &str = "INSERT INTO volume_attachments \
      SELECT i.id, COALESCE(m.root_device, '/dev/vda'), i.id, 0, 'attached', 1, i.created_at \
      FROM instances i LEFT JOIN images m ON m.id = i.image WHERE i.terminated_at IS NULL \
      AND NOT EXISTS (SELECT 1 FROM volume_attachments a WHERE a.instance = i.id)";
+
+/// No attachment but a root's could be named so, and none `/dev/xvda`.
+const ATTACHED_ROOTS: &str = "UPDATE volume_attachments SET device = '/dev/xvda' WHERE device = '/dev/vda'";
+
+const ROOTS_OF_IMAGES: &str = "UPDATE images SET root_device = '/dev/xvda' WHERE root_device = '/dev/vda'";
+
+/// The instances whose metadata has the old name are to be told the new one.
+const TOLD_OF_ROOTS: &str = "INSERT INTO metadata_pushes (instance) \
+     SELECT a.instance FROM volume_attachments a WHERE a.device = '/dev/vda' \
+     AND NOT EXISTS (SELECT 1 FROM metadata_pushes p WHERE p.instance = a.instance)";
+
+const NEWER_METADATA: &str = "UPDATE instances SET metadata_revision = metadata_revision + 1 \
+     WHERE id IN (SELECT a.instance FROM volume_attachments a WHERE a.device = '/dev/vda')";
 
 fn volumes(of: &str) -> String {
     format!(

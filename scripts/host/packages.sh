@@ -6,7 +6,7 @@
 run_packages=(
     build-essential ca-certificates curl pkg-config
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients libvirt-dev
-    qemu-system-x86 qemu-utils
+    qemu-system-x86 qemu-utils ovmf
     dnsmasq-base iproute2 nftables procps kmod util-linux
     # The tiny guest's parts and the tools that assemble its disk.
     busybox-static dropbear-bin cpio syslinux syslinux-common mtools dosfstools e2fsprogs fdisk

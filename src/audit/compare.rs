@@ -181,6 +181,7 @@ mod tests {
             vpc: None,
             volume: None,
             on,
+            bytes: None,
         }
     }
 
@@ -192,6 +193,7 @@ mod tests {
             vpc: Some(VpcId::new(1 << 40)),
             volume: None,
             on: false,
+            bytes: None,
         }
     }
 

@@ -6,15 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use cumulet_backend::{
     entity::{
-        account, host, host_network, instance, interface, operation, operation_hold, volume,
-        volume_attachment, vpc,
+        account, host, host_network, instance, interface, operation, operation_hold, snapshot, volume,
+        volume_attachment, volume_modification, vpc,
     },
-    store::{consistency::Hanging, instances::state, rows},
+    store::{
+        consistency::Hanging,
+        rows,
+        snapshots::{self, Needed},
+    },
 };
 use cumulet_domain::{
     ResourceKind,
     id::{InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     instance::State,
+    snapshot::SnapshotState,
 };
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, TransactionTrait};
 
@@ -51,6 +56,8 @@ pub(super) struct Rows {
     pub(super) held: BTreeSet<VolumeId>,
     /// The generation of each VPC's policy, and the hosts that have still to confirm it.
     pub(super) policies: BTreeMap<VpcId, (i64, BTreeSet<String>)>,
+    /// What of the store of snapshots is needed.
+    pub(super) snapshots: Needed,
     /// What does not agree in the rows themselves.
     pub(super) leaks: Vec<Difference>,
 }
@@ -72,22 +79,27 @@ impl Rows {
             rows::all(volume::Entity::find(), &conn).await?,
             rows::all(volume_attachment::Entity::find(), &conn).await?,
         );
+        let modifications = rows::all(volume_modification::Entity::find(), &conn).await?;
         let vpcs = vpc::Entity::find().all(&conn).await?;
         let pairs = host_network::Entity::find().all(&conn).await?;
         let hanging = Hanging::load(&conn).await?;
+        let needed = snapshots::needed(&conn).await?;
+        let taken = rows::all(snapshot::Entity::find(), &conn).await?;
         conn.rollback().await?;
         let mut leaks = claims(&instances, &hosts, |host| hanging.disk_gib(host));
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
         leaks.extend(hanging.findings(&instances, &interfaces));
         leaks.extend(idle(&hanging, &operations));
+        leaks.extend(untaken(&taken, &held));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
             interfaces: interfaces.iter().map(owner).collect(),
-            volumes: volumes::volumes(&disks, &attachments),
+            volumes: volumes::volumes(&disks, &attachments, &modifications),
             active: operations.iter().filter_map(at_work_on).collect(),
             held: held.iter().filter_map(volume_held).collect(),
             policies: vpcs.iter().map(|row| policy(row, &pairs)).collect(),
+            snapshots: needed,
             leaks: Vec::new(),
         };
         leaks.extend(rows.stuck());
@@ -183,12 +195,12 @@ impl Rows {
 
 fn compared(row: &instance::Model) -> Result<(InstanceId, Instance)> {
     let compared = Instance {
-        state: state(row)?,
-        generation: row.generation,
+        state: row.state.0,
+        generation: row.generation.to_db(),
         host: row.host.clone(),
-        vpc: VpcId::from_db(row.vpc),
+        vpc: row.vpc.0,
     };
-    Ok((InstanceId::from_db(row.id), compared))
+    Ok((row.id.0, compared))
 }
 
 /// The instance that an operation works on, if it works on one.
@@ -203,10 +215,7 @@ fn volume_held(hold: &operation_hold::Model) -> Option<VolumeId> {
 }
 
 fn owner(row: &interface::Model) -> (NetworkInterfaceId, InstanceId) {
-    (
-        NetworkInterfaceId::from_db(row.id),
-        InstanceId::from_db(row.instance),
-    )
+    (row.id.0, row.instance.0)
 }
 
 fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTreeSet<String>)) {
@@ -215,7 +224,7 @@ fn policy(row: &vpc::Model, pairs: &[host_network::Model]) -> (VpcId, (i64, BTre
         .iter()
         .filter(|pair| pair.vpc == row.id && pair.applied_generation < generation);
     let waits = waits.map(|pair| pair.host.clone()).collect();
-    (VpcId::from_db(row.id), (generation, waits))
+    (row.id.0, (generation.to_db(), waits))
 }
 
 /// Each host's counters against the sum of its instances and volumes: nothing leaks and nothing is oversold.
@@ -226,23 +235,23 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&
             rows.iter()
                 .filter(|row| row.host.as_deref() == Some(host.id.as_str()))
         };
-        let claimed = || on().filter(|row| row.claimed != 0);
+        let claimed = || on().filter(|row| row.claimed.0);
         let sums = [
             (
                 "vCPUs",
-                claimed().map(|row| row.vcpus).sum::<i64>(),
+                claimed().map(|row| i64::from(row.vcpus.0)).sum::<i64>(),
                 host.vcpus_used,
                 host.vcpus_max,
             ),
             (
                 "MiB of memory",
-                claimed().map(|row| row.memory_mib).sum(),
+                claimed().map(|row| row.memory_mib.to_db()).sum(),
                 host.memory_mib_used,
                 host.memory_mib_max,
             ),
             (
                 "GiB of disk",
-                on().map(|row| row.disk_gib).sum::<i64>() + of_volumes(&host.id),
+                on().map(|row| i64::from(row.disk_gib.0)).sum::<i64>() + of_volumes(&host.id),
                 host.disk_gib_used,
                 host.disk_gib_max,
             ),
@@ -254,12 +263,25 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&
                     host.id
                 ));
             }
-            if used > max && what != "GiB of disk" {
+            if used > max.to_db() && what != "GiB of disk" {
                 differences.push(format!("host {}: {used} {what} are claimed of {max}", host.id));
             }
         }
     }
     differences
+}
+
+/// Snapshots that are being taken, and that no operation takes.
+fn untaken(snapshots: &[snapshot::Model], held: &[operation_hold::Model]) -> Vec<String> {
+    let kind = ResourceKind::Snapshot.resource_type();
+    let held = held.iter().filter(|hold| hold.kind == kind);
+    let held: BTreeSet<i64> = held.map(|hold| hold.resource).collect();
+    let pending = snapshots
+        .iter()
+        .filter(|row| row.state.0 == SnapshotState::Pending);
+    let idle = pending.filter(|row| !held.contains(&row.id.to_db()));
+    idle.map(|row| format!("{} is pending, and nobody takes it", row.id.0))
+        .collect()
 }
 
 /// Volumes that nothing would ever bring to their end: on their way, and nobody is at work on them.
@@ -285,17 +307,17 @@ fn usage(rows: &[instance::Model], accounts: &[account::Model]) -> Vec<String> {
     for account in accounts {
         let living = || {
             rows.iter()
-                .filter(|row| row.account == account.id && row.state != State::Terminated.name())
+                .filter(|row| row.account == account.id && row.state.0 != State::Terminated)
         };
         let count = i64::try_from(living().count()).unwrap_or(i64::MAX);
-        let vcpus: i64 = living().map(|row| row.vcpus).sum();
+        let vcpus: i64 = living().map(|row| i64::from(row.vcpus.0)).sum();
         for (what, used, sum) in [
             ("instances", account.instances_used, count),
             ("vCPUs", account.vcpus_used, vcpus),
         ] {
             if used != sum {
                 differences.push(format!(
-                    "account {:012}: {used} {what} are counted, it has {sum}",
+                    "account {}: {used} {what} are counted, it has {sum}",
                     account.id
                 ));
             }
@@ -307,8 +329,10 @@ fn usage(rows: &[instance::Model], accounts: &[account::Model]) -> Vec<String> {
 /// What open operations hold, against what is held: one that has ended holds nothing, one that is under way holds
 /// its subject and all that it says. (What a program of before has begun holds nothing until the next start.)
 fn holds(open: &[operation::Model], held: &[operation_hold::Model]) -> Vec<String> {
-    let known: BTreeSet<i64> = open.iter().map(|row| row.id).collect();
-    let left = held.iter().filter(|hold| !known.contains(&hold.operation));
+    let known: BTreeSet<i64> = open.iter().map(|row| row.id.to_db()).collect();
+    let left = held
+        .iter()
+        .filter(|hold| !known.contains(&hold.operation.to_db()));
     let mut differences: Vec<String> = left
         .map(|hold| {
             format!(
@@ -320,14 +344,14 @@ fn holds(open: &[operation::Model], held: &[operation_hold::Model]) -> Vec<Strin
     let mut theirs: BTreeMap<i64, Vec<(&str, i64)>> = BTreeMap::new();
     for hold in held {
         theirs
-            .entry(hold.operation)
+            .entry(hold.operation.to_db())
             .or_default()
             .push((&hold.kind, hold.resource));
     }
     for row in open {
         let Some(wanted) = row.held else { continue };
         let (kind, id) = row.subject();
-        let has = theirs.get(&row.id).map(Vec::as_slice).unwrap_or_default();
+        let has = theirs.get(&row.id.to_db()).map(Vec::as_slice).unwrap_or_default();
         if !has.contains(&(kind, id)) {
             differences.push(format!(
                 "a {} does not hold {}, which it works on",
@@ -359,6 +383,12 @@ fn named(kind: &str, id: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cumulet_backend::entity::{
+        columns::{Amount, Count, Key, Named, Owner},
+        operation::OperationStatus,
+    };
+    use cumulet_domain::account::AccountId;
+
     use super::*;
 
     fn id(number: u64) -> InstanceId {
@@ -415,16 +445,16 @@ mod tests {
     #[test]
     fn what_is_held_is_held_against_what_is_under_way() {
         let operation = |held| operation::Model {
-            id: 7,
+            id: Key::from_db(7),
             kind: "stop".into(),
-            account: 1,
+            account: Owner(AccountId(1)),
             instance: 5,
             active_instance: Some(5),
-            generation: 1,
-            status: "active".into(),
+            generation: Amount(1),
+            status: Named(OperationStatus::Active),
             step: "command".into(),
             state: "{}".into(),
-            attempts: 0,
+            attempts: Count(0),
             next_at: 0,
             deadline: 0,
             lease_owner: None,
@@ -436,10 +466,10 @@ mod tests {
             subject: Some(5),
             held,
         };
-        let hold = |kind: &str, resource, operation| operation_hold::Model {
+        let hold = |kind: &str, resource, operation: i64| operation_hold::Model {
             kind: kind.into(),
             resource,
-            operation,
+            operation: Key::from_db(operation),
         };
         let (subject, other) = (hold("instance", 5, 7), hold("volume", 6, 7));
         for (open, held, named) in [
@@ -475,12 +505,12 @@ mod tests {
     #[test]
     fn counters_are_held_against_what_they_count() {
         let account = |instances_used, vcpus_used| account::Model {
-            id: 7,
+            id: Owner(AccountId(7)),
             name: "a".into(),
             instances_used,
-            instances_max: 9,
+            instances_max: Amount(9),
             vcpus_used,
-            vcpus_max: 9,
+            vcpus_max: Amount(9),
             created_at: 0,
         };
         assert_eq!(usage(&[], &[account(0, 0)]), [""; 0]);

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cumulet_backend::entity::{volume, volume_attachment};
+use cumulet_backend::entity::{volume, volume_attachment, volume_modification};
 use cumulet_domain::{
     id::{InstanceId, VolumeId},
     instance::State,
-    volume::{AttachmentState, VolumeState},
+    volume::{AttachmentState, ModificationState, VolumeState},
 };
 use cumulet_worker::{HostObject, ObjectKind};
 
@@ -24,6 +24,8 @@ pub(super) struct Volume {
     pub(super) host: Option<String>,
     /// The host has made its file.
     pub(super) made: bool,
+    /// How large it is, and how large its file may be: as a modification left it that has failed.
+    pub(super) gib: (u32, u32),
     /// What it is attached to.
     pub(super) attached: Option<(InstanceId, AttachmentState)>,
 }
@@ -32,6 +34,7 @@ pub(super) struct Volume {
 pub(super) fn volumes(
     rows: &[volume::Model],
     attachments: &[volume_attachment::Model],
+    modifications: &[volume_modification::Model],
 ) -> BTreeMap<VolumeId, Volume> {
     let roots = attachments.iter().filter(|row| row.is_root());
     let roots: BTreeSet<VolumeId> = roots.map(|row| row.volume.0).collect();
@@ -39,15 +42,21 @@ pub(super) fn volumes(
     let attached: BTreeMap<VolumeId, _> = attached
         .map(|row| (row.volume.0, (row.instance.0, row.state.0)))
         .collect();
+    let left = |row: &volume::Model| {
+        let last = modifications.iter().find(|last| last.volume == row.id);
+        let failed = last.filter(|last| last.state.0 == ModificationState::Failed);
+        failed.map_or(0, |failed| failed.target_size_gib.0)
+    };
     let own = rows
         .iter()
         .filter(|row| !roots.contains(&row.id.0) && row.state.0 != VolumeState::Deleted);
     own.map(|row| {
         let compared = Volume {
             state: row.state.0,
-            generation: row.generation,
+            generation: row.generation.to_db(),
             host: row.host.clone(),
             made: row.made_at.is_some(),
+            gib: (row.size_gib.0, row.size_gib.0.max(left(row))),
             attached: attached.get(&row.id.0).copied(),
         };
         (row.id.0, compared)
@@ -63,6 +72,7 @@ pub(super) fn compare(rows: &Rows, found: &[HostObject], simulated: bool) -> Vec
         .collect();
     if !simulated {
         differences.extend(without_file(rows, found));
+        differences.extend(of_another_size(rows, found));
     }
     differences.extend(not_plugged(rows, found));
     differences
@@ -127,6 +137,28 @@ fn without_file(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
     .collect()
 }
 
+/// Volumes whose files are larger than they are to be, or smaller under a guest that runs. (One that nobody has grows
+/// when somebody gets it.)
+fn of_another_size(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
+    let files = found.iter().filter(|object| object.kind == ObjectKind::Volume);
+    let compared = files.filter_map(|file| {
+        let (id, bytes) = (file.volume?, file.bytes?);
+        let volume = rows.volumes.get(&id).filter(|_| !rows.held.contains(&id))?;
+        let ((gib, most), has) = (volume.gib, bytes >> 30);
+        let runs = volume.attached.is_some_and(|(instance, state)| {
+            state == AttachmentState::Attached && rows.state(instance) == Some(State::Running)
+        });
+        let cure = match has {
+            _ if bytes > u64::from(most) << 30 => "modify it to be as large as its file",
+            _ if runs && bytes < u64::from(gib) << 30 => "stop and start its instance, and its file grows",
+            _ => return None,
+        };
+        let words = format!("{id} is of {gib} GiB in the database, and its file of {has} GiB; {cure}");
+        Some(about(id, words))
+    });
+    compared.collect()
+}
+
 /// Volumes that running instances have by the database alone.
 fn not_plugged(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
     let plugged: BTreeSet<(InstanceId, VolumeId)> = found
@@ -167,6 +199,7 @@ mod tests {
             generation: 1,
             host: host.map(str::to_owned),
             made: host.is_some(),
+            gib: (2, 3),
             attached: attached.map(|state| (INSTANCE, state)),
         };
         rows.volumes.insert(ID, volume);
@@ -181,6 +214,7 @@ mod tests {
             vpc: None,
             volume: Some(ID),
             on: false,
+            bytes: None,
         }
     }
 
@@ -189,6 +223,10 @@ mod tests {
         use AttachmentState::{Attached, Attaching, Busy, Detaching};
         use VolumeState::{Available, Creating, Deleting, InUse};
         let (file, here) = (|| object(ObjectKind::Volume, None), Some("h"));
+        let sized = |gib: u64| HostObject {
+            bytes: Some(gib << 30),
+            ..file()
+        };
         let plugged = |instance| object(ObjectKind::Plugged, Some(instance));
         let partial = || object(ObjectKind::PartialVolume, None);
         for (rows, found, told) in [
@@ -198,6 +236,24 @@ mod tests {
                 rows(InUse, Some(Attached), here),
                 vec![file(), plugged(INSTANCE)],
                 "",
+            ),
+            // Two GiB, and three that a failed modification has left.
+            (rows(Available, None, here), vec![sized(1)], ""),
+            (rows(Available, None, here), vec![sized(3)], ""),
+            (
+                rows(InUse, Some(Attached), here),
+                vec![sized(2), plugged(INSTANCE)],
+                "",
+            ),
+            (
+                rows(Available, None, here),
+                vec![sized(4)],
+                "its file of 4 GiB; modify it",
+            ),
+            (
+                rows(InUse, Some(Attached), here),
+                vec![sized(1), plugged(INSTANCE)],
+                "its file of 1 GiB; stop and start",
             ),
             // On their way.
             (rows(InUse, Some(Attaching), here), vec![file()], ""),

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use cumulet_backend::{
-    api::{Parts, accounts},
+    api::{
+        Parts,
+        accounts::{self, CredentialCache},
+    },
     store::settings,
 };
 use cumulet_domain::account::{AccountId, Role};
@@ -101,12 +104,12 @@ impl Account {
         match self {
             Account::Create(create) => operator::run(&create.cloud.clone(), |_, parts| async move {
                 let row = accounts::create_account(&parts, &create.name, &zones(&parts).await?).await?;
-                say(AccountId::from_db(row.id));
+                say(row.id.0);
                 Ok(())
             }),
             Account::List(cloud) => operator::run(&cloud, |_, parts| async move {
                 for row in accounts::list_accounts(&parts).await? {
-                    say(format_args!("{}  {}", AccountId::from_db(row.id), row.name));
+                    say(format_args!("{}  {}", row.id.0, row.name));
                 }
                 Ok(())
             }),
@@ -165,7 +168,7 @@ impl AccessKey {
             AccessKey::Disable(key) => set_enabled(&key, false),
             AccessKey::Enable(key) => set_enabled(&key, true),
             AccessKey::Delete(key) => operator::run(&key.cloud.clone(), |_, parts| async move {
-                Ok(accounts::delete_access_key(&parts, &key.id).await?)
+                Ok(accounts::delete_access_key(&parts, &CredentialCache::default(), &key.id).await?)
             }),
         }
     }
@@ -173,6 +176,6 @@ impl AccessKey {
 
 fn set_enabled(key: &OneKey, enabled: bool) -> Result<ExitCode> {
     operator::run(&key.cloud, |_, parts| async move {
-        Ok(accounts::set_access_key_enabled(&parts, &key.id, enabled).await?)
+        Ok(accounts::set_access_key_enabled(&parts, &CredentialCache::default(), &key.id, enabled).await?)
     })
 }

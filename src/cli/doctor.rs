@@ -66,6 +66,7 @@ impl Doctor {
             check("root", true, root()),
             check("libvirt", true, libvirt(config.libvirt.uri.text(), slow).await),
             check("acceleration", false, acceleration(kvm)),
+            check("UEFI", false, uefi(&FIRMWARE.map(Path::new))),
             check("guests", false, guests(config, kvm)),
             check("bounds", false, bounds(config)),
             check(
@@ -146,6 +147,25 @@ fn tun() -> Result<String, String> {
         Ok("/dev/net/tun".into())
     } else {
         Err("no /dev/net/tun (modprobe tun)".into())
+    }
+}
+
+/// Where libvirt looks for what describes a guest's firmware.
+const FIRMWARE: [&str; 2] = ["/etc/qemu/firmware", "/usr/share/qemu/firmware"];
+
+/// Whether guests can be started by UEFI.
+fn uefi(folders: &[&Path]) -> Result<String, String> {
+    let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let described = files.flatten().flatten().find(|file| {
+        let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+        text.contains("\"uefi\"") && text.contains("\"x86_64\"")
+    });
+    match described {
+        Some(file) => Ok(file.path().display().to_string()),
+        None => Err(
+            "none: an instance of an image that asks for it fails here; what helps: apt-get install ovmf"
+                .into(),
+        ),
     }
 }
 
@@ -312,6 +332,27 @@ fn disk(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uefi_is_what_libvirt_finds_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("60-edk2.json");
+        assert!(uefi(&[Path::new("/nowhere"), folder.path()]).is_err());
+        for (text, there) in [
+            (
+                r#"{"interface-types": ["bios"], "architecture": "x86_64"}"#,
+                false,
+            ),
+            (
+                r#"{"interface-types": ["uefi"], "architecture": "aarch64"}"#,
+                false,
+            ),
+            (r#"{"interface-types": ["uefi"], "architecture": "x86_64"}"#, true),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(uefi(&[folder.path()]).is_ok(), there, "{text}");
+        }
+    }
 
     #[test]
     fn as_whom_guests_run_is_told() {

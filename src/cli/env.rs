@@ -9,7 +9,7 @@ use cumulet_backend::{
     bootstrap,
     store::settings,
 };
-use cumulet_domain::id::ImageId;
+use cumulet_domain::image::ImageState;
 
 use super::{CloudArgs, operator};
 use crate::{telemetry::say, wiring};
@@ -66,7 +66,7 @@ async fn variables(parts: &Parts) -> Result<Vec<(&'static str, String)>> {
 /// The tiny image, or the oldest image there is.
 async fn default_image(parts: &Parts) -> Result<Option<String>> {
     let images = images::list(parts).await?;
-    let usable = images.iter().filter(|row| row.state == "available");
+    let usable = images.iter().filter(|row| row.state.0 == ImageState::Available);
     let tiny = usable.min_by_key(|row| (row.name != wiring::TINY, row.created_at));
-    Ok(tiny.map(|row| ImageId::from_db(row.id).to_string()))
+    Ok(tiny.map(|row| row.id.0.to_string()))
 }

@@ -8,7 +8,12 @@ use cumulet_backend::{
     api::{Parts, images},
     bootstrap,
 };
-use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
+use cumulet_domain::{
+    account::AccountId,
+    id::ImageId,
+    image::{BootMode, DiskFormat},
+    volume::{ROOT_DEVICE, ROOT_DEVICES},
+};
 
 use super::{CloudArgs, operator};
 use crate::{
@@ -44,6 +49,12 @@ pub(crate) struct Import {
     /// What it runs on: x86_64 or arm64.
     #[arg(long, default_value = "x86_64", value_parser = ["x86_64", "arm64"])]
     architecture: String,
+    /// What instances' root devices are called.
+    #[arg(long, default_value = ROOT_DEVICE, value_parser = ROOT_DEVICES)]
+    root_device: String,
+    /// How instances are started: legacy-bios, uefi or uefi-preferred.
+    #[arg(long, default_value = "legacy-bios")]
+    boot_mode: BootMode,
     /// A description.
     #[arg(long, default_value = "")]
     description: String,
@@ -97,6 +108,8 @@ impl Import {
             description: self.description.clone(),
             public: !self.private,
             architecture: self.architecture.clone(),
+            root_device: self.root_device.clone(),
+            boot_mode: self.boot_mode,
         };
         let image = wiring::import_image(state, parts, account, &source, progress).await?;
         progress.end();
@@ -124,7 +137,7 @@ async fn delete_image(state: &StateDir, parts: &Parts, id: ImageId) -> Result<()
 
 async fn list(parts: &Parts) -> Result<()> {
     for row in images::list(parts).await? {
-        let (id, mib) = (ImageId::from_db(row.id), row.size_bytes >> 20);
+        let (id, mib) = (row.id.0, row.size_bytes.0 >> 20);
         say(format_args!(
             "{id}  {:12}  {:5}  {mib:6} MiB  {}",
             row.state, row.format, row.name

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use cumulet_backend::entity::host;
+use cumulet_backend::{entity::host, store::rows};
 use cumulet_domain::{
     id::ImageId,
     time::{Clock as _, SystemClock, Timestamp},
@@ -168,7 +168,7 @@ impl Up {
 async fn until_host(control: &Control, began: Timestamp, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     let registered = async {
         loop {
-            let hosts = host::Entity::find().all(control.parts.store.read()).await?;
+            let hosts = hosts(control).await?;
             if hosts.iter().any(|row| Timestamp(row.last_seen) >= began) {
                 return anyhow::Ok(());
             }
@@ -210,10 +210,15 @@ fn warn_of_others(address: SocketAddr) {
     }
 }
 
+/// The hosts whose rows can be read: a damaged one keeps no cloud from its start.
+async fn hosts(control: &Control) -> Result<Vec<host::Model>> {
+    let hosts = rows::sound(host::Entity::find(), control.parts.store.read());
+    Ok(hosts.await?.rows)
+}
+
 /// Says which hosts take no launches, why, and what helps: a cloud that is ready with them refuses what it is asked for.
 async fn warn_of_hosts(control: &Control) -> Result<()> {
-    let hosts = host::Entity::find().all(control.parts.store.read()).await?;
-    for row in hosts {
+    for row in hosts(control).await? {
         if let Some(reason) = row.not_ready_reason {
             let cure = row.not_ready_cure.unwrap_or_default();
             tracing::warn!(

@@ -309,6 +309,11 @@ settings! {
         /// instances say so (StateReason).
         public_addresses: u64 = "0";
 
+    [volumes: Volumes]
+        /// Seconds from a modification of a volume to the next (ModifyVolume). EC2 has six hours; here no data is
+        /// moved for it, so that nothing has to be waited for.
+        modification_cooldown: u64 = "0";
+
     [retention: Retention]
         /// Seconds that a terminated instance is still shown; 0: for ever, as in all of `retention`.
         terminated_instances: u64 = "3600";

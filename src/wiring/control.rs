@@ -1,12 +1,12 @@
 //! The wiring of the control plane: the database, the API behind the door, and the engines.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use cumulet_backend::{
-    api::{Cloud, CloudConfig, Parts, SharedRng, services},
+    api::{Cloud, CloudConfig, Parts, Quotas, SharedRng, services},
     bootstrap::{self, FirstPlan, FirstStart, bootstrap},
-    conductor::{Conductor, Duties, Settings, Wake},
+    conductor::{Conductor, Driver, Duties, Settings, Wake},
     retention::{Retention, RetentionPeriod},
     store::{Store, connect, settings},
 };
@@ -106,13 +106,16 @@ impl Control {
             hypervisor: deps.hypervisor,
             retention: retention(config)?,
             public_addresses: config.quota.public_addresses.get()?,
+            quotas: Quotas::default(),
+            modification_cooldown: Duration::from_secs(config.volumes.modification_cooldown.get()?),
         };
         let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
         let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config)
             .with_scheduler(scheduler.clone());
         let settings = conductor_settings(config, roles)?;
         let (store, sealer, clock) = (parts.store.clone(), parts.sealer.clone(), parts.clock.clone());
-        let conductor = Conductor::new(store, sealer, bus, clock, wake, settings).with_scheduler(scheduler);
+        let conductor =
+            Conductor::new(Driver::new(store, sealer, bus, clock, wake, settings).with_scheduler(scheduler));
         Ok(Control {
             cloud,
             parts,

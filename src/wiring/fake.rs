@@ -53,6 +53,7 @@ pub(super) fn hosts(folder: &Path, config: &Config, names: Vec<String>) -> Resul
                 capabilities,
                 plan: plan.clone(),
                 state_file: Some(folder.join(GUESTS)),
+                ..FakeConfig::default()
             };
             let context = || folder.display().to_string();
             let hypervisor = FakeHypervisor::new(fake).with_context(context)?;

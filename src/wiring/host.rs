@@ -13,10 +13,11 @@ use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Bounds, GuestUser, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
-    ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
+    DiskFiles, Free, ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     image_cache::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
+    snapshots::{DirectorySnapshots, NoSnapshots},
 };
 
 use super::{
@@ -289,9 +290,12 @@ fn real(
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),
         hypervisor,
+        files: Arc::new(DiskFiles),
+        tasks: Arc::new(Free),
         network: Arc::new(LinuxNetwork::new(network).context("the host's network")?),
         disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
+        snapshots: Arc::new(DirectorySnapshots::new(&parts.state.snapshots())),
         metadata: metadata::sink(parts)?,
         metrics: Arc::new(ProcMetrics::default()),
     };
@@ -312,9 +316,12 @@ fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),
         hypervisor: simulated.hypervisor,
+        files: Arc::new(DiskFiles),
+        tasks: Arc::new(Free),
         network: Arc::new(FakeHostNetwork::new()),
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
+        snapshots: Arc::new(NoSnapshots),
         metadata: Arc::new(metadata::Unserved),
         metrics: Arc::new(simulated.metrics),
     };

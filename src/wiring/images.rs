@@ -14,7 +14,12 @@ use cumulet_backend::{
     },
     images::{Stage, import},
 };
-use cumulet_domain::{account::AccountId, id::ImageId, image::DiskFormat};
+use cumulet_domain::{
+    account::AccountId,
+    id::ImageId,
+    image::{BootMode, DiskFormat, ImageState},
+    volume::ROOT_DEVICE,
+};
 
 use crate::{state::StateDir, telemetry::Progress};
 
@@ -31,6 +36,10 @@ pub(crate) struct ImageFile {
     pub(crate) public: bool,
     /// `x86_64` or `arm64`.
     pub(crate) architecture: String,
+    /// What its root device is called.
+    pub(crate) root_device: String,
+    /// How it wants to be started.
+    pub(crate) boot_mode: BootMode,
 }
 
 /// Imports a file and registers it; the image's id. The stages are steps of `progress`.
@@ -59,7 +68,8 @@ pub(crate) async fn import_image(
         sha256: imported.sha256,
         size_bytes: imported.size_bytes,
         virtual_bytes: imported.inspected.virtual_bytes,
-        root_device: "/dev/vda".into(),
+        root_device: source.root_device.clone(),
+        boot_mode: source.boot_mode,
     };
     Ok(register(parts, new).await?.id())
 }
@@ -74,9 +84,11 @@ pub(crate) async fn tiny(
     simulated: bool,
     progress: &Progress,
 ) -> Result<Option<ImageId>> {
-    let has = |row: &&cumulet_backend::entity::image::Model| row.name == TINY && row.state == "available";
+    let has = |row: &&cumulet_backend::entity::image::Model| {
+        row.name == TINY && row.state.0 == ImageState::Available
+    };
     if let Some(row) = list(parts).await?.iter().find(has) {
-        return Ok(Some(ImageId::from_db(row.id)));
+        return Ok(Some(row.id.0));
     }
     let (path, format) = match (find(given)?, simulated) {
         (Some(path), _) => (path, DiskFormat::Qcow2),
@@ -91,6 +103,8 @@ pub(crate) async fn tiny(
         description: "A small Linux for trying things out".into(),
         public: true,
         architecture: "x86_64".into(),
+        root_device: ROOT_DEVICE.into(),
+        boot_mode: BootMode::LegacyBios,
     };
     import_image(state, parts, account, &source, progress)
         .await

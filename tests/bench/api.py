@@ -33,6 +33,9 @@ SOFTWARE = Marks(one=2.0, regions=1.6, how=", SHA-256 in software")
 # By what this processor has.
 HERE = Marks(one=1.7, regions=1.4) if processor.has_sha() else Marks(SOFTWARE.one, SOFTWARE.regions)
 
+# Clients of a write: durable ones share commits, and a crowd is what they are quickest with (moto is not).
+CROWD = 128
+
 
 class Seeded:
     """A cloud with so many instances, and requests to it."""
@@ -55,6 +58,11 @@ class Seeded:
     def answer(self, body: dict) -> bytes:
         """The bytes that the cloud answers."""
         return ask(self.account, body)
+
+
+def tags(ids: list[str]) -> list[dict]:
+    """CreateTags, one instance a request."""
+    return [call("CreateTags", ResourceId__1=i, Tag__1__Key="Name", Tag__1__Value=f"n{n}") for n, i in enumerate(ids)]
 
 
 def ask(account: Account, parameters: dict) -> bytes:
@@ -151,12 +159,8 @@ def with_moto(moto: Moto, seeded: Seeded, of_thousand: Seeded, rounds: int) -> l
     interleave([theirs, ours], rounds)
     rows.append(compared("DescribeInstances of 1,000", ours, theirs, 100))
 
-    def tags(ids: list[str]) -> list[dict]:
-        return [call("CreateTags", ResourceId__1=i, Tag__1__Key="Name", Tag__1__Value=f"n{n}") for n, i in enumerate(ids)]
-
     theirs = moto_side(moto, "us-east-1", tags(some))
-    # Durable writes share commits: a crowd of clients is what they are quickest with; moto is not.
-    ours = seeded.side(tags(seeded.some), connections=128)
+    ours = seeded.side(tags(seeded.some), connections=CROWD)
     interleave([theirs, ours], rounds)
     rows.append(compared("CreateTags", ours, theirs, 100))
     return rows

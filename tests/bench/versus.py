@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from api import Seeded
+from api import CROWD, Seeded, tags
 from clouds import CONFIG, UNLIMITED
 from harness.cloud import BIN, Cloud
 from imds import reading
@@ -24,7 +24,7 @@ def rows(other: Path, rounds: int) -> list[Row]:
 
 
 def reads(other: Path, rounds: int) -> list[Row]:
-    """Reads of the API, of 1,000 instances."""
+    """Reads of the API, of 1,000 instances, and the write that clients make most."""
     with ExitStack() as stack:
         clouds = [stack.enter_context(Cloud("fake", CONFIG, variables=UNLIMITED, binary=binary)) for binary in (other / "cumulet", BIN)]
         theirs, ours = [Seeded(cloud, 1000) for cloud in clouds]
@@ -32,6 +32,7 @@ def reads(other: Path, rounds: int) -> list[Row]:
             "DescribeInstances of one id": [seeded.one() for seeded in (theirs, ours)],
             "DescribeInstances of 1,000": [seeded.side([call("DescribeInstances")], connections=4) for seeded in (theirs, ours)],
             "DescribeRegions": [seeded.side([call("DescribeRegions")]) for seeded in (theirs, ours)],
+            "CreateTags": [seeded.side(tags(seeded.some), connections=CROWD) for seeded in (theirs, ours)],
         }
         for sides in pairs.values():
             interleave(sides, rounds)

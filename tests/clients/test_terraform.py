@@ -206,7 +206,7 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
     [
         pytest.param(what, marks=pytest.mark.skip(reason=f"Terraform's {what}: {why}"))
         for what, why in [
-            ("aws_instance", "it asks for DescribeVolumes, which does not exist yet"),
+            ("aws_instance", "it asks for DescribeInstanceCreditSpecifications, which does not exist yet"),
             ("aws_vpc", "it asks for DescribeVpcAttribute, which does not exist yet"),
         ]
     ],
@@ -232,6 +232,69 @@ resource "aws_volume_attachment" "data" {
 output "volume" { value = aws_ebs_volume.data.id }
 """
 
+SNAPSHOTS = """
+resource "aws_ebs_volume" "data" {
+  availability_zone = "%(zone)s"
+  size              = 2
+  type              = "gp3"
+}
+
+resource "aws_ebs_snapshot" "one" {
+  volume_id   = aws_ebs_volume.data.id
+  description = "one"
+  tags        = { Name = "one" }
+}
+
+resource "aws_ebs_snapshot_copy" "copy" {
+  source_snapshot_id = aws_ebs_snapshot.one.id
+  source_region      = "us-east-1"
+}
+
+resource "aws_snapshot_create_volume_permission" "other" {
+  snapshot_id = aws_ebs_snapshot.one.id
+  account_id  = "%(other)s"
+}
+
+resource "aws_ebs_volume" "again" {
+  availability_zone = "%(zone)s"
+  snapshot_id       = aws_ebs_snapshot_copy.copy.id
+  type              = "gp3"
+}
+
+data "aws_ebs_snapshot" "found" {
+  most_recent = true
+  owners      = ["self"]
+  filter {
+    name   = "tag:Name"
+    values = ["one"]
+  }
+  depends_on = [aws_ebs_snapshot.one]
+}
+
+output "one" { value = aws_ebs_snapshot.one.id }
+output "copy" { value = aws_ebs_snapshot_copy.copy.id }
+output "again" { value = aws_ebs_volume.again.id }
+output "found" { value = data.aws_ebs_snapshot.found.id }
+"""
+
+
+def test_snapshots_copies_and_a_volume_of_one(account: Account, ec2, key_folder: Path):
+    other = account.cloud.account()
+    settings = {"zone": volumes.zone(account), "other": other.id}
+    terraform = Terraform(account, key_folder, SNAPSHOTS % settings)
+    made = terraform.apply()
+    assert made["found"] == made["one"]
+    (copy,) = ec2.describe_snapshots(SnapshotIds=[made["copy"]])["Snapshots"]
+    assert (copy["State"], copy["VolumeSize"]) == ("completed", 2)
+    again = volumes.describe(account, made["again"])
+    assert (again["SnapshotId"], again["Size"]) == (made["copy"], 2)
+    (seen,) = other.ec2.describe_snapshots(SnapshotIds=[made["one"]])["Snapshots"]
+    assert (seen["OwnerId"], "Tags" in seen) == (account.id, False)
+    assert terraform.is_settled()
+    terraform.destroy()
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert volumes.is_gone(account, made["again"])
+
 
 def test_a_volume_and_its_attachment(account: Account, ec2, key_folder: Path):
     (id,) = running(account)
@@ -240,6 +303,13 @@ def test_a_volume_and_its_attachment(account: Account, ec2, key_folder: Path):
     seen = volumes.describe(account, volume)
     assert (seen["Size"], seen["VolumeType"], seen["State"]) == (3, "gp3", "in-use")
     assert volumes.attached_to(account, volume) == (id, "attached")
+    assert terraform.is_settled()
+    # It grows in its place, while it is attached.
+    larger = (DISKS % {"zone": volumes.zone(account), "instance": id}).replace("= 3", "= 5\n  throughput = 250")
+    terraform.write(provider(account.cloud.endpoint) + larger)
+    assert terraform.apply()["volume"] == volume
+    seen = volumes.describe(account, volume)
+    assert (seen["Size"], seen["Throughput"], seen["State"]) == (5, 250, "in-use")
     assert terraform.is_settled()
     terraform.destroy()
     assert volumes.is_gone(account, volume)

@@ -66,6 +66,24 @@ def test_f02_detach(account: Account, point: str):
         attach(account, volume, id)
 
 
+@each("modify-volume")
+def test_f02_modify(account: Account, point: str):
+    (id,), volume = running(account), create(account)
+    attach(account, volume, id)
+    ask = lambda: account.ec2.modify_volume(VolumeId=volume, Size=3)  # noqa: E731
+    with figures.trial("F02 modify") as trial:
+        dies(account.cloud, point, ask)
+        trial.back()
+        if step_of(point) in BEFORE:
+            assert describe(account, volume)["Size"] == 1, "nothing has happened"
+            ask()
+        volumes.wait_modified(account, volume)
+        trial.recovered()
+        assert describe(account, volume)["Size"] == 3
+        account.cloud.wait_clean()
+        detach(account, volume)
+
+
 @each("delete-volume")
 def test_f02_delete(account: Account, point: str):
     (id,), volume = running(account), create(account)
@@ -81,6 +99,26 @@ def test_f02_delete(account: Account, point: str):
         wait_gone(account, volume)
         trial.recovered()
         account.cloud.wait_clean()
+
+
+@each("create-snapshot")
+def test_f02_snapshot(account: Account, point: str):
+    ec2, (id,), volume = account.ec2, running(account), create(account)
+    attach(account, volume, id)
+    theirs = lambda: volumes.snapshots_of(account, volume)  # noqa: E731
+    ask = lambda: ec2.create_snapshot(VolumeId=volume)  # noqa: E731
+    with figures.trial("F02 snapshot") as trial:
+        dies(account.cloud, point, ask)
+        trial.back()
+        if step_of(point) in BEFORE:
+            assert theirs() == [], "nothing has happened"
+            ask()
+        (snapshot,) = theirs()
+        volumes.wait_completed(account, snapshot["SnapshotId"])
+        trial.recovered()
+        account.cloud.wait_clean()
+        ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+        detach(account, volume)
 
 
 @pytest.mark.matrix

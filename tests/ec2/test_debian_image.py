@@ -2,9 +2,11 @@
 
 import json
 
-from harness.cloud import Cloud
+from harness import volumes
+from harness.cloud import Account, Cloud
 from harness.ec2 import default_group
-from harness.guest import allow, launch, ssh_key, terminate
+from harness.guest import Guest, allow, launch, ssh_key, terminate
+from harness.wait import until
 
 USER_DATA = """#cloud-config
 write_files:
@@ -41,5 +43,25 @@ def test_debian_with_stock_cloud_init(real_cloud: Cloud, debian_image, key_folde
     assert guest.ssh("cat /etc/proof") == "written by cloud-init" and guest.ssh("cat /var/lib/runs") == "ran"
     assert seen["PrivateIpAddress"] in guest.ssh("ip -4 -o addr")
     assert guest.ssh("curl --version >/dev/null 2>&1; sudo cloud-init query instance_id") == guest.id
+    volumes_have_their_links(account, guest)
     terminate(account, guest)
+    volumes.delete_all(account)
     real_cloud.wait_clean()
+
+
+def volumes_have_their_links(account: Account, guest: Guest) -> None:
+    """As the node's side of Kubernetes' EBS driver looks for them: by link and by serial number."""
+    (root,) = [mapping["Ebs"]["VolumeId"] for mapping in guest.describe()["BlockDeviceMappings"]]
+    by_id = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
+
+    def link(volume: str, part: str = "") -> str:
+        return guest.ssh(f"readlink -f {by_id}{volume.replace('-', '')}{part}")
+
+    assert (link(root), link(root, "-part2")) == ("/dev/vda", "/dev/vda2")
+    volume = volumes.create(account)
+    volumes.attach(account, volume, guest.id, "/dev/xvdaa")
+    disk = "/dev/" + volumes.wait_disk(guest, volume)
+    until(lambda: link(volume) == disk, f"{volume} has its link", 30, every=0.5)
+    assert guest.ssh(f"lsblk -dno SERIAL {disk}") == volume.replace("-", "")
+    volumes.detach(account, volume)
+    until(lambda: guest.ssh(f"ls {by_id}* | grep -c {volume.replace('-', '')} || true") == "0", "its link is gone", 30)

@@ -36,3 +36,32 @@ def test_a_volume_outlives_its_attachment(account: Account, ec2):
     ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
     ec2.delete_volume(VolumeId=volume)
     ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=FAST)
+
+
+def test_statuses_attributes_and_modifications_are_as_the_model_says(account: Account, ec2):
+    """Each answer is compared with the model; what is said is in process (`gateway/src/tests/volumes.rs`)."""
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    (status,) = ec2.describe_volume_status(VolumeIds=[volume])["VolumeStatuses"]
+    names = [detail["Name"] for detail in status["VolumeStatus"]["Details"]]
+    assert (status["VolumeStatus"]["Status"], names) == ("ok", ["io-enabled", "io-performance"])
+    ec2.modify_volume_attribute(VolumeId=volume, AutoEnableIO={"Value": True})
+    shown = ec2.describe_volume_attribute(VolumeId=volume, Attribute="autoEnableIO")
+    assert shown["AutoEnableIO"] == {"Value": True}
+    ec2.enable_volume_io(VolumeId=volume)
+    assert ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
+    assert ec2.disable_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
+    with refused("UnsupportedOperation"):
+        ec2.enable_ebs_encryption_by_default()
+    with refused("InvalidVolumeModification.NotFound"):
+        ec2.describe_volumes_modifications(VolumeIds=[volume])
+    begun = ec2.modify_volume(VolumeId=volume, Size=2, VolumeType="gp3")["VolumeModification"]
+    assert (begun["ModificationState"], begun["TargetSize"]) == ("modifying", 2)
+
+    def done() -> bool:
+        (last,) = ec2.describe_volumes_modifications(VolumeIds=[volume])["VolumesModifications"]
+        return last["ModificationState"] == "completed" and last["Progress"] == 100
+
+    until(done, "the volume is modified")
+    (shown,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    assert (shown["Size"], shown["VolumeType"]) == (2, "gp3")
+    ec2.delete_volume(VolumeId=volume)

@@ -1,12 +1,16 @@
 """Volumes with real guests: a file system that moves from one guest to another, and what outlives what."""
 
+import string
+import subprocess
+
 import pytest
 
 from harness import volumes
-from harness.cloud import Account, Cloud
-from harness.ec2 import FAST, default_group, refused
-from harness.guest import Guest, allow, launch, ssh_key, terminate
+from harness.cloud import Account
+from harness.ec2 import FAST, refused
+from harness.guest import Guest, terminate
 from harness.volumes import attach, describe, detach, disk_in, wait_attached, wait_disk, wait_free, wait_gone
+from harness.wait import until
 
 pytestmark = pytest.mark.one_process
 
@@ -36,21 +40,6 @@ def stop(account: Account, guest: Guest) -> None:
     guest.hang_up()
     account.ec2.stop_instances(InstanceIds=[guest.id])
     guest.wait_state("stopped")
-
-
-@pytest.fixture
-def pair(real_cloud: Cloud, key_folder):
-    """Two guests with a shell, and their account."""
-    account = real_cloud.account()
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
-    one, two = launch(account, key, "k", 2)
-    yield account, one.wait_ssh(), two.wait_ssh()
-    left = [guest for guest in (one, two) if guest.state != "terminated"]
-    if left:
-        terminate(account, *left)
-    volumes.delete_all(account)
 
 
 def test_a_file_system_moves_to_another_guest(pair):
@@ -108,6 +97,132 @@ def test_a_file_system_moves_to_another_guest(pair):
     ec2.delete_volume(VolumeId=volume)
     wait_gone(account, volume)
     assert not file.exists()
+    cloud.wait_clean()
+
+
+def places(guest: Guest) -> dict[str, tuple[str, str]]:
+    """By serial number, what the guest calls each disk and where on its PCI buses that is."""
+    look = 'for b in /sys/block/vd*; do echo "$(cat $b/serial) ${b##*/} $(readlink -f $b)"; done'
+    lines = [line.split() for line in guest.ssh(look).splitlines()]
+    return {serial: (name, path.partition("/virtio")[0]) for serial, name, path in lines}
+
+
+def test_a_guest_has_as_many_disks_as_on_ec2_and_each_stays_where_it_is(pair):
+    """While it runs, and over a stop and a start, also where one has gone and another has come."""
+    account, one, _ = pair
+    device = [f"/dev/xvd{a}{b}" for a in "ab" for b in string.ascii_lowercase]
+    made = [volumes.create(account) for _ in range(28)]
+    for volume, name in zip(made[:27], device):
+        account.ec2.attach_volume(VolumeId=volume, InstanceId=one.id, Device=name)
+    with refused("AttachmentLimitExceeded"):
+        account.ec2.attach_volume(VolumeId=made[27], InstanceId=one.id, Device="/dev/sdf")
+    for volume, name in zip(made[:27], device):
+        wait_attached(account, volume, one.id)
+        assert [a["Device"] for a in describe(account, volume)["Attachments"]] == [name]
+    serials = {volume.replace("-", "") for volume in made[:27]}
+    until(lambda: serials <= places(one).keys(), "the guest sees all of them", 60, every=0.5)
+    before = places(one)
+    assert len({path for _, path in before.values()}) == 28
+    start_again(account, one)
+    assert places(one) == before
+
+    detach(account, made[3])
+    attach(account, made[27], one.id, "/dev/sdf")
+    wait_disk(one, made[27])
+    before = places(one)
+    start_again(account, one)
+    assert places(one) == before
+
+
+def seconds(guest: Guest, command: str) -> float:
+    """How long a command takes in a guest, by the guest's own clock."""
+    before, after = guest.ssh(f"cut -d' ' -f1 /proc/uptime; {command}; cut -d' ' -f1 /proc/uptime", timeout=120).split()
+    return float(after) - float(before)
+
+
+def test_a_volume_is_as_fast_as_its_type_and_no_faster(pair):
+    """Within 15 % of EC2's figures, in reads and writes a second and in bytes, where the host is faster."""
+    account, one, _ = pair
+    for kind, device, more, rates in [
+        ("standard", "/dev/sdf", {}, [("4k", 500, 100)]),
+        # 256 KiB for each: 50 MiB a second.
+        ("io1", "/dev/sdg", {"Iops": 200}, [("4k", 800, 200), ("1M", 250, 50)]),
+    ]:
+        volume = volumes.create(account, 4, VolumeType=kind, **more)
+        attach(account, volume, one.id, device)
+        disk = wait_disk(one, volume)
+        for size, count, rate in rates:
+            for ends in (f"if=/dev/{disk} of=/dev/null iflag=direct", f"if=/dev/zero of=/dev/{disk} oflag=direct"):
+                # What it has saved up, a tenth of a second's, is spent first.
+                one.ssh(f"dd {ends} bs={size} count={rate // 5} status=none", timeout=120)
+                took = seconds(one, f"dd {ends} bs={size} count={count} status=none")
+                assert rate * 0.85 < count / took < rate * 1.15, (kind, ends, size, count / took, rate)
+        detach(account, volume)
+
+
+def throttle(id: str, disk: str) -> dict[str, int]:
+    """What a guest's disk may do in a second, as its process has it."""
+    said = subprocess.run(
+        ["virsh", "-q", "-c", "qemu:///system", "blkdeviotune", id, disk], capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line.split(":") for line in said.splitlines() if ":" in line]
+    return {name.strip(): int(value) for name, value in lines if value.strip().isdigit()}
+
+
+def test_a_guest_sees_its_disks_grow(pair):
+    """The one that it starts from and another one, while it runs; and what has grown while it was attached to nothing."""
+    account, one, two = pair
+    cloud, ec2 = account.cloud, account.ec2
+
+    def sectors(disk: str) -> int:
+        return int(one.ssh(f"cat /sys/block/{disk}/size"))
+
+    def wait_gib(disk: str, gib: int) -> None:
+        until(lambda: sectors(disk) == (gib << 30) // 512, f"{disk} is of {gib} GiB", 30, every=0.2)
+
+    volume = volumes.create(account, VolumeType="gp3")
+    attach(account, volume, one.id)
+    disk = wait_disk(one, volume)
+    one.ssh(f"mkfs.ext4 -q /dev/{disk}", timeout=300)
+    written = mounted(one, volume, f"head -c 3000000 /dev/urandom >/mnt/file; {SUM}")
+    begun = ec2.modify_volume(VolumeId=volume, Size=2, Throughput=200)["VolumeModification"]
+    assert (begun["ModificationState"], begun["OriginalSize"], begun["TargetSize"]) == ("modifying", 1, 2)
+    done = volumes.wait_modified(account, volume)
+    assert (done["Progress"], done["TargetIops"], done["TargetThroughput"]) == (100, 3000, 200)
+    wait_gib(disk, 2)
+    # (Its name on the bus; the guest counts its own.)
+    assert throttle(one.id, "vdf")["total_bytes_sec"] == 200 << 20
+    assert mounted(one, volume, SUM, "ro") == written
+    shown = describe(account, volume)
+    assert (shown["Size"], shown["Iops"], shown["Throughput"]) == (2, 3000, 200)
+
+    # The one that it starts from, by the AWS CLI; it says so after a stop and a start as well.
+    (root,) = [m["Ebs"]["VolumeId"] for m in one.describe()["BlockDeviceMappings"] if m["Ebs"]["VolumeId"] != volume]
+    gib = describe(account, root)["Size"]
+    cloud.aws("ec2", "modify-volume", "--volume-id", root, "--size", str(gib + 1), key=account.key)
+    volumes.wait_modified(account, root)
+    wait_gib("vda", gib + 1)
+    cloud.wait_clean()
+
+    # Detached, it grows with its next guest, which runs; stopped, with the next start.
+    detach(account, volume)
+    ec2.modify_volume(VolumeId=volume, Size=3)
+    volumes.wait_modified(account, volume)
+    attach(account, volume, one.id)
+    wait_gib(wait_disk(one, volume), 3)
+    stop(account, one)
+    for id, size in ((volume, 4), (root, gib + 2)):
+        ec2.modify_volume(VolumeId=id, Size=size)
+        volumes.wait_modified(account, id)
+    ec2.start_instances(InstanceIds=[one.id])
+    one.wait_state("running")
+    one.wait_ssh()
+    wait_gib(wait_disk(one, volume), 4)
+    wait_gib("vda", gib + 2)
+    assert mounted(one, volume, SUM, "ro") == written
+    with refused("InvalidParameterValue"):
+        ec2.modify_volume(VolumeId=volume, Size=3)
+    detach(account, volume)
     cloud.wait_clean()
 
 

@@ -15,8 +15,8 @@ from .wait import until
 # Steps of which a simulated host has none.
 REAL_STEPS = ("image", "disk")
 
-# Steps of the worker that `cumulet simulate --kill-each` does not pass (it says so): these are killed here, in every run.
-UNSIMULATED = (*REAL_STEPS, "tap", "tombstone")
+# Steps of the worker at which every operation that has them kills a real process, in every run.
+ALWAYS = (*REAL_STEPS, "tap", "tombstone")
 
 # The operations all of whose points kill a real process in every run; those of the others do in the simulator, and
 # in a test of the matrix.
@@ -57,7 +57,7 @@ def points_of(operation: str, real: bool = False) -> list[str]:
 
 def in_sample(point: str) -> bool:
     """Whether every run kills a real process here."""
-    return point.startswith(SAMPLE) or step_of(point) in UNSIMULATED
+    return point.startswith(SAMPLE) or step_of(point) in ALWAYS
 
 
 def each(operation: str, steps: tuple[str, ...] = ()):

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import uuid
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def parent(pid: int) -> int | None:
 
 def is_qemu(words: list[str], instance: str) -> bool:
     return bool(words) and "qemu-system" in words[0] and any(instance in word for word in words)
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Sends a signal to processes that were there a moment ago; those that have ended since are passed over."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 class Process:
@@ -233,15 +241,11 @@ class Machine:
         stopped = {self.pid}
         # What is not stopped yet may start others, and end.
         while others := set(self.processes()) - stopped:
-            for pid in others:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
+            signal_all(others, signal.SIGSTOP)
             stopped |= others
 
     def thaw(self) -> None:
-        for pid in self.processes():
-            if pid != self.pid:
-                os.kill(pid, signal.SIGCONT)
+        signal_all(set(self.processes()) - {self.pid}, signal.SIGCONT)
         self._go_on()
 
     def _go_on(self) -> None:

@@ -150,22 +150,29 @@ class MariaDB(Server):
 
     scheme, user, own, shutdown = "mysql", "root", "mysql", signal.SIGTERM
 
+    def place(self):
+        """Whose it is and where it writes. Its temporary files have a directory of their own: a server that starts
+        removes all of its directory's `#sql-temptable-*`, also those that another server has open."""
+        temporary = self.directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        owner = pwd.getpwuid(os.getuid()).pw_name
+        return [f"--user={owner}", f"--datadir={self.directory / 'data'}", f"--tmpdir={temporary}"]
+
     def prepare(self):
-        subprocess.run(
-            [
-                "mariadb-install-db", "--no-defaults", f"--user={pwd.getpwuid(os.getuid()).pw_name}",
-                f"--datadir={self.directory / 'data'}", "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        made = subprocess.run(
+            ["mariadb-install-db", "--no-defaults", *self.place(), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        if made.returncode != 0:
+            raise RuntimeError(f"MariaDB's system tables could not be made:\n{made.stdout[:2000]}")
 
     def command(self):
         return [
-            "mariadbd", "--no-defaults", f"--user={pwd.getpwuid(os.getuid()).pw_name}",
-            f"--datadir={self.directory / 'data'}", f"--port={self.port}", "--bind-address=127.0.0.1",
+            "mariadbd", "--no-defaults", *self.place(), f"--port={self.port}", "--bind-address=127.0.0.1",
             f"--socket={self.directory / 'socket'}", f"--pid-file={self.directory / 'pid'}",
             # 2: written at each commit; 0 would lose a second with the program.
             f"--innodb-flush-log-at-trx-commit={1 if self.durable else 2}", "--max-connections=400",

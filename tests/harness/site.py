@@ -223,10 +223,13 @@ class Site(Cloud):
             host.launch()
         for host in self.hosts:
             host.wait_ready()
-        until(lambda: all(row["alive"] for row in self.listed().values()) and len(self.listed()) == len(self.hosts),
-              "all hosts are alive", timeout)  # fmt: skip
+        self._all_alive(timeout)
         self._confirm()
         return self
+
+    def _all_alive(self, timeout: float) -> None:
+        until(lambda: all(row["alive"] for row in self.listed().values()) and len(self.listed()) == len(self.hosts),
+              "all hosts are alive", timeout)  # fmt: skip
 
     def _confirm(self) -> None:
         """The operator's step of joining, once a host: what it says of its tunnels is so."""
@@ -249,6 +252,8 @@ class Site(Cloud):
         self.server.start()
         self.broker.start()
         super().start()
+        # They come back to a broker that has come back by themselves, each in its time; until then none takes a launch.
+        self._all_alive(60)
 
     def kill(self) -> None:
         for host in self.hosts:

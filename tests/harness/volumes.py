@@ -46,6 +46,16 @@ def wait_gone(account: Account, id: str, timeout: float = 60.0) -> None:
     until(lambda: is_gone(account, id), f"{id} is deleted", timeout, every=0.1)
 
 
+def modification(account: Account, id: str) -> dict:
+    """The last modification of a volume."""
+    return account.ec2.describe_volumes_modifications(VolumeIds=[id])["VolumesModifications"][0]
+
+
+def wait_modified(account: Account, id: str, state: str = "completed", timeout: float = 60.0) -> dict:
+    until(lambda: modification(account, id)["ModificationState"] == state, f"{id} is modified", timeout, every=0.1)
+    return modification(account, id)
+
+
 def attach(account: Account, id: str, instance: str, device: str = "/dev/sdf") -> None:
     account.ec2.attach_volume(VolumeId=id, InstanceId=instance, Device=device)
     wait_attached(account, id, instance)
@@ -70,6 +80,19 @@ def delete_all(account: Account) -> None:
         account.ec2.delete_volume(VolumeId=id)
     for volume in data:
         wait_gone(account, volume["VolumeId"])
+
+
+def snapshots_of(account: Account, volume: str) -> list[dict]:
+    pages = account.ec2.get_paginator("describe_snapshots").paginate(
+        OwnerIds=["self"], Filters=[{"Name": "volume-id", "Values": [volume]}]
+    )
+    return [snapshot for page in pages for snapshot in page["Snapshots"]]
+
+
+def wait_completed(account: Account, snapshot: str) -> dict:
+    """The snapshot, once it is taken."""
+    account.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig=FAST)
+    return account.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
 
 
 def files(cloud: Cloud) -> list[Path]:

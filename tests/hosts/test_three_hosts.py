@@ -2,6 +2,7 @@
 or the whole control plane fails. One cloud for all; the tests run in their order, the one that loses a host last."""
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from harness import figures
 from harness.cloud import TINY, Account
 from harness.ec2 import default_group, instance, running
 from harness.guest import FAST, allow, ssh_key
-from harness.machines import Machines
+from harness.machines import Machines, signal_all
 from harness.site import GuestOn, Host, Site
 from harness.wait import until
 
@@ -185,8 +186,7 @@ def test_f31_hosts_go_on_without_the_control_plane(net: Net):
     # A worker dies, and with it the metadata service and a VPC's DHCP: it puts back all of that by itself.
     host = two.host
     host.kill()
-    for pid in host.machine.pids("dnsmasq"):
-        os.kill(pid, 9)
+    signal_all(host.machine.pids("dnsmasq"), signal.SIGKILL)
     assert not leased(two)
     with figures.trial("F31"):
         host.start()

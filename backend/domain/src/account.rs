@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::named;
+
 /// An account's number: 12 decimal digits, the first not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -48,14 +50,16 @@ impl FromStr for AccountId {
     }
 }
 
-/// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Everything in the account.
-    Administrator,
-    /// Reads only: every operation of kind read.
-    ReadOnly,
+named! {
+    /// What a user may do.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    Role {
+        /// Everything in the account.
+        Administrator = "administrator",
+        /// Reads only: every operation of kind read.
+        ReadOnly = "read-only",
+    }
 }
 
 /// Who makes a request: proven by a signature, carried to every decision.

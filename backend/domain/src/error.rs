@@ -1,6 +1,8 @@
 //! The domain's one error enum. It has fields and no sentences of a protocol: each door has one table from
 //! these variants to its own codes.
 
+use std::time::Duration;
+
 use crate::id::ResourceKind;
 
 /// What the domain answers.
@@ -23,6 +25,7 @@ pub enum Limit {
     Volumes,
     VolumeStorage,
     VolumesPerInstance,
+    Snapshots,
 }
 
 /// What a call does to an instance, as the sentences about it have it.
@@ -67,7 +70,7 @@ impl Effect {
 
 impl Limit {
     /// Every one.
-    pub const ALL: [Limit; 13] = [
+    pub const ALL: [Limit; 14] = [
         Limit::Instances,
         Limit::Vcpus,
         Limit::SecurityGroups,
@@ -81,6 +84,7 @@ impl Limit {
         Limit::Volumes,
         Limit::VolumeStorage,
         Limit::VolumesPerInstance,
+        Limit::Snapshots,
     ];
 }
 
@@ -164,6 +168,12 @@ pub enum Error {
     ZoneMismatch { volume: String, instance: String },
     #[error("{volume} has its data on another machine than {instance}")]
     DataElsewhere { volume: String, instance: String },
+    #[error("{volume} is being modified")]
+    Modifying { volume: String },
+    #[error("{volume} was modified less than {} s ago", least.as_secs())]
+    ModifiedLately { volume: String, least: Duration },
+    #[error("{volumes} was never modified")]
+    NeverModified { volumes: String },
     #[error("{volume} is the root volume of {instance}")]
     RootVolume { volume: String, instance: String },
     #[error("{instance} is not running")]

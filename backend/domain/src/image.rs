@@ -2,36 +2,55 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::ImageId;
+use crate::{id::ImageId, named};
 
-/// How an image's or a disk's bytes are laid out. Always known from the database, never probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DiskFormat {
-    /// The bytes of the disk.
-    Raw,
-    /// QEMU's copy-on-write format, version 2 or 3, self-contained.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// The name that QEMU and the database use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "raw",
-            DiskFormat::Qcow2 => "qcow2",
-        }
+named! {
+    /// How an image's or a disk's bytes are laid out. Always known from the database, never probed. The name is
+    /// QEMU's.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    DiskFormat {
+        /// The bytes of the disk.
+        Raw = "raw",
+        /// QEMU's copy-on-write format, version 2 or 3, self-contained.
+        Qcow2 = "qcow2",
     }
 }
 
-impl std::str::FromStr for DiskFormat {
-    type Err = crate::Error;
+named! {
+    /// Where an image is in its life, in EC2's terms.
+    ImageState {
+        Available = "available",
+    }
+}
 
-    fn from_str(text: &str) -> crate::Result<Self> {
-        match text {
-            "raw" => Ok(DiskFormat::Raw),
-            "qcow2" => Ok(DiskFormat::Qcow2),
-            other => Err(crate::Error::invalid("Format", other, "expecting raw or qcow2")),
+named! {
+    /// How an image wants to be started, in EC2's terms.
+    BootMode {
+        LegacyBios = "legacy-bios",
+        Uefi = "uefi",
+        /// By UEFI where the instance's type has it. All types have.
+        UefiPreferred = "uefi-preferred",
+    }
+}
+
+named! {
+    /// What a guest is started by. The name is that of EC2's boot mode.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    Firmware {
+        #[default]
+        LegacyBios = "legacy-bios",
+        Uefi = "uefi",
+    }
+}
+
+impl BootMode {
+    /// What a guest of such an image is started by.
+    pub const fn firmware(self) -> Firmware {
+        match self {
+            BootMode::LegacyBios => Firmware::LegacyBios,
+            BootMode::Uefi | BootMode::UefiPreferred => Firmware::Uefi,
         }
     }
 }

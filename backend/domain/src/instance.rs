@@ -16,30 +16,23 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where an instance is, in EC2's terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum State {
-    Pending,
-    Running,
-    ShuttingDown,
-    Terminated,
-    Stopping,
-    Stopped,
+use crate::named;
+
+named! {
+    /// Where an instance is, in EC2's terms. The name is what EC2 shows and the database keeps.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    State {
+        Pending = "pending",
+        Running = "running",
+        ShuttingDown = "shutting-down",
+        Terminated = "terminated",
+        Stopping = "stopping",
+        Stopped = "stopped",
+    }
 }
 
 impl State {
-    /// Every state.
-    pub const ALL: [State; 6] = [
-        State::Pending,
-        State::Running,
-        State::ShuttingDown,
-        State::Terminated,
-        State::Stopping,
-        State::Stopped,
-    ];
-
     /// The code that EC2 shows beside the name (API reference, `InstanceState`).
     pub const fn code(self) -> u8 {
         match self {
@@ -52,54 +45,20 @@ impl State {
         }
     }
 
-    /// The name that EC2 shows and the database keeps.
-    pub const fn name(self) -> &'static str {
-        match self {
-            State::Pending => "pending",
-            State::Running => "running",
-            State::ShuttingDown => "shutting-down",
-            State::Terminated => "terminated",
-            State::Stopping => "stopping",
-            State::Stopped => "stopped",
-        }
-    }
-
-    /// The state with this name.
-    pub fn from_name(name: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.name() == name)
-    }
-
     /// Not settled: an operation is on its way and has a deadline.
     pub const fn is_transient(self) -> bool {
         matches!(self, State::Pending | State::ShuttingDown | State::Stopping)
     }
 }
 
-/// What the user wants an instance to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum Intent {
-    Running,
-    Stopped,
-    Terminated,
-}
-
-impl Intent {
-    /// The name that the database keeps.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Intent::Running => "running",
-            Intent::Stopped => "stopped",
-            Intent::Terminated => "terminated",
-        }
-    }
-
-    /// The intent with this name.
-    pub fn from_name(name: &str) -> Option<Intent> {
-        [Intent::Running, Intent::Stopped, Intent::Terminated]
-            .into_iter()
-            .find(|i| i.name() == name)
+named! {
+    /// What the user wants an instance to be.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    Intent {
+        Running = "running",
+        Stopped = "stopped",
+        Terminated = "terminated",
     }
 }
 
@@ -172,14 +131,15 @@ pub const fn transition(state: State, event: Event) -> Result<State, Illegal> {
     })
 }
 
-/// What an instance does when its guest powers itself off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum ShutdownBehavior {
-    #[default]
-    Stop,
-    Terminate,
+named! {
+    /// What an instance does when its guest powers itself off.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    ShutdownBehavior {
+        #[default]
+        Stop = "stop",
+        Terminate = "terminate",
+    }
 }
 
 /// Why an instance is in its state: EC2's `StateReason`.
@@ -260,10 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_codes_lead_back() {
-        for state in State::ALL {
-            assert_eq!(State::from_name(state.name()), Some(state));
-        }
+    fn codes() {
         assert_eq!(State::ALL.map(State::code), [0, 16, 32, 48, 64, 80]);
     }
 }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     host::{HostProfile, Metrics, NotReady},
-    id::{HostId, InstanceId, OperationId, VolumeId, VpcId},
+    id::{HostId, InstanceId, OperationId, SnapshotId, VolumeId, VpcId},
     metadata::InstanceMetadata,
     network::VpcPolicy,
+    snapshot::TakenSnapshot,
     spec::InstanceSpec,
     time::Timestamp,
 };
@@ -37,7 +38,9 @@ impl Command {
     pub fn version(&self) -> u32 {
         match &self.action {
             Action::Run { spec, .. } => spec.version(),
-            Action::Change { .. } | Action::DeleteVolume { .. } => 2,
+            Action::Change { spec, .. } => spec.version().max(2),
+            Action::DeleteVolume { .. } => 2,
+            Action::TakeSnapshots(_) => 3,
             _ => 1,
         }
     }
@@ -95,6 +98,9 @@ pub enum Action {
         /// Its generation.
         generation: u64,
     },
+    /// The content of these volumes, all as they are at one moment from now, shall be in the store of snapshots. There
+    /// is at least one, and a guest that runs has all of them or none.
+    TakeSnapshots(Vec<SnapshotSource>),
     /// The host shall enforce this for the VPC.
     Network(Arc<VpcPolicy>),
     /// The instance shall read this from now on.
@@ -113,11 +119,26 @@ impl Action {
             }
             | Action::Reboot { instance, generation }
             | Action::Destroy { instance, generation } => Some((*instance, *generation)),
-            Action::DeleteVolume { .. } | Action::Network(_) | Action::Metadata(_) | Action::ReportAll => {
-                None
-            }
+            Action::DeleteVolume { .. }
+            | Action::TakeSnapshots(_)
+            | Action::Network(_)
+            | Action::Metadata(_)
+            | Action::ReportAll => None,
         }
     }
+}
+
+/// A volume of the host of which a snapshot is to be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSource {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The volume.
+    pub volume: VolumeId,
+    /// The instance whose root the volume is; `None` for one that outlives instances.
+    pub root_of: Option<InstanceId>,
+    /// The SHA-256 of the manifest of the snapshot that it is taken over; `None`: it is the first.
+    pub base: Option<String>,
 }
 
 /// What the devices of a guest that runs are changed for. The host goes by the specification alone; this is the
@@ -129,6 +150,8 @@ pub enum Change {
     AttachVolume,
     /// It is to let go of a volume.
     DetachVolume,
+    /// A volume of it is larger, or may do more or less in a second.
+    ModifyVolume,
 }
 
 impl Change {
@@ -137,6 +160,7 @@ impl Change {
         match self {
             Change::AttachVolume => "attach-volume",
             Change::DetachVolume => "detach-volume",
+            Change::ModifyVolume => "modify-volume",
         }
     }
 }
@@ -208,6 +232,19 @@ pub struct VolumeOutcome {
     pub permanent: bool,
 }
 
+/// What became of snapshots that were to be taken: all of them, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotOutcome {
+    /// The operation that was named in the command.
+    pub operation: OperationId,
+    /// What was taken; nothing where it has failed.
+    pub taken: Vec<TakenSnapshot>,
+    /// The failure, in words; `None` is success.
+    pub failure: Option<String>,
+    /// The failure will not go away by trying again.
+    pub permanent: bool,
+}
+
 /// What a host has to give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -270,6 +307,8 @@ pub enum ReportContent {
     Done(Outcome),
     /// A command about a volume has been carried out, or has failed.
     VolumeDone(VolumeOutcome),
+    /// Snapshots have been taken, or could not be.
+    SnapshotDone(SnapshotOutcome),
     /// The policy of this generation is enforced for the VPC.
     NetworkApplied {
         /// Which VPC.

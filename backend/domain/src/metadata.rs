@@ -95,7 +95,7 @@ pub struct InstanceMetadata {
     pub public_keys: Vec<PublicKey>,
     /// By device index; the first is the primary.
     pub interfaces: Vec<InterfaceMetadata>,
-    /// For instance `/dev/vda`.
+    /// For instance `/dev/xvda`.
     pub root_device: String,
     /// The volumes that it was started with beside that, such as `/dev/sdf`. Control planes from before there were any
     /// don't tell them.

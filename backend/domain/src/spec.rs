@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{InstanceId, VolumeId, VpcId},
-    image::{DiskFormat, ImageRef},
+    image::{DiskFormat, Firmware, ImageRef},
     metadata::InstanceMetadata,
     network::InterfacePolicy,
+    snapshot::SnapshotRef,
 };
 
 /// An instance, whole, at one generation. A higher one reaches a guest that runs, too: the host compares what is
@@ -30,6 +31,8 @@ pub struct InstanceSpec {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// What it is started by.
+    pub firmware: Firmware,
     /// The disks; at least the root.
     pub disks: Vec<DiskSpec>,
     /// The interfaces, by device index; at least one.
@@ -73,6 +76,9 @@ pub enum DiskSource {
         /// The volume's own generation, by which a host tells what is newer: this, or a deletion. 0 where it is not told.
         #[serde(default)]
         generation: u64,
+        /// What it is made from, where it is made; `None`: it is empty then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<SnapshotRef>,
     },
 }
 
@@ -133,9 +139,17 @@ impl InstanceSpec {
     }
 
     /// The version of the protocol that it takes to understand it: what has more than one disk, or interfaces of
-    /// more than one VPC, would be misread by a program that knows neither.
+    /// more than one VPC, would be misread by a program that knows neither; what is started by UEFI would be started by
+    /// BIOS, which finds nothing on its disk; and a volume from a snapshot would be made empty.
     pub fn version(&self) -> u32 {
-        if wire::was_always_so(self) { 1 } else { 2 }
+        let is_from_snapshot =
+            |disk: &DiskSpec| matches!(disk.source, DiskSource::Volume { from: Some(_), .. });
+        match self.firmware {
+            Firmware::Uefi => 3,
+            Firmware::LegacyBios if self.disks.iter().any(is_from_snapshot) => 3,
+            Firmware::LegacyBios if wire::was_always_so(self) => 1,
+            Firmware::LegacyBios => 2,
+        }
     }
 
     /// The system UUID that the guest sees: `ec2`, the instance's number and a fixed rest, so that it is

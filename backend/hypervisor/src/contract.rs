@@ -8,12 +8,14 @@ use cumulet_domain::{
     console::ConsoleKind,
     id::InstanceId,
     message::{OffReason, Power},
+    spec::Throttle,
 };
 
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    ConsoleStream, Device, DeviceKey, Devices, DomainDisk, DomainSpec, Event, Hypervisor, Prepared, Unplugged,
+    ConsoleStream, Copying, Device, DeviceKey, Devices, DiskCopy, DomainDisk, DomainSpec, Event, Hypervisor,
+    Prepared, Unplugged,
 };
 
 /// How long an event may take.
@@ -39,6 +41,7 @@ pub async fn run<F: Future<Output = DomainSpec>>(
     nothing_is_there(driver, one).await;
     starts_in_two_phases(driver, &spec(one).await).await;
     takes_and_gives_disks(driver, &spec(one).await, &extra).await;
+    copies_disks(driver, &spec(one).await).await;
     goes_off_and_on(driver, &spec(one).await).await;
     let second = spec(two).await;
     assert_eq!(driver.prepare(&second).await, Ok(Prepared::Paused));
@@ -59,6 +62,41 @@ pub async fn run<F: Future<Output = DomainSpec>>(
     }
 }
 
+/// Copies of a guest that runs are whole after a while, which is told once; they can be given up.
+async fn copies_disks(driver: &dyn Hypervisor, spec: &DomainSpec) {
+    let id = spec.instance;
+    assert_eq!(driver.copying(id).await, Ok(Copying::Nothing));
+    let copies = |name: &str| -> Vec<DiskCopy> {
+        let each = spec.disks.iter().map(|disk| DiskCopy {
+            disk: disk.path.clone(),
+            copy: disk.path.with_extension(name),
+        });
+        each.collect()
+    };
+    let none = DiskCopy {
+        disk: "/none".into(),
+        copy: "/none.copy".into(),
+    };
+    assert!(driver.copy_disks(id, &[none]).await.is_err());
+    assert_eq!(driver.copy_disks(id, &copies("copy")).await, Ok(()));
+    let mut patience = 200;
+    loop {
+        match driver.copying(id).await {
+            Ok(Copying::Running) if patience > 0 => {
+                patience -= 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => break assert_eq!(other, Ok(Copying::Done)),
+        }
+    }
+    assert_eq!(driver.copying(id).await, Ok(Copying::Nothing), "it is told once");
+    assert_eq!(driver.copy_disks(id, &copies("other")).await, Ok(()));
+    for _ in 0..2 {
+        assert_eq!(driver.stop_copying(id).await, Ok(()));
+    }
+    assert_ne!(driver.copying(id).await, Ok(Copying::Running));
+}
+
 /// What is not there can be ended, and can't be resumed.
 async fn nothing_is_there(driver: &dyn Hypervisor, id: InstanceId) {
     let status = driver.status(id).await.expect("status");
@@ -76,6 +114,11 @@ async fn nothing_is_there(driver: &dyn Hypervisor, id: InstanceId) {
         Ok(Unplugged::Gone)
     );
     assert!(driver.resize(id, "/none".as_ref(), 1).await.is_err());
+    assert!(driver.copy_disks(id, &[]).await.is_err());
+    assert!(driver.copying(id).await.is_err());
+    assert_eq!(driver.stop_copying(id).await, Ok(()));
+    let none = driver.throttle(id, "/none".as_ref(), Throttle::default()).await;
+    assert!(none.is_err());
     for kind in ConsoleKind::ALL {
         assert!(driver.open_console(id, kind).await.is_err());
     }
@@ -127,14 +170,11 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
     for _ in 0..2 {
         assert_eq!(driver.plug(id, &device).await, Ok(()));
     }
-    for _ in 0..2 {
-        assert_eq!(driver.resize(id, &extra.path, larger).await, Ok(()));
+    // A larger one is left alone.
+    for bytes in [larger, larger, 1] {
+        assert_eq!(driver.resize(id, &extra.path, bytes).await, Ok(()));
     }
-    assert_eq!(
-        driver.resize(id, &extra.path, 1).await,
-        Ok(()),
-        "a larger one is left alone"
-    );
+    slows_disks(driver, id, extra).await;
     let now = devices().await;
     let others = now.disks.iter().filter(|disk| disk.path != extra.path);
     assert!(others.eq(&before.disks), "the others are as they were");
@@ -170,6 +210,25 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
     assert_eq!(driver.prepare(spec).await, Ok(Prepared::Paused));
     assert!(!devices().await.has(&key), "one that is off is defined anew");
     assert_eq!(driver.resume(id).await, Ok(()));
+}
+
+/// A disk of a guest that runs may do more or less in a second at once, within what the host lets every disk do.
+async fn slows_disks(driver: &dyn Hypervisor, id: InstanceId, extra: &DomainDisk) {
+    for (bytes, operations) in [
+        (Some(5 << 20), Some(500)),
+        (None, Some(300)),
+        (None, None),
+        (Some(7 << 20), None),
+        (Some(5 << 20), Some(500)),
+    ] {
+        let own = Throttle { bytes, operations };
+        for _ in 0..2 {
+            assert_eq!(driver.throttle(id, &extra.path, own).await, Ok(()));
+        }
+        let has = driver.devices(id).await.expect("devices");
+        let disk = has.disks.iter().find(|disk| disk.path == extra.path);
+        assert_eq!(disk.expect("it has the disk").throttle, driver.bounded(own));
+    }
 }
 
 /// All that is in guests' hands.
@@ -220,6 +279,8 @@ async fn goes_off_and_on(driver: &dyn Hypervisor, spec: &DomainSpec) {
     assert_eq!(status.power, Power::Off);
     assert_eq!(status.off_reason, Some(OffReason::Commanded));
     assert!(driver.resume(id).await.is_err(), "what is off can't be resumed");
+    let slower = driver.throttle(id, &spec.disks[0].path, Throttle::default());
+    assert!(slower.await.is_err(), "and not be slowed down");
     assert_eq!(driver.prepare(spec).await, Ok(Prepared::Paused));
     assert_eq!(driver.resume(id).await, Ok(()));
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cumulet_domain::network::Mac;
+use cumulet_domain::{network::Mac, spec::Throttle};
 use serde::{Deserialize, Serialize};
 
 use crate::{DomainDisk, DomainNic, DomainSpec};
@@ -47,6 +47,9 @@ pub struct PluggedDisk {
     pub target: String,
     /// How large the guest sees it; `None` where it is not known, as for a guest that is off.
     pub bytes: Option<u64>,
+    /// What it may do in a second.
+    #[serde(default)]
+    pub throttle: Throttle,
 }
 
 /// An interface that a guest has.
@@ -64,6 +67,7 @@ impl PluggedDisk {
             path: disk.path.clone(),
             target: disk.target.clone(),
             bytes: Some(disk.bytes),
+            throttle: disk.throttle,
         }
     }
 }
@@ -77,8 +81,8 @@ impl PluggedNic {
     }
 }
 
-/// The devices of a guest that come and go. A simulated guest's are changed by [`Devices::put`], [`Devices::take`] and
-/// [`Devices::grow`].
+/// The devices of a guest that come and go. A simulated guest's are changed by [`Devices::put`], [`Devices::take`],
+/// [`Devices::grow`] and [`Devices::throttle`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Devices {
     /// Its disks.
@@ -134,6 +138,12 @@ impl Devices {
             .is_some()
     }
 
+    /// A disk may do so much in a second; whether there is such a disk.
+    pub fn throttle(&mut self, path: &Path, most: Throttle) -> bool {
+        let found = self.disks.iter_mut().find(|disk| disk.path == path);
+        found.map(|disk| disk.throttle = most).is_some()
+    }
+
     /// A disk's name on the bus: the wished one, or the first that is free where another disk has that.
     pub(crate) fn target(&self, wish: &str) -> String {
         let taken: BTreeSet<&str> = self.disks.iter().map(|disk| disk.target.as_str()).collect();
@@ -172,6 +182,7 @@ mod tests {
             path: target.into(),
             target: target.into(),
             bytes: None,
+            throttle: Throttle::default(),
         });
         let devices = Devices {
             disks: disks.into(),

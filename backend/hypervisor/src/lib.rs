@@ -4,6 +4,7 @@
 
 #[cfg(feature = "contract")]
 pub mod contract;
+mod copies;
 mod devices;
 pub mod fake;
 #[cfg(feature = "libvirt")]
@@ -25,12 +26,14 @@ use cumulet_domain::{
     host::HostProfile,
     id::InstanceId,
     message::{OffReason, Power},
+    spec::Throttle,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::broadcast,
 };
 
+pub use copies::{Copying, DiskCopy};
 pub use devices::{Device, DeviceKey, Devices, PluggedDisk, PluggedNic, Unplugged, free_target};
 pub use slow::Diagnosis;
 pub use spec::{DomainDisk, DomainNic, DomainSpec};
@@ -71,6 +74,9 @@ pub enum Error {
     /// The hypervisor refused; trying the same again here will not help.
     #[error("the hypervisor refused: {0}")]
     Refused(String),
+    /// The guest is to be started by UEFI, which the host does not have.
+    #[error("the image asks for UEFI, and this host has none")]
+    NoFirmware,
     /// The guest has nothing of that kind.
     #[error("the guest of {0} has no {1} console")]
     NoConsole(InstanceId, ConsoleKind),
@@ -79,7 +85,10 @@ pub enum Error {
 impl Error {
     /// Whether trying again here can't help.
     pub const fn is_permanent(&self) -> bool {
-        matches!(self, Error::Foreign(_) | Error::Refused(_) | Error::NoConsole(..))
+        matches!(
+            self,
+            Error::Foreign(_) | Error::Refused(_) | Error::NoFirmware | Error::NoConsole(..)
+        )
     }
 
     /// Whether nothing is known of what was asked: no answer has come, so the guest has to be looked at again.
@@ -189,6 +198,24 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// The disk of a guest that runs shall be so large, and the guest see it. A larger one is left alone.
     async fn resize(&self, instance: InstanceId, disk: &Path, bytes: u64) -> Result<()>;
+
+    /// Copies of disks of a guest that runs are begun, all as the disks are at one moment before this returns. The
+    /// guest goes on. One has copies made once at a time.
+    async fn copy_disks(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()>;
+
+    /// How the copies stand.
+    async fn copying(&self, instance: InstanceId) -> Result<Copying>;
+
+    /// No copies are being made any more. What there is of their files is the caller's.
+    async fn stop_copying(&self, instance: InstanceId) -> Result<()>;
+
+    /// What a disk may do in a second whose own bound is this: no more than the host lets every disk do.
+    fn bounded(&self, own: Throttle) -> Throttle {
+        own
+    }
+
+    /// The disk of a guest that runs shall do no more in a second than this, or what the host lets every disk do.
+    async fn throttle(&self, instance: InstanceId, disk: &Path, own: Throttle) -> Result<()>;
 
     /// The guest's CPUs shall run.
     async fn resume(&self, instance: InstanceId) -> Result<()>;

@@ -8,7 +8,7 @@ use std::{
 
 use cumulet_domain::id::InstanceId;
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, timeout_at},
 };
 
@@ -47,8 +47,8 @@ impl For {
 #[derive(Debug, Default)]
 pub(crate) struct Outstanding {
     calls: Mutex<HashMap<InstanceId, u32>>,
-    /// Moves whenever one comes back.
-    returns: watch::Sender<u64>,
+    /// Told whenever one comes back, in the order in which it is waited for.
+    returns: Notify,
 }
 
 impl Outstanding {
@@ -73,9 +73,13 @@ impl Outstanding {
         if few() {
             return Ok(());
         }
-        let mut returns = self.returns.subscribe();
-        let waited = timeout_at(end, returns.wait_for(|_| few())).await;
-        waited.map(drop).map_err(|_| Error::Hung(guest))
+        loop {
+            let returned = self.returns.notified();
+            if few() {
+                return Ok(());
+            }
+            timeout_at(end, returned).await.map_err(|_| Error::Hung(guest))?;
+        }
     }
 
     /// The two ends of a call that begins now.
@@ -146,7 +150,7 @@ impl Drop for Callee {
             }
         }
         drop(calls);
-        self.0.all.returns.send_modify(|n| *n += 1);
+        self.0.all.returns.notify_waiters();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The KVM probe: whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt
-//! can call it usable, while a guest hangs before its first instruction; so a guest of one sector is run.
+//! can call it usable, while a guest hangs before its first instruction; so a guest of one sector is run. It has the
+//! host's processor, as guests have: there are hosts where QEMU runs its default one and dies of setting that one up.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -17,14 +18,16 @@ const CODE: [u8; 7] = [0xb0, 0x2a, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
 /// Whether a guest ran under KVM. Asked once a process; `qemu` is the emulator's program.
 pub async fn kvm_works(qemu: &Path) -> bool {
     static ANSWER: OnceCell<bool> = OnceCell::const_new();
-    *ANSWER.get_or_init(|| probe(qemu, "kvm")).await
+    *ANSWER.get_or_init(|| probe(qemu)).await
 }
 
-/// Runs the probe guest with an accelerator: true only if its code ran.
-async fn probe(qemu: &Path, accelerator: &str) -> bool {
-    if accelerator == "kvm" && !Path::new("/dev/kvm").exists() {
-        return false;
-    }
+/// Whether a guest runs under KVM, if there is one.
+async fn probe(qemu: &Path) -> bool {
+    Path::new("/dev/kvm").exists() && runs(qemu, "kvm", "host").await
+}
+
+/// Runs the probe guest with an accelerator and a processor: true only if its code ran.
+async fn runs(qemu: &Path, accelerator: &str, processor: &str) -> bool {
     let sector = match boot_sector().await {
         Ok(file) => file,
         Err(error) => {
@@ -42,7 +45,7 @@ async fn probe(qemu: &Path, accelerator: &str) -> bool {
             "-machine",
             "pc",
         ])
-        .args(["-accel", accelerator, "-m", "16", "-no-reboot"])
+        .args(["-accel", accelerator, "-cpu", processor, "-m", "16", "-no-reboot"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .arg("-drive")
         .arg(format!("file={},format=raw,if=ide", sector.path.display()))
@@ -52,7 +55,7 @@ async fn probe(qemu: &Path, accelerator: &str) -> bool {
         .kill_on_drop(true);
     let ran = tokio::time::timeout(DEADLINE, command.status()).await;
     let worked = matches!(&ran, Ok(Ok(status)) if status.code() == Some(EXIT));
-    tracing::info!(accelerator, worked, "ran a probe guest");
+    tracing::info!(accelerator, processor, worked, "ran a probe guest");
     worked
 }
 
@@ -91,14 +94,28 @@ mod tests {
     #[tokio::test]
     async fn the_probe_guest_runs_under_emulation() {
         if Path::new(QEMU).exists() {
-            assert!(probe(Path::new(QEMU), "tcg").await);
+            assert!(runs(Path::new(QEMU), "tcg", "qemu64").await);
         }
     }
 
     #[tokio::test]
     async fn a_program_that_is_no_emulator_proves_nothing() {
         for program in ["/bin/true", "/bin/false", "/nonexistent"] {
-            assert!(!probe(Path::new(program), "tcg").await, "{program}");
+            assert!(!runs(Path::new(program), "tcg", "qemu64").await, "{program}");
         }
+    }
+
+    /// Such as QEMU with `failed to set MSR 0x10a`, where KVM pretends to more than it does.
+    #[tokio::test]
+    async fn an_emulator_that_dies_of_the_hosts_processor_proves_nothing() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let emulator = dir.path().join("qemu");
+        let script = "#!/bin/sh\ncase \"$*\" in *'-cpu host'*) exit 134 ;; esac\nexit 85\n";
+        std::fs::write(&emulator, script).unwrap();
+        std::fs::set_permissions(&emulator, std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(runs(&emulator, "kvm", "qemu64").await);
+        assert!(!runs(&emulator, "kvm", "host").await);
+        assert!(!probe(&emulator).await);
     }
 }

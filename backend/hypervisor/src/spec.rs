@@ -22,6 +22,8 @@ pub struct DomainSpec {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// The file of its UEFI's variables; `None`: it is started by BIOS.
+    pub nvram: Option<PathBuf>,
     /// Its disks.
     pub disks: Vec<DomainDisk>,
     /// Its network interfaces, by device index.

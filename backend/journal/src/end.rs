@@ -37,7 +37,7 @@ pub async fn end_in<O: Operation>(txn: &DatabaseTransaction, row: &Model, end: &
         How::Failed(failure) => Some(failure.message.clone()),
         How::Done | How::Superseded => None,
     };
-    if !finish(txn, row.id, error, end.now).await? {
+    if !finish(txn, row.id.0, error, end.now).await? {
         return Ok(false);
     }
     O::ended(txn, row, end).await?;

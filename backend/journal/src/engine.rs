@@ -1,9 +1,12 @@
 //! The engine: it leases due operations from the journal and runs one step of each. Steps of one round run
 //! side by side, so that their transactions share commits.
 
-use std::{any::TypeId, time::Duration};
+use std::{any::TypeId, collections::HashMap, marker::PhantomData, time::Duration};
 
-use cumulet_domain::{Error, Result, crash_point, id::HostId};
+use cumulet_domain::{
+    Error, Result, crash_point,
+    id::{HostId, marker::Operation},
+};
 use futures::future::join_all;
 
 use super::{
@@ -12,7 +15,7 @@ use super::{
     registry::Loaded,
     rows::postpone,
 };
-use cumulet_store::entity::operation::Model;
+use cumulet_store::entity::{columns::Key, operation::Model};
 
 /// Operations in one round at the most.
 const ROUND: u64 = 256;
@@ -75,7 +78,12 @@ pub async fn round<Cx: Context>(cx: &Cx, only: &[&'static str]) -> Result<usize>
 }
 
 /// What the steps of a round share, by its type: kinds that need the same share one.
-struct Batches<Cx: Context>(Vec<(TypeId, Loaded)>, std::marker::PhantomData<fn() -> Cx>);
+struct Batches<Cx: Context> {
+    shared: Vec<(TypeId, Loaded)>,
+    /// Of those of which one has a damaged row: each has its own, or what is the matter with it.
+    alone: HashMap<Key<Operation>, Result<Loaded>>,
+    of: PhantomData<fn() -> Cx>,
+}
 
 impl<Cx: Context> Batches<Cx> {
     async fn load(cx: &Cx, due: &[Model], look: Look) -> Result<Self> {
@@ -89,18 +97,39 @@ impl<Cx: Context> Batches<Cx> {
                 None => wanted.push((kind, vec![row])),
             }
         }
-        let mut batches = Vec::new();
+        let mut batches = Batches {
+            shared: Vec::new(),
+            alone: HashMap::new(),
+            of: PhantomData,
+        };
         for (kind, rows) in &wanted {
-            batches.push((kind.batch(), kind.load(cx, rows, look).await?));
+            match kind.load(cx, rows, look).await {
+                Ok(loaded) => batches.shared.push((kind.batch(), loaded)),
+                // A damaged row is its operation's affair, and nobody else's.
+                Err(Error::Internal(_)) if rows.len() > 1 => {
+                    for row in rows {
+                        let loaded = kind.load(cx, &[*row], look).await;
+                        batches.alone.insert(row.id, loaded);
+                    }
+                }
+                Err(error @ Error::Internal(_)) => {
+                    let ids = rows.iter().map(|row| (row.id, Err(error.clone())));
+                    batches.alone.extend(ids);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Batches(batches, std::marker::PhantomData))
+        Ok(batches)
     }
 
     fn of(&self, row: &Model) -> Result<(&'static dyn Kind<Cx>, &Loaded)> {
         let unknown = || Error::Internal(format!("unknown operation {:?}", row.kind));
         let kind = Cx::registry().find(&row.kind).ok_or_else(unknown)?;
-        let mut batches = self.0.iter();
-        let (_, batch) = batches.find(|(id, _)| *id == kind.batch()).ok_or_else(unknown)?;
+        if let Some(loaded) = self.alone.get(&row.id) {
+            return loaded.as_ref().map(|batch| (kind, batch)).map_err(Error::clone);
+        }
+        let mut shared = self.shared.iter();
+        let (_, batch) = shared.find(|(id, _)| *id == kind.batch()).ok_or_else(unknown)?;
         Ok((kind, batch))
     }
 
@@ -125,11 +154,11 @@ async fn complain<Cx: Context, T>(cx: &Cx, row: &Model, result: Result<T>) -> Op
         Ok(value) => return Some(value),
         Err(error) => error,
     };
-    tracing::error!(row.id, row.kind, row.step, %error, "a step failed");
+    tracing::error!(operation = %row.id, row.kind, row.step, %error, "a step failed");
     Cx::registry().counts().error(&row.kind, &row.step);
     let again = cx.now().after(AGAIN);
-    if let Err(error) = postpone(cx.store(), row.id, again).await {
-        tracing::error!(row.id, %error, "it runs again when its lease has run out");
+    if let Err(error) = postpone(cx.store(), row.id.0, again).await {
+        tracing::error!(operation = %row.id, %error, "it runs again when its lease has run out");
     }
     None
 }

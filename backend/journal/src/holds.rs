@@ -15,7 +15,8 @@ use cumulet_store::{
     batch::chunks,
     column,
     entity::{
-        operation,
+        columns::{Key, Named},
+        operation::{self, OperationStatus},
         operation_hold::{ActiveModel, Column, Entity},
     },
     failed, is_taken,
@@ -29,7 +30,7 @@ pub(super) async fn take(txn: &DatabaseTransaction, holds: Vec<(Resource, i64)>)
     let rows = holds.into_iter().map(|(resource, operation)| ActiveModel {
         kind: Set(resource.kind.resource_type().into()),
         resource: Set(resource.id),
-        operation: Set(operation),
+        operation: Set(Key::from_db(operation)),
     });
     let insert = Entity::insert_many(rows.collect::<Vec<_>>())
         .exec_without_returning(txn)
@@ -90,7 +91,7 @@ pub(super) async fn mend(txn: &DatabaseTransaction) -> Result<()> {
     let of_its_own = operation::Entity::find()
         .select_only()
         .column(O::Id)
-        .filter(O::Status.eq("active").or(O::Held.eq(0)));
+        .filter(O::Status.eq(Named(OperationStatus::Active)).or(O::Held.eq(0)));
     // Looked up first: a statement that deletes may see a hold that has just come and not yet its operation.
     let left = Entity::find()
         .select_only()
@@ -103,13 +104,13 @@ pub(super) async fn mend(txn: &DatabaseTransaction) -> Result<()> {
     }
     let close = operation::Entity::update_many()
         .col_expr(O::Held, Expr::value(0_i64))
-        .filter(O::Status.ne("active"))
+        .filter(O::Status.ne(Named(OperationStatus::Active)))
         .filter(O::Held.is_null().or(O::Held.ne(0)));
     close.exec(txn).await.map_err(failed)?;
     let begun = operation::Entity::find()
         .select_only()
         .column(O::Id)
-        .filter(O::Status.eq("active"))
+        .filter(O::Status.eq(Named(OperationStatus::Active)))
         .filter(O::Held.is_null());
     let begun = column(begun, txn).await?;
     for some in chunks(&begun) {
@@ -122,7 +123,7 @@ pub(super) async fn mend(txn: &DatabaseTransaction) -> Result<()> {
             .col_expr(O::Subject, Expr::col(O::Instance))
             .col_expr(O::Held, Expr::value(1_i64))
             .filter(O::Id.is_in(some.iter().copied()))
-            .filter(O::Status.eq("active"))
+            .filter(O::Status.eq(Named(OperationStatus::Active)))
             .filter(O::Held.is_null());
         known.exec(txn).await.map_err(failed)?;
         let ids: Vec<String> = some.iter().map(i64::to_string).collect();

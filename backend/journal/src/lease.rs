@@ -11,8 +11,11 @@ use sea_orm::{
 use super::holds;
 use cumulet_store::{
     Store, column,
-    entity::operation::{Column, Entity, Model},
-    failed, first,
+    entity::{
+        columns::Named,
+        operation::{Column, Entity, Model, OperationStatus},
+    },
+    failed, first, rows,
 };
 
 use crate::boxed;
@@ -39,7 +42,7 @@ pub async fn adopt(store: &Store, owner: &str, now: Timestamp) -> Result<()> {
                 Entity::update_many()
                     .col_expr(Column::NextAt, Expr::value(now.0))
                     .col_expr(Column::LeaseUntil, Expr::value(0_i64))
-                    .filter(Column::Status.eq("active"))
+                    .filter(Column::Status.eq(Named(OperationStatus::Active)))
                     .filter(Column::LeaseOwner.is_null().or(Column::LeaseOwner.eq(owner)))
                     .exec(txn)
                     .await
@@ -66,7 +69,7 @@ fn is_free(now: Timestamp) -> Condition {
 /// What is under way at one of these steps.
 fn under_way(only: &[&'static str]) -> Select<Entity> {
     Entity::find()
-        .filter(Column::Status.eq("active"))
+        .filter(Column::Status.eq(Named(OperationStatus::Active)))
         .filter(Column::Step.is_in(only.iter().copied()))
 }
 
@@ -107,7 +110,7 @@ pub async fn lease(
                     .col_expr(Column::LeaseOwner, Expr::value(owner.clone()))
                     .col_expr(Column::LeaseUntil, Expr::value(now.after(LEASE).0))
                     .filter(Column::Id.is_in(ids.clone()))
-                    .filter(Column::Status.eq("active"))
+                    .filter(Column::Status.eq(Named(OperationStatus::Active)))
                     .filter(Column::Step.is_in(steps))
                     .filter(has_come(Column::NextAt, now))
                     .filter(is_free(now))
@@ -117,13 +120,11 @@ pub async fn lease(
                 if leased.rows_affected == 0 {
                     return Ok(Vec::new());
                 }
-                Entity::find()
+                let mine = Entity::find()
                     .filter(Column::Id.is_in(ids))
                     .filter(Column::LeaseOwner.eq(owner))
-                    .filter(Column::LeaseUntil.eq(now.after(LEASE).0))
-                    .all(txn)
-                    .await
-                    .map_err(failed)
+                    .filter(Column::LeaseUntil.eq(now.after(LEASE).0));
+                rows::sound(mine, txn).await.map(|mine| mine.rows)
             })
         })
         .await

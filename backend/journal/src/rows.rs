@@ -1,6 +1,6 @@
 //! The operations' table: what is enqueued, rescheduled and finished, each in the transaction of whoever does so.
 
-use cumulet_domain::{Error, ResourceKind, Result, id::OperationId, time::Timestamp};
+use cumulet_domain::{Error, ResourceKind, Result, account::AccountId, id::OperationId, time::Timestamp};
 use futures::future::BoxFuture;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
@@ -10,8 +10,11 @@ use sea_orm::{
 use super::{Context, End, How, Operation, Resource, Step, holds};
 use cumulet_store::{
     Store,
-    entity::operation::{ActiveModel, Column, Entity, Model},
-    failed,
+    entity::{
+        columns::{Amount, Count, Key, Named, Owner},
+        operation::{ActiveModel, Column, Entity, Model, OperationStatus},
+    },
+    failed, rows,
 };
 
 use crate::boxed;
@@ -23,11 +26,11 @@ const CHUNK: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The resource's account.
-    pub account: i64,
+    pub account: AccountId,
     /// The resource.
     pub subject: Resource,
     /// Its generation after the change of intent that the operation carries out.
-    pub generation: i64,
+    pub generation: u64,
 }
 
 /// What is to become of an operation whose place another one takes.
@@ -77,16 +80,16 @@ impl NewOperation {
         // For a program of before, which knows instances alone.
         let instance = (kind == ResourceKind::Instance).then_some(id);
         ActiveModel {
-            id: Set(self.id.to_db()),
+            id: Set(Key(self.id)),
             kind: Set(self.kind.into()),
-            account: Set(self.on.account),
+            account: Set(Owner(self.on.account)),
             instance: Set(instance.unwrap_or(0)),
             active_instance: Set(instance),
-            generation: Set(self.on.generation),
-            status: Set("active".into()),
+            generation: Set(Amount(self.on.generation)),
+            status: Set(Named(OperationStatus::Active)),
             step: Set(self.step.into()),
             state: Set(self.state.clone()),
-            attempts: Set(0),
+            attempts: Set(Count(0)),
             next_at: Set(self.now.0),
             deadline: Set(self.deadline.0),
             lease_owner: Set(None),
@@ -130,8 +133,11 @@ pub async fn enqueue(txn: &DatabaseTransaction, new: NewOperation) -> Result<Ope
 /// Supersedes whoever holds what a new operation wants.
 async fn make_room(txn: &DatabaseTransaction, new: &NewOperation, holders: Vec<i64>) -> Result<()> {
     let rows = Entity::find().filter(Column::Id.is_in(holders.iter().copied()));
-    let rows = rows.all(txn).await.map_err(failed)?;
-    let open: Vec<_> = rows.into_iter().filter(|row| row.status == "active").collect();
+    let rows = rows::all(rows, txn).await?;
+    let open: Vec<_> = rows
+        .into_iter()
+        .filter(|row| row.status.0 == OperationStatus::Active)
+        .collect();
     if let Some(other) = open
         .iter()
         .find(|row| !new.supersedes.contains(&row.kind.as_str()))
@@ -140,8 +146,8 @@ async fn make_room(txn: &DatabaseTransaction, new: &NewOperation, holders: Vec<i
         let text = format!("a {} waits for the {} of {kind} {id}", new.kind, other.kind);
         return Err(Error::Unavailable(text));
     }
-    let ids = open.iter().map(|row| row.id).collect();
-    close(txn, ids, "superseded", None, new.now).await?;
+    let ids = open.iter().map(|row| row.id.to_db()).collect();
+    close(txn, ids, OperationStatus::Superseded, None, new.now).await?;
     holds::release(txn, holders).await?;
     let end = End {
         how: How::Superseded,
@@ -191,16 +197,16 @@ pub async fn proceed(
     conn: &impl ConnectionTrait,
     operation: &Model,
     step: &'static Step,
-    attempts: i64,
+    attempts: u32,
     next_at: Timestamp,
 ) -> Result<bool> {
     let done = Entity::update_many()
         .col_expr(Column::Step, Expr::value(step.name))
-        .col_expr(Column::Attempts, Expr::value(attempts))
+        .col_expr(Column::Attempts, Expr::value(Count(attempts)))
         .col_expr(Column::NextAt, Expr::value(next_at.0))
         .col_expr(Column::LeaseUntil, Expr::value(0_i64))
         .filter(Column::Id.eq(operation.id))
-        .filter(Column::Status.eq("active"))
+        .filter(Column::Status.eq(Named(OperationStatus::Active)))
         .exec(conn)
         .await
         .map_err(failed)?;
@@ -213,7 +219,7 @@ pub async fn go_on(
     store: &Store,
     operation: &Model,
     step: &'static Step,
-    attempts: i64,
+    attempts: u32,
     next_at: Timestamp,
 ) -> Result<bool> {
     let operation = operation.clone();
@@ -223,15 +229,15 @@ pub async fn go_on(
 }
 
 /// Gives the lease back, and lets the operation run the same step at `next_at`.
-pub(super) async fn postpone(store: &Store, id: i64, next_at: Timestamp) -> Result<()> {
+pub(super) async fn postpone(store: &Store, id: OperationId, next_at: Timestamp) -> Result<()> {
     store
         .write(move |txn| {
             Box::pin(async move {
                 Entity::update_many()
                     .col_expr(Column::NextAt, Expr::value(next_at.0))
                     .col_expr(Column::LeaseUntil, Expr::value(0_i64))
-                    .filter(Column::Id.eq(id))
-                    .filter(Column::Status.eq("active"))
+                    .filter(Column::Id.eq(id.to_db()))
+                    .filter(Column::Status.eq(Named(OperationStatus::Active)))
                     .exec(txn)
                     .await
                     .map_err(failed)
@@ -245,15 +251,19 @@ pub(super) async fn postpone(store: &Store, id: i64, next_at: Timestamp) -> Resu
 #[boxed]
 pub async fn finish(
     txn: &DatabaseTransaction,
-    id: i64,
+    id: OperationId,
     error: Option<String>,
     now: Timestamp,
 ) -> Result<bool> {
-    let status = if error.is_some() { "failed" } else { "done" };
-    if close(txn, vec![id], status, error, now).await? != 1 {
+    let status = if error.is_some() {
+        OperationStatus::Failed
+    } else {
+        OperationStatus::Done
+    };
+    if close(txn, vec![id.to_db()], status, error, now).await? != 1 {
         return Ok(false);
     }
-    holds::release(txn, vec![id]).await.map(|()| true)
+    holds::release(txn, vec![id.to_db()]).await.map(|()| true)
 }
 
 /// Writes into operations that they have ended; how many were under way. What they hold is to be given free in
@@ -261,18 +271,18 @@ pub async fn finish(
 async fn close(
     txn: &DatabaseTransaction,
     ids: Vec<i64>,
-    status: &str,
+    status: OperationStatus,
     error: Option<String>,
     now: Timestamp,
 ) -> Result<u64> {
     Entity::update_many()
         .col_expr(Column::ActiveInstance, Expr::value(Option::<i64>::None))
         .col_expr(Column::Held, Expr::value(0_i64))
-        .col_expr(Column::Status, Expr::value(status))
+        .col_expr(Column::Status, Expr::value(Named(status)))
         .col_expr(Column::Error, Expr::value(error))
         .col_expr(Column::FinishedAt, Expr::value(now.0))
         .filter(Column::Id.is_in(ids))
-        .filter(Column::Status.eq("active"))
+        .filter(Column::Status.eq(Named(OperationStatus::Active)))
         .exec(txn)
         .await
         .map_err(failed)
@@ -285,12 +295,10 @@ pub async fn active(conn: &impl ConnectionTrait, resource: Resource) -> Result<O
     if holders.is_empty() {
         return Ok(None);
     }
-    Entity::find()
+    let active = Entity::find()
         .filter(Column::Id.is_in(holders))
-        .filter(Column::Status.eq("active"))
-        .one(conn)
-        .await
-        .map_err(failed)
+        .filter(Column::Status.eq(Named(OperationStatus::Active)));
+    rows::one(active, conn).await
 }
 
 /// What an operation's row carries.

@@ -5,7 +5,11 @@ use cumulet_domain::id::HostId;
 use sea_orm::{EntityTrait, QueryOrder};
 
 use super::{Context, Kind, Look, Next, Step};
-use cumulet_store::entity::{operation, operation_hold};
+use cumulet_store::entity::{
+    columns::Count,
+    operation::{self, OperationStatus},
+    operation_hold,
+};
 
 /// What the checks need of those whose operations they are.
 pub trait Stage {
@@ -54,7 +58,7 @@ async fn everything<S: Stage>(stage: &S) -> String {
     let operations = operation::Entity::find().order_by_asc(operation::Column::Id);
     let mut operations = operations.all(conn).await.unwrap();
     for row in &mut operations {
-        (row.next_at, row.attempts, row.lease_until, row.lease_owner) = (0, 0, 0, None);
+        (row.next_at, row.attempts, row.lease_until, row.lease_owner) = (0, Count(0), 0, None);
     }
     let holds = operation_hold::Entity::find().order_by_asc(operation_hold::Column::Operation);
     let holds = holds.all(conn).await.unwrap();
@@ -123,8 +127,8 @@ pub async fn each_may_lose_its_place_at_every_step<S: Stage>(stage: &S) {
                 assert_eq!(everything(stage).await, after, "{what}");
                 let lost = again(stage, &row).await;
                 assert_eq!(
-                    (lost.status.as_str(), lost.held),
-                    ("superseded", Some(0)),
+                    (lost.status.0, lost.held),
+                    (OperationStatus::Superseded, Some(0)),
                     "{what}"
                 );
             }

@@ -7,6 +7,7 @@ use std::{
 
 use cumulet_domain::{
     Error, ResourceKind, Result,
+    account::AccountId,
     crash::Role,
     id::{HostId, OperationId},
     rng::SharedRng,
@@ -22,7 +23,8 @@ use super::*;
 use cumulet_store::{
     Store, connect,
     entity::{
-        operation::{Entity, Model},
+        columns::{Key, Named},
+        operation::{Entity, Model, OperationStatus},
         operation_hold,
     },
     failed,
@@ -63,7 +65,7 @@ impl Workshop {
 
     async fn ask<O: Operation<Cx = Workshop>>(&self, on: i64, state: O::State) -> Result<OperationId> {
         let target = Target {
-            account: 1,
+            account: AccountId(1),
             subject: volume(on),
             generation: 1,
         };
@@ -80,7 +82,7 @@ impl Workshop {
     }
 
     async fn row(&self, id: OperationId) -> Model {
-        let row = Entity::find_by_id(id.to_db()).one(self.store.read()).await;
+        let row = Entity::find_by_id(Key(id)).one(self.store.read()).await;
         row.unwrap().unwrap()
     }
 
@@ -91,7 +93,7 @@ impl Workshop {
             .unwrap();
         let mut all: Vec<_> = all
             .into_iter()
-            .map(|hold| (hold.kind, hold.resource, hold.operation))
+            .map(|hold| (hold.kind, hold.resource, hold.operation.to_db()))
             .collect();
         all.sort();
         all
@@ -282,7 +284,7 @@ async fn an_operation_on_anything_runs_its_steps_and_gives_free_what_it_held() {
     copy.heard(&workshop, row, ()).await.unwrap(); // it had ended already
     let row = workshop.row(id).await;
     assert_eq!(
-        (row.status.as_str(), row.state.as_str(), row.held),
+        (row.status.0.name(), row.state.as_str(), row.held),
         ("done", "Done", Some(0))
     );
     assert_eq!(workshop.held().await, []);
@@ -306,7 +308,7 @@ async fn what_one_holds_keeps_others_from_beginning_unless_they_take_its_place()
     let wipe = workshop.ask::<Wipe>(5, ()).await.unwrap();
     let row = workshop.row(first).await;
     assert_eq!(
-        (row.status.as_str(), row.state.as_str()),
+        (row.status.0.name(), row.state.as_str()),
         ("superseded", "Superseded")
     );
     assert_eq!(workshop.held().await, [("volume".to_owned(), 5, wipe.to_db())]);
@@ -353,13 +355,23 @@ async fn an_older_program_beside_this_one_is_put_up_with() {
         .ask::<CopyVolume>(5, CopyState { snapshot: 6 })
         .await
         .unwrap();
-    before(&workshop, |row| row.status = Set("done".into()), old).await;
+    before(
+        &workshop,
+        |row| row.status = Set(Named(OperationStatus::Done)),
+        old,
+    )
+    .await;
     let next = workshop
         .ask::<CopyVolume>(5, CopyState { snapshot: 6 })
         .await
         .unwrap();
     assert_eq!(workshop.held().await.len(), 2);
-    before(&workshop, |row| row.status = Set("done".into()), next).await;
+    before(
+        &workshop,
+        |row| row.status = Set(Named(OperationStatus::Done)),
+        next,
+    )
+    .await;
     let next = workshop.ask::<Wipe>(7, ()).await.unwrap();
     adopt(&workshop.store, "workshop", workshop.now()).await.unwrap();
     assert_eq!(workshop.held().await, [("volume".to_owned(), 7, next.to_db())]);
@@ -384,7 +396,7 @@ async fn an_older_program_beside_this_one_is_put_up_with() {
         id: 8,
     };
     let found = active(workshop.store.read(), instance).await.unwrap();
-    assert_eq!(found.map(|row| row.id), Some(begun.to_db()));
+    assert_eq!(found.map(|row| row.id.0), Some(begun));
     adopt(&workshop.store, "workshop", workshop.now()).await.unwrap();
     let holds = [
         ("instance".to_owned(), 8, begun.to_db()),
@@ -403,7 +415,7 @@ async fn a_newer_programs_operation_is_left_to_it_and_holds_up_no_other() {
     assert_eq!(workshop.round().await, 2);
     assert_eq!(workshop.noted(), ["loaded for 1", "wiped"]);
     let row = workshop.row(unknown).await;
-    assert_eq!(row.status, "active");
+    assert_eq!(row.status.0, OperationStatus::Active);
     assert!(row.next_at > workshop.now().0, "it is looked at again later");
 }
 

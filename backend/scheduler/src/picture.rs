@@ -4,11 +4,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use cumulet_domain::{Result, id::HostId, rng::SharedRng, time::Timestamp};
+use cumulet_domain::{
+    Result,
+    id::{HostId, marker::Aggregate},
+    rng::SharedRng,
+    time::Timestamp,
+};
 use rand::RngExt as _;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait,
@@ -19,8 +24,10 @@ use super::{
     settings,
 };
 use cumulet_store::{
-    entity::{aggregate_host, aggregate_metadata, host, instance, instance_type_spec, operation},
-    failed,
+    entity::{
+        aggregate_host, aggregate_metadata, columns::Key, host, instance, instance_type_spec, operation,
+    },
+    failed, rows,
 };
 
 /// How old the picture may be.
@@ -35,6 +42,7 @@ struct Inner {
     settings: Settings,
     rng: SharedRng,
     picture: Mutex<Picture>,
+    placing: OnceLock<Vec<&'static str>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +65,14 @@ impl Scheduler {
             settings,
             rng,
             picture,
+            placing: OnceLock::new(),
         }))
+    }
+
+    /// Says by which operations an instance comes to its host: as long as one is under way, it counts as I/O of the
+    /// host (Nova's `io_ops`). What is said first holds.
+    pub fn placed_by(&self, operations: Vec<&'static str>) {
+        self.0.placing.get_or_init(|| operations);
     }
 
     /// What is configured.
@@ -86,7 +101,8 @@ impl Scheduler {
     /// # Errors
     /// Those of the database.
     pub async fn read(&self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<()> {
-        let fleet = read(conn, &self.0.settings).await?;
+        let placing = self.0.placing.get().map_or(&[][..], Vec::as_slice);
+        let fleet = read(conn, &self.0.settings, placing).await?;
         *self.picture() = Picture {
             fleet,
             read_at: Some(now),
@@ -99,10 +115,7 @@ impl Scheduler {
     /// # Errors
     /// Those of the database.
     pub async fn correct(&self, conn: &impl ConnectionTrait, id: &HostId) -> Result<()> {
-        let row = host::Entity::find_by_id(id.0.as_str())
-            .one(conn)
-            .await
-            .map_err(failed)?;
+        let row = rows::one(host::Entity::find_by_id(id.0.as_str()), conn).await?;
         let mut picture = self.picture();
         let at = picture.fleet.at(id);
         let known = at.and_then(|at| picture.fleet.hosts().get(at as usize)).copied();
@@ -170,14 +183,16 @@ impl Scheduler {
     }
 }
 
-async fn read(conn: &impl ConnectionTrait, settings: &Settings) -> Result<Fleet> {
-    let rows = host::Entity::find().all(conn).await.map_err(failed)?;
-    let (mut aggregates, launches) = (aggregates(conn).await?, launches(conn).await?);
+async fn read(conn: &impl ConnectionTrait, settings: &Settings, placing: &[&str]) -> Result<Fleet> {
+    let rows = rows::sound::<_, host::Model>(host::Entity::find(), conn)
+        .await?
+        .rows;
+    let (mut aggregates, arrivals) = (aggregates(conn).await?, arrivals(conn, placing).await?);
     let mut told = Told::default();
     let hosts = rows.into_iter().map(|row| {
         let mut host = info(row, settings, &mut told);
         host.profile.aggregates = aggregates.remove(&host.id).unwrap_or_default();
-        host.state.io_ops = launches.get(&host.id).copied().unwrap_or(0);
+        host.state.io_ops = arrivals.get(&host.id).copied().unwrap_or(0);
         host
     });
     let mut fleet = Fleet::new(hosts.collect());
@@ -213,14 +228,14 @@ fn info(row: host::Model, settings: &Settings, told_before: &mut Told) -> HostIn
     };
     HostInfo {
         state: HostState {
-            enabled: row.enabled != 0,
+            enabled: row.enabled.0,
             // Filled in with the reason.
             not_ready: false,
             profile: 0,
             last_seen: row.last_seen,
-            free_vcpus: row.vcpus_max - row.vcpus_used,
-            free_memory_mib: row.memory_mib_max - row.memory_mib_used,
-            free_disk_gib: row.disk_gib_max - row.disk_gib_used,
+            free_vcpus: row.vcpus_max.to_db() - row.vcpus_used,
+            free_memory_mib: row.memory_mib_max.to_db() - row.memory_mib_used,
+            free_disk_gib: row.disk_gib_max.to_db() - row.disk_gib_used,
             io_ops: 0,
             metrics: settings.metrics(&told),
         },
@@ -236,28 +251,28 @@ fn info(row: host::Model, settings: &Settings, told_before: &mut Told) -> HostIn
     }
 }
 
+/// An aggregate that a host is in, with its metadata.
+type Member = (Key<Aggregate>, Arc<Pairs>);
+
 /// The metadata of the aggregates that each host is in, in the order of their ids.
 async fn aggregates(conn: &impl ConnectionTrait) -> Result<HashMap<String, Vec<Arc<Pairs>>>> {
-    let members = aggregate_host::Entity::find().all(conn).await.map_err(failed)?;
+    let members = rows::all(aggregate_host::Entity::find(), conn).await?;
     if members.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut metadata: BTreeMap<i64, Pairs> = BTreeMap::new();
-    let rows = aggregate_metadata::Entity::find()
-        .all(conn)
-        .await
-        .map_err(failed)?;
+    let mut metadata: BTreeMap<Key<Aggregate>, Pairs> = BTreeMap::new();
+    let rows = rows::all(aggregate_metadata::Entity::find(), conn).await?;
     for row in rows {
         metadata
             .entry(row.aggregate)
             .or_default()
             .insert(row.key, row.value);
     }
-    let metadata: BTreeMap<i64, Arc<Pairs>> = metadata
+    let metadata: BTreeMap<Key<Aggregate>, Arc<Pairs>> = metadata
         .into_iter()
         .map(|(id, pairs)| (id, pairs.into()))
         .collect();
-    let mut of: HashMap<String, Vec<(i64, Arc<Pairs>)>> = HashMap::new();
+    let mut of: HashMap<String, Vec<Member>> = HashMap::new();
     for row in members {
         if let Some(pairs) = metadata.get(&row.aggregate) {
             of.entry(row.host)
@@ -265,7 +280,7 @@ async fn aggregates(conn: &impl ConnectionTrait) -> Result<HashMap<String, Vec<A
                 .push((row.aggregate, pairs.clone()));
         }
     }
-    let sorted = |mut all: Vec<(i64, Arc<Pairs>)>| {
+    let sorted = |mut all: Vec<Member>| {
         all.sort_by_key(|(id, _)| *id);
         all.into_iter().map(|(_, pairs)| pairs).collect()
     };
@@ -273,18 +288,21 @@ async fn aggregates(conn: &impl ConnectionTrait) -> Result<HashMap<String, Vec<A
 }
 
 #[derive(FromQueryResult)]
-struct Launches {
+struct Arrivals {
     host: Option<String>,
     count: i64,
 }
 
-/// How many instances are being launched on each host: derived from the journal, not counted twice.
-async fn launches(conn: &impl ConnectionTrait) -> Result<HashMap<String, i64>> {
+/// How many instances are on their way to each host: derived from the journal, not counted twice.
+async fn arrivals(conn: &impl ConnectionTrait, placing: &[&str]) -> Result<HashMap<String, i64>> {
+    if placing.is_empty() {
+        return Ok(HashMap::new());
+    }
     let under_way = operation::Entity::find()
         .select_only()
         .column(operation::Column::Instance)
         .filter(operation::Column::ActiveInstance.is_not_null())
-        .filter(operation::Column::Kind.is_in(["launch", "start"]))
+        .filter(operation::Column::Kind.is_in(placing.iter().copied()))
         .into_query();
     let rows = instance::Entity::find()
         .select_only()
@@ -293,7 +311,7 @@ async fn launches(conn: &impl ConnectionTrait) -> Result<HashMap<String, i64>> {
         .filter(instance::Column::Id.in_subquery(under_way))
         .filter(instance::Column::Host.is_not_null())
         .group_by(instance::Column::Host);
-    let rows = rows.into_model::<Launches>().all(conn).await.map_err(failed)?;
+    let rows = rows.into_model::<Arrivals>().all(conn).await.map_err(failed)?;
     Ok(rows
         .into_iter()
         .filter_map(|row| Some((row.host?, row.count)))
@@ -302,10 +320,7 @@ async fn launches(conn: &impl ConnectionTrait) -> Result<HashMap<String, i64>> {
 
 async fn types(conn: &impl ConnectionTrait) -> Result<HashMap<String, Arc<Pairs>>> {
     let mut types: HashMap<String, Pairs> = HashMap::new();
-    let rows = instance_type_spec::Entity::find()
-        .all(conn)
-        .await
-        .map_err(failed)?;
+    let rows = rows::all(instance_type_spec::Entity::find(), conn).await?;
     for row in rows {
         types
             .entry(row.instance_type)

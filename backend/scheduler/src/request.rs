@@ -54,7 +54,7 @@ pub struct Member {
     /// How many.
     pub count: i64,
     /// The partition that the host is in; 0 where there are none.
-    pub partition: i64,
+    pub partition: u32,
 }
 
 /// The group that an instance is in.

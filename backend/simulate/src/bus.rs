@@ -2,7 +2,7 @@
 //! delayed and reordered, and hosts are cut off.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,11 +10,11 @@ use std::{
 use async_trait::async_trait;
 use cumulet_bus::{Bus, BusError, Counters, HostMailbox, ReportMailbox, Wakeup, WakeupMailbox};
 use cumulet_domain::{
-    id::HostId,
+    id::{HostId, InstanceId},
     message::{Action, Command, Query, Report, ReportContent},
 };
 
-use crate::world::World;
+use crate::{options::Sabotage, world::World};
 
 /// How late a message can be at the most.
 const HOUR: u64 = 3_600_000;
@@ -24,6 +24,43 @@ pub(crate) struct ChaosBus {
     inner: Arc<dyn Bus>,
     world: Arc<World>,
     cut_off: Mutex<BTreeSet<HostId>>,
+    newest: Arc<Newest>,
+}
+
+/// The newest generation of each instance that has come to a host, where commands are broken on purpose.
+#[derive(Default)]
+struct Newest(Mutex<BTreeMap<(HostId, InstanceId), u64>>);
+
+impl Newest {
+    /// The command as if nothing newer had been there before it.
+    fn made_new(&self, host: &HostId, command: Command) -> Command {
+        let Some((id, generation)) = command.action.instance() else {
+            return command;
+        };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = all.entry((host.clone(), id)).or_default();
+        let made = match generation < *newest {
+            true => *newest + 1,
+            false => generation,
+        };
+        *newest = made;
+        Command {
+            action: at(command.action, made),
+            ..command
+        }
+    }
+}
+
+/// The action at another generation.
+fn at(mut action: Action, made: u64) -> Action {
+    match &mut action {
+        Action::Run { spec, .. } | Action::Change { spec, .. } => spec.generation = made,
+        Action::Stop { generation, .. }
+        | Action::Reboot { generation, .. }
+        | Action::Destroy { generation, .. } => *generation = made,
+        _ => {}
+    }
+    action
 }
 
 /// What becomes of a message: how late each of its copies is.
@@ -35,7 +72,26 @@ impl ChaosBus {
             inner,
             world,
             cut_off: Mutex::default(),
+            newest: Arc::default(),
         })
+    }
+
+    /// Hands a command over, after a while.
+    async fn hand_over(
+        inner: Arc<dyn Bus>,
+        newest: Option<Arc<Newest>>,
+        late: Duration,
+        host: HostId,
+        command: Command,
+    ) -> Result<(), BusError> {
+        if !late.is_zero() {
+            tokio::time::sleep(late).await;
+        }
+        let command = match newest {
+            Some(newest) => newest.made_new(&host, command),
+            None => command,
+        };
+        inner.send(&host, command).await
     }
 
     /// Cuts a host off, or lets it be reached again.
@@ -89,21 +145,27 @@ impl Bus for ChaosBus {
         self.world.count(|counts| counts.commands += 1);
         self.world.note(format_args!("to {host}: {}", Told(&command)));
         for late in self.fate(host) {
-            let (inner, host, command) = (self.inner.clone(), host.clone(), command.clone());
+            let lies = self.world.sabotage == Some(Sabotage::IgnoreGenerations);
+            let newest = lies.then(|| self.newest.clone());
+            let comes = Self::hand_over(self.inner.clone(), newest, late, host.clone(), command.clone());
             if late.is_zero() {
-                inner.send(&host, command).await?;
-                continue;
+                comes.await?;
+            } else {
+                tokio::spawn(comes);
             }
-            tokio::spawn(async move {
-                tokio::time::sleep(late).await;
-                drop(inner.send(&host, command).await);
-            });
         }
         Ok(())
     }
 
     async fn report(&self, report: Report) -> Result<(), BusError> {
         self.world.count(|counts| counts.reports += 1);
+        if !matches!(report.content, ReportContent::Heartbeat(_)) {
+            self.world
+                .note(format_args!("{} says: {}", report.host, Said(&report.content)));
+        }
+        if self.world.sabotage == Some(Sabotage::Mute) && matches!(report.content, ReportContent::Done(_)) {
+            return Ok(());
+        }
         for late in self.fate(&report.host) {
             let (inner, report) = (self.inner.clone(), report.clone());
             if late.is_zero() {
@@ -147,7 +209,7 @@ impl Bus for ChaosBus {
 }
 
 /// A command in short.
-pub(crate) struct Told<'a>(pub(crate) &'a Command);
+struct Told<'a>(&'a Command);
 
 impl std::fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -164,6 +226,10 @@ impl std::fmt::Display for Told<'_> {
             }
             Action::DeleteVolume { volume, generation } => {
                 write!(f, "delete {volume} at {generation}")
+            }
+            Action::TakeSnapshots(sources) => {
+                let first = sources.first().map(|source| source.snapshot);
+                write!(f, "take {} snapshots, {first:?} the first", sources.len())
             }
             Action::Stop {
                 instance,
@@ -182,7 +248,7 @@ impl std::fmt::Display for Told<'_> {
 }
 
 /// A report in short.
-pub(crate) struct Said<'a>(pub(crate) &'a ReportContent);
+struct Said<'a>(&'a ReportContent);
 
 impl std::fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -199,6 +265,14 @@ impl std::fmt::Display for Said<'_> {
             ReportContent::VolumeDone(outcome) => {
                 write!(f, "{} deleted, failure {:?}", outcome.volume, outcome.failure)
             }
+            ReportContent::SnapshotDone(outcome) => {
+                write!(
+                    f,
+                    "{} snapshots taken, failure {:?}",
+                    outcome.taken.len(),
+                    outcome.failure
+                )
+            }
             ReportContent::NetworkApplied { vpc, generation } => {
                 write!(f, "network {vpc} applied at {generation}")
             }
@@ -207,5 +281,34 @@ impl std::fmt::Display for Said<'_> {
             }
             ReportContent::Full(seen) => write!(f, "has {}", seen.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cumulet_domain::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_is_broken_on_purpose_makes_old_commands_new_and_leaves_others() {
+        let (host, newest) = (HostId("one".into()), Newest::default());
+        let came = |instance: u64, generation: u64| {
+            let command = Command {
+                operation: None,
+                deadline: Timestamp(0),
+                action: Action::Destroy {
+                    instance: InstanceId::new(instance),
+                    generation,
+                },
+            };
+            newest
+                .made_new(&host, command)
+                .action
+                .instance()
+                .map(|(_, at)| at)
+        };
+        let made = [(1, 1), (1, 3), (1, 3), (1, 2), (1, 4), (1, 3), (2, 1)].map(|(id, at)| came(id, at));
+        assert_eq!(made, [1, 3, 3, 4, 4, 5, 1].map(Some));
     }
 }

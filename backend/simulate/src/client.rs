@@ -14,7 +14,7 @@ use cumulet_backend::api::{
 use cumulet_domain::{
     Error,
     account::{AccountId, Principal},
-    id::{ImageId, InstanceId, VolumeId},
+    id::{ImageId, InstanceId, SnapshotId, VolumeId},
     instance::ShutdownBehavior,
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Client {
     pub(crate) mine: Vec<InstanceId>,
     /// Volumes that it has made and not deleted.
     pub(crate) volumes: Vec<VolumeId>,
+    /// Snapshots that it has asked for and not deleted.
+    pub(crate) snapshots: Vec<SnapshotId>,
     pub(crate) made: u64,
     launches: u64,
 }
@@ -82,6 +84,7 @@ impl Client {
             public,
             mine: Vec::new(),
             volumes: Vec::new(),
+            snapshots: Vec::new(),
             made: 0,
             launches: 0,
         }

@@ -8,7 +8,7 @@ use cumulet_domain::{Error, Result};
 use futures::future::BoxFuture;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
-use crate::{outcome::Invariant, run::Sabotage, world::World};
+use crate::{options::Sabotage, outcome::Invariant, world::World};
 
 /// Hosts whose sums are compared with their rows after every transaction; those of more, now and then.
 const FEW: usize = 64;

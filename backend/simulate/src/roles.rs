@@ -14,7 +14,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{outcome::Invariant, world::World};
+use crate::{host, outcome::Invariant, world::World};
 
 /// How long a role that was killed is away, in milliseconds.
 const AWAY: std::ops::Range<u64> = 100..8000;
@@ -177,15 +177,28 @@ impl ConductorRole {
     }
 }
 
-/// Kills roles where they pass a crash point, as often as the run's faults say.
+/// Kills roles, workers too, where they pass a crash point, as often as the run's faults say.
 pub(crate) fn kill_at_points(world: &Arc<World>, api: &Arc<Api>, conductors: &[Arc<ConductorRole>]) {
     let (world, api, conductors) = (world.clone(), api.clone(), conductors.to_vec());
     cumulet_domain::crash::hook(Some(Box::new(move |name| {
-        if !world.rages() || !world.dice.chance(world.faults().kill_at) {
+        if !world.rages() {
+            return false;
+        }
+        let (faults, worker) = (world.faults(), host::current());
+        let share = if worker.is_some() {
+            faults.worker_kill_at
+        } else {
+            faults.kill_at
+        };
+        if !world.dice.chance(share) {
             return false;
         }
         world.note(format_args!("at {name}"));
         world.seen().killed_at.insert(name.to_owned());
+        if let Some(worker) = worker {
+            worker.kill();
+            return true;
+        }
         match name.rsplit('.').next() {
             Some("asked" | "written" | "committed") => api.kill(),
             // Which one's task it is can't be told: all of them, as if they shared a machine.

@@ -1,14 +1,16 @@
-//! Simulated clients' volumes: they are made, attached, detached and deleted, whatever their instances do meanwhile.
+//! Simulated clients' volumes: they are made, attached, modified, detached and deleted, and snapshots of them are taken,
+//! deleted and made volumes of, whatever their instances do meanwhile.
 
 use cumulet_backend::api::{
     ClientToken, Cloud as Api,
+    snapshots::{self, NewSnapshot},
     volumes::{self, Detach, NewVolume},
 };
 use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::VolumeId,
-    volume::{Provisioned, VolumeType},
+    volume::{Provisioned, VolumeChange, VolumeType},
 };
 use futures::future::BoxFuture;
 
@@ -27,7 +29,8 @@ impl Client {
         let Some(volume) = dice.pick(&self.volumes).copied() else {
             return;
         };
-        match dice.number(0..5) {
+        match dice.number(0..8) {
+            6.. => self.some_snapshot(volume).await,
             0..3 => {
                 let Some(instance) = dice.pick(&self.mine).copied() else {
                     return;
@@ -43,6 +46,13 @@ impl Client {
                 self.note("attach", volume, self.ask(attach).await);
             }
             3 => {
+                let change = self.some_change();
+                let modify = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<()>> {
+                    Box::pin(async move { volumes::modify(&cloud, &who, volume, change).await.map(drop) })
+                };
+                self.note("modify", volume, self.ask(modify).await);
+            }
+            4 => {
                 let what = Detach {
                     volume,
                     instance: None,
@@ -66,14 +76,58 @@ impl Client {
         }
     }
 
-    /// Asks until an answer comes: the token makes it one volume.
+    /// What a volume may be asked to become; not all of it can be.
+    fn some_change(&self) -> VolumeChange {
+        let dice = &self.world.dice;
+        let number = |range| u32::try_from(dice.number(range)).unwrap_or(1);
+        VolumeChange {
+            size_gib: dice.chance(0.7).then(|| number(1..5)),
+            kind: dice.chance(0.7).then_some(VolumeType::Gp3),
+            throughput: dice.chance(0.5).then(|| number(125..300)),
+            iops: None,
+        }
+    }
+
+    /// A snapshot is taken of a volume, or one that there is is deleted.
+    async fn some_snapshot(&mut self, volume: VolumeId) {
+        if let Some(snapshot) = self.snapshots.pop_if(|_| self.world.dice.chance(0.3)) {
+            let delete = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<()>> {
+                Box::pin(async move { snapshots::delete(&cloud, &who, snapshot).await })
+            };
+            let answer = self.ask(delete).await;
+            let done = matches!(answer, Ok(Ok(())));
+            self.world
+                .note(format_args!("client {}: delete {snapshot}: {done}", self.number));
+            return;
+        }
+        let new = NewSnapshot {
+            volume,
+            description: String::new(),
+            tags: Vec::new(),
+        };
+        let take = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<_>> {
+            Box::pin(async move { Ok(snapshots::create(&cloud, &who, new).await?.id()) })
+        };
+        if let Ok(Ok(id)) = self.ask(take).await {
+            self.world
+                .note(format_args!("client {} takes {id} of {volume}", self.number));
+            self.snapshots.push(id);
+        }
+    }
+
+    /// Asks until an answer comes: the token makes it one volume. Some are made of a snapshot.
     async fn make_volume(&mut self) {
+        let snapshot = match self.world.dice.chance(0.3) {
+            true => self.world.dice.pick(&self.snapshots).copied(),
+            false => None,
+        };
         self.made += 1;
         let token = format!("v{}-{}", self.number, self.made);
         for _ in 0..8 {
             let new = NewVolume {
                 availability_zone: ZONE.into(),
-                size_gib: 1,
+                size_gib: Some(1),
+                snapshot,
                 kind: VolumeType::Gp2,
                 provisioned: Provisioned::default(),
                 tags: Vec::new(),

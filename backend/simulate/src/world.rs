@@ -4,15 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use cumulet_backend::{entity::instance, store::Store};
+use cumulet_backend::{
+    entity::{columns::Key, instance},
+    store::Store,
+};
 use cumulet_domain::{
-    crash,
     id::{HostId, InstanceId},
     instance::State,
 };
@@ -22,9 +24,8 @@ use crate::{
     clock::VirtualClock,
     dice::Dice,
     faults::Faults,
-    kill_each::Doom,
+    options::Sabotage,
     outcome::{Counts, Invariant, Stopwatches, Violation},
-    run::Sabotage,
     trace::Trace,
 };
 
@@ -40,9 +41,8 @@ pub(crate) struct World {
     /// Whether things go wrong now.
     raging: AtomicBool,
     pub(crate) sabotage: Option<Sabotage>,
-    store: OnceLock<Store>,
-    /// The one death that the run is for, if it is for one.
-    doom: OnceLock<Arc<Doom>>,
+    /// None before the run and after it: the store has the world among its hooks, and neither would ever go.
+    store: Mutex<Option<Store>>,
     seen: Mutex<Seen>,
 }
 
@@ -66,8 +66,7 @@ impl World {
             dice: Dice::new(seed),
             trace: Trace::new(keep_trace),
             raging: AtomicBool::new(false),
-            store: OnceLock::new(),
-            doom: OnceLock::new(),
+            store: Mutex::default(),
             faults,
             sabotage,
             seen: Mutex::default(),
@@ -105,11 +104,16 @@ impl World {
 
     /// Looks into these rows when a guest starts.
     pub(crate) fn watch(&self, store: Store) {
-        drop(self.store.set(store));
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(store);
+    }
+
+    /// The run is over.
+    pub(crate) fn over(&self) {
+        drop(self.store.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// A guest's CPUs run from now on: its instance has not ended (I6).
-    pub(crate) async fn started(&self, id: InstanceId) {
+    pub(crate) fn started(self: &Arc<Self>, id: InstanceId) {
         {
             let mut seen = self.seen();
             seen.counts.starts += 1;
@@ -117,13 +121,17 @@ impl World {
             seen.watches.started(id, at);
             seen.boots.entry(id).or_default().0 += 1;
         }
-        let Some(store) = self.store.get() else { return };
-        let row = instance::Entity::find_by_id(id.to_db()).one(store.read()).await;
-        if let Ok(Some(row)) = row
-            && row.state == State::Terminated.name()
-        {
-            self.violate(Invariant::I6, format_args!("{id} is terminated and starts"));
-        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            let store = this.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let Some(store) = store else { return };
+            let row = instance::Entity::find_by_id(Key(id)).one(store.read()).await;
+            if let Ok(Some(row)) = row
+                && row.state.0 == State::Terminated
+            {
+                this.violate(Invariant::I6, format_args!("{id} is terminated and starts"));
+            }
+        });
     }
 
     /// A guest that runs starts over.
@@ -134,17 +142,6 @@ impl World {
     /// How often a guest has started, and how often it was reset.
     pub(crate) fn boots(&self, id: InstanceId) -> (u64, u64) {
         self.seen().boots.get(&id).copied().unwrap_or_default()
-    }
-
-    /// The run is for this death.
-    pub(crate) fn doom(&self, doom: Arc<Doom>) {
-        drop(self.doom.set(doom));
-    }
-
-    /// Whether the worker that has come to this step dies of it.
-    pub(crate) fn strikes(&self, operation: &str, step: &str) -> bool {
-        let doom = self.doom.get();
-        doom.is_some_and(|doom| doom.strikes(self, &crash::name(operation, step)))
     }
 
     /// From now on nothing goes wrong any more.

@@ -10,18 +10,21 @@ use std::{
 
 use cumulet_domain::{
     Result,
-    account::AccountId,
-    id::{NetworkInterfaceId, SecurityGroupId},
+    id::{
+        NetworkInterfaceId, SecurityGroupId, SubnetId,
+        marker::{NetworkInterface, Subnet},
+    },
     network::Mac,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QuerySelect,
-    RelationDef, Select, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QueryOrder,
+    QuerySelect, RelationDef, Select,
+    sea_query::{Expr, ExprTrait as _, IntoCondition as _},
 };
 
 use super::{batch::load_in, failed, rows};
 use crate::entity::{
-    columns::{Address, Count, Key, Owner},
+    columns::{Address, Count, Ethernet, Ipv4, Key},
     host, instance, interface, interface_address, interface_group,
 };
 
@@ -52,12 +55,12 @@ pub fn primary(
     public: Option<Ipv4Addr>,
 ) -> interface_address::Model {
     interface_address::Model {
-        subnet: Key::from_db(interface.subnet),
+        subnet: interface.subnet,
         address: private.into(),
-        interface: Key::from_db(interface.id),
+        interface: interface.id,
         address_index: Count(0),
-        account: Owner(AccountId::from_db(interface.account)),
-        vpc: Key::from_db(interface.vpc),
+        account: interface.account,
+        vpc: interface.vpc,
         public_address: public.map(Address::from),
     }
 }
@@ -70,17 +73,17 @@ pub async fn of(
     conn: &impl ConnectionTrait,
     interfaces: &[interface::Model],
 ) -> Result<HashMap<i64, InterfaceAddresses>> {
-    let ids: Vec<i64> = interfaces.iter().map(|row| row.id).collect();
+    let ids: Vec<i64> = interfaces.iter().map(|row| row.id.to_db()).collect();
     let mut rows: HashMap<i64, Vec<interface_address::Model>> = HashMap::new();
     for row in load_in!(conn, interface_address, Interface, &ids) {
         rows.entry(row.interface.to_db()).or_default().push(row);
     }
     let mut one = |row: &interface::Model| {
-        let of = match rows.remove(&row.id) {
+        let of = match rows.remove(&row.id.to_db()) {
             Some(addresses) => gathered(row, addresses)?,
-            None => of_earlier(row)?,
+            None => of_earlier(row),
         };
-        Ok((row.id, of))
+        Ok((row.id.to_db(), of))
     };
     interfaces.iter().map(&mut one).collect()
 }
@@ -90,7 +93,7 @@ fn gathered(
     mut rows: Vec<interface_address::Model>,
 ) -> Result<InterfaceAddresses> {
     rows.sort_by_key(|row| row.address_index);
-    let damaged = |why| rows::damaged("interface_addresses", interface_id(interface), why);
+    let damaged = |why| rows::damaged("interface_addresses", interface.id.0, why);
     let mut rows = rows.into_iter();
     let first = rows.next().filter(|row| row.address_index == Count(0));
     let first = first.ok_or_else(|| damaged("it has no primary address"))?;
@@ -110,65 +113,38 @@ fn gathered(
     })
 }
 
-fn interface_id(row: &interface::Model) -> NetworkInterfaceId {
-    NetworkInterfaceId::from_db(row.id)
-}
-
 /// What the columns of an interface say, which an earlier program goes by.
-fn of_earlier(row: &interface::Model) -> Result<InterfaceAddresses> {
-    Ok(InterfaceAddresses {
-        private: number(row.id, row.private_ip)?,
-        public: row.public_ip.map(|public| number(row.id, public)).transpose()?,
+fn of_earlier(row: &interface::Model) -> InterfaceAddresses {
+    InterfaceAddresses {
+        private: row.private_ip.0,
+        public: row.public_ip.map(|public| public.0),
         secondary: Vec::new(),
-    })
-}
-
-/// An Ethernet address as the database keeps it: 48 bits.
-#[inline]
-pub fn mac_number(mac: Mac) -> i64 {
-    mac.0
-        .iter()
-        .fold(0, |number, byte| (number << 8) | i64::from(*byte))
-}
-
-/// The inverse of [`mac_number`].
-///
-/// # Errors
-/// `Internal` where the row is damaged.
-#[inline]
-pub fn mac(row: &interface::Model) -> Result<Mac> {
-    match row.mac.to_be_bytes() {
-        [0, 0, bytes @ ..] => Ok(Mac(bytes)),
-        _ => Err(rows::damaged(
-            "interfaces",
-            interface_id(row),
-            format_args!("mac is {}", row.mac),
-        )),
     }
-}
-
-fn number(interface: i64, address: i64) -> Result<Ipv4Addr> {
-    let id = NetworkInterfaceId::from_db(interface);
-    rows::fit("interfaces", id, "an address", address).map(|number: u32| number.into())
 }
 
 /// An interface that is joined with its addresses, or with nothing where an earlier program has made it.
 #[derive(FromQueryResult)]
 struct Joined {
-    id: i64,
-    private_ip: i64,
+    private_ip: Ipv4,
     address: Option<Address>,
-    confirmed_tunnel: Option<i64>,
+    confirmed_tunnel: Option<Ipv4>,
 }
 
 impl Joined {
     /// Hosts know of IPv4 alone.
-    fn v4(&self) -> Result<Option<Ipv4Addr>> {
+    fn v4(&self) -> Option<Ipv4Addr> {
         match self.address {
-            Some(address) => Ok(address.v4()),
-            None => number(self.id, self.private_ip).map(Some),
+            Some(address) => address.v4(),
+            None => Some(self.private_ip.0),
         }
     }
+}
+
+/// The columns of a group's member: there are many rows, and each column of each costs.
+#[derive(FromQueryResult)]
+struct Member {
+    id: Key<NetworkInterface>,
+    address: Option<Address>,
 }
 
 /// Interfaces with each of their addresses.
@@ -194,12 +170,21 @@ pub async fn of_members(conn: &impl ConnectionTrait, group: SecurityGroupId) -> 
         .to(interface_group::Column::Interface)
         .into();
     let query = joined()
-        .expr_as(Expr::value(Option::<i64>::None), "confirmed_tunnel")
+        .select_only()
+        .column(interface::Column::Id)
+        .column(interface_address::Column::Address)
         .join(JoinType::InnerJoin, members)
         .filter(interface_group::Column::SecurityGroup.eq(group.to_db()));
-    let rows: Vec<Joined> = rows::selected(query, conn).await?;
-    let found = rows.iter().map(Joined::v4).collect::<Result<Vec<_>>>()?;
-    let mut found: Vec<Ipv4Addr> = found.into_iter().flatten().collect();
+    let rows: Vec<Member> = rows::selected(query, conn).await?;
+    let earlier: Vec<i64> = rows
+        .iter()
+        .filter(|row| row.address.is_none())
+        .map(|row| row.id.to_db())
+        .collect();
+    let earlier = load_in!(conn, interface, Id, &earlier);
+    let mut found: Vec<Ipv4Addr> = earlier.iter().map(|row| row.private_ip.0).collect();
+    // Hosts know of IPv4 alone.
+    found.extend(rows.iter().filter_map(|row| row.address?.v4()));
     found.sort_unstable();
     Ok(found)
 }
@@ -230,15 +215,137 @@ pub async fn elsewhere(
         .filter(instance::Column::Claimed.eq(1))
         .filter(instance::Column::Host.ne(host))
         .filter(host::Column::ConfirmedTunnel.is_not_null());
-    let rows: Vec<Joined> = rows::selected(query, conn).await?;
-    let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (ip, tunnel) = (row.v4()?, row.confirmed_tunnel);
-        let of = format_args!("that has {}", NetworkInterfaceId::from_db(row.id)).to_string();
-        let tunnel = tunnel.map(|number| rows::fit("hosts", of, "confirmed_tunnel", number));
-        found.extend(ip.zip(tunnel.transpose()?.map(Ipv4Addr::from_bits)));
+    // A peer that can't be read is not reached; the rest of the policy is enforced.
+    let rows = rows::sound::<_, Joined>(query, conn).await?.rows;
+    let ends = rows
+        .iter()
+        .map(|row| row.v4().zip(row.confirmed_tunnel.map(|tunnel| tunnel.0)));
+    Ok(ends.flatten().collect())
+}
+
+/// An interface that a host serves, with its primary address, as a policy has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The interface.
+    pub id: NetworkInterfaceId,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its primary address.
+    pub private: Ipv4Addr,
+    /// The public one that is translated to it.
+    pub public: Option<Ipv4Addr>,
+}
+
+/// The columns of [`Served`]: there are many rows, and each column of each costs.
+#[derive(FromQueryResult)]
+struct ServedRow {
+    id: Key<NetworkInterface>,
+    subnet: Key<Subnet>,
+    mac: Ethernet,
+    address: Option<Address>,
+    public_address: Option<Address>,
+}
+
+/// The interfaces of a VPC that a host has to serve: those of instances that are placed there and not stopped. (A
+/// stopped instance's interface comes back with its start.) Of an instance with interfaces in several VPCs, each
+/// VPC has its own. In the order of their ids.
+///
+/// # Errors
+/// Those of [`of`].
+pub async fn served(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Result<Vec<Served>> {
+    let primary: RelationDef = interface::Entity::belongs_to(interface_address::Entity)
+        .from(interface::Column::Id)
+        .to(interface_address::Column::Interface)
+        .on_condition(|_, address| {
+            let index = Expr::col((address, interface_address::Column::AddressIndex));
+            index.eq(0).into_condition()
+        })
+        .into();
+    let query = on_host(interface::Entity::find(), host, vpc)
+        .select_only()
+        .columns([
+            interface::Column::Id,
+            interface::Column::Subnet,
+            interface::Column::Mac,
+        ])
+        .columns([
+            interface_address::Column::Address,
+            interface_address::Column::PublicAddress,
+        ])
+        .join(JoinType::LeftJoin, primary)
+        .order_by_asc(interface::Column::Id);
+    let rows: Vec<ServedRow> = rows::selected(query, conn).await?;
+    let earlier: Vec<i64> = rows
+        .iter()
+        .filter(|row| row.address.is_none())
+        .map(|row| row.id.to_db())
+        .collect();
+    let earlier = load_in!(conn, interface, Id, &earlier);
+    let earlier = of(conn, &earlier).await?;
+    rows.into_iter().map(|row| serve(row, &earlier)).collect()
+}
+
+fn serve(row: ServedRow, earlier: &HashMap<i64, InterfaceAddresses>) -> Result<Served> {
+    let damaged = |why| rows::damaged("interfaces", row.id.0, why);
+    let v4 = |address: Address| {
+        address
+            .v4()
+            .ok_or_else(|| damaged("its primary address is none of IPv4"))
+    };
+    let (private, public) = match (row.address, earlier.get(&row.id.to_db())) {
+        (Some(address), _) => (v4(address)?, row.public_address.map(v4).transpose()?),
+        (None, Some(addresses)) => (addresses.private, addresses.public),
+        (None, None) => return Err(damaged("it has no address")),
+    };
+    Ok(Served {
+        id: row.id.0,
+        subnet: row.subnet.0,
+        mac: row.mac.0,
+        private,
+        public,
+    })
+}
+
+/// The numbers of the interfaces that [`served`] has and of their security groups, a pair for each membership.
+///
+/// # Errors
+/// Those of the database.
+pub async fn served_groups(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Result<Vec<(i64, i64)>> {
+    #[derive(FromQueryResult)]
+    struct Member {
+        interface: i64,
+        security_group: i64,
     }
-    Ok(found)
+    let groups: RelationDef = interface::Entity::belongs_to(interface_group::Entity)
+        .from(interface::Column::Id)
+        .to(interface_group::Column::Interface)
+        .into();
+    let query = on_host(interface::Entity::find(), host, vpc)
+        .select_only()
+        .columns([
+            interface_group::Column::Interface,
+            interface_group::Column::SecurityGroup,
+        ])
+        .join(JoinType::InnerJoin, groups);
+    let rows: Vec<Member> = rows::selected(query, conn).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.interface, row.security_group))
+        .collect())
+}
+
+fn on_host(query: Select<interface::Entity>, host: &str, vpc: i64) -> Select<interface::Entity> {
+    let instances: RelationDef = interface::Entity::belongs_to(instance::Entity)
+        .from(interface::Column::Instance)
+        .to(instance::Column::Id)
+        .into();
+    query
+        .join(JoinType::InnerJoin, instances)
+        .filter(interface::Column::Vpc.eq(vpc))
+        .filter(instance::Column::Host.eq(host))
+        .filter(instance::Column::Claimed.eq(1))
 }
 
 /// Adds the addresses of new interfaces; the error is the database's, which says whether one is taken.
@@ -273,19 +380,22 @@ pub async fn release(conn: &impl ConnectionTrait, interfaces: &[i64]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use cumulet_domain::account::AccountId;
 
-    fn interface(mac: i64) -> interface::Model {
+    use super::*;
+    use crate::entity::columns::Owner;
+
+    fn interface() -> interface::Model {
         interface::Model {
-            id: 1 << 40,
-            account: 1,
-            instance: 1,
-            device_index: 0,
-            attachment: 1,
-            vpc: 1,
-            subnet: 1,
-            mac,
-            private_ip: 0x0a00_0009,
+            id: Key::from_db(1 << 40),
+            account: Owner(AccountId(1)),
+            instance: Key::from_db(1),
+            device_index: Count(0),
+            attachment: Key::from_db(1),
+            vpc: Key::from_db(1),
+            subnet: Key::from_db(1),
+            mac: Ethernet(Mac([2, 0, 0, 0, 0, 2])),
+            private_ip: Ipv4([10, 0, 0, 9].into()),
             public_ip: None,
             description: String::new(),
             created_at: 0,
@@ -293,18 +403,8 @@ mod tests {
     }
 
     #[test]
-    fn ethernet_addresses_lead_back() {
-        let of: Mac = "02:16:ff:02:03:04".parse().unwrap();
-        assert_eq!(mac_number(of), 0x0216_ff02_0304);
-        assert_eq!(mac(&interface(mac_number(of))), Ok(of));
-        for damaged in [-1, 1 << 48] {
-            assert!(mac(&interface(damaged)).is_err(), "{damaged}");
-        }
-    }
-
-    #[test]
     fn the_primary_address_is_the_one_of_index_zero() {
-        let row = interface(2);
+        let row = interface();
         let address = |index, text: &str| interface_address::Model {
             address: Address(text.parse().unwrap()),
             address_index: Count(index),
@@ -330,18 +430,12 @@ mod tests {
 
     #[test]
     fn what_an_earlier_program_has_made_has_its_own_addresses() {
-        let mut row = interface(2);
-        row.public_ip = Some(0xc612_0007);
-        let of = of_earlier(&row).unwrap();
+        let mut row = interface();
+        row.public_ip = Some(Ipv4([198, 18, 0, 7].into()));
+        let of = of_earlier(&row);
         assert_eq!(
             (of.private.to_string(), of.public),
             ("10.0.0.9".into(), Some([198, 18, 0, 7].into()))
-        );
-        row.private_ip = 1 << 32;
-        let error = of_earlier(&row).unwrap_err().to_string();
-        assert!(
-            error.contains("interfaces") && error.contains("4294967296"),
-            "{error}"
         );
     }
 }

@@ -12,7 +12,10 @@ use sea_orm::{
 };
 
 use super::{failed, instances, lock, rows};
-use crate::entity::{columns::Named, host, volume, volume_attachment};
+use crate::entity::{
+    columns::{Amount, Named},
+    host, instance, volume, volume_attachment,
+};
 
 /// A volume that is there, or was until lately.
 ///
@@ -66,6 +69,32 @@ pub async fn lock_with_instance(txn: &impl ConnectionTrait, volume: i64) -> Resu
     lock(txn, volume).await
 }
 
+/// The same, and from the counters of the host that has its data, which come between: that of its own, or where the
+/// instance is that starts from it.
+///
+/// # Errors
+/// Those of the database; `Internal` where a row is damaged.
+pub async fn lock_with_instance_and_host(txn: &impl ConnectionTrait, volume: i64) -> Result<()> {
+    if lock::needed(txn)
+        && let Some(attached) = of_volume(txn, volume).await?
+    {
+        instances::lock(txn, &[attached.instance.to_db()]).await?;
+        if attached.is_root()
+            && let Some(row) = rows::one(instance::Entity::find_by_id(attached.instance), txn).await?
+            && let Some(name) = row.host
+        {
+            lock_host(txn, name).await?;
+        }
+    }
+    lock_with_host(txn, volume).await
+}
+
+async fn lock_host(txn: &impl ConnectionTrait, name: String) -> Result<()> {
+    let row = host::Entity::find_by_id(name).lock_exclusive();
+    let row = row.select_only().column(host::Column::Id);
+    txn.query_one(&row.into_query()).await.map(drop).map_err(failed)
+}
+
 /// The same, and from the counters of the host that has its data, which come first.
 ///
 /// # Errors
@@ -74,9 +103,7 @@ pub async fn lock_with_host(txn: &impl ConnectionTrait, volume: i64) -> Result<(
     if lock::needed(txn)
         && let Some(name) = find(txn, volume).await?.and_then(|row| row.host)
     {
-        let row = host::Entity::find_by_id(name).lock_exclusive();
-        let row = row.select_only().column(host::Column::Id);
-        txn.query_one(&row.into_query()).await.map_err(failed)?;
+        lock_host(txn, name).await?;
     }
     lock(txn, volume).await
 }
@@ -95,7 +122,7 @@ pub async fn moved(
     let update = volume::Entity::update_many()
         .col_expr(C::State, Expr::value(Named(state)))
         .col_expr(C::DeletedAt, Expr::value(deleted_at.map(|at| at.0)))
-        .col_expr(C::Generation, Expr::value(row.generation + 1))
+        .col_expr(C::Generation, Expr::value(row.generation.next()))
         .filter(C::Id.eq(row.id))
         .filter(C::Generation.eq(row.generation));
     Ok(update.exec(txn).await.map_err(failed)?.rows_affected == 1)
@@ -109,7 +136,7 @@ pub async fn set_state(
     txn: &impl ConnectionTrait,
     row: &volume_attachment::Model,
     state: AttachmentState,
-    generation: Option<i64>,
+    generation: Option<Amount>,
 ) -> Result<()> {
     use volume_attachment::Column as A;
     let update = volume_attachment::Entity::update_many()
@@ -288,7 +315,7 @@ async fn release_data(
                 moved(txn, &row, VolumeState::Deleting, None).await?;
                 released.deleting.push(volume::Model {
                     state: Named(VolumeState::Deleting),
-                    generation: row.generation + 1,
+                    generation: row.generation.next(),
                     ..row
                 });
             }

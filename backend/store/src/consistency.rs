@@ -6,18 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use cumulet_domain::{
     Result,
     id::{InstanceId, NetworkInterfaceId, VolumeId},
-    volume::{AttachmentState, VolumeState},
+    volume::{AttachmentState, ModificationState, VolumeShape, VolumeState},
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 
 use super::rows;
-use crate::entity::{instance, interface, interface_address, volume, volume_attachment};
+use crate::entity::{
+    columns::Ipv4, instance, interface, interface_address, volume, volume_attachment, volume_modification,
+};
 
 /// The rows, all of one moment.
 #[derive(Debug, Default)]
 pub struct Hanging {
     volumes: BTreeMap<VolumeId, volume::Model>,
     attachments: Vec<volume_attachment::Model>,
+    modifications: Vec<volume_modification::Model>,
     addresses: Vec<interface_address::Model>,
 }
 
@@ -31,6 +34,7 @@ impl Hanging {
         Ok(Hanging {
             volumes: volumes.into_iter().map(|row| (row.id.0, row)).collect(),
             attachments: rows::all(volume_attachment::Entity::find(), conn).await?,
+            modifications: rows::all(volume_modification::Entity::find(), conn).await?,
             addresses: rows::all(interface_address::Entity::find(), conn).await?,
         })
     }
@@ -59,6 +63,9 @@ impl Hanging {
         let attached = self.attachments.iter();
         let moving = attached.filter(|row| row.state.0 != AttachmentState::Attached);
         all.extend(moving.map(|row| (row.volume.0, format!("is {} at {}", row.state.0, row.instance.0))));
+        let open = self.modifications.iter();
+        let open = open.filter(|row| row.state.0 == ModificationState::Modifying);
+        all.extend(open.map(|row| (row.volume.0, "is being modified".into())));
         all
     }
 
@@ -69,6 +76,11 @@ impl Hanging {
             .values()
             .filter(|row| row.host.as_deref() == Some(host));
         there.map(|row| (row.id.0, row.made_at.is_some())).collect()
+    }
+
+    /// What a volume is to be for whoever has it.
+    pub fn shape(&self, volume: VolumeId) -> Option<VolumeShape> {
+        self.volumes.get(&volume).map(volume::Model::shape)
     }
 
     /// The volumes beside its root that an instance has.
@@ -88,21 +100,29 @@ impl Hanging {
         interfaces: &[interface::Model],
     ) -> Vec<String> {
         let living = instances.into_iter().filter(|row| row.terminated_at.is_none());
-        let living: BTreeSet<InstanceId> = living.map(|row| InstanceId::from_db(row.id)).collect();
+        let living: BTreeMap<InstanceId, u32> = living.map(|row| (row.id.0, row.disk_gib.0)).collect();
         let mut found = self.disks(&living);
         found.extend(self.states());
         found.extend(self.addresses_of(interfaces));
         found
     }
 
-    fn disks(&self, living: &BTreeSet<InstanceId>) -> Vec<String> {
+    /// `living` are instances, with the sizes that their rows have for their roots.
+    fn disks(&self, living: &BTreeMap<InstanceId, u32>) -> Vec<String> {
         let mut found = Vec::new();
         let mut roots: BTreeMap<InstanceId, usize> = BTreeMap::new();
         for row in &self.attachments {
             let (instance, volume) = (row.instance.0, row.volume.0);
             *roots.entry(instance).or_default() += usize::from(row.is_root());
-            if !living.contains(&instance) {
-                found.push(format!("{volume} is attached to {instance}, which has ended"));
+            match (living.get(&instance), self.shape(volume)) {
+                (None, _) => found.push(format!("{volume} is attached to {instance}, which has ended")),
+                (Some(gib), Some(shape)) if row.is_root() && shape.size_gib != *gib => {
+                    let has = shape.size_gib;
+                    found.push(format!(
+                        "{volume} is of {has} GiB, and {instance} starts from {gib}"
+                    ));
+                }
+                _ => {}
             }
             if self
                 .volumes
@@ -112,7 +132,7 @@ impl Hanging {
                 found.push(format!("{volume} is attached to {instance} and not in use"));
             }
         }
-        for id in living {
+        for id in living.keys() {
             let has = roots.get(id).copied().unwrap_or(0);
             if has != 1 {
                 found.push(format!("{id} has {has} root volumes"));
@@ -141,9 +161,7 @@ impl Hanging {
 
     fn addresses_of(&self, interfaces: &[interface::Model]) -> Vec<String> {
         let mut found = Vec::new();
-        let rows = interfaces
-            .iter()
-            .map(|row| (NetworkInterfaceId::from_db(row.id), row));
+        let rows = interfaces.iter().map(|row| (row.id.0, row));
         let rows: BTreeMap<NetworkInterfaceId, &interface::Model> = rows.collect();
         let mut primaries: BTreeMap<NetworkInterfaceId, usize> = BTreeMap::new();
         for address in &self.addresses {
@@ -155,11 +173,7 @@ impl Hanging {
                 ));
                 continue;
             };
-            let place = (
-                address.subnet.to_db(),
-                address.vpc.to_db(),
-                address.account.0.to_db(),
-            );
+            let place = (address.subnet, address.vpc, address.account);
             if place != (row.subnet, row.vpc, row.account) {
                 found.push(format!(
                     "{:?} of {id} is in another subnet than it",
@@ -183,11 +197,11 @@ impl Hanging {
 
 /// A primary address that is not the one of the interface's own columns, which earlier programs go by.
 fn differs(row: &interface::Model, address: &interface_address::Model) -> Option<String> {
-    let number = |address: crate::entity::columns::Address| address.v4().map(|v4| i64::from(v4.to_bits()));
-    let of = (number(address.address), address.public_address.and_then(number));
+    let v4 = |address: crate::entity::columns::Address| address.v4().map(Ipv4);
+    let of = (v4(address.address), address.public_address.and_then(v4));
     let own = (Some(row.private_ip), row.public_ip);
     (of != own).then(|| {
-        let id = NetworkInterfaceId::from_db(row.id);
+        let id = row.id.0;
         format!("{id} has the addresses {own:?} and {of:?}")
     })
 }

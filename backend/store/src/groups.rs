@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use cumulet_domain::{
     Error, Result,
     account::AccountId,
-    id::{SecurityGroupId, VpcId, marker},
+    id::{
+        SecurityGroupId, VpcId,
+        marker::{self, Vpc},
+    },
     network::{Peer, Rule},
     rng::SharedRng,
     time::Timestamp,
@@ -15,10 +18,13 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, Func},
 };
 
-use super::{batch::missing, failed, is_taken, resource};
+use super::{batch::missing, failed, is_taken, resource, rows};
 use crate::{
     authority::Authority,
-    entity::{security_group, security_group_rule, vpc},
+    entity::{
+        columns::{Key, Owner},
+        security_group, security_group_rule, vpc,
+    },
 };
 
 /// The groups of a VPC with these names, if all of them are there. Names are the same in any case; where two
@@ -37,7 +43,7 @@ pub async fn by_names(
         .filter(resource::sight::<security_group::Entity>(by))
         .filter(C::Vpc.eq(vpc.to_db()));
     let exact = own.clone().filter(C::Name.is_in(names));
-    let mut rows = exact.all(conn).await.map_err(failed)?;
+    let mut rows = rows::all(exact, conn).await?;
     let found: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     let left = names.iter().filter(|name| !found.contains(name.as_str()));
     let left: HashSet<String> = left.map(|name| name.to_ascii_lowercase()).collect();
@@ -45,7 +51,7 @@ pub async fn by_names(
         let alike = own.filter(folded_name().is_in(left.iter().map(String::as_str)));
         let alike = alike.order_by_asc(C::CreatedAt).order_by_asc(C::Id);
         let mut left = left;
-        for row in alike.all(conn).await.map_err(failed)? {
+        for row in rows::all(alike, conn).await? {
             if left.remove(&row.name.to_ascii_lowercase()) {
                 rows.push(row);
             }
@@ -69,7 +75,7 @@ pub async fn name_is_taken(conn: &impl ConnectionTrait, vpc: i64, name: &str) ->
     let alike = security_group::Entity::find()
         .filter(C::Vpc.eq(vpc))
         .filter(folded_name().eq(name.to_ascii_lowercase()));
-    Ok(alike.one(conn).await.map_err(failed)?.is_some())
+    Ok(rows::one(alike, conn).await?.is_some())
 }
 
 /// A group's name without its case. Names are ASCII.
@@ -90,7 +96,7 @@ pub fn rule_text(rule: Rule) -> Result<String> {
 /// # Errors
 /// `Internal` where the row is damaged.
 pub fn rule_of(row: &security_group_rule::Model) -> Result<Rule> {
-    serde_json::from_str(&row.rule).map_err(|error| Error::internal(&error))
+    serde_json::from_str(&row.rule).map_err(|error| rows::damaged("security_group_rules", row.id, error))
 }
 
 /// The row of a new rule.
@@ -106,12 +112,12 @@ pub fn rule_row(
     description: &str,
 ) -> Result<security_group_rule::Model> {
     Ok(security_group_rule::Model {
-        id: rng.id::<marker::SecurityGroupRule>().to_db(),
-        account: account.to_db(),
-        security_group: group.to_db(),
+        id: Key(rng.id::<marker::SecurityGroupRule>()),
+        account: Owner(account),
+        security_group: Key(group),
         rule: rule_text(rule)?,
         peer_group: match rule.peer {
-            Peer::Group(peer) => Some(peer.to_db()),
+            Peer::Group(peer) => Some(Key(peer)),
             Peer::Cidr(_) => None,
         },
         description: description.into(),
@@ -144,7 +150,7 @@ pub async fn insert_rules(txn: &impl ConnectionTrait, rows: Vec<security_group_r
 ///
 /// # Errors
 /// Those of the database.
-pub async fn bump_policy(txn: &impl ConnectionTrait, vpcs: impl IntoIterator<Item = i64>) -> Result<()> {
+pub async fn bump_policy(txn: &impl ConnectionTrait, vpcs: impl IntoIterator<Item = Key<Vpc>>) -> Result<()> {
     use vpc::Column as C;
     let update = vpc::Entity::update_many()
         .col_expr(C::PolicyGeneration, Expr::col(C::PolicyGeneration).add(1))

@@ -1,10 +1,7 @@
 //! Instances' rows.
 
 use cumulet_domain::{
-    Error, ResourceKind, Result,
-    id::InstanceId,
-    instance::{ShutdownBehavior, State},
-    metadata::MetadataOptions,
+    Error, ResourceKind, Result, id::InstanceId, instance::State, metadata::MetadataOptions,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -12,10 +9,10 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 
-use super::{failed, resource, rows};
+use super::{failed, resource};
 use crate::{
     authority::Authority,
-    entity::{instance, metadata_push},
+    entity::{columns::Key, instance, metadata_push},
 };
 
 /// Keeps others from changing these instances until the transaction ends, on a server; whatever else it
@@ -40,7 +37,7 @@ pub async fn living(
     let row = rows
         .pop()
         .ok_or_else(|| Error::Internal("a row that was there is gone".into()))?;
-    match state(&row)? {
+    match row.state.0 {
         State::ShuttingDown | State::Terminated => {
             Err(incorrect_state(&row, "pending, running, stopping or stopped"))
         }
@@ -48,64 +45,25 @@ pub async fn living(
     }
 }
 
-/// The state of a row.
-///
-/// # Errors
-/// `Internal` where the row is damaged.
-#[inline]
-pub fn state(row: &instance::Model) -> Result<State> {
-    let damaged = || {
-        let why = format_args!("its state is {:?}", row.state).to_string();
-        rows::damaged("instances", InstanceId::from_db(row.id), why)
-    };
-    State::from_name(&row.state).ok_or_else(damaged)
-}
-
-/// What follows when the guest of a row powers itself off.
-///
-/// # Errors
-/// `Internal` where the row is damaged.
-pub fn shutdown_behavior(row: &instance::Model) -> Result<ShutdownBehavior> {
-    match row.shutdown_behavior.as_str() {
-        "stop" => Ok(ShutdownBehavior::Stop),
-        "terminate" => Ok(ShutdownBehavior::Terminate),
-        other => {
-            let why = format!("its shutdown_behavior is {other:?}");
-            Err(rows::damaged("instances", InstanceId::from_db(row.id), why))
-        }
-    }
-}
-
 /// The instance is not in the state that something needs.
 pub fn incorrect_state(row: &instance::Model, expected: &str) -> Error {
     Error::IncorrectState {
         kind: ResourceKind::Instance,
-        id: InstanceId::from_db(row.id).to_string(),
-        state: row.state.clone(),
+        id: row.id.0.to_string(),
+        state: row.state.0.to_string(),
         expected: expected.into(),
     }
 }
 
 /// The options of the metadata service of a row.
-///
-/// # Errors
-/// `Internal` where the row is damaged.
 #[inline]
-pub fn metadata_options(row: &instance::Model) -> Result<MetadataOptions> {
-    Ok(MetadataOptions {
-        enabled: row.http_enabled != 0,
-        tokens_required: row.http_tokens_required != 0,
-        hop_limit: number(row, "http_hop_limit", row.http_hop_limit)?,
-        tags: row.http_tags != 0,
-    })
-}
-
-/// A number of a row as the type that it is outside of the database.
-///
-/// # Errors
-/// `Internal`, naming the row, where it is none.
-pub fn number<T: TryFrom<i64>>(row: &instance::Model, column: &str, number: i64) -> Result<T> {
-    rows::fit("instances", InstanceId::from_db(row.id), column, number)
+pub const fn metadata_options(row: &instance::Model) -> MetadataOptions {
+    MetadataOptions {
+        enabled: row.http_enabled.0,
+        tokens_required: row.http_tokens_required.0,
+        hop_limit: row.http_hop_limit.0,
+        tags: row.http_tags.0,
+    }
 }
 
 /// Notes, in the transaction that changed it, that what instances can read has changed: a new revision,
@@ -120,9 +78,9 @@ pub async fn bump_metadata(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()
             .col_expr(C::MetadataRevision, Expr::col(C::MetadataRevision).add(1))
             .filter(C::Id.is_in(ids.iter().copied()));
         update.exec(txn).await.map_err(failed)?;
-        let pushes = ids
-            .iter()
-            .map(|id| metadata_push::ActiveModel { instance: Set(*id) });
+        let pushes = ids.iter().map(|id| metadata_push::ActiveModel {
+            instance: Set(Key::from_db(*id)),
+        });
         let there = OnConflict::column(metadata_push::Column::Instance)
             .do_nothing_on([metadata_push::Column::Instance])
             .to_owned();

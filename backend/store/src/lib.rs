@@ -17,6 +17,7 @@ pub mod instances;
 mod lanes;
 mod location;
 pub mod lock;
+pub mod modifications;
 pub mod networks;
 pub mod page;
 mod participant;
@@ -28,9 +29,11 @@ pub mod rows;
 pub mod scratch;
 mod server;
 pub mod settings;
+pub mod snapshots;
 mod spent;
 mod sqlite;
 pub mod tags;
+pub mod tunnels;
 pub mod user_data;
 mod versions;
 pub mod volumes;
@@ -45,7 +48,7 @@ use std::sync::Arc;
 
 use cumulet_domain::{Result, account::AccountId};
 use futures::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Select};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Select, TryGetable};
 
 #[cfg(any(test, feature = "scratch"))]
 pub use connect::connect_to;
@@ -201,7 +204,10 @@ impl Store {
 /// # Errors
 /// Those of the database.
 #[allow(clippy::disallowed_methods)] // one column, by the type
-pub async fn column<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Vec<i64>> {
+pub async fn column<E: EntityTrait, T: TryGetable + Send + Sync>(
+    query: Select<E>,
+    conn: &impl ConnectionTrait,
+) -> Result<Vec<T>> {
     query.into_tuple().all(conn).await.map_err(failed)
 }
 
@@ -210,6 +216,9 @@ pub async fn column<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrai
 /// # Errors
 /// Those of the database.
 #[allow(clippy::disallowed_methods)] // one column, by the type
-pub async fn first<E: EntityTrait>(query: Select<E>, conn: &impl ConnectionTrait) -> Result<Option<i64>> {
+pub async fn first<E: EntityTrait, T: TryGetable + Send + Sync>(
+    query: Select<E>,
+    conn: &impl ConnectionTrait,
+) -> Result<Option<T>> {
     query.into_tuple().one(conn).await.map_err(failed)
 }

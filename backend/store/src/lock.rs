@@ -22,7 +22,7 @@
 //! 3. placement groups, their hosts; images (shared)
 //! 4. accounts
 //! 5. interfaces and their addresses; volumes, each with its attachment (which hangs on its instance too), its
-//!    operation and what that holds
+//!    operation and what that holds; snapshots
 //! 6. VPCs
 //! 7. all that has no parent's lock to itself: hosts' networks, security groups, rules, members, tags,
 //!    client tokens, settings, the audit log
@@ -62,7 +62,7 @@ pub async fn rows<E: EntityTrait>(txn: &impl ConnectionTrait, id: E::Column, ids
 /// In one order, so that two of these never wait for each other.
 async fn which<E: EntityTrait>(txn: &impl ConnectionTrait, id: E::Column, some: Select<E>) -> Result<()> {
     let lock = some.select_only().column(id).order_by_asc(id).lock_exclusive();
-    column(lock, txn).await.map(drop)
+    column::<_, i64>(lock, txn).await.map(drop)
 }
 
 /// The row that a query selects by its key, which nobody deletes until the transaction ends. Any number of

@@ -12,7 +12,10 @@ use sea_orm::{
 use super::{resource, rows};
 use crate::{
     authority::Authority,
-    entity::{columns::Address, interface, interface_address, subnet, vpc},
+    entity::{
+        columns::{Address, Count},
+        interface, interface_address, subnet, vpc,
+    },
 };
 
 /// Addresses at the start of a subnet that nobody gets: network, gateway, and two kept as on EC2.
@@ -156,7 +159,7 @@ pub async fn is_taken(txn: &impl ConnectionTrait, subnet: &subnet::Model, addres
         .column(interface::Column::Id)
         .filter(interface::Column::Vpc.eq(subnet.vpc))
         .filter(interface::Column::PrivateIp.eq(i64::from(u32::from(address))));
-    Ok(super::first(earlier, txn).await?.is_some())
+    Ok(super::first::<_, i64>(earlier, txn).await?.is_some())
 }
 
 /// A number for a VPC's tunnels that no other has: 24 bits, never 0. Chosen at random, so that two clouds
@@ -164,14 +167,15 @@ pub async fn is_taken(txn: &impl ConnectionTrait, subnet: &subnet::Model, addres
 ///
 /// # Errors
 /// `Internal` when no free one is found; those of the database.
-pub async fn free_vni(txn: &impl ConnectionTrait, rng: &SharedRng) -> Result<i64> {
+pub async fn free_vni(txn: &impl ConnectionTrait, rng: &SharedRng) -> Result<Count> {
     for _ in 0..16 {
-        let guesses: Vec<i64> = rng.with(|rng| (0..8).map(|_| rng.random_range(1..1 << 24)).collect());
+        let guesses: Vec<Count> =
+            rng.with(|rng| (0..8).map(|_| Count(rng.random_range(1..1 << 24))).collect());
         let query = vpc::Entity::find()
             .select_only()
             .column(vpc::Column::Vni)
             .filter(vpc::Column::Vni.is_in(guesses.iter().copied()));
-        let taken: Vec<i64> = super::column(query, txn).await?;
+        let taken: Vec<Count> = super::column(query, txn).await?;
         if let Some(free) = guesses.into_iter().find(|vni| !taken.contains(vni)) {
             return Ok(free);
         }

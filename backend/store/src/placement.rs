@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use cumulet_domain::{
     Error, Result,
-    id::{InstanceId, PlacementGroupId},
-    placement::Policy,
+    placement::{Policy, Strategy},
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -14,14 +13,10 @@ use sea_orm::{
 };
 
 use super::{batch::load_in, failed, is_taken, rows};
-use crate::entity::{instance, placement_group, placement_group_host};
-
-/// All members on one host.
-pub const CLUSTER: &str = "cluster";
-/// Each member on a host of its own.
-pub const SPREAD: &str = "spread";
-/// No host in two partitions.
-pub const PARTITION: &str = "partition";
+use crate::entity::{
+    columns::{Count, Key},
+    instance, placement_group, placement_group_host,
+};
 
 /// The names of the groups that instances are in, by the groups' numbers.
 ///
@@ -31,34 +26,28 @@ pub async fn names<'r>(
     conn: &impl ConnectionTrait,
     members: impl IntoIterator<Item = &'r instance::Model>,
 ) -> Result<HashMap<i64, String>> {
-    let ids = members.into_iter().filter_map(|row| row.placement_group);
+    let ids = members
+        .into_iter()
+        .filter_map(|row| row.placement_group.map(Key::to_db));
     let ids: Vec<i64> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let rows = load_in!(conn, placement_group, Id, &ids);
-    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+    Ok(rows.into_iter().map(|row| (row.id.to_db(), row.name)).collect())
 }
 
 /// How a member of a group is to be placed.
 ///
 /// # Errors
-/// `Internal` where the group's row, or the member's, is damaged.
+/// `Internal` where the member's row is damaged.
 pub fn policy(group: &placement_group::Model, member: &instance::Model) -> Result<Policy> {
-    match (group.strategy.as_str(), member.partition_number) {
-        (CLUSTER, _) => Ok(Policy::Affinity),
-        (SPREAD, _) => Ok(Policy::AntiAffinity),
-        (PARTITION, Some(number)) => Ok(Policy::Partition(number)),
-        (PARTITION, None) => {
-            let id = InstanceId::from_db(member.id);
-            Err(rows::damaged(
-                "instances",
-                id,
-                "it is in no partition of its group",
-            ))
-        }
-        (other, _) => {
-            let id = PlacementGroupId::from_db(group.id);
-            let why = format!("its strategy is {other:?}");
-            Err(rows::damaged("placement_groups", id, why))
-        }
+    match (group.strategy.0, member.partition_number) {
+        (Strategy::Cluster, _) => Ok(Policy::Affinity),
+        (Strategy::Spread, _) => Ok(Policy::AntiAffinity),
+        (Strategy::Partition, Some(number)) => Ok(Policy::Partition(number.0)),
+        (Strategy::Partition, None) => Err(rows::damaged(
+            "instances",
+            member.id.0,
+            "it is in no partition of its group",
+        )),
     }
 }
 
@@ -96,11 +85,11 @@ pub async fn join(conn: &impl ConnectionTrait, group: i64, policy: Policy, host:
         }
     }
     let row = placement_group_host::ActiveModel {
-        placement_group: Set(group),
+        placement_group: Set(Key::from_db(group)),
         slot: Set(slot(policy, host).to_owned()),
         host: Set(host.to_owned()),
-        partition_number: Set(partition),
-        members: Set(1),
+        partition_number: Set(Count(partition)),
+        members: Set(Count(1)),
     };
     let insert = placement_group_host::Entity::insert(row).exec_without_returning(conn);
     match insert.await {

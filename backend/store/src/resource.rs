@@ -17,7 +17,7 @@ use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
-pub use declare::{Declared, Named, Number, Resource, lasting, owned};
+pub use declare::{Declared, Named, Resource, lasting, owned};
 pub(crate) use declare::{named, resource};
 
 use super::{
@@ -210,7 +210,7 @@ async fn all_there<E: Resource>(
             .column(E::ID)
             .filter(sight::<E>(by))
             .filter(E::ID.is_in(chunk));
-        there.extend(column(query, conn).await?);
+        there.extend(column::<_, i64>(query, conn).await?);
     }
     match missing(ids, |id| there.contains(&id.to_db())) {
         Some(ids) => Err(not_found::<E>(ids)),

@@ -11,7 +11,7 @@ use cumulet_domain::{
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
 use super::{batch::load_in, failed};
-use crate::entity::tag;
+use crate::entity::{columns::Owner, tag};
 
 /// Checks the tags of a new resource: each one, no key twice, not too many.
 ///
@@ -94,7 +94,7 @@ pub fn row(account: AccountId, kind: ResourceKind, id: i64, tag: &Tag) -> tag::A
         kind: Set(kind.resource_type().into()),
         key: Set(tag.key.clone()),
         value: Set(tag.value.clone()),
-        account: Set(account.to_db()),
+        account: Set(Owner(account)),
     }
 }
 

@@ -2,30 +2,36 @@
 //! and for the instance's host, and nowhere else.
 
 use cumulet_certs::{Purpose, SealError, Sealer, SecretBytes};
-use cumulet_domain::{Error, Result, id::InstanceId, rng::SharedRng, text};
+use cumulet_domain::{
+    Error, Result,
+    id::{InstanceId, marker::Instance},
+    rng::SharedRng,
+    text,
+};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Statement, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, Statement, sea_query::Expr,
 };
 
 use super::{Store, failed};
 use crate::{
     boxed,
-    entity::{instance, secret_text::SecretText},
+    entity::{columns::Key, instance, secret_text::SecretText},
+    rows,
 };
 
 /// Rows that are sealed in one transaction.
 const BATCH: u64 = 100;
 
-fn bound_to(instance: i64) -> String {
-    InstanceId::from_db(instance).to_string()
+fn bound_to(instance: InstanceId) -> String {
+    instance.to_string()
 }
 
 /// Seals an instance's user data.
 ///
 /// # Errors
 /// `Internal` when it is longer than anything that is sealed.
-pub fn seal(rng: &SharedRng, sealer: &Sealer, instance: i64, data: &[u8]) -> Result<SecretText> {
+pub fn seal(rng: &SharedRng, sealer: &Sealer, instance: InstanceId, data: &[u8]) -> Result<SecretText> {
     let aad = bound_to(instance);
     let sealed = rng.with(|rng| sealer.seal(rng, Purpose::USER_DATA, aad.as_bytes(), data));
     sealed
@@ -39,7 +45,7 @@ pub fn seal(rng: &SharedRng, sealer: &Sealer, instance: i64, data: &[u8]) -> Res
 /// `Internal` when the row is damaged, or the master key is not the one that sealed it.
 pub fn open(sealer: &Sealer, row: &instance::Model) -> Result<Option<SecretBytes>> {
     if let Some(sealed) = &row.sealed_user_data {
-        let aad = bound_to(row.id);
+        let aad = bound_to(row.id.0);
         let opened = sealer.open(Purpose::USER_DATA, aad.as_bytes(), sealed.expose());
         return opened.map(Some).map_err(|error| Error::internal(&error));
     }
@@ -73,6 +79,13 @@ pub async fn seal_kept(store: &Store, rng: &SharedRng, sealer: &Sealer) -> Resul
     }
 }
 
+/// What is kept in the clear: whatever else of its row is damaged, it is sealed, and a start goes on.
+#[derive(FromQueryResult)]
+struct Kept {
+    id: Key<Instance>,
+    user_data: Option<SecretText>,
+}
+
 /// Seals the first rows after one; the last of them, if there was any.
 async fn seal_batch(
     txn: &DatabaseTransaction,
@@ -82,12 +95,14 @@ async fn seal_batch(
 ) -> Result<(u64, Option<i64>)> {
     use instance::Column as C;
     let kept = instance::Entity::find()
+        .select_only()
+        .columns([C::Id, C::UserData])
         .filter(C::Id.gt(after))
         .filter(C::UserData.is_not_null())
         .order_by_asc(C::Id)
         .limit(BATCH);
-    let rows = kept.all(txn).await.map_err(failed)?;
-    let Some(last) = rows.last().map(|row| row.id) else {
+    let rows: Vec<Kept> = rows::selected(kept, txn).await?;
+    let Some(last) = rows.last().map(|row| row.id.to_db()) else {
         return Ok((0, None));
     };
     overwrite(txn, true).await?;
@@ -95,11 +110,11 @@ async fn seal_batch(
     for row in rows {
         let Some(kept) = &row.user_data else { continue };
         let Ok(data) = plain(kept) else {
-            let instance = InstanceId::from_db(row.id);
+            let instance = row.id.0;
             tracing::error!(%instance, "its user data is damaged and was not sealed");
             continue;
         };
-        let text = seal(rng, sealer, row.id, data.expose())?;
+        let text = seal(rng, sealer, row.id.0, data.expose())?;
         // Unless somebody has changed it in the meantime, who has sealed it then.
         let update = instance::Entity::update_many()
             .col_expr(C::SealedUserData, Expr::value(text))

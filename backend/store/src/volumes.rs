@@ -4,61 +4,57 @@ use std::collections::{HashMap, HashSet};
 
 use cumulet_domain::{
     Result,
-    account::AccountId,
+    id::marker::Volume,
     time::Timestamp,
-    volume::{AttachmentState, VolumeState, VolumeType},
+    volume::{AttachmentState, ROOT_DEVICE, VolumeState, VolumeType},
 };
 use sea_orm::{
     ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr,
 };
 
-use super::{batch::load_in, failed, rows};
+use super::{batch::load_in, failed};
 use crate::entity::{
-    columns::{Count, Flag, Key, Named, Owner},
+    columns::{Amount, Count, Device, Flag, Key, Named},
     instance, volume, volume_attachment,
 };
-
-/// The device of an instance's root disk where its image does not say.
-pub const ROOT_DEVICE: &str = "/dev/vda";
 
 /// The root volume of a new instance. It has its instance's number, by which earlier programs know it; nothing else
 /// may go by that.
 ///
-/// # Errors
-/// `Internal` where the instance's size is none.
-pub fn root(instance: &instance::Model, kind: VolumeType) -> Result<volume::Model> {
-    Ok(volume::Model {
-        id: Key::from_db(instance.id),
-        account: Owner(AccountId::from_db(instance.account)),
+pub fn root(instance: &instance::Model, kind: VolumeType) -> volume::Model {
+    volume::Model {
+        id: root_id(instance),
+        account: instance.account,
         availability_zone: instance.availability_zone.clone(),
-        size_gib: Count(rows::fit(
-            "instances",
-            instance.id,
-            "disk_gib",
-            instance.disk_gib,
-        )?),
+        size_gib: instance.disk_gib,
         volume_type: Named(kind),
         state: Named(VolumeState::InUse),
         state_message: None,
-        image: Some(Key::from_db(instance.image)),
+        image: Some(instance.image),
         snapshot: None,
         encrypted: Flag(false),
         iops: None,
         throughput: None,
         host: None,
-        generation: 1,
+        generation: Amount(1),
         created_at: instance.created_at,
         deleted_at: None,
         made_at: None,
-    })
+        auto_enable_io: None,
+    }
+}
+
+/// A root volume's number, which is its instance's.
+fn root_id(instance: &instance::Model) -> Key<Volume> {
+    Key::from_db(instance.id.to_db())
 }
 
 /// The attachment of an instance's root volume.
 pub fn root_attachment(instance: &instance::Model, device: &str) -> volume_attachment::Model {
     volume_attachment::Model {
-        instance: Key::from_db(instance.id),
-        device: device.into(),
-        volume: Key::from_db(instance.id),
+        instance: instance.id,
+        device: Device(device.into()),
+        volume: root_id(instance),
         boot_index: Some(Count(0)),
         state: Named(AttachmentState::Attached),
         delete_on_termination: Flag(true),
@@ -104,6 +100,7 @@ fn new(volume: volume::Model) -> volume::ActiveModel {
         host: NotSet,
         deleted_at: NotSet,
         made_at: NotSet,
+        auto_enable_io: NotSet,
         ..volume.into()
     }
 }
@@ -119,20 +116,22 @@ pub async fn disks(
     instances: &[&instance::Model],
 ) -> Result<HashMap<i64, Vec<volume_attachment::Model>>> {
     let living = instances.iter().filter(|row| row.terminated_at.is_none());
-    let ids: Vec<i64> = living.clone().map(|row| row.id).collect();
+    let ids: Vec<i64> = living.clone().map(|row| row.id.to_db()).collect();
     let mut disks: HashMap<i64, Vec<volume_attachment::Model>> = HashMap::with_capacity(ids.len());
     for row in load_in!(conn, volume_attachment, Instance, &ids) {
         disks.entry(row.instance.to_db()).or_default().push(row);
     }
-    let bare: Vec<&&instance::Model> = living.filter(|row| !disks.contains_key(&row.id)).collect();
+    let bare: Vec<&&instance::Model> = living
+        .filter(|row| !disks.contains_key(&row.id.to_db()))
+        .collect();
     if !bare.is_empty() {
-        let images: HashSet<i64> = bare.iter().map(|row| row.image).collect();
+        let images: HashSet<i64> = bare.iter().map(|row| row.image.to_db()).collect();
         let images: Vec<i64> = images.into_iter().collect();
         let images = load_in!(conn, image, Id, &images);
         for row in bare {
             let image = images.iter().find(|image| image.id == row.image);
-            let device = image.map_or(ROOT_DEVICE, |image| &image.root_device);
-            disks.insert(row.id, vec![root_attachment(row, device)]);
+            let device = image.map_or(ROOT_DEVICE, |image| &image.root_device.0);
+            disks.insert(row.id.to_db(), vec![root_attachment(row, device)]);
         }
     }
     for disks in disks.values_mut() {
@@ -154,7 +153,7 @@ pub async fn set_delete_on_termination(
     let update = volume_attachment::Entity::update_many()
         .col_expr(A::DeleteOnTermination, Expr::value(Flag(value)))
         .filter(A::Instance.eq(disk.instance))
-        .filter(A::Device.eq(disk.device.as_str()));
+        .filter(A::Volume.eq(disk.volume));
     update.exec(conn).await.map(drop).map_err(failed)
 }
 

@@ -1,5 +1,4 @@
-//! Admission of commands: whether one is new, repeated, or out of date. Pure; the worker and the simulator go
-//! by it.
+//! Admission of commands: whether one is new, repeated, or out of date. Pure.
 
 use crate::{
     record::{CommandKind, Record},
@@ -8,7 +7,7 @@ use crate::{
 
 /// What a command is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// To be carried out (perhaps again, after it failed or was cut off).
     Do,
     /// It was carried out already: only its outcome is told again. A guest that went off by itself since
@@ -19,7 +18,7 @@ pub enum Verdict {
 }
 
 /// Judges a command of `generation` for an instance with this record, or with this tombstone in its place.
-pub fn judge(
+pub(crate) fn judge(
     record: Option<&Record>,
     tombstone: Option<Tombstone>,
     generation: u64,

@@ -41,6 +41,12 @@ impl Alarms {
         done
     }
 
+    /// The VPCs that are not as they should be now.
+    pub(crate) fn failing(&self) -> Vec<VpcId> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.keys().copied().collect()
+    }
+
     /// Failures since the start, and VPCs that are not as they should be now.
     pub(crate) fn read(&self) -> (u64, usize) {
         let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);

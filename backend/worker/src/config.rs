@@ -11,7 +11,8 @@ use cumulet_domain::{
 use cumulet_hypervisor::Hypervisor;
 
 use crate::{
-    disks::Disks, image_cache::ImageSource, metrics::MetricsSource, network::HostNetwork, prune::UnusedImages,
+    disks::Disks, files::HostFiles, image_cache::ImageSource, metrics::MetricsSource, network::HostNetwork,
+    prune::UnusedImages, snapshots::SnapshotData, tasks::Tasks,
 };
 
 /// What a worker is told.
@@ -79,11 +80,14 @@ pub struct WorkerDeps {
     pub bus: Arc<dyn Bus>,
     pub clock: Arc<dyn Clock>,
     pub hypervisor: Arc<dyn Hypervisor>,
+    pub files: Arc<dyn HostFiles>,
+    pub tasks: Arc<dyn Tasks>,
     pub network: Arc<dyn HostNetwork>,
     pub disks: Arc<dyn Disks>,
     pub images: Arc<dyn ImageSource>,
     pub metadata: Arc<dyn MetadataSink>,
     pub metrics: Arc<dyn MetricsSource>,
+    pub snapshots: Arc<dyn SnapshotData>,
 }
 
 /// Where instances' metadata snapshots go to be served. Calls are short and don't block.

@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -11,7 +10,12 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::image::DiskFormat;
 
-use crate::{blocking::blocking, files::only_owners, qemu_img, volumes::PARTIAL};
+use crate::{
+    blocking::blocking,
+    files::{HostFiles, disk_size, only_owners},
+    layout::PARTIAL,
+    qemu_img,
+};
 
 /// A disk's file.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,9 @@ pub trait Disks: Send + Sync + 'static {
     /// There shall be such a disk; whether it is there. What is on one that is there is left alone.
     async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool>;
 
+    /// Makes a raw copy of a disk that no guest has, with holes where that has nothing.
+    async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()>;
+
     /// What there is for disks in `dir`, in GiB: what they take already and what is free.
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64>;
 }
@@ -71,7 +78,7 @@ impl Disks for QemuDisks {
 
     async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool> {
         let (path, format) = (disk.path.to_owned(), disk.format);
-        if let Some(bytes) = blocking(move || size(&path, format)).await? {
+        if let Some(bytes) = blocking(move || disk_size(&path, format)).await? {
             if may.grow && bytes < disk.bytes {
                 qemu_img::resize(&self.program, disk).await?;
             }
@@ -96,6 +103,12 @@ impl Disks for QemuDisks {
         Ok(true)
     }
 
+    async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
+        qemu_img::copy(&self.program, disk, copy).await?;
+        let copy = copy.to_owned();
+        blocking(move || only_owners(&copy, 0o600)).await
+    }
+
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64> {
         let dir = dir.to_owned();
         blocking(move || {
@@ -104,25 +117,6 @@ impl Disks for QemuDisks {
             Ok((free + allocated(&dir)?) >> 30)
         })
         .await
-    }
-}
-
-/// The size of the disk in a file; `None` if there is no file.
-fn size(path: &Path, format: DiskFormat) -> io::Result<Option<u64>> {
-    let mut file = match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    if format == DiskFormat::Raw {
-        return Ok(Some(file.metadata()?.len()));
-    }
-    // The header of qcow2: magic, version, the file below, and the size at offset 24.
-    let mut header = [0; 32];
-    file.read_exact(&mut header)?;
-    let [.., a, b, c, d, e, f, g, h] = header;
-    match header.starts_with(b"QFI\xfb") {
-        true => Ok(Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "a disk is no qcow2")),
     }
 }
 
@@ -166,6 +160,10 @@ impl Disks for FakeDisks {
         Ok(true)
     }
 
+    async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
         Ok(self.capacity_gib)
     }
@@ -173,21 +171,9 @@ impl Disks for FakeDisks {
 
 /// Files of a console that a guest can't fill the host with: where the hypervisor's log daemon does not
 /// limit them, they are cut here.
-pub(crate) fn limit_consoles(paths: &[PathBuf], limit: u64) -> HashSet<PathBuf> {
-    let mut cut = HashSet::new();
-    for path in paths {
-        let long = fs::metadata(path).is_ok_and(|m| m.len() > limit);
-        if long
-            && fs::OpenOptions::new()
-                .write(true)
-                .open(path)
-                .and_then(|f| f.set_len(0))
-                .is_ok()
-        {
-            cut.insert(path.clone());
-        }
-    }
-    cut
+pub(crate) fn limit_consoles(files: &dyn HostFiles, paths: &[PathBuf], limit: u64) -> HashSet<PathBuf> {
+    let cut = paths.iter().filter(|path| files.cut(path, limit));
+    cut.cloned().collect()
 }
 
 #[cfg(test)]
@@ -277,7 +263,7 @@ mod tests {
                 ..file
             };
             assert!(disks.ensure(&larger, may(false)).await.unwrap());
-            assert_eq!(size(&path, format).unwrap(), Some(2 << 20));
+            assert_eq!(disk_size(&path, format).unwrap(), Some(2 << 20));
         }
     }
 
@@ -287,7 +273,11 @@ mod tests {
         let (long, short) = (dir.path().join("long"), dir.path().join("short"));
         fs::write(&long, [0; 100]).unwrap();
         fs::write(&short, [0; 99]).unwrap();
-        let cut = limit_consoles(&[long.clone(), short, dir.path().join("none")], 99);
+        let cut = limit_consoles(
+            &crate::files::DiskFiles,
+            &[long.clone(), short, dir.path().join("none")],
+            99,
+        );
         assert_eq!(cut, [long.clone()].into());
         assert_eq!(fs::metadata(&long).unwrap().len(), 0);
     }

@@ -61,6 +61,7 @@ impl From<cumulet_hypervisor::Error> for Failure {
             | Error::Foreign(_)
             | Error::Hung(_)
             | Error::Late(_)
+            | Error::NoFirmware
             | Error::NoConsole(..) => error.to_string(),
         };
         Failure {
@@ -182,6 +183,7 @@ mod tests {
             ("U", Hypervisor::Away(LIBVIRTS.into()).into()),
             ("", Hypervisor::Unavailable(LIBVIRTS.into()).into()),
             ("P", Hypervisor::Refused(LIBVIRTS.into()).into()),
+            ("P", Hypervisor::NoFirmware.into()),
             ("P", Hypervisor::NoConsole(id, ConsoleKind::Vnc).into()),
             ("", NetworkError::Command { program, detail }.into()),
             ("U", NetworkError::Deadline("ip".into()).into()),

@@ -3,19 +3,17 @@
 use std::{
     collections::HashMap,
     fs, io,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use async_trait::async_trait;
-use cumulet_domain::{image::ImageRef, time::Timestamp};
-use sha2::{Digest as _, Sha256};
+use cumulet_domain::{image::ImageRef, snapshot::is_digest, time::Timestamp};
 
 use crate::{
     blocking::blocking,
-    files::Layout,
-    prune::{UnusedImages, is_hash, prune},
+    layout::Layout,
+    prune::{UnusedImages, prune},
 };
 
 /// Where images come from.
@@ -102,8 +100,8 @@ impl ImageCache {
         let Ok(_alone) = self.holds.try_write() else {
             return Ok(Vec::new());
         };
-        let layout = layout.clone();
-        blocking(move || prune(&layout, limits, now)).await
+        let of = layout.clone();
+        layout.blocking(move |_| prune(&of, limits, now)).await
     }
 
     /// The path of an image in the cache. A file that has the name was checked when it got it.
@@ -122,21 +120,21 @@ impl ImageCache {
             what: what.to_owned(),
         };
         let hash = &image.sha256;
-        if !is_hash(hash) {
+        if !is_digest(hash) {
             return Err(wrong("its hash is no SHA-256"));
         }
         let path = self.path(image);
         let (there, wanted) = (path.clone(), path.clone());
-        if blocking(move || there.try_exists()).await? {
+        if self.layout.blocking(move |files| files.exists(&there)).await? {
             return Ok(path);
         }
         let flight = self.flight(hash);
         let _alone = flight.lock().await;
         let part = self.dir.join(format!("{hash}.part"));
         let left = part.clone();
-        let there = blocking(move || match fs::remove_file(&left) {
+        let there = self.layout.blocking(move |files| match files.remove(&left) {
             // Another flight may have brought it; half of one is none.
-            _ if wanted.try_exists()? => Ok(true),
+            _ if files.exists(&wanted)? => Ok(true),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(false),
         });
@@ -148,24 +146,24 @@ impl ImageCache {
             image: image.id.to_string(),
             reason,
         })?;
-        let (bytes, digest) = blocking({
+        let content = self.layout.blocking({
             let part = part.clone();
-            move || digest(&part)
-        })
-        .await?;
+            move |files| files.digest(&part)
+        });
+        let (bytes, digest) = content.await?;
         if bytes != image.size_bytes || digest != *hash {
-            drop(blocking(move || fs::remove_file(part)).await);
+            drop(self.layout.blocking(move |files| files.remove(&part)).await);
             return Err(wrong(&format!("{bytes} bytes with SHA-256 {digest}")));
         }
-        blocking({
+        let named = self.layout.blocking({
             let (path, layout) = (path.clone(), self.layout.clone());
-            move || {
+            move |files| {
                 // Guests' processes read it as users of their own; nobody writes it.
                 layout.lend(&part)?;
-                fs::rename(&part, &path)
+                files.rename(&part, &path)
             }
-        })
-        .await?;
+        });
+        named.await?;
         Ok(path)
     }
 
@@ -181,32 +179,22 @@ impl ImageCache {
     }
 }
 
-/// The length and the SHA-256 of a file.
-fn digest(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((length, hex::encode(hasher.finalize())));
-        }
-        hasher.update(&buffer[..read]);
-        length += read as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        fs,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use cumulet_domain::{
         id::{HostId, ImageId},
         image::DiskFormat,
     };
 
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
+    use crate::files::DiskFiles;
 
     struct Counting(DirectoryImages, AtomicUsize);
 
@@ -232,7 +220,7 @@ mod tests {
     fn setup() -> (tempfile::TempDir, Counting, Arc<ImageCache>) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("store")).unwrap();
-        let layout = Layout::make(dir.path(), &HostId("host".into()), None).unwrap();
+        let layout = Layout::make(Arc::new(DiskFiles), dir.path(), &HostId("host".into()), None).unwrap();
         let source = Counting(
             DirectoryImages::new(dir.path().join("store")),
             AtomicUsize::new(0),

@@ -1,6 +1,9 @@
 //! The inventory of a host: all that is on it because of this cloud. `cumulet audit` reads it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cumulet_domain::{
     id::{HostId, InstanceId, NetworkInterfaceId, VolumeId, VpcId},
@@ -9,12 +12,10 @@ use cumulet_domain::{
 use cumulet_hypervisor::Hypervisor;
 
 use crate::{
-    Worker, WorkerError,
-    blocking::blocking,
-    boxed,
-    files::{self, Layout, failed, volume_of},
+    Worker, WorkerError, boxed,
+    files::DiskFiles,
+    layout::{Layout, PARTIAL, failed, volume_of},
     network::{HostNetwork, Inventory},
-    volumes::PARTIAL,
 };
 
 /// What a thing on a host is.
@@ -66,6 +67,8 @@ pub struct HostObject {
     pub volume: Option<VolumeId>,
     /// Whether it is on: a guest that runs.
     pub on: bool,
+    /// How large the disk is in a volume's file, where that can be read.
+    pub bytes: Option<u64>,
 }
 
 impl HostObject {
@@ -77,6 +80,7 @@ impl HostObject {
             vpc: None,
             volume: None,
             on: false,
+            bytes: None,
         }
     }
 
@@ -114,7 +118,12 @@ pub async fn inventory(
     hypervisor: &dyn Hypervisor,
     network: &dyn HostNetwork,
 ) -> Result<Vec<HostObject>, WorkerError> {
-    let mut objects = list(&Layout::of(state_dir, host)?, hypervisor, network).await?;
+    let mut objects = list(
+        &Layout::of(Arc::new(DiskFiles), state_dir, host)?,
+        hypervisor,
+        network,
+    )
+    .await?;
     objects.sort();
     Ok(objects)
 }
@@ -148,7 +157,7 @@ async fn list(
             ..HostObject::of_instance(ObjectKind::Domain, status.instance)
         });
     }
-    let names = names(layout.instances()).await?;
+    let names = names(layout, layout.instances()).await?;
     let disks = names.iter().filter_map(|name| name.parse().ok());
     objects.extend(disks.map(|id| HostObject::of_instance(ObjectKind::Disk, id)));
     list_volumes(layout, hypervisor, &mut objects).await?;
@@ -157,10 +166,10 @@ async fn list(
 }
 
 /// The names in a directory.
-async fn names(dir: PathBuf) -> Result<Vec<String>, WorkerError> {
-    let listed = blocking({
+async fn names(layout: &Layout, dir: PathBuf) -> Result<Vec<String>, WorkerError> {
+    let listed = layout.blocking({
         let dir = dir.clone();
-        move || files::names(&dir)
+        move |files| files.names(&dir)
     });
     listed.await.map_err(|error| failed(&dir, error))
 }
@@ -172,12 +181,19 @@ async fn list_volumes(
     objects: &mut Vec<HostObject>,
 ) -> Result<(), WorkerError> {
     let dir = layout.volumes();
-    for path in names(dir.clone()).await?.iter().map(Path::new) {
+    for path in names(layout, dir.clone()).await?.iter().map(Path::new) {
         let kind = match path.extension().is_some_and(|kind| kind == PARTIAL) {
             true => ObjectKind::PartialVolume,
             false => ObjectKind::Volume,
         };
-        objects.extend(volume_of(path).map(|volume| HostObject::of_volume(kind, volume)));
+        let Some(volume) = volume_of(path) else { continue };
+        let file = dir.join(path);
+        // One that can't be read is there all the same.
+        let bytes = layout.blocking(move |files| files.disk_bytes(&file));
+        objects.push(HostObject {
+            bytes: bytes.await.ok().flatten(),
+            ..HostObject::of_volume(kind, volume)
+        });
     }
     for (instance, path) in hypervisor.open_disks().await? {
         // By the folder's name: a state directory may be reached in more than one way.

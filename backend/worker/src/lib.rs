@@ -8,12 +8,15 @@ mod alarms;
 mod blocking;
 mod config;
 pub mod console;
+mod counters;
 pub mod disks;
 mod ensure;
 mod failure;
 mod files;
 pub mod image_cache;
 mod inventory;
+mod kept;
+mod layout;
 mod metrics;
 pub mod network;
 mod null_device;
@@ -27,7 +30,9 @@ mod report;
 mod restore;
 mod retry;
 mod slots;
+pub mod snapshots;
 mod steps;
+mod tasks;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -41,24 +46,14 @@ mod worker;
 // Async functions that others await are compiled here, once (`cargo xtask tidy` asks for it).
 pub(crate) use async_recursion::async_recursion as boxed;
 
-/// What a worker decides by, pure: for the simulator.
-pub mod decisions {
-    pub use cumulet_hypervisor::{Device, DeviceKey, Devices, Diagnosis, DomainNic, DomainSpec};
-
-    pub use crate::{
-        admission::{Verdict, judge},
-        ensure::{Changes, changes, domain_disks},
-        policy::merge,
-        readiness::{Measurement, judge as judge_readiness},
-        record::{CommandHeader, CommandKind, Record},
-        retry::{PAUSE, goes_on},
-        tombstones::Tombstone,
-    };
-}
-
 pub use blocking::BLOCKING_THREADS;
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
+pub use counters::Counters;
+pub use ensure::Changes;
+pub use files::{DiskFiles, HostFiles, Log, MemoryDisks, MemoryFiles};
 pub use inventory::{HostObject, ObjectKind, inventory};
+pub use kept::{Kept, KeptInstance};
 pub use metrics::{FixedMetrics, MetricsSource, ProcMetrics};
 pub use prune::UnusedImages;
-pub use worker::{Counters, Worker};
+pub use tasks::{Free, Task, Tasks};
+pub use worker::Worker;

@@ -10,7 +10,7 @@ use cumulet_domain::{id::NetworkInterfaceId, network::VpcPolicy};
 /// interfaces that are `needed`: a guest that is being started must not lose its interface because
 /// messages overtook each other, and two policies of the same generation may have been made before and
 /// after a guest was placed here.
-pub fn merge(
+pub(crate) fn merge(
     current: Option<&Arc<VpcPolicy>>,
     incoming: &Arc<VpcPolicy>,
     needed: impl Fn(NetworkInterfaceId) -> bool,

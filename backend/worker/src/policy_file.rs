@@ -2,20 +2,12 @@
 //! the instances of its VPC and changes with each of them; written whole each time, most of what a busy host
 //! writes would be what has not changed.
 
-use std::{
-    collections::HashSet,
-    fs,
-    hash::Hash,
-    io::{self, Write as _},
-    net::Ipv4Addr,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashSet, hash::Hash, io, net::Ipv4Addr, path::Path, sync::Arc};
 
 use cumulet_domain::network::{GroupPolicy, InterfacePolicy, Rule, SubnetPolicy, TunnelPolicy, VpcPolicy};
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::files::HostFiles;
 
 /// Changes may be so much longer than the policy that they begin with before it is written anew.
 const ROOM: u64 = 64 * 1024;
@@ -66,15 +58,19 @@ struct GroupChange {
 
 /// Keeps a policy in the file, given what is in it; `None` if that is not known. After an error it is not
 /// known any more.
-pub(crate) fn write(path: &Path, before: Option<Kept>, policy: Arc<VpcPolicy>) -> io::Result<Kept> {
+pub(crate) fn write(
+    files: &dyn HostFiles,
+    path: &Path,
+    before: Option<Kept>,
+    policy: Arc<VpcPolicy>,
+) -> io::Result<Kept> {
     if let Some(before) = before
         && before.changes <= before.whole + ROOM
         && let Some(change) = change(&before.policy, &policy)
     {
         let mut line = serde_json::to_vec(&change)?;
         line.push(b'\n');
-        let file = fs::OpenOptions::new().append(true).open(path);
-        if file.and_then(|mut file| file.write_all(&line)).is_ok() {
+        if files.append(path, &line).is_ok() {
             return Ok(Kept {
                 policy,
                 whole: before.whole,
@@ -85,7 +81,7 @@ pub(crate) fn write(path: &Path, before: Option<Kept>, policy: Arc<VpcPolicy>) -
     }
     let mut text = serde_json::to_vec(&*policy)?;
     text.push(b'\n');
-    files::write_large(path, &text)?;
+    files.write_large(path, &text)?;
     Ok(Kept {
         policy,
         whole: text.len() as u64,
@@ -94,8 +90,8 @@ pub(crate) fn write(path: &Path, before: Option<Kept>, policy: Arc<VpcPolicy>) -
 }
 
 /// Reads what [`write`] wrote. A last line that was cut off was never acted on.
-pub(crate) fn read(path: &Path) -> io::Result<VpcPolicy> {
-    let text = fs::read(path)?;
+pub(crate) fn read(files: &dyn HostFiles, path: &Path) -> io::Result<VpcPolicy> {
+    let text = files.read(path)?;
     let mut lines = text.split_inclusive(|b| *b == b'\n');
     let mut policy: VpcPolicy = serde_json::from_slice(lines.next().unwrap_or_default())?;
     for line in lines.filter(|line| line.ends_with(b"\n")) {
@@ -251,11 +247,21 @@ fn unreadable() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use cumulet_domain::network::TunnelPeer;
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::testing::policy;
+    use super::{read as read_from, write as write_to, *};
+    use crate::{files::DiskFiles, testing::policy};
+
+    fn write(path: &Path, before: Option<Kept>, policy: Arc<VpcPolicy>) -> io::Result<Kept> {
+        write_to(&DiskFiles, path, before, policy)
+    }
+
+    fn read(path: &Path) -> io::Result<VpcPolicy> {
+        read_from(&DiskFiles, path)
+    }
 
     /// A policy of these interfaces, of which some have changed, with groups that know each other.
     fn made(generation: u64, interfaces: &[u8], changed: u8, groups: u8) -> VpcPolicy {

@@ -4,20 +4,19 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
+    io,
     time::Duration,
 };
 
 use cumulet_domain::{
     id::InstanceId,
+    snapshot::is_digest,
     spec::{DiskSpec, InstanceSpec},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::files::{self, Layout};
+use crate::layout::Layout;
 
 /// Since when which images have not been used, in the cache's directory.
 const NOTES: &str = "unused.json";
@@ -69,22 +68,22 @@ fn victims(mut unused: Vec<Unused>, limits: UnusedImages, now: Timestamp) -> Vec
 /// Looks through a host's cache, which nobody may be fetching into or making disks over; the hashes of the
 /// images that were removed.
 pub(crate) fn prune(layout: &Layout, limits: UnusedImages, now: Timestamp) -> io::Result<Vec<String>> {
-    let cache = layout.cache();
+    let (cache, files) = (layout.cache(), &layout.files);
     let used = used(layout)?;
     let path = cache.join(NOTES);
-    let before: Notes = match fs::read(&path) {
+    let before: Notes = match files.read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Notes::default(),
         // What can't be understood is found out anew.
         text => serde_json::from_slice(&text?).unwrap_or_default(),
     };
     let mut unused = Vec::new();
-    for name in files::names(&cache)? {
+    for name in files.names(&cache)? {
         if name.ends_with(".part") {
             // Of a fetch that was cut off.
-            fs::remove_file(cache.join(&name))?;
-        } else if is_hash(&name) && !used.contains(&name) {
+            files.remove(&cache.join(&name))?;
+        } else if is_digest(&name) && !used.contains(&name) {
             let since = before.0.get(&name).copied().unwrap_or(now).min(now);
-            let bytes = own_bytes(&cache.join(&name))?;
+            let bytes = files.own_bytes(&cache.join(&name))?;
             unused.push(Unused {
                 hash: name,
                 bytes,
@@ -95,36 +94,26 @@ pub(crate) fn prune(layout: &Layout, limits: UnusedImages, now: Timestamp) -> io
     let mut notes = Notes(unused.iter().map(|u| (u.hash.clone(), u.since)).collect());
     let mut removed = Vec::new();
     for image in victims(unused, limits, now) {
-        fs::remove_file(cache.join(&image.hash))?;
+        files.remove(&cache.join(&image.hash))?;
         notes.0.remove(&image.hash);
         removed.push(image.hash);
     }
     if notes != before {
-        files::write(&path, &serde_json::to_vec(&notes)?)?;
+        files.write(&path, &serde_json::to_vec(&notes)?)?;
     }
     Ok(removed)
 }
 
-/// What the removal of a file gives back: nothing if it has another name elsewhere.
-fn own_bytes(path: &Path) -> io::Result<u64> {
-    let found = fs::metadata(path)?;
-    Ok(if found.nlink() > 1 {
-        0
-    } else {
-        found.blocks() * 512
-    })
-}
-
 /// The hashes of the images that the disks of the host's instances lie over.
 fn used(layout: &Layout) -> io::Result<HashSet<String>> {
-    let mut used = HashSet::new();
-    for name in files::names(&layout.instances())? {
+    let (mut used, files) = (HashSet::new(), &layout.files);
+    for name in files.names(&layout.instances())? {
         let Ok(id) = name.parse::<InstanceId>() else {
             continue;
         };
-        let text = match fs::read(layout.spec(id)) {
+        let text = match files.read(&layout.spec(id)) {
             // One that is being made or removed; with a disk it would have this file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !layout.disk(id).try_exists()? => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !files.exists(&layout.disk(id))? => {
                 continue;
             }
             text => text?,
@@ -136,23 +125,21 @@ fn used(layout: &Layout) -> io::Result<HashSet<String>> {
                     .filter_map(DiskSpec::image)
                     .map(|image| image.sha256.clone()),
             ),
-            Err(_) if !layout.disk(id).try_exists()? => {}
+            Err(_) if !files.exists(&layout.disk(id))? => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(used)
 }
 
-/// Whether a text is a SHA-256 as images are named by.
-pub(crate) fn is_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, sync::Arc};
+
     use cumulet_domain::{id::HostId, spec::DiskSource};
 
     use super::*;
+    use crate::files::DiskFiles;
     use crate::testing::{instance, spec};
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -174,7 +161,7 @@ mod tests {
     impl Host {
         fn new(images: &[u8]) -> Host {
             let dir = tempfile::tempdir().unwrap();
-            let layout = Layout::make(dir.path(), &HostId("one".into()), None).unwrap();
+            let layout = Layout::make(Arc::new(DiskFiles), dir.path(), &HostId("one".into()), None).unwrap();
             for n in images {
                 fs::write(layout.cache().join(hash(*n)), vec![*n; 8192]).unwrap();
             }
@@ -186,13 +173,16 @@ mod tests {
             if let DiskSource::Image(of) = &mut spec.disks[0].source {
                 of.sha256 = hash(image);
             }
-            files::make_dir(&self.1.instance(instance(n))).unwrap();
+            self.1
+                .files
+                .make_dir(&self.1.instance(instance(n)), None)
+                .unwrap();
             let text = serde_json::to_vec(&spec).unwrap();
-            files::write(&self.1.spec(instance(n)), &text).unwrap();
+            self.1.files.write(&self.1.spec(instance(n)), &text).unwrap();
         }
 
         fn ends(&self, n: u8) {
-            files::remove_dir(&self.1.instance(instance(n))).unwrap();
+            self.1.files.remove_dir(&self.1.instance(instance(n))).unwrap();
         }
 
         fn prune(&self, limits: UnusedImages, after: u32) -> Vec<String> {
@@ -261,7 +251,7 @@ mod tests {
         fs::write(host.1.cache().join(format!("{}.part", hash(2))), "half").unwrap();
         fs::write(host.1.cache().join("README"), "not ours").unwrap();
         assert_eq!(host.prune(all, 0), [hash(1)]);
-        let mut left = files::names(&host.1.cache()).unwrap();
+        let mut left = host.1.files.names(&host.1.cache()).unwrap();
         left.sort();
         assert_eq!(left, ["README", NOTES]);
     }

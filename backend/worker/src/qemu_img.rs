@@ -9,6 +9,9 @@ use crate::disks::DiskFile;
 /// How long one run may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long the copy of a whole disk may take.
+const COPY_DEADLINE: Duration = Duration::from_secs(6 * 3600);
+
 /// What of the program's complaint is kept.
 const COMPLAINT: usize = 500;
 
@@ -35,17 +38,33 @@ fn resize_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
     arguments
 }
 
+/// The arguments that make a raw copy of a disk. Stretches of zeros are left out from 64 KiB on.
+fn copy_arguments(disk: &DiskFile<'_>, copy: &Path) -> Vec<OsString> {
+    let format = disk.format.name();
+    let mut arguments: Vec<OsString> = ["convert", "-q", "-f", format, "-O", "raw", "-S", "65536"]
+        .map(OsString::from)
+        .into();
+    arguments.push(disk.path.into());
+    arguments.push(copy.into());
+    arguments
+}
+
+/// Makes a raw copy of a disk that no guest has.
+pub(crate) async fn copy(program: &Path, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
+    run(program, copy_arguments(disk, copy), COPY_DEADLINE).await
+}
+
 /// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
 pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    run(program, create_arguments(disk)).await
+    run(program, create_arguments(disk), DEADLINE).await
 }
 
 /// Makes a disk larger that no guest has.
 pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    run(program, resize_arguments(disk)).await
+    run(program, resize_arguments(disk), DEADLINE).await
 }
 
-async fn run(program: &Path, arguments: Vec<OsString>) -> io::Result<()> {
+async fn run(program: &Path, arguments: Vec<OsString>, deadline: Duration) -> io::Result<()> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -55,7 +74,7 @@ async fn run(program: &Path, arguments: Vec<OsString>) -> io::Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(DEADLINE, command.output())
+    let output = tokio::time::timeout(deadline, command.output())
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "qemu-img did not end in time"))??;
     if output.status.success() {
@@ -103,6 +122,20 @@ mod tests {
             image: None,
         };
         assert_eq!(create_arguments(&empty), ["create", "-q", "-f", "raw", "/d", "1"]);
+        let copied = copy_arguments(&disk, Path::new("/c"));
+        let told = [
+            "convert",
+            "-q",
+            "-f",
+            "qcow2",
+            "-O",
+            "raw",
+            "-S",
+            "65536",
+            "/i/disk.qcow2",
+            "/c",
+        ];
+        assert_eq!(copied, told);
         assert_eq!(resize_arguments(&empty), ["resize", "-q", "-f", "raw", "/d", "1"]);
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{Worker, blocking::at_once, failure::Failure};
+use crate::{Worker, failure::Failure};
 
 /// How long the first heartbeat waits for the first measurement, so that a host whose hypervisor is quick is ready from
 /// the beginning; of a slow one it is told by then why it is not.
@@ -22,16 +22,16 @@ const FIRST: Duration = Duration::from_secs(2);
 
 /// What is known of how long a call takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     /// How long the last one took, or why it failed.
-    pub last: Option<Result<Duration, NotReady>>,
+    pub(crate) last: Option<Result<Duration, NotReady>>,
     /// How long the one that is under way has taken so far.
-    pub so_far: Option<Duration>,
+    pub(crate) so_far: Option<Duration>,
 }
 
 /// Why a host with such a hypervisor is not ready, if it is not. `service` is what calls go to, and from `slow` on they
 /// are too slow.
-pub fn judge(
+pub(crate) fn judge(
     measurement: &Measurement,
     slow: Duration,
     service: &str,
@@ -184,7 +184,8 @@ impl Worker {
 
     async fn diagnose(&self) {
         let hypervisor = self.deps.hypervisor.clone();
-        if let Ok(found) = at_once(move || Ok(hypervisor.diagnose())).await {
+        let asked = self.layout.at_once(move || Ok(hypervisor.diagnose()));
+        if let Ok(found) = asked.await {
             self.readiness.state().diagnosis = found;
         }
     }

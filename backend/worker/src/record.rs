@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// What was last commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum CommandKind {
+pub(crate) enum CommandKind {
     /// The guest shall run.
     Run,
     /// It shall not.
@@ -29,21 +29,23 @@ pub enum CommandKind {
 
 impl CommandKind {
     /// The kind of an action about an instance.
-    pub fn of(action: &Action) -> Option<CommandKind> {
+    pub(crate) fn of(action: &Action) -> Option<CommandKind> {
         match action {
             Action::Run { .. } => Some(CommandKind::Run),
             Action::Change { what, .. } => Some(CommandKind::Change(*what)),
             Action::Stop { force, .. } => Some(CommandKind::Stop { force: *force }),
             Action::Reboot { .. } => Some(CommandKind::Reboot),
             Action::Destroy { .. } => Some(CommandKind::Destroy),
-            Action::DeleteVolume { .. } | Action::Network(_) | Action::Metadata(_) | Action::ReportAll => {
-                None
-            }
+            Action::DeleteVolume { .. }
+            | Action::TakeSnapshots(_)
+            | Action::Network(_)
+            | Action::Metadata(_)
+            | Action::ReportAll => None,
         }
     }
 
     /// Whether the guest shall run when it is done.
-    pub const fn wants_power(self) -> bool {
+    pub(crate) const fn wants_power(self) -> bool {
         matches!(
             self,
             CommandKind::Run | CommandKind::Change(_) | CommandKind::Reboot
@@ -51,61 +53,61 @@ impl CommandKind {
     }
 
     /// Whether it changes a guest that runs, and starts none.
-    pub const fn is_change(self) -> bool {
+    pub(crate) const fn is_change(self) -> bool {
         matches!(self, CommandKind::Change(_))
     }
 
     /// Whether it comes with a specification.
-    pub const fn has_spec(self) -> bool {
+    pub(crate) const fn has_spec(self) -> bool {
         matches!(self, CommandKind::Run | CommandKind::Change(_))
     }
 
     /// Whether a command that waits for a guest to comply should stop waiting for this.
-    pub const fn is_urgent(self) -> bool {
+    pub(crate) const fn is_urgent(self) -> bool {
         matches!(self, CommandKind::Destroy | CommandKind::Stop { force: true })
     }
 }
 
 /// The header of a command, without what it carries: kept while it is under way, to resume it after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandHeader {
+pub(crate) struct CommandHeader {
     /// Whose outcome is waited for, if it is.
-    pub operation: Option<OperationId>,
+    pub(crate) operation: Option<OperationId>,
     /// After this it is dropped unread.
-    pub deadline: Timestamp,
+    pub(crate) deadline: Timestamp,
     /// What is to be done.
-    pub kind: CommandKind,
+    pub(crate) kind: CommandKind,
 }
 
 /// What a worker remembers of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Which instance.
-    pub instance: InstanceId,
+    pub(crate) instance: InstanceId,
     /// The newest generation seen.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// The newest generation carried out.
-    pub applied: u64,
+    pub(crate) applied: u64,
     /// Whether the guest shall run.
-    pub wants_power: bool,
+    pub(crate) wants_power: bool,
     /// What was last seen, and told, of the guest.
-    pub power: Power,
+    pub(crate) power: Power,
     /// Why it is off.
-    pub off_reason: Option<OffReason>,
+    pub(crate) off_reason: Option<OffReason>,
     /// What was begun and not finished.
-    pub pending: Option<CommandHeader>,
+    pub(crate) pending: Option<CommandHeader>,
     /// Where its interfaces are.
-    pub vpc: VpcId,
+    pub(crate) vpc: VpcId,
     /// Its interfaces.
-    pub interfaces: Vec<NetworkInterfaceId>,
+    pub(crate) interfaces: Vec<NetworkInterfaceId>,
     /// The user number of its guest, where guests have their own.
     #[serde(default)]
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
 }
 
 impl Record {
     /// The record of an instance that nothing was done for.
-    pub fn new(spec: &InstanceSpec) -> Record {
+    pub(crate) fn new(spec: &InstanceSpec) -> Record {
         Record {
             instance: spec.id,
             generation: 0,
@@ -122,7 +124,7 @@ impl Record {
     }
 
     /// The record with the interfaces of this specification, all of which are in one VPC.
-    pub fn with_nics_of(self, spec: &InstanceSpec) -> Record {
+    pub(crate) fn with_nics_of(self, spec: &InstanceSpec) -> Record {
         Record {
             vpc: spec.primary().map_or(self.vpc, |nic| nic.vpc),
             interfaces: spec.nics.iter().map(|nic| nic.interface.id).collect(),
@@ -131,7 +133,7 @@ impl Record {
     }
 
     /// A command has been begun.
-    pub fn begin(&mut self, generation: u64, pending: CommandHeader) {
+    pub(crate) fn begin(&mut self, generation: u64, pending: CommandHeader) {
         self.generation = generation;
         self.wants_power = pending.kind.wants_power();
         self.pending = Some(pending);
@@ -139,7 +141,7 @@ impl Record {
 
     /// The instance as it was last seen, at the newest generation that was carried out: while a command is
     /// in between, the report is an old one and decides nothing.
-    pub fn report(&self) -> InstanceReport {
+    pub(crate) fn report(&self) -> InstanceReport {
         InstanceReport {
             instance: self.instance,
             generation: self.applied,

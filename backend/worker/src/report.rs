@@ -113,7 +113,7 @@ impl Worker {
             // "I have nothing" would be a lie.
             Err(error) => return tracing::warn!(%error, "no full report: the guests can't be listed"),
         };
-        let mut looked_at: std::collections::HashSet<_> = reports
+        let mut looked_at: std::collections::BTreeSet<_> = reports
             .values()
             .filter(|r| r.power == Power::On)
             .map(|r| r.instance)

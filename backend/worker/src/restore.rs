@@ -1,7 +1,10 @@
 //! Recovery of a worker after a restart: running guests are left alone, and have their network and metadata
 //! again; commands that were begun are resumed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use cumulet_domain::{
     id::{InstanceId, VpcId},
@@ -10,7 +13,12 @@ use cumulet_domain::{
     spec::InstanceSpec,
 };
 
-use crate::{Worker, WorkerError, blocking::blocking, files::failed, record::Record, slots::Queued};
+use crate::{
+    Worker, WorkerError,
+    layout::{copy_of, failed},
+    record::Record,
+    slots::Queued,
+};
 
 impl Worker {
     /// Does what is to be done before the first command.
@@ -19,6 +27,7 @@ impl Worker {
         self.slots.sweep().await.map_err(|e| failed(&dir, e))?;
         let volumes = self.layout.volumes();
         self.volumes.sweep().await.map_err(|e| failed(&volumes, e))?;
+        self.sweep_copies().await.map_err(|e| failed(&dir, e))?;
         let hypervisor = &self.deps.hypervisor;
         let listed = self.until_answered(|| hypervisor.list()).await?;
         let on: HashMap<_, _> = listed.into_iter().map(|s| (s.instance, s)).collect();
@@ -56,11 +65,36 @@ impl Worker {
         Ok(())
     }
 
+    /// Removes copies of disks that the last worker has left: their snapshots are taken anew.
+    async fn sweep_copies(&self) -> std::io::Result<()> {
+        let layout = self.layout.clone();
+        let swept = self.layout.blocking(move |files| {
+            let mut dirs = vec![layout.volumes()];
+            dirs.extend(
+                files
+                    .names(&layout.instances())?
+                    .iter()
+                    .map(|name| layout.instances().join(name)),
+            );
+            for dir in dirs {
+                for name in files.names(&dir)? {
+                    let path = dir.join(name);
+                    if let Some(snapshot) = copy_of(&path) {
+                        tracing::info!(%snapshot, "removes what was left of a copy");
+                        files.remove(&path)?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        swept.await
+    }
+
     /// Guests that run and whose interfaces are not where they should be get them back.
     async fn attach_again(
         &self,
         records: &[Record],
-        policies: &HashMap<VpcId, Arc<VpcPolicy>>,
+        policies: &BTreeMap<VpcId, Arc<VpcPolicy>>,
         runs: impl Fn(InstanceId) -> bool,
     ) {
         let there = match self.deps.network.inventory().await {
@@ -96,13 +130,15 @@ impl Worker {
     /// The specification that an instance was last run from.
     pub(crate) async fn read_spec(&self, id: InstanceId) -> std::io::Result<InstanceSpec> {
         let path = self.layout.spec(id);
-        blocking(move || Ok(serde_json::from_slice(&std::fs::read(path)?)?)).await
+        let read = self.layout.blocking(move |files| files.read(&path));
+        Ok(serde_json::from_slice(&read.await?)?)
     }
 
     /// Keeps the specification that an instance is run from.
     pub(crate) async fn write_spec(&self, spec: &InstanceSpec) -> std::io::Result<()> {
         let (layout, id) = (self.layout.clone(), spec.id);
         let text = serde_json::to_vec(spec)?;
-        blocking(move || layout.keep_spec(id, &text)).await
+        let kept = self.layout.blocking(move |_| layout.keep_spec(id, &text));
+        kept.await
     }
 }

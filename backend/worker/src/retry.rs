@@ -7,11 +7,11 @@ use std::time::Duration;
 use cumulet_domain::time::Timestamp;
 
 /// Before a command is gone on with: a host that is slow is not hurried.
-pub const PAUSE: Duration = Duration::from_secs(2);
+pub(crate) const PAUSE: Duration = Duration::from_secs(2);
 
 /// Whether a command that has failed is gone on with here, without telling anybody. Only a definite answer, or the
 /// deadline, ends it.
-pub fn goes_on(unanswered: bool, now: Timestamp, deadline: Timestamp) -> bool {
+pub(crate) fn goes_on(unanswered: bool, now: Timestamp, deadline: Timestamp) -> bool {
     unanswered && now.after(PAUSE) < deadline
 }
 

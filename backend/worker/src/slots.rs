@@ -2,7 +2,7 @@
 //! queued for one instance is done in the order in which it came; for different instances at the same time.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -19,8 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
     WorkerError,
-    blocking::blocking,
-    files::{self, Layout, failed},
+    layout::{Layout, failed},
     record::{CommandHeader, CommandKind, Record},
     tombstones::{Tombstone, Tombstones},
 };
@@ -81,11 +80,12 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    records: HashMap<InstanceId, Record>,
+    /// In the order of their numbers, so that whatever goes through all does the same each time.
+    records: BTreeMap<InstanceId, Record>,
     /// The interfaces of the guests that shall run.
     needed: HashSet<NetworkInterfaceId>,
-    /// An entry while work for the instance waits or is done.
-    queues: HashMap<InstanceId, Queue>,
+    /// An entry while work for the instance waits or is done. In order too: what was not done goes back to the bus.
+    queues: BTreeMap<InstanceId, Queue>,
 }
 
 impl State {
@@ -116,14 +116,15 @@ impl Slots {
     /// Reads what was kept.
     pub(crate) fn open(layout: Layout, now: Timestamp) -> Result<Slots, WorkerError> {
         let path = layout.tombstones();
-        let tombstones = Tombstones::open(&path, now).map_err(|e| failed(&path, e))?;
+        let tombstones = Tombstones::open(layout.files.clone(), &path, now).map_err(|e| failed(&path, e))?;
         let dir = layout.instances();
-        let mut records = HashMap::new();
-        for name in files::names(&dir).map_err(|e| failed(&dir, e))? {
+        let mut records = BTreeMap::new();
+        for name in layout.files.names(&dir).map_err(|e| failed(&dir, e))? {
             let Ok(id) = name.parse::<InstanceId>() else {
                 continue;
             };
-            match std::fs::read(layout.record(id)).map(|text| serde_json::from_slice::<Record>(&text)) {
+            let text = layout.files.read(&layout.record(id));
+            match text.map(|text| serde_json::from_slice::<Record>(&text)) {
                 Ok(Ok(record)) if record.instance == id => {
                     records.insert(id, record);
                 }
@@ -139,7 +140,7 @@ impl Slots {
                     .flat_map(|r| r.interfaces.iter().copied())
                     .collect(),
                 records,
-                queues: HashMap::new(),
+                queues: BTreeMap::new(),
             }),
             tombstones: Mutex::new(tombstones),
         })
@@ -150,14 +151,14 @@ impl Slots {
     pub(crate) async fn sweep(&self) -> io::Result<()> {
         let layout = self.layout.clone();
         self.tombstones().compact()?;
-        for name in files::names(&layout.instances())? {
+        for name in layout.files.names(&layout.instances())? {
             let Ok(id) = name.parse::<InstanceId>() else {
                 continue;
             };
             let destroyed = self.tombstone(id).is_some_and(|stone| stone.destroyed);
             if self.record(id).is_none() && destroyed {
                 let dir = layout.instance(id);
-                blocking(move || files::remove_dir(&dir)).await?;
+                layout.blocking(move |files| files.remove_dir(&dir)).await?;
             }
         }
         Ok(())
@@ -238,7 +239,7 @@ impl Slots {
         self.state().records.values().cloned().collect()
     }
 
-    pub(crate) fn reports(&self) -> HashMap<InstanceId, InstanceReport> {
+    pub(crate) fn reports(&self) -> BTreeMap<InstanceId, InstanceReport> {
         let state = self.state();
         state.records.iter().map(|(id, r)| (*id, r.report())).collect()
     }
@@ -263,14 +264,16 @@ impl Slots {
         let (layout, id) = (self.layout.clone(), record.instance);
         let path = self.layout.record(record.instance);
         let text = serde_json::to_vec(&record)?;
-        blocking(move || match files::write_small(&path, &text) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                layout.make_instance(id)?;
-                files::write_small(&path, &text)
-            }
-            other => other,
-        })
-        .await?;
+        let written = self
+            .layout
+            .blocking(move |files| match files.write_small(&path, &text) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    layout.make_instance(id)?;
+                    files.write_small(&path, &text)
+                }
+                other => other,
+            });
+        written.await?;
         self.state().put(record.instance, Some(record));
         Ok(())
     }
@@ -283,17 +286,17 @@ impl Slots {
         let is_new = self.record(id).is_none();
         let (layout, spec_path, path) = (self.layout.clone(), self.layout.spec(id), self.layout.record(id));
         let text = serde_json::to_vec(&record)?;
-        blocking(move || {
+        let written = self.layout.blocking(move |files| {
             layout.make_instance(id)?;
             if is_new {
-                files::write_fresh(&spec_path, &spec)?;
-                files::write_fresh(&path, &text)
+                files.write_fresh(&spec_path, &spec)?;
+                files.write_fresh(&path, &text)
             } else {
-                files::write(&spec_path, &spec)?;
-                files::write_small(&path, &text)
+                files.write(&spec_path, &spec)?;
+                files.write_small(&path, &text)
             }
-        })
-        .await?;
+        });
+        written.await?;
         self.state().put(id, Some(record));
         Ok(())
     }
@@ -320,7 +323,8 @@ impl Slots {
         self.tombstones().put(id, stone, now)?;
         cumulet_domain::crash_point!("terminate", "tombstone");
         let dir = self.layout.instance(id);
-        blocking(move || files::remove_dir(&dir)).await?;
+        let removed = self.layout.blocking(move |files| files.remove_dir(&dir));
+        removed.await?;
         self.state().put(id, None);
         Ok(())
     }

@@ -7,7 +7,7 @@ use cumulet_domain::{
     id::{
         ImageId, InstanceId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
     },
-    image::{DiskFormat, ImageRef},
+    image::{DiskFormat, Firmware, ImageRef},
     metadata::{InstanceMetadata, InterfaceMetadata, MetadataOptions},
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
     spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
@@ -96,7 +96,7 @@ pub(crate) fn metadata(n: u8, revision: u64) -> InstanceMetadata {
             vpc_cidr: block(),
             security_groups: vec![],
         }],
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
         data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(0),
@@ -113,6 +113,7 @@ pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
             format: DiskFormat::Qcow2,
             create: true,
             generation: 1,
+            from: None,
         },
         size_gib: gib,
         boot_order: None,
@@ -127,9 +128,10 @@ pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
+        firmware: Firmware::LegacyBios,
         disks: vec![DiskSpec {
             volume: VolumeId::new(BASE | u64::from(n)),
-            device: "/dev/vda".into(),
+            device: "/dev/xvda".into(),
             source: DiskSource::Image(ImageRef {
                 id: ImageId::new(BASE),
                 sha256: "0".repeat(64),

@@ -5,8 +5,10 @@ mod cases;
 mod consoles;
 mod devices;
 mod heartbeats;
+mod memory;
 mod order;
 mod slow;
+mod snapshots;
 mod upgrade;
 mod volumes;
 
@@ -31,7 +33,7 @@ use cumulet_hypervisor::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    FixedMetrics, MetadataSink, ObjectKind, Worker, WorkerConfig, WorkerDeps,
+    DiskFiles, FixedMetrics, Free, MetadataSink, ObjectKind, Worker, WorkerConfig, WorkerDeps,
     disks::FakeDisks,
     image_cache::DirectoryImages,
     network::{FakeHostNetwork, HostNetwork},
@@ -231,9 +233,12 @@ fn make(
         bus: Arc::new(bus.clone()),
         clock: clock.clone(),
         hypervisor: hypervisor.clone(),
+        files: Arc::new(DiskFiles),
+        tasks: Arc::new(Free),
         network: network.clone(),
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(dir.path())),
+        snapshots: Arc::new(crate::snapshots::NoSnapshots),
         metadata: sink.clone(),
         metrics: Arc::new(FixedMetrics([("cpu.percent".to_owned(), 7)].into())),
     };

@@ -6,16 +6,17 @@
 use std::{
     collections::HashMap,
     fmt::Display,
-    fs::{self, File, OpenOptions},
     hash::Hash,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 use cumulet_domain::{id::InstanceId, time::Timestamp};
+
+use crate::files::{HostFiles, Log};
 
 /// What a tombstone can be put up for.
 pub(crate) trait Mortal: Copy + Eq + Hash + Display + FromStr {}
@@ -30,19 +31,20 @@ const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// What is known of something that is not here, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tombstone {
+pub(crate) struct Tombstone {
     /// No older command is carried out, and none that would run it at this generation.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// It was destroyed: what is left of it is rubbish. Otherwise only older commands are barred (an instance was
     /// stopped, a volume is used by something newer), and what may be here of it is to be kept.
-    pub destroyed: bool,
+    pub(crate) destroyed: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tombstones<Id = InstanceId> {
     stones: HashMap<Id, (Tombstone, Timestamp)>,
+    files: Arc<dyn HostFiles>,
     path: PathBuf,
-    file: File,
+    log: Box<dyn Log>,
     /// How many lines the file has, and how many it may have until it is written anew.
     lines: usize,
     room: usize,
@@ -51,16 +53,17 @@ pub(crate) struct Tombstones<Id = InstanceId> {
 impl<Id: Mortal> Tombstones<Id> {
     /// Reads the file (a line each: id, generation, time, and `stopped` if so) and forgets what is old. An
     /// audit opens it too, while the worker runs, and only reads: it is added to, or replaced as a whole.
-    pub(crate) fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones<Id>> {
-        let text = match fs::read_to_string(path) {
+    pub(crate) fn open(files: Arc<dyn HostFiles>, path: &Path, now: Timestamp) -> io::Result<Tombstones<Id>> {
+        let text = match files.read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other?,
+            other => String::from_utf8(other?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?,
         };
         let known: HashMap<_, _> = text.lines().filter_map(parse).collect();
         let mut stones = Tombstones {
             stones: known,
             path: path.to_owned(),
-            file: append(path)?,
+            log: files.open_log(path)?,
+            files,
             lines: text.lines().count(),
             room: 0,
         };
@@ -82,10 +85,10 @@ impl<Id: Mortal> Tombstones<Id> {
             .collect();
         // Opened before it takes the other's place: from then on there is nothing left that could fail.
         let fresh = self.path.with_extension("new");
-        crate::files::write_fresh(&fresh, lines.as_bytes())?;
-        let file = append(&fresh)?;
-        fs::rename(&fresh, &self.path)?;
-        self.file = file;
+        self.files.write_fresh(&fresh, lines.as_bytes())?;
+        let log = self.files.open_log(&fresh)?;
+        self.files.rename(&fresh, &self.path)?;
+        self.log = log;
         self.lines = self.stones.len();
         Ok(())
     }
@@ -102,13 +105,8 @@ impl<Id: Mortal> Tombstones<Id> {
         }
         self.stones.insert(id, (stone, now));
         self.lines += 1;
-        self.file.write_all(line(id, stone, now).as_bytes())
+        self.log.add(line(id, stone, now).as_bytes())
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path)
 }
 
 /// How the line of what was not destroyed ends.
@@ -134,7 +132,14 @@ fn parse<Id: Mortal>(line: &str) -> Option<(Id, (Tombstone, Timestamp))> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::files::DiskFiles;
+
+    fn open(path: &Path, now: Timestamp) -> io::Result<Tombstones> {
+        Tombstones::open(Arc::new(DiskFiles), path, now)
+    }
 
     #[test]
     fn they_stand_for_an_hour_across_restarts() {
@@ -145,41 +150,29 @@ mod tests {
             generation,
             destroyed,
         };
-        let mut stones = Tombstones::<InstanceId>::open(&path, Timestamp(0)).unwrap();
+        let mut stones = open(&path, Timestamp(0)).unwrap();
         stones.put(id, stone(3, true), Timestamp(0)).unwrap();
         for last in [stone(7, false), stone(7, true)] {
             stones.put(id, last, Timestamp(1)).unwrap();
-            let again = Tombstones::<InstanceId>::open(&path, Timestamp(1000)).unwrap();
+            let again = open(&path, Timestamp(1000)).unwrap();
             assert_eq!(again.get(id), Some(last));
         }
-        let mut again = Tombstones::<InstanceId>::open(&path, Timestamp(1000)).unwrap();
+        let mut again = open(&path, Timestamp(1000)).unwrap();
         again.compact().unwrap();
         again
             .put(InstanceId::new(2), stone(1, true), Timestamp(1))
             .unwrap();
-        assert_eq!(
-            Tombstones::<InstanceId>::open(&path, Timestamp(1000))
-                .unwrap()
-                .stones
-                .len(),
-            2
-        );
+        assert_eq!(open(&path, Timestamp(1000)).unwrap().stones.len(), 2);
         let later = Timestamp(1).after(AGE);
-        assert_eq!(
-            Tombstones::<InstanceId>::open(&path, later).unwrap().get(id),
-            None
-        );
-        assert_eq!(
-            Tombstones::<InstanceId>::open(&path, later).unwrap().stones.len(),
-            0
-        );
+        assert_eq!(open(&path, later).unwrap().get(id), None);
+        assert_eq!(open(&path, later).unwrap().stones.len(), 0);
     }
 
     #[test]
     fn old_ones_leave_memory_and_file_while_the_worker_runs() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tombstones");
-        let mut stones = Tombstones::<InstanceId>::open(&path, Timestamp(0)).unwrap();
+        let mut stones = open(&path, Timestamp(0)).unwrap();
         let lines = || fs::read_to_string(&path).unwrap().lines().count();
         let mut now = Timestamp(0);
         for number in 1..100 {
@@ -194,7 +187,7 @@ mod tests {
             assert!(number < 3 || stones.get(InstanceId::new(number - 2)).is_some());
             assert!(lines() <= 8 && stones.stones.len() <= 8, "{}", lines());
         }
-        let again = Tombstones::<InstanceId>::open(&path, now).unwrap();
+        let again = open(&path, now).unwrap();
         assert_eq!(again.stones.len(), 3);
     }
 }

@@ -19,14 +19,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     WorkerError,
-    blocking::blocking,
     failure::Failure,
-    files::{self, Layout, failed, volume_of},
+    files::HostFiles,
+    layout::{Layout, PARTIAL, failed, volume_of},
     tombstones::{Tombstone, Tombstones},
 };
-
-/// A file of a volume that is not there as a whole yet.
-pub(crate) const PARTIAL: &str = "new";
 
 /// Disks that are in the hands of guests' processes.
 pub(crate) type Open = [(InstanceId, PathBuf)];
@@ -45,7 +42,8 @@ impl Volumes {
     /// Reads what was kept.
     pub(crate) fn open(layout: Layout, now: Timestamp) -> Result<Volumes, WorkerError> {
         let path = layout.volume_tombstones();
-        let stones = Tombstones::open(&path, now).map_err(|error| failed(&path, error))?;
+        let stones =
+            Tombstones::open(layout.files.clone(), &path, now).map_err(|error| failed(&path, error))?;
         Ok(Volumes {
             layout,
             stones: Mutex::new(stones),
@@ -124,7 +122,10 @@ impl Volumes {
     /// Nothing of the volume is left. Large files take their time.
     pub(crate) async fn remove(&self, volume: VolumeId) -> io::Result<()> {
         let paths = self.layout.volume_files(volume);
-        blocking(move || paths.iter().try_for_each(|path| files::remove_file(path))).await
+        let removed = self
+            .layout
+            .blocking(move |files| paths.iter().try_for_each(|path| remove(files, path)));
+        removed.await
     }
 
     /// Finishes what the last worker may have died in the middle of: files that were to be removed, and those that were
@@ -132,9 +133,9 @@ impl Volumes {
     pub(crate) async fn sweep(&self) -> io::Result<()> {
         self.stones().compact()?;
         let dir = self.layout.volumes();
-        let names = blocking({
+        let names = self.layout.blocking({
             let dir = dir.clone();
-            move || files::names(&dir)
+            move |files| files.names(&dir)
         });
         for name in names.await? {
             let path = dir.join(name);
@@ -143,7 +144,7 @@ impl Volumes {
             let is_buried = self.stones().get(volume).is_some_and(|stone| stone.destroyed);
             if is_partial || is_buried {
                 tracing::info!(%volume, partial = is_partial, "removes what was left of a volume");
-                blocking(move || files::remove_file(&path)).await?;
+                self.layout.blocking(move |files| remove(files, &path)).await?;
             }
         }
         Ok(())
@@ -162,6 +163,14 @@ impl Volumes {
     }
 }
 
+/// Removes a file; one that is not there is fine.
+fn remove(files: &dyn HostFiles, path: &Path) -> io::Result<()> {
+    match files.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// The volumes of a specification, with their generations.
 pub(crate) fn named(spec: &InstanceSpec) -> impl Iterator<Item = (VolumeId, u64)> {
     spec.disks.iter().filter_map(|disk| match disk.source {
@@ -175,6 +184,7 @@ mod tests {
     use cumulet_domain::id::HostId;
 
     use super::*;
+    use crate::files::DiskFiles;
 
     const NOW: Timestamp = Timestamp(1000);
 
@@ -184,7 +194,7 @@ mod tests {
 
     fn host() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::make(dir.path(), &HostId("one".into()), None).unwrap();
+        let layout = Layout::make(Arc::new(DiskFiles), dir.path(), &HostId("one".into()), None).unwrap();
         (dir, layout)
     }
 
@@ -230,7 +240,7 @@ mod tests {
         let (_dir, layout) = host();
         let other = VolumeId::new(8 << 40);
         let names = |layout: &Layout| {
-            let mut names = files::names(&layout.volumes()).unwrap();
+            let mut names = layout.files.names(&layout.volumes()).unwrap();
             names.sort();
             names
         };

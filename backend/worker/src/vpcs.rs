@@ -2,7 +2,7 @@
 //! enforces it at once, and the metadata listener inside each.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io,
     path::Path,
     sync::{
@@ -19,8 +19,8 @@ use cumulet_domain::{
 use crate::{
     MetadataSink,
     alarms::Alarms,
-    blocking::blocking,
-    files::{self, Layout},
+    files::HostFiles,
+    layout::Layout,
     network::{Applied, HostNetwork, NamespaceId, NetworkError},
     policy::merge,
     policy_file::{self, Kept},
@@ -42,7 +42,8 @@ pub(crate) struct Vpcs {
     layout: Layout,
     network: Arc<dyn HostNetwork>,
     metadata: Arc<dyn MetadataSink>,
-    vpcs: Mutex<HashMap<VpcId, Arc<Vpc>>>,
+    /// In the order of their numbers, as records are.
+    vpcs: Mutex<BTreeMap<VpcId, Arc<Vpc>>>,
     alarms: Alarms,
 }
 
@@ -56,6 +57,8 @@ struct Vpc {
     enforced: tokio::sync::Mutex<Enforced>,
     /// No instance here was in it at the last look.
     unused: AtomicBool,
+    /// Held by launches that are about to use it, and alone by who takes away what nobody uses.
+    coming: Arc<tokio::sync::RwLock<()>>,
 }
 
 #[derive(Default)]
@@ -228,11 +231,20 @@ impl Vpcs {
         Ok(())
     }
 
+    /// While this is held the VPC is not taken away for want of use: until the worker's notes say who uses it.
+    pub(crate) async fn hold(&self, id: VpcId) -> tokio::sync::OwnedRwLockReadGuard<()> {
+        self.vpc(id).coming.clone().read_owned().await
+    }
+
     /// VPCs that no instance here has been in for two looks go. A policy that came late, after a restart
     /// had forgotten the newer one, may have made one again, and nobody but this host would know.
     pub(crate) async fn forget_unused(&self, used: impl Fn(VpcId) -> bool) -> Result<(), VpcError> {
         for id in self.ids() {
             let vpc = self.vpc(id);
+            // Who comes now waits until it is gone, and makes it anew: its taps are not taken with it.
+            let Ok(_alone) = vpc.coming.try_write() else {
+                continue;
+            };
             let was_unused = vpc.unused.swap(!used(id), Ordering::Relaxed);
             let policy = vpc.proposed().clone();
             let left = policy.filter(|policy| !policy.interfaces.is_empty());
@@ -256,7 +268,10 @@ impl Vpcs {
         {
             let (path, policy) = (self.layout.policy(newest.vpc), newest.clone());
             let before = kept.take();
-            *kept = Some(blocking(move || policy_file::write(&path, before, policy)).await?);
+            let written = self
+                .layout
+                .blocking(move |files| policy_file::write(files, &path, before, policy));
+            *kept = Some(written.await?);
         }
         Ok(newest)
     }
@@ -305,16 +320,17 @@ impl Vpcs {
                 tunnel: None,
             });
         }
-        Ok(files::remove_both(&self.layout.policy(id))?)
+        Ok(self.layout.files.remove_both(&self.layout.policy(id))?)
     }
 
     /// Enforces what was kept in files; the policies.
     pub(crate) async fn restore(
         &self,
         needed: impl Fn(NetworkInterfaceId) -> bool,
-    ) -> io::Result<HashMap<VpcId, Arc<VpcPolicy>>> {
+    ) -> io::Result<BTreeMap<VpcId, Arc<VpcPolicy>>> {
         let dir = self.layout.vpcs();
-        let kept = blocking(move || read_policies(&dir)).await?;
+        let read = self.layout.blocking(move |files| read_policies(files, &dir));
+        let kept = read.await?;
         for (id, policy) in &kept {
             if let Err(error) = self.apply(policy, &needed).await {
                 tracing::error!(vpc = %id, %error, "the VPC's policy can't be enforced");
@@ -323,33 +339,38 @@ impl Vpcs {
         Ok(kept)
     }
 
-    /// Repairs what broke, and listens anew where that made another namespace.
+    /// Repairs what broke, and listens anew where that made another namespace. What could not be enforced is tried
+    /// again: nobody tells it again where another copy of it was confirmed.
     pub(crate) async fn ensure(&self) -> Result<(), VpcError> {
         let repaired = self.network.ensure().await?;
-        if repaired.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(?repaired, "repaired the host's network");
-        for id in self.ids() {
+        let again = match repaired.is_empty() {
+            true => self.alarms.failing(),
+            false => {
+                tracing::warn!(?repaired, "repaired the host's network");
+                self.ids()
+            }
+        };
+        for id in again {
             let vpc = self.vpc(id);
             let mut enforced = vpc.enforced.lock().await;
             let kept = vpc.kept.lock().await.as_ref().map(|kept| kept.policy.clone());
             if let Some(kept) = kept {
                 let done = self.enforce(&vpc, &mut enforced, &kept).await;
-                self.alarms.noted(id, done)?;
+                // The alarm says so, and the others' turns come all the same.
+                drop(self.alarms.noted(id, done));
             }
         }
         Ok(())
     }
 }
 
-fn read_policies(dir: &Path) -> io::Result<HashMap<VpcId, Arc<VpcPolicy>>> {
-    let mut policies = HashMap::new();
-    for name in files::names(dir)? {
+fn read_policies(files: &dyn HostFiles, dir: &Path) -> io::Result<BTreeMap<VpcId, Arc<VpcPolicy>>> {
+    let mut policies = BTreeMap::new();
+    for name in files.names(dir)? {
         let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse::<VpcId>().ok()) else {
             continue;
         };
-        match policy_file::read(&dir.join(&name)) {
+        match policy_file::read(files, &dir.join(&name)) {
             Ok(policy) if policy.vpc == id => drop(policies.insert(id, Arc::new(policy))),
             _ => tracing::warn!(vpc = %id, "the VPC's policy can't be read; it will be told again"),
         }

@@ -1,14 +1,6 @@
 //! The worker's main loop: it takes messages, gives each instance its turn, and reports by the clock.
 
-use std::{
-    path::PathBuf,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
@@ -25,16 +17,16 @@ use tokio::{
 };
 
 use crate::{
-    WorkerConfig, WorkerDeps, WorkerError,
-    blocking::blocking,
-    boxed,
+    WorkerConfig, WorkerDeps, WorkerError, boxed,
+    counters::Counters,
     disks::limit_consoles,
-    files::{Layout, failed},
     image_cache::ImageCache,
-    null_device,
+    layout::{Layout, failed},
     readiness::Readiness,
     report::Reporter,
     slots::{Pushed, Queued, Slots},
+    snapshots::Takes,
+    tasks::Task,
     uids::Uids,
     volumes::Volumes,
     vpcs::Vpcs,
@@ -64,38 +56,6 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How soon a closed mailbox is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// What was dropped or repeated since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    stale: AtomicU64,
-    expired: AtomicU64,
-    repeated: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn stale(&self) {
-        self.stale.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn expired(&self) {
-        self.expired.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn repeated(&self) {
-        self.repeated.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Commands dropped because a newer one had been seen, or because their deadline had passed, and
-    /// commands that came again, while the first waited or after it had been carried out.
-    pub fn read(&self) -> (u64, u64, u64) {
-        (
-            self.stale.load(Ordering::Relaxed),
-            self.expired.load(Ordering::Relaxed),
-            self.repeated.load(Ordering::Relaxed),
-        )
-    }
-}
-
 /// The agent of one host.
 pub struct Worker {
     pub(crate) config: WorkerConfig,
@@ -105,6 +65,7 @@ pub struct Worker {
     pub(crate) uids: Uids,
     pub(crate) vpcs: Vpcs,
     pub(crate) volumes: Volumes,
+    pub(crate) takes: Takes,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
@@ -120,13 +81,19 @@ impl Worker {
     /// # Errors
     /// When its files can't be made or read.
     pub fn new(config: WorkerConfig, deps: WorkerDeps) -> Result<Arc<Worker>, WorkerError> {
-        let layout = Layout::make(&config.state_dir, &config.host, config.guest_group)?;
+        let layout = Layout::make(
+            deps.files.clone(),
+            &config.state_dir,
+            &config.host,
+            config.guest_group,
+        )?;
         let slots = Slots::open(layout.clone(), deps.clock.now())?;
         let uids = Uids::new(config.guest_uids.clone(), &slots.records());
         Ok(Arc::new(Worker {
             slots,
             uids,
             volumes: Volumes::open(layout.clone(), deps.clock.now())?,
+            takes: Takes::default(),
             vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
             cache: ImageCache::new(layout.clone()),
             reporter: Reporter {
@@ -169,30 +136,29 @@ impl Worker {
     #[boxed]
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) -> Result<(), WorkerError> {
         if self.deps.disks.uses_images() {
-            null_device::give_back();
-            let layout = self.layout.clone();
-            let closed = blocking(move || layout.close()).await;
-            closed.map_err(|error| failed(&self.layout.instances(), error))?;
+            self.close().await?;
         }
         // Listened to before the guests are listed: what happens in between is not missed.
         let events = self.deps.hypervisor.events();
         let mut tasks = JoinSet::new();
+        let mut start = |task: Task| drop(tasks.spawn(self.deps.tasks.within(task)));
         // Before all that a slow hypervisor may keep: the host is there, and says why it is not ready.
-        tasks.spawn(self.clone().keep_measuring());
-        tasks.spawn(self.clone().heartbeats());
+        start(Box::pin(self.clone().keep_measuring()));
+        start(Box::pin(self.clone().heartbeats()));
         // The guests don't wait for a bus that is away.
         let begin = async { tokio::join!(self.mailbox(), self.restore()) };
         let (mut mailbox, restored) = tokio::select! {
+            biased;
             begun = begin => begun,
             _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
         };
         restored?;
         crash::up("restored");
-        tasks.spawn(self.clone().watch(events));
-        tasks.spawn(self.clone().keep_reporting());
-        tasks.spawn(self.clone().supervise());
+        start(Box::pin(self.clone().watch(events)));
+        start(Box::pin(self.clone().keep_reporting()));
+        start(Box::pin(self.clone().supervise()));
         if self.deps.disks.uses_images() {
-            tasks.spawn(self.clone().prune());
+            start(Box::pin(self.clone().prune()));
         }
         let work = async {
             loop {
@@ -211,9 +177,10 @@ impl Worker {
             }
         };
         tokio::select! {
-            () = work => {}
+            biased;
             // An error is a sender that has gone, and with it the process that wanted the worker.
             _ = shutdown.wait_for(|stop| *stop) => {}
+            () = work => {}
         }
         tasks.shutdown().await;
         let all = u32::try_from(WAITING).unwrap_or(u32::MAX);
@@ -224,6 +191,18 @@ impl Worker {
             tracing::info!("leaves work unfinished; it is gone on with next time");
         }
         Ok(())
+    }
+
+    /// Closes what earlier versions left open.
+    async fn close(&self) -> Result<(), WorkerError> {
+        let layout = self.layout.clone();
+        let closed = self.layout.blocking(move |files| {
+            files.mend();
+            layout.close()
+        });
+        closed
+            .await
+            .map_err(|error| failed(&self.layout.instances(), error))
     }
 
     /// What is sent to this host; nothing while the bus is away.
@@ -242,7 +221,7 @@ impl Worker {
         match delivery {
             Delivery::Query(query, reply) => {
                 let this = self.clone();
-                tokio::spawn(async move {
+                self.deps.tasks.spawn(async move {
                     this.answer(query, reply).await;
                     drop(permit);
                 });
@@ -266,7 +245,7 @@ impl Worker {
             }
             Action::Network(policy) => {
                 let (this, policy) = (self.clone(), policy.clone());
-                tokio::spawn(async move {
+                self.deps.tasks.spawn(async move {
                     this.enforce(policy).await;
                     // Where it failed, too: it is sent again, perhaps newer, until it is confirmed.
                     command.ack();
@@ -275,15 +254,22 @@ impl Worker {
             }
             Action::DeleteVolume { volume, generation } => {
                 let (this, volume, generation) = (self.clone(), *volume, *generation);
-                tokio::spawn(async move {
+                self.deps.tasks.spawn(async move {
                     this.delete_volume(volume, generation, &command).await;
                     command.ack();
                     drop(permit);
                 });
             }
+            Action::TakeSnapshots(sources) => {
+                let (this, sources) = (self.clone(), sources.clone());
+                self.deps.tasks.spawn(async move {
+                    this.take_snapshots(&sources, &command).await;
+                    drop(permit);
+                });
+            }
             Action::ReportAll => {
                 let this = self.clone();
-                tokio::spawn(async move {
+                self.deps.tasks.spawn(async move {
                     this.report_all().await;
                     command.ack();
                     drop(permit);
@@ -306,7 +292,7 @@ impl Worker {
     ) {
         let is_command = matches!(queued, Queued::Command(_));
         match self.slots.push(id, queued, permit) {
-            Pushed::First => drop(tokio::spawn(self.clone().work_off(id))),
+            Pushed::First => drop(self.deps.tasks.spawn(self.clone().work_off(id))),
             Pushed::Again if is_command => self.counters.repeated(),
             Pushed::Again | Pushed::Behind => {}
         }
@@ -317,7 +303,12 @@ impl Worker {
         while let Some((queued, permit)) = self.slots.pop(id) {
             let worker = self.clone();
             // In a task of its own: a panic ends one command, and not all that is queued for the instance.
-            if let Err(error) = tokio::spawn(async move { worker.work(id, queued).await }).await {
+            if let Err(error) = self
+                .deps
+                .tasks
+                .spawn(async move { worker.work(id, queued).await })
+                .await
+            {
                 tracing::error!(instance = %id, %error, "what was queued for an instance did not end");
             }
             drop(permit);
@@ -467,11 +458,13 @@ impl Worker {
             if !self.deps.disks.uses_images() {
                 continue;
             }
-            null_device::give_back();
             let records = self.slots.records();
             let consoles: Vec<PathBuf> = records.iter().map(|r| self.layout.console(r.instance)).collect();
-            let cut = blocking(move || Ok(limit_consoles(&consoles, CONSOLE_FILE))).await;
-            if let Ok(cut) = cut
+            let cut = self.layout.blocking(move |files| {
+                files.mend();
+                Ok(limit_consoles(files, &consoles, CONSOLE_FILE))
+            });
+            if let Ok(cut) = cut.await
                 && !cut.is_empty()
             {
                 tracing::warn!(?cut, "cut consoles that were too long");

@@ -18,7 +18,7 @@ use cumulet_domain::{
         HostId, ImageId, InstanceId, NetworkInterfaceId, OperationId, ReservationId, SecurityGroupId,
         SubnetId, VolumeId, VpcId,
     },
-    image::{DiskFormat, ImageRef},
+    image::{DiskFormat, Firmware, ImageRef},
     message::{Action, Command, OffReason, Outcome, Power, Query, ReportContent},
     metadata::{InstanceMetadata, MetadataOptions},
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
@@ -27,10 +27,11 @@ use cumulet_domain::{
 };
 use cumulet_hypervisor::libvirt::{Accel, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
-    MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
+    DiskFiles, Free, MetadataSink, ObjectKind, ProcMetrics, Worker, WorkerConfig, WorkerDeps,
     disks::QemuDisks,
     image_cache::DirectoryImages,
     network::{Config, LinuxNetwork},
+    snapshots::DirectorySnapshots,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::watch, task::JoinHandle};
@@ -83,9 +84,12 @@ async fn worker(dir: &Path, cloud: &str, uri: &str, bus: &LocalBus) -> Arc<Worke
         bus: Arc::new(bus.clone()),
         clock: Arc::new(SystemClock),
         hypervisor: Libvirt::start(config).await.unwrap(),
+        files: Arc::new(DiskFiles),
+        tasks: Arc::new(Free),
         network: Arc::new(LinuxNetwork::new(Config::new(cloud, dir.join("run"))).unwrap()),
         disks: Arc::new(QemuDisks::new("qemu-img")),
         images: Arc::new(DirectoryImages::new(dir.join("images"))),
+        snapshots: Arc::new(DirectorySnapshots::new(&dir.join("snapshots"))),
         metadata: Arc::new(Sink::default()),
         metrics: Arc::new(ProcMetrics::default()),
     };
@@ -230,7 +234,7 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         partition_number: None,
         public_keys: vec![],
         interfaces: vec![],
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
         data_devices: Vec::new(),
         user_data: None,
         pending_time: Timestamp(0),
@@ -242,9 +246,10 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 128,
+        firmware: Firmware::LegacyBios,
         disks: vec![DiskSpec {
             volume: VolumeId::new(id.number()),
-            device: "/dev/vda".into(),
+            device: "/dev/xvda".into(),
             source: DiskSource::Image(image),
             size_gib: 1,
             boot_order: Some(1),
@@ -326,6 +331,7 @@ async fn a_guest_lives_and_leaves_nothing() {
             format: DiskFormat::Qcow2,
             create: true,
             generation: 1,
+            from: None,
         },
         size_gib: 1,
         boot_order: None,

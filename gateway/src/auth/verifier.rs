@@ -66,8 +66,9 @@ impl<P> Judged<'_, P> {
     /// The same for a body that is no form: nothing in it is a parameter, and nothing in the query is one of the
     /// operation's.
     #[must_use]
-    pub fn with_document(self) -> Self {
-        Judged { form: false, ..self }
+    pub fn with_document(mut self: Box<Self>) -> Box<Self> {
+        self.form = false;
+        self
     }
 }
 
@@ -107,7 +108,7 @@ impl<S: CredentialSource> Verifier<S> {
         &self,
         head: RequestHead<'a>,
         now_ms: i64,
-    ) -> Result<Judged<'a, S::Principal>, AuthError> {
+    ) -> Result<Box<Judged<'a, S::Principal>>, AuthError> {
         let now = now_ms.div_euclid(1000);
         if !(head.path.is_empty() || head.path.starts_with('/')) {
             return Err(AuthError::Ambiguous("the request target must be a path"));
@@ -131,13 +132,14 @@ impl<S: CredentialSource> Verifier<S> {
             }
             (None, false) => Way::Parameters,
         };
-        Ok(Judged {
+        // In a box: it goes on through several functions, and would be copied into each of their futures.
+        Ok(Box::new(Judged {
             head,
             headers,
             way,
             form: true,
             now,
-        })
+        }))
     }
 
     /// Who signed this request, whose head was judged, and what. `now_ms` is the time when all of it is there.
@@ -146,7 +148,7 @@ impl<S: CredentialSource> Verifier<S> {
     /// Whatever is wrong with the request.
     pub async fn verify(
         &self,
-        judged: Judged<'_, S::Principal>,
+        judged: Box<Judged<'_, S::Principal>>,
         body: Bytes,
         now_ms: i64,
     ) -> Result<Verified<S::Principal>, AuthError> {
@@ -156,7 +158,7 @@ impl<S: CredentialSource> Verifier<S> {
             way,
             form,
             now,
-        } = judged;
+        } = *judged;
         // A body that is no form has no parameters, and no operation of these services takes anything else.
         if form && !body.is_empty() && !headers.body_is_form() {
             return Err(AuthError::MalformedQuery(

@@ -39,6 +39,7 @@ const fn names(limit: Limit) -> ((&'static str, &'static str), &'static str, &'s
             "Storage of EBS volumes per Region, in GiB",
         ),
         Limit::VolumesPerInstance => (EC2, "C-VolumesPerInstance", "EBS volumes per instance"),
+        Limit::Snapshots => (EC2, "C-Snapshots", "Snapshots per Region"),
         Limit::SecurityGroups => (VPC, "L-E79EC296", "VPC security groups per Region"),
         Limit::RulesPerSecurityGroup => (VPC, "L-0EA8095F", "Inbound or outbound rules per security group"),
         Limit::SecurityGroupsPerInterface => (VPC, "L-2AFB9258", "Security groups per network interface"),

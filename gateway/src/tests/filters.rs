@@ -84,6 +84,7 @@ const OTHERS: &[&str] = &[
     "availability-zone-id",
     "capacity-reservation-id",
     "dhcp-options-id",
+    "event-id",
     "host-id",
     "instance-event-id",
     "instance-owner-id",

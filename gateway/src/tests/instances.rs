@@ -213,8 +213,10 @@ async fn types_in_two_shapes() {
 #[tokio::test]
 async fn public_addresses_have_a_quota() {
     let mut world = World::new().await;
-    world.cloud.config = Arc::new(CloudConfig {
+    world.cloud.compute.cx.config = Arc::new(CloudConfig {
         public_addresses: 1,
+        quotas: Quotas::default(),
+        modification_cooldown: std::time::Duration::ZERO,
         ..(*world.cloud.config).clone()
     });
     let run = |count: &str, rest: &str| {

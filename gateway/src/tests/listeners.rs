@@ -121,6 +121,7 @@ fn nothing_else_in_the_crate_makes_a_server() {
         }
     }
     let mut found = Vec::new();
-    makers(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    makers(&Path::new(&here).join("src"), &mut found);
     assert_eq!(found, ["server.rs"]);
 }

@@ -1,5 +1,6 @@
 //! The door over a real cloud on a database of its own, without hosts that do anything.
 
+mod boot_modes;
 mod dry_run;
 pub(crate) mod echo;
 mod examples;
@@ -13,21 +14,26 @@ mod modify;
 mod network_interfaces;
 mod paging;
 mod resources;
+mod root_devices;
 mod rules;
 mod sentences;
 mod services;
 mod slow;
 mod untagged;
+mod volumes;
 mod whole;
 mod wrong;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use cumulet_backend::{
-    api::{Cloud, CloudConfig, Parts, SharedRng, accounts, images},
+    api::{Cloud, CloudConfig, Parts, Quotas, SharedRng, accounts, images},
     bootstrap::{FirstPlan, bootstrap},
     conductor::Wake,
-    entity::{host, instance, operation, operation_hold, vpc},
+    entity::{
+        columns::{Amount, Flag, Key, Named, Owner},
+        host, instance, operation, operation_hold, vpc,
+    },
     retention::Retention,
     store::{connect, failed, scratch::Scratch},
 };
@@ -35,8 +41,8 @@ use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer};
 use cumulet_domain::{
     account::{AccountId, Principal, Role},
-    id::{InstanceId, VpcId},
-    image::DiskFormat,
+    id::{InstanceId, SnapshotId, VpcId},
+    image::{BootMode, DiskFormat},
     network::Cidr,
     time::{ManualClock, Timestamp},
 };
@@ -92,9 +98,11 @@ impl World {
             endpoint: "127.0.0.1:8773".into(),
             retention: Retention::default(),
             public_addresses: 0,
+            quotas: Quotas::default(),
+            modification_cooldown: std::time::Duration::ZERO,
         };
         let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
-        let credential = accounts::credential(&cloud, &first.access_key_id)
+        let credential = accounts::credential(&cloud, &cloud.credentials, &first.access_key_id)
             .await
             .unwrap()
             .unwrap();
@@ -175,6 +183,18 @@ impl World {
         self.settle(id, "stopped").await;
     }
 
+    /// A snapshot has been taken: there is nothing in it.
+    pub(crate) async fn complete(&self, id: &str) {
+        let id: SnapshotId = id.parse().unwrap();
+        let now = self.cloud.now();
+        let write = self.cloud.store.write(move |txn| {
+            Box::pin(
+                async move { cumulet_backend::store::snapshots::close(txn, &[id.to_db()], None, now).await },
+            )
+        });
+        write.await.unwrap();
+    }
+
     /// Puts an instance into a state in which it rests.
     pub(crate) async fn settle(&self, id: &str, state: &'static str) {
         let id: InstanceId = id.parse().unwrap();
@@ -207,11 +227,11 @@ impl World {
     pub(crate) async fn another_vpc(&self) -> String {
         let id = VpcId::new(0x0aaa_bbbb_cccc_dddd);
         let row = vpc::Model {
-            id: id.to_db(),
-            account: self.who.account.to_db(),
-            cidr: "10.0.0.0/16".into(),
-            is_default: 0,
-            policy_generation: 1,
+            id: Key(id),
+            account: Owner(self.who.account),
+            cidr: Named("10.0.0.0/16".parse().unwrap()),
+            is_default: Flag(false),
+            policy_generation: Amount(1),
             vni: None,
             created_at: NOW.0,
         };
@@ -237,13 +257,13 @@ async fn add_host(parts: &Parts) {
         id: "host-1".into(),
         availability_zone: "us-east-1a".into(),
         hypervisor: "fake".into(),
-        enabled: 1,
-        vcpus: 1000,
-        memory_mib: 1_000_000,
-        disk_gib: 100_000,
-        vcpus_max: 1000,
-        memory_mib_max: 1_000_000,
-        disk_gib_max: 100_000,
+        enabled: Flag(true),
+        vcpus: Amount(1000),
+        memory_mib: Amount(1_000_000),
+        disk_gib: Amount(100_000),
+        vcpus_max: Amount(1000),
+        memory_mib_max: Amount(1_000_000),
+        disk_gib_max: Amount(100_000),
         vcpus_used: 0,
         memory_mib_used: 0,
         disk_gib_used: 0,
@@ -267,7 +287,12 @@ async fn add_image(parts: &Parts, account: AccountId) -> String {
 }
 
 async fn add_image_named(parts: &Parts, account: AccountId, name: &str) -> String {
-    let new = images::NewImage {
+    let new = new_image(account, name);
+    images::register(parts, new).await.unwrap().id().to_string()
+}
+
+fn new_image(account: AccountId, name: &str) -> images::NewImage {
+    images::NewImage {
         account,
         name: name.into(),
         description: "a tiny guest".into(),
@@ -277,9 +302,9 @@ async fn add_image_named(parts: &Parts, account: AccountId, name: &str) -> Strin
         sha256: "0".repeat(64),
         size_bytes: 1 << 20,
         virtual_bytes: 1 << 30,
-        root_device: "/dev/vda".into(),
-    };
-    images::register(parts, new).await.unwrap().id().to_string()
+        root_device: "/dev/xvda".into(),
+        boot_mode: BootMode::LegacyBios,
+    }
 }
 
 /// The texts of all elements of this name.

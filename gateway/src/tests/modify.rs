@@ -57,14 +57,14 @@ const ATTRIBUTES: &[(&str, Outcome)] = &[
     ("UserData.Value=aGk=", Err("IncorrectInstanceState")),
     ("UserData.Value=", Err("IncorrectInstanceState")),
     (
-        "BlockDeviceMapping.1.DeviceName=/dev/vda",
+        "BlockDeviceMapping.1.DeviceName=/dev/xvda",
         Ok((
             "blockDeviceMapping",
             "<deleteOnTermination>true</deleteOnTermination>",
         )),
     ),
     (
-        "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
+        "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
         Err("UnsupportedOperation"),
     ),
     (
@@ -76,7 +76,7 @@ const ATTRIBUTES: &[(&str, Outcome)] = &[
         Err("InvalidInstanceAttributeValue"),
     ),
     (
-        "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeId=vol-1a2b3c4d",
+        "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeId=vol-1a2b3c4d",
         Err("InvalidInstanceAttributeValue"),
     ),
     (
@@ -84,11 +84,11 @@ const ATTRIBUTES: &[(&str, Outcome)] = &[
         Err("MissingParameter"),
     ),
     (
-        "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.NoDevice=",
+        "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.NoDevice=",
         Err("UnsupportedOperation"),
     ),
     (
-        "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.VirtualName=ephemeral0",
+        "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.VirtualName=ephemeral0",
         Err("UnsupportedOperation"),
     ),
     (

@@ -147,7 +147,7 @@ async fn quotas_are_those_in_force() {
     );
     let quota = &answer.json()["Quota"];
     let limits = accounts::limits(&world.cloud, &world.who).await.unwrap();
-    assert_eq!(quota["Value"].as_f64(), Some(limits.vcpus_max as f64));
+    assert_eq!(quota["Value"].as_f64(), Some(limits.vcpus_max.0 as f64));
     assert_eq!(
         quota["QuotaArn"].as_str(),
         Some(&*format!(

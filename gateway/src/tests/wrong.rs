@@ -15,7 +15,7 @@ async fn each_is_refused_with_its_code() {
         ("Action=".into(), "MissingAction"),
         ("Action=MakeCoffee".into(), "InvalidAction"),
         ("Action=describeregions".into(), "InvalidAction"),
-        ("Action=CreateSnapshot&VolumeId=1".into(), "UnsupportedOperation"),
+        ("Action=ImportSnapshot".into(), "UnsupportedOperation"),
         ("Action=DescribeAddressesAttribute".into(), "InvalidAction"),
         (
             "Action=DescribeRegions&Version=2020-01-01".into(),

@@ -120,7 +120,7 @@ pub(crate) fn instance(number: u64, vpc: VpcId, private_ip: Ipv4Addr) -> Instanc
             vpc_cidr: Cidr::new(private_ip, 16),
             security_groups: vec![(SecurityGroupId::new(0x6_0000_0006), "default".into())],
         }],
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
         data_devices: Vec::new(),
         user_data: Some(b"#!/bin/sh\n\xff\x00\n".to_vec()),
         pending_time: START,

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::Ipv4Addr, process::ExitCode, time::Duratio
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use cumulet_backend::api::hosts::{self, Given, HostView, Window, tunnel_of};
+use cumulet_backend::{
+    api::hosts::{self, Given, HostView, Window},
+    entity::columns::Ipv4,
+};
 use cumulet_domain::{host::Metrics, id::HostId, time::Timestamp};
 use serde::Serialize;
 
@@ -143,13 +146,20 @@ struct Shown {
     maintenance: Option<[String; 2]>,
 }
 
-impl From<HostView> for Shown {
-    fn from(view: HostView) -> Self {
+impl TryFrom<HostView> for Shown {
+    type Error = cumulet_domain::Error;
+
+    fn try_from(view: HostView) -> Result<Self, Self::Error> {
         let row = view.row;
         let used = |used, max| Used { used, max };
         let planned = row.maintenance_start.zip(row.maintenance_end);
         let told = |name: &str| view.capabilities.get(name).cloned();
-        Shown {
+        let address = |address: Option<Ipv4>| address.map(|address| address.to_string());
+        let tunnel_address = Address {
+            told: address(row.tunnel_address),
+            confirmed: address(row.confirmed_tunnel),
+        };
+        Ok(Shown {
             hypervisor_type: told("hypervisor_type"),
             hypervisor_version: told("hypervisor_version"),
             state: view.standing.name(),
@@ -158,18 +168,15 @@ impl From<HostView> for Shown {
             not_ready_reason: row.not_ready_reason,
             not_ready_cure: row.not_ready_cure,
             last_seen: Timestamp(row.last_seen).to_string(),
-            vcpus: used(row.vcpus_used, row.vcpus_max),
-            memory_mib: used(row.memory_mib_used, row.memory_mib_max),
-            disk_gib: used(row.disk_gib_used, row.disk_gib_max),
+            vcpus: used(row.vcpus_used, row.vcpus_max.to_db()),
+            memory_mib: used(row.memory_mib_used, row.memory_mib_max.to_db()),
+            disk_gib: used(row.disk_gib_used, row.disk_gib_max.to_db()),
             instances: view.instances.iter().map(ToString::to_string).collect(),
             aggregates: view.aggregates,
             capabilities: view.capabilities,
             metrics: view.metrics,
             problems: view.problems,
-            tunnel_address: Address {
-                told: tunnel_of(row.tunnel_address).map(|address| address.to_string()),
-                confirmed: tunnel_of(row.confirmed_tunnel).map(|address| address.to_string()),
-            },
+            tunnel_address,
             console_address: Address {
                 told: row.console_address,
                 confirmed: row.confirmed_console,
@@ -180,7 +187,7 @@ impl From<HostView> for Shown {
             hypervisor: row.hypervisor,
             architecture: row.architecture,
             disabled_reason: row.disabled_reason,
-        }
+        })
     }
 }
 
@@ -257,13 +264,17 @@ impl Host {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Host::List(listing) => operator::run(&listing.cloud.clone(), |_, parts| async move {
-                let found: Vec<Shown> = hosts::list(&parts).await?.into_iter().map(Shown::from).collect();
+                let found: Vec<Shown> = hosts::list(&parts)
+                    .await?
+                    .into_iter()
+                    .map(Shown::try_from)
+                    .collect::<Result<_, _>>()?;
                 listing.print(&found, Shown::line)
             }),
             Host::Show(Show { listing, host }) => {
                 operator::run(&listing.cloud.clone(), |_, parts| async move {
                     let found = hosts::show(&parts, &HostId(host)).await?;
-                    listing.print(&[Shown::from(found)], Shown::lines)
+                    listing.print(&[Shown::try_from(found)?], Shown::lines)
                 })
             }
             Host::Confirm(confirm) => confirm.run(),

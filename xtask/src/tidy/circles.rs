@@ -11,25 +11,6 @@ use syn::visit::Visit;
 use super::Finding;
 use super::tree::{Source, Tree};
 
-/// Imports that close a circle and stay, by files or, with a final slash, folders: `(from, to, why)`.
-const STAY: &[(&str, &str, &str)] = &[
-    (
-        "backend/src/",
-        "backend/src/",
-        "to be divided: `Cloud` has every domain's caches, and operations work with the whole conductor",
-    ),
-    (
-        "backend/simulate/src/",
-        "backend/simulate/src/run.rs",
-        "what a run breaks on purpose is declared with its options",
-    ),
-    (
-        "backend/simulate/src/world.rs",
-        "backend/simulate/src/kill_each/doom.rs",
-        "a run has its one death at hand wherever it passes a point",
-    ),
-];
-
 /// A module by its names below the crate's root.
 type Module = Vec<String>;
 
@@ -37,10 +18,6 @@ type Module = Vec<String>;
 type Arrows = BTreeMap<usize, BTreeSet<usize>>;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    check_but(tree, STAY)
-}
-
-fn check_but(tree: &Tree, stay: &[(&str, &str, &str)]) -> Vec<Finding> {
     let mut crates: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, source) in tree.sources.iter().enumerate().filter(|(_, source)| !source.test) {
         if let Some(root) = root_of(&source.path) {
@@ -53,19 +30,6 @@ fn check_but(tree: &Tree, stay: &[(&str, &str, &str)]) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     let path = |at: &usize| tree.sources[*at].path.as_str();
-    for (from, to, _) in stay {
-        let mut removed = false;
-        for (_, others) in arrows.iter_mut().filter(|(at, _)| is_at(path(at), from)) {
-            let before = others.len();
-            others.retain(|other| !is_at(path(other), to));
-            removed |= others.len() < before;
-        }
-        if !removed {
-            let what =
-                format!("does not import {to} any more: take it off the list (xtask/src/tidy/circles.rs)");
-            findings.push(Finding::at(from, what));
-        }
-    }
     for circle in circles(&arrows) {
         let folders: BTreeSet<String> = circle.iter().map(|at| folder(tree, path(at))).collect();
         if folders.len() > 1 {
@@ -76,11 +40,6 @@ fn check_but(tree: &Tree, stay: &[(&str, &str, &str)]) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// Whether a file is this one, or below this folder.
-fn is_at(path: &str, place: &str) -> bool {
-    path == place || place.ends_with('/') && path.starts_with(place)
 }
 
 /// The folder with a crate's sources, in which a file is.
@@ -371,7 +330,7 @@ mod tests {
     use super::*;
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
-        check_but(&Tree::of(files), &[])
+        check(&Tree::of(files))
             .into_iter()
             .map(|finding| finding.0)
             .collect()
@@ -442,24 +401,5 @@ mod tests {
             ("y/src/b/mod.rs", "use crate::e::E;"),
         ]);
         assert_eq!(all, [""; 0]);
-    }
-
-    #[test]
-    fn an_exception_that_is_not_needed_is_found() {
-        let files = [
-            ("x/src/lib.rs", "mod a;\nmod b;"),
-            ("x/src/a/mod.rs", "use crate::b::B;\npub struct A;"),
-            ("x/src/b/mod.rs", "use crate::a::A;\npub struct B;"),
-        ];
-        let but = |stay: &[(&str, &str, &str)]| check_but(&Tree::of(&files), stay).len();
-        assert_eq!(but(&[]), 1);
-        assert_eq!(but(&[("x/src/a/mod.rs", "x/src/b/mod.rs", "")]), 0);
-        assert_eq!(
-            but(&[
-                ("x/src/a/mod.rs", "x/src/b/mod.rs", ""),
-                ("x/src/a/mod.rs", "x/src/lib.rs", "")
-            ]),
-            1
-        );
     }
 }

@@ -13,14 +13,112 @@ use super::Finding;
 /// The crates of this workspace that each of them may use, itself aside. What is not listed may use
 /// none; the binary may use all. A new line here is a decision about the architecture.
 const MAY_USE: &[(&str, &[&str])] = &[
+    // The control plane's crates, from below. A domain meets another one in the order of these lines, or through rows.
+    (
+        "cumulet-store",
+        &["cumulet-certs", "cumulet-domain", "cumulet-migrations"],
+    ),
+    ("cumulet-journal", &["cumulet-domain", "cumulet-store"]),
+    ("cumulet-scheduler", &["cumulet-domain", "cumulet-store"]),
+    (
+        "cumulet-core",
+        &["cumulet-bus", "cumulet-certs", "cumulet-domain", "cumulet-store"],
+    ),
+    (
+        "cumulet-operations",
+        &[
+            "cumulet-bus",
+            "cumulet-certs",
+            "cumulet-core",
+            "cumulet-domain",
+            "cumulet-journal",
+            "cumulet-scheduler",
+            "cumulet-store",
+        ],
+    ),
+    (
+        "cumulet-network",
+        &["cumulet-core", "cumulet-domain", "cumulet-store"],
+    ),
+    (
+        "cumulet-identity",
+        &[
+            "cumulet-certs",
+            "cumulet-core",
+            "cumulet-domain",
+            "cumulet-network",
+            "cumulet-store",
+        ],
+    ),
+    (
+        "cumulet-storage",
+        &[
+            "cumulet-core",
+            "cumulet-domain",
+            "cumulet-journal",
+            "cumulet-operations",
+            "cumulet-snapshots",
+            "cumulet-store",
+        ],
+    ),
+    (
+        "cumulet-compute",
+        &[
+            "cumulet-bus",
+            "cumulet-certs",
+            "cumulet-core",
+            "cumulet-domain",
+            "cumulet-journal",
+            "cumulet-network",
+            "cumulet-operations",
+            "cumulet-scheduler",
+            "cumulet-storage",
+            "cumulet-store",
+        ],
+    ),
+    (
+        "cumulet-operator",
+        &[
+            "cumulet-certs",
+            "cumulet-compute",
+            "cumulet-core",
+            "cumulet-domain",
+            "cumulet-identity",
+            "cumulet-network",
+            "cumulet-scheduler",
+            "cumulet-store",
+        ],
+    ),
+    (
+        "cumulet-conductor",
+        &[
+            "cumulet-bus",
+            "cumulet-certs",
+            "cumulet-core",
+            "cumulet-domain",
+            "cumulet-journal",
+            "cumulet-operations",
+            "cumulet-scheduler",
+            "cumulet-store",
+        ],
+    ),
+    // All of it, for the doors and the wiring.
     (
         "cumulet-backend",
         &[
             "cumulet-bus",
             "cumulet-certs",
+            "cumulet-compute",
+            "cumulet-conductor",
+            "cumulet-core",
             "cumulet-domain",
+            "cumulet-identity",
             "cumulet-journal",
+            "cumulet-network",
+            "cumulet-operations",
+            "cumulet-operator",
             "cumulet-scheduler",
+            "cumulet-storage",
             "cumulet-store",
         ],
     ),
@@ -38,19 +136,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("cumulet-hypervisor", &["cumulet-domain"]),
-    ("cumulet-journal", &["cumulet-domain", "cumulet-store"]),
-    ("cumulet-scheduler", &["cumulet-domain", "cumulet-store"]),
-    (
-        "cumulet-store",
-        &["cumulet-certs", "cumulet-domain", "cumulet-migrations"],
-    ),
     (
         "cumulet-metadata",
         &["cumulet-certs", "cumulet-domain", "cumulet-timeouts"],
     ),
     // The readings of text that every door shares.
     ("cumulet-wire", &["cumulet-domain"]),
-    // Runs the control plane, and decides as a worker does.
+    // Runs the control plane, and workers over simulated machines.
     (
         "cumulet-simulate",
         &[
@@ -58,6 +150,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "cumulet-bus",
             "cumulet-certs",
             "cumulet-domain",
+            "cumulet-hypervisor",
             "cumulet-worker",
         ],
     ),
@@ -68,6 +161,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "cumulet-certs",
             "cumulet-domain",
             "cumulet-hypervisor",
+            "cumulet-snapshots",
         ],
     ),
 ];
@@ -78,11 +172,19 @@ const REACH: &[(&[&str], &[&str])] = &[
         &["sea-orm", "sea-orm-migration", "sqlx", "sqlx-core", "rusqlite"],
         &[
             "cumulet-backend",
+            "cumulet-compute",
+            "cumulet-conductor",
+            "cumulet-core",
             "cumulet-gateway",
+            "cumulet-identity",
             "cumulet-journal",
             "cumulet-migrations",
+            "cumulet-network",
+            "cumulet-operations",
+            "cumulet-operator",
             "cumulet-scheduler",
             "cumulet-simulate",
+            "cumulet-storage",
             "cumulet-store",
         ],
     ),
@@ -99,15 +201,23 @@ const REACH: &[(&[&str], &[&str])] = &[
         &[
             "cumulet-backend",
             "cumulet-bus",
+            "cumulet-compute",
+            "cumulet-conductor",
+            "cumulet-core",
             "cumulet-gateway",
             "cumulet-hypervisor",
+            "cumulet-identity",
             "cumulet-journal",
             "cumulet-metadata",
             "cumulet-migrations",
+            "cumulet-network",
+            "cumulet-operations",
+            "cumulet-operator",
             "cumulet-scheduler",
-            "cumulet-timeouts",
             "cumulet-simulate",
+            "cumulet-storage",
             "cumulet-store",
+            "cumulet-timeouts",
             "cumulet-worker",
         ],
     ),
@@ -272,7 +382,7 @@ mod tests {
         assert_eq!(
             found("cumulet-worker", edges),
             [
-                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-gateway, cumulet-journal, cumulet-migrations, cumulet-scheduler, cumulet-simulate, cumulet-store may"
+                "cumulet-worker: must not reach sea-orm; cumulet-backend, cumulet-compute, cumulet-conductor, cumulet-core, cumulet-gateway, cumulet-identity, cumulet-journal, cumulet-migrations, cumulet-network, cumulet-operations, cumulet-operator, cumulet-scheduler, cumulet-simulate, cumulet-storage, cumulet-store may"
             ]
         );
         assert_eq!(found("cumulet-worker", &edges[1..]), [""; 0]);

@@ -9,6 +9,7 @@
 //! imports    what a source file may name
 //! circles    files of different folders that import each other
 //! graph      what a crate may depend on, and may reach
+//! orphans    files that no `mod` names
 //! boxed      async functions that other crates await are compiled once
 //! inventory  lists that must agree: crates and map, manifest and actions, migrations and migrator
 //! ```
@@ -18,6 +19,7 @@ mod circles;
 mod graph;
 mod imports;
 mod inventory;
+mod orphans;
 mod ratchet;
 mod size;
 mod text;
@@ -53,6 +55,7 @@ pub(crate) fn run(root: &Path, shrink: bool) -> Result<()> {
     findings.extend(boxed::check(&tree));
     findings.extend(circles::check(&tree));
     findings.extend(inventory::check(&tree)?);
+    findings.extend(orphans::check(&tree));
     findings.sort();
     findings.dedup();
     if findings.is_empty() {

@@ -15,6 +15,9 @@ const PLACES: &[&str] = &[
     concat!("/wo", "rk/"),
     concat!("/Us", "ers/"),
     concat!("/tmp", "/w/"),
+    // Two checkouts share what is built, so that a path that is compiled in may be the other's. A test finds the
+    // variable in its environment.
+    concat!("env!(\"CARGO_MANI", "FEST_DIR\")"),
 ];
 
 /// Likewise, but the guests that tests run have homes of their own.
@@ -146,6 +149,7 @@ mod tests {
         for text in [
             format!("//! See {work}x.\n"),
             format!("//! A.\nconst A: &str = \"{home}me/x\";\n"),
+            format!("//! A.\nconst A: &str = {};\n", PLACES[3]),
         ] {
             assert_eq!(found(&text).len(), 1, "{text}");
         }

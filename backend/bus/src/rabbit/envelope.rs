@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The version of what every program understands.
 pub(super) const FIRST: u32 = 1;
 
-/// The newest version that is understood here: an instance of any number of disks, and of interfaces in several VPCs.
-const NEWEST: u32 = 2;
+/// The newest version that is understood here: 2 is an instance of any number of disks, and of interfaces in several
+/// VPCs; 3 one that is started by UEFI, snapshots, and volumes that are made from them.
+const NEWEST: u32 = 3;
 
 /// What is read at the most.
 const LIMIT: usize = 16 << 20;
@@ -119,6 +120,9 @@ mod tests {
     /// And what only version 2 says.
     const VECTORS_2: &str = include_str!("../../tests/vectors/v2.jsonl");
 
+    /// And only version 3.
+    const VECTORS_3: &str = include_str!("../../tests/vectors/v3.jsonl");
+
     #[test]
     fn every_message_that_version_1_ever_wrote_is_understood() {
         let mut seen = 0;
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn a_run_is_of_the_lowest_version_that_says_it() {
         let mut seen = Vec::new();
-        for line in VECTORS.lines().chain(VECTORS_2.lines()) {
+        for line in [VECTORS, VECTORS_2, VECTORS_3].iter().flat_map(|all| all.lines()) {
             if kind(line.as_bytes()).unwrap() != Kind::Command {
                 continue;
             }
@@ -153,7 +157,7 @@ mod tests {
                 seen.push((head.v, spec.disks.len(), spec.nics.len()));
             }
         }
-        assert_eq!(seen, [(1, 1, 1), (1, 1, 1), (2, 2, 1)]);
+        assert_eq!(seen, [(1, 1, 1), (1, 1, 1), (2, 2, 1), (3, 2, 1)]);
     }
 
     #[test]
@@ -178,6 +182,32 @@ mod tests {
             }
         }
         assert_eq!(seen, ["run", "change", "delete-volume"]);
+    }
+
+    #[test]
+    fn what_only_version_3_says_is_never_said_as_less() {
+        let mut seen = Vec::new();
+        for line in VECTORS_3.lines() {
+            match kind(line.as_bytes()).unwrap() {
+                Kind::Command => {
+                    let head: Head = serde_json::from_str(line).unwrap();
+                    let command: Command = body(line.as_bytes()).unwrap();
+                    assert_eq!((head.v, command.version()), (3, 3), "{line}");
+                    let said = match command.action {
+                        Action::Run { .. } => "run",
+                        Action::Change { .. } => "change",
+                        Action::TakeSnapshots(_) => "take-snapshots",
+                        _ => "something else",
+                    };
+                    seen.push(said);
+                }
+                _ => {
+                    let report: Report = body(line.as_bytes()).unwrap();
+                    assert!(matches!(report.content, ReportContent::SnapshotDone(_)), "{line}");
+                }
+            }
+        }
+        assert_eq!(seen, ["run", "change", "take-snapshots", "take-snapshots"]);
     }
 
     /// Workers learnt to tell more as time went on; those that have not are understood.
@@ -214,8 +244,8 @@ mod tests {
     fn what_can_not_be_understood_is_refused() {
         let read = |text: &str| read::<Wakeup>(Kind::Wakeup, text.as_bytes());
         assert_eq!(
-            read(r#"{"v":3,"kind":"tap","body":{"new":"shape"}}"#),
-            Err(Unreadable::Version(3))
+            read(r#"{"v":4,"kind":"tap","body":{"new":"shape"}}"#),
+            Err(Unreadable::Version(4))
         );
         assert_eq!(
             read(r#"{"v":0,"kind":"tap","body":"work"}"#),

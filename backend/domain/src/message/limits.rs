@@ -3,12 +3,14 @@
 
 use super::{
     Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent,
-    VolumeOutcome,
+    SnapshotOutcome, VolumeOutcome,
     words::{UNTOLD, is_for_tenants},
 };
 use crate::{
     host::{MAX_PROBLEMS, NotReady, check_host_name, check_metrics, check_name, one_line},
     host_address::{check_console_address, check_tunnel_address},
+    snapshot::is_digest,
+    volume::MAX_ATTACHED,
 };
 
 /// Instances of one host at the most.
@@ -22,6 +24,9 @@ pub const MAX_VCPUS: u32 = 1 << 20;
 
 /// See [`MAX_VCPUS`]: an exbibyte and more, in MiB and in GiB.
 pub const MAX_SIZE: u64 = 1 << 40;
+
+/// The bytes of a snapshot at the most: an exbibyte.
+const MAX_BYTES: u64 = 1 << 60;
 
 /// The volumes that one guest keeps at the most.
 const MAX_KEPT: usize = 100;
@@ -49,6 +54,9 @@ impl Report {
             ReportContent::Done(outcome) => ReportContent::Done(outcome.within_limits(&mut left_out)?),
             ReportContent::VolumeDone(outcome) => {
                 ReportContent::VolumeDone(outcome.within_limits(&mut left_out))
+            }
+            ReportContent::SnapshotDone(outcome) => {
+                ReportContent::SnapshotDone(outcome.within_limits(&mut left_out)?)
             }
             ReportContent::NetworkApplied { vpc, generation } => {
                 countable("the policy's generation", generation)?;
@@ -139,6 +147,34 @@ impl VolumeOutcome {
             failure: failure.map(|text| words_of(&text, left_out)),
             permanent,
         }
+    }
+}
+
+impl SnapshotOutcome {
+    fn within_limits(self, left_out: &mut Vec<String>) -> Result<Self, String> {
+        let SnapshotOutcome {
+            operation,
+            taken,
+            failure,
+            permanent,
+        } = self;
+        if taken.is_empty() == failure.is_none() || taken.len() > MAX_ATTACHED {
+            return Err("snapshots were taken of an instance's volumes, or it has failed".into());
+        }
+        for each in &taken {
+            if !is_digest(&each.manifest) {
+                return Err("a snapshot's manifest is known by its SHA-256".into());
+            }
+            if each.bytes.max(each.fresh_bytes) > MAX_BYTES {
+                return Err("a snapshot has more bytes than there can be".into());
+            }
+        }
+        Ok(SnapshotOutcome {
+            operation,
+            taken,
+            failure: failure.map(|text| words_of(&text, left_out)),
+            permanent,
+        })
     }
 }
 

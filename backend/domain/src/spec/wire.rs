@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle};
 use crate::{
     id::{InstanceId, VolumeId, VpcId},
-    image::ImageRef,
+    image::{Firmware, ImageRef},
     metadata::InstanceMetadata,
     network::InterfacePolicy,
 };
@@ -22,6 +22,8 @@ struct Written<'a> {
     instance_type: &'a str,
     vcpus: u32,
     memory_mib: u64,
+    #[serde(skip_serializing_if = "is_bios")]
+    firmware: Firmware,
     disks: &'a [DiskSpec],
     nics: &'a [NicSpec],
     metadata: &'a InstanceMetadata,
@@ -43,6 +45,7 @@ impl Serialize for InstanceSpec {
             instance_type: &self.instance_type,
             vcpus: self.vcpus,
             memory_mib: self.memory_mib,
+            firmware: self.firmware,
             disks: &self.disks,
             nics: &self.nics,
             metadata: &self.metadata,
@@ -55,6 +58,11 @@ impl Serialize for InstanceSpec {
     }
 }
 
+/// As it was when there was nothing else.
+fn is_bios(firmware: &Firmware) -> bool {
+    *firmware == Firmware::LegacyBios
+}
+
 /// Either form.
 #[derive(Deserialize)]
 pub(super) struct Read {
@@ -63,6 +71,8 @@ pub(super) struct Read {
     instance_type: String,
     vcpus: u32,
     memory_mib: u64,
+    #[serde(default)]
+    firmware: Firmware,
     disks: Option<Vec<DiskSpec>>,
     nics: Option<Vec<NicSpec>>,
     metadata: Arc<InstanceMetadata>,
@@ -113,6 +123,7 @@ impl TryFrom<Read> for InstanceSpec {
             instance_type: read.instance_type,
             vcpus: read.vcpus,
             memory_mib: read.memory_mib,
+            firmware: read.firmware,
             disks,
             nics,
             metadata: read.metadata,
@@ -120,16 +131,15 @@ impl TryFrom<Read> for InstanceSpec {
     }
 }
 
-/// Whether the form of before says all of it.
+/// Whether the form of before says all of it that a guest needs. (A host of before lets the disk be as fast as it lets
+/// any other, until the guest is started by a newer program.)
 pub(super) fn was_always_so(spec: &InstanceSpec) -> bool {
     let [disk] = spec.disks.as_slice() else {
         return false;
     };
     let vpc = spec.nics.first().map(|nic| nic.vpc);
     let mut nics = (0..).zip(&spec.nics);
-    disk.image().is_some()
-        && disk.throttle == Throttle::default()
-        && nics.all(|(index, nic)| nic.device_index == index && Some(nic.vpc) == vpc)
+    disk.image().is_some() && nics.all(|(index, nic)| nic.device_index == index && Some(nic.vpc) == vpc)
 }
 
 #[cfg(test)]
@@ -188,6 +198,7 @@ mod tests {
                 format: DiskFormat::Qcow2,
                 create: true,
                 generation: 1,
+                from: None,
             },
             size_gib: 3,
             boot_order: None,
@@ -195,7 +206,8 @@ mod tests {
         };
         assert_eq!(change(&|spec| spec.disks.push(data.clone())), 2);
         assert_eq!(change(&|spec| spec.disks = vec![data.clone()]), 2);
-        assert_eq!(change(&|spec| spec.disks[0].throttle.bytes = Some(1)), 2);
+        assert_eq!(change(&|spec| spec.disks[0].throttle.bytes = Some(1)), 1);
+        assert_eq!(change(&|spec| spec.firmware = Firmware::Uefi), 3);
         assert_eq!(change(&|spec| spec.nics[1].vpc = VpcId::new(1)), 2);
         assert_eq!(change(&|spec| spec.nics[1].device_index = 2), 2);
         assert_eq!(change(&|spec| spec.disks[0].size_gib = 100), 1);

@@ -91,6 +91,13 @@ impl VolumeType {
             )),
             (_, None) => Ok(()),
             (Some(Iops { range, each_gib, .. }), Some(iops)) => {
+                if self == VolumeType::Io2 && iops > *range.end() {
+                    return combination(
+                        "io2 volumes configured with greater than 64 TiB or 256K IOPS or 1000:1 IOPS:GB ratio are \
+                         not supported"
+                            .into(),
+                    );
+                }
                 if !range.contains(&iops) {
                     let (word, bound, value) = if iops < *range.start() {
                         ("low; minimum", range.start(), iops)

@@ -1,7 +1,7 @@
 //! Calls of the simulated hypervisor: each takes the time that the plan says and fails as it says. Whoever calls waits
 //! no longer than libvirt's driver would; what is late comes back later, with its effect.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use cumulet_domain::id::InstanceId;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{FakeHypervisor, Guest, plan::Fate};
+use super::{FakeHypervisor, Guest, plan::Fate, witness::Seen};
 use crate::{ACTION, Error, Result, outstanding::For};
 
 impl FakeHypervisor {
@@ -20,7 +20,7 @@ impl FakeHypervisor {
         deadline: Duration,
         see: impl FnOnce(&FakeHypervisor) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if self.plan.borrow().look_latency.is_zero() {
+        if self.plan().look_latency.is_zero() {
             return see(self);
         }
         self.in_time(whom, deadline, None, see).await
@@ -56,10 +56,13 @@ impl FakeHypervisor {
             host.change(instance, |guest| outcome = change(guest));
             outcome
         };
-        if !self.plan.borrow().is_quick(instance) {
+        if !self.plan().is_quick(instance) {
             return self.in_time(whom, deadline, Some((instance, call)), effect).await;
         }
-        let outcome = self.plan.borrow().fate(self.config.seed, instance, call).outcome;
+        let outcome = self.plan().fate(self.config.seed, instance, call).outcome;
+        if outcome.is_err() {
+            self.witness.tell(Seen::Failed(instance));
+        }
         outcome.and_then(|()| effect(self))
     }
 
@@ -94,37 +97,55 @@ impl FakeHypervisor {
         let this = self.this.upgrade().ok_or_else(gone)?;
         let (_caller, callee) = self.outstanding.begin(whom);
         let (sender, receiver) = oneshot::channel();
+        let cuts = self.cuts();
         tokio::spawn(async move {
-            let outcome = this.meet_fate(call).await.and_then(|()| effect(&this));
+            let outcome = this.meet_fate(call, cuts).await.and_then(|()| effect(&this));
             drop(callee);
             // Nobody may wait for it any more.
             drop(sender.send(outcome));
         });
         match timeout_at(end, receiver).await {
             Ok(outcome) => outcome.map_err(|_| gone())?,
-            Err(_) => Err(Error::Late(deadline)),
+            Err(_) => Err(self.late(whom, deadline)),
         }
     }
 
-    /// Waits as the plan says, and fails as it says.
-    async fn meet_fate(self: &Arc<Self>, call: Option<(InstanceId, u32)>) -> Result<()> {
-        let (began, mut plan) = (Instant::now(), self.plan.subscribe());
+    /// What whoever waits no longer hears.
+    fn late(&self, whom: For, deadline: Duration) -> Error {
+        if let Some(instance) = whom.instance() {
+            self.witness.tell(Seen::Late(instance));
+        }
+        match self.plan().refuses_what_is_late {
+            true => Error::Refused("it is late, and the plan says so".into()),
+            false => Error::Late(deadline),
+        }
+    }
+
+    /// Waits as the plan says, and fails as it says, or as the power is cut again.
+    async fn meet_fate(&self, call: Option<(InstanceId, u32)>, cuts: u64) -> Result<()> {
+        let began = Instant::now();
         loop {
-            let (fate, hangs) = {
-                let plan = plan.borrow_and_update();
-                match call {
-                    Some((instance, call)) => (
-                        plan.fate(self.config.seed, instance, call),
-                        plan.hang.contains(&instance),
-                    ),
-                    None => (Fate::of_a_look(&plan), false),
-                }
+            let moved = self.moved.notified();
+            if self.cuts() != cuts {
+                return Err(Error::Away("the simulated host has lost its power".into()));
+            }
+            let plan = self.plan();
+            let (fate, hangs) = match call {
+                Some((instance, call)) => (
+                    plan.fate(self.config.seed, instance, call),
+                    plan.hang.contains(&instance),
+                ),
+                None => (Fate::of_a_look(&plan), false),
             };
             tokio::select! {
                 biased;
-                () = sleep_until(began + fate.latency), if !hangs => return fate.outcome,
-                // An error would mean that the sender is gone, and `self` holds it.
-                changed = plan.changed() => drop(changed),
+                () = moved => {}
+                () = sleep_until(began + fate.latency), if !hangs => {
+                    if let (Err(_), Some((instance, _))) = (&fate.outcome, call) {
+                        self.witness.tell(Seen::Failed(instance));
+                    }
+                    return fate.outcome;
+                }
             }
         }
     }

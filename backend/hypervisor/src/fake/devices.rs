@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_domain::{id::InstanceId, message::Power};
+use cumulet_domain::{id::InstanceId, message::Power, spec::Throttle};
 
 use super::{FakeHypervisor, Guest};
 use crate::{
@@ -49,7 +49,7 @@ impl FakeHypervisor {
         key: &DeviceKey,
         patience: Duration,
     ) -> Result<Unplugged> {
-        let keeps = self.plan.borrow().keeps_devices;
+        let keeps = self.plan().keeps_devices;
         if keeps
             && self.status(instance).await?.power == Power::On
             && self.devices_of(instance).await?.has(key)
@@ -69,14 +69,30 @@ impl FakeHypervisor {
 
     pub(super) async fn grow(&self, instance: InstanceId, path: &Path, bytes: u64) -> Result<()> {
         let path = path.to_owned();
-        let grow = move |guest: &mut Option<Guest>| {
+        self.on_disk(instance, move |devices| devices.grow(&path, bytes))
+            .await
+    }
+
+    pub(super) async fn slow_down(&self, instance: InstanceId, path: &Path, most: Throttle) -> Result<()> {
+        let path = path.to_owned();
+        self.on_disk(instance, move |devices| devices.throttle(&path, most))
+            .await
+    }
+
+    /// Something is done to a disk of a guest that runs; `what` says whether there is such a disk.
+    async fn on_disk(
+        &self,
+        instance: InstanceId,
+        what: impl Fn(&mut Devices) -> bool + Send + Sync + 'static,
+    ) -> Result<()> {
+        let done = move |guest: &mut Option<Guest>| {
             let guest = guest.as_mut().filter(|guest| guest.on);
             let guest = guest.ok_or(Error::NotFound(instance))?;
-            match guest.devices.grow(&path, bytes) {
+            match what(&mut guest.devices) {
                 true => Ok(()),
                 false => Err(Error::Unavailable(format!("{instance} has no such disk"))),
             }
         };
-        self.act(For::Process(instance), ACTION, grow).await
+        self.act(For::Process(instance), ACTION, done).await
     }
 }

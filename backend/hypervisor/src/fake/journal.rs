@@ -2,7 +2,7 @@
 //! guests there are. It is compacted when it is opened.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
     path::Path,
@@ -31,8 +31,8 @@ pub(super) struct Journal(File);
 
 impl Journal {
     /// Opens the file and reads what is in it. A last line that was cut is no line.
-    pub(super) fn open(path: &Path) -> io::Result<(Journal, HashMap<InstanceId, Guest>)> {
-        let mut guests = HashMap::new();
+    pub(super) fn open(path: &Path) -> io::Result<(Journal, BTreeMap<InstanceId, Guest>)> {
+        let mut guests = BTreeMap::new();
         match File::open(path) {
             Ok(file) => {
                 for line in BufReader::new(file).lines() {

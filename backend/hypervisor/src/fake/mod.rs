@@ -4,14 +4,19 @@
 
 mod call;
 mod console;
+mod copies;
 mod devices;
 mod journal;
 mod plan;
+mod witness;
 
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,19 +26,22 @@ use cumulet_domain::{
     host::HostProfile,
     id::InstanceId,
     message::{OffReason, Power},
+    spec::Throttle,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 
 use crate::{
-    ACTION, Capabilities, ConsoleStream, Device, DeviceKey, Devices, Diagnosis, DomainSpec, DomainStatus,
-    Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged,
+    ACTION, Capabilities, ConsoleStream, Copying, Device, DeviceKey, Devices, Diagnosis, DiskCopy,
+    DomainSpec, DomainStatus, Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged,
     outstanding::{For, Outstanding},
 };
 use journal::Journal;
 pub use plan::FaultPlan;
+use witness::{How, Watched};
+pub use witness::{Seen, Witness};
 
-/// Events that a slow receiver may be behind before it has to list again.
+/// The events that a receiver may be behind, where nothing else is said.
 const EVENTS: usize = 4096;
 
 /// A picture of one black pixel, as JPEG: what every simulated screen shows.
@@ -54,6 +62,9 @@ pub struct FakeConfig {
     pub capabilities: BTreeMap<String, String>,
     /// What goes wrong.
     pub plan: FaultPlan,
+    /// Events that a slow receiver may be behind before it has to list again: room for so many is there from the
+    /// beginning.
+    pub events: usize,
     /// Where guests are kept, so that they "run on" while the process is away; nowhere if `None`.
     pub state_file: Option<PathBuf>,
 }
@@ -67,6 +78,7 @@ impl Default for FakeConfig {
             architecture: "x86_64".into(),
             capabilities: BTreeMap::new(),
             plan: FaultPlan::default(),
+            events: EVENTS,
             state_file: None,
         }
     }
@@ -82,6 +94,9 @@ struct Guest {
     /// None are known of guests of before.
     #[serde(default)]
     devices: Devices,
+    /// Copies of its disks were made, and nobody has been told yet.
+    #[serde(default)]
+    copied: bool,
 }
 
 impl Guest {
@@ -102,7 +117,12 @@ pub struct FakeHypervisor {
     profile: Arc<HostProfile>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
-    plan: watch::Sender<FaultPlan>,
+    plan: Mutex<Arc<FaultPlan>>,
+    /// How often the power was cut: calls of before have no effect any more.
+    cuts: AtomicU64,
+    /// Plan or power has changed. Calls hear of it in the order in which they were made: in every run of a seed the same.
+    moved: Notify,
+    witness: Watched,
     outstanding: Arc<Outstanding>,
     /// For calls that go on when nobody waits for them any more.
     this: Weak<FakeHypervisor>,
@@ -110,7 +130,8 @@ pub struct FakeHypervisor {
 
 #[derive(Debug)]
 struct State {
-    guests: HashMap<InstanceId, Guest>,
+    /// In the order of their numbers, so that whatever goes through all does the same each time.
+    guests: BTreeMap<InstanceId, Guest>,
     calls: HashMap<InstanceId, u32>,
     journal: Option<Journal>,
 }
@@ -126,12 +147,16 @@ impl FakeHypervisor {
                 let (journal, guests) = Journal::open(path)?;
                 (Some(journal), guests)
             }
-            None => (None, HashMap::new()),
+            None => (None, BTreeMap::new()),
         };
         Ok(Arc::new_cyclic(|this| FakeHypervisor {
             outstanding: Arc::default(),
             this: this.clone(),
-            plan: watch::Sender::new(config.plan.clone()),
+            plan: Mutex::new(Arc::new(config.plan.clone())),
+            cuts: AtomicU64::new(0),
+            moved: Notify::new(),
+            witness: Watched::default(),
+            events: broadcast::Sender::new(config.events.max(1)),
             profile: Arc::new(profile(&config)),
             config,
             state: Mutex::new(State {
@@ -139,14 +164,38 @@ impl FakeHypervisor {
                 calls: HashMap::new(),
                 journal,
             }),
-            events: broadcast::Sender::new(EVENTS),
         }))
     }
 
     /// From now on this goes wrong, also with the calls that are under way: what hangs or is slow by the old plan
     /// and not by the new one comes back.
     pub fn set_plan(&self, plan: FaultPlan) {
-        self.plan.send_replace(plan);
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        self.moved.notify_waiters();
+    }
+
+    /// From now on the witness is told of all that comes to pass; only the first one is.
+    pub fn watched_by(&self, witness: Arc<dyn Witness>) {
+        self.witness.by(witness);
+    }
+
+    /// The host's power is cut: no guest is left that runs, and what was asked for and has not come back never does
+    /// anything.
+    pub fn lose_power(&self) {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+        self.moved.notify_waiters();
+        let ids: Vec<InstanceId> = self.state().guests.keys().copied().collect();
+        for id in ids {
+            self.power_off(id, OffReason::Crashed);
+        }
+    }
+
+    /// Every guest as it is now with what it has, asked of nobody.
+    pub fn guests(&self) -> Vec<(DomainStatus, Devices)> {
+        let state = self.state();
+        let each = state.guests.iter();
+        each.map(|(id, guest)| (guest.status(*id), guest.devices.clone()))
+            .collect()
     }
 
     /// The guest powers itself off, or its process dies. Nothing happens if it does not run.
@@ -158,6 +207,14 @@ impl FakeHypervisor {
         });
     }
 
+    fn plan(&self) -> Arc<FaultPlan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,18 +223,19 @@ impl FakeHypervisor {
     fn change(&self, instance: InstanceId, change: impl FnOnce(&mut Option<Guest>)) {
         let mut state = self.state();
         let mut guest = state.guests.remove(&instance);
-        let was_on = guest.as_ref().is_some_and(|guest| guest.on);
+        let was = How::of(guest.as_ref());
         change(&mut guest);
         if let Some(journal) = &mut state.journal {
             journal.append(instance, guest.as_ref());
         }
-        let now = status(instance, guest.as_ref());
+        let (is, now) = (How::of(guest.as_ref()), status(instance, guest.as_ref()));
         match guest {
             Some(guest) => drop(state.guests.insert(instance, guest)),
             None => drop(state.calls.remove(&instance)),
         }
         drop(state);
-        if was_on != (now.power == Power::On) {
+        self.witness.changed(instance, was, is);
+        if was.on != is.on {
             drop(self.events.send(Event::Changed(now)));
         }
     }
@@ -208,6 +266,7 @@ fn off(guest: &mut Option<Guest>, reason: OffReason) {
         guest.on = false;
         guest.paused = false;
         guest.off_reason = Some(reason);
+        guest.copied = false;
     }
 }
 
@@ -268,6 +327,7 @@ impl Hypervisor for FakeHypervisor {
                     off_reason: None,
                     boots: guest.as_ref().map_or(0, |g| g.boots) + 1,
                     devices: devices.clone(),
+                    copied: false,
                 });
                 Ok(Prepared::Paused)
             }
@@ -300,6 +360,22 @@ impl Hypervisor for FakeHypervisor {
         self.grow(instance, disk, bytes).await
     }
 
+    async fn copy_disks(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()> {
+        self.begin_copies(instance, copies).await
+    }
+
+    async fn copying(&self, instance: InstanceId) -> Result<Copying> {
+        self.copies_of(instance).await
+    }
+
+    async fn stop_copying(&self, instance: InstanceId) -> Result<()> {
+        self.end_copies(instance).await
+    }
+
+    async fn throttle(&self, instance: InstanceId, disk: &Path, own: Throttle) -> Result<()> {
+        self.slow_down(instance, disk, own).await
+    }
+
     async fn resume(&self, instance: InstanceId) -> Result<()> {
         let resume = move |guest: &mut Option<Guest>| {
             let on = guest.as_mut().filter(|g| g.on);
@@ -310,8 +386,8 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn ensure_off(&self, instance: InstanceId, grace: Duration) -> Result<()> {
-        let deaf = self.plan.borrow().ignores_power_button && !grace.is_zero();
-        if deaf {
+        let deaf = self.plan().is_deaf(self.config.seed, instance);
+        if deaf && !grace.is_zero() {
             self.act(For::Process(instance), QUESTION, |_| Ok(())).await?;
             if self.status(instance).await?.power == Power::On {
                 tokio::time::sleep(grace).await;
@@ -327,7 +403,8 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn reboot(&self, instance: InstanceId, grace: Duration) -> Result<()> {
-        if self.plan.borrow().ignores_power_button {
+        let deaf = self.plan().is_deaf(self.config.seed, instance);
+        if deaf {
             tokio::time::sleep(grace).await;
         }
         let reset = move |guest: &mut Option<Guest>| {
@@ -338,8 +415,11 @@ impl Hypervisor for FakeHypervisor {
     }
 
     async fn ensure_absent(&self, instance: InstanceId) -> Result<()> {
-        let remove = |guest: &mut Option<Guest>| {
-            *guest = None;
+        let leaves = self.plan().leaves_guests;
+        let remove = move |guest: &mut Option<Guest>| {
+            if !leaves {
+                *guest = None;
+            }
             Ok(())
         };
         self.for_good(instance, remove).await

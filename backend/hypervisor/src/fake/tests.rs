@@ -12,6 +12,7 @@ fn spec(instance: InstanceId) -> DomainSpec {
         instance_type: "t3.nano".into(),
         vcpus: 1,
         memory_mib: 64,
+        nvram: None,
         disks: vec![],
         nics: vec![],
         console_log: "/dev/null".into(),
@@ -136,4 +137,96 @@ async fn what_a_host_is_can_be_configured() {
     ] {
         assert_eq!(profile.capabilities[name], value, "{name}");
     }
+}
+
+/// All that it was told, in order.
+#[derive(Default)]
+struct Notes(Mutex<Vec<Seen>>);
+
+impl Witness for Notes {
+    fn saw(&self, what: Seen) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Notes {
+    fn of(host: &FakeHypervisor) -> Arc<Notes> {
+        let notes = Arc::new(Notes::default());
+        host.watched_by(notes.clone());
+        notes
+    }
+
+    fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_is_told_of_all_that_comes_to_pass() {
+    let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
+    let notes = Notes::of(&host);
+    for _ in 0..2 {
+        host.prepare(&spec(ONE)).await.unwrap();
+        host.resume(ONE).await.unwrap();
+    }
+    assert_eq!(notes.take(), [Seen::On(ONE), Seen::Runs(ONE)]);
+    host.reboot(ONE, Duration::ZERO).await.unwrap();
+    host.ensure_off(ONE, Duration::ZERO).await.unwrap();
+    host.ensure_absent(ONE).await.unwrap();
+    assert_eq!(notes.take(), [Seen::StartsOver(ONE), Seen::Off(ONE)]);
+    host.set_plan(FaultPlan {
+        failures_per_mille: 1000,
+        ..FaultPlan::default()
+    });
+    assert!(host.prepare(&spec(ONE)).await.is_err());
+    assert_eq!(notes.take(), [Seen::Failed(ONE)]);
+    for (lies, is_permanent) in [(false, false), (true, true)] {
+        host.set_plan(FaultPlan {
+            refuses_what_is_late: lies,
+            ..FaultPlan::slow(Duration::from_secs(60))
+        });
+        let late = host.prepare(&spec(ONE)).await.unwrap_err();
+        assert_eq!(late.is_permanent(), is_permanent);
+        assert_eq!(notes.take(), [Seen::Late(ONE)]);
+        // It has its effect all the same.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(notes.take(), [Seen::On(ONE)]);
+        host.set_plan(FaultPlan::default());
+        host.ensure_absent(ONE).await.unwrap();
+        assert_eq!(notes.take(), [Seen::Off(ONE)]);
+    }
+    host.set_plan(FaultPlan {
+        leaves_guests: true,
+        ..FaultPlan::default()
+    });
+    host.prepare(&spec(ONE)).await.unwrap();
+    host.ensure_absent(ONE).await.unwrap();
+    assert_eq!(notes.take(), [Seen::On(ONE)]);
+    assert_eq!(host.guests()[0].0.power, Power::On);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_was_under_way_when_the_power_was_cut_has_an_effect() {
+    let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
+    host.prepare(&spec(ONE)).await.unwrap();
+    let notes = Notes::of(&host);
+    host.set_plan(FaultPlan::slow(Duration::from_secs(5)));
+    let under_way = tokio::spawn({
+        let host = host.clone();
+        async move { host.prepare(&spec(TWO)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    host.lose_power();
+    assert!(matches!(under_way.await.unwrap(), Err(Error::Away(_))));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(notes.take(), [Seen::Off(ONE)]);
+    let there: Vec<_> = host
+        .guests()
+        .iter()
+        .map(|(guest, _)| (guest.power, guest.off_reason))
+        .collect();
+    assert_eq!(there, [(Power::Off, Some(OffReason::Crashed))]);
+    // It has power again.
+    host.prepare(&spec(TWO)).await.unwrap();
+    assert_eq!(notes.take(), [Seen::On(TWO)]);
 }

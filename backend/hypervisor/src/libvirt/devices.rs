@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use cumulet_domain::{id::InstanceId, message::Power, network::Mac};
+use cumulet_domain::{id::InstanceId, message::Power, network::Mac, spec::Throttle};
 use tokio::time::Instant;
 use virt::{
     domain::Domain,
@@ -15,7 +15,7 @@ use virt::{
     sys,
 };
 
-use super::{For, Libvirt, Signal, driver::status_of, ffi, is, owns, tree, xml};
+use super::{For, Libvirt, Signal, driver::status_of, ffi, is, owns, slots::Slots, tree, xml};
 use crate::{
     ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, Result, Unplugged,
 };
@@ -24,9 +24,9 @@ use crate::{
 const ASK: Duration = Duration::from_secs(5);
 
 /// Where a guest has devices: how its XML is read there, and how it is changed there.
-type Place = (sys::virDomainXMLFlags, sys::virDomainModificationImpact);
+pub(super) type Place = (sys::virDomainXMLFlags, sys::virDomainModificationImpact);
 
-const PROCESS: Place = (0, sys::VIR_DOMAIN_AFFECT_LIVE);
+pub(super) const PROCESS: Place = (0, sys::VIR_DOMAIN_AFFECT_LIVE);
 const DEFINITION: Place = (sys::VIR_DOMAIN_XML_INACTIVE, sys::VIR_DOMAIN_AFFECT_CONFIG);
 
 /// The places of a guest: the last one is what it goes by now.
@@ -53,6 +53,7 @@ fn read(text: &str) -> Devices {
                         path: path.into(),
                         target,
                         bytes: None,
+                        throttle: throttle_of(device),
                     }))
             }
             ("interface", Some(tap)) => {
@@ -65,9 +66,39 @@ fn read(text: &str) -> Devices {
     found
 }
 
-fn there(domain: &Domain, place: Place) -> Result<Devices, LibvirtError> {
+/// What a disk may do in a second.
+fn throttle_of(disk: &tree::Element) -> Throttle {
+    let limit = |name: &str| {
+        let most: u64 = disk.at(&["iotune", name])?.text.parse().ok()?;
+        (most != 0).then_some(most)
+    };
+    Throttle {
+        bytes: limit(xml::TOTAL_BYTES),
+        operations: limit(xml::TOTAL_OPERATIONS),
+    }
+}
+
+pub(super) fn there(domain: &Domain, place: Place) -> Result<Devices, LibvirtError> {
     Ok(read(&domain.xml_desc(place.0)?))
 }
+
+/// As libvirt says it of a guest that was started by a program of before and has no port left. The next one that is
+/// started has a slot for each device.
+const NO_PORT: &str = "No more available PCI slots";
+
+/// The slot of a device that is plugged into a guest, out of its XML in each place; `None` for a guest of before.
+fn slot_for<'a>(key: &DeviceKey, places: impl Iterator<Item = &'a str>) -> Result<Option<u8>> {
+    let all = places.map(Slots::read).collect::<Option<Vec<Slots>>>();
+    // The process is the last: what it has, the guest sees.
+    let Some(mut slots) = all.and_then(|all| all.into_iter().rev().reduce(Slots::with)) else {
+        return Ok(None);
+    };
+    let slot = slots.give(key);
+    slot.map(Some).ok_or_else(|| Error::Refused(FULL.into()))
+}
+
+/// What is said of a guest that has a device in each of its slots.
+pub(super) const FULL: &str = "the guest has no slot left for a device of this kind";
 
 /// The element that names a device of those to libvirt; `None` if it is not among them.
 fn naming(key: &DeviceKey, among: &Devices) -> Option<String> {
@@ -168,17 +199,28 @@ impl Libvirt {
             let Some(domain) = domain else {
                 return Ok(Err(Error::NotFound(instance)));
             };
+            let mut found = Vec::new();
             for place in places(status_of(&domain, instance)?.power) {
-                let has = there(&domain, *place)?;
+                found.push((*place, domain.xml_desc(place.0)?));
+            }
+            let slot = match slot_for(&key, found.iter().map(|(_, text)| text.as_str())) {
+                Ok(slot) => slot,
+                Err(error) => return Ok(Err(error)),
+            };
+            for (place, text) in found {
+                let has = read(&text);
                 if has.has(&key) {
                     continue;
                 }
                 let text = match &device {
-                    Device::Nic(nic) => xml::nic_alone(nic),
-                    Device::Disk(disk) => xml::disk_alone(disk, &has.target(&disk.target), bounds),
+                    Device::Nic(nic) => xml::nic_alone(nic, slot),
+                    Device::Disk(disk) => xml::disk_alone(disk, &has.target(&disk.target), bounds, slot),
                 };
-                match text {
-                    Ok(text) => domain.attach_device_flags(&text, place.1)?,
+                match text.map(|text| domain.attach_device_flags(&text, place.1)) {
+                    Ok(Err(error)) if slot.is_none() && error.message().contains(NO_PORT) => {
+                        return Ok(Err(Error::Refused(error.message().to_owned())));
+                    }
+                    Ok(done) => done?,
                     Err(error) => return Ok(Err(Error::Refused(error.to_string()))),
                 }
             }
@@ -243,6 +285,31 @@ impl Libvirt {
         };
         self.call(For::Process(instance), ACTION, grow).await?
     }
+
+    /// In its process, and in the definition that it is started from.
+    pub(super) async fn slow_down(&self, instance: InstanceId, path: &Path, most: Throttle) -> Result<()> {
+        let path = path.to_owned();
+        let slow_down = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if status_of(&domain, instance)?.power != Power::On {
+                return Ok(Err(Error::Unavailable(format!("the guest of {instance} is off"))));
+            }
+            for place in places(Power::On) {
+                let has = there(&domain, *place)?;
+                let Some(disk) = has.disks.iter().find(|disk| disk.path == path) else {
+                    return Ok(Err(Error::Unavailable(format!("{instance} has no such disk"))));
+                };
+                let limits = (most.bytes.unwrap_or(0), most.operations.unwrap_or(0));
+                if disk.throttle != most {
+                    ffi::throttle(&domain, &disk.target, limits, place.1)?;
+                }
+            }
+            Ok(Ok(()))
+        };
+        self.call(For::Process(instance), ACTION, slow_down).await?
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +323,7 @@ mod tests {
             path: "/s/instances/i-0/disk.qcow2".into(),
             target: "vda".into(),
             bytes: None,
+            throttle: Throttle::default(),
         };
         let nic = PluggedNic {
             mac: Mac([2, 0x16, 0, 0, 0, 1]),
@@ -265,7 +333,14 @@ mod tests {
             disks: vec![disk],
             nics: vec![nic],
         };
-        assert_eq!(golden, expected);
+        let mut bounded = expected.clone();
+        for disk in &mut bounded.disks {
+            disk.throttle = Throttle {
+                bytes: Some(1 << 30),
+                operations: Some(16_000),
+            };
+        }
+        assert_eq!(golden, bounded);
         let live = "<domain type='qemu' id='7'><devices><emulator>/x</emulator>\
             <disk type='file' device='disk'><source file='/s/instances/i-0/disk.qcow2' index='2'/>\
             <backingStore type='file' index='3'><source file='/s/cache/ab'/></backingStore>\
@@ -276,6 +351,16 @@ mod tests {
         for none in ["", "<", "<domain/>", "<domain><devices/></domain>"] {
             assert_eq!(read(none), Devices::default(), "{none}");
         }
+        let slow = live.replace(
+            "<target dev='vda' bus='virtio'/>",
+            "<target dev='vda' bus='virtio'/><iotune><total_bytes_sec>1048576</total_bytes_sec>\
+             <total_iops_sec>0</total_iops_sec><group_name>drive</group_name></iotune>",
+        );
+        let bytes = Throttle {
+            bytes: Some(1 << 20),
+            operations: None,
+        };
+        assert_eq!(read(&slow).disks[0].throttle, bytes);
         let name = |key| naming(&key, &expected);
         let disk = name(DeviceKey::Disk("/s/instances/i-0/disk.qcow2".into())).unwrap();
         assert!(

@@ -12,6 +12,7 @@ use cumulet_domain::{
     host::HostProfile,
     id::InstanceId,
     message::{OffReason, Power},
+    spec::Throttle,
 };
 use tokio::sync::broadcast;
 use virt::{
@@ -21,10 +22,14 @@ use virt::{
     sys,
 };
 
-use super::{For, Found, Libvirt, Signal, console, emulator, find, is, owns, profile, screen, terminal, xml};
+use super::{
+    For, Found, Libvirt, Signal, console, devices::FULL, emulator, find, is, owns, profile, screen,
+    slots::Slots, terminal, xml,
+};
 use crate::{
-    ACTION, Capabilities, ConsoleStream, Device, DeviceKey, Devices, Diagnosis, DomainSpec, DomainStatus,
-    Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged, slow,
+    ACTION, Capabilities, ConsoleStream, Copying, Device, DeviceKey, Devices, Diagnosis, DiskCopy,
+    DomainSpec, DomainStatus, Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged,
+    slow,
 };
 
 /// How long a picture may take.
@@ -35,6 +40,15 @@ const PICTURE_BYTES: usize = 64 << 20;
 
 /// How often the power button is pressed: a guest that still boots does not feel the first time.
 const PRESS: Duration = Duration::from_secs(5);
+
+/// The XML that defines a guest; what it has had before keeps its slots.
+fn described(spec: &DomainSpec, before: &Slots, host: &xml::HostFacts<'_>) -> Result<String, String> {
+    let slots = Slots::of(spec, before).ok_or(FULL)?;
+    xml::domain(spec, &slots, host).map_err(|error| error.to_string())
+}
+
+/// As libvirt says that no package with UEFI is installed.
+const NO_FIRMWARE: &str = "any firmware to satisfy 'efi'";
 
 /// How a domain stands.
 pub(super) fn status_of(domain: &Domain, instance: InstanceId) -> Result<DomainStatus, LibvirtError> {
@@ -214,16 +228,11 @@ impl Hypervisor for Libvirt {
 
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
         let guests = &self.config.guests;
-        let host = xml::HostFacts {
-            cloud: &self.config.cloud,
-            kvm: self.kvm,
-            user: guests.user(spec)?,
-            bounds: guests.bounds,
-        };
-        let text = xml::domain(spec, &host).map_err(|e| Error::Refused(e.to_string()))?;
-        let (instance, cloud, known) = (spec.instance, self.config.cloud.clone(), self.known.clone());
-        let console = spec.console_log.clone();
+        let user = guests.user(spec)?;
+        let (bounds, kvm, instance) = (guests.bounds, self.kvm, spec.instance);
+        let (spec, cloud, known) = (spec.clone(), self.config.cloud.clone(), self.known.clone());
         let work = move |connection: &virt::connect::Connect| {
+            let mut before = Slots::default();
             match find(connection, instance, &cloud, &known)? {
                 Found::Foreign => return Ok(Err(Error::Foreign(instance))),
                 Found::Nothing => {}
@@ -236,12 +245,26 @@ impl Hypervisor for Libvirt {
                             Prepared::Running
                         }));
                     }
+                    let definition = domain.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)?;
+                    before = Slots::read(&definition).unwrap_or_default();
                 }
             }
-            known.guests().insert(instance, console.clone());
+            let host = xml::HostFacts {
+                cloud: &cloud,
+                kvm,
+                user,
+                bounds,
+            };
+            let text = match described(&spec, &before, &host) {
+                Ok(text) => text,
+                Err(why) => return Ok(Err(Error::Refused(why))),
+            };
+            known.guests().insert(instance, spec.console_log.clone());
             let domain = connection.define_domain_xml(&text)?;
-            domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED)?;
-            Ok(Ok(Prepared::Paused))
+            match domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED) {
+                Err(error) if error.message().contains(NO_FIRMWARE) => Ok(Err(Error::NoFirmware)),
+                started => started.map(|_| Ok(Prepared::Paused)),
+            }
         };
         self.pool.call(For::Process(instance), ACTION, work).await?
     }
@@ -269,6 +292,26 @@ impl Hypervisor for Libvirt {
 
     async fn resize(&self, instance: InstanceId, disk: &Path, bytes: u64) -> Result<()> {
         self.grow(instance, disk, bytes).await
+    }
+
+    async fn copy_disks(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()> {
+        self.begin_copies(instance, copies).await
+    }
+
+    async fn copying(&self, instance: InstanceId) -> Result<Copying> {
+        self.copies_of(instance).await
+    }
+
+    async fn stop_copying(&self, instance: InstanceId) -> Result<()> {
+        self.end_copies(instance).await
+    }
+
+    fn bounded(&self, own: Throttle) -> Throttle {
+        xml::bounded(self.config.guests.bounds, own)
+    }
+
+    async fn throttle(&self, instance: InstanceId, disk: &Path, own: Throttle) -> Result<()> {
+        self.slow_down(instance, disk, self.bounded(own)).await
     }
 
     async fn resume(&self, instance: InstanceId) -> Result<()> {

@@ -35,6 +35,127 @@ pub(super) fn capacity(domain: &Domain, target: &str) -> Result<u64, Error> {
     Ok(info.capacity)
 }
 
+/// The disk of this name on the bus may do so much in a second, read and written together; 0: any number.
+pub(super) fn throttle(
+    domain: &Domain,
+    target: &str,
+    (bytes, operations): (u64, u64),
+    flags: sys::virDomainModificationImpact,
+) -> Result<(), Error> {
+    let target = CString::new(target)?;
+    let limit = |name: &CStr, most: u64| {
+        let mut field = [0; 80];
+        for (to, from) in field.iter_mut().zip(name.to_bytes_with_nul()) {
+            *to = from.cast_signed();
+        }
+        sys::virTypedParameter {
+            field,
+            type_: sys::VIR_TYPED_PARAM_ULLONG as c_int,
+            value: sys::_virTypedParameter__bindgen_ty_1 { ul: most },
+        }
+    };
+    let mut limits = [
+        limit(sys::VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_BYTES_SEC, bytes),
+        limit(sys::VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC, operations),
+    ];
+    // SAFETY: domain, name and the two limits, which are there and whole, are borrowed for the call, which keeps none.
+    let done = unsafe {
+        sys::virDomainSetBlockIoTune(
+            domain.as_ptr(),
+            target.as_ptr(),
+            limits.as_mut_ptr(),
+            limits.len() as c_int,
+            flags,
+        )
+    };
+    if done < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(())
+}
+
+/// Begins a backup: copies of disks as they are at one moment before this returns.
+pub(super) fn begin_backup(domain: &Domain, xml: &str) -> Result<(), Error> {
+    let xml = CString::new(xml)?;
+    // SAFETY: domain and text are borrowed for the call, which keeps neither; without a checkpoint there is no text
+    // for one (virDomainBackupBegin's manual).
+    let done = unsafe { sys::virDomainBackupBegin(domain.as_ptr(), xml.as_ptr(), std::ptr::null(), 0) };
+    if done < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(())
+}
+
+/// A job of a domain: the one that is under way, or the last that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Job {
+    /// How it stands, or that there is none: `VIR_DOMAIN_JOB_*`.
+    pub(super) kind: u32,
+    /// What it does: `VIR_DOMAIN_JOB_OPERATION_*`.
+    pub(super) operation: u32,
+    /// Whether it has failed.
+    pub(super) has_failed: bool,
+    /// Why, where that is told.
+    pub(super) error: Option<String>,
+}
+
+/// Asks for a domain's job. (The crate's form of this reads a list that is not there where there is none.)
+pub(super) fn job(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Result<Job, Error> {
+    let (mut kind, mut params, mut count) = (0, std::ptr::null_mut(), 0);
+    // SAFETY: the domain is borrowed for the call, which writes the three that it is given.
+    let done = unsafe {
+        sys::virDomainGetJobStats(
+            domain.as_ptr(),
+            &raw mut kind,
+            &raw mut params,
+            &raw mut count,
+            flags,
+        )
+    };
+    if done < 0 {
+        return Err(Error::last_error());
+    }
+    let (mut operation, mut success, mut text) = (0, 1, std::ptr::null());
+    if !params.is_null() {
+        // SAFETY: there are `count` parameters, which libvirt looks for these names in and writes what it finds, each
+        // of the type that its function has; what is not there is left as it is.
+        unsafe {
+            sys::virTypedParamsGetInt(
+                params,
+                count,
+                sys::VIR_DOMAIN_JOB_OPERATION.as_ptr(),
+                &raw mut operation,
+            );
+            sys::virTypedParamsGetBoolean(
+                params,
+                count,
+                sys::VIR_DOMAIN_JOB_SUCCESS.as_ptr(),
+                &raw mut success,
+            );
+            sys::virTypedParamsGetString(params, count, sys::VIR_DOMAIN_JOB_ERRMSG.as_ptr(), &raw mut text);
+        }
+    }
+    // SAFETY: a text that was found is the parameters', and is copied before they go.
+    let error = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned());
+    // SAFETY: libvirt has made the list and given it to the caller; none is fine.
+    unsafe { sys::virTypedParamsFree(params, count) };
+    Ok(Job {
+        kind: kind.cast_unsigned(),
+        operation: operation.cast_unsigned(),
+        has_failed: success == 0,
+        error,
+    })
+}
+
+/// Ends the job that is under way for a domain.
+pub(super) fn abort_job(domain: &Domain) -> Result<(), Error> {
+    // SAFETY: the domain is borrowed for the call, which does not keep it.
+    if unsafe { sys::virDomainAbortJob(domain.as_ptr()) } < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(())
+}
+
 /// Called with the domain's name, the event and its detail, on the event loop's thread.
 pub(super) type Callback = Box<dyn Fn(&str, u32, u32) + Send + Sync>;
 

@@ -153,6 +153,7 @@ mod tests {
             instance_type: String::new(),
             vcpus: 1,
             memory_mib: 1,
+            nvram: None,
             disks: vec![DomainDisk {
                 path: disk.to_owned(),
                 format: DiskFormat::Qcow2,

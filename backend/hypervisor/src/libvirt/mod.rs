@@ -1,6 +1,7 @@
 //! The libvirt driver: real guests under QEMU.
 
 mod console;
+mod copies;
 mod devices;
 mod driver;
 mod events;
@@ -10,6 +11,7 @@ mod kept;
 mod pool;
 mod profile;
 mod screen;
+mod slots;
 mod terminal;
 mod tree;
 mod xml;

@@ -9,8 +9,11 @@ use quick_xml::{
     events::{BytesText, Event},
 };
 
-use super::guests::{Bounds, GuestUser};
-use crate::{DomainDisk, DomainNic, DomainSpec};
+use super::{
+    guests::{Bounds, GuestUser},
+    slots::{self, Slots},
+};
+use crate::{DeviceKey, DomainDisk, DomainNic, DomainSpec};
 
 /// The namespace of our element in a domain's metadata.
 pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
@@ -22,12 +25,17 @@ const MAKER: &str = "Cumulet";
 pub(super) const ARCHITECTURE: &str = "x86_64";
 pub(super) const MACHINE: &str = "q35";
 
-/// Devices of every guest, beside its disks and interfaces, that take a port: the random numbers.
-const OTHERS: usize = 1;
+/// Devices that every guest has, and that stay: their slots on the machine itself, where they need no port.
+const ROOT_PORT: u8 = 2;
+const SERIAL: u8 = 3;
+const BALLOON: u8 = 4;
+const RANDOM: u8 = 5;
 
-/// Ports for devices that are plugged into a guest while it runs. The machine has no other place for them, and none
-/// that can be added later; each costs the boot of an emulated guest some hundredths of a second.
-const SPARE: usize = 4;
+/// What virtio devices are, wherever they are plugged: of the standard alone, as they are at a port of PCI Express.
+const VIRTIO: &str = "virtio-non-transitional";
+
+/// How often the guest is asked how much of its memory it uses, in seconds.
+const MEMORY_STATISTICS: &str = "10";
 
 /// The processor of guests that are emulated.
 pub(super) const EMULATED: &str = "qemu64";
@@ -45,10 +53,10 @@ pub(super) struct HostFacts<'a> {
     pub(super) bounds: Bounds,
 }
 
-type Out = Writer<Vec<u8>>;
+pub(super) type Out = Writer<Vec<u8>>;
 
 /// The XML that defines a guest.
-pub(super) fn domain(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<String> {
+pub(super) fn domain(spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>) -> io::Result<String> {
     let mut out = Writer::new_with_indent(Vec::new(), b' ', 2);
     let kind = if host.kvm { "kvm" } else { "qemu" };
     out.create_element("domain")
@@ -76,7 +84,7 @@ pub(super) fn domain(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<Stri
             text(out, "on_reboot", "restart")?;
             text(out, "on_crash", "destroy")?;
             out.create_element("devices")
-                .write_inner_content(|out| devices(out, spec, host))?;
+                .write_inner_content(|out| devices(out, spec, slots, host))?;
             if let Some(GuestUser { uid, gid }) = host.user {
                 out.create_element("seclabel")
                     .with_attributes([("type", "static"), ("model", "dac"), ("relabel", "yes")])
@@ -93,7 +101,7 @@ fn text(out: &mut Out, name: &str, content: &str) -> io::Result<()> {
         .map(drop)
 }
 
-fn empty(out: &mut Out, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
+pub(super) fn empty(out: &mut Out, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
     out.create_element(name)
         .with_attributes(attributes.iter().copied())
         .write_empty()
@@ -119,7 +127,7 @@ fn ownership(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Resu
 }
 
 /// Paths are made by us and are UTF-8; one that is not can't be written.
-fn path(path: &std::path::Path) -> io::Result<String> {
+pub(super) fn path(path: &std::path::Path) -> io::Result<String> {
     let text = path
         .to_str()
         .ok_or_else(|| io::Error::other("a path is not UTF-8"))?;
@@ -129,12 +137,18 @@ fn path(path: &std::path::Path) -> io::Result<String> {
 /// Machine and SMBIOS strings: stock cloud-init takes the guest for one of EC2 when uuid and serial begin
 /// with `ec2` and are equal.
 fn firmware(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
-    out.create_element("os").write_inner_content(|out| {
-        out.create_element("type")
-            .with_attributes([("arch", ARCHITECTURE), ("machine", MACHINE)])
-            .write_text_content(BytesText::new("hvm"))?;
-        empty(out, "smbios", &[("mode", "sysinfo")])
-    })?;
+    let efi = [("firmware", "efi")];
+    out.create_element("os")
+        .with_attributes(efi.into_iter().filter(|_| spec.nvram.is_some()))
+        .write_inner_content(|out| {
+            out.create_element("type")
+                .with_attributes([("arch", ARCHITECTURE), ("machine", MACHINE)])
+                .write_text_content(BytesText::new("hvm"))?;
+            if let Some(file) = &spec.nvram {
+                uefi(out, file)?;
+            }
+            empty(out, "smbios", &[("mode", "sysinfo")])
+        })?;
     let entry = |out: &mut Out, name: &str, value: &str| {
         out.create_element("entry")
             .with_attribute(("name", name))
@@ -164,6 +178,16 @@ fn firmware(out: &mut Out, spec: &DomainSpec) -> io::Result<()> {
         .map(drop)
 }
 
+/// UEFI, whose file libvirt finds by what it has to do: start anything, since no key is enrolled. Its variables are the
+/// instance's.
+fn uefi(out: &mut Out, variables: &std::path::Path) -> io::Result<()> {
+    out.create_element("firmware").write_inner_content(|out| {
+        empty(out, "feature", &[("enabled", "no"), ("name", "enrolled-keys")])?;
+        empty(out, "feature", &[("enabled", "no"), ("name", "secure-boot")])
+    })?;
+    text(out, "nvram", &path(variables)?)
+}
+
 /// Emulated, the oldest model is the one that boots fastest, and the same on every host.
 fn processor(out: &mut Out, host: &HostFacts<'_>) -> io::Result<()> {
     out.create_element("features").write_inner_content(|out| {
@@ -185,23 +209,15 @@ const fn most_memory(guest: u64) -> u64 {
     guest + guest / 8 + 2048
 }
 
-fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<()> {
+fn devices(out: &mut Out, spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>) -> io::Result<()> {
     for each in &spec.disks {
-        disk(out, each, &each.target, host.bounds)?;
+        let slot = slots.get(&DeviceKey::Disk(each.path.clone()));
+        disk(out, each, &each.target, host.bounds, slot)?;
     }
     for each in &spec.nics {
-        nic(out, each)?;
+        nic(out, each, slots.get(&DeviceKey::Nic(each.mac)))?;
     }
-    empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
-    // Each device of the guest's takes a port, the last ones wait for what is plugged in while it runs.
-    empty(
-        out,
-        "controller",
-        &[("type", "pci"), ("index", "0"), ("model", "pcie-root")],
-    )?;
-    for _ in 0..spec.disks.len() + spec.nics.len() + OTHERS + SPARE {
-        empty(out, "controller", &[("type", "pci"), ("model", "pcie-root-port")])?;
-    }
+    controllers(out)?;
     // A terminal for the client that opens the console, and a file of all that is shown, whether it is open or not.
     out.create_element("serial")
         .with_attribute(("type", "pty"))
@@ -213,39 +229,96 @@ fn devices(out: &mut Out, spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result
             )?;
             empty(out, "target", &[("port", "0")])
         })?;
-    // Without a path libvirt puts the socket where only it and the guest's process get.
+    // Without a path libvirt puts a socket where only it and the guest's process get.
+    out.create_element("channel")
+        .with_attribute(("type", "unix"))
+        .write_inner_content(|out| {
+            empty(
+                out,
+                "target",
+                &[("type", "virtio"), ("name", "org.qemu.guest_agent.0")],
+            )
+        })?;
     out.create_element("graphics")
         .with_attribute(("type", "vnc"))
         .write_inner_content(|out| empty(out, "listen", &[("type", "socket")]))?;
     out.create_element("video")
         .write_inner_content(|out| empty(out, "model", &[("type", "vga"), ("vram", "16384")]))?;
     out.create_element("rng")
-        .with_attribute(("model", "virtio"))
+        .with_attribute(("model", VIRTIO))
         .write_inner_content(|out| {
             out.create_element("backend")
                 .with_attribute(("model", "random"))
-                .write_text_content(BytesText::new("/dev/urandom"))
-                .map(drop)
+                .write_text_content(BytesText::new("/dev/urandom"))?;
+            address(out, 0, RANDOM)
         })?;
-    empty(out, "memballoon", &[("model", "none")])
+    out.create_element("memballoon")
+        .with_attribute(("model", VIRTIO))
+        .write_inner_content(|out| {
+            empty(out, "stats", &[("period", MEMORY_STATISTICS)])?;
+            address(out, 0, BALLOON)
+        })
+        .map(drop)
+}
+
+/// What devices are plugged into.
+fn controllers(out: &mut Out) -> io::Result<()> {
+    empty(out, "controller", &[("type", "usb"), ("model", "none")])?;
+    let root = [("type", "pci"), ("index", "0"), ("model", "pcie-root")];
+    empty(out, "controller", &root)?;
+    let mut pci = |index: u8, model: &str, bus: u8, slot: u8| {
+        out.create_element("controller")
+            .with_attributes([("type", "pci"), ("index", &index.to_string()), ("model", model)])
+            .write_inner_content(|out| address(out, bus, slot))
+            .map(drop)
+    };
+    pci(slots::PORT, "pcie-root-port", 0, ROOT_PORT)?;
+    pci(slots::BRIDGE, slots::MODEL, slots::PORT, 0)?;
+    out.create_element("controller")
+        .with_attributes([("type", "virtio-serial"), ("index", "0"), ("model", VIRTIO)])
+        .write_inner_content(|out| address(out, 0, SERIAL))
+        .map(drop)
+}
+
+/// Where a device is on the guest's PCI buses.
+fn address(out: &mut Out, bus: u8, slot: u8) -> io::Result<()> {
+    let (bus, slot) = (format!("0x{bus:02x}"), format!("0x{slot:02x}"));
+    let attributes = [
+        ("type", "pci"),
+        ("domain", "0x0000"),
+        ("bus", &bus),
+        ("slot", &slot),
+        ("function", "0x0"),
+    ];
+    empty(out, "address", &attributes)
+}
+
+/// Where a device is behind the bridge; without a slot libvirt finds a place for it.
+fn in_slot(out: &mut Out, slot: Option<u8>) -> io::Result<()> {
+    slot.map_or(Ok(()), |slot| address(out, slots::BRIDGE, slot))
 }
 
 /// A disk by itself, to be plugged in under this name on the bus.
-pub(super) fn disk_alone(each: &DomainDisk, target: &str, bounds: Bounds) -> io::Result<String> {
+pub(super) fn disk_alone(
+    each: &DomainDisk,
+    target: &str,
+    bounds: Bounds,
+    slot: Option<u8>,
+) -> io::Result<String> {
     let mut out = Writer::new(Vec::new());
     // What is plugged in is not booted from: the order is decided when a guest starts.
     let each = DomainDisk {
         boot: None,
         ..each.clone()
     };
-    disk(&mut out, &each, target, bounds)?;
+    disk(&mut out, &each, target, bounds, slot)?;
     String::from_utf8(out.into_inner()).map_err(io::Error::other)
 }
 
 /// An interface by itself.
-pub(super) fn nic_alone(each: &DomainNic) -> io::Result<String> {
+pub(super) fn nic_alone(each: &DomainNic, slot: Option<u8>) -> io::Result<String> {
     let mut out = Writer::new(Vec::new());
-    nic(&mut out, each)?;
+    nic(&mut out, each, slot)?;
     String::from_utf8(out.into_inner()).map_err(io::Error::other)
 }
 
@@ -266,9 +339,9 @@ pub(super) fn nic_named(mac: Mac) -> String {
     format!(r#"<interface type="ethernet"><mac address="{mac}"/></interface>"#)
 }
 
-fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds) -> io::Result<()> {
+fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds, slot: Option<u8>) -> io::Result<()> {
     out.create_element("disk")
-        .with_attributes([("type", "file"), ("device", "disk")])
+        .with_attributes([("type", "file"), ("device", "disk"), ("model", VIRTIO)])
         .write_inner_content(|out| {
             empty(
                 out,
@@ -289,10 +362,10 @@ fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds) -> io::R
             empty(out, "target", &[("dev", target), ("bus", "virtio")])?;
             throttle(out, bounds, disk.throttle)?;
             text(out, "serial", &disk.serial)?;
-            match disk.boot {
-                Some(order) => empty(out, "boot", &[("order", &order.to_string())]),
-                None => Ok(()),
+            if let Some(order) = disk.boot {
+                empty(out, "boot", &[("order", &order.to_string())])?;
             }
+            in_slot(out, slot)
         })
         .map(drop)
 }
@@ -300,23 +373,33 @@ fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds) -> io::R
 /// What of the host's disks a guest may use for one of its own, read and written together: the host's bound or the
 /// disk's, whichever is less.
 fn throttle(out: &mut Out, bounds: Bounds, own: Throttle) -> io::Result<()> {
-    let least = |host: u64, own: Option<u64>| match own {
-        Some(own) if host == 0 || own < host => own,
-        _ => host,
-    };
-    let limits = [
-        ("total_bytes_sec", least(bounds.disk_bytes, own.bytes)),
-        ("total_iops_sec", least(bounds.disk_operations, own.operations)),
-    ];
-    if limits.iter().all(|(_, most)| *most == 0) {
+    let most = bounded(bounds, own);
+    if most == Throttle::default() {
         return Ok(());
     }
+    let limits = [(TOTAL_BYTES, most.bytes), (TOTAL_OPERATIONS, most.operations)];
     out.create_element("iotune")
         .write_inner_content(|out| {
-            let mut limits = limits.iter().filter(|(_, most)| *most != 0);
+            let mut limits = limits.iter().filter_map(|(name, most)| Some((name, (*most)?)));
             limits.try_for_each(|(name, most)| text(out, name, &most.to_string()))
         })
         .map(drop)
+}
+
+/// Elements of a disk's bounds.
+pub(super) const TOTAL_BYTES: &str = "total_bytes_sec";
+pub(super) const TOTAL_OPERATIONS: &str = "total_iops_sec";
+
+/// The host's bounds or a disk's own, whichever are less.
+pub(super) fn bounded(bounds: Bounds, own: Throttle) -> Throttle {
+    let least = |host: u64, own: Option<u64>| match own {
+        Some(own) if host == 0 || own < host => Some(own),
+        _ => (host != 0).then_some(host),
+    };
+    Throttle {
+        bytes: least(bounds.disk_bytes, own.bytes),
+        operations: least(bounds.disk_operations, own.operations),
+    }
 }
 
 /// The chain below a disk, told to its end, so that nothing is probed. Images are the guests' group's to read and
@@ -334,13 +417,14 @@ fn backing(out: &mut Out, file: &std::path::Path, format: DiskFormat) -> io::Res
         .map(drop)
 }
 
-fn nic(out: &mut Out, nic: &DomainNic) -> io::Result<()> {
+fn nic(out: &mut Out, nic: &DomainNic, slot: Option<u8>) -> io::Result<()> {
     out.create_element("interface")
         .with_attribute(("type", "ethernet"))
         .write_inner_content(|out| {
             empty(out, "mac", &[("address", &nic.mac.to_string())])?;
             empty(out, "target", &[("dev", &nic.tap), ("managed", "no")])?;
-            empty(out, "model", &[("type", "virtio")])
+            empty(out, "model", &[("type", VIRTIO)])?;
+            in_slot(out, slot)
         })
         .map(drop)
 }
@@ -411,6 +495,7 @@ mod tests {
             instance_type: "t3.micro".into(),
             vcpus: 2,
             memory_mib: 1024,
+            nvram: None,
             disks: vec![DomainDisk {
                 path: "/s/instances/i-0/disk.qcow2".into(),
                 format: DiskFormat::Qcow2,
@@ -444,9 +529,13 @@ mod tests {
         },
     };
 
+    fn written(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<String> {
+        domain(spec, &Slots::of(spec, &Slots::default()).unwrap(), host)
+    }
+
     #[test]
     fn the_domain_is_as_kept() {
-        let made = domain(&spec(), &HOST).unwrap();
+        let made = written(&spec(), &HOST).unwrap();
         assert_eq!(made.trim(), include_str!("domain.golden.xml").trim());
     }
 
@@ -457,7 +546,7 @@ mod tests {
             user: None,
             ..HOST
         };
-        let made = domain(&spec(), &host).unwrap();
+        let made = written(&spec(), &host).unwrap();
         for element in ["memtune", "iotune", "+1900000007"] {
             assert!(!made.contains(element), "{element}");
         }
@@ -465,14 +554,14 @@ mod tests {
             disk_operations: 100,
             ..Bounds::default()
         };
-        let made = domain(&spec(), &HostFacts { bounds, ..HOST }).unwrap();
+        let made = written(&spec(), &HostFacts { bounds, ..HOST }).unwrap();
         assert!(made.contains("<total_iops_sec>100<") && !made.contains("total_bytes_sec"));
         let mut slow = spec();
         slow.disks[0].throttle = Throttle {
             bytes: Some(7),
             operations: Some(200),
         };
-        let made = domain(&slow, &HostFacts { bounds, ..HOST }).unwrap();
+        let made = written(&slow, &HostFacts { bounds, ..HOST }).unwrap();
         assert!(
             made.contains("<total_bytes_sec>7<"),
             "its own where the host has none"
@@ -490,14 +579,29 @@ mod tests {
             <console type='pty'><source path='/dev/pts/4'/></console></devices></domain>";
         assert_eq!(serial_terminal(live), Some("/dev/pts/3".into()));
         let of_before = live.replace("<serial type='pty'>", "<serial type='file'>");
-        for none in [of_before.as_str(), "", "<", &domain(&spec(), &HOST).unwrap()] {
+        for none in [of_before.as_str(), "", "<", &written(&spec(), &HOST).unwrap()] {
             assert_eq!(serial_terminal(none), None, "{none}");
         }
     }
 
     #[test]
+    fn uefi_is_where_there_is_a_file_for_it() {
+        assert!(!written(&spec(), &HOST).unwrap().contains("firmware"));
+        let mut by_uefi = spec();
+        by_uefi.nvram = Some("/s/instances/i-0/nvram.fd".into());
+        let made = written(&by_uefi, &HOST).unwrap();
+        for part in [
+            r#"<os firmware="efi">"#,
+            r#"<feature enabled="no" name="secure-boot"/>"#,
+            "<nvram>/s/instances/i-0/nvram.fd</nvram>",
+        ] {
+            assert!(made.contains(part), "{part}: {made}");
+        }
+    }
+
+    #[test]
     fn ownership_reads_back() {
-        let made = domain(&spec(), &HOST).unwrap();
+        let made = written(&spec(), &HOST).unwrap();
         let element = made.lines().find(|l| l.contains("cumulet:instance")).unwrap();
         let read = read_ownership(element).unwrap();
         assert_eq!(read.cloud, "cloud1");

@@ -56,15 +56,19 @@ pub fn by_host(left: &mut Vec<u32>, fleet: &Fleet, passes: impl Fn(u32, &HostSta
     left.retain(|at| hosts.get(*at as usize).is_some_and(|host| passes(*at, host)));
 }
 
-/// Leaves the hosts whose profile passes; each profile is looked at once.
+/// Leaves the hosts whose profile passes; each profile is looked at once. There are few, and mostly all of them pass:
+/// then no host is looked at.
 #[inline]
 pub fn by_profile(left: &mut Vec<u32>, fleet: &Fleet, passes: impl Fn(&Profile) -> bool) {
-    let profiles = fleet.profiles();
-    let mut known: Vec<Option<bool>> = vec![None; profiles.len()];
-    left.retain(|at| {
-        let profile = fleet.hosts()[*at as usize].profile as usize;
-        *known[profile].get_or_insert_with(|| passes(&profiles[profile]))
-    });
+    let (hosts, profiles) = (fleet.hosts(), fleet.profiles());
+    if left.len() < profiles.len() {
+        left.retain(|at| passes(&profiles[hosts[*at as usize].profile as usize]));
+        return;
+    }
+    let pass: Vec<bool> = profiles.iter().map(passes).collect();
+    if pass.contains(&false) {
+        left.retain(|at| pass[hosts[*at as usize].profile as usize]);
+    }
 }
 
 /// Every filter.

@@ -2,8 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use cumulet_domain::{id::InstanceId, instance::State, message::Power};
-use cumulet_worker::decisions::{Changes, changes};
+use cumulet_domain::{
+    id::{HostId, InstanceId},
+    instance::State,
+    message::Power,
+    spec::DiskSource,
+};
 
 use super::{Findings, Rows};
 use crate::{
@@ -15,153 +19,183 @@ use crate::{
 pub(super) fn findings(rows: &Rows, hosts: &[Arc<Host>]) -> Findings {
     let mut findings = Findings::new();
     for host in hosts {
+        let Some(machine) = host.machine() else {
+            findings.push((Invariant::I1, format!("{}: no worker is there", host.id)));
+            continue;
+        };
+        let there = There {
+            rows,
+            id: &host.id,
+            machine,
+        };
         let mut told = Vec::new();
-        instances(rows, host, &mut told);
-        networks(rows, host, &mut told);
+        there.instances(&mut told);
+        there.networks(&mut told);
         let words = told.into_iter().map(|words| format!("{}: {words}", host.id));
         findings.extend(words.map(|words| (Invariant::I1, words)));
-        let words = volumes(rows, host)
-            .into_iter()
-            .map(|words| format!("{}: {words}", host.id));
+        let words = there.volumes().into_iter();
+        let words = words.map(|words| format!("{}: {words}", host.id));
         findings.extend(words.map(|words| (Invariant::I11, words)));
     }
     findings
 }
 
-fn state(rows: &Rows, id: InstanceId) -> Option<State> {
-    rows.instances
-        .get(&id)
-        .and_then(|row| State::from_name(&row.state))
+/// A host, and what rows say.
+struct There<'a> {
+    rows: &'a Rows,
+    id: &'a HostId,
+    machine: Machine,
 }
 
-fn instances(rows: &Rows, host: &Host, told: &mut Vec<String>) {
-    let machine = host.machine();
-    let none = Vec::new();
-    let placed = rows.placed.get(&host.id).unwrap_or(&none);
-    for id in placed {
-        let Some(row) = rows.instances.get(id) else {
-            continue;
-        };
-        let power = machine.power(*id);
-        match state(rows, *id) {
-            Some(State::Running) if power != Power::On => {
-                told.push(format!("{id} is running and is {power:?}"))
+impl There<'_> {
+    fn state(&self, id: InstanceId) -> Option<State> {
+        let row = self.rows.instances.get(&id);
+        row.map(|row| row.state.0)
+    }
+
+    /// The instances whose rows name the host.
+    fn placed(&self) -> impl Iterator<Item = InstanceId> {
+        self.rows.placed.get(self.id).into_iter().flatten().copied()
+    }
+
+    fn instances(&self, told: &mut Vec<String>) {
+        for id in self.placed() {
+            let power = self.machine.power(id);
+            match self.state(id) {
+                Some(State::Running) if power != Power::On => {
+                    told.push(format!("{id} is running and is {power:?}"));
+                }
+                Some(State::Stopped) if power == Power::On => told.push(format!("{id} is stopped and runs")),
+                Some(State::Running) => self.running(id, told),
+                _ => {}
             }
-            Some(State::Stopped) if power == Power::On => told.push(format!("{id} is stopped and runs")),
-            Some(State::Running) => {
-                devices(&machine, *id, told);
-                let served = machine.served.get(id).copied();
-                if served.map(i64::try_from) != Some(Ok(row.metadata_revision)) {
+        }
+        let Machine {
+            guests, kept, served, ..
+        } = &self.machine;
+        let placed: BTreeSet<_> = self.placed().collect();
+        let there = guests.keys().chain(kept.instances.keys()).chain(served.keys());
+        let there: BTreeSet<_> = there.copied().collect();
+        for id in there.difference(&placed) {
+            let state = self.state(*id).map(State::name);
+            told.push(format!(
+                "something of {id}, which is {state:?}, is here: {}",
+                self.parts(*id)
+            ));
+        }
+        for id in served.keys() {
+            if self.state(*id) == Some(State::Stopped) {
+                told.push(format!("{id} is stopped and its metadata are served"));
+            }
+        }
+    }
+
+    /// A guest that runs has what its host was told last that it is to have, and reads what its row says.
+    fn running(&self, id: InstanceId, told: &mut Vec<String>) {
+        let spec = self.machine.kept.instances.get(&id);
+        if spec.is_none_or(|kept| kept.spec.is_none()) {
+            told.push(format!("{id} runs, and nothing says what it has"));
+        }
+        if let Some(differ) = self.machine.differ.get(&id) {
+            told.push(format!("{id} has not what it is to have: {differ:?}"));
+        }
+        let Some(row) = self.rows.instances.get(&id) else {
+            return;
+        };
+        let served = self.machine.served.get(&id).copied();
+        if served != Some(row.metadata_revision.0) {
+            told.push(format!(
+                "{id} reads revision {served:?} of {}",
+                row.metadata_revision
+            ));
+        }
+    }
+
+    /// What there is of an instance.
+    fn parts(&self, id: InstanceId) -> String {
+        let Machine { kept, served, .. } = &self.machine;
+        format!(
+            "guest {:?}, record at {:?}, served {}",
+            self.machine.power(id),
+            kept.instances.get(&id).map(|kept| kept.generations),
+            served.contains_key(&id)
+        )
+    }
+
+    /// Invariant I11: each volume's data is where its row says and nowhere else, and the guests that run have those
+    /// that are attached to them.
+    fn volumes(&self) -> Vec<String> {
+        let kept = &self.machine.kept;
+        let known = self.rows.hanging().volumes_on(&self.id.0);
+        let lost = known
+            .iter()
+            .filter(|(id, made)| **made && !kept.volumes.contains(*id));
+        let mut told: Vec<String> = lost.map(|(id, _)| format!("{id} is lost")).collect();
+        let left = kept.volumes.iter().filter(|id| !known.contains_key(*id));
+        told.extend(left.map(|id| format!("the file of {id} is left")));
+        told.extend(kept.partial.iter().map(|id| format!("half of {id} is left")));
+        for id in self.placed() {
+            if self.state(id) != Some(State::Running) {
+                continue;
+            }
+            let spec = kept.instances.get(&id).and_then(|kept| kept.spec.as_ref());
+            let disks = spec.iter().flat_map(|spec| &spec.disks);
+            for disk in disks.clone() {
+                let shape = self.rows.hanging().shape(disk.volume);
+                if shape.is_some_and(|shape| u64::from(shape.size_gib) != disk.size_gib) {
+                    let (gib, volume) = (disk.size_gib, disk.volume);
                     told.push(format!(
-                        "{id} reads revision {served:?} of {}",
-                        row.metadata_revision
+                        "{id} has {volume} of {gib} GiB, and its row has {shape:?}"
                     ));
                 }
             }
-            _ => {}
+            let own = disks.filter(|disk| matches!(disk.source, DiskSource::Volume { .. }));
+            let has: BTreeSet<_> = own.map(|disk| disk.volume).collect();
+            let wanted = self.rows.hanging().data_of(id);
+            if has != wanted {
+                told.push(format!("{id} has {has:?} and {wanted:?} are attached to it"));
+            }
         }
+        told
     }
-    let placed: BTreeSet<_> = placed.iter().copied().collect();
-    let there = machine
-        .guests
-        .keys()
-        .chain(machine.kept.keys())
-        .chain(machine.served.keys());
-    let there: BTreeSet<_> = there.copied().collect();
-    for id in there.difference(&placed) {
-        let state = state(rows, *id).map(State::name);
-        told.push(format!(
-            "something of {id}, which is {state:?}, is here: {}",
-            parts(&machine, *id)
-        ));
-    }
-    for id in machine.served.keys() {
-        if state(rows, *id) == Some(State::Stopped) {
-            told.push(format!("{id} is stopped and its metadata are served"));
-        }
-    }
-}
 
-/// Invariant I11: each volume's data is where its row says and nowhere else, and the guests that run have those
-/// that are attached to them.
-fn volumes(rows: &Rows, host: &Host) -> Vec<String> {
-    let machine = host.machine();
-    let known = rows.hanging().volumes_on(&host.id.0);
-    let lost = known
-        .iter()
-        .filter(|(id, made)| **made && !machine.volumes.contains(*id));
-    let mut told: Vec<String> = lost.map(|(id, _)| format!("{id} is lost")).collect();
-    let left = machine.volumes.iter().filter(|id| !known.contains_key(*id));
-    told.extend(left.map(|id| format!("the file of {id} is left")));
-    for id in rows.placed.get(&host.id).into_iter().flatten() {
-        if state(rows, *id) != Some(State::Running) {
-            continue;
+    fn networks(&self, told: &mut Vec<String>) {
+        let mut wanted: BTreeSet<_> = BTreeSet::new();
+        for id in self.placed() {
+            if self.state(id) == Some(State::Running) {
+                wanted.extend(self.rows.interfaces_of.get(&id).into_iter().flatten().copied());
+            }
         }
-        let has = machine
-            .kept
-            .get(id)
-            .map(|kept| kept.volumes.iter().map(|(volume, _)| *volume));
-        let has: BTreeSet<_> = has.into_iter().flatten().collect();
-        let wanted = rows.hanging().data_of(*id);
-        if has != wanted {
-            told.push(format!("{id} has {has:?} and {wanted:?} are attached to it"));
+        let Machine {
+            nets, loose, kept, ..
+        } = &self.machine;
+        let attached: BTreeSet<_> = nets
+            .values()
+            .flat_map(|(_, attached)| attached.iter().copied())
+            .collect();
+        if attached != wanted {
+            let more: Vec<_> = attached.difference(&wanted).collect();
+            let less: Vec<_> = wanted.difference(&attached).collect();
+            told.push(format!(
+                "interfaces that are too many: {more:?}, and missing: {less:?}"
+            ));
         }
-    }
-    told
-}
-
-/// A guest that runs has what its host was told last that it is to have.
-fn devices(machine: &Machine, id: InstanceId, told: &mut Vec<String>) {
-    let (Some(kept), Some(has)) = (machine.kept.get(&id), machine.devices.get(&id)) else {
-        return told.push(format!("{id} runs, and nothing says what it has"));
-    };
-    let differ = changes(has, &kept.domain);
-    if differ != Changes::default() {
-        told.push(format!("{id} has not what it is to have: {differ:?}"));
-    }
-}
-
-/// What there is of an instance.
-fn parts(machine: &Machine, id: InstanceId) -> String {
-    let record = machine.record(id);
-    format!(
-        "guest {:?}, record at {:?}, served {}",
-        machine.power(id),
-        record.map(|record| (record.generation, record.applied)),
-        machine.served.contains_key(&id)
-    )
-}
-
-fn networks(rows: &Rows, host: &Host, told: &mut Vec<String>) {
-    let machine = host.machine();
-    let none = Vec::new();
-    let placed = rows.placed.get(&host.id).unwrap_or(&none);
-    let mut wanted: BTreeSet<_> = BTreeSet::new();
-    for id in placed {
-        if state(rows, *id) == Some(State::Running) {
-            wanted.extend(rows.interfaces_of.get(id).into_iter().flatten());
+        if !loose.is_empty() {
+            told.push(format!("interfaces that are in no VPC: {loose:?}"));
         }
-    }
-    let attached: BTreeSet<_> = machine
-        .nets
-        .values()
-        .flat_map(|net| net.attached.iter().copied())
-        .collect();
-    if attached != wanted {
-        let more: Vec<_> = attached.difference(&wanted).collect();
-        let less: Vec<_> = wanted.difference(&attached).collect();
-        told.push(format!(
-            "interfaces that are too many: {more:?}, and missing: {less:?}"
-        ));
-    }
-    let known = rows.networks.get(&host.id);
-    for (vpc, net) in &machine.nets {
-        let current = rows.policies.get(vpc).copied().unwrap_or(0);
-        let is_known = known.is_some_and(|known| known.contains_key(vpc));
-        if !is_known {
-            told.push(format!("{vpc} is here with {:?}, and no row says so", net.ids));
-        } else if i64::try_from(net.generation) != Ok(current) {
-            told.push(format!("{vpc} is enforced at {} of {current}", net.generation));
+        if self.machine.failing > 0 {
+            told.push(format!("{} policies could not be enforced", self.machine.failing));
+        }
+        let known = self.rows.networks.get(self.id);
+        for vpc in nets.keys().chain(&kept.vpcs).collect::<BTreeSet<_>>() {
+            let current = self.rows.policies.get(vpc).map_or(0, |generation| generation.0);
+            let is_known = known.is_some_and(|known| known.contains_key(vpc));
+            let enforced = nets.get(vpc).map(|(generation, _)| *generation);
+            if !is_known {
+                told.push(format!("{vpc} is here at {enforced:?}, and no row says so"));
+            } else if enforced != Some(current) {
+                told.push(format!("{vpc} is enforced at {enforced:?} of {current}"));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ mod rows;
 use std::sync::Arc;
 
 use cumulet_backend::store::{Store, failed};
-use cumulet_domain::Result;
+use cumulet_domain::{Result, instance::State};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use crate::{client::Ledger, host::Host, outcome::Invariant};
@@ -65,8 +65,8 @@ fn promises(rows: &Rows, ledger: &Ledger) -> Findings {
         }
     }
     for id in &told.ended {
-        let state = rows.instances.get(id).map(|row| row.state.as_str());
-        if state.is_some_and(|state| state != "terminated") {
+        let state = rows.instances.get(id).map(|row| row.state.0);
+        if state.is_some_and(|state| state != State::Terminated) {
             findings.push((
                 Invariant::I2,
                 format!("the end of {id} was answered for, and it is {state:?}"),

@@ -3,13 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cumulet_backend::{
-    entity::{account, host, host_network, instance, interface, metadata_push, operation, vpc},
+    entity::{
+        account,
+        columns::{Amount, Key, Named, Owner},
+        host, host_network, instance, interface, metadata_push,
+        operation::{self, OperationStatus},
+        vpc,
+    },
     store::{Store, consistency::Hanging, failed},
 };
 use cumulet_domain::{
     Result,
-    id::{HostId, InstanceId, NetworkInterfaceId, VpcId},
-    instance::State,
+    id::{HostId, InstanceId, NetworkInterfaceId, VpcId, marker::Reservation},
+    instance::{Intent, State},
 };
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
@@ -22,10 +28,10 @@ pub(crate) struct Rows {
     pub(crate) interfaces: Vec<interface::Model>,
     pub(crate) interfaces_of: BTreeMap<InstanceId, BTreeSet<NetworkInterfaceId>>,
     pub(crate) placed: BTreeMap<HostId, Vec<InstanceId>>,
-    pub(crate) networks: BTreeMap<HostId, BTreeMap<VpcId, i64>>,
-    pub(crate) policies: BTreeMap<VpcId, i64>,
+    pub(crate) networks: BTreeMap<HostId, BTreeMap<VpcId, Amount>>,
+    pub(crate) policies: BTreeMap<VpcId, Amount>,
     /// The reservations that each client token made.
-    pub(crate) tokens: BTreeMap<(i64, String), BTreeSet<i64>>,
+    pub(crate) tokens: BTreeMap<(Owner, String), BTreeSet<Key<Reservation>>>,
     hosts: Vec<host::Model>,
     accounts: Vec<account::Model>,
     operations: Vec<operation::Model>,
@@ -37,10 +43,7 @@ impl Rows {
     pub(crate) async fn load(store: &Store) -> Result<Self> {
         let conn = store.read();
         let rows = instance::Entity::find().all(conn).await.map_err(failed)?;
-        let instances: BTreeMap<_, _> = rows
-            .into_iter()
-            .map(|row| (InstanceId::from_db(row.id), row))
-            .collect();
+        let instances: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id.0, row)).collect();
         let mut placed: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut tokens: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (id, row) in &instances {
@@ -55,28 +58,24 @@ impl Rows {
         let interfaces = interface::Entity::find().all(conn).await.map_err(failed)?;
         let mut interfaces_of: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for row in &interfaces {
-            let ids = interfaces_of
-                .entry(InstanceId::from_db(row.instance))
-                .or_default();
-            ids.insert(NetworkInterfaceId::from_db(row.id));
+            let ids = interfaces_of.entry(row.instance.0).or_default();
+            ids.insert(row.id.0);
         }
         let mut networks: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for row in host_network::Entity::find().all(conn).await.map_err(failed)? {
             let here = networks.entry(HostId(row.host)).or_default();
-            here.insert(VpcId::from_db(row.vpc), row.applied_generation);
+            here.insert(row.vpc.0, row.applied_generation);
         }
         let vpcs = vpc::Entity::find().all(conn).await.map_err(failed)?;
-        let active = operation::Entity::find().filter(operation::Column::Status.eq("active"));
+        let active =
+            operation::Entity::find().filter(operation::Column::Status.eq(Named(OperationStatus::Active)));
         Ok(Rows {
             placed,
             tokens,
             interfaces,
             interfaces_of,
             networks,
-            policies: vpcs
-                .iter()
-                .map(|row| (VpcId::from_db(row.id), row.policy_generation))
-                .collect(),
+            policies: vpcs.iter().map(|row| (row.id.0, row.policy_generation)).collect(),
             hosts: host::Entity::find().all(conn).await.map_err(failed)?,
             accounts: account::Entity::find().all(conn).await.map_err(failed)?,
             operations: active.all(conn).await.map_err(failed)?,
@@ -96,7 +95,7 @@ impl Rows {
         let failed = self.instances.values().filter(failed);
         let told = failed.map(|row| {
             let why = row.reason_message.as_deref().unwrap_or_default();
-            let id = InstanceId::from_db(row.id);
+            let id = row.id.0;
             (
                 Invariant::I9,
                 format!("{id} is {} for a slow host: {why}", row.state),
@@ -109,7 +108,7 @@ impl Rows {
     pub(crate) fn states(&self) -> BTreeMap<String, u64> {
         let mut states = BTreeMap::new();
         for row in self.instances.values() {
-            *states.entry(row.state.clone()).or_default() += 1;
+            *states.entry(row.state.to_string()).or_default() += 1;
         }
         states
     }
@@ -124,7 +123,7 @@ impl Rows {
         findings.extend(hanging.into_iter().map(|words| (Invariant::I1, words)));
         for (id, row) in &self.instances {
             let has = self.interfaces_of.get(id).map_or(0, BTreeSet::len);
-            let wanted = usize::from(row.state != State::Terminated.name());
+            let wanted = usize::from(row.state.0 != State::Terminated);
             if has != wanted {
                 findings.push((
                     Invariant::I1,
@@ -151,13 +150,13 @@ impl Rows {
             late(format!("{id} {words}"));
         }
         for (id, row) in &self.instances {
-            if State::from_name(&row.state).is_none_or(State::is_transient) {
+            if row.state.0.is_transient() {
                 late(format!("{id} is {} on {:?}", row.state, row.host));
             }
-            let settled = match row.intent.as_str() {
-                "running" => row.state == "running" || row.state == "pending",
-                "stopped" => row.state == "stopped" || row.state == "stopping",
-                _ => row.state == "terminated" || row.state == "shutting-down",
+            let settled = match row.intent.0 {
+                Intent::Running => matches!(row.state.0, State::Running | State::Pending),
+                Intent::Stopped => matches!(row.state.0, State::Stopped | State::Stopping),
+                Intent::Terminated => matches!(row.state.0, State::Terminated | State::ShuttingDown),
             };
             if !settled {
                 late(format!("{id} shall be {} and is {}", row.intent, row.state));
@@ -172,7 +171,7 @@ impl Rows {
         }
         for (host, networks) in &self.networks {
             for (vpc, applied) in networks {
-                let wanted = self.policies.get(vpc).copied().unwrap_or(0);
+                let wanted = self.policies.get(vpc).copied().unwrap_or_default();
                 if *applied < wanted {
                     late(format!("{host} has {vpc} at {applied} of {wanted}"));
                 }
@@ -183,24 +182,28 @@ impl Rows {
     /// I3, and the same for quotas.
     fn sums(&self, findings: &mut Findings) {
         let mut hosts: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
-        let mut accounts: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+        let mut accounts: BTreeMap<Owner, (i64, i64)> = BTreeMap::new();
         for row in self.instances.values() {
             if let Some(host) = &row.host {
                 let sums = hosts.entry(host).or_default();
-                sums.0 += row.vcpus * row.claimed;
-                sums.1 += row.memory_mib * row.claimed;
-                sums.2 += row.disk_gib;
+                if row.claimed.0 {
+                    sums.0 += i64::from(row.vcpus.0);
+                    sums.1 += row.memory_mib.to_db();
+                }
+                sums.2 += i64::from(row.disk_gib.0);
             }
-            if row.state != State::Terminated.name() {
+            if row.state.0 != State::Terminated {
                 let sums = accounts.entry(row.account).or_default();
-                (sums.0, sums.1) = (sums.0 + 1, sums.1 + row.vcpus);
+                (sums.0, sums.1) = (sums.0 + 1, sums.1 + i64::from(row.vcpus.0));
             }
         }
         for row in &self.hosts {
             let mut sums = hosts.get(row.id.as_str()).copied().unwrap_or_default();
             sums.2 += self.hanging.disk_gib(&row.id);
             let used = (row.vcpus_used, row.memory_mib_used, row.disk_gib_used);
-            let over = sums.0 > row.vcpus_max || sums.1 > row.memory_mib_max || sums.2 > row.disk_gib_max;
+            let over = sums.0 > row.vcpus_max.to_db()
+                || sums.1 > row.memory_mib_max.to_db()
+                || sums.2 > row.disk_gib_max.to_db();
             if used != sums || over {
                 findings.push((
                     Invariant::I3,
@@ -210,8 +213,8 @@ impl Rows {
         }
         for row in &self.accounts {
             let sums = accounts.get(&row.id).copied().unwrap_or_default();
-            if (row.instances_used, row.vcpus_used) != sums {
-                let used = (row.instances_used, row.vcpus_used);
+            let used = (row.instances_used, row.vcpus_used);
+            if used != sums {
                 findings.push((
                     Invariant::I1,
                     format!("account {} has {used:?} used, its instances {sums:?}", row.id),
@@ -227,7 +230,7 @@ impl Rows {
                 & private.insert((row.vpc, row.private_ip))
                 & row.public_ip.is_none_or(|ip| public.insert(ip));
             if !unique {
-                let id = NetworkInterfaceId::from_db(row.id);
+                let id = row.id.0;
                 findings.push((Invariant::I8, format!("an address of {id} is another's too")));
             }
         }

@@ -1,77 +1,82 @@
-//! A simulated host: a machine, and the worker on it, which speaks the protocol, decides by the worker's own
-//! code and keeps what the worker keeps. Its steps take time and fail; the worker is killed between any two
-//! of them, stands still for a while, or loses its machine.
+//! A simulated host: the worker as it is, over a hypervisor, a network and files that are simulated and outlive it. Its
+//! calls take time and fail; it is killed at its crash points and at any time, stands still for a while, or loses its
+//! machine. Faults and whoever dies at a crash point go through here.
 
-mod driver;
+mod life;
 mod machine;
-mod obey;
-mod queue;
-mod reports;
-mod steps;
-mod volumes;
+mod network;
+mod served;
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use cumulet_bus::{Bus, Delivered, Delivery};
+use cumulet_bus::Bus;
 use cumulet_domain::{
-    id::{HostId, InstanceId},
-    message::{Action, Command, HostResources, OffReason},
-    time::Clock as _,
+    Error, Result,
+    id::HostId,
+    message::{HostResources, OffReason, Power},
 };
-use tokio::{sync::Notify, time::Instant};
+use cumulet_hypervisor::fake::{FakeConfig, FakeHypervisor, FaultPlan, Seen, Witness};
+use cumulet_worker::{FixedMetrics, MemoryDisks, MemoryFiles, Tasks as _, Worker, WorkerConfig, WorkerDeps};
+use tokio::sync::watch;
 
-use crate::{clock::VirtualClock, run::Sabotage, world::World};
-use driver::Driver;
+use crate::{clock::VirtualClock, options::Sabotage, outcome::Invariant, world::World};
+pub(crate) use life::current;
+use life::{Life, Within};
 pub(crate) use machine::Machine;
-use queue::{Queued, Queues};
-
-/// How often a worker says that it is there, and what it has (the worker's defaults).
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const FULL_REPORT: Duration = Duration::from_secs(30);
+use network::{Network, STEP};
+use served::Served;
 
 /// How long a dead worker stays away, in milliseconds.
 const AWAY: std::ops::Range<u64> = 500..20_000;
 
+/// How long a call takes while the hypervisor is slow, in milliseconds.
+const SLOW: std::ops::Range<u64> = 500..60_000;
+
+/// How long a look at a guest or the host takes in a slow spell: in half of them at most this, so that calls come to be
+/// made, and in the others mostly longer than anybody waits for it.
+const SLOW_LOOK: [std::ops::Range<u64>; 2] = [0..3_000, 0..45_000];
+
+/// Events of the hypervisor that a worker may be behind: its guests are few.
+const EVENTS: usize = 64;
+
 /// A host.
 pub(crate) struct Host {
     pub(crate) id: HostId,
-    zone: String,
-    resources: HostResources,
+    config: WorkerConfig,
     clock: VirtualClock,
     world: Arc<World>,
     bus: Arc<dyn Bus>,
-    machine: Mutex<Machine>,
-    life: Mutex<Arc<Life>>,
-    frozen: AtomicBool,
-    driver: Driver,
-    /// For calls that go on when nobody waits for them any more.
+    files: MemoryFiles,
+    disks: Arc<MemoryDisks>,
+    hypervisor: Arc<FakeHypervisor>,
+    network: Arc<Network>,
+    now: Mutex<Now>,
+    /// For tasks that know their host.
     this: Weak<Host>,
+    still: AtomicBool,
+    slow: AtomicBool,
+    /// How long a look takes in this slow spell, in milliseconds.
+    look: AtomicU64,
     /// No worker comes up while the machine is off.
     off: AtomicBool,
 }
 
-/// One life of a worker.
-#[derive(Default)]
-pub(crate) struct Life {
-    dead: AtomicBool,
-    died: Notify,
-    queues: Queues,
-}
-
-/// Why queued work went no further.
-pub(crate) enum Stop {
-    /// The worker is dead.
-    Dead,
-    /// A step failed, perhaps for good.
-    Failed(&'static str, bool),
-    /// A call did not come back in time.
-    Unanswered(&'static str),
+/// What there is of the worker now.
+struct Now {
+    life: Arc<Life>,
+    /// None while none lives: what it had not done yet goes back to the bus with it.
+    worker: Option<Arc<Worker>>,
+    served: Arc<Served>,
+    /// The dropped commands of this life that have been counted.
+    dropped: u64,
+    /// How many lives there have been.
+    lives: u32,
 }
 
 impl Host {
@@ -81,40 +86,59 @@ impl Host {
         id: HostId,
         zone: String,
         resources: HostResources,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>> {
         let skew = world.faults().clock_skew;
         let skew =
             i64::try_from(world.dice.number(0..2 * skew + 1)).unwrap_or(0) - i64::try_from(skew).unwrap_or(0);
-        Arc::new_cyclic(|this| Host {
-            driver: Driver::default(),
-            this: this.clone(),
-            id,
-            zone,
-            resources,
-            clock: world.clock.skewed(skew),
-            world: world.clone(),
-            bus,
-            machine: Mutex::default(),
-            life: Mutex::default(),
-            frozen: AtomicBool::new(false),
-            off: AtomicBool::new(false),
-        })
+        let config = FakeConfig {
+            seed: world.dice.number(0..u64::MAX),
+            vcpus: resources.vcpus,
+            memory_mib: resources.memory_mib,
+            events: EVENTS,
+            ..FakeConfig::default()
+        };
+        let hypervisor = FakeHypervisor::new(config).map_err(|error| Error::internal(&error))?;
+        let files = MemoryFiles::new();
+        let host = Arc::new_cyclic(|this: &Weak<Host>| {
+            hypervisor.watched_by(Arc::new(Watch(this.clone())));
+            let life = Life::new(this, false);
+            life.end();
+            Host {
+                config: WorkerConfig::new(id.clone(), "/", zone),
+                id,
+                clock: world.clock.skewed(skew),
+                world: world.clone(),
+                bus,
+                disks: Arc::new(MemoryDisks::new(files.clone(), resources.disk_gib)),
+                files,
+                hypervisor,
+                network: Network::new(world.clone()),
+                now: Mutex::new(Now {
+                    life,
+                    worker: None,
+                    served: Arc::default(),
+                    dropped: 0,
+                    lives: 0,
+                }),
+                this: this.clone(),
+                still: AtomicBool::new(false),
+                slow: AtomicBool::new(false),
+                look: AtomicU64::new(0),
+                off: AtomicBool::new(false),
+            }
+        });
+        host.replan();
+        Ok(host)
     }
 
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn life(&self) -> Arc<Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The worker, again and again, for ever.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
-            let life = Arc::new(Life::default());
-            *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life.clone();
-            self.live(&life).await;
+            self.live().await;
             self.world.pause(AWAY).await;
             while self.off.load(Ordering::Relaxed) {
                 self.world.pause(AWAY).await;
@@ -123,116 +147,96 @@ impl Host {
     }
 
     /// One life of the worker.
-    async fn live(self: &Arc<Self>, life: &Arc<Life>) {
-        let Ok(mut mailbox) = self.bus.host_mailbox(&self.id).await else {
-            return;
+    async fn live(&self) {
+        let life = Life::new(&self.this, self.still.load(Ordering::Relaxed));
+        let tasks = Within(life.clone());
+        let served = Arc::new(self.served());
+        let deps = WorkerDeps {
+            bus: self.bus.clone(),
+            clock: Arc::new(self.clock.clone()),
+            hypervisor: self.hypervisor.clone(),
+            files: Arc::new(self.files.clone()),
+            tasks: Arc::new(Within(life.clone())),
+            network: self.network.clone(),
+            disks: self.disks.clone(),
+            images: self.disks.clone(),
+            snapshots: self.disks.clone(),
+            metadata: served.clone(),
+            metrics: Arc::new(FixedMetrics::default()),
         };
-        self.restore(life);
-        let (mut heartbeat, mut full) = (Instant::now(), Instant::now());
-        while !life.dead.load(Ordering::Relaxed) {
-            tokio::select! {
-                biased;
-                () = life.died.notified() => return,
-                () = tokio::time::sleep_until(full) => {
-                    full += FULL_REPORT;
-                    self.report_all(life).await;
-                    self.machine().forget_unused();
-                }
-                () = tokio::time::sleep_until(heartbeat) => {
-                    heartbeat += HEARTBEAT;
-                    self.heartbeat().await;
-                }
-                delivery = mailbox.next() => match delivery {
-                    Some(Delivery::Command(command)) => self.take(life, command),
-                    Some(Delivery::Query(_, reply)) => reply.answer(Ok(Vec::new())),
-                    None => return,
-                },
-            }
-            self.thaw().await;
-        }
-    }
-
-    /// Waits while the worker stands still.
-    async fn thaw(&self) {
-        while self.frozen.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    }
-
-    fn restore(self: &Arc<Self>, life: &Arc<Life>) {
-        let records: Vec<_> = {
-            let mut machine = self.machine();
-            machine.restore();
-            if self.world.sabotage == Some(Sabotage::NoRecovery) {
-                machine.served.clear();
-            }
-            machine.kept.values().map(|kept| kept.record.clone()).collect()
+        let worker = match Worker::new(self.config.clone(), deps) {
+            Ok(worker) => worker,
+            Err(error) => return self.wrong(&error),
         };
-        for record in records {
-            let queued = match record.pending {
-                Some(pending) => Queued::Resume(pending),
-                None => Queued::Observe,
+        {
+            let mut now = self.now();
+            *now = Now {
+                life: life.clone(),
+                worker: Some(worker.clone()),
+                served,
+                dropped: 0,
+                lives: now.lives + 1,
             };
-            self.enqueue(life, record.instance, queued);
         }
+        let (world, id) = (self.world.clone(), self.id.clone());
+        let all = tasks.within(Box::pin(async move {
+            let (_stop, stopped) = watch::channel(false);
+            if let Err(error) = worker.run(stopped).await {
+                world.note(format_args!("{id}: the worker ended: {error}"));
+            }
+        }));
+        // Killed, or by itself: its other tasks end with it.
+        drop(tokio::spawn(all).await);
+        life.end();
+        self.count_dropped();
+        let gone = self.now().worker.take();
+        drop(gone);
     }
 
-    fn take(self: &Arc<Self>, life: &Arc<Life>, command: Delivered<Command>) {
-        if let Some((id, _)) = command.action.instance() {
-            return self.enqueue(life, id, Queued::Command(command));
-        }
-        let (this, of) = (self.clone(), life.clone());
-        match &command.action {
-            Action::Metadata(snapshot) => {
-                let (id, revision) = (snapshot.instance, snapshot.revision);
-                self.enqueue(life, id, Queued::Metadata(revision, command));
-            }
-            Action::Network(policy) => {
-                let policy = policy.clone();
-                tokio::spawn(async move {
-                    this.apply(&of, &policy).await;
-                    command.ack();
-                });
-            }
-            Action::DeleteVolume { volume, .. } => {
-                let volume = *volume;
-                tokio::spawn(async move { this.delete_volume(of, volume, command).await });
-            }
-            _ => drop(tokio::spawn(async move {
-                this.report_all(&of).await;
-                command.ack();
-            })),
-        }
+    fn wrong(&self, error: &dyn std::fmt::Display) {
+        let id = &self.id;
+        self.world
+            .violate(Invariant::Errors, format_args!("{id}: no worker: {error}"));
     }
 
-    /// Queues work for an instance, and sees to it that a task works on the instance.
-    fn enqueue(self: &Arc<Self>, life: &Arc<Life>, id: InstanceId, queued: Queued) {
-        if life.queues.push(id, queued) {
-            let (this, life) = (self.clone(), life.clone());
-            tokio::spawn(async move {
-                while let Some(queued) = life.queues.pop(id) {
-                    if let Err(Stop::Dead) = this.work(&life, id, queued).await {
-                        return;
-                    }
-                }
-            });
+    /// What is served to guests in the next life.
+    fn served(&self) -> Served {
+        let is_first = self.now().lives == 0;
+        if is_first || self.world.sabotage != Some(Sabotage::NoRecovery) {
+            return Served::default();
         }
+        let guests = self.hypervisor.guests().into_iter();
+        let on = guests.filter(|(guest, _)| guest.power == Power::On);
+        Served::but(on.map(|(guest, _)| guest.instance).collect())
+    }
+
+    /// Counts the commands that the worker has dropped.
+    pub(crate) fn count_dropped(&self) {
+        let mut now = self.now();
+        let Some(worker) = &now.worker else { return };
+        let (stale, expired, _) = worker.counters().read();
+        let (all, counted) = (stale + expired, now.dropped);
+        now.dropped = all;
+        drop(now);
+        self.world
+            .count(|counts| counts.dropped_commands += all - counted);
     }
 
     /// Kills the worker; another one comes up after a while.
     pub(crate) fn kill(&self) {
-        let life = self.life();
-        if !life.dead.swap(true, Ordering::Relaxed) {
+        let life = self.now().life.clone();
+        if life.end() {
             self.world.count(|counts| counts.worker_kills += 1);
             self.world.note(format_args!("{}: killed", self.id));
-            life.died.notify_one();
         }
     }
 
     /// The worker stands still from now on, or goes on.
     pub(crate) fn freeze(&self, still: bool) {
         self.world.note(format_args!("{}: still {still}", self.id));
-        self.frozen.store(still, Ordering::Relaxed);
+        self.still.store(still, Ordering::Relaxed);
+        let life = self.now().life.clone();
+        life.hold(still);
     }
 
     /// The machine loses power, or has it again.
@@ -241,42 +245,89 @@ impl Host {
         self.off.store(!on, Ordering::Relaxed);
         if !on {
             self.kill();
-            self.driver.lose_power();
-            let ran = self.machine().lose_power();
-            for id in ran {
-                self.world.guest_off(id, &self.id);
-            }
+            self.hypervisor.lose_power();
+            self.network.lose_power();
         }
     }
 
+    /// The hypervisor is slow from now on, or quick again.
+    pub(crate) fn slow(&self, slow: bool) {
+        if self.slow.swap(slow, Ordering::Relaxed) == slow {
+            return;
+        }
+        self.world.count(|counts| counts.slow_spells += u64::from(slow));
+        self.world.note(format_args!("{}: slow {slow}", self.id));
+        if slow {
+            let dice = &self.world.dice;
+            let look = dice.pick(&SLOW_LOOK).cloned().map(|range| dice.number(range));
+            self.look.store(look.unwrap_or_default(), Ordering::Relaxed);
+        }
+        self.replan();
+    }
+
+    /// Brings the hypervisor's plan to what goes wrong now.
+    pub(crate) fn replan(&self) {
+        let faults = self.world.faults();
+        let slow = self.slow.load(Ordering::Relaxed);
+        let look = if slow {
+            self.look.load(Ordering::Relaxed)
+        } else {
+            0
+        };
+        let calls = if slow { SLOW } else { STEP };
+        self.hypervisor.set_plan(FaultPlan {
+            latency_min: Duration::from_millis(calls.start),
+            latency_max: Duration::from_millis(calls.end),
+            look_latency: Duration::from_millis(look),
+            failures_per_mille: per_mille(faults.step_fails),
+            refusals_per_mille: per_mille(faults.step_refused),
+            deaf_per_mille: per_mille(faults.deaf_guests),
+            leaves_guests: self.world.sabotage == Some(Sabotage::KeepGuests),
+            refuses_what_is_late: self.world.sabotage == Some(Sabotage::GiveUpWhatIsLate),
+            ..FaultPlan::default()
+        });
+    }
+
     /// One of the guests that run goes off by itself.
-    pub(crate) fn guest_goes_off(self: &Arc<Self>, reason: OffReason) {
-        let id = {
-            let mut machine = self.machine();
-            let running = machine
-                .guests
-                .iter()
-                .filter(|(_, guest)| guest.on && !guest.paused);
-            let running: Vec<_> = running.map(|(id, _)| *id).collect();
-            let Some(id) = self.world.dice.pick(&running).copied() else {
-                return;
-            };
-            if let Some(guest) = machine.guests.get_mut(&id) {
-                (guest.on, guest.off_reason) = (false, Some(reason));
-            }
-            id
+    pub(crate) fn guest_goes_off(&self, reason: OffReason) {
+        let guests = self.hypervisor.guests().into_iter();
+        let running = guests.filter(|(guest, _)| guest.power == Power::On && !guest.paused);
+        let running: Vec<_> = running.map(|(guest, _)| guest.instance).collect();
+        let Some(id) = self.world.dice.pick(&running).copied() else {
+            return;
         };
         self.world.count(|counts| counts.guest_crashes += 1);
         self.world
             .note(format_args!("{}: {id} goes off: {reason:?}", self.id));
-        self.world.guest_off(id, &self.id);
-        let life = self.life();
-        if !life.dead.load(Ordering::Relaxed) {
-            self.enqueue(&life, id, Queued::Observe);
-        }
+        self.hypervisor.power_off(id, reason);
     }
+}
 
-    fn now(&self) -> cumulet_domain::time::Timestamp {
-        self.clock.now()
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share
+fn per_mille(share: f64) -> u16 {
+    (share * 1000.0).round() as u16
+}
+
+/// Tells the world what comes to pass on the host.
+struct Watch(Weak<Host>);
+
+impl Witness for Watch {
+    fn saw(&self, what: Seen) {
+        let Some(host) = self.0.upgrade() else { return };
+        let (world, at) = (&host.world, &host.id);
+        match what {
+            Seen::On(id) => world.guest_on(id, at),
+            Seen::Runs(id) => {
+                world.note(format_args!("{at}: {id} runs"));
+                world.started(id);
+            }
+            Seen::StartsOver(id) => world.reset(id),
+            Seen::Off(id) => world.guest_off(id, at),
+            Seen::Late(id) => {
+                world.count(|counts| counts.late_calls += 1);
+                world.note(format_args!("{at}: a call for {id} is late"));
+            }
+            Seen::Failed(_) => world.count(|counts| counts.step_failures += 1),
+        }
     }
 }

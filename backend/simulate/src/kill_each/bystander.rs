@@ -1,7 +1,10 @@
 //! An instance that runs while others die, and must notice nothing of it.
 
-use cumulet_backend::{entity::instance, store::failed};
-use cumulet_domain::{Error, Result, id::InstanceId};
+use cumulet_backend::{
+    entity::{columns::Key, instance},
+    store::failed,
+};
+use cumulet_domain::{Error, Result, id::InstanceId, instance::State};
 use sea_orm::EntityTrait as _;
 
 use super::script::{Script, answered};
@@ -35,7 +38,7 @@ impl Bystander {
             script.wrong(format!("a bystander was {:?} and is {now:?}", self.before));
         }
         let boots = script.world.boots(self.id);
-        if now.state != "running" || boots != (1, 0) {
+        if now.state.0 != State::Running || boots != (1, 0) {
             let state = now.state;
             script.wrong(format!(
                 "a bystander is {state}, has started and was reset {boots:?} times"
@@ -46,7 +49,7 @@ impl Bystander {
 }
 
 async fn look(script: &Script<'_>, id: InstanceId) -> Result<instance::Model> {
-    let row = instance::Entity::find_by_id(id.to_db());
+    let row = instance::Entity::find_by_id(Key(id));
     let row = row.one(script.cloud.store.read()).await.map_err(failed)?;
     row.ok_or_else(|| Error::Internal(format!("{id} is gone")))
 }

@@ -7,7 +7,12 @@ use std::{
 
 use cumulet_domain::crash::{self, Point, Role};
 
-use crate::{host::Host, roles::Api, roles::ConductorRole, world::World};
+use crate::{
+    host::{self, Host},
+    roles::Api,
+    roles::ConductorRole,
+    world::World,
+};
 
 /// What is to happen at the points that a run passes.
 #[derive(Default)]
@@ -65,9 +70,8 @@ impl Doom {
         self.state().passed.clone()
     }
 
-    /// Whether the role that passes this point dies of it; then the roles in the same process die too. A host ends its own
-    /// worker by itself.
-    pub(crate) fn strikes(&self, world: &World, name: &str) -> bool {
+    /// Whether the role that passes this point dies of it; then the roles in the same process die too.
+    fn strikes(&self, world: &World, name: &str) -> bool {
         let (role, again) = {
             let mut state = self.state();
             state.passed.insert(name.to_owned());
@@ -106,6 +110,11 @@ impl Mortals {
         if apart && (self.together || either || role == Role::Conductor) {
             self.conductor.kill();
         }
+        if role == Role::Host
+            && let Some(host) = host::current()
+        {
+            host.kill();
+        }
         if self.together {
             self.hosts.iter().for_each(|host| host.kill());
         }
@@ -114,7 +123,6 @@ impl Mortals {
     /// From now on these die where the run's death strikes.
     pub(super) fn meet(self, world: &Arc<World>, doom: &Arc<Doom>) {
         drop(doom.mortals.set(self));
-        world.doom(doom.clone());
         let (world, doom) = (world.clone(), doom.clone());
         crash::hook(Some(Box::new(move |name| doom.strikes(&world, name))));
     }

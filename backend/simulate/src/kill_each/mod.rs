@@ -17,13 +17,13 @@ use cumulet_domain::{Error, Result, crash::Point};
 
 use crate::{
     faults::{FaultKinds, Faults},
+    options::{Options, Sabotage},
     roles,
-    run::{self, Options, Sabotage, setup, setup::Cloud},
+    run::{self, setup, setup::Cloud},
     world::World,
 };
 use bystander::Bystander;
-pub(crate) use doom::Doom;
-use doom::Mortals;
+use doom::{Doom, Mortals};
 use script::Script;
 
 /// How many hosts a run has, and room for how many instances.
@@ -116,8 +116,7 @@ pub fn trials(points: &[Point], seed: u64) -> Vec<Trial> {
     all
 }
 
-/// The points that a simulated cloud passes where nobody dies. The others are steps of the worker that a simulated
-/// host does not imitate.
+/// The points that a simulated cloud passes where nobody dies.
 ///
 /// # Errors
 /// When a run can't be set up, when an operation has no script, and when a point is passed that is not listed.
@@ -242,6 +241,7 @@ async fn go(
     script.terminate().await?;
     run::settle(&world, &cloud).await?;
     bystander.check(&mut script).await?;
+    world.over();
     let (_, _, trace) = world.trace().finish();
     let mut problems = script.problems;
     problems.extend(world.violations().into_iter().flat_map(|violation| {
@@ -309,5 +309,6 @@ async fn build(
     run::until_hosts(HOSTS, &cloud).await?;
     // Messages, requests and transactions take some time from now on; nothing else goes wrong.
     world.rage();
+    cloud.replan();
     Ok((world, cloud, doom))
 }

@@ -7,16 +7,18 @@ use cumulet_backend::{
     api::{
         ClientToken, Cloud as Api,
         instances::{self, LaunchSpec},
+        snapshots::{self, NewSnapshot},
         volumes::{self, Detach, NewVolume},
     },
-    entity::instance,
+    entity::{instance, snapshot},
     store::{attachments, failed},
 };
 use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::{InstanceId, VolumeId},
-    volume::{Provisioned, VolumeType},
+    snapshot::SnapshotState,
+    volume::{Provisioned, VolumeChange, VolumeType},
 };
 use futures::future::BoxFuture;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
@@ -33,6 +35,9 @@ use crate::{
 
 /// Instances that the operation is about.
 const COUNT: u32 = 2;
+
+/// The GiB that a volume is to grow to.
+const LARGER: u32 = 3;
 
 /// The client token of the launch that the run is about.
 const TOKEN: &str = "subject";
@@ -57,7 +62,7 @@ struct Act {
 }
 
 /// Every operation of the registry: one without a line here is told as an error.
-const ACTS: [Act; 8] = [
+const ACTS: [Act; 10] = [
     act("launch", &[], "running", (1, 1), (0, 0)),
     act("start", &["stop"], "running", (2, 2), (0, 0)),
     act("stop", &[], "stopped", (1, 1), (0, 0)),
@@ -66,6 +71,7 @@ const ACTS: [Act; 8] = [
     act("terminate", &[], "terminated", (1, 1), (0, 0)),
     act("attach-volume", &[], "running", (1, 1), (0, 0)),
     act("detach-volume", &["attach-volume"], "running", (1, 1), (0, 0)),
+    act("modify-volume", &["attach-volume"], "running", (1, 1), (0, 0)),
     act(
         "delete-volume",
         &["attach-volume", "detach-volume"],
@@ -73,6 +79,7 @@ const ACTS: [Act; 8] = [
         (1, 1),
         (0, 0),
     ),
+    act("create-snapshot", &["attach-volume"], "running", (1, 1), (0, 0)),
 ];
 
 const fn act(
@@ -162,7 +169,8 @@ impl<'a> Script<'a> {
                     "stop" => instances::stop(&api, &who, &ids, false).await.map(drop),
                     "reboot" => instances::reboot(&api, &who, &ids).await,
                     "terminate" => instances::terminate(&api, &who, &ids).await.map(drop),
-                    "attach-volume" | "detach-volume" | "delete-volume" => {
+                    "attach-volume" | "detach-volume" | "modify-volume" | "delete-volume"
+                    | "create-snapshot" => {
                         let missing = || Error::Internal("it has no volume".into());
                         let volume = volume.ok_or_else(missing)?;
                         let first = ids.first().copied().ok_or_else(missing)?;
@@ -182,7 +190,7 @@ impl<'a> Script<'a> {
         }
         self.ids = answered(self.launch(COUNT, TOKEN).await)?;
         run::settle(self.world, self.cloud).await?;
-        if self.act.name.ends_with("-volume") {
+        if self.act.name.ends_with("-volume") || self.act.name == "create-snapshot" {
             let made = self.call(|api, who| Box::pin(async move { make_volume(&api, &who).await }));
             self.volume = Some(answered(made.await)?);
         }
@@ -248,7 +256,7 @@ impl<'a> Script<'a> {
     /// Asks for the end of all, until that is answered.
     pub(super) async fn terminate(&mut self) -> Result<()> {
         let made = self.rows().await?;
-        self.ids = made.iter().map(|row| InstanceId::from_db(row.id)).collect();
+        self.ids = made.iter().map(|row| row.id.0).collect();
         let until = self.world.clock.elapsed() + PATIENCE.as_secs() * 1000;
         while self.world.clock.elapsed() < until {
             match self.power("terminate").await {
@@ -270,15 +278,37 @@ impl<'a> Script<'a> {
             return Ok(());
         };
         let conn = self.cloud.store.read();
+        if self.act.name == "create-snapshot" {
+            return self.check_snapshots(id).await;
+        }
         let row = attachments::find(conn, id.to_db()).await?;
+        if self.act.name == "modify-volume" && row.as_ref().map(|row| row.size_gib.0) != Some(LARGER) {
+            self.wrong(format!("{id} shall be of {LARGER} GiB: {row:?}"));
+        }
         let is = row.map_or("gone", |row| row.state.0.name());
         let wanted = match self.act.name {
-            "attach-volume" => "in-use",
+            "attach-volume" | "modify-volume" => "in-use",
             "detach-volume" => "available",
             _ => "deleted",
         };
         if is != wanted {
             self.wrong(format!("{id} shall be {wanted} and is {is}"));
+        }
+        Ok(())
+    }
+
+    /// Each snapshot of the volume that there is was taken. One whose asker was not told may have been asked for twice.
+    async fn check_snapshots(&mut self, volume: VolumeId) -> Result<()> {
+        let theirs = snapshot::Entity::find().filter(snapshot::Column::Volume.eq(volume.to_db()));
+        let theirs = theirs.all(self.cloud.store.read()).await.map_err(failed)?;
+        if theirs.is_empty() {
+            self.wrong(format!("there is no snapshot of {volume}"));
+        }
+        for row in theirs {
+            if row.state.0 != SnapshotState::Completed || row.manifest.is_none() {
+                let (id, why) = (row.id.0, row.state_message);
+                self.wrong(format!("{id} is {}, with {:?}: {why:?}", row.state, row.manifest));
+            }
         }
         Ok(())
     }
@@ -292,7 +322,7 @@ impl<'a> Script<'a> {
     /// What has become of them.
     pub(super) async fn check(&mut self, ended: bool) -> Result<()> {
         let rows = self.rows().await?;
-        let mut there: Vec<_> = rows.iter().map(|row| InstanceId::from_db(row.id)).collect();
+        let mut there: Vec<_> = rows.iter().map(|row| row.id.0).collect();
         let mut told = self.ids.clone();
         there.sort_unstable();
         told.sort_unstable();
@@ -306,8 +336,8 @@ impl<'a> Script<'a> {
         }
         let state = if ended { "terminated" } else { self.act.state };
         for row in &rows {
-            let id = InstanceId::from_db(row.id);
-            if row.state != state {
+            let id = row.id.0;
+            if row.state.0.name() != state {
                 self.wrong(format!(
                     "{id} shall be {state} and is {}: {:?}",
                     row.state, row.reason_message
@@ -331,7 +361,8 @@ impl<'a> Script<'a> {
 async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {
     let new = NewVolume {
         availability_zone: ZONE.into(),
-        size_gib: 1,
+        size_gib: Some(1),
+        snapshot: None,
         kind: VolumeType::Gp2,
         provisioned: Provisioned::default(),
         tags: Vec::new(),
@@ -358,6 +389,25 @@ async fn on_volume(
             attached.map(drop)
         }
         "detach-volume" => volumes::detach(api, who, what).await.map(drop),
+        "create-snapshot" => {
+            let new = NewSnapshot {
+                volume,
+                description: String::new(),
+                tags: Vec::new(),
+            };
+            snapshots::create(api, who, new).await.map(drop)
+        }
+        "modify-volume" => {
+            let change = VolumeChange {
+                size_gib: Some(LARGER),
+                ..VolumeChange::default()
+            };
+            match volumes::modify(api, who, volume, change).await {
+                // It was asked for before, and that was heard.
+                Err(Error::Modifying { .. }) => Ok(()),
+                other => other.map(drop),
+            }
+        }
         _ => volumes::delete(api, who, volume).await,
     }
 }

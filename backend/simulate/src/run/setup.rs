@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cumulet_backend::{
-    api::{self, CloudConfig, Parts, SharedRng, accounts, images},
+    api::{self, CloudConfig, Parts, Quotas, SharedRng, accounts, images},
     bootstrap::{FirstPlan, FirstStart, bootstrap},
-    conductor::{Conductor, Duties, Settings, Wake},
+    conductor::{Conductor, Driver, Duties, Settings, Wake},
     retention::{Retention, RetentionPeriod},
     store::{Store, Template, connect_inline},
 };
@@ -15,16 +15,16 @@ use cumulet_domain::{
     Result,
     account::{AccountId, Principal, Role},
     id::{HostId, ImageId},
-    image::DiskFormat,
+    image::{BootMode, DiskFormat},
     message::HostResources,
 };
 
-use super::Options;
 use crate::{
     bus::ChaosBus,
     client::{Client, Ledger},
     database::Database,
     host::Host,
+    options::Options,
     roles::{self, Api, ConductorRole},
     world::World,
 };
@@ -84,12 +84,12 @@ pub(crate) async fn build_with(
     let mut accounts = vec![first.account];
     for number in 1..account_count(options) {
         let row = accounts::create_account(&parts, &format!("account-{number}"), &zones).await?;
-        accounts.push(AccountId::from_db(row.id));
+        accounts.push(row.id.0);
     }
     let image = images::register(&parts, image(first.account)).await?.id();
     let (api, conductors) = start_roles(world, &parts, &bus, &first, processes);
     Ok(Cloud {
-        hosts: start_hosts(options, world, &bus),
+        hosts: start_hosts(options, world, &bus)?,
         store,
         bus,
         api,
@@ -121,6 +121,8 @@ fn start_roles(
         hypervisor: "fake".into(),
         retention: retention(),
         public_addresses: 0,
+        quotas: Quotas::default(),
+        modification_cooldown: std::time::Duration::ZERO,
     };
     let settings = Settings {
         region: REGION.into(),
@@ -153,8 +155,8 @@ fn start_roles(
         };
         let conductor = ConductorRole::new(world.clone(), *duties, move || {
             let (store, sealer, clock) = (parts.store.clone(), parts.sealer.clone(), parts.clock.clone());
-            Conductor::new(store, sealer, bus.clone(), clock, wake.clone(), settings.clone())
-                .with_rng(parts.rng.clone())
+            let driver = Driver::new(store, sealer, bus.clone(), clock, wake.clone(), settings.clone());
+            Conductor::new(driver.with_rng(parts.rng.clone()))
         });
         tokio::spawn(conductor.clone().run());
         conductors.push(conductor);
@@ -189,9 +191,9 @@ fn retention() -> Retention {
     }
 }
 
-fn start_hosts(options: &Options, world: &Arc<World>, bus: &Arc<ChaosBus>) -> Vec<Arc<Host>> {
+fn start_hosts(options: &Options, world: &Arc<World>, bus: &Arc<ChaosBus>) -> Result<Vec<Arc<Host>>> {
     let share = options.instances.div_ceil(options.hosts.max(1)) as u64;
-    let hosts: Vec<_> = (0..options.hosts)
+    let hosts = (0..options.hosts)
         .map(|number| {
             // A quarter more than is needed, or, where things go wrong, about as much.
             let fits = if world.quiet() {
@@ -208,12 +210,12 @@ fn start_hosts(options: &Options, world: &Arc<World>, bus: &Arc<ChaosBus>) -> Ve
             let id = HostId(format!("host-{number:05}"));
             Host::new(world, bus.clone(), id, ZONE.into(), resources)
         })
-        .collect();
+        .collect::<Result<Vec<_>>>()?;
     for host in &hosts {
         spells(world, host);
         tokio::spawn(host.clone().run());
     }
-    hosts
+    Ok(hosts)
 }
 
 fn principal(account: AccountId) -> Principal {
@@ -261,7 +263,8 @@ fn image(account: AccountId) -> images::NewImage {
         sha256: "ab".repeat(32),
         size_bytes: 1 << 20,
         virtual_bytes: 1 << 30,
-        root_device: "/dev/vda".into(),
+        root_device: "/dev/xvda".into(),
+        boot_mode: BootMode::LegacyBios,
     }
 }
 
@@ -295,5 +298,11 @@ impl Cloud {
             host.power(true);
             host.slow(false);
         }
+        self.replan();
+    }
+
+    /// Hosts do from now on what goes wrong now.
+    pub(crate) fn replan(&self) {
+        self.hosts.iter().for_each(|host| host.replan());
     }
 }

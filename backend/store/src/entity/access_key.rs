@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::columns::{Flag, Owner};
+
 use super::secret_text::SecretText;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -11,9 +13,9 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     pub user_id: String,
-    pub account: i64,
+    pub account: Owner,
     pub secret: SecretText,
-    pub enabled: i64,
+    pub enabled: Flag,
     pub created_at: i64,
 }
 

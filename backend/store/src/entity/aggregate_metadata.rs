@@ -1,13 +1,16 @@
 //! A key and a value of an aggregate.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::id::marker::Aggregate;
 use sea_orm::entity::prelude::*;
+
+use super::columns::Key;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "aggregate_metadata")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub aggregate: i64,
+    pub aggregate: Key<Aggregate>,
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: String,
     pub value: String,

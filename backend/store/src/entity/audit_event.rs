@@ -3,20 +3,22 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::columns::{Count, Owner};
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_log")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
     pub at: i64,
-    pub account: i64,
+    pub account: Owner,
     pub user_name: String,
     pub action: String,
     pub resource: Option<String>,
     pub outcome: String,
     pub request_id: String,
     pub detail: Option<String>,
-    pub repeats: Option<i64>,
+    pub repeats: Option<Count>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

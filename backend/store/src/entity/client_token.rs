@@ -3,11 +3,13 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::columns::Owner;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "client_tokens")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub account: i64,
+    pub account: Owner,
     #[sea_orm(primary_key, auto_increment = false)]
     pub operation: String,
     #[sea_orm(primary_key, auto_increment = false)]

@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::columns::{Amount, Flag, Ipv4};
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "hosts")]
 pub struct Model {
@@ -10,21 +12,22 @@ pub struct Model {
     pub id: String,
     pub availability_zone: String,
     pub hypervisor: String,
-    pub enabled: i64,
-    pub vcpus: i64,
-    pub memory_mib: i64,
-    pub disk_gib: i64,
-    pub vcpus_max: i64,
-    pub memory_mib_max: i64,
-    pub disk_gib_max: i64,
+    pub enabled: Flag,
+    pub vcpus: Amount,
+    pub memory_mib: Amount,
+    pub disk_gib: Amount,
+    pub vcpus_max: Amount,
+    pub memory_mib_max: Amount,
+    pub disk_gib_max: Amount,
+    // Sums that are counted along: where one is wrong, `cumulet audit` tells, and the row is good all the same.
     pub vcpus_used: i64,
     pub memory_mib_used: i64,
     pub disk_gib_used: i64,
     pub last_seen: i64,
     pub created_at: i64,
-    pub tunnel_address: Option<i64>,
+    pub tunnel_address: Option<Ipv4>,
     pub disabled_reason: Option<String>,
-    pub draining: Option<i64>,
+    pub draining: Option<Flag>,
     pub architecture: Option<String>,
     pub capabilities: Option<String>,
     pub metrics: Option<String>,
@@ -35,7 +38,7 @@ pub struct Model {
     pub not_ready_reason: Option<String>,
     pub not_ready_cure: Option<String>,
     #[sea_orm(unique)]
-    pub confirmed_tunnel: Option<i64>,
+    pub confirmed_tunnel: Option<Ipv4>,
     pub confirmed_console: Option<String>,
     pub problems: Option<String>,
 }

@@ -1,26 +1,41 @@
 //! A machine image.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::{
+    id::marker::Image,
+    image::{BootMode, DiskFormat, ImageState},
+};
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Amount, Device, Flag, Key, Named, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "images")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
-    pub account: i64,
+    pub id: Key<Image>,
+    pub account: Owner,
     pub name: String,
     pub description: String,
-    pub state: String,
-    pub public: i64,
+    pub state: Named<ImageState>,
+    pub public: Flag,
     pub architecture: String,
-    pub format: String,
+    pub format: Named<DiskFormat>,
     pub sha256: String,
-    pub size_bytes: i64,
-    pub virtual_bytes: i64,
-    pub root_device: String,
+    pub size_bytes: Amount,
+    pub virtual_bytes: Amount,
+    pub root_device: Device,
+    pub boot_mode: Option<Named<BootMode>>,
     pub created_at: i64,
     pub deregistered_at: Option<i64>,
+}
+
+impl Model {
+    /// How it wants to be started.
+    #[inline]
+    pub fn boot_mode(&self) -> BootMode {
+        self.boot_mode.map_or(BootMode::LegacyBios, |Named(mode)| mode)
+    }
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

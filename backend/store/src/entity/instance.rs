@@ -1,7 +1,13 @@
 //! An instance.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::{
+    id::marker::{Image, Instance, PlacementGroup, Reservation, Subnet, Vpc},
+    instance::{Intent, ShutdownBehavior, State},
+};
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Amount, Count, Flag, Key, Named, Owner, Small};
 
 use super::secret_text::SecretText;
 
@@ -9,34 +15,34 @@ use super::secret_text::SecretText;
 #[sea_orm(table_name = "instances")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
-    pub account: i64,
-    pub reservation: i64,
-    pub launch_index: i64,
-    pub image: i64,
+    pub id: Key<Instance>,
+    pub account: Owner,
+    pub reservation: Key<Reservation>,
+    pub launch_index: Count,
+    pub image: Key<Image>,
     pub instance_type: String,
-    pub vcpus: i64,
-    pub memory_mib: i64,
-    pub disk_gib: i64,
-    pub state: String,
-    pub intent: String,
-    pub generation: i64,
-    pub metadata_revision: i64,
+    pub vcpus: Count,
+    pub memory_mib: Amount,
+    pub disk_gib: Count,
+    pub state: Named<State>,
+    pub intent: Named<Intent>,
+    pub generation: Amount,
+    pub metadata_revision: Amount,
     pub host: Option<String>,
-    pub claimed: i64,
-    pub vpc: i64,
-    pub subnet: i64,
+    pub claimed: Flag,
+    pub vpc: Key<Vpc>,
+    pub subnet: Key<Subnet>,
     pub availability_zone: String,
     pub key_name: Option<String>,
     pub public_key: Option<String>,
     pub user_data: Option<SecretText>,
-    pub shutdown_behavior: String,
-    pub disable_api_termination: i64,
-    pub disable_api_stop: i64,
-    pub http_enabled: i64,
-    pub http_tokens_required: i64,
-    pub http_hop_limit: i64,
-    pub http_tags: i64,
+    pub shutdown_behavior: Named<ShutdownBehavior>,
+    pub disable_api_termination: Flag,
+    pub disable_api_stop: Flag,
+    pub http_enabled: Flag,
+    pub http_tokens_required: Flag,
+    pub http_hop_limit: Small,
+    pub http_tags: Flag,
     pub client_token: Option<String>,
     pub reason_code: Option<String>,
     pub reason_message: Option<String>,
@@ -45,8 +51,8 @@ pub struct Model {
     pub created_at: i64,
     pub running_since: Option<i64>,
     pub terminated_at: Option<i64>,
-    pub placement_group: Option<i64>,
-    pub partition_number: Option<i64>,
+    pub placement_group: Option<Key<PlacementGroup>>,
+    pub partition_number: Option<Count>,
     pub sealed_user_data: Option<SecretText>,
 }
 

@@ -3,14 +3,16 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::columns::{Amount, Count, Flag};
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "instance_types")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
-    pub vcpus: i64,
-    pub memory_mib: i64,
-    pub offered: i64,
+    pub vcpus: Count,
+    pub memory_mib: Amount,
+    pub offered: Flag,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

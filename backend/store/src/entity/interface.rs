@@ -3,22 +3,25 @@
 //! such a program has made, in `store::addresses` alone.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::id::marker::{Instance, InterfaceAttachment, NetworkInterface, Subnet, Vpc};
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Count, Ethernet, Ipv4, Key, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "interfaces")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
-    pub account: i64,
-    pub instance: i64,
-    pub device_index: i64,
-    pub attachment: i64,
-    pub vpc: i64,
-    pub subnet: i64,
-    pub mac: i64,
-    pub private_ip: i64,
-    pub public_ip: Option<i64>,
+    pub id: Key<NetworkInterface>,
+    pub account: Owner,
+    pub instance: Key<Instance>,
+    pub device_index: Count,
+    pub attachment: Key<InterfaceAttachment>,
+    pub vpc: Key<Vpc>,
+    pub subnet: Key<Subnet>,
+    pub mac: Ethernet,
+    pub private_ip: Ipv4,
+    pub public_ip: Option<Ipv4>,
     pub description: String,
     pub created_at: i64,
 }

@@ -1,14 +1,17 @@
 //! The public half of a key pair.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::id::marker::KeyPair;
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Key, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "key_pairs")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
-    pub account: i64,
+    pub id: Key<KeyPair>,
+    pub account: Owner,
     pub name: String,
     pub kind: String,
     pub fingerprint: String,

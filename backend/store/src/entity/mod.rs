@@ -29,11 +29,14 @@ pub mod security_group;
 pub mod security_group_rule;
 pub mod service;
 pub mod setting;
+pub mod snapshot;
+pub mod snapshot_permission;
 pub mod subnet;
 pub mod tag;
 pub mod user;
 pub mod volume;
 pub mod volume_attachment;
+pub mod volume_modification;
 pub mod vpc;
 
 use cumulet_domain::ResourceKind;
@@ -49,6 +52,7 @@ pub const RESOURCES: &[Declared] = &[
     Declared::of::<placement_group::Entity>(),
     Declared::of::<security_group::Entity>(),
     Declared::of::<security_group_rule::Entity>(),
+    Declared::of::<snapshot::Entity>(),
     Declared::of::<subnet::Entity>(),
     Declared::of::<volume::Entity>(),
     Declared::of::<vpc::Entity>(),

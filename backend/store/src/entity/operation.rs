@@ -1,22 +1,35 @@
 //! An operation of the journal.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::{id::marker::Operation, named};
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Amount, Count, Key, Named, Owner};
+
+named! {
+    /// Whether an operation is under way, and how it ended.
+    OperationStatus {
+        Active = "active",
+        Done = "done",
+        Failed = "failed",
+        Superseded = "superseded",
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "operations")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
+    pub id: Key<Operation>,
     pub kind: String,
-    pub account: i64,
+    pub account: Owner,
     pub instance: i64,
     pub active_instance: Option<i64>,
-    pub generation: i64,
-    pub status: String,
+    pub generation: Amount,
+    pub status: Named<OperationStatus>,
     pub step: String,
     pub state: String,
-    pub attempts: i64,
+    pub attempts: Count,
     pub next_at: i64,
     pub deadline: i64,
     pub lease_owner: Option<String>,

@@ -1,18 +1,24 @@
 //! A placement group.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::{
+    id::marker::PlacementGroup,
+    placement::{SpreadLevel, Strategy},
+};
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Count, Key, Named, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "placement_groups")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
-    pub account: i64,
+    pub id: Key<PlacementGroup>,
+    pub account: Owner,
     pub name: String,
-    pub strategy: String,
-    pub partition_count: Option<i64>,
-    pub spread_level: Option<String>,
+    pub strategy: Named<Strategy>,
+    pub partition_count: Option<Count>,
+    pub spread_level: Option<Named<SpreadLevel>>,
     pub created_at: i64,
 }
 

@@ -38,7 +38,13 @@ impl fmt::Debug for SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entity::{access_key, setting};
+    use cumulet_domain::account::AccountId;
+
+    use crate::entity::{
+        access_key,
+        columns::{Flag, Owner},
+        setting,
+    };
 
     #[test]
     fn rows_with_secrets_print_nothing_of_them() {
@@ -46,9 +52,9 @@ mod tests {
         let key = access_key::Model {
             id: "AKIA".into(),
             user_id: "AIDA".into(),
-            account: 1,
+            account: Owner(AccountId(1)),
             secret: secret(),
-            enabled: 1,
+            enabled: Flag(true),
             created_at: 0,
         };
         let setting = setting::Model {

@@ -1,17 +1,20 @@
 //! A rule of a security group; `rule` is the domain's rule as JSON.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_domain::id::marker::{SecurityGroup, SecurityGroupRule};
 use sea_orm::entity::prelude::*;
+
+use super::columns::{Key, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "security_group_rules")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: i64,
-    pub account: i64,
-    pub security_group: i64,
+    pub id: Key<SecurityGroupRule>,
+    pub account: Owner,
+    pub security_group: Key<SecurityGroup>,
     pub rule: String,
-    pub peer_group: Option<i64>,
+    pub peer_group: Option<Key<SecurityGroup>>,
     pub description: String,
     pub created_at: i64,
 }

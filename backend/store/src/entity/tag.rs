@@ -3,6 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use super::columns::Owner;
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "tags")]
 pub struct Model {
@@ -13,7 +15,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: String,
     pub value: String,
-    pub account: i64,
+    pub account: Owner,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -3,11 +3,11 @@
 
 use cumulet_domain::{
     id::marker::{Image, Snapshot, Volume},
-    volume::{VolumeState, VolumeType},
+    volume::{Provisioned, VolumeShape, VolumeState, VolumeType},
 };
 use sea_orm::entity::prelude::*;
 
-use super::columns::{Count, Flag, Key, Named, Owner};
+use super::columns::{Amount, Count, Flag, Key, Named, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "volumes")]
@@ -26,10 +26,25 @@ pub struct Model {
     pub iops: Option<Count>,
     pub throughput: Option<Count>,
     pub host: Option<String>,
-    pub generation: i64,
+    pub generation: Amount,
     pub created_at: i64,
     pub deleted_at: Option<i64>,
     pub made_at: Option<i64>,
+    pub auto_enable_io: Option<Flag>,
+}
+
+impl Model {
+    /// What of it can be modified.
+    pub fn shape(&self) -> VolumeShape {
+        VolumeShape {
+            size_gib: self.size_gib.0,
+            kind: self.volume_type.0,
+            provisioned: Provisioned {
+                iops: self.iops.map(|count| count.0),
+                throughput: self.throughput.map(|count| count.0),
+            },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -7,7 +7,7 @@ use cumulet_domain::{
 };
 use sea_orm::entity::prelude::*;
 
-use super::columns::{Count, Flag, Key, Named};
+use super::columns::{Amount, Count, Device, Flag, Key, Named};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "volume_attachments")]
@@ -15,13 +15,13 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub instance: Key<Instance>,
     #[sea_orm(primary_key, auto_increment = false)]
-    pub device: String,
+    pub device: Device,
     pub volume: Key<Volume>,
     pub boot_index: Option<Count>,
     pub state: Named<AttachmentState>,
     pub delete_on_termination: Flag,
     pub attached_at: i64,
-    pub generation: Option<i64>,
+    pub generation: Option<Amount>,
 }
 
 impl Model {

@@ -11,10 +11,7 @@ use sea_orm::{
     sea_query::{ColumnRef, IntoColumnRef as _, Order, Query, SelectStatement},
 };
 
-use crate::{
-    authority::Visibility,
-    entity::columns::{Key, Owner},
-};
+use crate::authority::Visibility;
 
 /// An entity that is a resource of an account: [`resource!`] declares it, beside its columns.
 pub trait Resource: EntityTrait<Model: Sync> {
@@ -51,30 +48,6 @@ pub trait Named: Resource {
     fn name(row: &Self::Model) -> &str;
 }
 
-/// A column that is kept as a number.
-pub trait Number {
-    /// The number.
-    fn number(&self) -> i64;
-}
-
-impl Number for i64 {
-    fn number(&self) -> i64 {
-        *self
-    }
-}
-
-impl<R: id::Resource> Number for Key<R> {
-    fn number(&self) -> i64 {
-        self.to_db()
-    }
-}
-
-impl Number for Owner {
-    fn number(&self) -> i64 {
-        self.0.to_db()
-    }
-}
-
 /// Declares the entity of its module: the kind, and what of it is in
 /// sight where that is not all that the account owns.
 macro_rules! resource {
@@ -86,12 +59,11 @@ macro_rules! resource {
             const ACCOUNT: Column = Column::Account;
 
             fn id(row: &Model) -> cumulet_domain::id::Id<Self::Marker> {
-                cumulet_domain::id::Id::from_db($crate::resource::Number::number(&row.id))
+                row.id.0
             }
 
             fn owner(row: &Model) -> cumulet_domain::account::AccountId {
-                let number = $crate::resource::Number::number(&row.account);
-                cumulet_domain::account::AccountId::from_db(number)
+                row.account.0
             }
 
             $(fn visible($to: $crate::authority::Visibility) -> sea_orm::Condition {

@@ -1,8 +1,8 @@
-//! The difference between the devices that a guest has and those that it is to have. Pure; the worker and the
-//! simulator go by it.
+//! The difference between the devices that a guest has and those that it is to have. Pure.
 
 use std::path::PathBuf;
 
+use cumulet_domain::spec::Throttle;
 use cumulet_hypervisor::{Device, DeviceKey, Devices, DomainSpec};
 
 /// What is to be done to a guest that runs.
@@ -12,27 +12,31 @@ pub struct Changes {
     pub plug: Vec<Device>,
     /// Disks that are too small, and how large they are to be.
     pub resize: Vec<(PathBuf, u64)>,
+    /// Disks that may do more or less in a second than they are to, and what they are to.
+    pub throttle: Vec<(PathBuf, Throttle)>,
     /// Devices that it has and is not to have.
     pub unplug: Vec<DeviceKey>,
 }
 
 /// What turns what a guest has into what it is to have. A disk is never made smaller, and one whose size is not known
-/// is left as it is.
-pub fn changes(has: &Devices, wanted: &DomainSpec) -> Changes {
+/// is left as it is. `bounded` is what the host makes of a disk's own bounds.
+pub(super) fn changes(has: &Devices, wanted: &DomainSpec, bounded: impl Fn(Throttle) -> Throttle) -> Changes {
     let disks = wanted.disks.iter().cloned().map(Device::Disk);
     let devices = disks.chain(wanted.nics.iter().cloned().map(Device::Nic));
-    let (mut plug, mut resize, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plug, mut kept) = (Vec::new(), Vec::new());
+    let (mut resize, mut throttle) = (Vec::new(), Vec::new());
     for device in devices {
         let key = device.key();
         if !has.has(&key) {
             plug.push(device);
         } else if let Device::Disk(disk) = &device {
-            let found = has.disks.iter().find(|found| found.path == disk.path);
-            if found
-                .and_then(|found| found.bytes)
-                .is_some_and(|bytes| bytes < disk.bytes)
-            {
-                resize.push((disk.path.clone(), disk.bytes));
+            for found in has.disks.iter().filter(|found| found.path == disk.path) {
+                if found.bytes.is_some_and(|bytes| bytes < disk.bytes) {
+                    resize.push((disk.path.clone(), disk.bytes));
+                }
+                if found.throttle != bounded(disk.throttle) {
+                    throttle.push((disk.path.clone(), disk.throttle));
+                }
             }
         }
         kept.push(key);
@@ -42,6 +46,7 @@ pub fn changes(has: &Devices, wanted: &DomainSpec) -> Changes {
     Changes {
         plug,
         resize,
+        throttle,
         unplug: all.filter(|key| !kept.contains(key)).collect(),
     }
 }
@@ -52,7 +57,7 @@ mod tests {
     use cumulet_hypervisor::{DomainDisk, DomainNic};
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{changes as changes_of, *};
     use crate::{ensure::disks::domain_disks, testing};
 
     fn disk(n: u8, gib: u64) -> DomainDisk {
@@ -79,6 +84,7 @@ mod tests {
             instance_type: String::new(),
             vcpus: 1,
             memory_mib: 1,
+            nvram: None,
             disks: disks.iter().map(|(n, gib)| disk(*n, *gib)).collect(),
             nics: nics.iter().map(|n| nic(*n)).collect(),
             console_log: PathBuf::new(),
@@ -86,11 +92,18 @@ mod tests {
         }
     }
 
+    fn changes(has: &Devices, wanted: &DomainSpec) -> Changes {
+        changes_of(has, wanted, |own| own)
+    }
+
     /// What a guest has that all of this is done to.
     fn done(mut has: Devices, changes: &Changes) -> Devices {
         changes.unplug.iter().for_each(|key| has.take(key));
         for (path, bytes) in &changes.resize {
             assert!(has.grow(path, *bytes));
+        }
+        for (path, most) in &changes.throttle {
+            assert!(has.throttle(path, *most));
         }
         for device in &changes.plug {
             assert!(!has.has(&device.key()));
@@ -126,6 +139,23 @@ mod tests {
             [Device::Disk(disk(2, 3)).key(), Device::Nic(nic(1)).key()]
         );
         assert_eq!((less.plug, less.resize), (vec![], vec![]));
+        let mut slow = wanted(&[(1, 8), (2, 3)], &[1]);
+        let most = |bytes| Throttle {
+            bytes: Some(bytes),
+            operations: None,
+        };
+        slow.disks[1].throttle = most(9);
+        let slower = changes(&has, &slow);
+        assert_eq!(slower.throttle, [(disk(2, 3).path, most(9))]);
+        assert_eq!(
+            (slower.plug, slower.resize, slower.unplug),
+            (vec![], vec![], vec![])
+        );
+        let slower = done(has.clone(), &changes(&has, &slow));
+        assert_eq!(changes(&slower, &slow), Changes::default());
+        // What the host allows anyway is no difference.
+        let hosts = changes_of(&slower, &slow, |_| most(7));
+        assert_eq!(hosts.throttle.len(), 2);
         let mut unknown = has;
         unknown.disks[0].bytes = None;
         assert_eq!(

@@ -1,37 +1,32 @@
 //! Disks of an instance: the file of each on this host, made once and never again, and what the guest knows it by.
 //! A disk is its file: neither its name on the bus nor its serial number tells it from another.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use cumulet_domain::{
     crash_point,
     image::{DiskFormat, ImageRef},
     spec::{DiskSource, DiskSpec, InstanceSpec},
 };
-use cumulet_hypervisor::{DomainDisk, free_target};
+use cumulet_hypervisor::{DeviceKey, Devices, DomainDisk, free_target};
 
 use crate::{
     Worker,
     disks::{DiskFile, May},
     failure::Failure,
+    layout::PARTIAL,
 };
 
 impl Worker {
-    /// The files of an instance's disks shall be there, over their images, and as large as they should be where no
-    /// guest has them; the disks.
+    /// The files of an instance's disks shall be there, over their images, and as large as they should be where its
+    /// guest has not got them in hands yet; the disks.
     pub(crate) async fn disks(
         &self,
         name: &str,
         spec: &InstanceSpec,
-        is_off: bool,
+        has: Option<&Devices>,
     ) -> Result<Vec<DomainDisk>, Failure> {
-        let root = spec.root().map(|disk| disk.volume);
-        let path = |disk: &DiskSpec| match &disk.source {
-            DiskSource::Image(_) if Some(disk.volume) == root => self.layout.disk(spec.id),
-            DiskSource::Image(_) => self.layout.own_disk(spec.id, disk.volume),
-            DiskSource::Volume { format, .. } => self.layout.volume(disk.volume, *format),
-        };
-        let disks = domain_disks(spec, path, |image| self.cache.path(image));
+        let disks = self.described(spec);
         if !self.deps.disks.uses_images() {
             return Ok(disks);
         }
@@ -51,9 +46,10 @@ impl Worker {
                     .as_ref()
                     .map(|(path, format)| (path.as_path(), *format)),
             };
+            self.restore_volume(wanted, disk).await?;
             let may = May {
                 make: !matches!(wanted.source, DiskSource::Volume { create: false, .. }),
-                grow: is_off,
+                grow: !has.is_some_and(|has| has.has(&DeviceKey::Disk(disk.path.clone()))),
             };
             if !self.deps.disks.ensure(&file, may).await? {
                 return Err(Failure {
@@ -68,11 +64,54 @@ impl Worker {
         crash_point!(name, "disk");
         Ok(disks)
     }
+
+    /// A volume that is to be made of a snapshot is made, unless it is there: whole, or not at all.
+    async fn restore_volume(&self, wanted: &DiskSpec, disk: &DomainDisk) -> Result<(), Failure> {
+        let DiskSource::Volume {
+            create: true,
+            from: Some(snapshot),
+            ..
+        } = &wanted.source
+        else {
+            return Ok(());
+        };
+        let path = disk.path.clone();
+        if self.layout.blocking(move |files| files.exists(&path)).await? {
+            return Ok(());
+        }
+        let fresh = disk.path.with_extension(PARTIAL);
+        let restored = self
+            .deps
+            .snapshots
+            .restore(&snapshot.manifest, &fresh, disk.bytes)
+            .await;
+        restored.map_err(|error| Failure {
+            permanent: error.kind() == io::ErrorKind::InvalidData,
+            ..Failure::of(
+                format!("{} can't be made of {}", wanted.volume, snapshot.id),
+                error,
+            )
+        })?;
+        let path = disk.path.clone();
+        let named = self.layout.blocking(move |files| files.rename(&fresh, &path));
+        Ok(named.await?)
+    }
+
+    /// The disks of a specification as the guest is to know them, and where their files are.
+    pub(super) fn described(&self, spec: &InstanceSpec) -> Vec<DomainDisk> {
+        let root = spec.root().map(|disk| disk.volume);
+        let path = |disk: &DiskSpec| match &disk.source {
+            DiskSource::Image(_) if Some(disk.volume) == root => self.layout.disk(spec.id),
+            DiskSource::Image(_) => self.layout.own_disk(spec.id, disk.volume),
+            DiskSource::Volume { format, .. } => self.layout.volume(disk.volume, *format),
+        };
+        domain_disks(spec, path, |image| self.cache.path(image))
+    }
 }
 
 /// What the guest is to know of each of its disks, in the specification's order: `path` is where a disk's file is,
 /// `image` an image's.
-pub fn domain_disks(
+pub(super) fn domain_disks(
     spec: &InstanceSpec,
     path: impl Fn(&DiskSpec) -> PathBuf,
     image: impl Fn(&ImageRef) -> PathBuf,

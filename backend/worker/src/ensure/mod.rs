@@ -12,30 +12,40 @@ use std::time::Duration;
 use cumulet_domain::{
     id::{InstanceId, VolumeId},
     message::Power,
+    spec::InstanceSpec,
 };
-use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, Unplugged};
+use cumulet_hypervisor::{DeviceKey, Devices, DomainNic, DomainSpec, Unplugged};
 use tokio::time::Instant;
 
-use crate::{Worker, failure::Failure, files::volume_of};
-pub use changes::{Changes, changes};
-pub use disks::domain_disks;
+use crate::{Worker, failure::Failure, layout::volume_of};
+pub use changes::Changes;
+use changes::changes;
 
 impl Worker {
-    /// A guest that ran before the command came gets the devices that it has not, and disks as large as they are to
-    /// be; what it is to let go of.
+    /// A guest that ran before the command came gets the devices that it has not, and disks as large and as fast as
+    /// they are to be; what it is to let go of.
     pub(crate) async fn complete(
         &self,
         domain: &DomainSpec,
         has: &Devices,
     ) -> Result<Vec<DeviceKey>, Failure> {
         let (id, hypervisor) = (domain.instance, &self.deps.hypervisor);
-        let Changes { plug, resize, unplug } = changes(has, domain);
+        let Changes {
+            plug,
+            resize,
+            throttle,
+            unplug,
+        } = changes(has, domain, |own| hypervisor.bounded(own));
         for device in &plug {
             tracing::info!(instance = %id, device = ?device.key(), "plugs a device in");
             hypervisor.plug(id, device).await?;
         }
         for (disk, bytes) in &resize {
+            tracing::info!(instance = %id, disk = %disk.display(), bytes, "a disk grows");
             hypervisor.resize(id, disk, *bytes).await?;
+        }
+        for (disk, most) in &throttle {
+            hypervisor.throttle(id, disk, *most).await?;
         }
         Ok(unplug)
     }
@@ -53,6 +63,7 @@ impl Worker {
         for key in devices {
             let left = end.saturating_duration_since(Instant::now());
             let unplugged = tokio::select! {
+                biased;
                 unplugged = self.deps.hypervisor.unplug(id, key, left) => unplugged?,
                 () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
             };
@@ -71,6 +82,27 @@ impl Worker {
             kept: kept.into_iter().filter_map(volume).collect(),
             ..Failure::temporary(reason)
         })
+    }
+
+    /// What is to be done to a guest that has these devices and is to have those of a specification. Nothing is.
+    pub fn difference(&self, spec: &InstanceSpec, has: &Devices) -> Changes {
+        let nics = spec.nics.iter().map(|nic| DomainNic {
+            mac: nic.interface.mac,
+            tap: String::new(),
+        });
+        let wanted = DomainSpec {
+            instance: spec.id,
+            generation: spec.generation,
+            instance_type: spec.instance_type.clone(),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            nvram: None,
+            disks: self.described(spec),
+            nics: nics.collect(),
+            console_log: self.layout.console(spec.id),
+            uid: None,
+        };
+        changes(has, &wanted, |own| self.deps.hypervisor.bounded(own))
     }
 
     /// What the guest has, if it runs; `None`: it gets all that it is to have when it is started.

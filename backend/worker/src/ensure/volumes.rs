@@ -4,7 +4,7 @@
 use cumulet_domain::spec::InstanceSpec;
 use cumulet_hypervisor::{DeviceKey, Devices};
 
-use crate::{Worker, blocking::blocking, failure::Failure, files::volume_of, volumes::named};
+use crate::{Worker, failure::Failure, layout::volume_of, volumes::named};
 
 impl Worker {
     /// The guest may get the volumes of the specification. Who calls has their turns.
@@ -53,15 +53,16 @@ impl Worker {
             return Ok(());
         }
         let (layout, path) = (self.layout.clone(), path.clone());
-        Ok(blocking(move || layout.take_back(&path)).await?)
+        let taken = self.layout.blocking(move |_| layout.take_back(&path));
+        Ok(taken.await?)
     }
 
     /// The files of volumes that no guest has in hands are the host's, after whatever has happened while nobody looked.
     pub(crate) async fn take_all_back(&self) -> Result<(), Failure> {
         let open = self.deps.hypervisor.open_disks().await?;
         let (layout, dir) = (self.layout.clone(), self.layout.volumes());
-        let taken = blocking(move || {
-            for name in crate::files::names(&dir)? {
+        let taken = self.layout.blocking(move |files| {
+            for name in files.names(&dir)? {
                 let path = dir.join(name);
                 if volume_of(&path).is_some() && !open.iter().any(|(_, held)| *held == path) {
                     layout.take_back(&path)?;

@@ -33,6 +33,7 @@ use super::{
     links::METADATA,
     names::UPLINK,
 };
+use crate::files::HostFiles as _;
 
 /// How long a lease is, in seconds.
 const LEASE: u32 = 3600;
@@ -291,7 +292,7 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
 fn write(path: &Path, text: &str, uid: u32) -> Result<()> {
     let new = path.with_extension("new");
     let written = || {
-        crate::files::write_fresh(&new, text.as_bytes())?;
+        crate::files::DiskFiles.write_fresh(&new, text.as_bytes())?;
         chown(&new, Some(0), Some(uid))?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o640))?;
         fs::rename(&new, path)

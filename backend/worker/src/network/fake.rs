@@ -49,6 +49,28 @@ impl FakeHostNetwork {
         self.lock().vpcs.get(&vpc).map(|v| v.policy.clone())
     }
 
+    /// What is enforced, by VPC: the policy's generation, and the interfaces that are in it.
+    pub fn enforced(&self) -> BTreeMap<VpcId, (u64, BTreeSet<NetworkInterfaceId>)> {
+        let state = self.lock();
+        let there = state.vpcs.iter().filter(|(_, vpc)| vpc.namespace.is_some());
+        there
+            .map(|(id, vpc)| (*id, (vpc.policy.generation, vpc.attached.clone())))
+            .collect()
+    }
+
+    /// Whether an interface is in a VPC. One that was never made here, since a guest has it from before this network was,
+    /// is attached as asked for and not there.
+    pub fn is_attached(&self, vpc: VpcId, interface: NetworkInterfaceId) -> bool {
+        let state = self.lock();
+        let vpc = state.vpcs.get(&vpc);
+        vpc.is_some_and(|vpc| vpc.attached.contains(&interface))
+    }
+
+    /// Interfaces that were made for guests and are in no VPC.
+    pub fn prepared(&self) -> BTreeSet<NetworkInterfaceId> {
+        self.lock().prepared.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,6 +227,9 @@ mod tests {
         assert!(network.inventory().await.unwrap().prepared.contains(&id));
         let applied = network.attach_interface(&policy, id).await.unwrap();
         assert!(applied.namespace.is_some());
+        let there = BTreeMap::from([(vpc, (policy.generation, BTreeSet::from([id])))]);
+        assert_eq!((network.enforced(), network.prepared()), (there, BTreeSet::new()));
+        assert!(network.is_attached(vpc, id));
         policy.generation = 0;
         policy.interfaces.clear();
         let older = network.apply(&policy).await.unwrap();
@@ -212,6 +237,7 @@ mod tests {
         let end = network.detach_interface(vpc, id).await.unwrap();
         assert_eq!(end.namespace, None);
         assert_eq!(network.inventory().await.unwrap(), Inventory::default());
+        assert_eq!(network.enforced(), BTreeMap::new());
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use super::{
     Attempt,
     launch::{Stopwatch, specified},
 };
-use crate::{Worker, failure::Failure, record::Record, volumes::named};
+use crate::{Worker, failure::Failure, record::Record};
 
 impl Worker {
     pub(super) async fn change(
@@ -62,7 +62,10 @@ impl Worker {
         clock: &Stopwatch,
     ) -> Result<Vec<DeviceKey>, Failure> {
         // As at a launch.
-        let _turns = self.volumes.turns(named(spec).map(|(volume, _)| volume)).await;
+        let _turns = self
+            .volumes
+            .turns(spec.disks.iter().map(|disk| disk.volume))
+            .await;
         let has = self.has(spec.id).await?.ok_or_else(is_off)?;
         let domain = self.domain(name, spec, Some(&has), uid, clock).await?;
         clock.time("devices", self.complete(&domain, &has)).await

@@ -6,6 +6,7 @@ use std::{future::Future, io, sync::Arc};
 use cumulet_domain::{
     crash_point,
     id::{InstanceId, NetworkInterfaceId},
+    image::Firmware,
     message::{InstanceReport, Power},
     metadata::InstanceMetadata,
     network::VpcPolicy,
@@ -15,7 +16,7 @@ use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::{Worker, failure::Failure, record::Record, volumes::named};
+use crate::{Worker, failure::Failure, record::Record};
 
 impl Worker {
     pub(super) async fn launch(
@@ -29,10 +30,12 @@ impl Worker {
         // The worker's own notes first, so that one that comes back knows what it had begun.
         let needed = |id| interfaces.contains(&id) || self.slots.needs(id);
         let clock = Stopwatch::start(spec.id);
+        let hold = self.vpcs.hold(policy.vpc).await;
         clock.time("policy", self.vpcs.remember(policy, needed)).await?;
         let kept = clock
             .time("notes", self.begin_launch(attempt, spec, record))
             .await?;
+        drop(hold);
         let (mut record, metadata) = kept;
         crash_point!(attempt.name, "begun");
 
@@ -113,7 +116,10 @@ impl Worker {
     ) -> Result<Vec<DeviceKey>, Failure> {
         let id = spec.id;
         // Until the guest has its volumes in hands, or has failed to get them, nobody else does anything with them.
-        let _turns = self.volumes.turns(named(spec).map(|(volume, _)| volume)).await;
+        let _turns = self
+            .volumes
+            .turns(spec.disks.iter().map(|disk| disk.volume))
+            .await;
         let has = self.has(id).await?;
         let domain = self.domain(name, spec, has.as_ref(), uid, clock).await?;
         let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;
@@ -138,7 +144,7 @@ impl Worker {
     ) -> Result<DomainSpec, Failure> {
         self.admit(spec, has).await?;
         let (disks, nics) = tokio::join!(
-            clock.time("disk", self.disks(name, spec, has.is_none())),
+            clock.time("disk", self.disks(name, spec, has)),
             clock.time("taps", self.nics(spec, has))
         );
         let domain = DomainSpec {
@@ -147,6 +153,7 @@ impl Worker {
             instance_type: spec.instance_type.clone(),
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
+            nvram: (spec.firmware == Firmware::Uefi).then(|| self.layout.nvram(spec.id)),
             disks: disks?,
             nics: nics?,
             console_log: self.layout.console(spec.id),

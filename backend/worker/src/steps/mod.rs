@@ -5,6 +5,7 @@ mod change;
 mod destroy;
 mod launch;
 mod power;
+mod snapshot;
 mod volume;
 
 use std::sync::Arc;
@@ -195,6 +196,7 @@ impl Worker {
             let Failure { reason, detail, .. } = failure;
             tracing::warn!(instance = %id, kind = attempt.name, reason, detail, "no answer; it is looked at again");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(PAUSE) => {}
                 () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
             }

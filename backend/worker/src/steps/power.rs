@@ -36,6 +36,7 @@ impl Worker {
         };
         let asked = self.deps.hypervisor.ensure_off(id, grace);
         tokio::select! {
+            biased;
             done = asked => done?,
             () = self.slots.urgent(id), if !grace.is_zero() => {
                 self.deps.hypervisor.ensure_off(id, Duration::ZERO).await?;
@@ -74,6 +75,7 @@ impl Worker {
             .hypervisor
             .reboot(id, self.grace(attempt, self.config.reboot_grace));
         tokio::select! {
+            biased;
             done = asked => done?,
             () = self.slots.urgent(id) => return Err(Failure::temporary("something newer is to be done")),
         }

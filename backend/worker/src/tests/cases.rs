@@ -166,7 +166,7 @@ async fn a_destroy_does_not_wait_for_a_guest_that_does_not_listen() {
     let mut host = Host::start().await;
     host.order(run(1, 1, &[1])).await;
     host.hypervisor.set_plan(FaultPlan {
-        ignores_power_button: true,
+        deaf_per_mille: 1000,
         ..FaultPlan::default()
     });
     let began = tokio::time::Instant::now();
@@ -447,6 +447,7 @@ fn stray(n: u8) -> cumulet_hypervisor::DomainSpec {
         instance_type: String::new(),
         vcpus: 1,
         memory_mib: 1,
+        nvram: None,
         disks: vec![],
         nics: vec![],
         console_log: "/dev/null".into(),

@@ -1,10 +1,19 @@
 //! A raised generation that reaches a guest that runs: disks and interfaces come and go, and the guest stays.
 
-use cumulet_domain::spec::{InstanceSpec, NicSpec};
+use std::{io, path::Path, sync::Mutex};
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::VolumeId,
+    spec::{InstanceSpec, NicSpec, Throttle},
+};
 use cumulet_hypervisor::fake::FaultPlan;
 
 use super::*;
-use crate::testing::{data, interface};
+use crate::{
+    disks::{DiskFile, Disks, May},
+    testing::{data, interface},
+};
 
 /// Instance 1 with these volumes, each with its size, and these interfaces.
 fn with(generation: u64, volumes: &[(u8, u64)], nics: &[u8]) -> Action {
@@ -32,7 +41,7 @@ impl Host {
     async fn disks(&self) -> BTreeMap<u64, u64> {
         let has = self.hypervisor.devices(instance(1)).await.unwrap();
         let number = |disk: &cumulet_hypervisor::PluggedDisk| {
-            crate::files::volume_of(&disk.path).map_or(0, |volume| volume.number() & 0xff)
+            crate::layout::volume_of(&disk.path).map_or(0, |volume| volume.number() & 0xff)
         };
         let disks = has
             .disks
@@ -84,6 +93,26 @@ async fn disks_come_grow_and_go_while_the_guest_runs() {
     );
     host.order(destroy(1, 8)).await;
     assert_eq!(host.worker.inventory().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_disk_gets_faster_and_slower_while_the_guest_runs() {
+    let mut host = Host::start().await;
+    for (generation, bytes) in (1..).zip([None, Some(5 << 20), Some(5 << 20), Some(9 << 20), None]) {
+        let most = Throttle {
+            bytes,
+            operations: bytes.map(|bytes| bytes >> 10),
+        };
+        let mut action = with(generation, &[(1, 3)], &[1]);
+        if let Action::Run { spec, .. } = &mut action {
+            spec.disks[1].throttle = most;
+        }
+        assert_eq!(host.order(action).await.failure, None);
+        let has = host.hypervisor.devices(instance(1)).await.unwrap();
+        let bounds: Vec<_> = has.disks.iter().map(|disk| disk.throttle).collect();
+        assert_eq!(bounds, [Throttle::default(), most]);
+    }
+    assert_eq!(host.boots().await, 1);
 }
 
 #[tokio::test]
@@ -196,4 +225,57 @@ async fn interfaces_of_two_vpcs_are_refused() {
         done.failure.as_deref(),
         Some("the instance has interfaces of more than one VPC")
     );
+}
+
+/// Disks of which it is told what may be done for them.
+#[derive(Default)]
+struct Asked(Mutex<Vec<(Option<VolumeId>, bool)>>);
+
+#[async_trait]
+impl Disks for Asked {
+    fn uses_images(&self) -> bool {
+        true
+    }
+
+    async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool> {
+        let volume = crate::layout::volume_of(disk.path);
+        self.0.lock().unwrap().push((volume, may.grow));
+        Ok(true)
+    }
+
+    async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+        Ok(1 << 20)
+    }
+}
+
+/// A volume that has grown while it was attached to nothing is as large as it is to be when a guest gets it; what a
+/// guest has in hands, that guest's process alone makes larger.
+#[tokio::test(start_paused = true)]
+async fn a_file_grows_before_a_guest_gets_it_and_never_under_one() {
+    let asked = Arc::new(Asked::default());
+    let disks = asked.clone();
+    let mut host = Host::going(FaultPlan::default(), |deps| deps.disks = disks).await;
+    host.until_ready(true).await;
+    let image = host.worker.cache.path(spec(1, 1).disks[0].image().unwrap());
+    std::fs::write(image, b"x").unwrap();
+    let (one, other) = (data(1, 1).volume, data(2, 1).volume);
+    for (generation, volumes, expected) in [
+        (1, &[][..], vec![(None, true)]),
+        (2, &[(1, 3)], vec![(None, false), (Some(one), true)]),
+        (
+            3,
+            &[(1, 4), (2, 5)],
+            vec![(None, false), (Some(one), false), (Some(other), true)],
+        ),
+    ] {
+        let done = host.order(with(generation, volumes, &[1])).await;
+        assert_eq!(done.failure, None);
+        let asked = std::mem::take(&mut *asked.0.lock().unwrap());
+        assert_eq!(asked, expected, "{generation}");
+    }
+    assert_eq!(host.disks().await, [(0, 1), (1, 4), (2, 5)].into());
 }

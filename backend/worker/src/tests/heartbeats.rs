@@ -25,6 +25,10 @@ impl Disks for LateDisks {
         Ok(true)
     }
 
+    async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
         let mut refusals = self.refusals.lock().unwrap();
         if *refusals == 0 {
@@ -46,6 +50,10 @@ impl Disks for FileDisks {
 
     async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
         Ok(true)
+    }
+
+    async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {

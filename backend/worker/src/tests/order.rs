@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_domain::{
     id::{NetworkInterfaceId, VpcId},
-    message::{Action, Power},
+    message::{Action, Power, ReportContent},
     network::VpcPolicy,
 };
 use cumulet_hypervisor::{
@@ -63,6 +63,7 @@ impl HostNetwork for Slow {
         applied
     }
     async fn detach_interface(&self, vpc: VpcId, interface: NetworkInterfaceId) -> Result<Applied> {
+        self.note("detach").await;
         self.inner.detach_interface(vpc, interface).await
     }
     async fn apply(&self, policy: &VpcPolicy) -> Result<Applied> {
@@ -180,4 +181,43 @@ async fn a_program_that_was_late_is_run_again_and_the_launch_goes_on() {
         .filter(|s| s.0 == "apply")
         .count();
     assert_eq!(applied, 3);
+}
+
+/// Nobody tells it again: the copy before was confirmed. It once left the policy's file, and the alarm, for good.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_failed_when_it_came_again_is_enforced_by_the_host_itself() {
+    let (mut host, slow) = slow(0, refused).await;
+    let vpcs = host.dir.path().join("hosts/one/vpcs");
+    let kept = || std::fs::read_dir(&vpcs).unwrap().count();
+    let none_left = Action::Network(Arc::new(policy(2, &[])));
+    host.send(none_left.clone()).await;
+    let confirmed = |content| matches!(content, ReportContent::NetworkApplied { .. }).then_some(());
+    host.until(confirmed).await;
+    assert_eq!((kept(), host.worker.alarms().1), (0, 0));
+    *slow.failures.lock().unwrap() = 1;
+    host.send(none_left).await;
+    while host.worker.alarms().1 == 0 {
+        sleep(STEP / 10).await;
+    }
+    assert_eq!(kept(), 1);
+    let began = Instant::now();
+    while host.worker.alarms().1 > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is left like that");
+        sleep(STEP / 10).await;
+    }
+    assert_eq!(kept(), 0);
+}
+
+/// Its tap once went with what nobody used.
+#[tokio::test(start_paused = true)]
+async fn a_launch_into_a_vpc_that_is_just_being_taken_away_has_its_interface() {
+    let (mut host, slow) = slow(0, refused).await;
+    let unused = Arc::new(policy(1, &[1]));
+    host.send(Action::Network(unused.clone())).await;
+    while !slow.seen.lock().unwrap().iter().any(|seen| seen.0 == "detach") {
+        sleep(STEP / 10).await;
+    }
+    assert_eq!(host.order(run(1, 2, &[1])).await.failure, None);
+    let (generation, attached) = &slow.inner.enforced()[&unused.vpc];
+    assert_eq!((*generation, attached.len()), (2, 1));
 }

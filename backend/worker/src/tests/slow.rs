@@ -31,7 +31,7 @@ fn slow_acts(latency: Duration) -> FaultPlan {
 
 impl Host {
     /// A host with a clock that goes, and a worker that has just been started.
-    async fn going(plan: FaultPlan, change: impl FnOnce(&mut WorkerDeps)) -> Host {
+    pub(super) async fn going(plan: FaultPlan, change: impl FnOnce(&mut WorkerDeps)) -> Host {
         let mut host = Host::start().await;
         host.kill().await;
         host.forget_reports().await;
@@ -67,7 +67,7 @@ impl Host {
         waited.expect("no such report came")
     }
 
-    async fn until_ready(&mut self, ready: bool) -> Heartbeat {
+    pub(super) async fn until_ready(&mut self, ready: bool) -> Heartbeat {
         self.late(|c| match c {
             ReportContent::Heartbeat(heartbeat) if heartbeat.not_ready.is_none() == ready => Some(*heartbeat),
             _ => None,
@@ -248,6 +248,10 @@ impl Disks for LateDisks {
             io::ErrorKind::TimedOut,
             "qemu-img did not end in time",
         ))
+    }
+
+    async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {

@@ -21,6 +21,7 @@ fn with(n: u8, generation: u64, volume: Option<u64>) -> Action {
                 format,
                 create,
                 generation: of,
+                from: None,
             },
             image => image,
         },

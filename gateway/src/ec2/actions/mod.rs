@@ -8,6 +8,7 @@ mod network_interfaces;
 mod placement_groups;
 mod regions;
 mod security_groups;
+mod snapshots;
 mod tags;
 mod volumes;
 mod vpcs;

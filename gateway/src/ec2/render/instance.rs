@@ -74,7 +74,7 @@ pub(crate) fn instance(cloud: &Cloud, view: &InstanceView) -> shapes::Instance {
         state_transition_reason: Some(row.transition_reason.clone().unwrap_or_default()),
         instance_type: Some(row.instance_type.clone()),
         launch_time: Some(Timestamp(row.launched_at)),
-        ami_launch_index: i32::try_from(row.launch_index).ok(),
+        ami_launch_index: i32::try_from(row.launch_index.0).ok(),
         key_name: row.key_name.clone(),
         client_token: Some(row.client_token.clone().unwrap_or_default()),
         placement: Some(placement(view)),
@@ -94,9 +94,11 @@ pub(crate) fn instance(cloud: &Cloud, view: &InstanceView) -> shapes::Instance {
         root_device_name: Some(view.root_device().into()),
         tags: tags_if_any(&view.tags),
         architecture: Some(view.architecture().into()),
+        boot_mode: Some(view.boot_mode().name().into()),
+        current_instance_boot_mode: Some(view.boot_mode().firmware().name().into()),
         metadata_options: Some(metadata_options(view)),
         cpu_options: Some(shapes::CpuOptions {
-            core_count: i32::try_from(row.vcpus).ok(),
+            core_count: i32::try_from(row.vcpus.0).ok(),
             threads_per_core: Some(1),
             ..Default::default()
         }),
@@ -115,7 +117,6 @@ fn constants() -> shapes::Instance {
         root_device_type: text("ebs"),
         platform_details: text("Linux/UNIX"),
         usage_operation: text("RunInstances"),
-        current_instance_boot_mode: text("legacy-bios"),
         monitoring: Some(shapes::Monitoring {
             state: text("disabled"),
             ..Default::default()
@@ -158,11 +159,11 @@ fn placement(view: &InstanceView) -> shapes::Placement {
         availability_zone: Some(zone.into()),
         availability_zone_id: Some(regions::zone_id(zone)),
         group_name: Some(view.placement_group.clone().unwrap_or_default()),
-        group_id: group.map(|id| PlacementGroupId::from_db(id).to_string()),
+        group_id: group.map(|id| PlacementGroupId::from_db(id.to_db()).to_string()),
         partition_number: view
             .row
             .partition_number
-            .and_then(|number| i32::try_from(number).ok()),
+            .and_then(|number| i32::try_from(number.0).ok()),
         tenancy: Some("default".into()),
         ..Default::default()
     }
@@ -226,13 +227,13 @@ pub(crate) fn v4(nic: &InterfaceView) -> impl Iterator<Item = (Ipv4Addr, Option<
 }
 
 fn interface(view: &InstanceView, nic: &InterfaceView, region: &str) -> shapes::InstanceNetworkInterface {
-    let owner = cumulet_domain::account::AccountId::from_db(view.row.account).to_string();
+    let owner = view.row.account.0.to_string();
     shapes::InstanceNetworkInterface {
         attachment: Some(shapes::InstanceNetworkInterfaceAttachment {
             attach_time: Some(Timestamp(nic.row.created_at)),
             attachment_id: Some(nic.attachment().to_string()),
             delete_on_termination: Some(true),
-            device_index: i32::try_from(nic.row.device_index).ok(),
+            device_index: i32::try_from(nic.row.device_index.0).ok(),
             status: Some("attached".into()),
             network_card_index: Some(0),
             ..Default::default()

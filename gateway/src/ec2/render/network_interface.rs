@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use cumulet_backend::api::{network_interfaces::NetworkInterfaceView, regions};
-use cumulet_domain::{account::AccountId, dns};
+use cumulet_domain::dns;
 use cumulet_wire::{Timestamp, ec2::network_interfaces as shapes};
 
 use super::instance::{groups, v4};
@@ -13,14 +13,14 @@ use crate::ec2::ctx::shown_tags;
 /// An interface.
 pub(crate) fn network_interface(region: &str, view: &NetworkInterfaceView) -> shapes::NetworkInterface {
     let nic = &view.interface;
-    let owner = AccountId::from_db(nic.row.account).to_string();
+    let owner = nic.row.account.0.to_string();
     let associated = nic.public_ip().map(|ip| association(ip, region));
     shapes::NetworkInterface {
         attachment: Some(shapes::NetworkInterfaceAttachment {
             attach_time: Some(Timestamp(nic.row.created_at)),
             attachment_id: Some(nic.attachment().to_string()),
             delete_on_termination: Some(true),
-            device_index: i32::try_from(nic.row.device_index).ok(),
+            device_index: i32::try_from(nic.row.device_index.0).ok(),
             network_card_index: Some(0),
             instance_id: Some(view.instance().to_string()),
             instance_owner_id: Some(owner.clone()),

@@ -90,7 +90,6 @@ const NOTHING: &[(&str, &[&str])] = &[
         "DescribeInstances",
         &[
             "affinity",
-            "boot-mode",
             "capacity-reservation-id",
             "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
             "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
@@ -173,6 +172,10 @@ const NOTHING: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "DescribeSnapshots",
+        &["owner-alias", "tag-key", "tag:a", "transfer-type"],
+    ),
+    (
         "DescribeSubnets",
         &[
             "customer-owned-ipv4-pool",
@@ -183,6 +186,19 @@ const NOTHING: &[(&str, &[&str])] = &[
             "outpost-arn",
             "tag-key",
             "tag:a",
+        ],
+    ),
+    (
+        "DescribeVolumeStatus",
+        &[
+            "action.code",
+            "action.description",
+            "action.event-id",
+            "event.description",
+            "event.event-id",
+            "event.event-type",
+            "event.not-after",
+            "event.not-before",
         ],
     ),
     ("DescribeVolumes", &["operator.principal", "tag-key", "tag:a"]),

@@ -26,7 +26,7 @@ impl Scene {
             .await
             .unwrap();
         let them = Principal {
-            account: AccountId::from_db(other.id),
+            account: other.id.0,
             ..world.stranger()
         };
         let image = add_image(&world.cloud.parts(), them.account).await;
@@ -94,18 +94,25 @@ async fn fill(world: &World, who: &Principal, image: &str) -> Names {
     let volumes = [
         one(&ask(volume).await, "volumeId"),
         one(&ask(volume).await, "volumeId"),
+        one(&ask(volume).await, "volumeId"),
     ];
+    ask(&format!("Action=ModifyVolume&VolumeId={}&Size=5", volumes[2])).await;
     let attach = format!(
         "Action=AttachVolume&VolumeId={}&InstanceId={}",
         volumes[1], ids[0]
     );
     ask(&format!("{attach}&Device=/dev/sdf")).await;
+    let snapshot = ask(&format!("Action=CreateSnapshot&VolumeId={}", volumes[0])).await;
+    let snapshot = one(&snapshot, "snapshotId");
+    world.complete(&snapshot).await;
     BTreeMap::from([
         ("image", image.to_owned()),
         ("instance", ids[0].clone()),
         ("stopped", ids[1].clone()),
         ("volume", volumes[0].clone()),
         ("attached", volumes[1].clone()),
+        ("snapshot", snapshot),
+        ("modified", volumes[2].clone()),
         ("interface", one(&launched, "networkInterfaceId")),
         ("subnet", one(&launched, "subnetId")),
         ("vpc", one(&launched, "vpcId")),

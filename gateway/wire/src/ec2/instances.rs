@@ -7,6 +7,7 @@ use crate::listing::listing;
 use crate::shape::{both, input, operations, output};
 use crate::types::{Sensitive, Timestamp};
 use super::shared::{
+    AttributeBooleanValue,
     BlockDeviceMapping,
     Filter,
     GroupIdentifier,
@@ -260,10 +261,6 @@ listing! { DescribeInstances(filters) -> DescribeInstancesResult { reservations:
 output! { ApplicationStatusSummary {
     status: Option<String> = "status";
     impaired_since: Option<Timestamp> = "impairedSince";
-} }
-
-both! { AttributeBooleanValue {
-    value: Option<bool> = "Value" => "value";
 } }
 
 both! { AttributeValue {

@@ -20,6 +20,8 @@ pub mod security_groups;
 #[rustfmt::skip]
 pub mod shared;
 #[rustfmt::skip]
+pub mod snapshots;
+#[rustfmt::skip]
 pub mod tags;
 #[rustfmt::skip]
 pub mod volumes;

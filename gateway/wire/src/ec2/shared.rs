@@ -6,6 +6,10 @@
 use crate::shape::{both, input, output};
 
 
+both! { AttributeBooleanValue {
+    value: Option<bool> = "Value" => "value";
+} }
+
 both! { BlockDeviceMapping {
     ebs: Option<EbsBlockDevice> = "Ebs" => "ebs";
     no_device: Option<String> = "NoDevice" (keep) => "noDevice";

@@ -7,9 +7,11 @@ use crate::listing::listing;
 use crate::shape::{input, operations, output};
 use crate::types::{Timestamp};
 use super::shared::{
+    AttributeBooleanValue,
     Filter,
     OperatorRequest,
     OperatorResponse,
+    ProductCode,
     Tag,
     TagSpecification,
 };
@@ -18,9 +20,36 @@ operations! {
     AttachVolume(AttachVolumeRequest) -> VolumeAttachment;
     CreateVolume(CreateVolumeRequest) -> Volume;
     DeleteVolume(DeleteVolumeRequest) -> crate::codec::Done;
+    DescribeVolumeAttribute(DescribeVolumeAttributeRequest) -> DescribeVolumeAttributeResult;
+    DescribeVolumeStatus(DescribeVolumeStatusRequest) -> DescribeVolumeStatusResult;
     DescribeVolumes(DescribeVolumesRequest) -> DescribeVolumesResult;
+    DescribeVolumesModifications(DescribeVolumesModificationsRequest) -> DescribeVolumesModificationsResult;
     DetachVolume(DetachVolumeRequest) -> VolumeAttachment;
+    DisableEbsEncryptionByDefault(DisableEbsEncryptionByDefaultRequest) -> DisableEbsEncryptionByDefaultResult;
+    EnableVolumeIO(EnableVolumeIORequest) -> crate::codec::Done;
+    GetEbsEncryptionByDefault(GetEbsEncryptionByDefaultRequest) -> GetEbsEncryptionByDefaultResult;
+    ModifyVolume(ModifyVolumeRequest) -> ModifyVolumeResult;
+    ModifyVolumeAttribute(ModifyVolumeAttributeRequest) -> crate::codec::Done;
 }
+
+listing! { DescribeVolumeStatus(filters) -> DescribeVolumeStatusResult { volume_statuses: VolumeStatusItem } {
+    pages max_results next_token;
+    named volume_ids;
+    "action.code" = actions.code;
+    "action.description" = actions.description;
+    "action.event-id" = actions.event_id;
+    "attachment-status.instance-id" = attachment_statuses.instance_id;
+    "attachment-status.io-performance" = attachment_statuses.io_performance;
+    "availability-zone" = availability_zone;
+    "event.description" = events.description;
+    "event.event-id" = events.event_id;
+    "event.event-type" = events.event_type;
+    "event.not-after" = events.not_after;
+    "event.not-before" = events.not_before;
+    "volume-status.details-name" = volume_status.details.name;
+    "volume-status.details-status" = volume_status.details.status;
+    "volume-status.status" = volume_status.status;
+} }
 
 listing! { DescribeVolumes(filters) -> DescribeVolumesResult { volumes: Volume } {
     pages max_results next_token;
@@ -44,6 +73,22 @@ listing! { DescribeVolumes(filters) -> DescribeVolumesResult { volumes: Volume }
     "status" = state;
     "volume-id" = volume_id;
     "volume-type" = volume_type;
+} }
+
+listing! { DescribeVolumesModifications(filters) -> DescribeVolumesModificationsResult { volumes_modifications: VolumeModification } {
+    pages max_results next_token;
+    named volume_ids;
+    "modification-state" = modification_state;
+    "original-iops" = original_iops;
+    "original-size" = original_size;
+    "original-volume-type" = original_volume_type;
+    "originalMultiAttachEnabled" = original_multi_attach_enabled;
+    "start-time" = start_time;
+    "target-iops" = target_iops;
+    "target-size" = target_size;
+    "target-volume-type" = target_volume_type;
+    "targetMultiAttachEnabled" = target_multi_attach_enabled;
+    "volume-id" = volume_id;
 } }
 
 input! { AttachVolumeRequest {
@@ -78,6 +123,46 @@ input! { DeleteVolumeRequest {
     dry_run: Option<bool> = "DryRun";
 } }
 
+input! { DescribeVolumeAttributeRequest {
+    attribute: String = "Attribute" (required);
+    volume_id: String = "VolumeId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { DescribeVolumeAttributeResult {
+    auto_enable_io: Option<AttributeBooleanValue> = "autoEnableIO";
+    product_codes: Option<Vec<ProductCode>> = "productCodes";
+    volume_id: Option<String> = "volumeId";
+} }
+
+input! { DescribeVolumeStatusRequest {
+    max_results: Option<i32> = "MaxResults";
+    next_token: Option<String> = "NextToken";
+    volume_ids: Vec<String> = "VolumeId";
+    include_managed_resources: Option<bool> = "IncludeManagedResources";
+    dry_run: Option<bool> = "DryRun";
+    filters: Vec<Filter> = "Filter";
+} }
+
+output! { DescribeVolumeStatusResult {
+    next_token: Option<String> = "nextToken";
+    volume_statuses: Vec<VolumeStatusItem> = "volumeStatusSet";
+} }
+
+input! { DescribeVolumesModificationsRequest {
+    dry_run: Option<bool> = "DryRun";
+    volume_ids: Vec<String> = "VolumeId";
+    filters: Vec<Filter> = "Filter";
+    next_token: Option<String> = "NextToken";
+    max_results: Option<i32> = "MaxResults";
+    include_managed_resources: Option<bool> = "IncludeManagedResources";
+} }
+
+output! { DescribeVolumesModificationsResult {
+    next_token: Option<String> = "nextToken";
+    volumes_modifications: Vec<VolumeModification> = "volumeModificationSet";
+} }
+
 input! { DescribeVolumesRequest {
     volume_ids: Vec<String> = "VolumeId";
     include_managed_resources: Option<bool> = "IncludeManagedResources";
@@ -98,6 +183,54 @@ input! { DetachVolumeRequest {
     instance_id: Option<String> = "InstanceId";
     volume_id: String = "VolumeId" (required);
     dry_run: Option<bool> = "DryRun";
+} }
+
+input! { DisableEbsEncryptionByDefaultRequest {
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { DisableEbsEncryptionByDefaultResult {
+    ebs_encryption_by_default: Option<bool> = "ebsEncryptionByDefault";
+} }
+
+input! { EnableVolumeIORequest {
+    dry_run: Option<bool> = "DryRun";
+    volume_id: String = "VolumeId" (required);
+} }
+
+input! { GetEbsEncryptionByDefaultRequest {
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { GetEbsEncryptionByDefaultResult {
+    ebs_encryption_by_default: Option<bool> = "ebsEncryptionByDefault";
+    sse_type: Option<String> = "sseType";
+} }
+
+output! { InitializationStatusDetails {
+    initialization_type: Option<String> = "initializationType";
+    progress: Option<i64> = "progress";
+    estimated_time_to_complete_in_seconds: Option<i64> = "estimatedTimeToCompleteInSeconds";
+} }
+
+input! { ModifyVolumeAttributeRequest {
+    auto_enable_io: Option<AttributeBooleanValue> = "AutoEnableIO";
+    volume_id: String = "VolumeId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+input! { ModifyVolumeRequest {
+    dry_run: Option<bool> = "DryRun";
+    volume_id: String = "VolumeId" (required);
+    size: Option<i32> = "Size";
+    volume_type: Option<String> = "VolumeType";
+    iops: Option<i32> = "Iops";
+    throughput: Option<i32> = "Throughput";
+    multi_attach_enabled: Option<bool> = "MultiAttachEnabled";
+} }
+
+output! { ModifyVolumeResult {
+    volume_modification: Option<VolumeModification> = "volumeModification";
 } }
 
 output! { Volume {
@@ -136,4 +269,68 @@ output! { VolumeAttachment {
     device: Option<String> = "device";
     state: Option<String> = "status";
     attach_time: Option<Timestamp> = "attachTime";
+} }
+
+output! { VolumeModification {
+    volume_id: Option<String> = "volumeId";
+    modification_state: Option<String> = "modificationState";
+    status_message: Option<String> = "statusMessage";
+    target_size: Option<i32> = "targetSize";
+    target_iops: Option<i32> = "targetIops";
+    target_volume_type: Option<String> = "targetVolumeType";
+    target_throughput: Option<i32> = "targetThroughput";
+    target_multi_attach_enabled: Option<bool> = "targetMultiAttachEnabled";
+    original_size: Option<i32> = "originalSize";
+    original_iops: Option<i32> = "originalIops";
+    original_volume_type: Option<String> = "originalVolumeType";
+    original_throughput: Option<i32> = "originalThroughput";
+    original_multi_attach_enabled: Option<bool> = "originalMultiAttachEnabled";
+    progress: Option<i64> = "progress";
+    start_time: Option<Timestamp> = "startTime";
+    end_time: Option<Timestamp> = "endTime";
+    operator: Option<OperatorResponse> = "operator";
+} }
+
+output! { VolumeStatusAction {
+    code: Option<String> = "code";
+    description: Option<String> = "description";
+    event_id: Option<String> = "eventId";
+    event_type: Option<String> = "eventType";
+} }
+
+output! { VolumeStatusAttachmentStatus {
+    io_performance: Option<String> = "ioPerformance";
+    instance_id: Option<String> = "instanceId";
+} }
+
+output! { VolumeStatusDetails {
+    name: Option<String> = "name";
+    status: Option<String> = "status";
+} }
+
+output! { VolumeStatusEvent {
+    description: Option<String> = "description";
+    event_id: Option<String> = "eventId";
+    event_type: Option<String> = "eventType";
+    not_after: Option<Timestamp> = "notAfter";
+    not_before: Option<Timestamp> = "notBefore";
+    instance_id: Option<String> = "instanceId";
+} }
+
+output! { VolumeStatusInfo {
+    details: Vec<VolumeStatusDetails> = "details";
+    status: Option<String> = "status";
+} }
+
+output! { VolumeStatusItem {
+    actions: Vec<VolumeStatusAction> = "actionsSet";
+    availability_zone: Option<String> = "availabilityZone";
+    outpost_arn: Option<String> = "outpostArn";
+    events: Vec<VolumeStatusEvent> = "eventsSet";
+    volume_id: Option<String> = "volumeId";
+    volume_status: Option<VolumeStatusInfo> = "volumeStatus";
+    attachment_statuses: Vec<VolumeStatusAttachmentStatus> = "attachmentStatuses";
+    initialization_status_details: Option<InitializationStatusDetails> = "initializationStatusDetails";
+    availability_zone_id: Option<String> = "availabilityZoneId";
+    operator: Option<OperatorResponse> = "operator";
 } }

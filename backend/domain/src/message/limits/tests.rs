@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     host::{HostProfile, MAX_METRICS, MAX_REASON, Metrics},
-    id::{HostId, InstanceId, OperationId, VolumeId, VpcId},
+    id::{HostId, InstanceId, OperationId, SnapshotId, VolumeId, VpcId},
+    snapshot::TakenSnapshot,
     time::Timestamp,
 };
 
@@ -66,14 +67,30 @@ const fn kind(content: &ReportContent) -> usize {
         ReportContent::MetadataApplied { .. } => 4,
         ReportContent::Full(_) => 5,
         ReportContent::VolumeDone(_) => 6,
+        ReportContent::SnapshotDone(_) => 7,
     }
 }
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 fn deleted(failure: Option<&str>) -> ReportContent {
     ReportContent::VolumeDone(VolumeOutcome {
         operation: OperationId::new(9),
         volume: VolumeId::new(8),
+        failure: failure.map(str::to_owned),
+        permanent: false,
+    })
+}
+
+fn taken(manifest: &str, bytes: u64, failure: Option<&str>) -> ReportContent {
+    let data = TakenSnapshot {
+        id: SnapshotId::new(8),
+        manifest: manifest.into(),
+        fresh_bytes: 0,
+        bytes,
+    };
+    ReportContent::SnapshotDone(SnapshotOutcome {
+        operation: OperationId::new(9),
+        taken: (!manifest.is_empty()).then_some(data).into_iter().collect(),
         failure: failure.map(str::to_owned),
         permanent: false,
     })
@@ -99,6 +116,8 @@ fn a_report_within_the_limits_is_what_it_was() {
         ReportContent::Done(done(None, 0)),
         deleted(None),
         deleted(Some("the disk is full")),
+        taken(&"a".repeat(64), 7, None),
+        taken("", 0, Some("the disk is full")),
         network(most),
         metadata(most),
         ReportContent::Full(vec![of(1); MAX_INSTANCES]),
@@ -124,9 +143,13 @@ fn a_report_that_can_not_be_true_is_none() {
         metadata(u64::MAX),
         ReportContent::Full(vec![of(1); MAX_INSTANCES + 1]),
         ReportContent::Full(vec![of(1), of(u64::MAX)]),
+        taken("../../etc/passwd", 7, None),
+        taken(&"a".repeat(64), u64::MAX, None),
+        taken(&"a".repeat(64), 7, Some("and it failed")),
+        taken("", 7, None),
     ];
     // An outcome of a volume has nothing that could not be: its words are looked at, and nothing drops it.
-    let mut seen = [false, false, false, false, false, false, true];
+    let mut seen = [false, false, false, false, false, false, true, false];
     for content in wrong {
         seen[kind(&content)] = true;
         let reason = report(content).within_limits().unwrap_err();

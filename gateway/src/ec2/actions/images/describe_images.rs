@@ -5,7 +5,7 @@ use cumulet_backend::api::{
     Page, PageRequest,
     images::{self, ImageQuery, ImageView},
 };
-use cumulet_domain::{account::AccountId, time::Timestamp};
+use cumulet_domain::time::Timestamp;
 use cumulet_wire::ec2::{
     images::{DescribeImages, DescribeImagesRequest, Image},
     shared::{BlockDeviceMapping, EbsBlockDevice},
@@ -40,7 +40,9 @@ impl Describe for DescribeImages {
         let wanted = |view: &ImageView| owner_matches(ctx, input, view) && launcher_matches(input, view);
         let rows = page.rows.into_iter().filter(wanted);
         Ok(Page {
-            rows: rows.map(|view| Row::new(view.row.id, image(&view))).collect(),
+            rows: rows
+                .map(|view| Row::new(view.row.id.to_db(), image(&view)))
+                .collect(),
             next: page.next,
         })
     }
@@ -48,7 +50,7 @@ impl Describe for DescribeImages {
 
 /// `Owner.N`: account numbers or `self`. Amazon's own aliases own nothing here.
 fn owner_matches(ctx: &Ctx, input: &DescribeImagesRequest, view: &ImageView) -> bool {
-    let owner = AccountId::from_db(view.row.account);
+    let owner = view.row.account.0;
     let mut owners = input.owners.iter();
     input.owners.is_empty()
         || owners.any(|wanted| (wanted == "self" && owner == ctx.who.account) || *wanted == owner.to_string())
@@ -71,12 +73,12 @@ fn gib(bytes: i64) -> Option<i32> {
 
 fn image(view: &ImageView) -> Image {
     let row = &view.row;
-    let owner = AccountId::from_db(row.account).to_string();
+    let owner = row.account.0.to_string();
     let text = |text: &str| Some(text.to_owned());
     Image {
         image_id: Some(view.id().to_string()),
         image_location: Some(format!("{owner}/{}", row.name)),
-        state: text(&row.state),
+        state: Some(row.state.to_string()),
         owner_id: Some(owner),
         creation_date: Some(Timestamp(row.created_at).to_string()),
         public: Some(view.is_public()),
@@ -85,22 +87,22 @@ fn image(view: &ImageView) -> Image {
         name: text(&row.name),
         description: text(&row.description).filter(|d| !d.is_empty()),
         block_device_mappings: vec![BlockDeviceMapping {
-            device_name: text(&row.root_device),
+            device_name: text(&row.root_device.0),
             ebs: Some(EbsBlockDevice {
                 delete_on_termination: Some(true),
-                volume_size: gib(row.virtual_bytes),
+                volume_size: gib(row.virtual_bytes.to_db()),
                 volume_type: text("gp3"),
                 encrypted: Some(false),
                 ..Default::default()
             }),
             ..Default::default()
         }],
-        root_device_name: text(&row.root_device),
+        root_device_name: text(&row.root_device.0),
         root_device_type: text("ebs"),
         virtualization_type: text("hvm"),
         hypervisor: text("xen"),
         ena_support: Some(true),
-        boot_mode: text("legacy-bios"),
+        boot_mode: text(row.boot_mode().name()),
         platform_details: text("Linux/UNIX"),
         usage_operation: text("RunInstances"),
         tags: tags_if_any(&view.tags),

@@ -4,9 +4,12 @@ use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cumulet_backend::api::instances::{self, InstanceView};
 use cumulet_domain::instance::ShutdownBehavior;
-use cumulet_wire::ec2::instances::{
-    AttributeBooleanValue, AttributeValue, DescribeInstanceAttribute, DescribeInstanceAttributeRequest,
-    EnclaveOptions, InstanceAttribute,
+use cumulet_wire::ec2::{
+    instances::{
+        AttributeValue, DescribeInstanceAttribute, DescribeInstanceAttributeRequest, EnclaveOptions,
+        InstanceAttribute,
+    },
+    shared::AttributeBooleanValue,
 };
 
 use crate::{

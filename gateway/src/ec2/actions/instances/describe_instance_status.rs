@@ -62,7 +62,7 @@ impl Describe for DescribeInstanceStatus {
             .rows
             .iter()
             .filter(|view| wanted(view))
-            .map(|view| Row::new(view.row.id, shown(view, &planned, now)));
+            .map(|view| Row::new(view.row.id.to_db(), shown(view, &planned, now)));
         Ok(Page {
             rows: rows.collect(),
             next: page.next,

@@ -56,7 +56,7 @@ fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<AttributeChange>, 
     use AttributeChange as C;
     let mut changes = Vec::new();
     let switch =
-        |value: Option<cumulet_wire::ec2::instances::AttributeBooleanValue>| value.and_then(|v| v.value);
+        |value: Option<cumulet_wire::ec2::shared::AttributeBooleanValue>| value.and_then(|v| v.value);
     changes.extend(switch(input.source_dest_check).map(C::SourceDestCheck));
     changes.extend(switch(input.disable_api_stop).map(C::DisableApiStop));
     changes.extend(switch(input.disable_api_termination).map(C::DisableApiTermination));
@@ -194,8 +194,8 @@ mod tests {
                 Err("InvalidParameterValue".into()),
             ),
             (
-                "BlockDeviceMapping.1.DeviceName=/dev/vda",
-                Ok(vec![disk("/dev/vda", true)]),
+                "BlockDeviceMapping.1.DeviceName=/dev/xvda",
+                Ok(vec![disk("/dev/xvda", true)]),
             ),
             (
                 "BlockDeviceMapping.1.DeviceName=/dev/sdz&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
@@ -206,7 +206,7 @@ mod tests {
                 Err("MissingParameter".into()),
             ),
             (
-                "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeId=nonsense",
+                "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeId=nonsense",
                 Err("InvalidVolumeID.Malformed".into()),
             ),
             ("Attribute=userData", Err("MissingParameter".into())),

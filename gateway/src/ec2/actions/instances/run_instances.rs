@@ -6,7 +6,9 @@ use cumulet_backend::api::{
     images::{self, ImageQuery},
     instances::{self, LaunchSpec, LaunchTags},
 };
-use cumulet_domain::{Error, id::ImageId, instance::ShutdownBehavior, tag::Tag, volume::VolumeType};
+use cumulet_domain::{
+    Error, id::ImageId, instance::ShutdownBehavior, names::Unknown, tag::Tag, volume::VolumeType,
+};
 use cumulet_wire::ec2::{
     instances::{InstanceNetworkInterfaceSpecification, Reservation, RunInstances, RunInstancesRequest},
     shared::{BlockDeviceMapping, TagSpecification},
@@ -188,7 +190,7 @@ async fn root_disk(ctx: &Ctx, image: ImageId, mappings: &[BlockDeviceMapping]) -
         owned: false,
     };
     let found = images::describe(&ctx.cloud, &ctx.who, &query, PageRequest::default()).await?;
-    let root = found.rows.first().map(|view| view.row.root_device.clone());
+    let root = found.rows.first().map(|view| view.row.root_device.0.clone());
     let root = root.ok_or_else(|| Error::Internal("an image was found and not answered".into()))?;
     mapped(mappings, &root)
 }
@@ -226,7 +228,7 @@ fn mapped(mappings: &[BlockDeviceMapping], root: &str) -> Result<RootDisk, Fault
         }
         if let Some(text) = ebs.volume_type.as_deref() {
             let names: Vec<_> = VolumeType::ALL.iter().map(|kind| kind.name()).collect();
-            let unknown = |()| {
+            let unknown = |_: Unknown| {
                 let reason = format!("expecting one of {}", names.join(", "));
                 Fault::invalid(&path("Ebs.VolumeType"), text, reason)
             };
@@ -324,11 +326,11 @@ mod tests {
     #[test]
     fn the_root_disk_is_the_only_one() {
         let disk = |rest: &str| {
-            mapped(&input(rest).block_device_mappings, "/dev/vda").map_err(|f| f.answer().code.into_owned())
+            mapped(&input(rest).block_device_mappings, "/dev/xvda").map_err(|f| f.answer().code.into_owned())
         };
         let size = |rest: &str| disk(rest).map(|disk| disk.gib);
         assert_eq!(
-            size("BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeSize=20"),
+            size("BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeSize=20"),
             Ok(Some(20))
         );
         assert_eq!(
@@ -337,9 +339,9 @@ mod tests {
         );
         for rest in [
             "BlockDeviceMapping.1.DeviceName=/dev/sdb&BlockDeviceMapping.1.Ebs.VolumeSize=20",
-            "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.NoDevice=",
-            "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
-            "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.SnapshotId=snap-1",
+            "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.NoDevice=",
+            "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
+            "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.SnapshotId=snap-1",
         ] {
             assert_eq!(size(rest), Err("UnsupportedOperation".into()), "{rest}");
         }
@@ -349,7 +351,7 @@ mod tests {
         );
         let of_type = |kind: &str| {
             let rest = format!(
-                "BlockDeviceMapping.1.DeviceName=/dev/vda&BlockDeviceMapping.1.Ebs.VolumeType={kind}"
+                "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeType={kind}"
             );
             disk(&rest).map(|disk| (disk.gib, disk.kind))
         };

@@ -54,7 +54,7 @@ pub(super) fn info(kind: &InstanceType) -> InstanceTypeInfo {
         burstable_performance_supported: Some(false),
         dedicated_hosts_supported: Some(false),
         auto_recovery_supported: Some(false),
-        supported_boot_modes: texts(&["legacy-bios"]),
+        supported_boot_modes: texts(&["legacy-bios", "uefi"]),
         nitro_enclaves_support: text("unsupported"),
         nitro_tpm_support: text("unsupported"),
         phc_support: text("unsupported"),

@@ -41,7 +41,10 @@ impl Describe for DescribeNetworkInterfaces {
         };
         let page = network_interfaces::describe(&ctx.cloud, &ctx.who, &query, page).await?;
         Ok(page.map(|view: NetworkInterfaceView| {
-            Row::new(view.interface.row.id, network_interface(ctx.region(), &view))
+            Row::new(
+                view.interface.row.id.to_db(),
+                network_interface(ctx.region(), &view),
+            )
         }))
     }
 }

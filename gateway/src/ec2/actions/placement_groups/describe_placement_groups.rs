@@ -50,10 +50,10 @@ pub(super) fn shown(ctx: &Ctx, view: GroupView) -> PlacementGroup {
         partition_count: view
             .row
             .partition_count
-            .and_then(|count| i32::try_from(count).ok()),
+            .and_then(|count| i32::try_from(count.0).ok()),
         group_name: Some(view.row.name),
-        strategy: Some(view.row.strategy),
-        spread_level: view.row.spread_level,
+        strategy: Some(view.row.strategy.to_string()),
+        spread_level: view.row.spread_level.map(|level| level.to_string()),
         ..Default::default()
     }
 }

@@ -5,7 +5,7 @@ use cumulet_backend::api::{
     Page, PageRequest,
     security_groups::{self, GroupQuery, GroupView, RuleView},
 };
-use cumulet_domain::{account::AccountId, network::Direction};
+use cumulet_domain::network::Direction;
 use cumulet_wire::{
     ec2::security_groups::{DescribeSecurityGroups, DescribeSecurityGroupsRequest, SecurityGroup},
     listing::Hear,
@@ -55,7 +55,7 @@ impl Describe for DescribeSecurityGroups {
         };
         let page = security_groups::describe(&ctx.cloud, &ctx.who, &query, page).await?;
         Ok(page.map(|view: GroupView| Row {
-            key: view.row.id,
+            key: view.row.id.to_db(),
             shown: group(ctx, &view),
             more: view.rules,
         }))
@@ -71,7 +71,7 @@ fn group(ctx: &Ctx, view: &GroupView) -> SecurityGroup {
         ip_permissions_egress: permissions(&view.rules, Direction::Egress),
         tags: tags_if_any(&view.tags),
         vpc_id: Some(view.vpc().to_string()),
-        owner_id: Some(AccountId::from_db(view.row.account).to_string()),
+        owner_id: Some(view.row.account.0.to_string()),
         group_name: Some(view.row.name.clone()),
         description: Some(view.row.description.clone()),
     }

@@ -7,6 +7,7 @@ use cumulet_backend::api::{
 };
 use cumulet_domain::{
     Error,
+    names::Unknown,
     volume::{Provisioned, VolumeState, VolumeType},
 };
 use cumulet_wire::ec2::volumes::{CreateVolume, CreateVolumeRequest, Volume};
@@ -15,7 +16,7 @@ use super::describe_volumes::shown;
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, tags_for},
+        ctx::{Ctx, id, tags_for},
     },
     fault::Fault,
 };
@@ -23,14 +24,11 @@ use crate::{
 #[async_trait]
 impl Action for CreateVolume {
     async fn run(ctx: &Ctx, input: CreateVolumeRequest) -> Result<Volume, Fault> {
-        let kind = input.volume_type.as_deref().unwrap_or("gp2");
         let new = NewVolume {
             availability_zone: zone(ctx, input.availability_zone, input.availability_zone_id)?,
-            size_gib: number("Size", input.size.ok_or_else(|| Fault::missing("Size"))?)?,
-            kind: kind.parse::<VolumeType>().map_err(|()| {
-                let reason = "expecting gp2, gp3, io1, io2, sc1, st1 or standard";
-                Error::invalid("VolumeType", kind, reason)
-            })?,
+            size_gib: input.size.map(|value| number("Size", value)).transpose()?,
+            snapshot: input.snapshot_id.as_deref().map(id).transpose()?,
+            kind: kind(input.volume_type.as_deref().unwrap_or("gp2"))?,
             provisioned: Provisioned {
                 iops: input.iops.map(|value| number("Iops", value)).transpose()?,
                 throughput: input
@@ -50,7 +48,16 @@ impl Action for CreateVolume {
     }
 }
 
-fn number(name: &str, value: i32) -> Result<u32, Fault> {
+/// The type of this name.
+pub(super) fn kind(name: &str) -> Result<VolumeType, Fault> {
+    let kind = name.parse::<VolumeType>();
+    Ok(kind.map_err(|_: Unknown| {
+        let reason = "expecting gp2, gp3, io1, io2, sc1, st1 or standard";
+        Error::invalid("VolumeType", name, reason)
+    })?)
+}
+
+pub(super) fn number(name: &str, value: i32) -> Result<u32, Fault> {
     let number = u32::try_from(value);
     Ok(number.map_err(|_| Error::invalid(name, &value.to_string(), "a number that is not negative"))?)
 }

@@ -57,7 +57,7 @@ pub(super) fn shown(ctx: &Ctx, view: &VolumeView) -> Volume {
         volume_id: Some(id),
         owner_id: Some(ctx.account()),
         size: number(Some(row.size_gib.0)),
-        snapshot_id: Some(String::new()),
+        snapshot_id: Some(row.snapshot.map_or_else(String::new, |id| id.0.to_string())),
         availability_zone: Some(row.availability_zone.clone()),
         availability_zone_id: Some(regions::zone_id(&row.availability_zone)),
         state: Some(row.state.0.name().into()),

@@ -17,4 +17,21 @@ pub(crate) const EXAMPLES: &[Example] = &[
         "DetachVolume",
         "VolumeId={attached}&InstanceId={instance}&Device=/dev/sdf",
     ),
+    example(
+        "ModifyVolume",
+        "VolumeId={volume}&Size=9&VolumeType=gp3&Iops=4000",
+    ),
+    example("DescribeVolumesModifications", "VolumeId.1={modified}"),
+    example("DescribeVolumeStatus", "VolumeId.1={volume}"),
+    example(
+        "DescribeVolumeAttribute",
+        "VolumeId={volume}&Attribute=autoEnableIO",
+    ),
+    example(
+        "ModifyVolumeAttribute",
+        "VolumeId={volume}&AutoEnableIO.Value=true",
+    ),
+    example("EnableVolumeIO", "VolumeId={attached}"),
+    example("GetEbsEncryptionByDefault", ""),
+    example("DisableEbsEncryptionByDefault", ""),
 ];

@@ -5,10 +5,6 @@ use cumulet_backend::api::{
     Page, PageRequest, regions,
     vpcs::{self, SubnetQuery, SubnetView},
 };
-use cumulet_domain::{
-    account::AccountId,
-    id::{SubnetId, VpcId},
-};
 use cumulet_wire::ec2::vpcs::{
     DescribeSubnets, DescribeSubnetsRequest, PrivateDnsNameOptionsOnLaunch, Subnet,
 };
@@ -39,14 +35,14 @@ impl Describe for DescribeSubnets {
             vpcs: Vec::new(),
         };
         let page = vpcs::describe_subnets(&ctx.cloud, &ctx.who, &query, page).await?;
-        Ok(page.map(|view| Row::new(view.row.id, subnet(ctx, &view))))
+        Ok(page.map(|view| Row::new(view.row.id.to_db(), subnet(ctx, &view))))
     }
 }
 
 fn subnet(ctx: &Ctx, view: &SubnetView) -> Subnet {
     let row = &view.row;
-    let id = SubnetId::from_db(row.id).to_string();
-    let owner = AccountId::from_db(row.account).to_string();
+    let id = row.id.0.to_string();
+    let owner = row.account.0.to_string();
     Subnet {
         availability_zone_id: Some(regions::zone_id(&row.availability_zone)),
         map_customer_owned_ip_on_launch: Some(false),
@@ -63,8 +59,8 @@ fn subnet(ctx: &Ctx, view: &SubnetView) -> Subnet {
         }),
         subnet_id: Some(id),
         state: Some("available".into()),
-        vpc_id: Some(VpcId::from_db(row.vpc).to_string()),
-        cidr_block: Some(row.cidr.clone()),
+        vpc_id: Some(row.vpc.0.to_string()),
+        cidr_block: Some(row.cidr.to_string()),
         available_ip_address_count: i32::try_from(view.available).ok(),
         availability_zone: Some(row.availability_zone.clone()),
         default_for_az: Some(view.is_default()),

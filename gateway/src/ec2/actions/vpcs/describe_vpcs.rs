@@ -5,7 +5,6 @@ use cumulet_backend::api::{
     Page, PageRequest,
     vpcs::{self, VpcQuery, VpcView},
 };
-use cumulet_domain::{account::AccountId, id::VpcId};
 use cumulet_wire::ec2::vpcs::{
     DescribeVpcs, DescribeVpcsRequest, Vpc, VpcCidrBlockAssociation, VpcCidrBlockState,
 };
@@ -35,19 +34,19 @@ impl Describe for DescribeVpcs {
             ids: ids(&input.vpc_ids)?,
         };
         let page = vpcs::describe_vpcs(&ctx.cloud, &ctx.who, &query, page).await?;
-        Ok(page.map(|view| Row::new(view.row.id, vpc(&view))))
+        Ok(page.map(|view| Row::new(view.row.id.to_db(), vpc(&view))))
     }
 }
 
 fn vpc(view: &VpcView) -> Vpc {
-    let id = VpcId::from_db(view.row.id);
+    let id = view.row.id.0;
     Vpc {
-        owner_id: Some(AccountId::from_db(view.row.account).to_string()),
+        owner_id: Some(view.row.account.0.to_string()),
         instance_tenancy: Some("default".into()),
         cidr_block_association_set: vec![VpcCidrBlockAssociation {
             // The association of the one block has the VPC's number.
             association_id: Some(format!("vpc-cidr-assoc-{:017x}", id.number())),
-            cidr_block: Some(view.row.cidr.clone()),
+            cidr_block: Some(view.row.cidr.to_string()),
             cidr_block_state: Some(VpcCidrBlockState {
                 state: Some("associated".into()),
                 ..Default::default()
@@ -57,7 +56,7 @@ fn vpc(view: &VpcView) -> Vpc {
         tags: tags_if_any(&view.tags),
         vpc_id: Some(id.to_string()),
         state: Some("available".into()),
-        cidr_block: Some(view.row.cidr.clone()),
+        cidr_block: Some(view.row.cidr.to_string()),
         dhcp_options_id: Some("default".into()),
         ..Default::default()
     }

@@ -1,0 +1,141 @@
+//! Copies of a libvirt guest's disks: a backup job of QEMU's, which keeps what a guest overwrites until it is copied.
+
+use std::{io, path::PathBuf};
+
+use cumulet_domain::{id::InstanceId, image::DiskFormat, message::Power};
+use quick_xml::Writer;
+use virt::{
+    domain::Domain,
+    error::{Error as LibvirtError, ErrorNumber},
+    sys,
+};
+
+use super::{
+    For, Libvirt,
+    devices::{PROCESS, there},
+    driver::status_of,
+    ffi, is, xml,
+};
+use crate::{ACTION, Copying, DiskCopy, Error, QUESTION, Result};
+
+/// The job that is under way, or the last that has ended, where that was one of copies.
+fn told(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Result<Option<Copying>, LibvirtError> {
+    let job = match ffi::job(domain, flags) {
+        Ok(job) => job,
+        // It is off.
+        Err(error) if is(&error, ErrorNumber::OperationInvalid) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if job.operation != sys::VIR_DOMAIN_JOB_OPERATION_BACKUP {
+        return Ok(None);
+    }
+    let why = || job.error.clone().unwrap_or_else(|| "it does not say why".into());
+    Ok(match job.kind {
+        sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED => Some(Copying::Running),
+        sys::VIR_DOMAIN_JOB_COMPLETED if !job.has_failed => Some(Copying::Done),
+        sys::VIR_DOMAIN_JOB_COMPLETED | sys::VIR_DOMAIN_JOB_FAILED => Some(Copying::Failed(why())),
+        sys::VIR_DOMAIN_JOB_CANCELLED => Some(Copying::Failed("it was ended".into())),
+        _ => None,
+    })
+}
+
+/// A backup of some of a guest's disks: what each is copied to, by its name on the bus. All others are named, too:
+/// libvirt takes those that are not for wanted.
+fn backup(copies: &[(String, PathBuf)], disks: impl Iterator<Item = String>) -> io::Result<String> {
+    let mut out = Writer::new(Vec::new());
+    let others = disks.filter(|disk| !copies.iter().any(|(target, _)| target == disk));
+    let others: Vec<String> = others.collect();
+    out.create_element("domainbackup")
+        .with_attribute(("mode", "push"))
+        .write_inner_content(|out| {
+            out.create_element("disks").write_inner_content(|out| {
+                for (target, file) in copies {
+                    let named = [("name", target.as_str()), ("backup", "yes"), ("type", "file")];
+                    out.create_element("disk")
+                        .with_attributes(named)
+                        .write_inner_content(|out| {
+                            xml::empty(out, "driver", &[("type", DiskFormat::Raw.name())])?;
+                            xml::empty(out, "target", &[("file", &xml::path(file)?)])
+                        })?;
+                }
+                for other in &others {
+                    xml::empty(out, "disk", &[("name", other), ("backup", "no")])?;
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+    String::from_utf8(out.into_inner()).map_err(io::Error::other)
+}
+
+impl Libvirt {
+    pub(super) async fn begin_copies(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()> {
+        let copies = copies.to_vec();
+        let begin = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if status_of(&domain, instance)?.power != Power::On {
+                return Ok(Err(Error::Unavailable(format!("the guest of {instance} is off"))));
+            }
+            let has = there(&domain, PROCESS)?;
+            let target = |copy: &DiskCopy| {
+                let disk = has.disks.iter().find(|disk| disk.path == copy.disk);
+                disk.map(|disk| (disk.target.clone(), copy.copy.clone()))
+            };
+            let Some(targets) = copies.iter().map(target).collect::<Option<Vec<_>>>() else {
+                return Ok(Err(Error::Unavailable(format!("{instance} has no such disk"))));
+            };
+            let others = has.disks.iter().map(|disk| disk.target.clone());
+            let text = match backup(&targets, others) {
+                Ok(text) => text,
+                Err(error) => return Ok(Err(Error::Refused(error.to_string()))),
+            };
+            // What an earlier one has come to is not to be taken for what this one does.
+            told(&domain, sys::VIR_DOMAIN_JOB_STATS_COMPLETED)?;
+            ffi::begin_backup(&domain, &text).map(Ok)
+        };
+        self.call(For::Process(instance), ACTION, begin).await?
+    }
+
+    pub(super) async fn copies_of(&self, instance: InstanceId) -> Result<Copying> {
+        let look = move |domain: Option<Domain>| {
+            let Some(domain) = domain else {
+                return Ok(Err(Error::NotFound(instance)));
+            };
+            if let Some(running) = told(&domain, 0)? {
+                return Ok(Ok(running));
+            }
+            let ended = told(&domain, sys::VIR_DOMAIN_JOB_STATS_COMPLETED)?;
+            Ok(Ok(ended.unwrap_or(Copying::Nothing)))
+        };
+        self.call(For::Guest(instance), QUESTION, look).await?
+    }
+
+    pub(super) async fn end_copies(&self, instance: InstanceId) -> Result<()> {
+        let end = move |domain: Option<Domain>| {
+            let Some(domain) = domain else { return Ok(()) };
+            if told(&domain, 0)? != Some(Copying::Running) {
+                return Ok(());
+            }
+            match ffi::abort_job(&domain) {
+                Err(error) if is(&error, ErrorNumber::OperationInvalid) => Ok(()),
+                other => other,
+            }
+        };
+        self.call(For::Process(instance), ACTION, end).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_that_are_not_wanted_are_named_too() {
+        let copies = [("vdb".to_owned(), PathBuf::from("/s/a & b"))];
+        let disks = ["vda", "vdb", "vdc"].map(str::to_owned);
+        let expected = r#"<domainbackup mode="push"><disks><disk name="vdb" backup="yes" type="file"><driver type="raw"/><target file="/s/a &amp; b"/></disk><disk name="vda" backup="no"/><disk name="vdc" backup="no"/></disks></domainbackup>"#;
+        assert_eq!(backup(&copies, disks.into_iter()).unwrap(), expected);
+    }
+}

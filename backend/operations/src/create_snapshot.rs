@@ -1,0 +1,289 @@
+//! Create snapshots: the content of volumes, all as they are at one moment, comes to the store of snapshots. What they
+//! are about may do what it likes meanwhile; of a volume that no host has made there is nothing to take, and the
+//! snapshot is what the volume was to be made of.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    Result,
+    crash::Role,
+    crash_point,
+    id::{HostId, InstanceId},
+    message::{Action, Command, SnapshotOutcome, SnapshotSource},
+    snapshot::TakenSnapshot,
+    time::Timestamp,
+};
+use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
+use cumulet_store::{
+    entity::{columns::Amount, operation::Model, snapshot},
+    snapshots,
+};
+use sea_orm::DatabaseTransaction;
+
+use crate::{
+    Driver,
+    driver::Heard,
+    plug::internal,
+    snapshot::{TogetherState, all_of, is_pending, subject},
+    snapshot_round::{Content, SnapshotRound},
+    steps::{ASK, COMMAND, HEAR, command::RESEND, driven::backoff, failure::on_host},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct CreateSnapshot;
+
+/// What a host passes while it takes snapshots.
+const TAKE: Step = Step::elsewhere("take", Role::Host, &["received", "copied", "kept", "reported"]);
+
+/// How often a command may fail before the operation does.
+const ATTEMPTS: u32 = 5;
+
+/// When it is looked again for where a volume's content is.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Operation for CreateSnapshot {
+    type Cx = Driver;
+    type State = TogetherState;
+    type Batch = SnapshotRound;
+
+    const NAME: &'static str = "create-snapshot";
+    const STEPS: &'static [Step] = &[ASK, COMMAND, TAKE, HEAR];
+    /// A terabyte takes some hours.
+    const DEADLINE: Duration = Duration::from_secs(12 * 3600);
+    const SUPERSEDES: &'static [&'static str] = &[];
+
+    fn holds(_: journal::Resource, state: &TogetherState) -> Vec<journal::Resource> {
+        state.others.iter().map(|id| subject(id.to_db())).collect()
+    }
+
+    async fn step(round: &SnapshotRound, operation: &Model) -> Result<Next> {
+        let driver = &round.driver;
+        if round.is_overdue(operation) {
+            let seconds = Self::DEADLINE.as_secs();
+            return give_up(
+                driver,
+                operation,
+                format!("the snapshot was not taken within {seconds} s"),
+            )
+            .await;
+        }
+        let mut hosts = Vec::new();
+        for row in round.of(operation)?.into_iter().filter(|row| is_pending(row)) {
+            match round.content(row) {
+                Content::On { host, .. } => hosts.push(host),
+                Content::Unmade => {}
+                Content::Unsettled => {
+                    let next = round.now.after(AGAIN);
+                    let attempts = operation.attempts.0;
+                    let later = journal::go_on(&driver.store, operation, &COMMAND, attempts, next);
+                    return later.await.map(|_| Next::Wait);
+                }
+                Content::Gone(failure) => {
+                    let end = journal::end::<Self>(driver, operation.clone(), How::Failed(failure));
+                    return end.await.map(|_| Next::Wait);
+                }
+            }
+        }
+        hosts.sort_unstable();
+        hosts.dedup();
+        match hosts.as_slice() {
+            [] => nothing_to_take(round, operation).await,
+            [host] => to_be_told(round, operation, host).await,
+            _ => {
+                let why = "the volumes are on several hosts, which have no moment in common";
+                give_up(driver, operation, why.into()).await
+            }
+        }
+    }
+
+    async fn tell(round: &SnapshotRound, operation: &Model, host: &HostId) -> Result<()> {
+        // As they are now, with what they are taken over.
+        let rows = snapshots::load(round.driver.store.read(), &all_of(operation)?).await?;
+        let sources: Vec<SnapshotSource> = rows
+            .iter()
+            .filter(|row| is_pending(row))
+            .filter_map(|row| match round.content(row) {
+                Content::On { root_of, .. } => Some(SnapshotSource {
+                    snapshot: row.id.0,
+                    volume: row.volume.0,
+                    root_of: root_of.map(InstanceId::from_db),
+                    base: row.base.clone(),
+                }),
+                _ => None,
+            })
+            .collect();
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let command = Command {
+            operation: Some(operation.id.0),
+            deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
+            action: Action::TakeSnapshots(sources),
+        };
+        match round.driver.bus.send(host, command).await {
+            Ok(()) => crash_point!(Self::NAME, "sent"),
+            // It is sent again.
+            Err(error) => tracing::warn!(%host, %error, "a command could not be handed over"),
+        }
+        Ok(())
+    }
+
+    async fn heard(driver: &Driver, operation: Model, heard: Heard) -> Result<()> {
+        let Heard::Snapshots(host, outcome) = heard else {
+            return Ok(());
+        };
+        match outcome.failure {
+            None => taken(driver, operation, outcome).await,
+            Some(failure) => failed(driver, operation, &host, failure, outcome.permanent).await,
+        }
+    }
+
+    async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
+        snapshots::lock(txn, &all_of(operation)?).await
+    }
+
+    async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
+        let ids = all_of(operation)?;
+        match &end.how {
+            How::Done => snapshots::close(txn, &ids, None, end.now).await,
+            How::Failed(failure) => snapshots::close(txn, &ids, Some(&failure.message), end.now).await,
+            How::Superseded => Ok(()),
+        }
+    }
+}
+
+async fn give_up(driver: &Driver, operation: &Model, why: String) -> Result<Next> {
+    tracing::warn!(snapshot = operation.subject().1, why, "a snapshot can't be taken");
+    let end = journal::end::<CreateSnapshot>(driver, operation.clone(), How::Failed(internal(why)));
+    end.await.map(|_| Next::Wait)
+}
+
+/// No host has anything of the volumes.
+async fn nothing_to_take(round: &SnapshotRound, operation: &Model) -> Result<Next> {
+    let rows = round.of(operation)?;
+    let theirs: Vec<TakenSnapshot> = rows.iter().filter_map(|row| of_source(round, row)).collect();
+    keep(&round.driver, theirs).await?;
+    let end = journal::end::<CreateSnapshot>(&round.driver, operation.clone(), How::Done);
+    end.await.map(|_| Next::Wait)
+}
+
+/// What a volume is to be made of is what a snapshot of it is.
+fn of_source(round: &SnapshotRound, row: &snapshot::Model) -> Option<TakenSnapshot> {
+    if !is_pending(row) || round.content(row) != Content::Unmade {
+        return None;
+    }
+    let source = round.source(row)?;
+    Some(TakenSnapshot {
+        id: row.id.0,
+        manifest: source.manifest.clone()?,
+        fresh_bytes: 0,
+        bytes: source.bytes.map_or(0, |Amount(bytes)| bytes),
+    })
+}
+
+async fn keep(driver: &Driver, theirs: Vec<TakenSnapshot>) -> Result<()> {
+    if theirs.is_empty() {
+        return Ok(());
+    }
+    let write = driver.store.write(move |txn| {
+        Box::pin(async move {
+            for each in &theirs {
+                snapshots::taken(txn, each).await?;
+            }
+            Ok(())
+        })
+    });
+    write.await
+}
+
+/// The host is to be told what is taken over what.
+async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Result<Next> {
+    let of = |row: &snapshot::Model| (row.clone(), round.made_of(row));
+    let on_host = |row: &&snapshot::Model| matches!(round.content(row), Content::On { .. });
+    let rows: Vec<_> = round.of(operation)?.into_iter().filter(on_host).map(of).collect();
+    let hollow: Vec<_> = round
+        .of(operation)?
+        .iter()
+        .filter_map(|row| of_source(round, row))
+        .collect();
+    let (row, name, next) = (operation.clone(), host.to_owned(), round.now.after(RESEND));
+    let write = round.driver.store.write(move |txn| {
+        Box::pin(async move {
+            snapshots::lock(txn, &all_of(&row)?).await?;
+            if !journal::proceed(txn, &row, &COMMAND, row.attempts.0, next).await? {
+                return Ok(false);
+            }
+            for each in &hollow {
+                snapshots::taken(txn, each).await?;
+            }
+            for (row, made_of) in rows.iter().filter(|(row, _)| row.host.as_deref() != Some(&name)) {
+                snapshots::told(txn, row, *made_of, &name).await?;
+            }
+            Ok(true)
+        })
+    });
+    if !write.await? {
+        return Ok(Next::Wait);
+    }
+    crash_point!(CreateSnapshot::NAME, "waiting");
+    Ok(Next::Tell(HostId(host.into())))
+}
+
+/// What was taken is kept first: a conductor that dies before the end finds it.
+async fn taken(driver: &Driver, operation: Model, outcome: SnapshotOutcome) -> Result<()> {
+    let all = all_of(&operation)?;
+    let theirs = outcome
+        .taken
+        .into_iter()
+        .filter(|each| all.contains(&each.id.to_db()));
+    keep(driver, theirs.collect()).await?;
+    let rows = snapshots::load(driver.store.read(), &all).await?;
+    let missing = rows
+        .iter()
+        .any(|row| is_pending(row) && row.host.is_some() && row.manifest.is_none());
+    if missing {
+        tracing::warn!(
+            snapshot = operation.subject().1,
+            "a host has not taken all snapshots"
+        );
+        return Ok(());
+    }
+    journal::end::<CreateSnapshot>(driver, operation, How::Done)
+        .await
+        .map(drop)
+}
+
+async fn failed(
+    driver: &Driver,
+    operation: Model,
+    host: &HostId,
+    failure: String,
+    is_permanent: bool,
+) -> Result<()> {
+    let attempts = operation.attempts.0 + 1;
+    tracing::warn!(
+        snapshot = operation.subject().1,
+        attempts,
+        failure,
+        "a snapshot could not be taken"
+    );
+    if is_permanent || attempts >= ATTEMPTS {
+        let how = How::Failed(on_host(host, failure));
+        return journal::end::<CreateSnapshot>(driver, operation, how)
+            .await
+            .map(drop);
+    }
+    // What it was taken over may be what is wrong.
+    let (ids, next) = (all_of(&operation)?, driver.clock.now().after(backoff(attempts)));
+    let write = driver.store.write(move |txn| {
+        Box::pin(async move {
+            snapshots::lock(txn, &ids).await?;
+            if journal::proceed(txn, &operation, &COMMAND, attempts, next).await? {
+                snapshots::untold(txn, &ids).await?;
+            }
+            Ok(())
+        })
+    });
+    write.await
+}

@@ -1,0 +1,145 @@
+//! Delete: nothing of a volume is left on its host, and what it has claimed there is free. It never fails: it goes on
+//! until the host is there.
+
+use std::time::Duration;
+
+use cumulet_domain::{
+    ResourceKind, Result,
+    crash::Role,
+    crash_point,
+    id::{HostId, OperationId, VolumeId},
+    message::{Action, Command},
+    time::Timestamp,
+    volume::VolumeState,
+};
+use cumulet_journal::{self as journal, End, How, NewOperation, Next, Operation, Step, enqueue};
+use cumulet_store::{
+    attachments,
+    entity::{operation::Model, volume},
+    tags,
+};
+use sea_orm::DatabaseTransaction;
+
+use crate::{
+    Driver,
+    attach_volume::AttachVolume,
+    detach_volume::DetachVolume,
+    driver::Heard,
+    modify_volume::ModifyVolume,
+    steps::{ASK, COMMAND, HEAR, Nothing, command::RESEND, driven::backoff},
+    volume::{current, target, volume_of},
+    volume_round::VolumeRound,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct DeleteVolume;
+
+/// When it is looked again whether snapshots are still being taken.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a host passes while it deletes a volume's file.
+const REMOVE: Step = Step::elsewhere(
+    "remove",
+    Role::Host,
+    &["received", "tombstone", "removed", "reported"],
+);
+
+impl Operation for DeleteVolume {
+    type Cx = Driver;
+    type State = Nothing;
+    type Batch = VolumeRound;
+
+    const NAME: &'static str = "delete-volume";
+    const STEPS: &'static [Step] = &[ASK, COMMAND, REMOVE, HEAR];
+    const DEADLINE: Duration = Duration::from_secs(300);
+    /// What is left of those whose instance has ended.
+    const SUPERSEDES: &'static [&'static str] = &[AttachVolume::NAME, DetachVolume::NAME, ModifyVolume::NAME];
+
+    async fn step(round: &VolumeRound, operation: &Model) -> Result<Next> {
+        let Some(volume) = round.volume(operation) else {
+            return Ok(Next::Wait); // superseded between the lease and the look at the volume
+        };
+        if round.is_overdue(operation) {
+            tracing::error!(volume = %volume.id.0, host = volume.host, "a volume can't be deleted; it goes on");
+        }
+        let Some(host) = volume.host.clone().map(HostId) else {
+            let end = journal::end::<Self>(&round.driver, operation.clone(), How::Done);
+            return end.await.map(|_| Next::Wait);
+        };
+        if round.is_taken_of(operation) {
+            // What was asked for before is taken before it goes.
+            let (store, next) = (&round.driver.store, round.now.after(AGAIN));
+            let later = journal::go_on(store, operation, &COMMAND, operation.attempts.0, next);
+            return later.await.map(|_| Next::Wait);
+        }
+        let (store, next) = (&round.driver.store, round.now.after(RESEND));
+        let waiting = journal::go_on(store, operation, &COMMAND, operation.attempts.0, next).await?;
+        crash_point!(Self::NAME, "waiting");
+        Ok(if waiting { Next::Tell(host) } else { Next::Wait })
+    }
+
+    async fn tell(round: &VolumeRound, operation: &Model, host: &HostId) -> Result<()> {
+        let volume = VolumeId::from_db(volume_of(operation));
+        let command = Command {
+            operation: Some(operation.id.0),
+            deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
+            action: Action::DeleteVolume {
+                volume,
+                generation: operation.generation.0,
+            },
+        };
+        match round.driver.bus.send(host, command).await {
+            Ok(()) => crash_point!(Self::NAME, "sent"),
+            // It is sent again.
+            Err(error) => tracing::warn!(%volume, %host, %error, "a command could not be handed over"),
+        }
+        Ok(())
+    }
+
+    async fn heard(driver: &Driver, operation: Model, heard: Heard) -> Result<()> {
+        let Heard::Volume(outcome) = heard else {
+            return Ok(());
+        };
+        let Some(failure) = outcome.failure else {
+            return journal::end::<Self>(driver, operation, How::Done).await.map(drop);
+        };
+        let attempts = operation.attempts.0 + 1;
+        tracing::error!(volume = %outcome.volume, attempts, failure, "a volume could not be deleted; it goes on");
+        let next = driver.clock.now().after(backoff(attempts));
+        let again = journal::go_on(&driver.store, &operation, &COMMAND, attempts, next);
+        again.await.map(drop)
+    }
+
+    async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
+        attachments::lock_with_host(txn, volume_of(operation)).await
+    }
+
+    async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
+        if end.how != How::Done {
+            return Ok(());
+        }
+        let Some(volume) = current(txn, operation).await? else {
+            return Ok(());
+        };
+        attachments::give_back(txn, &volume).await?;
+        attachments::moved(txn, &volume, VolumeState::Deleted, Some(end.now)).await?;
+        tags::remove(txn, ResourceKind::Volume, &[volume.id.to_db()]).await
+    }
+}
+
+/// Begins the deletion of volumes that are to end, in the transaction that has said so. Their operations' ids follow
+/// the one that is at hand.
+pub(crate) async fn delete_all(
+    txn: &DatabaseTransaction,
+    volumes: &[volume::Model],
+    end: &End,
+) -> Result<()> {
+    for (volume, n) in volumes.iter().zip(0..) {
+        let id = OperationId::new(end.next.number().wrapping_add(n));
+        let on = target(volume, volume.generation.0);
+        let new = NewOperation::of::<DeleteVolume>(id, on, &Nothing {}, end.now)?;
+        enqueue(txn, new).await?;
+    }
+    Ok(())
+}

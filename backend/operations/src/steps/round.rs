@@ -1,0 +1,92 @@
+//! What the steps of one round share: the rows of the instances, and for those that are to be placed what that
+//! needs, read once and not once for each.
+
+use std::collections::HashMap;
+
+use cumulet_domain::{Error, Result, time::Timestamp};
+use cumulet_journal::{Batch, Context, Look};
+use cumulet_store::{
+    entity::{instance, operation},
+    rows,
+};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
+use crate::{
+    Driver,
+    instance::instance_of,
+    specs::{Policies, Specs},
+    steps::{PLACE, demand::Demands},
+};
+
+/// See the module.
+pub struct Round {
+    pub(crate) driver: Driver,
+    pub(crate) now: Timestamp,
+    /// By this deadlines are judged.
+    by: Timestamp,
+    instances: HashMap<i64, instance::Model>,
+    pub(crate) demands: Demands,
+    /// Set once the hosts have been read for this round: a refusal before that may be by an old picture.
+    pub(crate) read: tokio::sync::OnceCell<()>,
+    pub(crate) specs: Specs,
+    pub(crate) policies: Policies,
+}
+
+impl std::fmt::Debug for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Round")
+            .field("instances", &self.instances.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Batch<Driver> for Round {
+    async fn load(driver: &Driver, due: &[&operation::Model], look: Look) -> Result<Self> {
+        let conn = driver.store.read();
+        let ids = due.iter().map(|operation| instance_of(operation));
+        let rows = rows::all(
+            instance::Entity::find().filter(instance::Column::Id.is_in(ids)),
+            conn,
+        )
+        .await?;
+        let is_placed = |operation: &&&operation::Model| {
+            let kind = <Driver as Context>::registry().find(&operation.kind);
+            kind.is_some_and(|kind| kind.steps().contains(&PLACE))
+        };
+        let placed: Vec<i64> = due
+            .iter()
+            .filter(is_placed)
+            .map(|operation| instance_of(operation))
+            .collect();
+        let wanted: Vec<&instance::Model> = rows
+            .iter()
+            .filter(|row| placed.contains(&row.id.to_db()))
+            .collect();
+        if !wanted.is_empty() {
+            driver.scheduler.look(conn, look.now).await?;
+        }
+        Ok(Round {
+            driver: driver.clone(),
+            now: look.now,
+            by: look.by,
+            demands: Demands::load(conn, &wanted, due).await?,
+            read: tokio::sync::OnceCell::new(),
+            specs: Specs::load(conn, &wanted, driver).await?,
+            policies: Policies::default(),
+            instances: rows.into_iter().map(|row| (row.id.to_db(), row)).collect(),
+        })
+    }
+}
+
+impl Round {
+    /// Whether an operation's time is over.
+    pub(crate) fn is_overdue(&self, operation: &operation::Model) -> bool {
+        self.by.0 >= operation.deadline
+    }
+
+    pub(crate) fn instance(&self, operation: &operation::Model) -> Result<&instance::Model> {
+        self.instances
+            .get(&instance_of(operation))
+            .ok_or_else(|| Error::Internal(format!("operation {} has no instance", operation.id)))
+    }
+}

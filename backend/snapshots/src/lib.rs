@@ -1,0 +1,22 @@
+//! Snapshots' data, in a directory that the control plane and hosts have in common. A snapshot is a manifest: for each
+//! block of the disk that is not all zeros its digest, and where its bytes are. These are in segments: files with the
+//! blocks that one snapshot has brought. A later one of the same volume names the blocks of the earlier, so that it
+//! takes as much room as has changed, and either can go first: a segment's block stays for as long as a manifest that
+//! is wanted names it.
+//!
+//! A manifest is known by its SHA-256, which is in the database; it has its blocks' digests, and what is read is
+//! compared with them. So a snapshot is what it was or an error. Nothing is ever written in place: files come by a
+//! rename, whole and on disk.
+//!
+//! - `manifest`: what a snapshot consists of, and how that is written.
+//! - `store`: taking and restoring.
+//! - `sweep`: the room of what nobody wants any more comes back.
+
+mod files;
+mod manifest;
+mod store;
+mod sweep;
+
+pub use manifest::{BLOCK, Digest};
+pub use store::{SnapshotStore, Taken};
+pub use sweep::{Swept, Wanted};

@@ -1,0 +1,260 @@
+//! The manifest of a snapshot: its disk's size, the segments that it needs, and its blocks in the order of their
+//! places. Numbers are big-endian.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | `CUMSNAP1` |
+//! | 8 | the disk's size in bytes |
+//! | 4 | how many segments |
+//! | 4 | how many blocks |
+//! | 32 each | a segment's name |
+//! | 44 each | a block: its place on the disk (4), its segment (4, from 0), its place there (4), its digest (32) |
+
+use std::io;
+
+use sha2::{Digest as _, Sha256};
+
+/// The bytes of a block. (EBS has blocks of the same size, as its direct APIs show them.)
+pub const BLOCK: u64 = 512 << 10;
+
+const MAGIC: &[u8; 8] = b"CUMSNAP1";
+
+/// Magic, size, and the two counts.
+const HEADER: usize = 24;
+
+/// Place, segment, place in the segment, and the digest.
+const ENTRY: usize = 44;
+
+/// A SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub(crate) [u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    /// The digest that 64 lower-case hexadecimal digits spell; `None` if they spell none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_lower = text.len() == 64 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)
+            .ok()
+            .filter(|()| is_lower)?;
+        Some(Digest(bytes))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A block of a disk that is not all zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Its place on the disk, in blocks.
+    pub(crate) index: u32,
+    /// Which of the manifest's segments has it.
+    pub(crate) segment: u32,
+    /// Its place there, in blocks.
+    pub(crate) slot: u32,
+    /// The digest of its bytes; those of a block that the disk ends in are filled up with zeros.
+    pub(crate) digest: Digest,
+}
+
+/// What a snapshot consists of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// The disk's size in bytes.
+    pub(crate) size: u64,
+    /// The names of the segments that it needs.
+    pub(crate) segments: Vec<Digest>,
+    /// By their places on the disk.
+    pub(crate) blocks: Vec<Block>,
+}
+
+impl Manifest {
+    /// The block at a place of the disk; `None` where there are zeros.
+    pub(crate) fn at(&self, index: u32) -> Option<&Block> {
+        let found = self.blocks.binary_search_by_key(&index, |block| block.index);
+        found.ok().and_then(|place| self.blocks.get(place))
+    }
+
+    /// As it is written.
+    pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
+        let count = |number: usize| {
+            u32::try_from(number)
+                .map(u32::to_be_bytes)
+                .map_err(io::Error::other)
+        };
+        let mut out = Vec::with_capacity(HEADER + self.segments.len() * 32 + self.blocks.len() * ENTRY);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&count(self.segments.len())?);
+        out.extend_from_slice(&count(self.blocks.len())?);
+        for Digest(name) in &self.segments {
+            out.extend_from_slice(name);
+        }
+        for block in &self.blocks {
+            for number in [block.index, block.segment, block.slot] {
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            out.extend_from_slice(&block.digest.0);
+        }
+        Ok(out)
+    }
+
+    /// Reads what was written. Whatever the bytes are, it takes no more memory than they do.
+    ///
+    /// # Errors
+    /// `InvalidData` where they are no manifest.
+    pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
+        Self::read(bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is no manifest"))
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (size, rest) = rest.split_first_chunk::<8>()?;
+        let (segments, rest) = rest.split_first_chunk::<4>()?;
+        let (blocks, rest) = rest.split_first_chunk::<4>()?;
+        let size = u64::from_be_bytes(*size);
+        let bytes_of =
+            |count: [u8; 4], each: usize| usize::try_from(u32::from_be_bytes(count)).ok()?.checked_mul(each);
+        let (segments, rest) = rest.split_at_checked(bytes_of(*segments, 32)?)?;
+        if rest.len() != bytes_of(*blocks, ENTRY)? {
+            return None;
+        }
+        let segments: Vec<Digest> = segments.as_chunks().0.iter().copied().map(Digest).collect();
+        let mut read: Vec<Block> = Vec::with_capacity(rest.len() / ENTRY);
+        for entry in rest.as_chunks::<ENTRY>().0 {
+            let (index, entry) = entry.split_first_chunk::<4>()?;
+            let (segment, entry) = entry.split_first_chunk::<4>()?;
+            let (slot, digest) = entry.split_first_chunk::<4>()?;
+            let block = Block {
+                index: u32::from_be_bytes(*index),
+                segment: u32::from_be_bytes(*segment),
+                slot: u32::from_be_bytes(*slot),
+                digest: Digest(digest.try_into().ok()?),
+            };
+            let follows = read.last().is_none_or(|last| last.index < block.index);
+            let is_on_it = u64::from(block.index) * BLOCK < size;
+            let is_somewhere = usize::try_from(block.segment).is_ok_and(|segment| segment < segments.len());
+            if !(follows && is_on_it && is_somewhere) {
+                return None;
+            }
+            read.push(block);
+        }
+        Some(Manifest {
+            size,
+            segments,
+            blocks: read,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest() -> impl Strategy<Value = Digest> {
+        any::<[u8; 32]>().prop_map(Digest)
+    }
+
+    fn manifest() -> impl Strategy<Value = Manifest> {
+        let segments = prop::collection::vec(digest(), 1..5);
+        let places = prop::collection::btree_map(
+            0_u32..5000,
+            (any::<prop::sample::Index>(), any::<u32>(), digest()),
+            0..50,
+        );
+        (segments, places, 0..BLOCK).prop_map(|(segments, places, rest)| {
+            let most = places.keys().next_back().copied().unwrap_or(0);
+            let blocks = places.iter().map(|(index, (segment, slot, digest))| Block {
+                index: *index,
+                segment: u32::try_from(segment.index(segments.len())).unwrap(),
+                slot: *slot,
+                digest: *digest,
+            });
+            Manifest {
+                size: u64::from(most) * BLOCK + 1 + rest,
+                blocks: blocks.collect(),
+                segments,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(manifest in manifest()) {
+            let bytes = manifest.encode().unwrap();
+            prop_assert_eq!(Manifest::decode(&bytes).unwrap(), manifest.clone());
+            for block in &manifest.blocks {
+                prop_assert_eq!(manifest.at(block.index), Some(block));
+            }
+            prop_assert_eq!(manifest.at(5000), None);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(start in prop::bool::ANY, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut all = if start { MAGIC.to_vec() } else { Vec::new() };
+            all.extend(bytes);
+            if let Ok(read) = Manifest::decode(&all) {
+                prop_assert_eq!(read.encode().unwrap(), all);
+            }
+        }
+
+        #[test]
+        fn a_part_of_one_is_none(manifest in manifest(), cut in 1_usize..100) {
+            let bytes = manifest.encode().unwrap();
+            let cut = bytes.len().saturating_sub(cut);
+            prop_assert!(Manifest::decode(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_none() {
+        let block = |index, segment| Block {
+            index,
+            segment,
+            slot: 0,
+            digest: Digest([7; 32]),
+        };
+        let one = |size, blocks| Manifest {
+            size,
+            segments: vec![Digest([1; 32])],
+            blocks,
+        };
+        for (manifest, good) in [
+            (one(BLOCK * 2, vec![block(0, 0), block(1, 0)]), true),
+            (one(BLOCK + 1, vec![block(1, 0)]), true),
+            (one(BLOCK, vec![block(1, 0)]), false),
+            (one(BLOCK * 2, vec![block(1, 0), block(0, 0)]), false),
+            (one(BLOCK * 2, vec![block(1, 0), block(1, 0)]), false),
+            (one(BLOCK, vec![block(0, 1)]), false),
+            (one(0, vec![]), true),
+        ] {
+            let read = Manifest::decode(&manifest.encode().unwrap());
+            assert_eq!(read.is_ok(), good, "{manifest:?}");
+        }
+    }
+
+    #[test]
+    fn digests_are_spelt_in_one_way() {
+        let digest = Digest::of(b"content");
+        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        for bad in [
+            "",
+            "ab",
+            &digest.to_string().to_uppercase(),
+            &"g".repeat(64),
+            &"a".repeat(66),
+        ] {
+            assert_eq!(Digest::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The calls of every domain, as doors find them.
+
+pub use cumulet_compute::{Compute, instance_types, instances, key_pairs, placement_groups};
+pub use cumulet_core::{
+    ClientToken, CloudConfig, Page, PageRequest, Parts, Presence, Quotas, Spent, audit_log, regions, tags,
+};
+pub use cumulet_domain::rng::SharedRng;
+pub use cumulet_identity::accounts;
+pub use cumulet_network::{network_interfaces, security_groups, vpcs};
+pub use cumulet_operator::{consoles, hosts, quotas, services};
+pub use cumulet_storage::images;
+
+pub use super::Cloud;
+
+pub mod snapshots {
+    //! Snapshots of volumes.
+
+    pub use cumulet_storage::snapshots::{
+        Copy, Grantees, NewSnapshot, NewSnapshots, Sharing, SnapshotQuery, SnapshotStore, SnapshotView,
+        Swept, copy, create, create_all, delete, describe, grantees, reset, share, sweep,
+    };
+}
+
+pub mod volumes {
+    //! Volumes and their attachments.
+
+    pub use cumulet_compute::attachments::{Detach, attach, detach};
+    pub use cumulet_storage::volumes::{
+        AttachmentView, NewVolume, VolumeQuery, VolumeStatusView, VolumeView, auto_enable_io, create, delete,
+        describe, describe_modifications, describe_status, enable_io, is_encrypted_by_default, modify,
+        never_encrypted_by_default, set_auto_enable_io,
+    };
+}

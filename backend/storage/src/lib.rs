@@ -1,0 +1,10 @@
+//! The storage domain: images, their files, volumes that no instance has, and snapshots.
+
+pub mod image_files;
+pub mod images;
+pub mod snapshots;
+pub mod volumes;
+
+// For async functions that other crates await: in a box, they are compiled here, once, and not in every crate
+// that awaits them (`cargo xtask tidy` asks for it).
+pub(crate) use async_recursion::async_recursion as boxed;

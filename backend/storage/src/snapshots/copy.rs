@@ -1,0 +1,80 @@
+//! CopySnapshot: another snapshot of the same data, which is the caller's own. Nothing is copied: data that is named twice
+//! is kept until neither needs it.
+
+use cumulet_core::{RequestContext, tag_room::room as tag_room};
+use cumulet_domain::{
+    Result,
+    account::Principal,
+    id::{SnapshotId, VolumeId, marker},
+    snapshot::{SnapshotState, check_description},
+    tag::Tag,
+};
+use cumulet_store::{
+    Invalidates,
+    authority::Permission,
+    entity::{
+        columns::{Flag, Key, Named, Owner},
+        snapshot,
+    },
+    resource::{self, Lock},
+    tags,
+};
+
+use super::{SnapshotView, check_completed, create::room, insert};
+use crate::boxed;
+
+/// The volume of a copy: none. (On EC2, too, it is an arbitrary one.)
+const NO_VOLUME: VolumeId = VolumeId::new(0xffff_ffff);
+
+/// What is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Copy {
+    pub source: SnapshotId,
+    /// `None`: as EC2 describes one.
+    pub description: Option<String>,
+    pub tags: Vec<Tag>,
+}
+
+/// Copies a snapshot that the account may make volumes of.
+///
+/// # Errors
+/// `NotFound`; `IncorrectState` where it is not complete; `InvalidParameter`; `LimitExceeded`.
+#[boxed]
+pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Result<SnapshotView> {
+    let grant = cx.authorise(who, Permission::COPY_SNAPSHOT)?;
+    if let Some(description) = &what.description {
+        check_description(description)?;
+    }
+    tags::validate(&what.tags)?;
+    what.tags.sort();
+    let (call, tags_room) = (cx.clone(), tag_room(cx, who.account, what.tags.len()));
+    let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
+        Box::pin(async move {
+            room(txn, &call, grant.account(), 1).await?;
+            let source = resource::find::<snapshot::Entity>(txn, &grant, what.source, Lock::Shared).await?;
+            check_completed(&source)?;
+            let now = call.now();
+            let row = snapshot::Model {
+                id: Key(call.rng.id::<marker::Snapshot>()),
+                account: Owner(grant.account()),
+                volume: Key(NO_VOLUME),
+                public: Flag(false),
+                state: Named(SnapshotState::Completed),
+                description: what
+                    .description
+                    .unwrap_or_else(|| format!("[Copied {} from {}]", what.source, call.config.region)),
+                host: None,
+                base: None,
+                created_at: now.0,
+                completed_at: Some(now.0),
+                ..source
+            };
+            let made = SnapshotView { row, tags: what.tags };
+            insert(txn, &call, &grant, &made).await?;
+            tags_room.check(txn).await?;
+            Ok(made)
+        })
+    });
+    write.await
+}

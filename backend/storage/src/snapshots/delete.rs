@@ -1,0 +1,41 @@
+//! DeleteSnapshot: it is out of sight at once. Its data goes when nothing needs it any more: not a snapshot that is
+//! being taken over it, not a volume that is yet to be made of it.
+
+use cumulet_core::RequestContext;
+use cumulet_domain::{ResourceKind, Result, account::Principal, id::SnapshotId, snapshot::SnapshotState};
+use cumulet_store::{
+    Invalidates,
+    authority::Permission,
+    entity::snapshot,
+    failed,
+    resource::{self, Lock},
+    tags,
+};
+use sea_orm::{ColumnTrait as _, EntityTrait, QueryFilter as _, sea_query::Expr};
+
+use super::incorrect;
+use crate::boxed;
+
+/// Deletes a snapshot. Others of its volume stay what they are.
+///
+/// # Errors
+/// `NotFound`; `IncorrectState` while it is being taken. Then nothing has changed.
+#[boxed]
+pub async fn delete(cx: &RequestContext, who: &Principal, id: SnapshotId) -> Result<()> {
+    let grant = cx.authorise(who, Permission::DELETE_SNAPSHOT)?;
+    let now = cx.now();
+    let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
+        Box::pin(async move {
+            let row = resource::find::<snapshot::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            if row.state.0 == SnapshotState::Pending {
+                return Err(incorrect(&row));
+            }
+            let update = snapshot::Entity::update_many()
+                .col_expr(snapshot::Column::DeletedAt, Expr::value(now.0))
+                .filter(snapshot::Column::Id.eq(row.id));
+            update.exec(txn).await.map_err(failed)?;
+            tags::remove(txn, ResourceKind::Snapshot, &[row.id.to_db()]).await
+        })
+    });
+    write.await
+}

@@ -1,0 +1,89 @@
+//! What an account may have of volumes: they are counted when there are to be more of them, and the sums kept nowhere.
+
+use cumulet_core::{Quotas, quota};
+use cumulet_domain::{
+    Error, Result,
+    account::AccountId,
+    error::Limit,
+    volume::{ModificationState, VolumeState},
+};
+use cumulet_store::{
+    entity::{account, columns::Named, volume, volume_modification},
+    failed, lock,
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait as _, JoinType, QueryFilter,
+    QuerySelect as _, QueryTrait as _, RelationDef, sea_query::Expr,
+};
+
+/// Whether the account may have so many volumes and so many GiB more: those who count come one after the other, since
+/// each has the account's lock until its own is there.
+pub(super) async fn room(
+    txn: &DatabaseTransaction,
+    quotas: Quotas,
+    account: AccountId,
+    (more, gib): (u64, u32),
+) -> Result<()> {
+    lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
+    let (volumes, used) = has(txn, account).await?;
+    let used = used + growing(txn, account).await?;
+    for (limit, max, wanted) in [
+        (Limit::Volumes, quotas.volumes, volumes + more),
+        (Limit::VolumeStorage, quotas.volume_gib, used + u64::from(gib)),
+    ] {
+        if wanted > max {
+            return Err(Error::LimitExceeded { limit, max });
+        }
+    }
+    Ok(())
+}
+
+const GONE: [VolumeState; 2] = [VolumeState::Deleting, VolumeState::Deleted];
+
+/// The account's volumes and their GiB. Those that instances start from come and go with those.
+async fn has(txn: &DatabaseTransaction, account: AccountId) -> Result<(u64, u64)> {
+    use volume::Column as C;
+    let sum = Expr::col(C::SizeGib).sum();
+    let has = volume::Entity::find()
+        .select_only()
+        .column_as(C::Id.count(), "volumes")
+        .expr_as(quota::whole(txn, sum), "gib")
+        .filter(C::Account.eq(account.to_db()))
+        .filter(C::Image.is_null())
+        .filter(C::State.is_not_in(GONE.map(Named)));
+    let row = txn.query_one(&has.into_query()).await.map_err(failed)?;
+    let (volumes, used): (i64, Option<i64>) = match row {
+        Some(row) => (
+            row.try_get("", "volumes").map_err(failed)?,
+            row.try_get("", "gib").map_err(failed)?,
+        ),
+        None => (0, None),
+    };
+    Ok((volumes.unsigned_abs(), used.unwrap_or(0).unsigned_abs()))
+}
+
+/// The GiB by which volumes of the account are going to grow.
+async fn growing(txn: &DatabaseTransaction, account: AccountId) -> Result<u64> {
+    use volume::Column as C;
+    use volume_modification::Column as M;
+    let its_volume: RelationDef = volume_modification::Entity::belongs_to(volume::Entity)
+        .from(M::Volume)
+        .to(C::Id)
+        .into();
+    let target = Expr::col((volume_modification::Entity, M::TargetSizeGib));
+    let sum = target.sub(Expr::col((volume::Entity, C::SizeGib))).sum();
+    let growing = volume_modification::Entity::find()
+        .select_only()
+        .expr_as(quota::whole(txn, sum), "gib")
+        .join(JoinType::InnerJoin, its_volume)
+        .filter(M::State.eq(Named(ModificationState::Modifying)))
+        .filter(C::Account.eq(account.to_db()))
+        .filter(C::Image.is_null())
+        .filter(C::State.is_not_in(GONE.map(Named)));
+    let row = txn.query_one(&growing.into_query()).await.map_err(failed)?;
+    let sum: Option<i64> = match row {
+        Some(row) => row.try_get("", "gib").map_err(failed)?,
+        None => None,
+    };
+    Ok(sum.unwrap_or(0).unsigned_abs())
+}

@@ -1,0 +1,199 @@
+//! Snapshots as a host has to do with them: where their data is kept, and which are being taken.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use cumulet_domain::id::{InstanceId, OperationId};
+use cumulet_snapshots::{Digest, SnapshotStore};
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+
+use crate::blocking::blocking;
+
+/// Snapshots that are taken at once: each reads and hashes whole disks.
+const AT_ONCE: usize = 2;
+
+/// What was kept of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The SHA-256 of the manifest.
+    pub manifest: String,
+    /// The bytes of blocks that were not there before.
+    pub fresh_bytes: u64,
+    /// The bytes of all of its blocks.
+    pub bytes: u64,
+}
+
+/// Where snapshots' data is kept.
+#[async_trait]
+pub trait SnapshotData: Send + Sync + 'static {
+    /// Keeps the content of a raw disk that nobody changes, over what the manifest `base` has.
+    ///
+    /// # Errors
+    /// Those of the files. Then nothing was kept.
+    async fn take(&self, disk: &Path, base: Option<&str>) -> io::Result<Stored>;
+
+    /// Makes a raw disk of a manifest's content, of so many bytes at least. What has the path is replaced.
+    ///
+    /// # Errors
+    /// Those of the files; `InvalidData` where the data is damaged.
+    async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()>;
+}
+
+/// A store in a directory that the host has in common with the control plane.
+#[derive(Clone, Debug)]
+pub struct DirectorySnapshots {
+    store: SnapshotStore,
+}
+
+impl DirectorySnapshots {
+    /// The store in `dir`, which is made with the first snapshot.
+    pub fn new(dir: &Path) -> Self {
+        DirectorySnapshots {
+            store: SnapshotStore::at(dir),
+        }
+    }
+}
+
+fn digest(text: &str) -> io::Result<Digest> {
+    let none = || io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} is no SHA-256"));
+    Digest::parse(text).ok_or_else(none)
+}
+
+#[async_trait]
+impl SnapshotData for DirectorySnapshots {
+    async fn take(&self, disk: &Path, base: Option<&str>) -> io::Result<Stored> {
+        let (store, disk) = (self.store.clone(), disk.to_owned());
+        let base = base.map(digest).transpose()?;
+        let taken = blocking(move || {
+            store.make()?;
+            store.take(&disk, base)
+        });
+        let taken = taken.await?;
+        Ok(Stored {
+            manifest: taken.manifest.to_string(),
+            fresh_bytes: taken.fresh,
+            bytes: taken.bytes,
+        })
+    }
+
+    async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()> {
+        let (store, disk, manifest) = (self.store.clone(), disk.to_owned(), digest(manifest)?);
+        blocking(move || store.restore(manifest, &disk, bytes)).await
+    }
+}
+
+/// No data: simulated guests have none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSnapshots;
+
+#[async_trait]
+impl SnapshotData for NoSnapshots {
+    async fn take(&self, _: &Path, _: Option<&str>) -> io::Result<Stored> {
+        Ok(Stored {
+            manifest: Digest::of(b"").to_string(),
+            fresh_bytes: 0,
+            bytes: 0,
+        })
+    }
+
+    async fn restore(&self, _: &str, _: &Path, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The snapshots that are being taken on this host.
+#[derive(Debug)]
+pub(crate) struct Takes {
+    operations: Mutex<BTreeSet<OperationId>>,
+    guests: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
+    pub(crate) places: Semaphore,
+}
+
+impl Default for Takes {
+    fn default() -> Self {
+        Takes {
+            operations: Mutex::default(),
+            guests: Mutex::default(),
+            places: Semaphore::new(AT_ONCE),
+        }
+    }
+}
+
+/// An operation whose snapshots are being taken, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Take<'t>(&'t Takes, OperationId);
+
+impl Drop for Take<'_> {
+    fn drop(&mut self) {
+        self.0.operations().remove(&self.1);
+    }
+}
+
+impl Takes {
+    fn operations(&self) -> MutexGuard<'_, BTreeSet<OperationId>> {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an operation's; `None` where they are being taken already.
+    pub(crate) fn begin(&self, operation: OperationId) -> Option<Take<'_>> {
+        let is_first = self.operations().insert(operation);
+        // Only then: what is dropped ends it.
+        is_first.then(|| Take(self, operation))
+    }
+
+    /// Waits until no copies of a guest's disks are made for anybody else: a guest has one set at a time.
+    pub(crate) async fn guest(&self, id: InstanceId) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+            guests.retain(|_, lock| Arc::strong_count(lock) > 1);
+            guests.entry(id).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_operation_is_carried_out_once_at_a_time() {
+        let takes = Takes::default();
+        let (one, two) = (OperationId::new(1 << 40), OperationId::new(2 << 40));
+        let first = takes.begin(one).unwrap();
+        assert!(takes.begin(one).is_none());
+        assert!(takes.begin(two).is_some());
+        drop(first);
+        assert!(takes.begin(one).is_some());
+        let guest = InstanceId::new(1 << 40);
+        let turn = takes.guest(guest).await;
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), takes.guest(guest));
+        assert!(waits.await.is_err());
+        drop(turn);
+        takes.guest(guest).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DirectorySnapshots::new(&dir.path().join("snapshots"));
+        let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
+        std::fs::write(&disk, vec![7; 4096]).unwrap();
+        let kept = data.take(&disk, None).await.unwrap();
+        assert!(kept.bytes > 0 && kept.bytes == kept.fresh_bytes);
+        let again = data.take(&disk, Some(&kept.manifest)).await.unwrap();
+        assert_eq!((again.fresh_bytes, &again.manifest), (0, &kept.manifest));
+        data.restore(&kept.manifest, &copy, 8192).await.unwrap();
+        let content = std::fs::read(&copy).unwrap();
+        assert_eq!((content.len(), &content[..4096]), (8192, &[7; 4096][..]));
+        for wrong in ["", "../x", "abc"] {
+            assert!(data.restore(wrong, &copy, 0).await.is_err());
+            assert!(data.take(&disk, Some(wrong)).await.is_err());
+        }
+    }
+}

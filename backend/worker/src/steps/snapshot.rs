@@ -1,0 +1,295 @@
+//! The command `take-snapshots`: the content of volumes, all as they are at one moment, comes to the store of snapshots.
+//! Of a guest that runs, copies are made that are as its disks are at the moment of the command, while it goes on. What
+//! no guest has in hands is read as it is; until it is read, no guest gets it.
+
+use std::{path::PathBuf, time::Duration};
+
+use cumulet_bus::Delivered;
+use cumulet_domain::{
+    crash_point,
+    id::{InstanceId, OperationId},
+    image::DiskFormat,
+    message::{Command, ReportContent, SnapshotOutcome, SnapshotSource},
+    snapshot::TakenSnapshot,
+    time::Timestamp,
+};
+use cumulet_hypervisor::{Copying, DiskCopy};
+
+use crate::{
+    Worker,
+    disks::DiskFile,
+    failure::Failure,
+    retry::{PAUSE, goes_on},
+    volumes::{Open, Turn},
+};
+
+/// What the conductor calls it.
+const NAME: &str = "create-snapshot";
+
+/// How often it is looked whether copies are whole.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A volume of which a snapshot is taken, and where it is.
+struct Source<'s> {
+    told: &'s SnapshotSource,
+    disk: PathBuf,
+    format: DiskFormat,
+    /// The guest that has it in hands.
+    holder: Option<InstanceId>,
+}
+
+impl Worker {
+    /// Carries the command out if it is news, and tells its outcome.
+    pub(crate) async fn take_snapshots(&self, sources: &[SnapshotSource], command: &Delivered<Command>) {
+        let Some(operation) = command.operation else {
+            return;
+        };
+        let Some(_take) = self.takes.begin(operation) else {
+            self.counters.repeated();
+            return command.ack();
+        };
+        // It may take hours, for which no bus waits. If this process ends before it, the command is given again.
+        command.ack();
+        let _place = self.takes.places.acquire().await;
+        if self.deps.clock.now() > command.deadline {
+            self.counters.expired();
+            return tracing::info!(%operation, "dropped a command after its deadline");
+        }
+        crash_point!(NAME, "received");
+        let done = self.all_taken(sources, command.deadline).await;
+        self.tell_taken(operation, done).await;
+    }
+
+    async fn all_taken(
+        &self,
+        sources: &[SnapshotSource],
+        deadline: Timestamp,
+    ) -> Result<Vec<TakenSnapshot>, Failure> {
+        loop {
+            let failure = match self.take_all(sources, deadline).await {
+                Err(failure) => failure,
+                done => return done,
+            };
+            let Failure { reason, detail, .. } = &failure;
+            tracing::warn!(reason, detail, "a snapshot can't be taken");
+            if !goes_on(failure.unanswered, self.deps.clock.now(), deadline) {
+                return Err(failure);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn tell_taken(&self, operation: OperationId, done: Result<Vec<TakenSnapshot>, Failure>) {
+        let (taken, failure) = match done {
+            Ok(taken) => (taken, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        let permanent = failure.as_ref().is_some_and(|failure| failure.permanent);
+        let outcome = SnapshotOutcome {
+            operation,
+            taken,
+            failure: failure.map(|failure| self.explain(failure).reason),
+            permanent,
+        };
+        self.reporter.send(ReportContent::SnapshotDone(outcome)).await;
+        crash_point!(NAME, "reported");
+    }
+
+    async fn take_all(
+        &self,
+        sources: &[SnapshotSource],
+        deadline: Timestamp,
+    ) -> Result<Vec<TakenSnapshot>, Failure> {
+        // Nobody gets or loses one of them until it is known who has them.
+        let turns = self
+            .volumes
+            .turns(sources.iter().map(|source| source.volume))
+            .await;
+        let open = self.deps.hypervisor.open_disks().await?;
+        let mut found = Vec::with_capacity(sources.len());
+        for told in sources {
+            found.push(self.source(told, &open).await?);
+        }
+        let holder = found.first().and_then(|source| source.holder);
+        if found.iter().any(|source| source.holder != holder) {
+            return Err(Failure::temporary(
+                "some of the volumes are in a guest's hands, and some are not",
+            ));
+        }
+        match holder {
+            Some(guest) => self.take_running(guest, &found, turns, deadline).await,
+            None => self.take_still(&found, turns).await,
+        }
+    }
+
+    /// Where a volume is.
+    async fn source<'s>(&self, told: &'s SnapshotSource, open: &Open) -> Result<Source<'s>, Failure> {
+        let candidates = match told.root_of {
+            Some(instance) => vec![(self.layout.disk(instance), DiskFormat::Qcow2)],
+            None => [DiskFormat::Qcow2, DiskFormat::Raw]
+                .map(|format| (self.layout.volume(told.volume, format), format))
+                .into(),
+        };
+        for (disk, format) in &candidates {
+            if let Some((holder, _)) = open.iter().find(|(_, path)| path == disk) {
+                return Ok(Source {
+                    told,
+                    disk: disk.clone(),
+                    format: *format,
+                    holder: Some(*holder),
+                });
+            }
+        }
+        let has_files = self.deps.disks.uses_images();
+        let there = self.layout.blocking(move |files| {
+            for (disk, format) in candidates {
+                if !has_files || files.exists(&disk)? {
+                    return Ok(Some((disk, format)));
+                }
+            }
+            Ok(None)
+        });
+        match there.await? {
+            Some((disk, format)) => Ok(Source {
+                told,
+                disk,
+                format,
+                holder: None,
+            }),
+            None => Err(Failure {
+                permanent: true,
+                ..Failure::temporary(format!("{} is not on this host", told.volume))
+            }),
+        }
+    }
+
+    /// Of a guest that runs: copies of one moment. From then on others may do with the volumes what they like.
+    async fn take_running(
+        &self,
+        guest: InstanceId,
+        sources: &[Source<'_>],
+        turns: Vec<Turn>,
+        deadline: Timestamp,
+    ) -> Result<Vec<TakenSnapshot>, Failure> {
+        let _alone = self.takes.guest(guest).await;
+        // What a worker of before has begun.
+        self.deps.hypervisor.stop_copying(guest).await?;
+        let copies: Vec<DiskCopy> = sources
+            .iter()
+            .map(|source| DiskCopy {
+                disk: source.disk.clone(),
+                copy: self.layout.copy(Some(guest), source.told.snapshot),
+            })
+            .collect();
+        self.remove_copies(&copies).await?;
+        let done = async {
+            self.deps.hypervisor.copy_disks(guest, &copies).await?;
+            drop(turns);
+            self.copied(guest, deadline).await?;
+            crash_point!(NAME, "copied");
+            let mut taken = Vec::with_capacity(sources.len());
+            for (source, copy) in sources.iter().zip(&copies) {
+                taken.push(self.keep(source, &copy.copy).await?);
+            }
+            Ok(taken)
+        };
+        let done = done.await;
+        if done.is_err()
+            && let Err(error) = self.deps.hypervisor.stop_copying(guest).await
+        {
+            tracing::warn!(instance = %guest, %error, "copies of a guest's disks can't be given up");
+        }
+        self.remove_copies(&copies).await?;
+        done
+    }
+
+    /// Waits until copies are whole.
+    async fn copied(&self, guest: InstanceId, deadline: Timestamp) -> Result<(), Failure> {
+        loop {
+            match self.deps.hypervisor.copying(guest).await? {
+                Copying::Done => return Ok(()),
+                Copying::Running if self.deps.clock.now() > deadline => {
+                    return Err(Failure::temporary("the copies were not made in time"));
+                }
+                Copying::Running => tokio::time::sleep(LOOK).await,
+                Copying::Nothing => {
+                    return Err(Failure::temporary(
+                        "the guest went off while its disks were copied",
+                    ));
+                }
+                Copying::Failed(why) => {
+                    return Err(Failure::of("the guest's disks could not be copied", why));
+                }
+            }
+        }
+    }
+
+    /// Of what no guest has. Whoever wants it waits.
+    async fn take_still(
+        &self,
+        sources: &[Source<'_>],
+        _turns: Vec<Turn>,
+    ) -> Result<Vec<TakenSnapshot>, Failure> {
+        let mut taken = Vec::with_capacity(sources.len());
+        for source in sources {
+            // A raw one is read where it is.
+            if source.format == DiskFormat::Raw {
+                crash_point!(NAME, "copied");
+                taken.push(self.keep(source, &source.disk).await?);
+                continue;
+            }
+            let copy = DiskCopy {
+                disk: source.disk.clone(),
+                copy: self.layout.copy(source.told.root_of, source.told.snapshot),
+            };
+            let copies = [copy];
+            self.remove_copies(&copies).await?;
+            let done = self.take_copy(source, &copies).await;
+            self.remove_copies(&copies).await?;
+            taken.push(done?);
+        }
+        Ok(taken)
+    }
+
+    async fn take_copy(&self, source: &Source<'_>, copies: &[DiskCopy; 1]) -> Result<TakenSnapshot, Failure> {
+        let [DiskCopy { disk, copy }] = copies;
+        let file = DiskFile {
+            path: disk,
+            format: source.format,
+            bytes: 0,
+            image: None,
+        };
+        self.deps.disks.copy(&file, copy).await?;
+        crash_point!(NAME, "copied");
+        self.keep(source, copy).await
+    }
+
+    async fn keep(&self, source: &Source<'_>, copy: &std::path::Path) -> Result<TakenSnapshot, Failure> {
+        let kept = self.deps.snapshots.take(copy, source.told.base.as_deref()).await;
+        let kept = kept.map_err(|error| Failure {
+            detail: Some(error.to_string()),
+            ..Failure::from(error)
+        })?;
+        crash_point!(NAME, "kept");
+        Ok(TakenSnapshot {
+            id: source.told.snapshot,
+            manifest: kept.manifest,
+            fresh_bytes: kept.fresh_bytes,
+            bytes: kept.bytes,
+        })
+    }
+
+    async fn remove_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
+        let paths: Vec<PathBuf> = copies.iter().map(|copy| copy.copy.clone()).collect();
+        let removed = self.layout.blocking(move |files| {
+            for path in &paths {
+                match files.remove(path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        Ok(removed.await?)
+    }
+}

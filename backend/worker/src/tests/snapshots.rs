@@ -1,0 +1,297 @@
+//! Snapshots that a host takes: of what guests have in hands, of what nobody has, and what is left of them.
+
+use std::{io, path::Path};
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::SnapshotId,
+    image::DiskFormat,
+    message::{SnapshotOutcome, SnapshotSource},
+    snapshot::SnapshotRef,
+    spec::{DiskSource, DiskSpec},
+};
+use cumulet_hypervisor::Copying;
+
+use super::*;
+use crate::{
+    snapshots::{SnapshotData, Stored},
+    testing::data,
+};
+
+/// A store that remembers what it was asked for.
+#[derive(Default)]
+struct Recorder {
+    takes: Mutex<Vec<(String, Option<String>)>>,
+    restores: Mutex<Vec<(String, u64)>>,
+    failures: Mutex<Vec<io::ErrorKind>>,
+    /// Holds whoever takes until it is told.
+    gate: tokio::sync::Mutex<()>,
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+impl Recorder {
+    fn fails(&self) -> io::Result<()> {
+        match self.failures.lock().unwrap().pop() {
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl SnapshotData for Recorder {
+    async fn take(&self, disk: &Path, base: Option<&str>) -> io::Result<Stored> {
+        self.takes
+            .lock()
+            .unwrap()
+            .push((file_name(disk), base.map(str::to_owned)));
+        drop(self.gate.lock().await);
+        self.fails()?;
+        Ok(Stored {
+            manifest: "a".repeat(64),
+            fresh_bytes: 1,
+            bytes: 2,
+        })
+    }
+
+    async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()> {
+        self.restores.lock().unwrap().push((manifest.to_owned(), bytes));
+        self.fails()?;
+        std::fs::write(disk, "restored")
+    }
+}
+
+fn source(n: u64, root_of: Option<u8>, base: Option<&str>) -> SnapshotSource {
+    SnapshotSource {
+        snapshot: SnapshotId::new(n << 40),
+        volume: match root_of {
+            Some(n) => spec(n, 1).disks[0].volume,
+            None => data(1, 1).volume,
+        },
+        root_of: root_of.map(instance),
+        base: base.map(str::to_owned),
+    }
+}
+
+fn run(n: u8, generation: u64, source: Option<DiskSource>) -> Action {
+    let mut spec = spec(n, generation);
+    spec.disks
+        .extend(source.map(|source| DiskSpec { source, ..data(1, 3) }));
+    Action::Run {
+        spec: Box::new(spec),
+        policy: Arc::new(policy(generation, &[1, 2])),
+    }
+}
+
+impl Host {
+    async fn with_snapshots() -> (Host, Arc<Recorder>) {
+        let data = Arc::new(Recorder::default());
+        let kept = data.clone();
+        let host = Host::with(|deps| deps.snapshots = kept).await;
+        (host, data)
+    }
+
+    /// The same host with other parts.
+    async fn with(change: impl FnOnce(&mut WorkerDeps)) -> Host {
+        let mut host = Host::start().await;
+        host.kill().await;
+        host.forget_reports().await;
+        host.worker = host.another_worker();
+        change(&mut Arc::get_mut(&mut host.worker).unwrap().deps);
+        host.run().await;
+        host
+    }
+
+    async fn snapshots_done(&mut self, operation: OperationId) -> SnapshotOutcome {
+        self.until(|content| match content {
+            ReportContent::SnapshotDone(done) if done.operation == operation => Some(done),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn take(&mut self, sources: Vec<SnapshotSource>) -> SnapshotOutcome {
+        let operation = self.send(Action::TakeSnapshots(sources)).await;
+        self.snapshots_done(operation).await
+    }
+
+    /// Copies that are left anywhere on the host.
+    fn copies(&self) -> usize {
+        let dirs = [
+            "hosts/one/volumes".to_owned(),
+            format!("hosts/one/instances/{}", instance(1)),
+        ];
+        let files = dirs
+            .iter()
+            .flat_map(|dir| std::fs::read_dir(self.dir.path().join(dir)).unwrap());
+        let names = files.map(|file| file_name(&file.unwrap().path()));
+        names.filter(|name| name.ends_with(".copy")).count()
+    }
+}
+
+#[tokio::test]
+async fn a_running_guests_disks_are_copied_and_a_still_ones_are_read() {
+    let (mut host, data) = Host::with_snapshots().await;
+    host.order(run(1, 1, Some(self::data(1, 3).source))).await;
+    let base = "b".repeat(64);
+    let sources = vec![source(1, Some(1), None), source(2, None, Some(&base))];
+    let done = host.take(sources.clone()).await;
+    assert_eq!((done.failure, done.taken.len()), (None, 2));
+    assert_eq!((done.taken[1].id, done.taken[1].bytes), (sources[1].snapshot, 2));
+    let copy = |n: usize| format!("{}.copy", sources[n].snapshot);
+    let expected = [(copy(0), None), (copy(1), Some(base.clone()))];
+    assert_eq!(*data.takes.lock().unwrap(), expected);
+    assert_eq!(host.hypervisor.copying(instance(1)).await, Ok(Copying::Nothing));
+
+    host.order(stop(1, 2)).await;
+    data.takes.lock().unwrap().clear();
+    let done = host.take(sources).await;
+    assert_eq!((done.failure, done.taken.len()), (None, 2));
+    assert_eq!(*data.takes.lock().unwrap(), expected);
+    assert_eq!(host.copies(), 0);
+}
+
+#[tokio::test]
+async fn some_in_a_guests_hands_and_some_not_have_no_moment_in_common() {
+    let (mut host, _) = Host::with_snapshots().await;
+    host.order(run(1, 1, None)).await;
+    let done = host
+        .take(vec![source(1, Some(1), None), source(2, None, None)])
+        .await;
+    let failure = done.failure.unwrap();
+    assert!(failure.contains("some are not") && !done.permanent, "{failure}");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_once_however_often_it_is_asked_for() {
+    let (mut host, data) = Host::with_snapshots().await;
+    host.order(run(1, 1, None)).await;
+    let gate = data.gate.lock().await;
+    let operation = OperationId::new(77);
+    let command = Command {
+        operation: Some(operation),
+        deadline: host.clock.now().after(Duration::from_secs(300)),
+        action: Action::TakeSnapshots(vec![source(1, Some(1), None)]),
+    };
+    let repeated = host.worker.counters().read();
+    for _ in 0..3 {
+        host.bus.send(&name(), command.clone()).await.unwrap();
+    }
+    let is_kept = || !data.takes.lock().unwrap().is_empty();
+    while host.worker.counters().read() == repeated || !is_kept() {
+        tokio::task::yield_now().await;
+    }
+    // The instance is nobody's meanwhile: it can be stopped.
+    host.order(stop(1, 2)).await;
+    drop(gate);
+    assert_eq!(host.snapshots_done(operation).await.failure, None);
+    assert_eq!(data.takes.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_fails_says_why_and_leaves_nothing() {
+    let (mut host, data) = Host::with_snapshots().await;
+    host.order(run(1, 1, None)).await;
+    for (kind, words) in [
+        (io::ErrorKind::StorageFull, "the disk is full"),
+        (io::ErrorKind::InvalidData, "invalid data"),
+    ] {
+        data.failures.lock().unwrap().push(kind);
+        let done = host.take(vec![source(1, Some(1), None)]).await;
+        let failure = done.failure.unwrap();
+        assert!(failure.contains(words) && done.taken.is_empty(), "{failure}");
+        assert_eq!(host.copies(), 0);
+    }
+}
+
+#[tokio::test]
+async fn copies_of_a_worker_that_died_are_removed() {
+    let (mut host, _) = Host::with_snapshots().await;
+    host.order(run(1, 1, None)).await;
+    let snapshot = source(1, None, None).snapshot;
+    for dir in [
+        "hosts/one/volumes".to_owned(),
+        format!("hosts/one/instances/{}", instance(1)),
+    ] {
+        let dir = host.dir.path().join(dir);
+        std::fs::write(dir.join(format!("{snapshot}.copy")), "half").unwrap();
+        std::fs::write(dir.join("README.copy"), "ours").unwrap();
+    }
+    assert_eq!(host.copies(), 4);
+    host.die_and_come_back().await;
+    assert_eq!(host.copies(), 2, "what nobody here has made stays");
+}
+
+/// With files, as on a real host: it is made of the snapshot once, whole, and never again.
+#[tokio::test]
+async fn a_volume_is_made_of_its_snapshot_once() {
+    let data = Arc::new(Recorder::default());
+    let kept = data.clone();
+    let mut host = Host::with(|deps| {
+        deps.snapshots = kept;
+        deps.disks = Arc::new(Given);
+    })
+    .await;
+    // The image of the root was fetched before.
+    let root = spec(1, 1).disks.remove(0);
+    let image = host
+        .dir
+        .path()
+        .join("hosts/one/cache")
+        .join(&root.image().unwrap().sha256);
+    std::fs::write(image, "image").unwrap();
+    let made_of = |create: bool| DiskSource::Volume {
+        format: DiskFormat::Raw,
+        create,
+        generation: 1,
+        from: create.then(|| SnapshotRef {
+            id: SnapshotId::new(1 << 40),
+            manifest: "a".repeat(64),
+        }),
+    };
+    data.failures.lock().unwrap().push(io::ErrorKind::InvalidData);
+    let done = host.order(run(1, 1, Some(made_of(true)))).await;
+    let failure = done.failure.unwrap();
+    assert!(
+        failure.contains("can't be made of snap-") && done.permanent,
+        "{failure}"
+    );
+    let file = host
+        .dir
+        .path()
+        .join("hosts/one/volumes")
+        .join(format!("{}.raw", self::data(1, 1).volume));
+    assert!(!file.exists());
+    assert_eq!(host.order(run(1, 2, Some(made_of(true)))).await.failure, None);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "restored");
+    std::fs::write(&file, "changed").unwrap();
+    host.order(stop(1, 3)).await;
+    assert_eq!(host.order(run(1, 4, Some(made_of(true)))).await.failure, None);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "changed");
+    assert_eq!(*data.restores.lock().unwrap(), vec![("a".repeat(64), 3 << 30); 2]);
+}
+
+/// Disks that are there, whatever they are.
+struct Given;
+
+#[async_trait]
+impl crate::disks::Disks for Given {
+    fn uses_images(&self) -> bool {
+        true
+    }
+
+    async fn ensure(&self, _: &crate::disks::DiskFile<'_>, _: crate::disks::May) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    async fn copy(&self, _: &crate::disks::DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+        Ok(77)
+    }
+}

@@ -1,0 +1,104 @@
+//! DescribeSnapshots: those that the account may make volumes of.
+
+use async_trait::async_trait;
+use cumulet_backend::api::{
+    Page, PageRequest,
+    snapshots::{self, SnapshotQuery, SnapshotView},
+};
+use cumulet_domain::account::AccountId;
+use cumulet_wire::{
+    Timestamp,
+    ec2::snapshots::{DescribeSnapshots, DescribeSnapshotsRequest, Snapshot},
+};
+
+use crate::{
+    ec2::{
+        ctx::{Ctx, ids, tags_if_any},
+        describe::Describe,
+        filter::{Filters, Keyed},
+    },
+    fault::Fault,
+};
+
+type Row = Keyed<i64, Snapshot>;
+
+#[async_trait]
+impl Describe for DescribeSnapshots {
+    type Row = Row;
+
+    async fn load(
+        ctx: &Ctx,
+        input: &DescribeSnapshotsRequest,
+        filters: &Filters<Row>,
+        page: PageRequest,
+    ) -> Result<Page<Row>, Fault> {
+        let owners = owners(ctx, &input.owner_ids);
+        if owners.is_empty() && !input.owner_ids.is_empty() {
+            // Of Amazon's aliases, which own nothing here.
+            return Ok(Page {
+                rows: Vec::new(),
+                next: None,
+            });
+        }
+        let query = SnapshotQuery {
+            ids: ids(&input.snapshot_ids)?,
+            // For the database to look for.
+            volumes: filters.ids("volume-id"),
+            own: owners == [ctx.who.account],
+            owners,
+        };
+        let page = snapshots::describe(&ctx.cloud, &ctx.who, &query, page).await?;
+        let wanted = |view: &SnapshotView| restorer_matches(ctx, input, view);
+        let rows = page.rows.into_iter().filter(wanted);
+        Ok(Page {
+            rows: rows
+                .map(|view| Row::new(view.row.id.to_db(), shown(&view)))
+                .collect(),
+            next: page.next,
+        })
+    }
+}
+
+/// `Owner.N`: accounts' numbers, or `self`.
+fn owners(ctx: &Ctx, wanted: &[String]) -> Vec<AccountId> {
+    let account = |owner: &String| match owner.as_str() {
+        "self" => Some(ctx.who.account),
+        other => other.parse().ok(),
+    };
+    wanted.iter().filter_map(account).collect()
+}
+
+/// `RestorableBy.N`: `all` for what everybody may make volumes of, `self` or the account's number for what it was given
+/// by another.
+fn restorer_matches(ctx: &Ctx, input: &DescribeSnapshotsRequest, view: &SnapshotView) -> bool {
+    let (own, public) = (view.row.account.0 == ctx.who.account, view.row.public.0);
+    let caller = ctx.who.account.to_string();
+    let matches = |user: &String| match user.as_str() {
+        "all" => public,
+        user => (user == "self" || user == caller) && !own && !public,
+    };
+    input.restorable_by_user_ids.is_empty() || input.restorable_by_user_ids.iter().any(matches)
+}
+
+/// A snapshot as the answers show it.
+pub(super) fn shown(view: &SnapshotView) -> Snapshot {
+    let row = &view.row;
+    let text = |text: &str| Some(text.to_owned());
+    Snapshot {
+        snapshot_id: Some(view.id().to_string()),
+        volume_id: Some(row.volume.0.to_string()),
+        volume_size: i32::try_from(row.size_gib.0).ok(),
+        state: text(row.state.0.name()),
+        state_message: row.state_message.clone(),
+        progress: text(row.state.0.progress()),
+        start_time: Some(Timestamp(row.created_at)),
+        completion_time: row.completed_at.map(Timestamp),
+        owner_id: Some(row.account.0.to_string()),
+        description: Some(row.description.clone()),
+        encrypted: Some(row.encrypted.0),
+        storage_tier: text("standard"),
+        full_snapshot_size_in_bytes: row.bytes.map(|bytes| bytes.to_db()),
+        tags: tags_if_any(&view.tags),
+        ..Default::default()
+    }
+}
