@@ -26,6 +26,7 @@ mod m0023_volume_attributes;
 mod m0024_volume_modifications;
 mod m0025_boot_modes;
 mod m0026_snapshots;
+mod m0027_image_mappings;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -68,6 +69,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0024_volume_modifications::Migration),
             Box::new(m0025_boot_modes::Migration),
             Box::new(m0026_snapshots::Migration),
+            Box::new(m0027_image_mappings::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

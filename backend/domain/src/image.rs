@@ -21,6 +21,21 @@ named! {
     /// Where an image is in its life, in EC2's terms.
     ImageState {
         Available = "available",
+        /// The snapshots that it is made of are being taken.
+        Pending = "pending",
+        /// They could not be.
+        Failed = "failed",
+        /// Its owner keeps it from launches.
+        Disabled = "disabled",
+    }
+}
+
+named! {
+    /// Whether an image may be deregistered, in EC2's terms. (That it may is nothing that is kept.)
+    DeregistrationProtection {
+        EnabledWithoutCooldown = "enabled-without-cooldown",
+        /// For a day after it was switched off it may still not.
+        EnabledWithCooldown = "enabled-with-cooldown",
     }
 }
 
@@ -55,13 +70,17 @@ impl BootMode {
     }
 }
 
-/// An image as a host needs it: content, not name, decides what is cached.
+/// An image as a host needs it: content, not name, decides what is cached. One with a manifest is made of that, from the
+/// store of snapshots, as a raw file; the others are files in the store of images.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageRef {
     /// Which image.
     pub id: ImageId,
-    /// SHA-256 of the stored file, 64 lower-case hexadecimal digits.
+    /// SHA-256 of the stored file, or of its manifest where it has one, in 64 lower-case hexadecimal digits.
     pub sha256: String,
+    /// Whether `sha256` is a manifest's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_snapshot: bool,
     /// The stored file's format.
     pub format: DiskFormat,
     /// The stored file's size in bytes.

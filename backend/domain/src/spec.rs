@@ -140,10 +140,13 @@ impl InstanceSpec {
 
     /// The version of the protocol that it takes to understand it: what has more than one disk, or interfaces of
     /// more than one VPC, would be misread by a program that knows neither; what is started by UEFI would be started by
-    /// BIOS, which finds nothing on its disk; and a volume from a snapshot would be made empty.
+    /// BIOS, which finds nothing on its disk; a volume from a snapshot would be made empty, and an image of one be looked
+    /// for among the files.
     pub fn version(&self) -> u32 {
-        let is_from_snapshot =
-            |disk: &DiskSpec| matches!(disk.source, DiskSource::Volume { from: Some(_), .. });
+        let is_from_snapshot = |disk: &DiskSpec| match &disk.source {
+            DiskSource::Volume { from, .. } => from.is_some(),
+            DiskSource::Image(image) => image.from_snapshot,
+        };
         match self.firmware {
             Firmware::Uefi => 3,
             Firmware::LegacyBios if self.disks.iter().any(is_from_snapshot) => 3,

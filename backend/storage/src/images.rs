@@ -120,7 +120,7 @@ pub async fn usable(conn: &impl ConnectionTrait, grant: &Grant, id: ImageId) -> 
     let state = if row.deregistered_at.is_some() {
         "deregistered"
     } else {
-        row.state.0.name()
+        row.state().name()
     };
     if state == ImageState::Available.name() {
         return Ok(row);
@@ -175,6 +175,15 @@ pub async fn register(parts: &Parts, new: NewImage) -> Result<ImageView> {
         boot_mode: Some(Named(new.boot_mode)),
         created_at: parts.clock.now().0,
         deregistered_at: None,
+        manifest: None,
+        phase: None,
+        phase_reason: None,
+        source_instance: None,
+        source_image: None,
+        deprecated_at: None,
+        protection: None,
+        protected_until: None,
+        imds_support: None,
     };
     check_name(&row.name)?;
     check_root_device(&row.root_device.0)?;

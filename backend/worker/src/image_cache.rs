@@ -1,4 +1,5 @@
-//! The host's image cache: files named by the hash of their content, which is checked once when they come.
+//! The host's image cache: files named by the hash of their content, or of the manifest of it, which is checked once
+//! when they come.
 
 use std::{
     collections::HashMap,
@@ -14,6 +15,7 @@ use crate::{
     blocking::blocking,
     layout::Layout,
     prune::{UnusedImages, prune},
+    snapshots::SnapshotData,
 };
 
 /// Where images come from.
@@ -50,6 +52,15 @@ impl ImageSource for DirectoryImages {
         });
         copied.await.map_err(|error| format!("{name}: {error}"))
     }
+}
+
+/// All places that images come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'s> {
+    /// Files.
+    pub(crate) images: &'s dyn ImageSource,
+    /// Snapshots, of which files are made.
+    pub(crate) snapshots: &'s dyn SnapshotData,
 }
 
 /// Why an image is not here.
@@ -110,18 +121,10 @@ impl ImageCache {
     }
 
     /// The image shall be here; its path.
-    pub(crate) async fn ensure(
-        &self,
-        image: &ImageRef,
-        source: &dyn ImageSource,
-    ) -> Result<PathBuf, ImageError> {
-        let wrong = |what: &str| ImageError::Wrong {
-            image: image.id.to_string(),
-            what: what.to_owned(),
-        };
+    pub(crate) async fn ensure(&self, image: &ImageRef, sources: Sources<'_>) -> Result<PathBuf, ImageError> {
         let hash = &image.sha256;
         if !is_digest(hash) {
-            return Err(wrong("its hash is no SHA-256"));
+            return Err(wrong(image, "its hash is no SHA-256".into()));
         }
         let path = self.path(image);
         let (there, wanted) = (path.clone(), path.clone());
@@ -141,19 +144,9 @@ impl ImageCache {
         if there.await? {
             return Ok(path);
         }
-        let fetched = source.fetch(image, &part).await;
-        fetched.map_err(|reason| ImageError::Source {
-            image: image.id.to_string(),
-            reason,
-        })?;
-        let content = self.layout.blocking({
-            let part = part.clone();
-            move |files| files.digest(&part)
-        });
-        let (bytes, digest) = content.await?;
-        if bytes != image.size_bytes || digest != *hash {
+        if let Err(error) = self.bring(image, sources, &part).await {
             drop(self.layout.blocking(move |files| files.remove(&part)).await);
-            return Err(wrong(&format!("{bytes} bytes with SHA-256 {digest}")));
+            return Err(error);
         }
         let named = self.layout.blocking({
             let (path, layout) = (path.clone(), self.layout.clone());
@@ -167,6 +160,27 @@ impl ImageCache {
         Ok(path)
     }
 
+    /// Brings a file, whose content is then known to be the image's.
+    async fn bring(&self, image: &ImageRef, from: Sources<'_>, part: &Path) -> Result<(), ImageError> {
+        let source = |reason: String| ImageError::Source {
+            image: image.id.to_string(),
+            reason,
+        };
+        if image.from_snapshot {
+            // Each block is compared with its digest.
+            let made = from.snapshots.restore(&image.sha256, part, image.virtual_bytes);
+            return made.await.map_err(|error| source(error.to_string()));
+        }
+        from.images.fetch(image, part).await.map_err(source)?;
+        let there = part.to_owned();
+        let content = self.layout.blocking(move |files| files.digest(&there));
+        let (bytes, digest) = content.await?;
+        if bytes == image.size_bytes && digest == image.sha256 {
+            return Ok(());
+        }
+        Err(wrong(image, format!("{bytes} bytes with SHA-256 {digest}")))
+    }
+
     fn flight(&self, hash: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.retain(|_, flight| flight.strong_count() > 0);
@@ -176,6 +190,13 @@ impl ImageCache {
         let flight = Arc::default();
         flights.insert(hash.to_owned(), Arc::downgrade(&flight));
         flight
+    }
+}
+
+fn wrong(image: &ImageRef, what: String) -> ImageError {
+    ImageError::Wrong {
+        image: image.id.to_string(),
+        what,
     }
 }
 
@@ -194,7 +215,10 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::files::DiskFiles;
+    use crate::{
+        files::DiskFiles,
+        snapshots::{DirectorySnapshots, NoSnapshots},
+    };
 
     struct Counting(DirectoryImages, AtomicUsize);
 
@@ -210,10 +234,18 @@ mod tests {
     fn image(content: &[u8]) -> ImageRef {
         ImageRef {
             id: ImageId::new(1 << 40),
+            from_snapshot: false,
             sha256: hex::encode(Sha256::digest(content)),
             format: DiskFormat::Raw,
             size_bytes: content.len() as u64,
             virtual_bytes: content.len() as u64,
+        }
+    }
+
+    fn of(images: &Counting) -> Sources<'_> {
+        Sources {
+            images,
+            snapshots: &NoSnapshots,
         }
     }
 
@@ -234,7 +266,7 @@ mod tests {
         let (dir, source, cache) = setup();
         let image = image(b"content");
         fs::write(dir.path().join("store").join(&image.sha256), b"content").unwrap();
-        let want = || cache.ensure(&image, &source);
+        let want = || cache.ensure(&image, of(&source));
         let (one, two, three) = tokio::join!(want(), want(), want());
         for path in [one, two, three] {
             assert_eq!(fs::read(path.unwrap()).unwrap(), b"content");
@@ -249,12 +281,51 @@ mod tests {
         let stored = dir.path().join("store").join(&image.sha256);
         for bad in [&b"CONTENT"[..], b"content and more", b""] {
             fs::write(&stored, bad).unwrap();
-            let error = cache.ensure(&image, &source).await.unwrap_err();
+            let error = cache.ensure(&image, of(&source)).await.unwrap_err();
             assert!(matches!(error, ImageError::Wrong { .. }), "{error}");
             assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 0);
         }
         fs::write(&stored, b"content").unwrap();
-        assert!(cache.ensure(&image, &source).await.is_ok());
+        assert!(cache.ensure(&image, of(&source)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_image_of_a_snapshot_is_made_once_and_what_is_damaged_is_not_kept() {
+        let (dir, source, cache) = setup();
+        let (disk, at) = (dir.path().join("disk"), dir.path().join("snapshots"));
+        fs::write(&disk, vec![7; 4096]).unwrap();
+        let snapshots = DirectorySnapshots::new(&at);
+        let kept = snapshots.take(&disk, None).await.unwrap();
+        let image = ImageRef {
+            sha256: kept.manifest.clone(),
+            from_snapshot: true,
+            virtual_bytes: 8192,
+            ..image(b"")
+        };
+        let sources = Sources {
+            images: &source,
+            snapshots: &snapshots,
+        };
+        let manifest = at.join("manifests").join(&kept.manifest);
+        let whole = fs::read(&manifest).unwrap();
+        fs::write(&manifest, &whole[..whole.len() - 1]).unwrap();
+        let error = cache.ensure(&image, sources).await.unwrap_err();
+        assert!(matches!(error, ImageError::Source { .. }), "{error}");
+        assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 0);
+        fs::write(&manifest, whole).unwrap();
+        let path = cache.ensure(&image, sources).await.unwrap();
+        let content = fs::read(&path).unwrap();
+        assert_eq!((content.len(), &content[..4096]), (8192, &[7; 4096][..]));
+        fs::remove_dir_all(&at).unwrap();
+        assert_eq!(cache.ensure(&image, sources).await.unwrap(), path);
+        // Nothing at all is an image, too.
+        let empty = ImageRef {
+            sha256: hex::encode(Sha256::digest(b"")),
+            ..image
+        };
+        let path = cache.ensure(&empty, sources).await.unwrap();
+        assert_eq!(fs::read(path).unwrap(), vec![0; 8192]);
+        assert_eq!(source.1.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
@@ -265,7 +336,7 @@ mod tests {
                 sha256: hash.to_owned(),
                 ..image(b"")
             };
-            assert!(cache.ensure(&image, &source).await.is_err(), "{hash}");
+            assert!(cache.ensure(&image, of(&source)).await.is_err(), "{hash}");
         }
         assert_eq!(source.1.load(Ordering::SeqCst), 0);
     }

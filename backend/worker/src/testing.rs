@@ -134,6 +134,7 @@ pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
             device: "/dev/xvda".into(),
             source: DiskSource::Image(ImageRef {
                 id: ImageId::new(BASE),
+                from_snapshot: false,
                 sha256: "0".repeat(64),
                 format: DiskFormat::Qcow2,
                 size_bytes: 1,

@@ -173,6 +173,7 @@ fn image(dir: &Path) -> Option<ImageRef> {
     std::fs::write(dir.join("images").join(&sha256), &bytes).unwrap();
     Some(ImageRef {
         id: ImageId::new(1 << 40),
+        from_snapshot: false,
         sha256,
         format: DiskFormat::Qcow2,
         size_bytes: bytes.len() as u64,

@@ -139,7 +139,8 @@ fn root_of_before(row: &instance::Model) -> Throttle {
 fn image_ref(row: &image::Model) -> ImageRef {
     ImageRef {
         id: row.id.0,
-        sha256: row.sha256.clone(),
+        sha256: row.manifest.as_ref().unwrap_or(&row.sha256).clone(),
+        from_snapshot: row.manifest.is_some(),
         format: row.format.0,
         size_bytes: row.size_bytes.0,
         virtual_bytes: row.virtual_bytes.0,

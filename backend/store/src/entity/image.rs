@@ -2,10 +2,10 @@
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use cumulet_domain::{
-    id::marker::Image,
-    image::{BootMode, DiskFormat, ImageState},
+    id::marker::{Image, Instance},
+    image::{BootMode, DeregistrationProtection, DiskFormat, ImageState},
 };
-use sea_orm::entity::prelude::*;
+use sea_orm::{QuerySelect as _, QueryTrait as _, entity::prelude::*};
 
 use super::columns::{Amount, Device, Flag, Key, Named, Owner};
 
@@ -28,9 +28,24 @@ pub struct Model {
     pub boot_mode: Option<Named<BootMode>>,
     pub created_at: i64,
     pub deregistered_at: Option<i64>,
+    pub manifest: Option<String>,
+    pub phase: Option<Named<ImageState>>,
+    pub phase_reason: Option<String>,
+    pub source_instance: Option<Key<Instance>>,
+    pub source_image: Option<Key<Image>>,
+    pub deprecated_at: Option<i64>,
+    pub protection: Option<Named<DeregistrationProtection>>,
+    pub protected_until: Option<i64>,
+    pub imds_support: Option<String>,
 }
 
 impl Model {
+    /// Where it is in its life.
+    #[inline]
+    pub fn state(&self) -> ImageState {
+        self.phase.unwrap_or(self.state).0
+    }
+
     /// How it wants to be started.
     #[inline]
     pub fn boot_mode(&self) -> BootMode {
@@ -46,13 +61,23 @@ impl ActiveModelBehavior for ActiveModel {}
 // Public ones are in everybody's sight.
 crate::resource::resource!(Image, |to| known(to).add(Column::DeregisteredAt.is_null()));
 
-/// The images in sight, and those that were until they were deregistered.
+/// The images in sight, and those that were until they were deregistered: an account's own, those that it was given, and
+/// where that is asked for those that everybody was.
 pub fn known(to: crate::authority::Visibility) -> sea_orm::Condition {
-    let own = sea_orm::Condition::any().add(Column::Account.eq(to.account.to_db()));
-    let any = if to.public {
-        own.add(Column::Public.eq(1))
-    } else {
-        own
+    use super::image_permission as given;
+
+    let account = to.account.to_db();
+    let own = sea_orm::Condition::any().add(Column::Account.eq(account));
+    let any = match to.public {
+        true => {
+            let theirs = given::Entity::find()
+                .select_only()
+                .column(given::Column::Image)
+                .filter(given::Column::Account.eq(account));
+            own.add(Column::Public.eq(1))
+                .add(Column::Id.in_subquery(theirs.into_query()))
+        }
+        false => own,
     };
     sea_orm::Condition::all().add(any)
 }

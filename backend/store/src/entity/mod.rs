@@ -11,6 +11,8 @@ pub mod columns;
 pub mod host;
 pub mod host_network;
 pub mod image;
+pub mod image_mapping;
+pub mod image_permission;
 pub mod instance;
 pub mod instance_type;
 pub mod instance_type_spec;

@@ -7,13 +7,18 @@ use sqlx::{
     MySql, MySqlPool, PgPool, Postgres,
     pool::{PoolConnection, PoolConnectionMetadata, PoolOptions},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{fault::Failure, mysql, postgres};
+use super::{
+    fault::{Failure, Fault},
+    mysql, postgres,
+};
 use crate::Location;
 
 /// How long a transaction waits for a connection: for a free one, and for the server.
 const ACQUIRE: Duration = Duration::from_secs(4);
+/// The pause after the first connection that was cut while it was made; each further one is twice as long.
+const AGAIN: Duration = Duration::from_millis(10);
 /// How long a statement may take.
 const STATEMENT: Duration = Duration::from_secs(10);
 /// How long a statement waits for a lock; its transaction is then run again.
@@ -86,24 +91,41 @@ impl Pool {
         }
     }
 
-    /// A connection of its own until it is dropped.
+    /// A connection of its own until it is dropped. One that is cut while it is made is made anew: the server may be
+    /// ending its sessions, as it does when it restarts, and the caller has lost nothing yet.
     pub(super) async fn acquire(&self) -> Result<Conn, Failure> {
-        // The pool's own limit does not count a connection that is being tried.
-        let connection = async {
-            Ok(match self {
-                Pool::Postgres(pool) => ServerKind::Postgres(pool.acquire().await?),
-                Pool::MySql(pool) => ServerKind::MySql(pool.acquire().await?),
-            })
-        };
-        match timeout(ACQUIRE + PAUSE, connection).await {
-            Ok(Ok(kind)) => Ok(Conn {
-                kind,
-                limit: STATEMENT,
-            }),
+        let until = Instant::now() + ACQUIRE;
+        let mut pause = AGAIN;
+        loop {
+            // The pool's own limit does not count a connection that is being tried.
+            let error = match timeout_at(until + PAUSE, self.kind()).await {
+                Ok(Ok(kind)) => {
+                    return Ok(Conn {
+                        kind,
+                        limit: STATEMENT,
+                    });
+                }
+                Ok(Err(error)) => error,
+                Err(_) => return Err(Failure::lost("no connection in time")),
+            };
             // Whatever keeps one from connecting (a wrong password, too) keeps one from the database.
-            Ok(Err(error)) => Err(Failure::lost(sqlx::Error::to_string(&error))),
-            Err(_) => Err(Failure::lost("no connection in time")),
+            let told = Failure::lost(error.to_string());
+            if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+                || Failure::from(error).fault != Fault::Lost
+                || Instant::now() + pause >= until
+            {
+                return Err(told);
+            }
+            sleep(pause).await;
+            pause *= 2;
         }
+    }
+
+    async fn kind(&self) -> Result<ServerKind, sqlx::Error> {
+        Ok(match self {
+            Pool::Postgres(pool) => ServerKind::Postgres(pool.acquire().await?),
+            Pool::MySql(pool) => ServerKind::MySql(pool.acquire().await?),
+        })
     }
 }
 

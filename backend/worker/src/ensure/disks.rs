@@ -14,6 +14,7 @@ use crate::{
     Worker,
     disks::{DiskFile, May},
     failure::Failure,
+    image_cache::Sources,
     layout::PARTIAL,
 };
 
@@ -32,8 +33,12 @@ impl Worker {
         }
         // Images that disks are being made over are not pruned.
         let _hold = self.cache.hold().await;
+        let sources = Sources {
+            images: &*self.deps.images,
+            snapshots: &*self.deps.snapshots,
+        };
         for image in spec.disks.iter().filter_map(DiskSpec::image) {
-            self.cache.ensure(image, &*self.deps.images).await?;
+            self.cache.ensure(image, sources).await?;
         }
         crash_point!(name, "image");
         for (disk, wanted) in disks.iter().zip(&spec.disks) {

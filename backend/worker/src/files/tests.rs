@@ -158,6 +158,7 @@ async fn images_and_disks_in_memory_are_their_sizes() {
     assert!(is_missing(disks.ensure(&file(1), may(true, true)).await));
     let of = ImageRef {
         id: ImageId::new(1),
+        from_snapshot: false,
         sha256: "ab".repeat(32),
         format: DiskFormat::Raw,
         size_bytes: 9,

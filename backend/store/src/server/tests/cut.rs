@@ -1,5 +1,5 @@
-//! Connections that are cut while they commit: a proxy between the program and the server forwards the commit
-//! and keeps the answer to itself, or never forwards it.
+//! Connections that are cut while they are made or while they commit: a proxy between the program and the server hangs
+//! up on newcomers, or forwards the commit and keeps the answer to itself, or never forwards it.
 
 use std::{
     net::SocketAddr,
@@ -22,21 +22,40 @@ const SWALLOW_ANSWER: u8 = 1;
 /// The next commit does not reach the server, whose side of the connection stays open.
 const SWALLOW_COMMIT: u8 = 2;
 
-/// A proxy in front of a server.
-async fn proxy(server: String) -> (SocketAddr, Arc<AtomicU8>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, fault) = (listener.local_addr().unwrap(), Arc::new(AtomicU8::new(PASS)));
-    let told = fault.clone();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let upstream = TcpStream::connect(&server).await.unwrap();
-            tokio::spawn(carry(client, upstream, told.clone()));
-        }
-    });
-    (address, fault)
+/// What the proxy shall do.
+#[derive(Default)]
+struct Faults {
+    /// With the next commit.
+    commit: AtomicU8,
+    /// Newcomers that are hung up on.
+    newcomers: AtomicU8,
 }
 
-async fn carry(client: TcpStream, upstream: TcpStream, fault: Arc<AtomicU8>) {
+impl Faults {
+    fn refuses(&self) -> bool {
+        let one_less = |left: u8| left.checked_sub(1);
+        let order = (Ordering::SeqCst, Ordering::SeqCst);
+        self.newcomers.fetch_update(order.0, order.1, one_less).is_ok()
+    }
+}
+
+/// A proxy in front of a server.
+async fn proxy(server: String) -> (SocketAddr, Arc<Faults>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, faults) = (listener.local_addr().unwrap(), Arc::new(Faults::default()));
+    let told = faults.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            if !told.refuses() {
+                let upstream = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(carry(client, upstream, told.clone()));
+            }
+        }
+    });
+    (address, faults)
+}
+
+async fn carry(client: TcpStream, upstream: TcpStream, faults: Arc<Faults>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = upstream.into_split();
     let answers = tokio::spawn(async move {
@@ -52,7 +71,7 @@ async fn carry(client: TcpStream, upstream: TcpStream, fault: Arc<AtomicU8>) {
         let asked = &buffer[..count];
         let commits = asked.windows(8).any(|part| part == b"; COMMIT");
         match if commits {
-            fault.swap(PASS, Ordering::SeqCst)
+            faults.commit.swap(PASS, Ordering::SeqCst)
         } else {
             PASS
         } {
@@ -82,23 +101,23 @@ async fn carry(client: TcpStream, upstream: TcpStream, fault: Arc<AtomicU8>) {
 }
 
 /// The database through a proxy.
-async fn through(database: &Scratch) -> (Store, Arc<AtomicU8>) {
+async fn through(database: &Scratch) -> (Store, Arc<Faults>) {
     let options = database.options(4);
-    let (fault, location) = match options.location {
+    let (faults, location) = match options.location {
         Location::Postgres(it) => {
-            let (address, fault) = proxy(format!("{}:{}", it.get_host(), it.get_port())).await;
+            let (address, faults) = proxy(format!("{}:{}", it.get_host(), it.get_port())).await;
             let it = it.host("127.0.0.1").port(address.port());
-            (fault, Location::Postgres(Box::new(it)))
+            (faults, Location::Postgres(Box::new(it)))
         }
         Location::MySql(it) => {
-            let (address, fault) = proxy(format!("{}:{}", it.get_host(), it.get_port())).await;
+            let (address, faults) = proxy(format!("{}:{}", it.get_host(), it.get_port())).await;
             let it = it.host("127.0.0.1").port(address.port());
-            (fault, Location::MySql(Box::new(it)))
+            (faults, Location::MySql(Box::new(it)))
         }
         Location::Sqlite(_) => unreachable!(),
     };
     let options = Options { location, readers: 4 };
-    (connect(&options).await.unwrap(), fault)
+    (connect(&options).await.unwrap(), faults)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,9 +125,9 @@ async fn a_commit_whose_answer_is_lost_is_found_and_not_done_twice() {
     let Some((database, _direct)) = server().await else {
         return;
     };
-    let (store, fault) = through(&database).await;
+    let (store, faults) = through(&database).await;
     for i in 0..10 {
-        fault.store(SWALLOW_ANSWER, Ordering::SeqCst);
+        faults.commit.store(SWALLOW_ANSWER, Ordering::SeqCst);
         put(&store, format!("n{i}")).await.unwrap();
     }
     let counters = store.counters();
@@ -123,8 +142,8 @@ async fn a_commit_that_never_arrived_is_done_again_once_the_old_session_is_ended
     let Some((database, _direct)) = server().await else {
         return;
     };
-    let (store, fault) = through(&database).await;
-    fault.store(SWALLOW_COMMIT, Ordering::SeqCst);
+    let (store, faults) = through(&database).await;
+    faults.commit.store(SWALLOW_COMMIT, Ordering::SeqCst);
     put(&store, "n".into()).await.unwrap();
     let counters = store.counters();
     assert_eq!(
@@ -133,6 +152,32 @@ async fn a_commit_that_never_arrived_is_done_again_once_the_old_session_is_ended
         "{counters:?}"
     );
     assert_eq!(rows(&store).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_while_they_are_made_are_made_anew() {
+    let Some((database, _direct)) = server().await else {
+        return;
+    };
+    let (store, faults) = through(&database).await;
+    for i in 0..3 {
+        database.end_sessions().await;
+        faults.newcomers.store(4, Ordering::SeqCst);
+        // One for writes, then one for reads.
+        put(&store, format!("n{i}")).await.unwrap();
+        assert_eq!(faults.newcomers.load(Ordering::SeqCst), 0);
+        database.end_sessions().await;
+        faults.newcomers.store(4, Ordering::SeqCst);
+        assert_eq!(rows(&store).await, i + 1);
+        assert_eq!(faults.newcomers.load(Ordering::SeqCst), 0);
+    }
+    // A server that hangs up on everybody is told as one that is away.
+    database.end_sessions().await;
+    faults.newcomers.store(u8::MAX, Ordering::SeqCst);
+    let asked = tokio::time::Instant::now();
+    let error = put(&store, "late".into()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(6));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
