@@ -24,7 +24,7 @@ use crate::{
     Driver,
     driver::Heard,
     plug::internal,
-    snapshot::{TogetherState, all_of, is_pending, subject},
+    snapshot::{TogetherState, all_of, is_pending, settle, subject},
     snapshot_round::{Content, SnapshotRound},
     steps::{ASK, COMMAND, HEAR, command::RESEND, driven::backoff, failure::on_host},
 };
@@ -146,8 +146,8 @@ impl Operation for CreateSnapshot {
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
         let ids = all_of(operation)?;
         match &end.how {
-            How::Done => snapshots::close(txn, &ids, None, end.now).await,
-            How::Failed(failure) => snapshots::close(txn, &ids, Some(&failure.message), end.now).await,
+            How::Done => settle(txn, &ids, None, end.now).await,
+            How::Failed(failure) => settle(txn, &ids, Some(&failure.message), end.now).await,
             How::Superseded => Ok(()),
         }
     }

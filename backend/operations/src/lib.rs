@@ -6,6 +6,7 @@
 //! - `attach_volume`, `detach_volume`, `modify_volume`, `delete_volume`: those on volumes. `plug`: what the first three
 //!   have in common.
 //! - `create_snapshot`, with `snapshot` and `snapshot_round`: that on snapshots.
+//! - `create_image` and `run_again`, with `image`: those on an instance that an image is made of.
 //! - `registry`: the list of them; the journal's engine and reports drive what is in it.
 //! - `driver`: what they work with. `deadline`: when an operation's time is over.
 //! - `steps`: what several have in common. `instance`, `volume`, `volume_round`: what they are about.
@@ -19,11 +20,13 @@
 mod attach_volume;
 pub mod changes;
 mod clear;
+mod create_image;
 mod create_snapshot;
 pub mod deadline;
 mod delete_volume;
 mod detach_volume;
 pub mod driver;
+pub mod image;
 pub mod instance;
 mod launch;
 mod modify_volume;
@@ -32,6 +35,7 @@ mod plug;
 mod reboot;
 pub mod registry;
 pub mod release;
+mod run_again;
 pub mod snapshot;
 mod snapshot_round;
 pub mod specs;
@@ -45,6 +49,7 @@ pub mod volume;
 mod volume_round;
 
 pub use attach_volume::AttachVolume;
+pub use create_image::CreateImage;
 pub use create_snapshot::CreateSnapshot;
 pub use cumulet_scheduler::SILENCE;
 pub use delete_volume::DeleteVolume;
@@ -54,6 +59,7 @@ pub use launch::Launch;
 pub use modify_volume::{Modify, ModifyVolume};
 pub use reboot::Reboot;
 pub use registry::{Duties, REGISTRY, counts, crash_points, steps_of};
+pub use run_again::RunAgain;
 pub use start::Start;
 pub use steps::{
     Nothing,

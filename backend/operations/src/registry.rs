@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 
 use crate::{
     attach_volume::AttachVolume,
+    create_image::CreateImage,
     create_snapshot::CreateSnapshot,
     delete_volume::DeleteVolume,
     detach_volume::DetachVolume,
@@ -18,6 +19,7 @@ use crate::{
     launch::Launch,
     modify_volume::ModifyVolume,
     reboot::Reboot,
+    run_again::RunAgain,
     start::Start,
     stop::Stop,
     terminate::Terminate,
@@ -35,6 +37,8 @@ pub static REGISTRY: Registry<Driver> = Registry::new(&[
     &Of::<ModifyVolume>::new(),
     &Of::<DeleteVolume>::new(),
     &Of::<CreateSnapshot>::new(),
+    &Of::<CreateImage>::new(),
+    &Of::<RunAgain>::new(),
 ]);
 
 impl Context for Driver {

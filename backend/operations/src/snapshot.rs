@@ -7,7 +7,10 @@ use cumulet_domain::{
     time::Timestamp,
 };
 use cumulet_journal::{self as journal, NewOperation, Operation as _, Resource, Target, enqueue};
-use cumulet_store::entity::{operation, snapshot};
+use cumulet_store::{
+    entity::{operation, snapshot},
+    snapshots,
+};
 use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +57,16 @@ pub async fn ask(
     };
     let new = NewOperation::of::<CreateSnapshot>(id, on, &state, now)?;
     enqueue(txn, new).await.map(drop)
+}
+
+/// Ends the taking of snapshots, and of what is made of them: in words why, where it has failed.
+pub(crate) async fn settle(
+    txn: &DatabaseTransaction,
+    ids: &[i64],
+    failure: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    snapshots::close(txn, ids, failure, now).await
 }
 
 /// The numbers of an operation's snapshots.

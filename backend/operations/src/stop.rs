@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Driver,
+    create_image::CreateImage,
     driver::Heard,
     instance::{id_of, lock, target},
     reboot::Reboot,
     release,
+    run_again::RunAgain,
     steps::{
         ASK, COMMAND, HEAR, command,
         driven::{self, Driven},
@@ -58,7 +60,8 @@ impl Operation for Stop {
     const STEPS: &'static [Step] = &[ASK, COMMAND, HALT, HEAR];
     const DEADLINE: Duration = Duration::from_secs(180);
     /// One that is asked for again may be forced.
-    const SUPERSEDES: &'static [&'static str] = &[Stop::NAME, Reboot::NAME];
+    const SUPERSEDES: &'static [&'static str] =
+        &[Stop::NAME, Reboot::NAME, CreateImage::NAME, RunAgain::NAME];
 
     async fn step(round: &Round, operation: &Model) -> Result<Next> {
         command::run::<Self>(round, operation).await

@@ -17,12 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Driver,
+    create_image::CreateImage,
     delete_volume::delete_all,
     driver::Heard,
     instance::{id_of, lock},
     launch::Launch,
     reboot::Reboot,
     release,
+    run_again::RunAgain,
     start::Start,
     steps::{
         ASK, COMMAND, command,
@@ -79,6 +81,8 @@ impl Operation for Terminate {
         Stop::NAME,
         Reboot::NAME,
         Terminate::NAME,
+        CreateImage::NAME,
+        RunAgain::NAME,
     ];
 
     async fn step(round: &Round, operation: &Model) -> Result<Next> {

@@ -12,8 +12,11 @@ use cumulet_domain::{
     rng::SharedRng,
     time::Timestamp,
 };
-use cumulet_journal::{NewOperation, Operation, enqueue};
-use cumulet_operations::{Reboot, Start, Stop, StopState, Terminate, TerminateState, instance::target};
+use cumulet_journal::{NewOperation, Operation, active, enqueue};
+use cumulet_operations::{
+    CreateImage, Reboot, RunAgain, Start, Stop, StopState, Terminate, TerminateState,
+    instance::{subject, target},
+};
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
@@ -209,7 +212,7 @@ async fn change_all(
         .map(|row| PowerChange::of(row, ask))
         .collect::<Result<_>>()?;
     for (row, step) in rows.iter().zip(&steps) {
-        if step.changes {
+        if step.changes && !(ask == Ask::Reboot && starts_over(txn, row).await?) {
             apply(txn, rng, row, ask, step.current, now).await?;
         }
     }
@@ -222,6 +225,12 @@ async fn change_all(
             current: step.current,
         })
         .collect())
+}
+
+/// Whether the guest starts over anyway, since an image is made of it: another reboot would keep it from that.
+async fn starts_over(txn: &DatabaseTransaction, row: &instance::Model) -> Result<bool> {
+    let open = active(txn, subject(row.id.to_db())).await?;
+    Ok(open.is_some_and(|open| [CreateImage::NAME, RunAgain::NAME].contains(&open.kind.as_str())))
 }
 
 /// What a call means for one instance.

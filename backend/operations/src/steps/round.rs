@@ -1,10 +1,10 @@
-//! What the steps of one round share: the rows of the instances, and for those that are to be placed what that
+//! What the steps of one round share: the rows of the instances, and for those that are to be placed or run what that
 //! needs, read once and not once for each.
 
 use std::collections::HashMap;
 
 use cumulet_domain::{Error, Result, time::Timestamp};
-use cumulet_journal::{Batch, Context, Look};
+use cumulet_journal::{Batch, Context, Look, Step};
 use cumulet_store::{
     entity::{instance, operation},
     rows,
@@ -14,6 +14,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::{
     Driver,
     instance::instance_of,
+    launch::RUN,
     specs::{Policies, Specs},
     steps::{PLACE, demand::Demands},
 };
@@ -49,29 +50,26 @@ impl Batch<Driver> for Round {
             conn,
         )
         .await?;
-        let is_placed = |operation: &&&operation::Model| {
-            let kind = <Driver as Context>::registry().find(&operation.kind);
-            kind.is_some_and(|kind| kind.steps().contains(&PLACE))
+        let of_those_with = |step: &Step| {
+            let kind = |operation: &operation::Model| <Driver as Context>::registry().find(&operation.kind);
+            let has = |operation: &&&operation::Model| {
+                kind(operation).is_some_and(|kind| kind.steps().contains(step))
+            };
+            let theirs: Vec<i64> = due.iter().filter(has).map(|one| instance_of(one)).collect();
+            let rows = rows.iter().filter(|row| theirs.contains(&row.id.to_db()));
+            rows.collect::<Vec<&instance::Model>>()
         };
-        let placed: Vec<i64> = due
-            .iter()
-            .filter(is_placed)
-            .map(|operation| instance_of(operation))
-            .collect();
-        let wanted: Vec<&instance::Model> = rows
-            .iter()
-            .filter(|row| placed.contains(&row.id.to_db()))
-            .collect();
-        if !wanted.is_empty() {
+        let (placed, run) = (of_those_with(&PLACE), of_those_with(&RUN));
+        if !placed.is_empty() {
             driver.scheduler.look(conn, look.now).await?;
         }
         Ok(Round {
             driver: driver.clone(),
             now: look.now,
             by: look.by,
-            demands: Demands::load(conn, &wanted, due).await?,
+            demands: Demands::load(conn, &placed, due).await?,
             read: tokio::sync::OnceCell::new(),
-            specs: Specs::load(conn, &wanted, driver).await?,
+            specs: Specs::load(conn, &run, driver).await?,
             policies: Policies::default(),
             instances: rows.into_iter().map(|row| (row.id.to_db(), row)).collect(),
         })

@@ -1,6 +1,7 @@
 //! The operations on instances against the checks that all operations must pass, and the page about them.
 
 mod damaged;
+mod images;
 mod modify;
 mod snapshots;
 mod volumes;
@@ -303,7 +304,7 @@ impl Instances {
 pub(super) fn outcome(row: &operation::Model, of: &instance::Model, failure: Option<&str>) -> Outcome {
     let power = match row.kind.as_str() {
         _ if row.step == "clear" || failure.is_some() => Power::Absent,
-        "stop" => Power::Off,
+        "stop" | "create-image" => Power::Off,
         "terminate" => Power::Absent,
         _ => Power::On,
     };
@@ -380,6 +381,12 @@ impl Stage for Instances {
                 api::terminate(cloud, who, &[id]).await.unwrap();
                 id
             }
+            CreateImage::NAME => {
+                let id = self.running().await;
+                self.image(id).await;
+                id
+            }
+            RunAgain::NAME => self.off_for_an_image().await,
             other => panic!("how is a {other} begun?"),
         };
         if self.open(id).await.step != step.name {
@@ -415,6 +422,8 @@ impl Stage for Instances {
             Stop::NAME => NewOperation::of::<Stop>(id, on, &StopState::default(), now),
             Reboot::NAME => NewOperation::of::<Reboot>(id, on, &Nothing {}, now),
             Terminate::NAME => NewOperation::of::<Terminate>(id, on, &TerminateState::default(), now),
+            CreateImage::NAME => NewOperation::of::<CreateImage>(id, on, &Default::default(), now),
+            RunAgain::NAME => NewOperation::of::<RunAgain>(id, on, &Default::default(), now),
             other => panic!("what carries a {other}?"),
         }?;
         let write = self.conductor.store.write(move |txn| {
