@@ -299,12 +299,17 @@ def test_requests_of_json(program, service, name):
         assert json.loads(text) == json.loads(body)
 
 
+def seconds(moment):
+    """A moment as JSON has it."""
+    return moment.timestamp()
+
+
 @pytest.mark.parametrize(("service", "name"), JSON, ids=[name for _, name in JSON])
 def test_responses_of_json(program, service, name):
     operation = SERVICES[service].operation_model(name)
     parser = botocore.parsers.create_parser("json")
     given = values(operation.output_shape, service, name)
-    lines = [f"response\t{service}\t{name}\t{json.dumps(result)}" for result in given]
+    lines = [f"response\t{service}\t{name}\t{json.dumps(result, default=seconds)}" for result in given]
     for result, line, (status, text) in zip(given, lines, run(program, lines)):
         assert status == "ok", f"{text.decode()}: {line}"
         parsed = parser.parse({"status_code": 200, "headers": {}, "body": text}, operation.output_shape)

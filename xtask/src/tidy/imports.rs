@@ -106,6 +106,11 @@ const NEVER: &[Never] = &[
         why: "a service's operations know nothing of the HTTP server",
     },
     Never {
+        within: "gateway/src/ssm/",
+        names: &["actix_*", "RequestHead"],
+        why: "a service's operations know nothing of the HTTP server",
+    },
+    Never {
         within: "gateway/src/rpc/",
         names: &["actix_*"],
         why: "the framework of operations knows nothing of the HTTP server",
