@@ -199,7 +199,6 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
     account.cloud.run("image", "alias", "set", alias, account.cloud.image)
     terraform = Terraform(account, key_folder, LOOKS % {"image": account.cloud.image, "alias": alias} + MINE)
     seen = terraform.apply()
-    account.cloud.run("image", "alias", "remove", alias)
     (vpc,) = ec2.describe_vpcs()["Vpcs"]
     (subnet,) = ec2.describe_subnets()["Subnets"]
     assert (seen["vpcs"], seen["subnets"]) == ([vpc["VpcId"]], [subnet["SubnetId"]])
@@ -208,6 +207,7 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
     assert (seen["ami"], seen["group"]) == (account.cloud.image, default_group(ec2))
     assert (seen["mine"], seen["addresses"]) == ([id], [instance(ec2, id)["PrivateIpAddress"]])
     assert terraform.is_settled()
+    account.cloud.run("image", "alias", "remove", alias)
 
 
 @pytest.mark.parametrize(

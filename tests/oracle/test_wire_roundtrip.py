@@ -296,7 +296,7 @@ def test_requests_of_json(program, service, name):
     lines = [f"request\t{service}\t{name}\t{body}" for body in bodies]
     for body, (status, text) in zip(bodies, run(program, lines)):
         assert status == "ok", f"{text.decode()}: {body}"
-        assert json.loads(text) == json.loads(body)
+        assert without_empty_lists(json.loads(text)) == json.loads(body)
 
 
 def seconds(moment):
