@@ -16,7 +16,13 @@ import sys
 import tomllib
 
 HERE = pathlib.Path(__file__).parent
-SERVICES = {"ec2": "2016-11-15", "sts": "2011-06-15", "iam": "2010-05-08", "service-quotas": "2019-06-24"}
+SERVICES = {
+    "ec2": "2016-11-15",
+    "sts": "2011-06-15",
+    "iam": "2010-05-08",
+    "service-quotas": "2019-06-24",
+    "ssm": "2014-11-06",
+}
 # What codegen reads; everything else (documentation, HTTP bindings, deprecations) is dropped.
 MEMBER_KEYS = ("shape", "locationName", "queryName", "idempotencyToken", "flattened")
 SHAPE_KEYS = ("type", "required", "min", "max", "sensitive", "flattened", "timestampFormat")

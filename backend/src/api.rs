@@ -8,7 +8,7 @@ pub use cumulet_domain::rng::SharedRng;
 pub use cumulet_identity::accounts;
 pub use cumulet_network::{network_interfaces, security_groups, vpcs};
 pub use cumulet_operator::{consoles, hosts, quotas, services};
-pub use cumulet_storage::images;
+pub use cumulet_storage::{aliases, images};
 
 pub use super::Cloud;
 

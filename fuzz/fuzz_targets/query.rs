@@ -12,6 +12,7 @@ use cumulet_fuzz::text_of;
 use cumulet_wire::error::{WireErrorKind, ec2_error_xml};
 use cumulet_wire::json::{self, Members};
 use cumulet_wire::service_quotas::ListServiceQuotasRequest;
+use cumulet_wire::ssm::Parameter;
 use cumulet_wire::xml::XmlWriter;
 use cumulet_wire::{FromQuery, Known, Operation, Protocol, Query, WireError, XmlBody, decode, ec2, iam, sts};
 use libfuzzer_sys::fuzz_target;
@@ -73,7 +74,11 @@ fuzz_target!(|data: &[u8]| {
             if let Err(error) = Members::parse(form) {
                 check(&error);
             }
-            json::decode::<ListServiceQuotasRequest>(form).map(|shape| drop(json::encode(&shape).unwrap()))
+            let quotas = json::decode::<ListServiceQuotasRequest>(form);
+            let parameter = json::decode::<Parameter>(form).map(|shape| drop(json::encode(&shape).unwrap()));
+            quotas
+                .map(|shape| drop(json::encode(&shape).unwrap()))
+                .and(parameter)
         }
         _ => Query::parse(form, Protocol::Ec2).and_then(|query| ec2_request(*pick, &query)),
     };

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! http ─▶ door ─▶ auth ─▶ mounted ─▶ rpc ─▶ ec2::actions::<family>::<action> ─▶ backend::api
-//!                                           iam, sts, service_quotas
+//!                                           iam, sts, service_quotas, ssm
 //! ```
 //!
 //! Consoles of instances have a small door of their own (`console`), which may be a process of its own, and what is
@@ -30,6 +30,7 @@ mod rpc;
 mod server;
 mod service;
 mod service_quotas;
+mod ssm;
 mod sts;
 mod words;
 

@@ -11,6 +11,7 @@ use crate::{
     rpc::Rpc,
     service::{BodyLimits, Request, Service},
     service_quotas::SERVICE_QUOTAS,
+    ssm::SSM,
     sts::STS,
 };
 
@@ -27,7 +28,7 @@ pub(crate) enum Mounted {
 impl Mounted {
     /// Every one of them, those first that are asked most.
     pub(crate) fn all() -> Vec<Mounted> {
-        [&EC2, &STS, &IAM, &SERVICE_QUOTAS].map(Mounted::Rpc).into()
+        [&EC2, &STS, &IAM, &SERVICE_QUOTAS, &SSM].map(Mounted::Rpc).into()
     }
 }
 

@@ -27,6 +27,7 @@ mod m0024_volume_modifications;
 mod m0025_boot_modes;
 mod m0026_snapshots;
 mod m0027_image_mappings;
+mod m0028_image_aliases;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -70,6 +71,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0025_boot_modes::Migration),
             Box::new(m0026_snapshots::Migration),
             Box::new(m0027_image_mappings::Migration),
+            Box::new(m0028_image_aliases::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -1,5 +1,7 @@
 //! `cumulet image`: machine images.
 
+mod alias;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
@@ -29,8 +31,11 @@ pub(crate) enum Image {
     Import(Import),
     /// List the images.
     List(CloudArgs),
-    /// Delete an image that no instance is made from.
+    /// Delete an image that no instance is made from and that has no alias.
     Delete(Delete),
+    /// Name images, for `resolve:ssm:NAME` and Parameter Store.
+    #[command(subcommand)]
+    Alias(alias::Alias),
 }
 
 /// `cumulet image import`.
@@ -87,6 +92,7 @@ impl Image {
                 })
             }
             Image::List(cloud) => operator::run(&cloud, |_, parts| async move { list(&parts).await }),
+            Image::Alias(alias) => alias.run(),
             Image::Delete(delete) => operator::run(&delete.cloud.clone(), |state, parts| async move {
                 let id: ImageId = delete.image.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
                 delete_image(&state, &parts, id).await

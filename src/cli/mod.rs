@@ -36,7 +36,7 @@ enum Command {
     Up(up::Up),
     /// Print shell exports for the AWS CLI, boto3 and euca2ools.
     Env(env::Env),
-    /// Import, list and delete machine images.
+    /// Import, list, name and delete machine images.
     #[command(subcommand)]
     Image(image::Image),
     /// Create and list accounts.

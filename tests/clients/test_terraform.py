@@ -168,12 +168,17 @@ data "aws_security_group" "default" {
 
 data "aws_caller_identity" "me" {}
 
+data "aws_ssm_parameter" "latest" {
+  name = "%(alias)s"
+}
+
 output "vpcs" { value = data.aws_vpcs.all.ids }
 output "subnets" { value = data.aws_subnets.default.ids }
 output "zones" { value = data.aws_availability_zones.all.names }
 output "group" { value = data.aws_security_group.default.id }
 output "account" { value = data.aws_caller_identity.me.account_id }
 output "ami" { value = data.aws_ami.tiny.id }
+output "latest" { value = nonsensitive(data.aws_ssm_parameter.latest.value) }
 """
 
 MINE = """
@@ -190,15 +195,19 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "one"}]}]
     (id,) = running(account, TagSpecifications=tags)
     running(account)
-    terraform = Terraform(account, key_folder, LOOKS % {"image": account.cloud.image} + MINE)
+    alias = f"/aws/service/{account.id}/latest"
+    account.cloud.run("image", "alias", "set", alias, account.cloud.image)
+    terraform = Terraform(account, key_folder, LOOKS % {"image": account.cloud.image, "alias": alias} + MINE)
     seen = terraform.apply()
     (vpc,) = ec2.describe_vpcs()["Vpcs"]
     (subnet,) = ec2.describe_subnets()["Subnets"]
     assert (seen["vpcs"], seen["subnets"]) == ([vpc["VpcId"]], [subnet["SubnetId"]])
     assert seen["zones"] == [subnet["AvailabilityZone"]] and seen["account"] == account.id
+    assert seen["latest"] == account.cloud.image
     assert (seen["ami"], seen["group"]) == (account.cloud.image, default_group(ec2))
     assert (seen["mine"], seen["addresses"]) == ([id], [instance(ec2, id)["PrivateIpAddress"]])
     assert terraform.is_settled()
+    account.cloud.run("image", "alias", "remove", alias)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,6 @@ def test_refusals_are_the_models_exceptions(quotas):
 
 
 def test_who_is_not_known_is_told_in_json(account: Account):
-    ssm = account.client("ssm")
+    kms = account.client("kms")
     with refused("InvalidSignatureException", message="not served here"):
-        ssm.get_parameter(Name="/aws/service/x")
+        kms.list_keys()

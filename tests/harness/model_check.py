@@ -96,7 +96,10 @@ def walk_json(shape, value, path: str) -> None:
         for key, inner in value.items():
             walk_json(shape.value, inner, f"{path}.{key}")
     else:
-        types = {"string": str, "boolean": bool, "integer": int, "long": int, "double": (int, float), "float": (int, float)}
+        number = (int, float)
+        types = {"string": str, "boolean": bool, "integer": int, "long": int, "double": number, "float": number}
+        # Seconds since 1970.
+        types["timestamp"] = number
         assert isinstance(value, types[kind]), f"{path}: {value!r} is no {kind}"
         if kind == "string" and getattr(shape, "enum", None):
             assert value in shape.enum, f"{path}: {value!r} is not one of {shape.enum}"

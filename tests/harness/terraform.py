@@ -96,6 +96,7 @@ provider "aws" {{
     ec2 = "{endpoint}"
     sts = "{endpoint}"
     iam = "{endpoint}"
+    ssm = "{endpoint}"
   }}
 }}
 """

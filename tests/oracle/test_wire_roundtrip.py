@@ -296,7 +296,12 @@ def test_requests_of_json(program, service, name):
     lines = [f"request\t{service}\t{name}\t{body}" for body in bodies]
     for body, (status, text) in zip(bodies, run(program, lines)):
         assert status == "ok", f"{text.decode()}: {body}"
-        assert json.loads(text) == json.loads(body)
+        assert without_empty_lists(json.loads(text)) == json.loads(body)
+
+
+def seconds(moment):
+    """A moment as JSON has it."""
+    return moment.timestamp()
 
 
 @pytest.mark.parametrize(("service", "name"), JSON, ids=[name for _, name in JSON])
@@ -304,7 +309,7 @@ def test_responses_of_json(program, service, name):
     operation = SERVICES[service].operation_model(name)
     parser = botocore.parsers.create_parser("json")
     given = values(operation.output_shape, service, name)
-    lines = [f"response\t{service}\t{name}\t{json.dumps(result)}" for result in given]
+    lines = [f"response\t{service}\t{name}\t{json.dumps(result, default=seconds)}" for result in given]
     for result, line, (status, text) in zip(given, lines, run(program, lines)):
         assert status == "ok", f"{text.decode()}: {line}"
         parsed = parser.parse({"status_code": 200, "headers": {}, "body": text}, operation.output_shape)

@@ -18,6 +18,7 @@ pub mod message;
 pub mod metadata;
 pub mod names;
 pub mod network;
+pub mod parameter;
 pub mod placement;
 pub mod rng;
 pub mod snapshot;

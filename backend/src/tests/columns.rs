@@ -6,10 +6,10 @@ use cumulet_compute::{
 };
 use cumulet_domain::{Error, Result, volume::VolumeChange};
 use cumulet_identity::accounts;
-use cumulet_storage::{snapshots, volumes};
+use cumulet_storage::{aliases, snapshots, volumes};
 use cumulet_store::{
     entity::{
-        access_key, account, host, host_network, image, instance, instance_type, interface,
+        access_key, account, host, host_network, image, image_alias, instance, instance_type, interface,
         interface_address, operation, placement_group, placement_group_host, security_group, snapshot,
         subnet, user, volume, volume_attachment, volume_modification, vpc,
     },
@@ -71,6 +71,9 @@ async fn lived_in() -> Rig {
     };
     snapshots::create(&rig.cloud, &rig.who, of_root).await.unwrap();
     let parts = rig.cloud.parts();
+    aliases::set(&parts, "/aws/service/tiny", rig.image)
+        .await
+        .unwrap();
     let role = cumulet_domain::account::Role::ReadOnly;
     accounts::create_user(&parts, rig.who.account, "somebody", role)
         .await
@@ -127,6 +130,7 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
             confirmed_tunnel = "4294967296";
         host_network: applied_generation = "-1";
         image: boot_mode = "'floppy'", state = "'lost'", public = "7", format = "'floppy'", size_bytes = "-1", virtual_bytes = "-1";
+        image_alias: version = "-1";
         instance: launch_index = "-1", vcpus = "-1", memory_mib = "-1", disk_gib = "-1", state = "'lost'",
             intent = "'away'", generation = "-1", metadata_revision = "-1", claimed = "2",
             shutdown_behavior = "'wait'", disable_api_termination = "2", disable_api_stop = "2",

@@ -1,5 +1,6 @@
 //! The tests of calls and operations, over a whole cloud without hosts. What needs no cloud is tested beside the code.
 
+mod aliases;
 mod bootstrap;
 mod columns;
 mod confirm;

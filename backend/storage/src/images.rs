@@ -26,7 +26,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-use crate::boxed;
+use crate::{aliases, boxed};
 
 /// An image with its tags, which only its owner sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,7 +239,8 @@ pub async fn list(parts: &Parts) -> Result<Vec<image::Model>> {
 /// go too. For the operator.
 ///
 /// # Errors
-/// `NotFound`; `InUse` while an instance that was made from it has not ended.
+/// `NotFound`; `InUse` while an instance that was made from it has not ended, and while it has an alias: somebody
+/// launches by that name, and is to be told another image first.
 #[boxed]
 pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> {
     let write = parts.store.write(move |txn| {
@@ -257,6 +258,7 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
                     by: format!("{users} instances"),
                 });
             }
+            aliases::none_of(txn, id).await?;
             image::Entity::delete_by_id(row.id)
                 .exec(txn)
                 .await

@@ -1,5 +1,6 @@
-//! The storage domain: images, their files, volumes that no instance has, and snapshots.
+//! The storage domain: images, their aliases and files, volumes that no instance has, and snapshots.
 
+pub mod aliases;
 pub mod image_files;
 pub mod images;
 pub mod snapshots;

@@ -6,7 +6,7 @@
 //!                                     (describe, reading, filter, page for listings)
 //! ```
 //!
-//! A service is one static [`Rpc`]: `ec2`, `iam`, `sts`, `service_quotas`.
+//! A service is one static [`Rpc`]: `ec2`, `iam`, `sts`, `service_quotas`, `ssm`.
 
 pub(crate) mod action;
 mod asked;

@@ -257,9 +257,9 @@ mod tests {
     use cumulet_wire::{Protocol, Query};
 
     use super::*;
-    use crate::{ec2::EC2, iam::IAM, service_quotas::SERVICE_QUOTAS, sts::STS};
+    use crate::{ec2::EC2, iam::IAM, service_quotas::SERVICE_QUOTAS, ssm::SSM, sts::STS};
 
-    const SERVICES: [&Rpc; 4] = [&EC2, &IAM, &STS, &SERVICE_QUOTAS];
+    const SERVICES: [&Rpc; 5] = [&EC2, &IAM, &STS, &SERVICE_QUOTAS, &SSM];
 
     /// That those which are data are members of the shape is codegen's to see to.
     #[test]

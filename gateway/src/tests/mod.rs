@@ -13,6 +13,7 @@ mod listeners;
 mod modify;
 mod network_interfaces;
 mod paging;
+mod parameters;
 mod resources;
 mod root_devices;
 mod rules;

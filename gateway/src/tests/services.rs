@@ -7,7 +7,7 @@ use super::{
     echo::{Signing, ask},
     *,
 };
-use crate::{Door, auth::AuthConfig, iam::IAM, rpc::Rpc, service_quotas::SERVICE_QUOTAS, sts::STS};
+use crate::{Door, auth::AuthConfig, iam::IAM, rpc::Rpc, service_quotas::SERVICE_QUOTAS, ssm::SSM, sts::STS};
 
 fn door(world: &World) -> Door {
     Door::with_limits(
@@ -41,7 +41,7 @@ fn call(service: &Rpc, operation: &str) -> Signing<'static> {
 async fn what_aws_has_is_unsupported_and_what_it_has_not_is_invalid() {
     let world = World::new().await;
     let door = door(&world);
-    for service in [&EC2, &IAM, &STS, &SERVICE_QUOTAS] {
+    for service in [&EC2, &IAM, &STS, &SERVICE_QUOTAS, &SSM] {
         let json = matches!(service.model.codec, Codec::Json { .. });
         let (unsupported, unknown) = if json {
             ("UnsupportedOperationException", "UnknownOperationException")
@@ -72,6 +72,7 @@ async fn what_aws_has_is_unsupported_and_what_it_has_not_is_invalid() {
         (&IAM, "ListUsers"),
         (&STS, "AssumeRole"),
         (&SERVICE_QUOTAS, "RequestServiceQuotaIncrease"),
+        (&SSM, "PutParameter"),
     ] {
         assert!(service.model.unserved.contains(&operation), "{operation}");
     }
@@ -82,7 +83,7 @@ async fn what_aws_has_is_unsupported_and_what_it_has_not_is_invalid() {
 async fn each_service_refuses_in_its_own_form() {
     let world = World::new().await;
     let door = door(&world);
-    for service in [&EC2, &IAM, &STS, &SERVICE_QUOTAS] {
+    for service in [&EC2, &IAM, &STS, &SERVICE_QUOTAS, &SSM] {
         let fine = call(service, service.model.operations[0].name);
         for (signing, statuses) in [
             (fine.clone().with_secret("wrong"), [401, 403, 400]),
@@ -106,7 +107,7 @@ async fn each_service_refuses_in_its_own_form() {
         let answer = ask(
             &world,
             &door,
-            &Signing::json("ssm", &kind, "AmazonSSM.GetParameter", "{}"),
+            &Signing::json("kms", &kind, "TrentService.ListKeys", "{}"),
         )
         .await;
         assert_eq!(

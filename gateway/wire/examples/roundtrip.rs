@@ -95,6 +95,7 @@ fn answer(line: &str) -> Result<String, WireError> {
         "ec2" => cumulet_wire::for_each_ec2_operation!(ec2),
         "iam" => cumulet_wire::for_each_iam_operation!(query),
         "sts" => cumulet_wire::for_each_sts_operation!(query),
+        "ssm" => cumulet_wire::for_each_ssm_operation!(json),
         _ => cumulet_wire::for_each_service_quotas_operation!(json),
     }
 }

@@ -20,6 +20,8 @@ pub mod service;
 pub mod service_quotas;
 mod shape;
 #[rustfmt::skip]
+pub mod ssm;
+#[rustfmt::skip]
 pub mod sts;
 pub mod types;
 pub mod xml;

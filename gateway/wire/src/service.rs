@@ -54,7 +54,7 @@ impl ServiceModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ec2, iam, service_quotas, sts};
+    use crate::{ec2, iam, service_quotas, ssm, sts};
 
     #[test]
     fn every_service_is_searched_by_halves() {
@@ -63,6 +63,7 @@ mod tests {
             &iam::SERVICE,
             &sts::SERVICE,
             &service_quotas::SERVICE,
+            &ssm::SERVICE,
         ] {
             assert!(
                 service.operations.is_sorted_by_key(|info| info.name),
@@ -85,5 +86,6 @@ mod tests {
             service_quotas::SERVICE.lookup("RequestServiceQuotaIncrease"),
             Known::Unserved
         );
+        assert_eq!(ssm::SERVICE.lookup("PutParameter"), Known::Unserved);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use cumulet_domain::{calendar, time};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +35,20 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         time::Timestamp(self.0).fmt(f)
+    }
+}
+
+/// In JSON the seconds since 1970, with a fraction.
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0 as f64 / 1000.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Ok(Self((seconds * 1000.0).round() as i64))
     }
 }
 
@@ -92,7 +107,8 @@ impl fmt::Debug for Blob {
 }
 
 /// A value that the model marks as sensitive; it doesn't print.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Sensitive<T>(pub T);
 
 impl<T> fmt::Debug for Sensitive<T> {
@@ -151,6 +167,20 @@ mod tests {
             "2026-01-02T03:04:05.000Z"
         );
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn in_json_they_are_seconds_with_a_fraction() {
+        for (ms, json) in [
+            (1_767_323_045_678, "1767323045.678"),
+            (1_767_323_045_000, "1767323045.0"),
+            (-1, "-0.001"),
+        ] {
+            assert_eq!(serde_json::to_string(&Timestamp(ms)).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Timestamp>(json).unwrap(), Timestamp(ms));
+        }
+        assert_eq!(serde_json::from_str::<Timestamp>("7").unwrap(), Timestamp(7000));
+        assert!(serde_json::from_str::<Timestamp>("\"2026-01-02T03:04:05Z\"").is_err());
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) struct Shapes<'a> {
     actions: &'a BTreeMap<String, Action>,
     inputs: BTreeSet<String>,
     outputs: BTreeSet<String>,
+    /// Structures of requests that are decoded: not those in members which are refused altogether.
+    decoded: BTreeSet<String>,
     /// The module of each structure.
     homes: BTreeMap<String, String>,
     keep_empty: BTreeSet<String>,
@@ -42,6 +44,7 @@ impl<'a> Shapes<'a> {
             actions,
             inputs: BTreeSet::new(),
             outputs: BTreeSet::new(),
+            decoded: BTreeSet::new(),
             homes: BTreeMap::new(),
             keep_empty: names(&patches.keep_empty),
             list_of_one: names(&patches.list_of_one),
@@ -63,6 +66,11 @@ impl<'a> Shapes<'a> {
             if let Some(input) = &operation.input {
                 self.model.reach(input, &mut self.inputs)?;
                 self.model.reach(input, &mut reached)?;
+                for (member, of) in self.model.members(input)?.iter() {
+                    if !action.refuse.iter().any(|policy| policy.member == member) {
+                        self.model.reach(&of.shape, &mut self.decoded)?;
+                    }
+                }
             }
             if let Some(output) = &operation.output {
                 self.model.reach(output, &mut self.outputs)?;
@@ -230,18 +238,22 @@ impl<'a> Shapes<'a> {
                 .and_then(|o| o.input.as_ref());
             input.is_some_and(|input| input == name)
         });
-        if !is_root && self.inputs.contains(name) && !shape.required.is_empty() {
+        if !is_root && self.decoded.contains(name) && !shape.required.is_empty() {
             bail!("{name} is in a request and has required members, which the codec does not look for");
         }
         write!(out, "\njson! {{ {name} {{")?;
         for (member_name, member) in self.model.members(name)?.iter() {
-            let ty = self.member_type(name, member_name, member, used)?;
+            let mut ty = self.member_type(name, member_name, member, used)?;
             let wire = member.query_name(member_name, Protocol::Json);
             let required = if shape.required.iter().any(|r| r == member_name) {
                 " (required)"
             } else {
                 ""
             };
+            // An empty list is there, and none is missing.
+            if is_root && !required.is_empty() && ty.starts_with("Vec<") {
+                ty = format!("Option<{ty}>");
+            }
             write!(
                 out,
                 "\n    {}: {ty} = {wire:?}{required};",
@@ -332,7 +344,14 @@ impl<'a> Shapes<'a> {
             "integer" => "i32",
             "long" => "i64",
             "double" | "float" => "f64",
-            "timestamp" if shape.timestamp_format.as_deref().is_none_or(|f| f == "iso8601") => "Timestamp",
+            "timestamp"
+                if shape
+                    .timestamp_format
+                    .as_deref()
+                    .is_none_or(|f| f == self.times()) =>
+            {
+                "Timestamp"
+            }
             "blob" => "Blob",
             "structure" => name,
             "map" if self.model.protocol == Protocol::Json => return self.map_type(name, shape, used),
@@ -345,7 +364,7 @@ impl<'a> Shapes<'a> {
             }
             other => bail!("the codec does not know {other} ({name})"),
         };
-        if self.model.protocol == Protocol::Json && matches!(ty, "Timestamp" | "Blob") {
+        if self.model.protocol == Protocol::Json && ty == "Blob" {
             bail!("the codec of JSON does not know {} ({name})", shape.kind);
         }
         used.insert(ty.to_owned());
@@ -355,6 +374,14 @@ impl<'a> Shapes<'a> {
             return Ok(format!("Sensitive<{ty}>"));
         }
         Ok(ty.to_owned())
+    }
+
+    /// The one form of moments that the codec knows.
+    fn times(&self) -> &'static str {
+        match self.model.protocol {
+            Protocol::Json => "unixTimestamp",
+            Protocol::Ec2 | Protocol::Query => "iso8601",
+        }
     }
 
     fn map_type(&self, name: &str, shape: &Shape, used: &mut BTreeSet<String>) -> Result<String> {

@@ -34,6 +34,7 @@ const ONLY: &[Only] = &[
             "backend/operations/src/",
             "backend/operator/src/",
             "backend/src/test_support.rs",
+            "backend/storage/src/aliases.rs",
             "backend/storage/src/images.rs",
             "backend/storage/src/snapshots/",
             "backend/storage/src/volumes/",
@@ -102,6 +103,11 @@ const NEVER: &[Never] = &[
     },
     Never {
         within: "gateway/src/service_quotas/",
+        names: &["actix_*", "RequestHead"],
+        why: "a service's operations know nothing of the HTTP server",
+    },
+    Never {
+        within: "gateway/src/ssm/",
         names: &["actix_*", "RequestHead"],
         why: "a service's operations know nothing of the HTTP server",
     },

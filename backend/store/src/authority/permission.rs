@@ -115,4 +115,9 @@ permissions! {
         read LIST_SERVICE_QUOTAS "ListServiceQuotas";
         read LIST_SERVICES "ListServices";
     }
+    "ssm" {
+        read GET_PARAMETER "GetParameter";
+        read GET_PARAMETERS "GetParameters";
+        read GET_PARAMETERS_BY_PATH "GetParametersByPath";
+    }
 }

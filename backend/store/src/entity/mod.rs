@@ -11,6 +11,7 @@ pub mod columns;
 pub mod host;
 pub mod host_network;
 pub mod image;
+pub mod image_alias;
 pub mod image_mapping;
 pub mod image_permission;
 pub mod instance;

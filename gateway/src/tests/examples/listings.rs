@@ -105,6 +105,7 @@ async fn pages_meet_and_tokens_are_good_for_one_question() {
             let Some(paging) = info.paging else { continue };
             let base = match (json, info.required) {
                 (true, ["ServiceCode"]) => r#"{"ServiceCode":"ec2"}"#,
+                (true, ["Path"]) => r#"{"Path":"/aws/service/tiny"}"#,
                 (true, _) => "{}",
                 (false, _) => "",
             };

@@ -7,12 +7,12 @@ mod listings;
 mod scene;
 
 use super::*;
-use crate::{iam::IAM, rpc::Rpc, rpc::example::Example, service_quotas::SERVICE_QUOTAS, sts::STS};
+use crate::{iam::IAM, rpc::Rpc, rpc::example::Example, service_quotas::SERVICE_QUOTAS, ssm::SSM, sts::STS};
 use asking::{ask, info, name_of};
 use scene::Scene;
 
 /// Every service.
-pub(super) const SERVICES: [&Rpc; 4] = [&EC2, &IAM, &STS, &SERVICE_QUOTAS];
+pub(super) const SERVICES: [&Rpc; 5] = [&EC2, &IAM, &STS, &SERVICE_QUOTAS, &SSM];
 
 /// All examples, each with its service.
 fn examples() -> impl Iterator<Item = (&'static Rpc, &'static Example)> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cumulet_backend::api::aliases;
 use cumulet_domain::ResourceKind;
 
 use super::*;
@@ -32,6 +33,12 @@ impl Scene {
         let image = add_image(&world.cloud.parts(), them.account).await;
         let theirs = fill(&world, &them, &image).await;
         let own = fill(&world, &world.who, &world.image).await;
+        for name in ["oldest", "older", "latest"] {
+            let name = format!("/aws/service/tiny/{name}");
+            aliases::set(&world.cloud.parts(), &name, world.image.parse().unwrap())
+                .await
+                .unwrap();
+        }
         Scene { world, own, theirs }
     }
 

@@ -9,6 +9,7 @@ mod describe_instances;
 mod examples;
 mod get_console_output;
 mod get_console_screenshot;
+mod image_alias;
 mod modify_instance_attribute;
 mod modify_instance_metadata_options;
 mod power;

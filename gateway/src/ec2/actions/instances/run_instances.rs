@@ -14,11 +14,11 @@ use cumulet_wire::ec2::{
     shared::{BlockDeviceMapping, TagSpecification},
 };
 
-use super::modify_instance_metadata_options::Asked;
+use super::{image_alias::image_id, modify_instance_metadata_options::Asked};
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, id, ids, required_id, tags, unique_keys},
+        ctx::{Ctx, id, ids, tags, unique_keys},
         render, user_data,
     },
     fault::Fault,
@@ -30,7 +30,7 @@ const DEFAULT_TYPE: &str = "m1.small";
 #[async_trait]
 impl Action for RunInstances {
     async fn run(ctx: &Ctx, input: RunInstancesRequest) -> Result<Reservation, Fault> {
-        let image: ImageId = required_id(input.image_id.as_deref(), "ImageId")?;
+        let image = image_id(ctx, input.image_id.as_deref()).await?;
         let root = root_disk(ctx, image, &input.block_device_mappings).await?;
         let mut spec = spec(image, input)?;
         spec.root_volume_gib = root.gib;
