@@ -5,11 +5,6 @@ import pytest
 pytestmark = pytest.mark.clients
 
 
-@pytest.mark.skip(reason="Packer: amazon-ebs needs CreateImage, which does not exist yet")
-def test_packer_builds_an_image():
-    """With Debian's `packer`: amazon-ebs from the tiny image, and an instance of what it made."""
-
-
 @pytest.mark.skip(reason="Tempest: no OpenStack door yet")
 def test_tempest():
     """`tempest run` with the smoke tests of compute, image, network, volume and identity."""
