@@ -38,6 +38,44 @@ pub(super) async fn room(
     Ok(())
 }
 
+/// How many of `most` instances the account has room for, each with so many volumes of so many GiB in all. Those who
+/// count come one after the other, as in [`room`].
+///
+/// # Errors
+/// `LimitExceeded` where that are less than `least`.
+pub async fn fitting(
+    txn: &DatabaseTransaction,
+    quotas: Quotas,
+    account: AccountId,
+    (each, gib): (u64, u64),
+    (least, most): (u64, u64),
+) -> Result<u64> {
+    lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
+    let (volumes, used) = has(txn, account).await?;
+    let used = used + growing(txn, account).await?;
+    let mut fitting = most;
+    for (limit, max, left, each) in [
+        (
+            Limit::Volumes,
+            quotas.volumes,
+            quotas.volumes.saturating_sub(volumes),
+            each,
+        ),
+        (
+            Limit::VolumeStorage,
+            quotas.volume_gib,
+            quotas.volume_gib.saturating_sub(used),
+            gib,
+        ),
+    ] {
+        fitting = Ord::min(fitting, left.checked_div(each).unwrap_or(most));
+        if fitting < least {
+            return Err(Error::LimitExceeded { limit, max });
+        }
+    }
+    Ok(fitting)
+}
+
 const GONE: [VolumeState; 2] = [VolumeState::Deleting, VolumeState::Deleted];
 
 /// The account's volumes and their GiB. Those that instances start from come and go with those.
