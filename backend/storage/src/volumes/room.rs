@@ -16,6 +16,8 @@ use sea_orm::{
     QuerySelect as _, QueryTrait as _, RelationDef, sea_query::Expr,
 };
 
+use crate::boxed;
+
 /// Whether the account may have so many volumes and so many GiB more: those who count come one after the other, since
 /// each has the account's lock until its own is there.
 pub(super) async fn room(
@@ -38,18 +40,20 @@ pub(super) async fn room(
     Ok(())
 }
 
-/// How many of `most` instances the account has room for, each with so many volumes of so many GiB in all. Those who
-/// count come one after the other, as in [`room`].
+/// How many instances the account has room for, each with so many volumes of so many GiB in all: `wanted` says at least
+/// and at the most how many. Those who count come one after the other, as in [`room`].
 ///
 /// # Errors
-/// `LimitExceeded` where that are less than `least`.
+/// `LimitExceeded` where that are less than the least.
+#[boxed]
 pub async fn fitting(
     txn: &DatabaseTransaction,
     quotas: Quotas,
     account: AccountId,
-    (each, gib): (u64, u64),
-    (least, most): (u64, u64),
+    each: (u64, u64),
+    wanted: (u64, u64),
 ) -> Result<u64> {
+    let ((each, gib), (least, most)) = (each, wanted);
     lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
     let (volumes, used) = has(txn, account).await?;
     let used = used + growing(txn, account).await?;

@@ -25,7 +25,7 @@ fn one(mapping: BlockDeviceMapping, n: usize) -> Result<Mapping, Fault> {
         (None, Some(name), None) => Mapped::InstanceStore(name),
         (None, None, ebs) => Mapped::Volume(volume(ebs.unwrap_or_default(), n)?),
         _ => {
-            return Err(Fault::combination(&format!(
+            return Err(Fault::combination(format!(
                 "The parameters BlockDeviceMapping.{n}.Ebs, NoDevice and VirtualName may not be given together"
             )));
         }
