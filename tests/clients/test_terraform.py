@@ -206,7 +206,6 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
     [
         pytest.param(what, marks=pytest.mark.skip(reason=f"Terraform's {what}: {why}"))
         for what, why in [
-            ("aws_instance", "it asks for DescribeInstanceCreditSpecifications, which does not exist yet"),
             ("aws_vpc", "it asks for DescribeVpcAttribute, which does not exist yet"),
         ]
     ],
