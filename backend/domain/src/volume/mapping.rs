@@ -209,6 +209,9 @@ mod tests {
 
     const ROOT: &str = "/dev/xvda";
 
+    /// Mappings of a launch, by their devices.
+    type Asked = Vec<(&'static str, Mapped)>;
+
     fn asked(change: impl FnOnce(&mut DiskAsked)) -> Mapped {
         let mut asked = DiskAsked::default();
         change(&mut asked);
@@ -275,7 +278,7 @@ mod tests {
             given: Some(1),
             ..disk.clone()
         };
-        let cases: Vec<(Vec<(&str, Mapped)>, Vec<Disk>)> = vec![
+        let cases: Vec<(Asked, Vec<Disk>)> = vec![
             (vec![("/dev/sdf", Mapped::Nothing)], vec![sdg.clone()]),
             (
                 vec![("/dev/sdf", Mapped::InstanceStore("ephemeral0".into()))],
