@@ -20,6 +20,7 @@ use cumulet_domain::{
     network::Cidr,
     rng::SharedRng,
     time::{Clock, ManualClock, Timestamp},
+    volume::{DiskAsked, Mapped, Mapping},
 };
 use cumulet_identity::accounts;
 use cumulet_journal as journal;
@@ -133,6 +134,16 @@ pub fn principal(account: AccountId, role: Role) -> Principal {
         user_name: "admin".into(),
         access_key_id: "AKIATEST".into(),
         role,
+    }
+}
+
+/// A mapping of a launch.
+pub fn volume(device: &str, change: impl FnOnce(&mut DiskAsked)) -> Mapping {
+    let mut asked = DiskAsked::default();
+    change(&mut asked);
+    Mapping {
+        device: device.into(),
+        content: Mapped::Volume(asked),
     }
 }
 

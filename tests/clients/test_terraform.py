@@ -215,7 +215,6 @@ def test_data_sources(account: Account, ec2, key_folder: Path):
     [
         pytest.param(what, marks=pytest.mark.skip(reason=f"Terraform's {what}: {why}"))
         for what, why in [
-            ("aws_instance", "it asks for DescribeInstanceCreditSpecifications, which does not exist yet"),
             ("aws_vpc", "it asks for DescribeVpcAttribute, which does not exist yet"),
         ]
     ],
@@ -239,6 +238,32 @@ resource "aws_volume_attachment" "data" {
 }
 
 output "volume" { value = aws_ebs_volume.data.id }
+"""
+
+LAUNCHED = """
+resource "aws_instance" "one" {
+  ami           = "%(image)s"
+  instance_type = "t3.nano"
+
+  root_block_device {
+    volume_size = 9
+    volume_type = "gp3"
+    throughput  = 200
+  }
+  ebs_block_device {
+    device_name = "/dev/sdf"
+    volume_size = 2
+    volume_type = "gp3"
+    iops        = 3000
+  }
+  ebs_block_device {
+    device_name           = "/dev/sdg"
+    snapshot_id           = "%(snapshot)s"
+    delete_on_termination = false
+  }
+}
+
+output "one" { value = aws_instance.one.id }
 """
 
 SNAPSHOTS = """
@@ -303,6 +328,24 @@ def test_snapshots_copies_and_a_volume_of_one(account: Account, ec2, key_folder:
     terraform.destroy()
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
     assert volumes.is_gone(account, made["again"])
+
+
+def test_an_instance_with_its_disks(account: Account, ec2, key_folder: Path):
+    source = volumes.create(account, 3)
+    snapshot = ec2.create_snapshot(VolumeId=source)["SnapshotId"]
+    volumes.wait_completed(account, snapshot)
+    terraform = Terraform(account, key_folder, LAUNCHED % {"image": account.cloud.image, "snapshot": snapshot})
+    id = terraform.apply()["one"]
+    disks = {m["DeviceName"]: m["Ebs"] for m in instance(ec2, id)["BlockDeviceMappings"]}
+    shown = {device: volumes.describe(account, ebs["VolumeId"]) for device, ebs in disks.items()}
+    sizes = {device: volume["Size"] for device, volume in shown.items() if device.startswith("/dev/sd")}
+    assert (len(shown), sizes) == (3, {"/dev/sdf": 2, "/dev/sdg": 3})
+    assert sorted(volume["Size"] for volume in shown.values()) == [2, 3, 9]
+    assert terraform.is_settled()
+    terraform.destroy()
+    stays = disks["/dev/sdg"]["VolumeId"]
+    volumes.wait_gone(account, disks["/dev/sdf"]["VolumeId"])
+    assert volumes.describe(account, stays)["State"] == "available"
 
 
 def test_a_volume_and_its_attachment(account: Account, ec2, key_folder: Path):

@@ -13,7 +13,7 @@ use sea_orm::{
 
 use cumulet_journal::Operation as _;
 use cumulet_operations::{
-    CreateSnapshot,
+    CreateSnapshot, Launch,
     snapshot::all_of,
     standing::{Standing, standing},
 };
@@ -95,11 +95,18 @@ async fn volume_on(
     outcome: &VolumeOutcome,
 ) -> Result<Option<Subject>> {
     let operation = operation::Entity::find_by_id(Key(outcome.operation));
-    let operation = rows::one(operation, conn).await?;
-    let about = (ResourceKind::Volume.resource_type(), outcome.volume.to_db());
-    let Some(operation) = operation.filter(|operation| operation.subject() == about) else {
+    let Some(operation) = rows::one(operation, conn).await? else {
         return Ok(None);
     };
+    let about = (ResourceKind::Volume.resource_type(), outcome.volume.to_db());
+    // A launch that has failed takes its volumes away from the host.
+    let is_launched = operation.kind == Launch::NAME
+        && attachments::of_volume(conn, outcome.volume.to_db())
+            .await?
+            .is_some_and(|attached| attached.instance.to_db() == operation.subject().1);
+    if operation.subject() != about && !is_launched {
+        return Ok(None);
+    }
     let row = attachments::find(conn, outcome.volume.to_db()).await?;
     let here = row.filter(|row| row.host.as_ref() == Some(&host.0));
     Ok(here.map(|row| Subject::Volume(Box::new((operation, row)))))

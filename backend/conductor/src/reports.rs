@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cumulet_bus::{Delivered, ReportMailbox};
 use cumulet_domain::{
-    Error, Result, crash_point,
+    Error, ResourceKind, Result, crash_point,
     id::{HostId, InstanceId},
     message::{Outcome, Report, ReportContent, SnapshotOutcome, VolumeOutcome},
     time::Timestamp,
@@ -154,7 +154,10 @@ async fn volume_done(
     outcome: VolumeOutcome,
     (operation, row): (operation::Model, volume::Model),
 ) -> Result<()> {
-    if operation.status.0 != OperationStatus::Active || row.generation != operation.generation {
+    // That of a launch which takes its volumes away from a host is its instance's.
+    let about = (ResourceKind::Volume.resource_type(), row.id.to_db());
+    let is_stale = operation.subject() == about && row.generation != operation.generation;
+    if operation.status.0 != OperationStatus::Active || is_stale {
         tracing::debug!(volume = %outcome.volume, "a report came too late");
         return Ok(());
     }

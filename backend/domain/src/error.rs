@@ -207,6 +207,9 @@ pub enum Error {
     NoDefaultVpc,
     #[error("a volume of {gib} GiB is smaller than its image, which has {least} GiB")]
     VolumeTooSmall { gib: u64, least: u64 },
+    /// What a launch says of its disks can't be, in EC2's own words.
+    #[error("{reason}")]
+    InvalidMapping { reason: String },
     #[error("{} {id} is {state}", kind.resource_type())]
     Unusable {
         kind: ResourceKind,

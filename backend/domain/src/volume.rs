@@ -1,11 +1,13 @@
 //! The states and types of volumes and of their attachments to instances, in EC2's terms.
 
 mod device;
+mod mapping;
 mod modification;
 mod performance;
 mod throttle;
 
 pub use device::{ROOT_DEVICE, ROOT_DEVICES, check_device, check_root_device};
+pub use mapping::{Disk, DiskAsked, Mapped, Mapping, merge};
 pub use modification::{ModificationState, VolumeChange, VolumeShape};
 pub use performance::{Performance, Provisioned};
 

@@ -10,14 +10,17 @@ use cumulet_domain::{
     instance::{Event, Intent},
     message::{Action, Power},
 };
-use cumulet_journal::{End, How, NewOperation, Next, Operation, Step, enqueue};
-use cumulet_store::entity::{instance, operation::Model};
+use cumulet_journal::{self as journal, End, How, NewOperation, Next, Operation, Step, enqueue};
+use cumulet_store::{
+    entity::{instance, operation::Model},
+    launch_volumes,
+};
 use sea_orm::DatabaseTransaction;
 
 use crate::{
     Driver, clear,
     driver::Heard,
-    instance::{id_of, lock, target},
+    instance::{id_of, instance_of, lock, target},
     other_host::retry_on_other_host,
     release,
     steps::{
@@ -87,7 +90,13 @@ impl Operation for Launch {
 
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
         let failure = match &end.how {
-            How::Done => return release::running(txn, operation, end.now).await,
+            How::Done => {
+                release::running(txn, operation, end.now).await?;
+                if journal::state::<Self>(operation)?.volumes.is_empty() {
+                    return Ok(());
+                }
+                return launch_volumes::attached(txn, instance_of(operation), end.now).await;
+            }
             How::Failed(failure) => failure,
             How::Superseded => return Ok(()),
         };

@@ -6,7 +6,7 @@ use cumulet_domain::{Error, Result, id::marker};
 use cumulet_journal::{self as journal, NewOperation};
 use cumulet_store::{
     entity::{instance, operation},
-    failed, instances,
+    failed, instances, launch_volumes,
 };
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, IntoActiveModel};
 
@@ -109,6 +109,9 @@ async fn enqueue_retry(driver: &Driver, operation: operation::Model, state: Laun
             let Some(row) = release::subject(txn, &operation).await? else {
                 return Ok(());
             };
+            if !state.volumes.is_empty() {
+                launch_volumes::void(txn, row.id.to_db()).await?;
+            }
             let generation = row.generation.next();
             let new = NewOperation::of::<Launch>(id, target(&row, generation.0), &state, now)?;
             let mut change = row.into_active_model();

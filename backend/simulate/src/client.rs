@@ -9,13 +9,14 @@ use std::{
 
 use cumulet_backend::api::{
     ClientToken,
-    instances::{self, LaunchSpec},
+    instances::{self, LaunchSpec, ReservationView},
 };
 use cumulet_domain::{
     Error,
     account::{AccountId, Principal},
     id::{ImageId, InstanceId, SnapshotId, VolumeId},
     instance::ShutdownBehavior,
+    volume::{DiskAsked, Mapped, Mapping},
 };
 
 use crate::{
@@ -23,6 +24,13 @@ use crate::{
     roles::{Api, Lost},
     world::World,
 };
+
+/// The volumes of new instances that outlive them.
+fn outliving(made: &ReservationView) -> Vec<VolumeId> {
+    let disks = made.instances.iter().flat_map(|view| &view.disks);
+    let outliving = disks.filter(|disk| !disk.delete_on_termination);
+    outliving.map(|disk| disk.volume).collect()
+}
 
 /// How often a call is made at the most.
 const TRIES: usize = 8;
@@ -141,17 +149,21 @@ impl Client {
             token,
             request_hash: format!("{count} {}", spec.min),
         });
-        let made = self.ask_launch(&spec).await;
+        if varied && dice.chance(0.3) {
+            spec.mappings = self.some_disks();
+        }
+        let (made, disks) = self.ask_launch(&spec).await;
         let again = varied && token.is_some() && self.world.dice.chance(0.3);
         if again {
             self.world.pause(0..30_000).await;
             self.ask_launch(&spec).await;
         }
         self.mine.extend(made);
+        self.volumes.extend(disks);
     }
 
     /// Asks until an answer comes, if the launch has a token: without one it is never sent twice.
-    async fn ask_launch(&self, spec: &LaunchSpec) -> Vec<InstanceId> {
+    async fn ask_launch(&self, spec: &LaunchSpec) -> (Vec<InstanceId>, Vec<VolumeId>) {
         let tries = if spec.client_token.is_some() { TRIES } else { 1 };
         for _ in 0..tries {
             let (who, asked, began) = (self.who.clone(), spec.clone(), Instant::now());
@@ -163,13 +175,33 @@ impl Client {
                 Ok(Ok(view)) => {
                     let ids: Vec<_> = view.instances.iter().map(|instance| instance.id()).collect();
                     self.acknowledged(spec, &ids, called, began);
-                    return ids;
+                    return (ids, outliving(&view));
                 }
                 Ok(Err(Error::Unavailable(_))) | Err(Lost) => self.wait().await,
-                Ok(Err(_)) => return Vec::new(),
+                Ok(Err(_)) => return Default::default(),
             }
         }
-        Vec::new()
+        Default::default()
+    }
+
+    /// One or two volumes beside the root, some of which outlive their instances.
+    fn some_disks(&self) -> Vec<Mapping> {
+        let dice = &self.world.dice;
+        let devices = ["/dev/sdf", "/dev/sdg"];
+        let disk = |device: &&str| Mapping {
+            device: (*device).to_owned(),
+            content: Mapped::Volume(DiskAsked {
+                size_gib: Some(1),
+                snapshot: dice
+                    .chance(0.3)
+                    .then(|| dice.pick(&self.snapshots).copied())
+                    .flatten(),
+                delete_on_termination: Some(dice.chance(0.6)),
+                ..DiskAsked::default()
+            }),
+        };
+        let count = usize::try_from(dice.number(1..3)).unwrap_or(1);
+        devices.iter().take(count).map(disk).collect()
     }
 
     fn acknowledged(&self, spec: &LaunchSpec, ids: &[InstanceId], called: u64, began: Instant) {

@@ -15,6 +15,7 @@ pub mod groups;
 mod inline;
 pub mod instances;
 mod lanes;
+pub mod launch_volumes;
 mod location;
 pub mod lock;
 pub mod modifications;

@@ -1,15 +1,18 @@
-//! Volumes' rows, and their attachments to instances. A root volume is made with its instance.
+//! Volumes' rows, and their attachments to instances. A root volume is made with its instance, and so are those that its
+//! launch names.
 
 use std::collections::{HashMap, HashSet};
 
 use cumulet_domain::{
     Result,
-    id::marker::Volume,
+    id::{VolumeId, marker::Volume},
     time::Timestamp,
-    volume::{AttachmentState, ROOT_DEVICE, VolumeState, VolumeType},
+    volume::{AttachmentState, Disk, ROOT_DEVICE, VolumeState},
 };
 use sea_orm::{
-    ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::Expr,
 };
 
 use super::{batch::load_in, failed};
@@ -20,21 +23,29 @@ use crate::entity::{
 
 /// The root volume of a new instance. It has its instance's number, by which earlier programs know it; nothing else
 /// may go by that.
-///
-pub fn root(instance: &instance::Model, kind: VolumeType) -> volume::Model {
+pub fn root(instance: &instance::Model, disk: &Disk) -> volume::Model {
     volume::Model {
-        id: root_id(instance),
-        account: instance.account,
-        availability_zone: instance.availability_zone.clone(),
-        size_gib: instance.disk_gib,
-        volume_type: Named(kind),
-        state: Named(VolumeState::InUse),
-        state_message: None,
         image: Some(instance.image),
         snapshot: None,
+        ..data(instance, root_id(instance).0, disk, instance.disk_gib.0)
+    }
+}
+
+/// A volume that is made with an instance to be one of its disks beside the root.
+pub fn data(instance: &instance::Model, id: VolumeId, disk: &Disk, size_gib: u32) -> volume::Model {
+    volume::Model {
+        id: Key(id),
+        account: instance.account,
+        availability_zone: instance.availability_zone.clone(),
+        size_gib: Count(size_gib),
+        volume_type: Named(disk.kind),
+        state: Named(VolumeState::InUse),
+        state_message: None,
+        image: None,
+        snapshot: disk.snapshot.map(Key),
         encrypted: Flag(false),
-        iops: None,
-        throughput: None,
+        iops: disk.provisioned.iops.map(Count),
+        throughput: disk.provisioned.throughput.map(Count),
         host: None,
         generation: Amount(1),
         created_at: instance.created_at,
@@ -63,7 +74,22 @@ pub fn root_attachment(instance: &instance::Model, device: &str) -> volume_attac
     }
 }
 
-/// Adds the root volumes of new instances, and their attachments.
+/// The attachment of a volume that is made with an instance. It is there when the instance runs.
+pub fn data_attachment(
+    instance: &instance::Model,
+    volume: VolumeId,
+    disk: &Disk,
+) -> volume_attachment::Model {
+    volume_attachment::Model {
+        volume: Key(volume),
+        boot_index: None,
+        state: Named(AttachmentState::Attaching),
+        delete_on_termination: Flag(disk.delete_on_termination),
+        ..root_attachment(instance, &disk.device)
+    }
+}
+
+/// Adds the volumes of new instances, and their attachments.
 ///
 /// # Errors
 /// Those of the database.
@@ -72,9 +98,23 @@ pub async fn insert(
     volumes: Vec<volume::Model>,
     attachments: &[volume_attachment::Model],
 ) -> Result<()> {
-    // 10 and 7 columns a row; SQLite takes 32,766 parameters.
-    for rows in volumes.chunks(1000) {
+    // Each statement is of rows with the same columns.
+    let says_more =
+        |row: &volume::Model| row.snapshot.is_some() || row.iops.is_some() || row.throughput.is_some();
+    let (more, plain): (Vec<_>, Vec<_>) = volumes.into_iter().partition(says_more);
+    // At most 13 and 7 columns a row; SQLite takes 32,766 parameters.
+    for rows in plain.chunks(1000) {
         let rows = rows.iter().cloned().map(new);
+        let insert = volume::Entity::insert_many(rows).exec_without_returning(txn);
+        insert.await.map_err(failed)?;
+    }
+    for rows in more.chunks(1000) {
+        let rows = rows.iter().cloned().map(|row| volume::ActiveModel {
+            snapshot: Set(row.snapshot),
+            iops: Set(row.iops),
+            throughput: Set(row.throughput),
+            ..new(row)
+        });
         let insert = volume::Entity::insert_many(rows).exec_without_returning(txn);
         insert.await.map_err(failed)?;
     }
@@ -90,7 +130,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// The row of a new root volume, without the columns that have nothing yet: a launch is to cost no more than it must.
+/// The row of a new volume, without the columns that have nothing yet: a launch is to cost no more than it must.
 fn new(volume: volume::Model) -> volume::ActiveModel {
     volume::ActiveModel {
         state_message: NotSet,

@@ -79,7 +79,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::MalformedUserData { .. } => "InvalidUserData.Malformed",
         Error::InvalidKeyFormat { .. } => "InvalidKey.Format",
         Error::NoDefaultVpc => "VPCIdNotSpecified",
-        Error::VolumeTooSmall { .. } => "InvalidBlockDeviceMapping",
+        Error::VolumeTooSmall { .. } | Error::InvalidMapping { .. } => "InvalidBlockDeviceMapping",
         Error::Unusable {
             kind: ResourceKind::Image,
             ..
@@ -318,6 +318,7 @@ fn of_volume(error: &Error) -> String {
         ),
         Error::NeverModified { volumes } => format!("Modification for volume '{volumes}' does not exist."),
         Error::NotRunning { instance } => format!("Instance '{instance}' is not 'running'."),
+        Error::InvalidMapping { reason } => reason.clone(),
         other => sentence(&other.to_string()),
     }
 }

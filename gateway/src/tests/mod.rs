@@ -1,5 +1,6 @@
 //! The door over a real cloud on a database of its own, without hosts that do anything.
 
+mod block_devices;
 mod boot_modes;
 mod dry_run;
 pub(crate) mod echo;

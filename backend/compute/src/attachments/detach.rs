@@ -8,8 +8,8 @@ use cumulet_domain::{
     id::{InstanceId, VolumeId, marker},
     volume::{AttachmentState, VolumeState},
 };
-use cumulet_journal::{NewOperation, Operation as _, enqueue};
-use cumulet_operations::{DetachVolume, volume::target as volume_target};
+use cumulet_journal::{NewOperation, Operation as _, active, enqueue};
+use cumulet_operations::{DetachVolume, Launch, instance::subject, volume::target as volume_target};
 use cumulet_storage::volumes::AttachmentView;
 use cumulet_store::{
     Invalidates, attachments,
@@ -67,6 +67,10 @@ async fn commit(
         });
     }
     match attached.state.0 {
+        // One that comes with a launch is the launch's until that is over.
+        AttachmentState::Attaching if is_launched(txn, &attached).await? => {
+            return Err(incorrect(&disk, AttachmentState::Attaching.name()));
+        }
         AttachmentState::Attaching | AttachmentState::Attached => {}
         // It is asked again and again anyway.
         AttachmentState::Busy => return Ok(AttachmentView::of(&attached)),
@@ -88,6 +92,12 @@ async fn commit(
     enqueue(txn, new).await?;
     attached.state = Named(AttachmentState::Detaching);
     Ok(AttachmentView::of(&attached))
+}
+
+/// Whether the instance is being launched.
+async fn is_launched(txn: &DatabaseTransaction, attached: &volume_attachment::Model) -> Result<bool> {
+    let open = active(txn, subject(attached.instance.to_db())).await?;
+    Ok(open.is_some_and(|open| open.kind == Launch::NAME))
 }
 
 fn incorrect(disk: &volume::Model, state: &str) -> Error {

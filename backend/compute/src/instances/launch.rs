@@ -1,6 +1,8 @@
-//! RunInstances: one transaction claims the quota and writes the reservation, the instances, their root volumes,
+//! RunInstances: one transaction claims the quota and writes the reservation, the instances, their volumes,
 //! interfaces and addresses, tags, an operation each, and the client token. Its commit is the point of
 //! no return; placement and all that is slow comes after it.
+
+use std::sync::Arc;
 
 use cumulet_core::{
     quota::{self, Claim},
@@ -17,6 +19,7 @@ use cumulet_domain::{
 use cumulet_journal::{NewOperation, Operation as _, enqueue_new};
 use cumulet_network::interface_view::InterfaceView;
 use cumulet_operations::{self as operations, LaunchState, instance::target};
+use cumulet_storage::volumes as room;
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
@@ -31,7 +34,8 @@ use sea_orm::{DatabaseTransaction, EntityTrait};
 use crate::{
     Compute, boxed,
     instances::{
-        LaunchSpec, ReservationView, UserData, addresses, launch_plan::LaunchPlan, public_addresses, replay,
+        InstanceView, LaunchSpec, LaunchTags, ReservationView, UserData, addresses,
+        launch_disks::LaunchDisks, launch_plan::LaunchPlan, public_addresses, replay,
     },
 };
 
@@ -59,20 +63,31 @@ pub async fn launch(compute: &Compute, who: &Principal, spec: LaunchSpec) -> Res
         return replay::reservation(compute.store.read(), &grant, &made).await;
     }
     let wanted = &spec.tags;
-    let each = wanted.instance.len() + wanted.network_interface.len() + wanted.volume.len();
+    // About: the image may have more disks.
+    let disks = 1 + spec.mappings.len();
+    let each = wanted.instance.len() + wanted.network_interface.len() + wanted.volume.len() * disks;
     let count = usize::try_from(spec.max).unwrap_or(usize::MAX).min(MOST_COUNTED);
-    let room = tag_room(compute, who.account, each * count);
     let parts = compute.clone();
-    let store = compute.store.writing((each + ROWS_EACH) * count);
+    let store = compute
+        .store
+        .writing((each + ROWS_EACH + 2 * spec.mappings.len()) * count);
     let (name, account) = (operations::Launch::NAME, Invalidates::Account(who.account));
     let asked = compute.ask(name, &store, account, move |txn| {
         Box::pin(async move {
             let view = Launch::new(&parts, &grant, &spec).run(txn).await?;
-            room.check(txn).await?;
+            let more = tags_of(&view, &spec.tags);
+            tag_room(&parts, view.account, more).check(txn).await?;
             Ok(view)
         })
     });
     asked.await
+}
+
+/// How many tags a launch has written.
+fn tags_of(made: &ReservationView, tags: &LaunchTags) -> usize {
+    let each = tags.instance.len() + tags.network_interface.len();
+    let of = |view: &Arc<InstanceView>| each + tags.volume.len() * view.disks.len();
+    made.instances.iter().map(of).sum()
 }
 
 /// One launch under way.
@@ -129,7 +144,7 @@ impl<'a> Launch<'a> {
         let disks = self.add_volumes(txn, &plan, &rows).await?;
         let interfaces = self.attach(txn, &plan, claim, &mut rows).await?;
         self.tag(txn, &rows, &interfaces, &disks).await?;
-        self.enqueue(txn, &rows).await?;
+        self.enqueue(txn, &plan, &rows, &disks).await?;
         if let Some(token) = &self.spec.client_token {
             token
                 .keep(
@@ -152,23 +167,38 @@ impl<'a> Launch<'a> {
     }
 
     /// An operation in the journal for each instance.
-    async fn enqueue(&self, txn: &DatabaseTransaction, rows: &[instance::Model]) -> Result<()> {
-        let state = LaunchState {
-            hints: self.spec.hints.clone(),
-            ..LaunchState::default()
-        };
-        let operation = |row: &instance::Model| {
+    async fn enqueue(
+        &self,
+        txn: &DatabaseTransaction,
+        plan: &LaunchPlan,
+        rows: &[instance::Model],
+        disks: &[Vec<volume_attachment::Model>],
+    ) -> Result<()> {
+        let operation = |(row, disks): (&instance::Model, &Vec<volume_attachment::Model>)| {
             let id = self.compute.rng.id::<marker::Operation>();
+            let data = disks.iter().filter(|disk| !disk.is_root());
+            let state = LaunchState {
+                hints: self.spec.hints.clone(),
+                volumes: data.map(|disk| disk.volume.0).collect(),
+                volumes_gib: plan.disks.data_gib(),
+                ..LaunchState::default()
+            };
             NewOperation::of::<operations::Launch>(id, target(row, row.generation.0), &state, self.now)
         };
-        let new: Vec<NewOperation> = rows.iter().map(operation).collect::<Result<_>>()?;
+        let new: Vec<NewOperation> = rows.iter().zip(disks).map(operation).collect::<Result<_>>()?;
         enqueue_new(txn, &new).await
     }
 
     /// How many of the wanted instances there is room for, on hosts and among public addresses.
     async fn fitting(&self, txn: &DatabaseTransaction, plan: &LaunchPlan) -> Result<i64> {
         let (compute, account) = (self.compute, self.account);
-        let fitting = plan.fit(compute, txn, account, self.spec).await?;
+        let mut fitting = plan.fit(compute, txn, account, self.spec).await?;
+        if !plan.disks.data.is_empty() {
+            let each = (plan.disks.data.len() as u64, plan.disks.data_gib().into());
+            let wanted = (self.spec.min.into(), fitting.unsigned_abs());
+            let room = room::fitting(txn, compute.config.quotas, account, each, wanted);
+            fitting = room.await?.cast_signed();
+        }
         public_addresses::limit(txn, compute, account, plan, self.spec, fitting).await
     }
 
@@ -186,7 +216,7 @@ impl<'a> Launch<'a> {
             instance_type: plan.kind.name.clone(),
             vcpus: plan.kind.vcpus,
             memory_mib: plan.kind.memory_mib,
-            disk_gib: plan.disk_gib,
+            disk_gib: plan.disks.root_gib,
             state: Named(State::Pending),
             intent: Named(Intent::Running),
             generation: Amount(1),
@@ -249,19 +279,28 @@ impl<'a> Launch<'a> {
         addresses::attach(txn, self.compute, self.spec, plan, claim, rows, self.now).await
     }
 
-    /// Makes the root volume of each instance; its attachments, in the instances' order.
+    /// Makes the volumes of each instance; its attachments, in the instances' order, each one's root first.
     async fn add_volumes(
         &self,
         txn: &DatabaseTransaction,
         plan: &LaunchPlan,
         rows: &[instance::Model],
-    ) -> Result<Vec<volume_attachment::Model>> {
-        let volume = |row| volumes::root(row, self.spec.root_volume_type);
-        let made = rows.iter().map(volume).collect();
-        let attachment = |row| volumes::root_attachment(row, &plan.image.root_device.0);
-        let attachments: Vec<_> = rows.iter().map(attachment).collect();
-        volumes::insert(txn, made, &attachments).await?;
-        Ok(attachments)
+    ) -> Result<Vec<Vec<volume_attachment::Model>>> {
+        let LaunchDisks { root, data, .. } = &plan.disks;
+        let (mut made, mut attached) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            made.push(volumes::root(row, root));
+            let mut disks = vec![volumes::root_attachment(row, &root.device)];
+            for (disk, gib) in data {
+                let id = self.compute.rng.id::<marker::Volume>();
+                made.push(volumes::data(row, id, disk, *gib));
+                disks.push(volumes::data_attachment(row, id, disk));
+                self.compute.made(&id);
+            }
+            attached.push(disks);
+        }
+        volumes::insert(txn, made, &attached.concat()).await?;
+        Ok(attached)
     }
 
     async fn tag(
@@ -269,7 +308,7 @@ impl<'a> Launch<'a> {
         txn: &DatabaseTransaction,
         rows: &[instance::Model],
         interfaces: &[InterfaceView],
-        disks: &[volume_attachment::Model],
+        disks: &[Vec<volume_attachment::Model>],
     ) -> Result<()> {
         use cumulet_domain::ResourceKind;
         let instances: Vec<i64> = rows.iter().map(|row| row.id.to_db()).collect();
@@ -277,7 +316,7 @@ impl<'a> Launch<'a> {
             .iter()
             .map(|interface| interface.row.id.to_db())
             .collect();
-        let volumes: Vec<i64> = disks.iter().map(|disk| disk.volume.to_db()).collect();
+        let volumes: Vec<i64> = disks.iter().flatten().map(|disk| disk.volume.to_db()).collect();
         let wanted = &self.spec.tags;
         for (kind, ids, new) in [
             (ResourceKind::Instance, &instances, &wanted.instance),

@@ -18,7 +18,10 @@ use cumulet_store::{
 };
 use sea_orm::ConnectionTrait;
 
-use crate::{Compute, instance_types, instances::LaunchSpec};
+use crate::{
+    Compute, instance_types,
+    instances::{LaunchSpec, launch_disks::LaunchDisks},
+};
 
 /// A launch's references.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(super) struct LaunchPlan {
     pub(super) subnet: subnet::Model,
     pub(super) cidr: Cidr,
     pub(super) groups: Vec<security_group::Model>,
-    pub(super) disk_gib: Count,
+    pub(super) disks: LaunchDisks,
     pub(super) public: bool,
     pub(super) group: Option<placement_group::Model>,
 }
@@ -46,7 +49,6 @@ impl LaunchPlan {
     ) -> Result<LaunchPlan> {
         let image = images::usable(txn, grant, spec.image).await?;
         let kind = instance_types::offered(txn, &spec.instance_type).await?;
-        let disk_gib = disk(&image, spec.root_volume_gib)?;
         let key = match &spec.key_name {
             Some(name) => Some(resource::find_named::<key_pair::Entity>(txn, grant, name, Lock::None).await?),
             None => None,
@@ -62,6 +64,8 @@ impl LaunchPlan {
         }
         let groups = self::groups(txn, grant, spec, subnet.vpc.0).await?;
         let public = spec.associate_public_ip.unwrap_or(subnet.map_public_ip.0);
+        let group = group(txn, grant, spec).await?;
+        let disks = LaunchDisks::plan(txn, grant, &image, spec).await?;
         Ok(LaunchPlan {
             grant: grant.clone(),
             image,
@@ -70,9 +74,9 @@ impl LaunchPlan {
             subnet,
             cidr,
             groups,
-            disk_gib,
+            disks,
             public,
-            group: group(txn, grant, spec).await?,
+            group,
         })
     }
 
@@ -89,7 +93,7 @@ impl LaunchPlan {
             availability_zone: self.subnet.availability_zone.clone(),
             vcpus: i64::from(self.kind.vcpus.0),
             memory_mib: self.kind.memory_mib.to_db(),
-            disk_gib: self.disk_gib.0.into(),
+            disk_gib: i64::from(self.disks.root_gib.0) + i64::from(self.disks.data_gib()),
             account: account.to_string(),
             architecture: Some(self.image.architecture.clone()),
             extra_specs: fleet.type_specs(&self.kind.name),
@@ -146,23 +150,6 @@ async fn group(
         }
     }
     Ok(Some(group))
-}
-
-/// The root disk's size: the image's in whole GiB, or what was asked for if that is not less.
-fn disk(image: &image::Model, wanted: Option<u64>) -> Result<Count> {
-    let image_gib = image.virtual_bytes.0.div_ceil(1 << 30).max(1);
-    match wanted {
-        Some(gib) if gib < image_gib => Err(Error::VolumeTooSmall {
-            gib,
-            least: image_gib,
-        }),
-        wanted => gib(wanted.unwrap_or(image_gib)),
-    }
-}
-
-fn gib(gib: u64) -> Result<Count> {
-    let fits = u32::try_from(gib).map(Count);
-    fits.map_err(|_| Error::invalid("VolumeSize", &gib.to_string(), "no disk is as large"))
 }
 
 async fn subnet(

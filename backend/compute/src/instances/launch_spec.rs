@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use cumulet_core::ClientToken;
 use cumulet_domain::{
     Error, Result,
-    id::{ImageId, SecurityGroupId, SubnetId},
+    id::{ImageId, SecurityGroupId, SnapshotId, SubnetId},
     instance::ShutdownBehavior,
     tag::{Tag, all_readable},
-    volume::VolumeType,
+    volume::{Mapped, Mapping},
 };
 use cumulet_operations::Hints;
 use cumulet_store::tags;
@@ -17,8 +17,6 @@ use crate::instances::{MetadataChange, UserData};
 
 /// Instances in one launch at the most.
 const MAX_INSTANCES: u32 = 1000;
-/// A root disk's size in GiB at the most (EBS gp3).
-const MAX_DISK_GIB: u64 = 16_384;
 
 /// Tags for what a launch makes, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub struct LaunchTags {
     pub instance: Vec<Tag>,
     /// For each interface.
     pub network_interface: Vec<Tag>,
-    /// For each root volume.
+    /// For each volume.
     pub volume: Vec<Tag>,
 }
 
@@ -57,9 +55,8 @@ pub struct LaunchSpec {
     pub disable_api_termination: bool,
     pub disable_api_stop: bool,
     pub metadata: MetadataChange,
-    /// Without it the image's size.
-    pub root_volume_gib: Option<u64>,
-    pub root_volume_type: VolumeType,
+    /// What it says of the instances' disks, over what the image says.
+    pub mappings: Vec<Mapping>,
     pub client_token: Option<ClientToken>,
     /// The placement group's name.
     pub placement_group: Option<String>,
@@ -91,13 +88,20 @@ impl LaunchSpec {
             disable_api_termination: false,
             disable_api_stop: false,
             metadata: MetadataChange::default(),
-            root_volume_gib: None,
-            root_volume_type: VolumeType::Gp3,
+            mappings: Vec::new(),
             client_token: None,
             placement_group: None,
             partition_number: None,
             hints: Hints::default(),
         }
+    }
+
+    /// The snapshots that it names.
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = SnapshotId> {
+        self.mappings.iter().filter_map(|mapping| match &mapping.content {
+            Mapped::Volume(asked) => asked.snapshot,
+            Mapped::Nothing | Mapped::InstanceStore(_) => None,
+        })
     }
 
     /// Checks what needs no database.
@@ -106,17 +110,6 @@ impl LaunchSpec {
         self.validate_network()?;
         if let Some(token) = &self.client_token {
             token.validate()?;
-        }
-        if let Some(gib) = self
-            .root_volume_gib
-            .filter(|gib| !(1..=MAX_DISK_GIB).contains(gib))
-        {
-            let reason = format!("a volume has 1 to {MAX_DISK_GIB} GiB");
-            return Err(Error::invalid(
-                "BlockDeviceMapping.1.Ebs.VolumeSize",
-                &gib.to_string(),
-                reason,
-            ));
         }
         self.metadata.validate()?;
         for tags in [

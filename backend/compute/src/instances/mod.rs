@@ -7,6 +7,7 @@ mod cache;
 mod console;
 mod describe;
 mod launch;
+mod launch_disks;
 mod launch_plan;
 mod launch_spec;
 mod metadata_options;

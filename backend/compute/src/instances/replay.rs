@@ -20,7 +20,7 @@ pub(super) fn view(
     (account, id): (AccountId, ReservationId),
     rows: Vec<instance::Model>,
     interfaces: Vec<InterfaceView>,
-    disks: Vec<volume_attachment::Model>,
+    disks: Vec<Vec<volume_attachment::Model>>,
     plan: &LaunchPlan,
     tags: &[Tag],
 ) -> Result<ReservationView> {
@@ -28,10 +28,10 @@ pub(super) fn view(
     let mut tags = tags.to_vec();
     tags.sort();
     let all = rows.into_iter().zip(interfaces).zip(disks);
-    let instances = all.map(|((row, interface), disk)| {
+    let instances = all.map(|((row, interface), disks)| {
         Ok(Arc::new(InstanceView {
             interfaces: vec![interface],
-            disks: vec![DiskView::of(disk)],
+            disks: disks.into_iter().map(DiskView::of).collect(),
             tags: tags.clone(),
             image: Some(image.clone()),
             placement_group: plan.group.as_ref().map(|group| group.name.clone()),

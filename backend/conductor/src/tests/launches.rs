@@ -10,7 +10,7 @@ use cumulet_domain::{
     instance::{State, StateReason},
     message::{Action, Power},
     spec::DiskSource,
-    volume::{AttachmentState, Provisioned, VolumeType},
+    volume::{AttachmentState, Disk, DiskAsked, Mapped, Mapping, Provisioned, ROOT_DEVICE, VolumeType},
 };
 use cumulet_operations::specs as host_specs;
 use cumulet_store::{
@@ -63,15 +63,34 @@ async fn disks_and_interfaces_come_to_the_host_as_lists() {
 #[tokio::test]
 async fn a_root_is_as_fast_as_its_type() {
     let mut rig = Rig::start().await;
-    for kind in VolumeType::ALL {
-        rig.launch(|spec| spec.root_volume_type = kind).await;
+    for (kind, asked) in [
+        (VolumeType::Gp2, Provisioned::default()),
+        (VolumeType::Gp3, Provisioned::default()),
+        (
+            VolumeType::Gp3,
+            Provisioned {
+                iops: Some(3000),
+                throughput: Some(250),
+            },
+        ),
+        (VolumeType::Standard, Provisioned::default()),
+    ] {
+        let root = Mapping {
+            device: ROOT_DEVICE.into(),
+            content: Mapped::Volume(DiskAsked {
+                kind: Some(kind),
+                provisioned: asked,
+                ..DiskAsked::default()
+            }),
+        };
+        rig.launch(|spec| spec.mappings = vec![root]).await;
         let command = rig.command(is_run).await;
         let Action::Run { spec, .. } = &command.action else {
             unreachable!()
         };
         let disk = &spec.disks[0];
         let size = u32::try_from(disk.size_gib).unwrap();
-        assert_eq!(disk.throttle, kind.throttle(size, Provisioned::default()));
+        assert_eq!(disk.throttle, kind.throttle(size, asked));
         assert_eq!(command.version(), 1, "a worker of before understands it");
     }
 }
@@ -88,7 +107,7 @@ async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
         (2, "/dev/sdg", AttachmentState::Detaching),
         (3, "/dev/sdh", AttachmentState::Attaching),
     ] {
-        let mut data = volumes::root(&row, VolumeType::Gp3);
+        let mut data = volumes::root(&row, &Disk::root(device));
         (data.id, data.image, data.size_gib) = (Key::from_db(number), None, Count(3));
         (data.iops, data.throughput) = (Some(Count(4000)), Some(Count(2)));
         data.host = Some("host-a".to_owned());

@@ -44,7 +44,9 @@ impl Disks {
     }
 
     /// The disks that an instance is to have: of those beside the root, what is being detached is not among them, and
-    /// not what has no room on the host yet. Its attach goes on when it is its turn, and tells the host then.
+    /// not what has no room on the host yet. Its attach goes on when it is its turn, and tells the host then. What comes
+    /// with a launch gets its room with the instance, which is on no host yet when it is specified for the one that it is
+    /// about to come to.
     pub(crate) fn of(&self, row: &instance::Model, image: &image::Model) -> Result<Vec<DiskSpec>> {
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let attached = self
@@ -53,7 +55,7 @@ impl Disks {
             .ok_or_else(|| missing("disk"))?;
         let kept = |disk: &&volume_attachment::Model| {
             let volume = self.volumes.get(&disk.volume.to_db());
-            let has_room = volume.is_none_or(|volume| volume.host.is_some());
+            let has_room = row.host.is_none() || volume.is_none_or(|volume| volume.host.is_some());
             disk.is_root() || (is_to_be(disk.state.0) && has_room)
         };
         let described = attached.iter().filter(kept).map(|disk| {

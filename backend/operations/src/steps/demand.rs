@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use cumulet_domain::{
     Error, Result,
-    id::{HostId, InstanceId},
+    id::{HostId, InstanceId, VolumeId},
     time::Timestamp,
 };
 use cumulet_scheduler::{Fleet, Group, HostSet, Member, Policy, Request};
@@ -46,6 +46,26 @@ pub struct LaunchState {
     /// Where it is to be.
     #[serde(default)]
     pub hints: Hints,
+    /// The volumes that are made with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeId>,
+    /// The GiB of all of those, which come to the host with it: none of them can be modified before it runs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub volumes_gib: u32,
+}
+
+/// Whether a number says nothing.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands it over so
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The volumes that come to a host with an instance: how many, and their GiB.
+pub(crate) fn volumes(operation: &operation::Model) -> Result<(usize, u32)> {
+    let LaunchState {
+        volumes, volumes_gib, ..
+    } = wishes(operation)?;
+    Ok((volumes.len(), volumes_gib))
 }
 
 /// What an operation says of where its instance is to be, as a launch does; what is on a host already says nothing.
@@ -64,8 +84,8 @@ pub(crate) struct Demands {
     architectures: HashMap<i64, String>,
     groups: HashMap<i64, placement_group::Model>,
     members: HashMap<i64, Vec<placement_group_host::Model>>,
-    /// By instance: where it has been tried, and its hints.
-    states: HashMap<i64, (Vec<HostId>, Hints)>,
+    /// By instance: where it has been tried, its hints, and the GiB of the volumes that come with it.
+    states: HashMap<i64, (Vec<HostId>, Hints, u32)>,
     /// Where the instances are that hints name.
     named: HashMap<i64, HostId>,
 }
@@ -93,11 +113,17 @@ impl Demands {
         demands.load_groups(conn, groups).await?;
         let mut named = BTreeSet::new();
         for operation in operations {
-            let LaunchState { tried, hints } = wishes(operation)?;
+            let LaunchState {
+                tried,
+                hints,
+                volumes_gib,
+                ..
+            } = wishes(operation)?;
             named.extend(hints.different_host.iter().map(|id| id.to_db()));
             named.extend(hints.same_host.iter().map(|id| id.to_db()));
             let tried = tried.into_iter().map(|attempt| HostId(attempt.host)).collect();
-            demands.states.insert(instance_of(operation), (tried, hints));
+            let state = (tried, hints, volumes_gib);
+            demands.states.insert(instance_of(operation), state);
         }
         if !named.is_empty() {
             let named = instance::Entity::find().filter(instance::Column::Id.is_in(named));
@@ -167,8 +193,10 @@ impl Demands {
             hosts.filter_map(|host| fleet.at(host)).collect()
         };
         let of = |ids: &[InstanceId]| places(&mut ids.iter().filter_map(|id| self.named.get(&id.to_db())));
-        let (tried, hints) = self.states.get(&row.id.to_db()).cloned().unwrap_or_default();
+        let state = self.states.get(&row.id.to_db()).cloned();
+        let (tried, hints, volumes_gib) = state.unwrap_or_default();
         Ok(Request {
+            disk_gib: request.disk_gib + i64::from(volumes_gib),
             tried: places(&mut tried.iter()),
             different_host: of(&hints.different_host),
             same_host: (!hints.same_host.is_empty()).then(|| of(&hints.same_host)),

@@ -1,5 +1,5 @@
-//! The step `place`: the scheduler proposes a host, and one conditional update claims it. A stopped instance
-//! goes back to the host that has its disk.
+//! The step `place`: the scheduler proposes a host, and one conditional update claims it, with the room for the volumes
+//! that come with the instance. A stopped instance goes back to the host that has its disk.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use cumulet_store::{
         columns::{Amount, Count},
         host, host_network, instance, operation,
     },
-    failed, groups, instances, placement,
+    failed, groups, instances, launch_volumes, placement,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -144,6 +144,11 @@ async fn claim(
 ) -> Result<()> {
     let (copy, row, host) = (operation.clone(), row.clone(), host.0.clone());
     let group = round.demands.policy(&row)?.filter(|_| row.host.is_none());
+    // What has its disk on a host already has its volumes there.
+    let (volumes, volumes_gib) = match row.host {
+        None => demand::volumes(operation)?,
+        Some(_) => (0, 0),
+    };
     let next = round.now.after(command::RESEND);
     let shared = round
         .driver
@@ -155,12 +160,15 @@ async fn claim(
                     return Err(superseded(&row));
                 }
                 if !row.claimed.0 {
-                    charge(txn, &row, &host).await?;
+                    charge(txn, &row, &host, volumes_gib).await?;
                 }
                 if let Some((group, policy)) = group {
                     placement::join(txn, group, policy, &host).await?;
                 }
                 settle(txn, &row, &host, copy.generation.to_db()).await?;
+                if volumes > 0 {
+                    launch_volumes::bind(txn, row.id.to_db(), &host, volumes).await?;
+                }
                 let shared = subscribe(txn, &row, &host).await?;
                 crash_point!(&copy.kind, "claimed");
                 Ok(shared)
@@ -184,13 +192,18 @@ fn superseded(row: &instance::Model) -> Error {
     }
 }
 
-/// The claim on the host: never read, then write.
-async fn charge(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<()> {
+/// The claim on the host, for an instance and the volumes that come with it: never read, then write.
+async fn charge(
+    conn: &impl ConnectionTrait,
+    row: &instance::Model,
+    id: &str,
+    volumes_gib: u32,
+) -> Result<()> {
     use host::Column as C;
     let disk = if row.host.is_some() {
         Count(0)
     } else {
-        row.disk_gib
+        Count(row.disk_gib.0.saturating_add(volumes_gib))
     };
     let charged = host::Entity::update_many()
         .col_expr(C::VcpusUsed, Expr::col(C::VcpusUsed).add(row.vcpus))

@@ -18,7 +18,7 @@ use cumulet_domain::{
     account::Principal,
     id::{InstanceId, VolumeId},
     snapshot::SnapshotState,
-    volume::{Provisioned, VolumeChange, VolumeType},
+    volume::{AttachmentState, DiskAsked, Mapped, Mapping, Provisioned, VolumeChange, VolumeType},
 };
 use futures::future::BoxFuture;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
@@ -146,6 +146,9 @@ impl<'a> Script<'a> {
     pub(super) async fn launch(&self, count: u32, token: &str) -> Result<Result<Vec<InstanceId>>, Lost> {
         let mut spec = LaunchSpec::new(self.cloud.image(), "t3.nano");
         (spec.min, spec.max) = (count, count);
+        if self.act.name == "launch" {
+            spec.mappings = vec![data_disk()];
+        }
         spec.client_token = Some(ClientToken {
             token: token.to_owned(),
             request_hash: count.to_string(),
@@ -272,8 +275,30 @@ impl<'a> Script<'a> {
         Ok(())
     }
 
+    /// Each instance has the volume that it was launched with, and it is made.
+    async fn check_disks(&mut self) -> Result<()> {
+        for id in self.ids.clone() {
+            let conn = self.cloud.store.read();
+            let theirs = attachments::of_instance(conn, id.to_db()).await?;
+            let data: Vec<_> = theirs.iter().filter(|disk| !disk.is_root()).collect();
+            let [disk] = data.as_slice() else {
+                self.wrong(format!("{id} shall have one volume: {data:?}"));
+                continue;
+            };
+            let row = attachments::find(conn, disk.volume.to_db()).await?;
+            let is_made = row.as_ref().is_some_and(|row| row.made_at.is_some());
+            if disk.state.0 != AttachmentState::Attached || !is_made {
+                self.wrong(format!("{id} shall have its volume: {disk:?}, {row:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// What has become of the volume.
     async fn check_volume(&mut self) -> Result<()> {
+        if self.act.name == "launch" {
+            return self.check_disks().await;
+        }
         let Some(id) = self.volume else {
             return Ok(());
         };
@@ -355,6 +380,17 @@ impl<'a> Script<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// A volume that an instance is launched with.
+fn data_disk() -> Mapping {
+    Mapping {
+        device: "/dev/sdf".into(),
+        content: Mapped::Volume(DiskAsked {
+            size_gib: Some(1),
+            ..DiskAsked::default()
+        }),
     }
 }
 

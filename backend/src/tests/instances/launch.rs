@@ -11,6 +11,7 @@ use cumulet_domain::{
     id::{ImageId, SecurityGroupId, SubnetId},
     instance::State,
     tag::Tag,
+    volume::ROOT_DEVICE,
 };
 use cumulet_network::{
     security_groups,
@@ -21,7 +22,7 @@ use cumulet_store::entity::{instance, operation, tag};
 use sea_orm::{EntityTrait, PaginatorTrait};
 
 use crate::{
-    test_support::{Rig, ZONE, cloud, image},
+    test_support::{Rig, ZONE, cloud, image, volume},
     tests::instances::launched,
 };
 
@@ -59,7 +60,10 @@ async fn wrong_launches_are_refused_and_leave_nothing() {
         refused(&rig, |s| s.metadata.hop_limit = Some(65)).await,
         "HttpPutResponseHopLimit",
     );
-    let small = refused(&rig, |s| s.root_volume_gib = Some(1)).await;
+    let small = refused(&rig, |s| {
+        s.mappings = vec![volume(ROOT_DEVICE, |asked| asked.size_gib = Some(1))]
+    })
+    .await;
     assert!(
         matches!(small, Error::VolumeTooSmall { gib: 1, least } if least > 1),
         "{small:?}"

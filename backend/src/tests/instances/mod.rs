@@ -5,6 +5,7 @@ mod cache;
 mod claims;
 mod describe;
 mod launch;
+mod launch_disks;
 mod power;
 mod public_addresses;
 mod user_data;

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod images;
+mod launches;
 mod modify;
 mod snapshots;
 mod volumes;

@@ -110,7 +110,7 @@ impl Instances {
     }
 
     /// A snapshot that was taken of a volume.
-    async fn complete(&mut self, volume: VolumeId) -> SnapshotId {
+    pub(super) async fn complete(&mut self, volume: VolumeId) -> SnapshotId {
         let (id, open) = self.snapshot(volume).await;
         self.round().await;
         let host = self.kept(id).await.host.unwrap();

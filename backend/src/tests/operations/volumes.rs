@@ -55,7 +55,7 @@ impl Instances {
     }
 
     /// What the instance's host has been told last to run.
-    async fn started(&mut self) -> Option<InstanceSpec> {
+    pub(super) async fn started(&mut self) -> Option<InstanceSpec> {
         let mut last = None;
         for mailbox in &mut self.mailboxes {
             while let Some(Some(delivery)) = mailbox.next().now_or_never() {
@@ -75,7 +75,7 @@ impl Instances {
         found.unwrap().unwrap()
     }
 
-    async fn attachment(&self, volume: VolumeId) -> Option<volume_attachment::Model> {
+    pub(super) async fn attachment(&self, volume: VolumeId) -> Option<volume_attachment::Model> {
         let found = attachments::of_volume(self.conductor.store.read(), volume.to_db()).await;
         found.unwrap()
     }
@@ -129,7 +129,7 @@ impl Instances {
 }
 
 /// The volumes beside the root of a specification, and whether they may be made.
-fn data(spec: &InstanceSpec) -> Vec<(VolumeId, bool)> {
+pub(super) fn data(spec: &InstanceSpec) -> Vec<(VolumeId, bool)> {
     let data = spec.disks.iter().filter_map(|disk| match disk.source {
         DiskSource::Volume { create, .. } => Some((disk.volume, create)),
         DiskSource::Image(_) => None,

@@ -41,7 +41,7 @@ impl SnapshotView {
 ///
 /// # Errors
 /// `IncorrectState`.
-pub(crate) fn check_completed(row: &snapshot::Model) -> Result<()> {
+pub fn check_completed(row: &snapshot::Model) -> Result<()> {
     match row.state.0 {
         SnapshotState::Completed => Ok(()),
         SnapshotState::Pending | SnapshotState::Error => Err(incorrect(row)),

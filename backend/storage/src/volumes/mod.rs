@@ -27,6 +27,7 @@ pub use encryption::{
     is_by_default as is_encrypted_by_default, never_by_default as never_encrypted_by_default,
 };
 pub use modify::{describe_modifications, modify};
+pub use room::fitting;
 pub use status::{VolumeStatusView, describe as describe_status};
 
 /// A volume with what hangs on it.

@@ -16,6 +16,8 @@ use sea_orm::{
     QuerySelect as _, QueryTrait as _, RelationDef, sea_query::Expr,
 };
 
+use crate::boxed;
+
 /// Whether the account may have so many volumes and so many GiB more: those who count come one after the other, since
 /// each has the account's lock until its own is there.
 pub(super) async fn room(
@@ -36,6 +38,46 @@ pub(super) async fn room(
         }
     }
     Ok(())
+}
+
+/// How many instances the account has room for, each with so many volumes of so many GiB in all: `wanted` says at least
+/// and at the most how many. Those who count come one after the other, as in [`room`].
+///
+/// # Errors
+/// `LimitExceeded` where that are less than the least.
+#[boxed]
+pub async fn fitting(
+    txn: &DatabaseTransaction,
+    quotas: Quotas,
+    account: AccountId,
+    each: (u64, u64),
+    wanted: (u64, u64),
+) -> Result<u64> {
+    let ((each, gib), (least, most)) = (each, wanted);
+    lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await?;
+    let (volumes, used) = has(txn, account).await?;
+    let used = used + growing(txn, account).await?;
+    let mut fitting = most;
+    for (limit, max, left, each) in [
+        (
+            Limit::Volumes,
+            quotas.volumes,
+            quotas.volumes.saturating_sub(volumes),
+            each,
+        ),
+        (
+            Limit::VolumeStorage,
+            quotas.volume_gib,
+            quotas.volume_gib.saturating_sub(used),
+            gib,
+        ),
+    ] {
+        fitting = Ord::min(fitting, left.checked_div(each).unwrap_or(most));
+        if fitting < least {
+            return Err(Error::LimitExceeded { limit, max });
+        }
+    }
+    Ok(fitting)
 }
 
 const GONE: [VolumeState; 2] = [VolumeState::Deleting, VolumeState::Deleted];

@@ -114,6 +114,9 @@ fn errors_with(text: &str) -> Vec<Error> {
         Error::UnknownZone { name: text() },
         Error::UnreadableTagKey { key: text() },
         Error::VolumeTooSmall { gib: 1, least: 2 },
+        Error::InvalidMapping {
+            reason: "Volume of size 1GB is smaller than snapshot 'snap-1', expect size >= 2GB".into(),
+        },
         Error::Unsupported { what: text() },
         Error::Abandoned,
         Error::Unavailable(text()),

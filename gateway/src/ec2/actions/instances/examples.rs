@@ -25,7 +25,10 @@ pub(crate) const EXAMPLES: &[Example] = &[
     example(
         "RunInstances",
         "ImageId={image}&MinCount=1&MaxCount=2&InstanceType=t3.nano&\
-         SubnetId={subnet}&SecurityGroupId.1={group}&KeyName=k",
+         SubnetId={subnet}&SecurityGroupId.1={group}&KeyName=k&\
+         BlockDeviceMapping.1.DeviceName=/dev/sdf&BlockDeviceMapping.1.Ebs.SnapshotId={snapshot}&\
+         BlockDeviceMapping.2.DeviceName=/dev/sdg&BlockDeviceMapping.2.Ebs.VolumeSize=1&\
+         BlockDeviceMapping.2.Ebs.DeleteOnTermination=false",
     ),
     example("StartInstances", "InstanceId.1={stopped}"),
     example("StopInstances", "InstanceId.1={instance}"),

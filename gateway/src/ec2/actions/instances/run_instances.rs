@@ -1,20 +1,14 @@
 //! RunInstances: the request becomes a `LaunchSpec`; all else is the backend's.
 
 use async_trait::async_trait;
-use cumulet_backend::api::{
-    PageRequest,
-    images::{self, ImageQuery},
-    instances::{self, LaunchSpec, LaunchTags},
-};
-use cumulet_domain::{
-    Error, id::ImageId, instance::ShutdownBehavior, names::Unknown, tag::Tag, volume::VolumeType,
-};
+use cumulet_backend::api::instances::{self, LaunchSpec, LaunchTags};
+use cumulet_domain::{id::ImageId, instance::ShutdownBehavior, tag::Tag};
 use cumulet_wire::ec2::{
     instances::{InstanceNetworkInterfaceSpecification, Reservation, RunInstances, RunInstancesRequest},
-    shared::{BlockDeviceMapping, TagSpecification},
+    shared::TagSpecification,
 };
 
-use super::{image_alias::image_id, modify_instance_metadata_options::Asked};
+use super::{block_devices::mappings, image_alias::image_id, modify_instance_metadata_options::Asked};
 use crate::{
     ec2::{
         action::Action,
@@ -31,10 +25,7 @@ const DEFAULT_TYPE: &str = "m1.small";
 impl Action for RunInstances {
     async fn run(ctx: &Ctx, input: RunInstancesRequest) -> Result<Reservation, Fault> {
         let image = image_id(ctx, input.image_id.as_deref()).await?;
-        let root = root_disk(ctx, image, &input.block_device_mappings).await?;
         let mut spec = spec(image, input)?;
-        spec.root_volume_gib = root.gib;
-        spec.root_volume_type = root.kind.unwrap_or(spec.root_volume_type);
         spec.client_token = ctx.token.clone();
         let made = instances::launch(&ctx.cloud, &ctx.who, spec).await?;
         Ok(render::instance::reservation(&ctx.cloud, &made))
@@ -64,6 +55,7 @@ fn spec(image: ImageId, input: RunInstancesRequest) -> Result<LaunchSpec, Fault>
     if let Some(text) = &input.user_data {
         spec.user_data = user_data::from_base64(&text.0)?;
     }
+    spec.mappings = mappings(input.block_device_mappings)?;
     spec.tags = launch_tags(input.tag_specifications)?;
     spec.shutdown_behavior = match input.instance_initiated_shutdown_behavior.as_deref() {
         None | Some("stop") => ShutdownBehavior::Stop,
@@ -173,76 +165,6 @@ fn launch_tags(given: Vec<TagSpecification>) -> Result<LaunchTags, Fault> {
     Ok(all)
 }
 
-/// What the mapping of the root disk asks for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct RootDisk {
-    gib: Option<u64>,
-    kind: Option<VolumeType>,
-}
-
-/// What the mappings ask for. There are no other disks than the root disk yet.
-async fn root_disk(ctx: &Ctx, image: ImageId, mappings: &[BlockDeviceMapping]) -> Result<RootDisk, Fault> {
-    if mappings.is_empty() {
-        return Ok(RootDisk::default());
-    }
-    let query = ImageQuery {
-        ids: vec![image],
-        owned: false,
-    };
-    let found = images::describe(&ctx.cloud, &ctx.who, &query, PageRequest::default()).await?;
-    let root = found.rows.first().map(|view| view.row.root_device.0.clone());
-    let root = root.ok_or_else(|| Error::Internal("an image was found and not answered".into()))?;
-    mapped(mappings, &root)
-}
-
-fn mapped(mappings: &[BlockDeviceMapping], root: &str) -> Result<RootDisk, Fault> {
-    let unsupported = |what: &str| {
-        Fault::coded(
-            "UnsupportedOperation",
-            400,
-            format!("{what} is not supported yet."),
-        )
-    };
-    let mut disk = RootDisk::default();
-    for (n, mapping) in mappings.iter().enumerate() {
-        let path = |member: &str| format!("BlockDeviceMapping.{}.{member}", n + 1);
-        match mapping.device_name.as_deref() {
-            None => return Err(Fault::missing(&path("DeviceName"))),
-            Some(name) if name == root => {}
-            // Nothing is there, and nothing is to be there.
-            Some(_) if mapping.no_device.is_some() => continue,
-            Some(name) => {
-                let what = format!("A disk at {name}: the image's root device is {root}, and a second disk");
-                return Err(unsupported(&what));
-            }
-        }
-        if mapping.no_device.is_some() {
-            return Err(unsupported("An instance without its root disk"));
-        }
-        let Some(ebs) = &mapping.ebs else { continue };
-        if ebs.snapshot_id.is_some() {
-            return Err(unsupported("A root disk from a snapshot"));
-        }
-        if ebs.delete_on_termination == Some(false) {
-            return Err(unsupported("A root disk that outlives its instance"));
-        }
-        if let Some(text) = ebs.volume_type.as_deref() {
-            let names: Vec<_> = VolumeType::ALL.iter().map(|kind| kind.name()).collect();
-            let unknown = |_: Unknown| {
-                let reason = format!("expecting one of {}", names.join(", "));
-                Fault::invalid(&path("Ebs.VolumeType"), text, reason)
-            };
-            disk.kind = Some(text.parse().map_err(unknown)?);
-        }
-        if let Some(gib) = ebs.volume_size {
-            let gib = u64::try_from(gib).ok().filter(|gib| *gib > 0);
-            let none = || Fault::invalid(&path("Ebs.VolumeSize"), "", "expecting at least 1");
-            disk.gib = Some(gib.ok_or_else(none)?);
-        }
-    }
-    Ok(disk)
-}
-
 #[cfg(test)]
 mod tests {
     use cumulet_wire::{Protocol, Query, decode};
@@ -321,46 +243,5 @@ mod tests {
         };
         assert_eq!(spec.tags.instance, [tag("a", "")]);
         assert_eq!(spec.tags.volume, [tag("b", "0123")]);
-    }
-
-    #[test]
-    fn the_root_disk_is_the_only_one() {
-        let disk = |rest: &str| {
-            mapped(&input(rest).block_device_mappings, "/dev/xvda").map_err(|f| f.answer().code.into_owned())
-        };
-        let size = |rest: &str| disk(rest).map(|disk| disk.gib);
-        assert_eq!(
-            size("BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeSize=20"),
-            Ok(Some(20))
-        );
-        assert_eq!(
-            size("BlockDeviceMapping.1.DeviceName=/dev/sdb&BlockDeviceMapping.1.NoDevice="),
-            Ok(None)
-        );
-        for rest in [
-            "BlockDeviceMapping.1.DeviceName=/dev/sdb&BlockDeviceMapping.1.Ebs.VolumeSize=20",
-            "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.NoDevice=",
-            "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
-            "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.SnapshotId=snap-1",
-        ] {
-            assert_eq!(size(rest), Err("UnsupportedOperation".into()), "{rest}");
-        }
-        assert_eq!(
-            size("BlockDeviceMapping.1.Ebs.VolumeSize=20"),
-            Err("MissingParameter".into())
-        );
-        let of_type = |kind: &str| {
-            let rest = format!(
-                "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeType={kind}"
-            );
-            disk(&rest).map(|disk| (disk.gib, disk.kind))
-        };
-        assert_eq!(
-            (of_type("gp2"), of_type("fast")),
-            (
-                Ok((None, Some(VolumeType::Gp2))),
-                Err("InvalidParameterValue".into())
-            )
-        );
     }
 }

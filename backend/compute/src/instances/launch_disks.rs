@@ -1,0 +1,183 @@
+//! The disks of a launch: what it asks for over what its image says, with the snapshots that they are made of and the
+//! sizes that follow from those. The plan of a launch has them; what they cost is asked before anything is made.
+
+use std::collections::{BTreeSet, HashMap};
+
+use cumulet_domain::{
+    Error, Result,
+    account::AccountId,
+    id::SnapshotId,
+    volume::{Disk, Provisioned, merge},
+};
+use cumulet_storage::snapshots::check_completed;
+use cumulet_store::{
+    authority::Grant,
+    entity::{account, columns::Count, image, image_mapping, snapshot},
+    lock,
+    resource::{self, Lock},
+    rows,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+
+use crate::instances::LaunchSpec;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct LaunchDisks {
+    /// The root's.
+    pub(super) root: Disk,
+    /// How large it is.
+    pub(super) root_gib: Count,
+    /// The others, each with its size.
+    pub(super) data: Vec<(Disk, u32)>,
+}
+
+impl LaunchDisks {
+    /// Lays the launch's mappings over its image's. Snapshots that are named stay until the transaction ends.
+    pub(super) async fn plan(
+        txn: &impl ConnectionTrait,
+        grant: &Grant,
+        image: &image::Model,
+        spec: &LaunchSpec,
+    ) -> Result<Self> {
+        let (root, others) = of_image(txn, image).await?;
+        let (root, data) = merge(root, others, &spec.mappings)?;
+        if !root.delete_on_termination {
+            let what = "a root disk that outlives its instance".into();
+            return Err(Error::Unsupported { what });
+        }
+        let root_gib = root_size(image, &root)?;
+        let sources = sources(txn, grant, &data, spec).await?;
+        let sized = data.into_iter().map(|disk| {
+            let source = disk.snapshot.and_then(|id| sources.get(&id));
+            let gib = size(&disk, source)?;
+            Ok((disk, gib))
+        });
+        Ok(LaunchDisks {
+            root,
+            root_gib,
+            data: sized.collect::<Result<_>>()?,
+        })
+    }
+
+    /// The GiB of the disks beside the root, of one instance.
+    pub(super) fn data_gib(&self) -> u32 {
+        let sizes = self.data.iter().map(|(_, gib)| *gib);
+        sizes.fold(0, u32::saturating_add)
+    }
+}
+
+/// The disks that an image says: its root's, and those beside it. One whose root is a file says nothing of any.
+async fn of_image(txn: &impl ConnectionTrait, image: &image::Model) -> Result<(Disk, Vec<Disk>)> {
+    let mut root = Disk::root(&image.root_device.0);
+    if image.manifest.is_none() {
+        return Ok((root, Vec::new()));
+    }
+    use image_mapping::Column as C;
+    let said = image_mapping::Entity::find().filter(C::Image.eq(image.id));
+    let mut others = Vec::new();
+    for row in rows::all(said, txn).await? {
+        let disk = Disk {
+            device: row.device.0,
+            snapshot: row.snapshot.map(|id| id.0),
+            size_gib: row.size_gib.map(|Count(gib)| gib),
+            kind: row.volume_type.0,
+            provisioned: Provisioned {
+                iops: row.iops.map(|Count(count)| count),
+                throughput: row.throughput.map(|Count(count)| count),
+            },
+            delete_on_termination: row.delete_on_termination.0,
+            given: None,
+        };
+        match disk.device == root.device {
+            true => root = disk,
+            false => others.push(disk),
+        }
+    }
+    Ok((root, others))
+}
+
+/// The root's size: what was asked for, or the image's in whole GiB, and not less than that.
+fn root_size(image: &image::Model, root: &Disk) -> Result<Count> {
+    let least = image.virtual_bytes.0.div_ceil(1 << 30).max(1);
+    let gib = match root.size_gib {
+        None => {
+            u32::try_from(least).map_err(|_| Error::Internal(format!("{} has {least} GiB", image.id.0)))?
+        }
+        Some(gib) => gib,
+    };
+    // What is no size of a volume is told as that.
+    root.check(gib)?;
+    if u64::from(gib) < least {
+        return Err(match root.snapshot {
+            Some(snapshot) => too_small(gib, snapshot, least),
+            None => Error::VolumeTooSmall {
+                gib: gib.into(),
+                least,
+            },
+        });
+    }
+    Ok(Count(gib))
+}
+
+/// The size of a disk beside the root: what was asked for, or its snapshot's, and not less than that.
+fn size(disk: &Disk, source: Option<&snapshot::Model>) -> Result<u32> {
+    let gib = match (disk.size_gib, source) {
+        (Some(gib), Some(source)) if gib < source.size_gib.0 => {
+            return Err(too_small(gib, source.id.0, source.size_gib.0.into()));
+        }
+        (Some(gib), _) => gib,
+        (None, Some(source)) => source.size_gib.0,
+        (None, None) => return Err(Error::Internal("a disk has neither a size nor a snapshot".into())),
+    };
+    disk.check(gib)?;
+    Ok(gib)
+}
+
+fn too_small(gib: u32, snapshot: SnapshotId, least: u64) -> Error {
+    Error::InvalidMapping {
+        reason: format!(
+            "Volume of size {gib}GB is smaller than snapshot '{snapshot}', expect size >= {least}GB"
+        ),
+    }
+}
+
+/// The snapshots that disks are made of: those that the launch names must be in its account's sight, and an image's are
+/// for everybody who may launch it.
+async fn sources(
+    txn: &impl ConnectionTrait,
+    grant: &Grant,
+    data: &[Disk],
+    spec: &LaunchSpec,
+) -> Result<HashMap<SnapshotId, snapshot::Model>> {
+    let all: BTreeSet<SnapshotId> = data.iter().filter_map(|disk| disk.snapshot).collect();
+    let mut found = HashMap::new();
+    if all.is_empty() {
+        return Ok(found);
+    }
+    // Before the snapshots' (`store::lock`).
+    lock_account(txn, grant.account()).await?;
+    let named: BTreeSet<SnapshotId> = spec.snapshots().collect();
+    for id in all {
+        let row = match named.contains(&id) {
+            true => resource::find::<snapshot::Entity>(txn, grant, id, Lock::Shared).await?,
+            false => of_the_image(txn, id).await?,
+        };
+        check_completed(&row)?;
+        found.insert(id, row);
+    }
+    Ok(found)
+}
+
+async fn lock_account(txn: &impl ConnectionTrait, account: AccountId) -> Result<()> {
+    lock::rows::<account::Entity>(txn, account::Column::Id, &[account.to_db()]).await
+}
+
+/// The snapshot of an image's disk. It stays for as long as the image, whoever sees it.
+async fn of_the_image(txn: &impl ConnectionTrait, id: SnapshotId) -> Result<snapshot::Model> {
+    let row = snapshot::Entity::find()
+        .filter(snapshot::Column::Id.eq(id.to_db()))
+        .filter(snapshot::Column::DeletedAt.is_null());
+    let row = lock::shared(txn, row).await?;
+    row.ok_or_else(|| resource::not_found::<snapshot::Entity>(id.to_string()))
+}
