@@ -83,6 +83,8 @@ class Guest:
         options = {
             "BatchMode": "yes", "StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "LogLevel": "ERROR",
             "ConnectTimeout": str(connect), "IdentitiesOnly": "yes", "ServerAliveInterval": "5",
+            # A guest under emulation is not heard for a while when all processors are busy.
+            "ServerAliveCountMax": "12",
         }  # fmt: skip
         words = ["ssh", "-F", "none", "-i", str(self.key)]
         for name, value in options.items():
