@@ -110,6 +110,16 @@ pub enum Error {
     InvalidCombination { reason: String },
     #[error("{} {name:?} exists already", kind.resource_type())]
     Duplicate { kind: ResourceKind, name: String },
+    #[error("the image's name {name:?} is {by}'s")]
+    ImageNameTaken { name: String, by: String },
+    #[error("an image can't be named {name:?}")]
+    ImageName { name: String },
+    /// A disk that an image can't have.
+    #[error("{reason}")]
+    Mapping { reason: String },
+    /// Who may launch it may not read the snapshots that it is made of.
+    #[error("{image} is made of snapshots of another account")]
+    ImageStorage { image: String },
     #[error("a rule for {rule} exists already")]
     DuplicateRule { rule: String },
     #[error("the same permission must not appear multiple times")]

@@ -16,7 +16,7 @@ use cumulet_domain::{
 use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
 use cumulet_store::{
     entity::{columns::Amount, operation::Model, snapshot},
-    snapshots,
+    images, snapshots,
 };
 use sea_orm::DatabaseTransaction;
 
@@ -140,16 +140,21 @@ impl Operation for CreateSnapshot {
     }
 
     async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
-        snapshots::lock(txn, &all_of(operation)?).await
+        let ids = all_of(operation)?;
+        // Images come before snapshots (`store::lock`).
+        images::lock_waiting(txn, &ids).await?;
+        snapshots::lock(txn, &ids).await
     }
 
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {
         let ids = all_of(operation)?;
-        match &end.how {
-            How::Done => snapshots::close(txn, &ids, None, end.now).await,
-            How::Failed(failure) => snapshots::close(txn, &ids, Some(&failure.message), end.now).await,
-            How::Superseded => Ok(()),
-        }
+        let failure = match &end.how {
+            How::Done => None,
+            How::Failed(failure) => Some(failure.message.as_str()),
+            How::Superseded => return Ok(()),
+        };
+        snapshots::close(txn, &ids, failure, end.now).await?;
+        images::settle(txn, &ids, failure).await
     }
 }
 

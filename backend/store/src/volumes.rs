@@ -9,7 +9,9 @@ use cumulet_domain::{
     volume::{AttachmentState, ROOT_DEVICE, VolumeState, VolumeType},
 };
 use sea_orm::{
-    ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, sea_query::Expr,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::Expr,
 };
 
 use super::{batch::load_in, failed};
@@ -94,7 +96,7 @@ pub async fn insert(
 fn new(volume: volume::Model) -> volume::ActiveModel {
     volume::ActiveModel {
         state_message: NotSet,
-        snapshot: NotSet,
+        snapshot: volume.snapshot.map_or(NotSet, |snapshot| Set(Some(snapshot))),
         iops: NotSet,
         throughput: NotSet,
         host: NotSet,

@@ -79,7 +79,10 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::MalformedUserData { .. } => "InvalidUserData.Malformed",
         Error::InvalidKeyFormat { .. } => "InvalidKey.Format",
         Error::NoDefaultVpc => "VPCIdNotSpecified",
-        Error::VolumeTooSmall { .. } => "InvalidBlockDeviceMapping",
+        Error::VolumeTooSmall { .. } | Error::Mapping { .. } => "InvalidBlockDeviceMapping",
+        Error::ImageNameTaken { .. } => "InvalidAMIName.Duplicate",
+        Error::ImageName { .. } => "InvalidAMIName.Malformed",
+        Error::ImageStorage { .. } => "InvalidRequest",
         Error::Unusable {
             kind: ResourceKind::Image,
             ..
@@ -222,6 +225,7 @@ fn in_use_by(kind: ResourceKind, id: &str, by: &str) -> String {
             format!("The placement group '{id}' is in use and may not be deleted.")
         }
         ResourceKind::Volume => format!("Volume {id} is currently attached to {by}"),
+        ResourceKind::Snapshot => format!("The snapshot {id} is currently in use by {by}"),
         _ => format!("resource {id} has a dependent object: {by}"),
     }
 }
@@ -279,7 +283,7 @@ fn of_state(error: &Error) -> String {
     }
 }
 
-/// Volumes and where they are attached, of which tools look for parts; and what says enough by itself.
+/// Volumes and where they are attached, of which tools look for parts.
 fn of_volume(error: &Error) -> String {
     match error {
         Error::NoZone { name } => format!("The zone '{name}' does not exist."),
@@ -318,6 +322,21 @@ fn of_volume(error: &Error) -> String {
         ),
         Error::NeverModified { volumes } => format!("Modification for volume '{volumes}' does not exist."),
         Error::NotRunning { instance } => format!("Instance '{instance}' is not 'running'."),
+        other => of_image(other),
+    }
+}
+
+/// Images, and what says enough by itself.
+fn of_image(error: &Error) -> String {
+    match error {
+        Error::ImageNameTaken { name, by } => format!("AMI name {name} is already in use by AMI {by}"),
+        Error::ImageName { .. } => {
+            "AMI names must be between 3 and 128 characters long, and may contain letters, \
+                                    numbers, '(', ')', '.', '-', '/' and '_'"
+                .into()
+        }
+        Error::Mapping { reason } => reason.clone(),
+        Error::ImageStorage { .. } => "You do not have permission to access the storage of this ami".into(),
         other => sentence(&other.to_string()),
     }
 }

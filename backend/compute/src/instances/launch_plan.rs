@@ -4,7 +4,7 @@
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::AccountId,
-    id::{SubnetId, VpcId},
+    id::{SnapshotId, SubnetId, VpcId},
     network::Cidr,
 };
 use cumulet_network::interface_view::MAX_GROUPS;
@@ -13,7 +13,9 @@ use cumulet_storage::images;
 use cumulet_store::{
     authority::Grant,
     entity::{columns::Count, image, instance_type, key_pair, placement_group, security_group, subnet},
-    groups, networks,
+    groups,
+    images::root_snapshot,
+    networks,
     resource::{self, Lock},
 };
 use sea_orm::ConnectionTrait;
@@ -26,6 +28,8 @@ pub(super) struct LaunchPlan {
     /// By which they were looked up.
     pub(super) grant: Grant,
     pub(super) image: image::Model,
+    /// What the root volumes are made of, where the image is made of snapshots.
+    pub(super) root_snapshot: Option<SnapshotId>,
     pub(super) kind: instance_type::Model,
     pub(super) key: Option<key_pair::Model>,
     pub(super) subnet: subnet::Model,
@@ -45,6 +49,7 @@ impl LaunchPlan {
         zones: &[String],
     ) -> Result<LaunchPlan> {
         let image = images::usable(txn, grant, spec.image).await?;
+        let root_snapshot = root_snapshot(txn, &image).await?;
         let kind = instance_types::offered(txn, &spec.instance_type).await?;
         let disk_gib = disk(&image, spec.root_volume_gib)?;
         let key = match &spec.key_name {
@@ -65,6 +70,7 @@ impl LaunchPlan {
         Ok(LaunchPlan {
             grant: grant.clone(),
             image,
+            root_snapshot,
             kind,
             key,
             subnet,

@@ -1,6 +1,7 @@
 //! The operations on instances against the checks that all operations must pass, and the page about them.
 
 mod damaged;
+mod images;
 mod modify;
 mod snapshots;
 mod volumes;

@@ -73,7 +73,7 @@ async fn two_images_of_one_name() {
     let rig = cloud().await;
     let register = async |cloud: &Cloud| {
         let new = image(rig.who.account, "same", false);
-        images::register(&cloud.parts(), new).await
+        images::add(&cloud.parts(), new).await
     };
     let (one, two) = rig.overlap(register, register).await;
     assert!(one.is_ok(), "{one:?}");

@@ -184,7 +184,7 @@ async fn with_tags(
 }
 
 /// Whether the account may have so many more. (Before volumes are locked: `store::lock`.)
-pub(super) async fn room(
+pub(crate) async fn room(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
     account: AccountId,
@@ -204,7 +204,7 @@ pub(super) async fn room(
 }
 
 /// The rows, and the operation. Who calls has locked the volumes.
-async fn insert_all(
+pub(crate) async fn insert_all(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
     grant: &Grant,

@@ -114,6 +114,13 @@ fn errors_with(text: &str) -> Vec<Error> {
         Error::UnknownZone { name: text() },
         Error::UnreadableTagKey { key: text() },
         Error::VolumeTooSmall { gib: 1, least: 2 },
+        Error::ImageNameTaken {
+            name: text(),
+            by: text(),
+        },
+        Error::ImageName { name: text() },
+        Error::Mapping { reason: text() },
+        Error::ImageStorage { image: text() },
         Error::Unsupported { what: text() },
         Error::Abandoned,
         Error::Unavailable(text()),

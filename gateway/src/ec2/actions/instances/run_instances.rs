@@ -187,7 +187,9 @@ async fn root_disk(ctx: &Ctx, image: ImageId, mappings: &[BlockDeviceMapping]) -
     }
     let query = ImageQuery {
         ids: vec![image],
-        owned: false,
+        // The launch says what it is.
+        disabled: true,
+        ..ImageQuery::default()
     };
     let found = images::describe(&ctx.cloud, &ctx.who, &query, PageRequest::default()).await?;
     let root = found.rows.first().map(|view| view.row.root_device.0.clone());
