@@ -240,8 +240,9 @@ async fn a_protected_image_is_not_deregistered() {
 #[tokio::test]
 async fn the_clouds_own_images_are_found_by_their_owner() {
     let rig = cloud().await;
-    let private = add(&rig.cloud.parts(), image(rig.who.account, "private", false));
-    private.await.unwrap();
+    add(&rig.cloud.parts(), image(rig.who.account, "private", false))
+        .await
+        .unwrap();
     let query = ImageQuery {
         owners: Some(Owners {
             accounts: Vec::new(),

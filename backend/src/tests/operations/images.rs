@@ -196,7 +196,7 @@ async fn a_disk_is_left_out_changed_or_added() {
     ];
     let id = on.create(with("made", disks)).await.unwrap();
     let view = on.image(id).await;
-    let found: Vec<_> = view.disks.iter().map(|disk| {
+    let found = view.disks.iter().map(|disk| {
         let size = disk.size_gib.unwrap().0;
         (
             disk.device.0.as_str(),

@@ -56,15 +56,13 @@ pub async fn deregister(
                 .col_expr(image::Column::DeregisteredAt, Expr::value(now.0))
                 .filter(image::Column::Id.eq(row.id));
             update.exec(txn).await.map_err(failed)?;
+            let mut all = Vec::new();
+            if with_snapshots {
+                for snapshot in snapshots_of(txn, &row).await? {
+                    all.push((snapshot, end(txn, deleter.as_ref(), snapshot, now).await?));
+                }
+            }
             tags::remove(txn, ResourceKind::Image, &[row.id.to_db()]).await?;
-            if !with_snapshots {
-                return Ok(Vec::new());
-            }
-            let theirs = snapshots_of(txn, &row).await?;
-            let mut all = Vec::with_capacity(theirs.len());
-            for snapshot in theirs {
-                all.push((snapshot, end(txn, deleter.as_ref(), snapshot, now).await?));
-            }
             Ok(all)
         })
     });

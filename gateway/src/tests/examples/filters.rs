@@ -14,7 +14,6 @@ const NOTHING: &[(&str, &[&str])] = &[
     (
         "DescribeImages",
         &[
-            "block-device-mapping.snapshot-id",
             "free-tier-eligible",
             "image-watermark.source-image-creation-time",
             "image-watermark.source-image-id",
@@ -24,7 +23,6 @@ const NOTHING: &[(&str, &[&str])] = &[
             "instance-type-specification.supported-instance-type",
             "instance-type-specification.unsupported-instance-type",
             "kernel-id",
-            "owner-alias",
             "platform",
             "product-code",
             "product-code.type",
@@ -43,8 +41,6 @@ const NOTHING: &[(&str, &[&str])] = &[
             "sriov-net-support",
             "state-reason-code",
             "state-reason-message",
-            "tag-key",
-            "tag:a",
         ],
     ),
     (
