@@ -50,9 +50,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
         Error::NoDevice { .. } => "InvalidInstanceAttributeValue",
         Error::Duplicate { kind, .. } => codes(*kind).duplicate,
-        Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
-        Error::RepeatedRule => "InvalidParameterValue",
-        Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
+        Error::DuplicateRule { .. } | Error::RepeatedRule | Error::RuleNotFound { .. } => rule_code(error),
         Error::InUse { kind, .. } => codes(*kind).in_use,
         Error::IncorrectState {
             kind: ResourceKind::Instance,
@@ -80,9 +78,9 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::InvalidKeyFormat { .. } => "InvalidKey.Format",
         Error::NoDefaultVpc => "VPCIdNotSpecified",
         Error::VolumeTooSmall { .. } | Error::Mapping { .. } => "InvalidBlockDeviceMapping",
-        Error::ImageNameTaken { .. } => "InvalidAMIName.Duplicate",
-        Error::ImageName { .. } => "InvalidAMIName.Malformed",
-        Error::ImageStorage { .. } => "InvalidRequest",
+        Error::ImageNameTaken { .. } | Error::ImageName { .. } | Error::ImageStorage { .. } => {
+            image_code(error)
+        }
         Error::Unusable {
             kind: ResourceKind::Image,
             ..
@@ -104,6 +102,22 @@ const fn volume_code(error: &Error) -> &'static str {
         Error::Modifying { .. } => "IncorrectModificationState",
         Error::ModifiedLately { .. } => "VolumeModificationRateExceeded",
         _ => "InvalidVolumeModification.NotFound",
+    }
+}
+
+const fn rule_code(error: &Error) -> &'static str {
+    match error {
+        Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
+        Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
+        _ => "InvalidParameterValue",
+    }
+}
+
+const fn image_code(error: &Error) -> &'static str {
+    match error {
+        Error::ImageNameTaken { .. } => "InvalidAMIName.Duplicate",
+        Error::ImageName { .. } => "InvalidAMIName.Malformed",
+        _ => "InvalidRequest",
     }
 }
 

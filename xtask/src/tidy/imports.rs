@@ -34,7 +34,7 @@ const ONLY: &[Only] = &[
             "backend/operations/src/",
             "backend/operator/src/",
             "backend/src/test_support.rs",
-            "backend/storage/src/images.rs",
+            "backend/storage/src/images/",
             "backend/storage/src/snapshots/",
             "backend/storage/src/volumes/",
             "backend/journal/src/",
