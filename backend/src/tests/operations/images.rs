@@ -137,7 +137,8 @@ async fn an_image_of_an_instance_waits_for_its_snapshots_and_is_launched_from_th
         .unwrap();
     assert_eq!(needed.manifests, [kept.manifest.clone().unwrap()].into());
     on.round().await;
-    let (_, spec, _) = on.told().await.expect("the host is told");
+    let spec = on.started().await.expect("a host is told");
+    assert_eq!(spec.id, made);
     let DiskSource::Image(image) = &spec.disks[0].source else {
         panic!("{:?}", spec.disks[0]);
     };

@@ -55,7 +55,7 @@ impl Instances {
     }
 
     /// What the instance's host has been told last to run.
-    async fn started(&mut self) -> Option<InstanceSpec> {
+    pub(super) async fn started(&mut self) -> Option<InstanceSpec> {
         let mut last = None;
         for mailbox in &mut self.mailboxes {
             while let Some(Some(delivery)) = mailbox.next().now_or_never() {

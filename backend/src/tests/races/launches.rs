@@ -77,7 +77,7 @@ async fn two_images_of_one_name() {
     };
     let (one, two) = rig.overlap(register, register).await;
     assert!(one.is_ok(), "{one:?}");
-    assert!(matches!(two, Err(Error::Duplicate { .. })), "{two:?}");
+    assert!(matches!(two, Err(Error::ImageNameTaken { .. })), "{two:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,6 +23,7 @@ const NOTHING: &[(&str, &[&str])] = &[
             "instance-type-specification.supported-instance-type",
             "instance-type-specification.unsupported-instance-type",
             "kernel-id",
+            "owner-alias",
             "platform",
             "product-code",
             "product-code.type",
