@@ -342,7 +342,7 @@ resource "aws_ami_launch_permission" "other" {
 }
 
 resource "aws_ami_from_instance" "of" {
-  name                    = "of"
+  name                    = "of an instance"
   source_instance_id      = "%(instance)s"
   snapshot_without_reboot = true
 }

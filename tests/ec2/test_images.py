@@ -104,7 +104,7 @@ def test_an_image_of_an_instance_and_its_copy(fake_cloud: Cloud, account: Accoun
     (source,) = running(account)
     tags = [{"ResourceType": kind, "Tags": [{"Key": "of", "Value": kind}]} for kind in ("image", "snapshot")]
     more = [{"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 2, "VolumeType": "gp3"}}]
-    with refused("DryRunOperation"):
+    with refused("DryRunOperation", status=412):
         ec2.create_image(InstanceId=source, Name="made", NoReboot=True, DryRun=True)
     with refused("UnsupportedOperation", message="NoReboot"):
         ec2.create_image(InstanceId=source, Name="made")
@@ -130,7 +130,7 @@ def test_an_image_of_an_instance_and_its_copy(fake_cloud: Cloud, account: Accoun
     with refused("InvalidAMIName.Duplicate", message=f"AMI name made is already in use by AMI {made}"):
         ec2.create_image(InstanceId=source, Name="made", NoReboot=True)
     with refused("InvalidAMIName.Malformed"):
-        ec2.create_image(InstanceId=source, Name="no", NoReboot=True)
+        ec2.create_image(InstanceId=source, Name="no?no", NoReboot=True)
 
     region = ec2.meta.region_name
     with refused("InvalidParameterValue", message="elsewhere"):

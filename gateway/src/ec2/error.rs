@@ -81,11 +81,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::ImageNameTaken { .. } | Error::ImageName { .. } | Error::ImageStorage { .. } => {
             image_code(error)
         }
-        Error::Unusable {
-            kind: ResourceKind::Image,
-            ..
-        } => "InvalidAMIID.Unavailable",
-        Error::Unusable { .. } | Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
+        Error::Unusable { kind, .. } => unusable(*kind),
+        Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
         Error::Unsupported { .. } | Error::DataElsewhere { .. } => "UnsupportedOperation",
         Error::Abandoned => "ClientDisconnected", // nobody reads it but the audit log
         Error::Unavailable(_) => return ("Unavailable", 503),
@@ -118,6 +115,13 @@ const fn image_code(error: &Error) -> &'static str {
         Error::ImageNameTaken { .. } => "InvalidAMIName.Duplicate",
         Error::ImageName { .. } => "InvalidAMIName.Malformed",
         _ => "InvalidRequest",
+    }
+}
+
+const fn unusable(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Image => "InvalidAMIID.Unavailable",
+        _ => "IncorrectState",
     }
 }
 
