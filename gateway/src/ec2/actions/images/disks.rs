@@ -4,7 +4,7 @@ use cumulet_backend::api::images::{AskedDisk, ImageView, WantedDisk};
 use cumulet_backend::entity::{columns::Count, image_mapping};
 use cumulet_domain::{
     names::Unknown,
-    volume::{Performance, Provisioned, VolumeType},
+    volume::{Provisioned, VolumeType},
 };
 use cumulet_wire::ec2::shared::{BlockDeviceMapping, EbsBlockDevice};
 
@@ -71,25 +71,13 @@ pub(super) fn shown(view: &ImageView) -> Vec<BlockDeviceMapping> {
 
 fn of_row(disk: &image_mapping::Model) -> BlockDeviceMapping {
     let size = disk.size_gib.map_or(0, |Count(gib)| gib);
-    let number = |kept: Option<Count>| kept.map(|Count(number)| number);
-    let asked = Provisioned {
-        iops: number(disk.iops),
-        throughput: number(disk.throughput),
-    };
     let kind = disk.volume_type.0;
-    // What gp2 has by its size is not among what its mapping says.
-    let has = match kind {
-        VolumeType::Gp3 => kind.performance(size, asked),
-        _ => Performance {
-            iops: asked.iops,
-            throughput: asked.throughput,
-        },
-    };
-    let number = |count: Option<u32>| count.and_then(|count| i32::try_from(count).ok());
+    // What was asked for; what the type has anyway a volume shows, and Terraform would take for a difference.
+    let number = |kept: Option<Count>| kept.and_then(|Count(number)| i32::try_from(number).ok());
     let ebs = EbsBlockDevice {
         delete_on_termination: Some(disk.delete_on_termination.0),
-        iops: number(has.iops),
-        throughput: number(has.throughput),
+        iops: number(disk.iops),
+        throughput: number(disk.throughput),
         snapshot_id: disk.snapshot.map(|snapshot| snapshot.0.to_string()),
         volume_size: i32::try_from(size).ok(),
         volume_type: Some(kind.name().into()),
