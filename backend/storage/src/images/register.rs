@@ -30,7 +30,8 @@ use crate::boxed;
 const ROOT: &str = ROOT_DEVICES[1];
 
 /// What images may be for, and how they are started where nothing is said.
-const ARCHITECTURES: [(&str, BootMode); 2] = [("x86_64", BootMode::LegacyBios), ("arm64", BootMode::Uefi)];
+/// (Nothing that is kept is legacy-bios, too.)
+const ARCHITECTURES: [(&str, Option<BootMode>); 2] = [("x86_64", None), ("arm64", Some(BootMode::Uefi))];
 
 /// An image to be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +106,7 @@ async fn make(
     let mut row = insert::of_snapshots(cx, grant.account(), new.name.clone());
     row.description = new.description.clone();
     row.architecture = architecture.into();
-    row.boot_mode = Some(Named(boot_mode));
+    row.boot_mode = boot_mode.map(Named);
     row.root_device = Device(root_device.into());
     row.virtual_bytes = Amount(u64::from(root_gib) << 30);
     row.manifest = Some(manifest);
@@ -116,17 +117,17 @@ async fn make(
 }
 
 /// What it is for, and how it is started.
-fn boot_mode(new: &Registration) -> Result<(&'static str, BootMode)> {
+fn boot_mode(new: &Registration) -> Result<(&'static str, Option<BootMode>)> {
     let wanted = new.architecture.as_deref().unwrap_or(ARCHITECTURES[0].0);
     let known = ARCHITECTURES.iter().find(|(name, _)| *name == wanted);
     let Some((name, default)) = known else {
         let reason = "this cloud has machines of x86_64 and arm64";
         return Err(Error::invalid("Architecture", wanted, reason));
     };
-    let mode = new.boot_mode.unwrap_or(*default);
-    if *name == "arm64" && mode == BootMode::LegacyBios {
+    let mode = new.boot_mode.or(*default);
+    if let ("arm64", Some(BootMode::LegacyBios)) = (*name, mode) {
         let reason = "machines of arm64 are started by UEFI";
-        return Err(Error::invalid("BootMode", mode.name(), reason));
+        return Err(Error::invalid("BootMode", BootMode::LegacyBios.name(), reason));
     }
     Ok((name, mode))
 }
@@ -151,13 +152,13 @@ mod tests {
             boot_mode(&new).ok()
         };
         for (architecture, mode, expected) in [
-            (None, None, Some(("x86_64", BootMode::LegacyBios))),
+            (None, None, Some(("x86_64", None))),
             (
                 Some("x86_64"),
                 Some(BootMode::UefiPreferred),
-                Some(("x86_64", BootMode::UefiPreferred)),
+                Some(("x86_64", Some(BootMode::UefiPreferred))),
             ),
-            (Some("arm64"), None, Some(("arm64", BootMode::Uefi))),
+            (Some("arm64"), None, Some(("arm64", Some(BootMode::Uefi)))),
             (Some("arm64"), Some(BootMode::LegacyBios), None),
             (Some("i386"), None, None),
         ] {

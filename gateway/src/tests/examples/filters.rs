@@ -39,7 +39,6 @@ const NOTHING: &[(&str, &[&str])] = &[
             "source-image-id",
             "source-image-region",
             "source-instance-id",
-            "sriov-net-support",
             "state-reason-code",
             "state-reason-message",
         ],

@@ -7,7 +7,10 @@ use cumulet_wire::ec2::{
     shared::AttributeValue,
 };
 
-use super::{describe_images::protection, disks};
+use super::{
+    describe_images::{SRIOV, boot_mode, protection},
+    disks,
+};
 use crate::{
     ec2::{
         action::Action,
@@ -73,8 +76,8 @@ fn attribute(found: &ImageAttributes, name: &str) -> ImageAttribute {
         PERMISSION => shown.launch_permissions = Some(permissions(&found.launchers)),
         "productCodes" => shown.product_codes = Some(Vec::new()),
         "blockDeviceMapping" => shown.block_device_mappings = Some(disks::shown(&found.view)),
-        "sriovNetSupport" => shown.sriov_net_support = value(None),
-        "bootMode" => shown.boot_mode = value(Some(row.boot_mode().name())),
+        "sriovNetSupport" => shown.sriov_net_support = value(Some(SRIOV)),
+        "bootMode" => shown.boot_mode = value(boot_mode(row)),
         "tpmSupport" => shown.tpm_support = value(None),
         "uefiData" => shown.uefi_data = value(None),
         "lastLaunchedTime" => shown.last_launched_time = value(None),

@@ -26,6 +26,9 @@ use crate::{
 
 type Row = Keyed<i64, Image>;
 
+/// Every guest has the same network card, which is as good as that; Terraform asks for it of itself.
+pub(super) const SRIOV: &str = "simple";
+
 /// Whom the cloud's own images are said to be of.
 const ALIAS: &str = "amazon";
 
@@ -123,7 +126,8 @@ fn shown(ctx: &Ctx, view: &ImageView) -> Image {
         virtualization_type: text("hvm"),
         hypervisor: text("xen"),
         ena_support: Some(true),
-        boot_mode: text(row.boot_mode().name()),
+        sriov_net_support: text(SRIOV),
+        boot_mode: boot_mode(row).map(Into::into),
         imds_support: row.imds_support.clone(),
         deprecation_time: row.deprecated_at.map(|at| Timestamp(at).to_string()),
         deregistration_protection: text(protection(row)),
@@ -134,6 +138,14 @@ fn shown(ctx: &Ctx, view: &ImageView) -> Image {
         usage_operation: text("RunInstances"),
         tags: tags_if_any(&view.tags),
         ..Default::default()
+    }
+}
+
+/// How an image is said to be started: what was registered without a word about it says nothing, as on EC2.
+pub(super) fn boot_mode(row: &image::Model) -> Option<&'static str> {
+    match row.boot_mode {
+        None if row.sha256.is_empty() => None,
+        _ => Some(row.boot_mode().name()),
     }
 }
 
