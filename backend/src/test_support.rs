@@ -52,6 +52,7 @@ pub const QUOTAS: Quotas = Quotas {
     volumes: 60,
     volume_gib: 51_200,
     snapshots: 12,
+    images: 10,
 };
 
 /// The zone of the test cloud.
@@ -100,7 +101,7 @@ pub async fn with_pool(pool: &str) -> Rig {
         quotas: QUOTAS,
         modification_cooldown: std::time::Duration::ZERO,
     };
-    let image = images::register(&parts, image(first.account, "tiny", true))
+    let image = images::add(&parts, image(first.account, "tiny", true))
         .await
         .unwrap()
         .id();

@@ -246,7 +246,7 @@ fn host() -> host::Model {
 
 /// Launches instances for `who`, and where that account is full for others; answers `who`'s.
 async fn fill(cloud: &Cloud, who: &Principal, wanted: u32) -> Result<Vec<String>> {
-    let image = images::register(&cloud.parts(), image(who.account)).await?;
+    let image = images::add(&cloud.parts(), image(who.account)).await?;
     let mut ids = Vec::new();
     let mut left = wanted;
     while left > 0 {

@@ -66,7 +66,9 @@ async fn variables(parts: &Parts) -> Result<Vec<(&'static str, String)>> {
 /// The tiny image, or the oldest image there is.
 async fn default_image(parts: &Parts) -> Result<Option<String>> {
     let images = images::list(parts).await?;
-    let usable = images.iter().filter(|row| row.state.0 == ImageState::Available);
+    let usable = images
+        .iter()
+        .filter(|row| row.state() == ImageState::Available && row.is_imported());
     let tiny = usable.min_by_key(|row| (row.name != wiring::TINY, row.created_at));
     Ok(tiny.map(|row| row.id.0.to_string()))
 }

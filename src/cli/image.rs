@@ -146,7 +146,9 @@ async fn list(parts: &Parts) -> Result<()> {
         let (id, mib) = (row.id.0, row.size_bytes.0 >> 20);
         say(format_args!(
             "{id}  {:12}  {:5}  {mib:6} MiB  {}",
-            row.state, row.format, row.name
+            row.state(),
+            row.format,
+            row.name
         ));
     }
     Ok(())

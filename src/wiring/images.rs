@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use cumulet_backend::{
     api::{
         Parts,
-        images::{NewImage, list, register},
+        images::{NewImage, add, list},
     },
     images::{Stage, import},
 };
@@ -71,7 +71,7 @@ pub(crate) async fn import_image(
         root_device: source.root_device.clone(),
         boot_mode: source.boot_mode,
     };
-    Ok(register(parts, new).await?.id())
+    Ok(add(parts, new).await?.id())
 }
 
 /// Registers the tiny image unless there is one. Without a file there is none, and the answer says how
@@ -85,7 +85,7 @@ pub(crate) async fn tiny(
     progress: &Progress,
 ) -> Result<Option<ImageId>> {
     let has = |row: &&cumulet_backend::entity::image::Model| {
-        row.name == TINY && row.state.0 == ImageState::Available
+        row.name == TINY && row.is_imported() && row.state() == ImageState::Available
     };
     if let Some(row) = list(parts).await?.iter().find(has) {
         return Ok(Some(row.id.0));

@@ -348,6 +348,92 @@ def test_an_instance_with_its_disks(account: Account, ec2, key_folder: Path):
     assert volumes.describe(account, stays)["State"] == "available"
 
 
+IMAGES = """
+resource "aws_ebs_volume" "root" {
+  availability_zone = "%(zone)s"
+  size              = 2
+  type              = "gp3"
+}
+
+resource "aws_ebs_snapshot" "root" {
+  volume_id = aws_ebs_volume.root.id
+}
+
+resource "aws_ami" "one" {
+  name                = "one"
+  description         = "made of a snapshot"
+  architecture        = "x86_64"
+  virtualization_type = "hvm"
+  root_device_name    = "/dev/xvda"
+  imds_support        = "v2.0"
+  ena_support         = true
+  ebs_block_device {
+    device_name = "/dev/xvda"
+    snapshot_id = aws_ebs_snapshot.root.id
+    volume_size = 3
+    volume_type = "gp3"
+  }
+  ebs_block_device {
+    device_name = "/dev/sdb"
+    volume_size = 1
+    volume_type = "gp2"
+  }
+  tags = { Name = "one" }
+}
+
+resource "aws_ami_copy" "copy" {
+  name              = "copy"
+  description       = "a copy"
+  source_ami_id     = aws_ami.one.id
+  source_ami_region = "us-east-1"
+}
+
+resource "aws_ami_launch_permission" "other" {
+  image_id   = aws_ami.one.id
+  account_id = "%(other)s"
+}
+
+resource "aws_ami_from_instance" "of" {
+  name                    = "of an instance"
+  source_instance_id      = "%(instance)s"
+  snapshot_without_reboot = true
+}
+
+data "aws_ami" "found" {
+  most_recent = true
+  owners      = ["self"]
+  filter {
+    name   = "tag:Name"
+    values = ["one"]
+  }
+  depends_on = [aws_ami.one]
+}
+
+output "one" { value = aws_ami.one.id }
+output "copy" { value = aws_ami_copy.copy.id }
+output "of" { value = aws_ami_from_instance.of.id }
+output "found" { value = data.aws_ami.found.id }
+"""
+
+
+def test_images_of_snapshots_and_of_an_instance(account: Account, ec2, key_folder: Path):
+    other = account.cloud.account()
+    (source,) = running(account)
+    settings = {"zone": volumes.zone(account), "other": other.id, "instance": source}
+    terraform = Terraform(account, key_folder, IMAGES % settings)
+    made = terraform.apply()
+    assert made["found"] == made["one"]
+    (copy,) = ec2.describe_images(ImageIds=[made["copy"]])["Images"]
+    assert (copy["SourceImageId"], copy["Description"], copy["State"]) == (made["one"], "a copy", "available")
+    (of,) = ec2.describe_images(ImageIds=[made["of"]])["Images"]
+    assert of["SourceInstanceId"] == source
+    (seen,) = other.ec2.describe_images(ExecutableUsers=["self"])["Images"]
+    assert seen["ImageId"] == made["one"]
+    assert terraform.is_settled()
+    terraform.destroy()
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+
+
 def test_a_volume_and_its_attachment(account: Account, ec2, key_folder: Path):
     (id,) = running(account)
     terraform = Terraform(account, key_folder, DISKS % {"zone": volumes.zone(account), "instance": id})

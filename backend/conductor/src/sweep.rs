@@ -15,7 +15,7 @@ use cumulet_operations::Driver;
 use cumulet_store::{
     Invalidates, Store, column,
     entity::{audit_event, client_token, instance, metadata_push, operation, reservation, tag, volume},
-    failed, lock, snapshots, tags, volumes,
+    failed, images, lock, snapshots, tags, volumes,
 };
 
 /// Rows in one transaction: some milliseconds.
@@ -62,6 +62,7 @@ struct Swept {
     instances: u64,
     volumes: u64,
     snapshots: u64,
+    images: u64,
     operations: u64,
     audit_log: u64,
 }
@@ -78,6 +79,8 @@ async fn sweep(store: &Store, keep: &Retention, now: Timestamp) -> Result<Swept>
         },
         volumes: expire::<volume::Entity>(store, volume::Column::DeletedAt, ended).await?,
         snapshots: forget_snapshots(store, ended).await?,
+        // After the instances, which say what they are of.
+        images: forget_images(store, ended).await?,
         operations: {
             let finished = keep.operations.horizon(now);
             expire::<operation::Entity>(store, operation::Column::FinishedAt, finished).await?
@@ -123,6 +126,18 @@ async fn forget_snapshots(store: &Store, horizon: Timestamp) -> Result<u64> {
     while !snapshots::gone(store.read(), horizon, BATCH).await?.is_empty() {
         let delete = store.write_with(Invalidates::Nothing, move |txn| {
             Box::pin(async move { snapshots::forget(txn, horizon, BATCH).await })
+        });
+        deleted += delete.await?;
+    }
+    Ok(deleted)
+}
+
+/// Deletes the rows of images that were deregistered at the horizon or before it.
+async fn forget_images(store: &Store, horizon: Timestamp) -> Result<u64> {
+    let mut deleted = 0;
+    while !images::gone(store.read(), horizon, BATCH).await?.is_empty() {
+        let delete = store.write_with(Invalidates::Nothing, move |txn| {
+            Box::pin(async move { images::forget(txn, horizon, BATCH).await })
         });
         deleted += delete.await?;
     }

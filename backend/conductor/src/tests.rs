@@ -100,7 +100,7 @@ impl Rig {
             root_device: "/dev/xvda".into(),
             boot_mode: BootMode::LegacyBios,
         };
-        let image = images::register(&parts, image).await.unwrap().id();
+        let image = images::add(&parts, image).await.unwrap().id();
         let (bus, wake) = (Arc::new(LocalBus::new()), Wake::new());
         let config = CloudConfig {
             region: "us-east-1".into(),

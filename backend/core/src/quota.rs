@@ -27,6 +27,8 @@ pub struct Quotas {
     pub volume_gib: u64,
     /// Snapshots, as many as on EC2 in a region.
     pub snapshots: u64,
+    /// Images, as many as on EC2 in a region.
+    pub images: u64,
 }
 
 impl Default for Quotas {
@@ -38,6 +40,7 @@ impl Default for Quotas {
             volumes: 5_000,
             volume_gib: 51_200,
             snapshots: 100_000,
+            images: 50_000,
         }
     }
 }

@@ -110,6 +110,13 @@ pub enum Error {
     InvalidCombination { reason: String },
     #[error("{} {name:?} exists already", kind.resource_type())]
     Duplicate { kind: ResourceKind, name: String },
+    #[error("the image's name {name:?} is {by}'s")]
+    ImageNameTaken { name: String, by: String },
+    #[error("an image can't be named {name:?}")]
+    ImageName { name: String },
+    /// Who may launch it may not read the snapshots that it is made of.
+    #[error("{image} is made of snapshots of another account")]
+    ImageStorage { image: String },
     #[error("a rule for {rule} exists already")]
     DuplicateRule { rule: String },
     #[error("the same permission must not appear multiple times")]
@@ -207,7 +214,7 @@ pub enum Error {
     NoDefaultVpc,
     #[error("a volume of {gib} GiB is smaller than its image, which has {least} GiB")]
     VolumeTooSmall { gib: u64, least: u64 },
-    /// What a launch says of its disks can't be, in EC2's own words.
+    /// What a launch or an image says of its disks can't be, in EC2's own words.
     #[error("{reason}")]
     InvalidMapping { reason: String },
     #[error("{} {id} is {state}", kind.resource_type())]

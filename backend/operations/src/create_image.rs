@@ -19,6 +19,7 @@ use crate::{
     driver::Heard,
     image::{ImageState, abandon, raised},
     instance::{id_of, lock, target},
+    reboot::Reboot,
     release,
     run_again::RunAgain,
     steps::{
@@ -50,7 +51,8 @@ impl Operation for CreateImage {
     const NAME: &'static str = "create-image";
     const STEPS: &'static [Step] = &[ASK, COMMAND, HALT, HEAR];
     const DEADLINE: Duration = Duration::from_secs(180);
-    const SUPERSEDES: &'static [&'static str] = &[];
+    /// It is a reboot itself.
+    const SUPERSEDES: &'static [&'static str] = &[Reboot::NAME];
 
     async fn step(round: &Round, operation: &Model) -> Result<Next> {
         command::run::<Self>(round, operation).await

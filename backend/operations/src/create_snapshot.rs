@@ -16,7 +16,7 @@ use cumulet_domain::{
 use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
 use cumulet_store::{
     entity::{columns::Amount, operation::Model, snapshot},
-    snapshots,
+    images, snapshots,
 };
 use sea_orm::DatabaseTransaction;
 
@@ -140,7 +140,10 @@ impl Operation for CreateSnapshot {
     }
 
     async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
-        snapshots::lock(txn, &all_of(operation)?).await
+        let ids = all_of(operation)?;
+        // Images come before snapshots (`store::lock`).
+        images::lock_waiting(txn, &ids).await?;
+        snapshots::lock(txn, &ids).await
     }
 
     async fn ended(txn: &DatabaseTransaction, operation: &Model, end: &End) -> Result<()> {

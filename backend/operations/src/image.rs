@@ -2,14 +2,14 @@
 //! and what becomes of its snapshots where they come to nothing.
 
 use cumulet_domain::{
-    Result,
+    Error, ResourceKind, Result,
     id::{Id, OperationId, SnapshotId, marker},
     time::Timestamp,
 };
-use cumulet_journal::{self as journal, NewOperation, enqueue};
+use cumulet_journal::{self as journal, NewOperation, Operation as _, enqueue};
 use cumulet_store::{
     entity::{instance, snapshot},
-    failed, snapshots,
+    failed, images, snapshots,
 };
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, IntoActiveModel};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     boxed,
     create_image::CreateImage,
-    instance::target,
+    instance::{subject as instance_subject, target},
+    run_again::RunAgain,
     snapshot::{self as subject, settle},
 };
 
@@ -43,7 +44,8 @@ impl ImageState {
 /// calls has the instance's lock.
 ///
 /// # Errors
-/// `Unavailable` where another operation is under way for the instance, and those of the database.
+/// `IncorrectState` where another image is being made of it; `Unavailable` where another operation is under way for the
+/// instance; those of the database.
 #[boxed]
 pub async fn ask(
     txn: &DatabaseTransaction,
@@ -55,6 +57,15 @@ pub async fn ask(
     let state = ImageState {
         snapshots: rows.iter().map(|row| row.id.0).collect(),
     };
+    let open = journal::active(txn, instance_subject(row.id.to_db())).await?;
+    if open.is_some_and(|open| [CreateImage::NAME, RunAgain::NAME].contains(&open.kind.as_str())) {
+        return Err(Error::IncorrectState {
+            kind: ResourceKind::Instance,
+            id: row.id.0.to_string(),
+            state: "rebooting for another image".into(),
+            expected: row.state.0.name().into(),
+        });
+    }
     let generation = raised(txn, row).await?;
     let new = NewOperation::of::<CreateImage>(id, target(row, generation), &state, now)?;
     enqueue(txn, new).await.map(drop)
@@ -78,6 +89,7 @@ pub(crate) async fn abandon(
 ) -> Result<()> {
     let ids = state.ids();
     let Some(first) = ids.first() else { return Ok(()) };
+    images::lock_waiting(txn, &ids).await?;
     snapshots::lock(txn, &ids).await?;
     if journal::active(txn, subject::subject(*first)).await?.is_some() {
         return Ok(());

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use cumulet_domain::{
     Error, Result,
-    crash::Role,
     id::HostId,
     instance::{Event, Intent},
     message::{Action, Power},
@@ -24,7 +23,7 @@ use crate::{
     other_host::retry_on_other_host,
     release,
     steps::{
-        ASK, CLEAR, COMMAND, HEAR, PLACE, RECOMMAND, command,
+        ASK, CLEAR, COMMAND, HEAR, PLACE, RECOMMAND, RUN, command,
         demand::LaunchState,
         driven::{self, Driven},
         fail, place,
@@ -36,16 +35,6 @@ use crate::{
 /// See the module.
 #[derive(Debug)]
 pub struct Launch;
-
-/// What a host passes while it brings a guest up.
-pub(crate) const RUN: Step = Step::elsewhere(
-    "run",
-    Role::Host,
-    &[
-        "received", "begun", "metadata", "image", "disk", "tap", "defined", "firewall", "started", "done",
-        "reported",
-    ],
-);
 
 impl Operation for Launch {
     type Cx = Driver;

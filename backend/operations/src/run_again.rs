@@ -23,11 +23,11 @@ use crate::{
     driver::Heard,
     image::{ImageState, abandon},
     instance::{instance_of, lock, target},
-    launch::{RUN, run},
+    launch::run,
     release,
     snapshot::{self, is_pending, subject},
     steps::{
-        COMMAND, HEAR, command,
+        COMMAND, HEAR, RUN, command,
         driven::{self, Driven},
         fail,
         round::Round,

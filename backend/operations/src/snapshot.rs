@@ -9,7 +9,7 @@ use cumulet_domain::{
 use cumulet_journal::{self as journal, NewOperation, Operation as _, Resource, Target, enqueue};
 use cumulet_store::{
     entity::{operation, snapshot},
-    snapshots,
+    images, snapshots,
 };
 use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,8 @@ pub(crate) async fn settle(
     failure: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
-    snapshots::close(txn, ids, failure, now).await
+    snapshots::close(txn, ids, failure, now).await?;
+    images::settle(txn, ids, failure).await
 }
 
 /// The numbers of an operation's snapshots.

@@ -20,10 +20,10 @@ use crate::{
     Driver,
     driver::Heard,
     instance::{instance_of, lock, target},
-    launch::{RUN, run},
+    launch::run,
     release,
     steps::{
-        ASK, COMMAND, HEAR, Nothing, PLACE, RECOMMAND, command,
+        ASK, COMMAND, HEAR, Nothing, PLACE, RECOMMAND, RUN, command,
         driven::{self, Driven},
         fail, place,
         round::Round,

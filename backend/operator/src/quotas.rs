@@ -42,6 +42,7 @@ pub async fn describe(cx: &RequestContext, who: &Principal) -> Result<Vec<Quota>
         of(Limit::KeyPairs, quotas.key_pairs, false),
         of(Limit::PlacementGroups, quotas.placement_groups, false),
         of(Limit::Snapshots, quotas.snapshots, false),
+        of(Limit::Images, quotas.images, false),
         of(Limit::Volumes, quotas.volumes, false),
         of(Limit::VolumeStorage, quotas.volume_gib, false),
         of(Limit::VolumesPerInstance, MAX_ATTACHED as u64, false),

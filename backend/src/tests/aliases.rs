@@ -34,7 +34,7 @@ async fn page(
 async fn a_name_that_is_set_again_has_another_version() {
     let rig = cloud().await;
     let parts = rig.cloud.parts();
-    let second = images::register(&parts, image(rig.who.account, "second", true))
+    let second = images::add(&parts, image(rig.who.account, "second", true))
         .await
         .unwrap()
         .id();
@@ -68,7 +68,9 @@ async fn what_cannot_be_launched_gets_no_name() {
         set(&parts, NAME, ImageId::new(7)).await,
         Err(Error::NotFound { .. })
     ));
-    images::deregister(&rig.cloud, &rig.who, rig.image).await.unwrap();
+    images::deregister(&rig.cloud, &rig.who, rig.image, false)
+        .await
+        .unwrap();
     assert!(matches!(
         set(&parts, NAME, rig.image).await,
         Err(Error::Unusable { state, .. }) if state == "deregistered"
@@ -80,7 +82,7 @@ async fn what_cannot_be_launched_gets_no_name() {
 async fn an_alias_is_in_the_sight_of_those_who_see_its_image() {
     let rig = cloud().await;
     let parts = rig.cloud.parts();
-    let private = images::register(&parts, image(rig.who.account, "mine", false))
+    let private = images::add(&parts, image(rig.who.account, "mine", false))
         .await
         .unwrap()
         .id();
@@ -89,7 +91,9 @@ async fn an_alias_is_in_the_sight_of_those_who_see_its_image() {
     let names = ["/aws/service/mine", NAME];
     assert_eq!(found(&rig, &rig.who, &names).await, [rig.image, private]);
     assert_eq!(found(&rig, &rig.stranger, &names).await, [rig.image]);
-    images::deregister(&rig.cloud, &rig.who, rig.image).await.unwrap();
+    images::deregister(&rig.cloud, &rig.who, rig.image, false)
+        .await
+        .unwrap();
     assert_eq!(found(&rig, &rig.who, &names).await, [private]);
     let all = page(&rig, "/aws/service", true, PageRequest::default()).await;
     assert_eq!(all, (vec!["/aws/service/mine".to_owned()], None));

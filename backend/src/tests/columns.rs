@@ -4,12 +4,17 @@ use cumulet_compute::{
     instances::launch,
     placement_groups::{self, NewGroup},
 };
-use cumulet_domain::{Error, Result, volume::VolumeChange};
+use cumulet_domain::{
+    Error, Result,
+    volume::{VolumeChange, VolumeType},
+};
 use cumulet_identity::accounts;
 use cumulet_storage::{aliases, snapshots, volumes};
 use cumulet_store::{
     entity::{
-        access_key, account, host, host_network, image, image_alias, instance, instance_type, interface,
+        access_key, account,
+        columns::{Flag, Named},
+        host, host_network, image, image_alias, image_mapping, instance, instance_type, interface,
         interface_address, operation, placement_group, placement_group_host, security_group, snapshot,
         subnet, user, volume, volume_attachment, volume_modification, vpc,
     },
@@ -92,6 +97,19 @@ async fn lived_in() -> Rig {
             };
             let network = host_network::Entity::insert(network).exec_without_returning(txn);
             network.await.map_err(failed)?;
+            let image = rows::one(image::Entity::find(), txn).await?.unwrap();
+            let disk = image_mapping::ActiveModel {
+                image: Set(image.id),
+                device: Set(image.root_device),
+                snapshot: Set(None),
+                size_gib: Set(None),
+                volume_type: Set(Named(VolumeType::Gp3)),
+                iops: Set(None),
+                throughput: Set(None),
+                delete_on_termination: Set(Flag(true)),
+            };
+            let disk = image_mapping::Entity::insert(disk).exec_without_returning(txn);
+            disk.await.map_err(failed)?;
             let member = placement_group_host::Model {
                 placement_group: group.id,
                 slot: "host-1".into(),
@@ -129,7 +147,10 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
             memory_mib_max = "-1", disk_gib_max = "-1", tunnel_address = "-1", draining = "2",
             confirmed_tunnel = "4294967296";
         host_network: applied_generation = "-1";
-        image: boot_mode = "'floppy'", state = "'lost'", public = "7", format = "'floppy'", size_bytes = "-1", virtual_bytes = "-1";
+        image: boot_mode = "'floppy'", state = "'lost'", public = "7", format = "'floppy'", size_bytes = "-1", virtual_bytes = "-1",
+            phase = "'lost'", protection = "'perhaps'";
+        image_mapping: size_gib = "-1", volume_type = "'tape'", iops = "-1", throughput = "-1",
+            delete_on_termination = "2";
         image_alias: version = "-1";
         instance: launch_index = "-1", vcpus = "-1", memory_mib = "-1", disk_gib = "-1", state = "'lost'",
             intent = "'away'", generation = "-1", metadata_revision = "-1", claimed = "2",

@@ -147,10 +147,10 @@ async fn of_several_rows_one_that_is_refused_keeps_all_as_they_are() {
 async fn what_another_account_shows_everybody_is_not_for_changing() {
     let rig = cloud().await;
     let new = crate::test_support::image(rig.stranger.account, "theirs", true);
-    let theirs = images::register(&rig.cloud.parts(), new).await.unwrap().id();
-    let refused = images::deregister(&rig.cloud, &rig.who, theirs).await;
+    let theirs = images::add(&rig.cloud.parts(), new).await.unwrap().id();
+    let refused = images::deregister(&rig.cloud, &rig.who, theirs, false).await;
     assert_eq!(refused, Err(Permission::DEREGISTER_IMAGE.refused()));
-    images::deregister(&rig.cloud, &rig.stranger, theirs)
+    images::deregister(&rig.cloud, &rig.stranger, theirs, false)
         .await
         .unwrap();
 }

@@ -1,5 +1,6 @@
 //! What must hold between instances and the rows that hang on them: each that lives has one root volume attached, each
-//! interface one primary address, and nothing is left of what has ended. `cumulet audit` and the simulator ask it.
+//! interface one primary address, and nothing is left of what has ended; and between images and what they are made of.
+//! `cumulet audit` and the simulator ask it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use cumulet_domain::{
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 
-use super::rows;
+use super::{images, rows};
 use crate::entity::{
     columns::Ipv4, instance, interface, interface_address, volume, volume_attachment, volume_modification,
 };
@@ -22,6 +23,8 @@ pub struct Hanging {
     attachments: Vec<volume_attachment::Model>,
     modifications: Vec<volume_modification::Model>,
     addresses: Vec<interface_address::Model>,
+    /// What does not hold of images and what they are made of.
+    images: Vec<String>,
 }
 
 impl Hanging {
@@ -36,6 +39,7 @@ impl Hanging {
             attachments: rows::all(volume_attachment::Entity::find(), conn).await?,
             modifications: rows::all(volume_modification::Entity::find(), conn).await?,
             addresses: rows::all(interface_address::Entity::find(), conn).await?,
+            images: images::findings(conn).await?,
         })
     }
 
@@ -104,6 +108,7 @@ impl Hanging {
         let mut found = self.disks(&living);
         found.extend(self.states());
         found.extend(self.addresses_of(interfaces));
+        found.extend(self.images.iter().cloned());
         found
     }
 

@@ -12,6 +12,7 @@ pub mod entity;
 mod error;
 pub mod fixed;
 pub mod groups;
+pub mod images;
 mod inline;
 pub mod instances;
 mod lanes;

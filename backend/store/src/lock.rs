@@ -19,7 +19,7 @@
 //!
 //! 1. instances, by their ids; their operations, what those hold, and reservations
 //! 2. hosts; aggregates
-//! 3. placement groups, their hosts; images (shared)
+//! 3. placement groups, their hosts; images
 //! 4. accounts
 //! 5. interfaces and their addresses; volumes, each with its attachment (which hangs on its instance too), its
 //!    operation and what that holds; snapshots

@@ -26,7 +26,6 @@ use crate::entity::{
 pub fn root(instance: &instance::Model, disk: &Disk) -> volume::Model {
     volume::Model {
         image: Some(instance.image),
-        snapshot: None,
         ..data(instance, root_id(instance).0, disk, instance.disk_gib.0)
     }
 }
@@ -134,7 +133,7 @@ pub async fn insert(
 fn new(volume: volume::Model) -> volume::ActiveModel {
     volume::ActiveModel {
         state_message: NotSet,
-        snapshot: NotSet,
+        snapshot: volume.snapshot.map_or(NotSet, |snapshot| Set(Some(snapshot))),
         iops: NotSet,
         throughput: NotSet,
         host: NotSet,

@@ -50,9 +50,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
         Error::NoDevice { .. } => "InvalidInstanceAttributeValue",
         Error::Duplicate { kind, .. } => codes(*kind).duplicate,
-        Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
-        Error::RepeatedRule => "InvalidParameterValue",
-        Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
+        Error::DuplicateRule { .. } | Error::RepeatedRule | Error::RuleNotFound { .. } => rule_code(error),
         Error::InUse { kind, .. } => codes(*kind).in_use,
         Error::IncorrectState {
             kind: ResourceKind::Instance,
@@ -80,11 +78,11 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::InvalidKeyFormat { .. } => "InvalidKey.Format",
         Error::NoDefaultVpc => "VPCIdNotSpecified",
         Error::VolumeTooSmall { .. } | Error::InvalidMapping { .. } => "InvalidBlockDeviceMapping",
-        Error::Unusable {
-            kind: ResourceKind::Image,
-            ..
-        } => "InvalidAMIID.Unavailable",
-        Error::Unusable { .. } | Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
+        Error::ImageNameTaken { .. } | Error::ImageName { .. } | Error::ImageStorage { .. } => {
+            image_code(error)
+        }
+        Error::Unusable { kind, .. } => unusable(*kind),
+        Error::IncorrectState { .. } | Error::NotRunning { .. } => "IncorrectState",
         Error::Unsupported { .. } | Error::DataElsewhere { .. } => "UnsupportedOperation",
         Error::Abandoned => "ClientDisconnected", // nobody reads it but the audit log
         Error::Unavailable(_) => return ("Unavailable", 503),
@@ -101,6 +99,29 @@ const fn volume_code(error: &Error) -> &'static str {
         Error::Modifying { .. } => "IncorrectModificationState",
         Error::ModifiedLately { .. } => "VolumeModificationRateExceeded",
         _ => "InvalidVolumeModification.NotFound",
+    }
+}
+
+const fn rule_code(error: &Error) -> &'static str {
+    match error {
+        Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
+        Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
+        _ => "InvalidParameterValue",
+    }
+}
+
+const fn image_code(error: &Error) -> &'static str {
+    match error {
+        Error::ImageNameTaken { .. } => "InvalidAMIName.Duplicate",
+        Error::ImageName { .. } => "InvalidAMIName.Malformed",
+        _ => "InvalidRequest",
+    }
+}
+
+const fn unusable(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Image => "InvalidAMIID.Unavailable",
+        _ => "IncorrectState",
     }
 }
 
@@ -222,6 +243,7 @@ fn in_use_by(kind: ResourceKind, id: &str, by: &str) -> String {
             format!("The placement group '{id}' is in use and may not be deleted.")
         }
         ResourceKind::Volume => format!("Volume {id} is currently attached to {by}"),
+        ResourceKind::Snapshot => format!("The snapshot {id} is currently in use by {by}"),
         _ => format!("resource {id} has a dependent object: {by}"),
     }
 }
@@ -279,7 +301,7 @@ fn of_state(error: &Error) -> String {
     }
 }
 
-/// Volumes and where they are attached, of which tools look for parts; and what says enough by itself.
+/// Volumes and where they are attached, of which tools look for parts.
 fn of_volume(error: &Error) -> String {
     match error {
         Error::NoZone { name } => format!("The zone '{name}' does not exist."),
@@ -318,7 +340,21 @@ fn of_volume(error: &Error) -> String {
         ),
         Error::NeverModified { volumes } => format!("Modification for volume '{volumes}' does not exist."),
         Error::NotRunning { instance } => format!("Instance '{instance}' is not 'running'."),
+        other => of_image(other),
+    }
+}
+
+/// Images, and what says enough by itself.
+fn of_image(error: &Error) -> String {
+    match error {
+        Error::ImageNameTaken { name, by } => format!("AMI name {name} is already in use by AMI {by}"),
+        Error::ImageName { .. } => {
+            "AMI names must be between 3 and 128 characters long, and may contain letters, \
+                                    numbers, '(', ')', '.', '-', '/' and '_'"
+                .into()
+        }
         Error::InvalidMapping { reason } => reason.clone(),
+        Error::ImageStorage { .. } => "You do not have permission to access the storage of this ami".into(),
         other => sentence(&other.to_string()),
     }
 }

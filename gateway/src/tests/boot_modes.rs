@@ -15,7 +15,7 @@ async fn an_image_and_its_instances_show_how_they_are_started() {
             boot_mode: mode,
             ..new_image(world.who.account, "other")
         };
-        world.image = images::register(&parts, new).await.unwrap().id().to_string();
+        world.image = images::add(&parts, new).await.unwrap().id().to_string();
         let image = format!("Action=DescribeImages&ImageId.1={}", world.image);
         assert_eq!(all(&world.ask(&image).await, "bootMode"), [mode.name()]);
         let id = world.run(1, "").await.remove(0);

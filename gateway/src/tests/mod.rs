@@ -290,7 +290,7 @@ async fn add_image(parts: &Parts, account: AccountId) -> String {
 
 async fn add_image_named(parts: &Parts, account: AccountId, name: &str) -> String {
     let new = new_image(account, name);
-    images::register(parts, new).await.unwrap().id().to_string()
+    images::add(parts, new).await.unwrap().id().to_string()
 }
 
 fn new_image(account: AccountId, name: &str) -> images::NewImage {

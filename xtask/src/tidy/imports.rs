@@ -35,7 +35,7 @@ const ONLY: &[Only] = &[
             "backend/operator/src/",
             "backend/src/test_support.rs",
             "backend/storage/src/aliases.rs",
-            "backend/storage/src/images.rs",
+            "backend/storage/src/images/",
             "backend/storage/src/snapshots/",
             "backend/storage/src/volumes/",
             "backend/journal/src/",

@@ -19,13 +19,13 @@ use cumulet_domain::{
 use cumulet_journal::{NewOperation, Operation as _, enqueue_new};
 use cumulet_network::interface_view::InterfaceView;
 use cumulet_operations::{self as operations, LaunchState, instance::target};
-use cumulet_storage::volumes as room;
+use cumulet_storage::{images, volumes as room};
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
     entity::{
         columns::{Amount, Count, Flag, Key, Named, Owner, Small},
-        instance, reservation, volume_attachment,
+        image, instance, reservation, volume_attachment,
     },
     failed, tags, user_data, volumes,
 };
@@ -206,7 +206,7 @@ impl<'a> Launch<'a> {
         let (spec, compute) = (self.spec, self.compute);
         let id = compute.rng.id::<marker::Instance>();
         let seal = |data: &UserData| user_data::seal(&compute.rng, &compute.sealer, id, data.expose());
-        let options = spec.metadata.apply(MetadataOptions::default());
+        let options = spec.metadata.apply(image_options(&plan.image));
         Ok(instance::Model {
             id: Key(id),
             account: Owner(self.account),
@@ -332,6 +332,20 @@ impl<'a> Launch<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The metadata options of a launch that says nothing of them: an image may ask for tokens, which then may come by way
+/// of a container.
+fn image_options(row: &image::Model) -> MetadataOptions {
+    let asks_for_tokens = row.imds_support.as_deref() == Some(images::IMDS_V2);
+    match asks_for_tokens {
+        false => MetadataOptions::default(),
+        true => MetadataOptions {
+            tokens_required: true,
+            hop_limit: 2,
+            ..MetadataOptions::default()
+        },
     }
 }
 

@@ -165,6 +165,7 @@ async fn everything_goes_when_it_has_had_its_time() {
         instances: 1,
         volumes: 0,
         snapshots: 0,
+        images: 0,
         operations: 4,
         audit_log: 0,
     };
@@ -237,6 +238,7 @@ async fn what_lives_stays_and_what_is_kept_for_ever_too() {
         instances: 1,
         volumes: 1,
         snapshots: 0,
+        images: 0,
         operations: 2,
         audit_log: 1,
     };

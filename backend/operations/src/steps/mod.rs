@@ -48,6 +48,16 @@ pub const COMMAND: Step = Step::leased("command", Role::Conductor, &["leased", "
 /// The same where the first command goes out as soon as there is a host: it passes the same points.
 pub(crate) const RECOMMAND: Step = Step::leased("command", Role::Conductor, &[]);
 
+/// What a host passes while it brings a guest up.
+pub(crate) const RUN: Step = Step::elsewhere(
+    "run",
+    Role::Host,
+    &[
+        "received", "begun", "metadata", "image", "disk", "tap", "defined", "firewall", "started", "done",
+        "reported",
+    ],
+);
+
 /// The report that ends an operation.
 pub(crate) const HEAR: Step = Step::elsewhere("hear", Role::Conductor, &["heard", "closed", "ended"]);
 

@@ -14,9 +14,8 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::{
     Driver,
     instance::instance_of,
-    launch::RUN,
     specs::{Policies, Specs},
-    steps::{PLACE, demand::Demands},
+    steps::{PLACE, RUN, demand::Demands},
 };
 
 /// See the module.

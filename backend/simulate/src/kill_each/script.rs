@@ -6,17 +6,19 @@ use std::{sync::Arc, time::Duration};
 use cumulet_backend::{
     api::{
         ClientToken, Cloud as Api,
+        images::{self, CreatedImage},
         instances::{self, LaunchSpec},
         snapshots::{self, NewSnapshot},
         volumes::{self, Detach, NewVolume},
     },
-    entity::{instance, snapshot},
+    entity::{image, instance, snapshot},
     store::{attachments, failed},
 };
 use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::{InstanceId, VolumeId},
+    image::ImageState,
     snapshot::SnapshotState,
     volume::{AttachmentState, DiskAsked, Mapped, Mapping, Provisioned, VolumeChange, VolumeType},
 };
@@ -62,7 +64,7 @@ struct Act {
 }
 
 /// Every operation of the registry: one without a line here is told as an error.
-const ACTS: [Act; 10] = [
+const ACTS: [Act; 12] = [
     act("launch", &[], "running", (1, 1), (0, 0)),
     act("start", &["stop"], "running", (2, 2), (0, 0)),
     act("stop", &[], "stopped", (1, 1), (0, 0)),
@@ -80,7 +82,13 @@ const ACTS: [Act; 10] = [
         (0, 0),
     ),
     act("create-snapshot", &["attach-volume"], "running", (1, 1), (0, 0)),
+    // Of the first instance; the other one goes on.
+    act("create-image", &[], "running", (1, 2), (0, 0)),
+    act("run-again", &[], "running", (1, 2), (0, 0)),
 ];
+
+/// The operations that a call for an image becomes.
+const OF_IMAGES: [&str; 2] = ["create-image", "run-again"];
 
 const fn act(
     name: &'static str,
@@ -179,6 +187,7 @@ impl<'a> Script<'a> {
                         let first = ids.first().copied().ok_or_else(missing)?;
                         on_volume(&api, &who, name, volume, first).await
                     }
+                    _ if OF_IMAGES.contains(&name) => make_image(&api, &who, ids.first().copied()).await,
                     other => Err(Error::Internal(format!("{other} is not asked for like this"))),
                 }
             })
@@ -299,6 +308,9 @@ impl<'a> Script<'a> {
         if self.act.name == "launch" {
             return self.check_disks().await;
         }
+        if OF_IMAGES.contains(&self.act.name) {
+            return self.check_image().await;
+        }
         let Some(id) = self.volume else {
             return Ok(());
         };
@@ -334,6 +346,21 @@ impl<'a> Script<'a> {
                 let (id, why) = (row.id.0, row.state_message);
                 self.wrong(format!("{id} is {}, with {:?}: {why:?}", row.state, row.manifest));
             }
+        }
+        Ok(())
+    }
+
+    /// There is one image, made of the first instance, which has started once more for it.
+    async fn check_image(&mut self) -> Result<()> {
+        let made = image::Entity::find().filter(image::Column::SourceInstance.is_not_null());
+        let made = made.all(self.cloud.store.read()).await.map_err(failed)?;
+        let is_whole = |row: &image::Model| row.state() == ImageState::Available && row.manifest.is_some();
+        if made.len() != 1 || !made.iter().all(is_whole) {
+            self.wrong(format!("one image shall be available: {made:?}"));
+        }
+        let starts = self.ids.first().map(|id| self.world.boots(*id).0);
+        if starts != Some(2) {
+            self.wrong(format!("the instance of the image has started {starts:?} times"));
         }
         Ok(())
     }
@@ -392,6 +419,19 @@ fn data_disk() -> Mapping {
             ..DiskAsked::default()
         }),
     }
+}
+
+async fn make_image(api: &Api, who: &Principal, instance: Option<InstanceId>) -> Result<()> {
+    let new = CreatedImage {
+        instance: instance.ok_or_else(|| Error::Internal("there is no instance".into()))?,
+        name: "image".into(),
+        description: String::new(),
+        no_reboot: false,
+        disks: Vec::new(),
+        tags: Vec::new(),
+        snapshot_tags: Vec::new(),
+    };
+    images::create(api, who, new).await.map(drop)
 }
 
 async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {

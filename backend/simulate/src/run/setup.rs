@@ -86,7 +86,7 @@ pub(crate) async fn build_with(
         let row = accounts::create_account(&parts, &format!("account-{number}"), &zones).await?;
         accounts.push(row.id.0);
     }
-    let image = images::register(&parts, image(first.account)).await?.id();
+    let image = images::add(&parts, image(first.account)).await?.id();
     let (api, conductors) = start_roles(world, &parts, &bus, &first, processes);
     Ok(Cloud {
         hosts: start_hosts(options, world, &bus)?,

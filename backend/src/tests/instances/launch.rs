@@ -254,7 +254,7 @@ async fn a_rehearsed_launch_checks_all_and_leaves_nothing() {
 #[tokio::test]
 async fn what_a_stranger_has_can_not_be_named() {
     let rig = cloud().await;
-    let private = images::register(&rig.cloud.parts(), image(rig.who.account, "mine", false))
+    let private = images::add(&rig.cloud.parts(), image(rig.who.account, "mine", false))
         .await
         .unwrap();
     let query = SubnetQuery::default();
@@ -294,9 +294,11 @@ async fn what_a_stranger_has_can_not_be_named() {
 async fn deregistered_images_launch_nothing_more() {
     let rig = cloud().await;
     let made = launched(&rig, rig.spec()).await;
-    let foreign = images::deregister(&rig.cloud, &rig.stranger, rig.image).await;
+    let foreign = images::deregister(&rig.cloud, &rig.stranger, rig.image, false).await;
     assert!(matches!(foreign, Err(Error::Unauthorized { .. })));
-    images::deregister(&rig.cloud, &rig.who, rig.image).await.unwrap();
+    images::deregister(&rig.cloud, &rig.who, rig.image, false)
+        .await
+        .unwrap();
     assert!(matches!(
         refused(&rig, |_| ()).await,
         Error::Unusable {

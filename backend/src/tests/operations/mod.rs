@@ -4,6 +4,7 @@ mod damaged;
 mod images;
 mod launches;
 mod modify;
+mod reboots_for_images;
 mod snapshots;
 mod volumes;
 
@@ -384,7 +385,7 @@ impl Stage for Instances {
             }
             CreateImage::NAME => {
                 let id = self.running().await;
-                self.image(id).await;
+                self.image_of(id).await;
                 id
             }
             RunAgain::NAME => self.off_for_an_image().await,

@@ -73,11 +73,11 @@ async fn two_images_of_one_name() {
     let rig = cloud().await;
     let register = async |cloud: &Cloud| {
         let new = image(rig.who.account, "same", false);
-        images::register(&cloud.parts(), new).await
+        images::add(&cloud.parts(), new).await
     };
     let (one, two) = rig.overlap(register, register).await;
     assert!(one.is_ok(), "{one:?}");
-    assert!(matches!(two, Err(Error::Duplicate { .. })), "{two:?}");
+    assert!(matches!(two, Err(Error::ImageNameTaken { .. })), "{two:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@
 use cumulet_core::{RequestContext, tag_room::room as tag_room};
 use cumulet_domain::{
     Result,
-    account::Principal,
+    account::{AccountId, Principal},
     id::{SnapshotId, VolumeId, marker},
     snapshot::{SnapshotState, check_description},
     tag::Tag,
@@ -54,22 +54,10 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
             room(txn, &call, grant.account(), 1).await?;
             let source = resource::find::<snapshot::Entity>(txn, &grant, what.source, Lock::Shared).await?;
             check_completed(&source)?;
-            let now = call.now();
-            let row = snapshot::Model {
-                id: Key(call.rng.id::<marker::Snapshot>()),
-                account: Owner(grant.account()),
-                volume: Key(NO_VOLUME),
-                public: Flag(false),
-                state: Named(SnapshotState::Completed),
-                description: what
-                    .description
-                    .unwrap_or_else(|| format!("[Copied {} from {}]", what.source, call.config.region)),
-                host: None,
-                base: None,
-                created_at: now.0,
-                completed_at: Some(now.0),
-                ..source
-            };
+            let description = what
+                .description
+                .unwrap_or_else(|| format!("[Copied {} from {}]", what.source, call.config.region));
+            let row = copied(&call, grant.account(), source, description);
             let made = SnapshotView { row, tags: what.tags };
             insert(txn, &call, &grant, &made).await?;
             tags_room.check(txn).await?;
@@ -77,4 +65,27 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
         })
     });
     write.await
+}
+
+/// The row of a copy, which is whole at once.
+pub(crate) fn copied(
+    cx: &RequestContext,
+    account: AccountId,
+    source: snapshot::Model,
+    description: String,
+) -> snapshot::Model {
+    let now = cx.now();
+    snapshot::Model {
+        id: Key(cx.rng.id::<marker::Snapshot>()),
+        account: Owner(account),
+        volume: Key(NO_VOLUME),
+        public: Flag(false),
+        state: Named(SnapshotState::Completed),
+        description,
+        host: None,
+        base: None,
+        created_at: now.0,
+        completed_at: Some(now.0),
+        ..source
+    }
 }

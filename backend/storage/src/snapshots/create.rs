@@ -184,7 +184,7 @@ async fn with_tags(
 }
 
 /// Whether the account may have so many more. (Before volumes are locked: `store::lock`.)
-pub(super) async fn room(
+pub(crate) async fn room(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
     account: AccountId,
@@ -211,6 +211,20 @@ async fn insert_all(
     volumes: Vec<(volume::Model, Vec<Tag>)>,
     description: &str,
 ) -> Result<Vec<SnapshotView>> {
+    let made = insert_rows(txn, cx, grant, volumes, description).await?;
+    let rows: Vec<snapshot::Model> = made.iter().map(|view| view.row.clone()).collect();
+    subject::ask(txn, &rows, cx.rng.id::<marker::Operation>(), cx.now()).await?;
+    Ok(made)
+}
+
+/// The rows alone, for who enqueues what takes them. Who calls has locked the volumes.
+pub(crate) async fn insert_rows(
+    txn: &DatabaseTransaction,
+    cx: &RequestContext,
+    grant: &Grant,
+    volumes: Vec<(volume::Model, Vec<Tag>)>,
+    description: &str,
+) -> Result<Vec<SnapshotView>> {
     let mut made = Vec::with_capacity(volumes.len());
     for (disk, tags) in volumes {
         may_be_taken(&disk)?;
@@ -219,11 +233,9 @@ async fn insert_all(
             tags,
         });
     }
-    let rows: Vec<snapshot::Model> = made.iter().map(|view| view.row.clone()).collect();
     for view in &made {
         super::insert(txn, cx, grant, view).await?;
     }
-    subject::ask(txn, &rows, cx.rng.id::<marker::Operation>(), cx.now()).await?;
     Ok(made)
 }
 

@@ -13,10 +13,13 @@ use cumulet_domain::{Error, ResourceKind, Result, id::SnapshotId, snapshot::Snap
 use cumulet_store::{authority::Grant, entity::snapshot, failed, resource, tags};
 use sea_orm::{DatabaseTransaction, EntityTrait as _};
 
+pub(crate) use copy::copied;
 pub use copy::{Copy, copy};
 pub use create::{NewSnapshot, NewSnapshots, create, create_all};
+pub(crate) use create::{insert_rows, room};
 pub use cumulet_snapshots::{SnapshotStore, Swept};
 pub use delete::delete;
+pub(crate) use delete::end;
 pub use describe::{SnapshotQuery, describe};
 pub use room::sweep;
 pub use share::{Grantees, Sharing, grantees, reset, share};
@@ -59,7 +62,7 @@ fn incorrect(row: &snapshot::Model) -> Error {
 }
 
 /// Keeps a new snapshot with its tags. It is shown to the policy as it is going to be.
-async fn insert(
+pub(crate) async fn insert(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
     grant: &Grant,

@@ -46,6 +46,12 @@ impl Model {
         self.phase.unwrap_or(self.state).0
     }
 
+    /// The operator has imported it. What accounts make of it may have its name, and its file.
+    #[inline]
+    pub fn is_imported(&self) -> bool {
+        !self.sha256.is_empty() && self.source_image.is_none()
+    }
+
     /// How it wants to be started.
     #[inline]
     pub fn boot_mode(&self) -> BootMode {

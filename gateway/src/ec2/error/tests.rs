@@ -117,6 +117,12 @@ fn errors_with(text: &str) -> Vec<Error> {
         Error::InvalidMapping {
             reason: "Volume of size 1GB is smaller than snapshot 'snap-1', expect size >= 2GB".into(),
         },
+        Error::ImageNameTaken {
+            name: text(),
+            by: text(),
+        },
+        Error::ImageName { name: text() },
+        Error::ImageStorage { image: text() },
         Error::Unsupported { what: text() },
         Error::Abandoned,
         Error::Unavailable(text()),

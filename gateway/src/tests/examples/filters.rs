@@ -14,7 +14,6 @@ const NOTHING: &[(&str, &[&str])] = &[
     (
         "DescribeImages",
         &[
-            "block-device-mapping.snapshot-id",
             "free-tier-eligible",
             "image-watermark.source-image-creation-time",
             "image-watermark.source-image-id",
@@ -40,11 +39,8 @@ const NOTHING: &[(&str, &[&str])] = &[
             "source-image-id",
             "source-image-region",
             "source-instance-id",
-            "sriov-net-support",
             "state-reason-code",
             "state-reason-message",
-            "tag-key",
-            "tag:a",
         ],
     ),
     (

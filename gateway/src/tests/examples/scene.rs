@@ -112,6 +112,16 @@ async fn fill(world: &World, who: &Principal, image: &str) -> Names {
     let snapshot = ask(&format!("Action=CreateSnapshot&VolumeId={}", volumes[0])).await;
     let snapshot = one(&snapshot, "snapshotId");
     world.complete(&snapshot).await;
+    // Of a snapshot of its own: the other may be deleted.
+    let kept = ask(&format!("Action=CreateSnapshot&VolumeId={}", volumes[0])).await;
+    let kept = one(&kept, "snapshotId");
+    world.complete(&kept).await;
+    let root = "RootDeviceName=/dev/xvda&BlockDeviceMapping.1.DeviceName=/dev/xvda";
+    let made = ask(&format!(
+        "Action=RegisterImage&Name=made&{root}&BlockDeviceMapping.1.Ebs.SnapshotId={kept}&\
+         TagSpecification.1.ResourceType=image&TagSpecification.1.Tag.1.Key=a"
+    ))
+    .await;
     BTreeMap::from([
         ("image", image.to_owned()),
         ("instance", ids[0].clone()),
@@ -119,6 +129,7 @@ async fn fill(world: &World, who: &Principal, image: &str) -> Names {
         ("volume", volumes[0].clone()),
         ("attached", volumes[1].clone()),
         ("snapshot", snapshot),
+        ("made-image", one(&made, "imageId")),
         ("modified", volumes[2].clone()),
         ("interface", one(&launched, "networkInterfaceId")),
         ("subnet", one(&launched, "subnetId")),

@@ -4,19 +4,33 @@
 #![allow(missing_docs, reason = "the names are the model's")]
 
 use crate::listing::listing;
-use crate::shape::{input, operations, output};
-use crate::types::{Timestamp};
+use crate::shape::{both, input, operations, output};
+use crate::types::{Sensitive, Timestamp};
 use super::shared::{
+    AttributeValue,
     BlockDeviceMapping,
     Filter,
     ProductCode,
     StateReason,
     Tag,
+    TagSpecification,
 };
 
 operations! {
+    CopyImage(CopyImageRequest) -> CopyImageResult;
+    CreateImage(CreateImageRequest) -> CreateImageResult;
     DeregisterImage(DeregisterImageRequest) -> DeregisterImageResult;
+    DescribeImageAttribute(DescribeImageAttributeRequest) -> ImageAttribute;
     DescribeImages(DescribeImagesRequest) -> DescribeImagesResult;
+    DisableImage(DisableImageRequest) -> DisableImageResult;
+    DisableImageDeprecation(DisableImageDeprecationRequest) -> DisableImageDeprecationResult;
+    DisableImageDeregistrationProtection(DisableImageDeregistrationProtectionRequest) -> DisableImageDeregistrationProtectionResult;
+    EnableImage(EnableImageRequest) -> EnableImageResult;
+    EnableImageDeprecation(EnableImageDeprecationRequest) -> EnableImageDeprecationResult;
+    EnableImageDeregistrationProtection(EnableImageDeregistrationProtectionRequest) -> EnableImageDeregistrationProtectionResult;
+    ModifyImageAttribute(ModifyImageAttributeRequest) -> crate::codec::Done;
+    RegisterImage(RegisterImageRequest) -> RegisterImageResult;
+    ResetImageAttribute(ResetImageAttributeRequest) -> crate::codec::Done;
 }
 
 listing! { DescribeImages(filters) -> DescribeImagesResult { images: Image } {
@@ -76,6 +90,43 @@ listing! { DescribeImages(filters) -> DescribeImagesResult { images: Image } {
     "virtualization-type" = virtualization_type;
 } }
 
+input! { CopyImageRequest {
+    client_token: Option<String> = "ClientToken";
+    description: Option<String> = "Description";
+    encrypted: Option<bool> = "Encrypted";
+    kms_key_id: Option<String> = "KmsKeyId";
+    name: String = "Name" (required);
+    source_image_id: String = "SourceImageId" (required);
+    source_region: String = "SourceRegion" (required);
+    destination_outpost_arn: Option<String> = "DestinationOutpostArn";
+    copy_image_tags: Option<bool> = "CopyImageTags";
+    tag_specifications: Vec<TagSpecification> = "TagSpecification";
+    snapshot_copy_completion_duration_minutes: Option<i64> = "SnapshotCopyCompletionDurationMinutes";
+    destination_availability_zone: Option<String> = "DestinationAvailabilityZone";
+    destination_availability_zone_id: Option<String> = "DestinationAvailabilityZoneId";
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { CopyImageResult {
+    image_id: Option<String> = "imageId";
+} }
+
+input! { CreateImageRequest {
+    tag_specifications: Vec<TagSpecification> = "TagSpecification";
+    snapshot_location: Option<String> = "SnapshotLocation";
+    boot_mode_override: Option<String> = "BootModeOverride";
+    dry_run: Option<bool> = "DryRun";
+    instance_id: String = "InstanceId" (required);
+    name: String = "Name" (required);
+    description: Option<String> = "Description";
+    no_reboot: Option<bool> = "NoReboot";
+    block_device_mappings: Vec<BlockDeviceMapping> = "BlockDeviceMapping";
+} }
+
+output! { CreateImageResult {
+    image_id: Option<String> = "imageId";
+} }
+
 output! { DeleteSnapshotReturnCode {
     snapshot_id: Option<String> = "snapshotId";
     return_code: Option<String> = "returnCode";
@@ -89,7 +140,13 @@ input! { DeregisterImageRequest {
 
 output! { DeregisterImageResult {
     r#return: Option<bool> = "return";
-    delete_snapshot_results: Vec<DeleteSnapshotReturnCode> = "deleteSnapshotResultSet";
+    delete_snapshot_results: Option<Vec<DeleteSnapshotReturnCode>> = "deleteSnapshotResultSet";
+} }
+
+input! { DescribeImageAttributeRequest {
+    attribute: String = "Attribute" (required);
+    image_id: String = "ImageId" (required);
+    dry_run: Option<bool> = "DryRun";
 } }
 
 input! { DescribeImagesRequest {
@@ -107,6 +164,62 @@ input! { DescribeImagesRequest {
 output! { DescribeImagesResult {
     next_token: Option<String> = "nextToken";
     images: Vec<Image> = "imagesSet";
+} }
+
+input! { DisableImageDeprecationRequest {
+    image_id: String = "ImageId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { DisableImageDeprecationResult {
+    r#return: Option<bool> = "return";
+} }
+
+input! { DisableImageDeregistrationProtectionRequest {
+    image_id: String = "ImageId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { DisableImageDeregistrationProtectionResult {
+    r#return: Option<String> = "return";
+} }
+
+input! { DisableImageRequest {
+    image_id: String = "ImageId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { DisableImageResult {
+    r#return: Option<bool> = "return";
+} }
+
+input! { EnableImageDeprecationRequest {
+    image_id: String = "ImageId" (required);
+    deprecate_at: Option<Timestamp> = "DeprecateAt" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { EnableImageDeprecationResult {
+    r#return: Option<bool> = "return";
+} }
+
+input! { EnableImageDeregistrationProtectionRequest {
+    image_id: String = "ImageId" (required);
+    with_cooldown: Option<bool> = "WithCooldown";
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { EnableImageDeregistrationProtectionResult {
+    r#return: Option<String> = "return";
+} }
+
+input! { EnableImageRequest {
+    image_id: String = "ImageId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { EnableImageResult {
+    r#return: Option<bool> = "return";
 } }
 
 output! { Image {
@@ -153,6 +266,23 @@ output! { Image {
     platform: Option<String> = "platform";
 } }
 
+output! { ImageAttribute {
+    description: Option<AttributeValue> = "description";
+    kernel_id: Option<AttributeValue> = "kernel";
+    ramdisk_id: Option<AttributeValue> = "ramdisk";
+    sriov_net_support: Option<AttributeValue> = "sriovNetSupport";
+    boot_mode: Option<AttributeValue> = "bootMode";
+    tpm_support: Option<AttributeValue> = "tpmSupport";
+    uefi_data: Option<AttributeValue> = "uefiData";
+    last_launched_time: Option<AttributeValue> = "lastLaunchedTime";
+    imds_support: Option<AttributeValue> = "imdsSupport";
+    deregistration_protection: Option<AttributeValue> = "deregistrationProtection";
+    image_id: Option<String> = "imageId";
+    launch_permissions: Option<Vec<LaunchPermission>> = "launchPermission";
+    product_codes: Option<Vec<ProductCode>> = "productCodes";
+    block_device_mappings: Option<Vec<BlockDeviceMapping>> = "blockDeviceMapping";
+} }
+
 output! { ImageWatermark {
     watermark_key: Option<String> = "watermarkKey";
     source_image_region: Option<String> = "sourceImageRegion";
@@ -168,6 +298,65 @@ output! { InstanceTypeItem {
 output! { InstanceTypeSpecification {
     supported_instance_types: Vec<InstanceTypeItem> = "supportedInstanceTypeSet";
     unsupported_instance_types: Vec<InstanceTypeItem> = "unsupportedInstanceTypeSet";
+} }
+
+both! { LaunchPermission {
+    organization_arn: Option<String> = "OrganizationArn" => "organizationArn";
+    organizational_unit_arn: Option<String> = "OrganizationalUnitArn" => "organizationalUnitArn";
+    user_id: Option<String> = "UserId" => "userId";
+    group: Option<String> = "Group" => "group";
+} }
+
+input! { LaunchPermissionModifications {
+    add: Vec<LaunchPermission> = "Add";
+    remove: Vec<LaunchPermission> = "Remove";
+} }
+
+input! { ModifyImageAttributeRequest {
+    attribute: Option<String> = "Attribute";
+    description: Option<AttributeValue> = "Description";
+    image_id: String = "ImageId" (required);
+    launch_permission: Option<LaunchPermissionModifications> = "LaunchPermission";
+    operation_type: Option<String> = "OperationType";
+    product_codes: Vec<String> = "ProductCode";
+    user_groups: Vec<String> = "UserGroup";
+    user_ids: Vec<String> = "UserId";
+    value: Option<String> = "Value" (keep);
+    organization_arns: Vec<String> = "OrganizationArn";
+    organizational_unit_arns: Vec<String> = "OrganizationalUnitArn";
+    imds_support: Option<AttributeValue> = "ImdsSupport";
+    dry_run: Option<bool> = "DryRun";
+} }
+
+input! { RegisterImageRequest {
+    image_location: Option<String> = "ImageLocation";
+    billing_products: Vec<String> = "BillingProduct";
+    boot_mode: Option<String> = "BootMode";
+    tpm_support: Option<String> = "TpmSupport";
+    uefi_data: Option<Sensitive<String>> = "UefiData";
+    imds_support: Option<String> = "ImdsSupport";
+    tag_specifications: Vec<TagSpecification> = "TagSpecification";
+    dry_run: Option<bool> = "DryRun";
+    name: String = "Name" (required);
+    description: Option<String> = "Description";
+    architecture: Option<String> = "Architecture";
+    kernel_id: Option<String> = "KernelId";
+    ramdisk_id: Option<String> = "RamdiskId";
+    root_device_name: Option<String> = "RootDeviceName";
+    block_device_mappings: Vec<BlockDeviceMapping> = "BlockDeviceMapping";
+    virtualization_type: Option<String> = "VirtualizationType";
+    sriov_net_support: Option<String> = "SriovNetSupport";
+    ena_support: Option<bool> = "EnaSupport";
+} }
+
+output! { RegisterImageResult {
+    image_id: Option<String> = "imageId";
+} }
+
+input! { ResetImageAttributeRequest {
+    attribute: String = "Attribute" (required);
+    image_id: String = "ImageId" (required);
+    dry_run: Option<bool> = "DryRun";
 } }
 
 output! { ScanResults {

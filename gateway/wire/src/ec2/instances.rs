@@ -8,6 +8,7 @@ use crate::shape::{both, input, operations, output};
 use crate::types::{Sensitive, Timestamp};
 use super::shared::{
     AttributeBooleanValue,
+    AttributeValue,
     BlockDeviceMapping,
     Filter,
     GroupIdentifier,
@@ -261,10 +262,6 @@ listing! { DescribeInstances(filters) -> DescribeInstancesResult { reservations:
 output! { ApplicationStatusSummary {
     status: Option<String> = "status";
     impaired_since: Option<Timestamp> = "impairedSince";
-} }
-
-both! { AttributeValue {
-    value: Option<String> = "Value" => "value";
 } }
 
 input! { CapacityReservationSpecification {

@@ -10,6 +10,10 @@ both! { AttributeBooleanValue {
     value: Option<bool> = "Value" => "value";
 } }
 
+both! { AttributeValue {
+    value: Option<String> = "Value" => "value";
+} }
+
 both! { BlockDeviceMapping {
     ebs: Option<EbsBlockDevice> = "Ebs" => "ebs";
     no_device: Option<String> = "NoDevice" (keep) => "noDevice";

@@ -1,16 +1,20 @@
-//! DescribeImages: the account's own images and the public ones.
+//! DescribeImages: the account's own images, those that it was given, and the public ones.
 
 use async_trait::async_trait;
-use cumulet_backend::api::{
-    Page, PageRequest,
-    images::{self, ImageQuery, ImageView},
+use cumulet_backend::{
+    api::{
+        Page, PageRequest,
+        images::{self, Executable, ImageQuery, ImageView, Owners},
+    },
+    entity::image,
 };
-use cumulet_domain::time::Timestamp;
+use cumulet_domain::{account::AccountId, image::ImageState, time::Timestamp};
 use cumulet_wire::ec2::{
     images::{DescribeImages, DescribeImagesRequest, Image},
-    shared::{BlockDeviceMapping, EbsBlockDevice},
+    shared::StateReason,
 };
 
+use super::{disks, protection::DISABLED};
 use crate::{
     ec2::{
         ctx::{Ctx, ids, tags_if_any},
@@ -21,6 +25,12 @@ use crate::{
 };
 
 type Row = Keyed<i64, Image>;
+
+/// Every guest has the same network card, which is as good as that; Terraform asks for it of itself.
+pub(super) const SRIOV: &str = "simple";
+
+/// Whom the cloud's own images are said to be of.
+const ALIAS: &str = "amazon";
 
 #[async_trait]
 impl Describe for DescribeImages {
@@ -34,51 +44,75 @@ impl Describe for DescribeImages {
     ) -> Result<Page<Row>, Fault> {
         let query = ImageQuery {
             ids: ids(&input.image_ids)?,
-            owned: input.owners.iter().all(|owner| owner == "self") && !input.owners.is_empty(),
+            owners: owners(ctx, &input.owners),
+            executable: executable(ctx, &input.executable_users)?,
+            deprecated: input.include_deprecated == Some(true),
+            disabled: input.include_disabled == Some(true),
         };
+        if query
+            .owners
+            .as_ref()
+            .is_some_and(|owners| *owners == Owners::default())
+        {
+            // Of aliases that own nothing here.
+            return Ok(Page {
+                rows: Vec::new(),
+                next: None,
+            });
+        }
         let page = images::describe(&ctx.cloud, &ctx.who, &query, page).await?;
-        let wanted = |view: &ImageView| owner_matches(ctx, input, view) && launcher_matches(input, view);
-        let rows = page.rows.into_iter().filter(wanted);
-        Ok(Page {
-            rows: rows
-                .map(|view| Row::new(view.row.id.to_db(), image(&view)))
-                .collect(),
-            next: page.next,
-        })
+        Ok(page.map(|view| Row::new(view.row.id.to_db(), shown(ctx, &view))))
     }
 }
 
-/// `Owner.N`: account numbers or `self`. Amazon's own aliases own nothing here.
-fn owner_matches(ctx: &Ctx, input: &DescribeImagesRequest, view: &ImageView) -> bool {
-    let owner = view.row.account.0;
-    let mut owners = input.owners.iter();
-    input.owners.is_empty()
-        || owners.any(|wanted| (wanted == "self" && owner == ctx.who.account) || *wanted == owner.to_string())
+/// `Owner.N`: accounts' numbers, `self`, or the alias of the cloud's own.
+fn owners(ctx: &Ctx, wanted: &[String]) -> Option<Owners> {
+    if wanted.is_empty() {
+        return None;
+    }
+    let mut owners = Owners::default();
+    for owner in wanted {
+        match owner.as_str() {
+            "self" => owners.accounts.push(ctx.who.account),
+            ALIAS => owners.cloud = true,
+            other => owners.accounts.extend(other.parse::<AccountId>().ok()),
+        }
+    }
+    Some(owners)
 }
 
-/// `ExecutableBy.N`: `all` for public images, `self` or an account for those that were shared with it
-/// one by one, which can't be done yet.
-fn launcher_matches(input: &DescribeImagesRequest, view: &ImageView) -> bool {
-    input.executable_users.is_empty()
-        || input
-            .executable_users
-            .iter()
-            .any(|user| user == "all" && view.is_public())
+/// `ExecutableBy.N`: `all` for public images, `self` or an account for those that it was given one by one.
+fn executable(ctx: &Ctx, wanted: &[String]) -> Result<Option<Executable>, Fault> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Executable::default();
+    for user in wanted {
+        match user.as_str() {
+            "all" => found.all = true,
+            "self" => found.accounts.push(ctx.who.account),
+            other => {
+                let reason = "expecting all, self or the 12 digits of an account";
+                let account = other.parse();
+                found
+                    .accounts
+                    .push(account.map_err(|_| Fault::invalid("ExecutableBy", other, reason))?);
+            }
+        }
+    }
+    Ok(Some(found))
 }
 
-/// GiB, rounded up.
-fn gib(bytes: i64) -> Option<i32> {
-    i32::try_from(u64::try_from(bytes).ok()?.div_ceil(1 << 30).max(1)).ok()
-}
-
-fn image(view: &ImageView) -> Image {
+fn shown(ctx: &Ctx, view: &ImageView) -> Image {
     let row = &view.row;
     let owner = row.account.0.to_string();
     let text = |text: &str| Some(text.to_owned());
     Image {
         image_id: Some(view.id().to_string()),
         image_location: Some(format!("{owner}/{}", row.name)),
-        state: Some(row.state.to_string()),
+        state: text(row.state().name()),
+        state_reason: reason(row),
+        image_owner_alias: view.is_clouds.then(|| ALIAS.into()),
         owner_id: Some(owner),
         creation_date: Some(Timestamp(row.created_at).to_string()),
         public: Some(view.is_public()),
@@ -86,23 +120,20 @@ fn image(view: &ImageView) -> Image {
         image_type: text("machine"),
         name: text(&row.name),
         description: text(&row.description).filter(|d| !d.is_empty()),
-        block_device_mappings: vec![BlockDeviceMapping {
-            device_name: text(&row.root_device.0),
-            ebs: Some(EbsBlockDevice {
-                delete_on_termination: Some(true),
-                volume_size: gib(row.virtual_bytes.to_db()),
-                volume_type: text("gp3"),
-                encrypted: Some(false),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }],
+        block_device_mappings: disks::shown(view),
         root_device_name: text(&row.root_device.0),
         root_device_type: text("ebs"),
         virtualization_type: text("hvm"),
         hypervisor: text("xen"),
         ena_support: Some(true),
-        boot_mode: text(row.boot_mode().name()),
+        sriov_net_support: text(SRIOV),
+        boot_mode: boot_mode(row).map(Into::into),
+        imds_support: row.imds_support.clone(),
+        deprecation_time: row.deprecated_at.map(|at| Timestamp(at).to_string()),
+        deregistration_protection: text(protection(row)),
+        source_instance_id: row.source_instance.map(|id| id.0.to_string()),
+        source_image_id: row.source_image.map(|id| id.0.to_string()),
+        source_image_region: row.source_image.map(|_| ctx.region().to_owned()),
         platform_details: text("Linux/UNIX"),
         usage_operation: text("RunInstances"),
         tags: tags_if_any(&view.tags),
@@ -110,20 +141,23 @@ fn image(view: &ImageView) -> Image {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_whole_gib() {
-        for (bytes, expected) in [
-            (0, Some(1)),
-            (1, Some(1)),
-            (1 << 30, Some(1)),
-            ((1 << 30) + 1, Some(2)),
-            (-1, None),
-        ] {
-            assert_eq!(gib(bytes), expected);
-        }
+/// How an image is said to be started: what was registered without a word about it says nothing, as on EC2.
+pub(super) fn boot_mode(row: &image::Model) -> Option<&'static str> {
+    match row.boot_mode {
+        None if row.sha256.is_empty() => None,
+        _ => Some(row.boot_mode().name()),
     }
+}
+
+/// Why an image has failed.
+fn reason(row: &image::Model) -> Option<StateReason> {
+    (row.state() == ImageState::Failed).then(|| StateReason {
+        code: Some("Server.InternalError".into()),
+        message: row.phase_reason.clone(),
+    })
+}
+
+/// Whether an image may be deregistered, as EC2 says it.
+pub(super) fn protection(row: &image::Model) -> &'static str {
+    row.protection.map_or(DISABLED, |protection| protection.0.name())
 }

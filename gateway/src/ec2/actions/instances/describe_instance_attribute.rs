@@ -6,10 +6,9 @@ use cumulet_backend::api::instances::{self, InstanceView};
 use cumulet_domain::instance::ShutdownBehavior;
 use cumulet_wire::ec2::{
     instances::{
-        AttributeValue, DescribeInstanceAttribute, DescribeInstanceAttributeRequest, EnclaveOptions,
-        InstanceAttribute,
+        DescribeInstanceAttribute, DescribeInstanceAttributeRequest, EnclaveOptions, InstanceAttribute,
     },
-    shared::AttributeBooleanValue,
+    shared::{AttributeBooleanValue, AttributeValue},
 };
 
 use crate::{
