@@ -33,11 +33,8 @@ use crate::{
 #[derive(Debug)]
 pub struct CreateImage;
 
-const HALT: Step = Step::elsewhere(
-    "halt",
-    Role::Host,
-    &["received", "begun", "off", "network", "done", "reported"],
-);
+/// To the host it is a stop, whose points it passes.
+const HALT: Step = Step::elsewhere("halt", Role::Host, &[]);
 
 /// Why an image comes to nothing whose instance is wanted otherwise.
 pub(crate) const OVERTAKEN: &str =

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cumulet_domain::{
     Result,
+    crash::Role,
     id::HostId,
     instance::{Event, Intent},
     message::{Action, Power},
@@ -39,6 +40,9 @@ use crate::{
 #[derive(Debug)]
 pub struct RunAgain;
 
+/// To the host it is a start, whose points it passes.
+const RERUN: Step = Step::elsewhere(RUN.name, Role::Host, &[]);
+
 /// When it is looked again whether the snapshots are taken.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -48,7 +52,7 @@ impl Operation for RunAgain {
     type Batch = Round;
 
     const NAME: &'static str = "run-again";
-    const STEPS: &'static [Step] = &[COMMAND, RUN, HEAR];
+    const STEPS: &'static [Step] = &[COMMAND, RERUN, HEAR];
     /// What snapshots have, and some minutes to start.
     const DEADLINE: Duration = Duration::from_secs(12 * 3600 + 300);
     const SUPERSEDES: &'static [&'static str] = &[];

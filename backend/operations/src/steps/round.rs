@@ -52,7 +52,7 @@ impl Batch<Driver> for Round {
         let of_those_with = |step: &Step| {
             let kind = |operation: &operation::Model| <Driver as Context>::registry().find(&operation.kind);
             let has = |operation: &&&operation::Model| {
-                kind(operation).is_some_and(|kind| kind.steps().contains(step))
+                kind(operation).is_some_and(|kind| kind.steps().iter().any(|its| its.name == step.name))
             };
             let theirs: Vec<i64> = due.iter().filter(has).map(|one| instance_of(one)).collect();
             let rows = rows.iter().filter(|row| theirs.contains(&row.id.to_db()));

@@ -123,7 +123,9 @@ async fn an_image_of_an_instance_waits_for_its_snapshots_and_is_launched_from_th
     let disks = cumulet_store::attachments::of_instance(disks, made.to_db())
         .await
         .unwrap();
-    let volume = on.disk(disks[0].volume.0).await;
+    let theirs = disks.iter().find(|disk| disk.is_root()).unwrap();
+    assert_eq!(disks.len(), 2);
+    let volume = on.disk(theirs.volume.0).await;
     assert_eq!(volume.snapshot.map(|snapshot| snapshot.0), Some(root));
 
     // With the image they go; what the instance is made of stays needed.
@@ -135,7 +137,9 @@ async fn an_image_of_an_instance_waits_for_its_snapshots_and_is_launched_from_th
     let needed = cumulet_store::snapshots::needed(on.rig.cloud.store.read())
         .await
         .unwrap();
-    assert_eq!(needed.manifests, [kept.manifest.clone().unwrap()].into());
+    let data = *ended.iter().map(|(id, _)| id).find(|id| **id != root).unwrap();
+    let of_both = [kept.manifest.clone(), on.kept(data).await.manifest];
+    assert_eq!(needed.manifests, of_both.into_iter().flatten().collect());
     on.round().await;
     let spec = on.started().await.expect("a host is told");
     assert_eq!(spec.id, made);
