@@ -41,7 +41,7 @@ pub(crate) use console::{
 pub(crate) use control::{Control, check_key};
 pub(crate) use door::{bind, door};
 pub(crate) use host::{Driver, HostParts};
-pub(crate) use images::{ImageFile, TINY, import_image, tiny};
+pub(crate) use images::{ImageFile, TINY, converter, import_image, tiny};
 pub(crate) use inventory::inventory;
 pub(crate) use listen::bind as listen;
 

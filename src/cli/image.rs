@@ -9,11 +9,12 @@ use clap::{Args, Subcommand};
 use cumulet_backend::{
     api::{Parts, images},
     bootstrap,
+    images::Converter,
 };
 use cumulet_domain::{
     account::AccountId,
     id::ImageId,
-    image::{BootMode, DiskFormat},
+    image::{BootMode, FileFormat},
     volume::{ROOT_DEVICE, ROOT_DEVICES},
 };
 
@@ -27,7 +28,7 @@ use crate::{
 /// See the module.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
-    /// Import a raw or qcow2 disk; prints the image's id.
+    /// Import a disk (raw, qcow2, VMDK, VHD or VHDX); prints the image's id.
     Import(Import),
     /// List the images.
     List(CloudArgs),
@@ -48,9 +49,10 @@ pub(crate) struct Import {
     /// The image's name.
     #[arg(long)]
     name: String,
-    /// What the file is: raw or qcow2.
+    /// What the file is: raw, qcow2, vmdk (monolithic sparse or stream-optimised), vhd (fixed or dynamic), vhdx (without
+    /// a parent). All but raw and qcow2 are converted to qcow2, in a jail.
     #[arg(long, default_value = "qcow2")]
-    format: DiskFormat,
+    format: FileFormat,
     /// What it runs on: x86_64 or arm64.
     #[arg(long, default_value = "x86_64", value_parser = ["x86_64", "arm64"])]
     architecture: String,
@@ -85,10 +87,11 @@ impl Image {
         match self {
             Image::Import(import) => {
                 let cloud = import.cloud.clone();
-                let log = cloud.config()?.log;
+                let config = cloud.config()?;
+                let (log, converter) = (&config.log, wiring::converter(&config)?);
                 let progress = telemetry::start(log.format.get()?, log.colour.get()?)?.progress();
                 operator::run(&cloud, |state, parts| async move {
-                    import.run(&state, &parts, &progress).await
+                    import.run(&state, &parts, converter, &progress).await
                 })
             }
             Image::List(cloud) => operator::run(&cloud, |_, parts| async move { list(&parts).await }),
@@ -102,7 +105,13 @@ impl Image {
 }
 
 impl Import {
-    async fn run(&self, state: &StateDir, parts: &Parts, progress: &Progress) -> Result<()> {
+    async fn run(
+        &self,
+        state: &StateDir,
+        parts: &Parts,
+        converter: Converter,
+        progress: &Progress,
+    ) -> Result<()> {
         let account = match self.account {
             Some(account) => account,
             None => first_account(parts).await?,
@@ -117,7 +126,7 @@ impl Import {
             root_device: self.root_device.clone(),
             boot_mode: self.boot_mode,
         };
-        let image = wiring::import_image(state, parts, account, &source, progress).await?;
+        let image = wiring::import_image(state, parts, account, &source, converter, progress).await?;
         progress.end();
         say(image);
         Ok(())

@@ -159,7 +159,17 @@ impl Up {
     ) -> Result<Option<ImageId>> {
         let (simulated, account) = (config.driver.text() == "fake", control.first.account);
         let file = self.tiny_image.as_deref();
-        wiring::tiny(state, &control.parts, account, file, simulated, progress).await
+        let converter = wiring::converter(config)?;
+        wiring::tiny(
+            state,
+            &control.parts,
+            account,
+            file,
+            simulated,
+            converter,
+            progress,
+        )
+        .await
     }
 }
 

@@ -200,6 +200,9 @@ settings! {
         /// GiB of such images that a host keeps; beyond, those unused for the longest time go.
         unused_gib: u64 = "50";
 
+        /// User number of the process that converts a file which is imported, which nobody else on this host has.
+        convert_uid: u32 = "1900065536";
+
     [metrics: Metrics]
         /// Address and port at which this process tells Prometheus what it counts (/metrics); empty: nowhere.
         listen: SocketAddr = "";

@@ -76,11 +76,16 @@ fn uids(config: &Config) -> Result<Option<RangeInclusive<u32>>> {
     );
     // Below are the system's own users and people; the last number is nobody's.
     ensure!(first >= 1000 && first <= last && last < u32::MAX, context());
-    let dhcp = config.network.dhcp_uid.get()?;
-    ensure!(
-        !(first..=last).contains(&dhcp),
-        "configuration: network.dhcp_uid = {dhcp} is among {key} = {text}"
-    );
+    let others = [
+        ("network.dhcp_uid", config.network.dhcp_uid.get()?),
+        ("images.convert_uid", config.images.convert_uid.get()?),
+    ];
+    for (other, uid) in others {
+        ensure!(
+            !(first..=last).contains(&uid),
+            "configuration: {other} = {uid} is among {key} = {text}"
+        );
+    }
     Ok(Some(first..=last))
 }
 
@@ -267,6 +272,7 @@ mod tests {
             "5000-4000",
             "70000-4294967295",
             "1900000000-1900000009",
+            "1900065000-1900066000",
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }

@@ -12,16 +12,16 @@ use cumulet_backend::{
         Parts,
         images::{NewImage, add, list},
     },
-    images::{Stage, import},
+    images::{Converter, Stage, import},
 };
 use cumulet_domain::{
     account::AccountId,
     id::ImageId,
-    image::{BootMode, DiskFormat, ImageState},
+    image::{BootMode, FileFormat, ImageState},
     volume::ROOT_DEVICE,
 };
 
-use crate::{state::StateDir, telemetry::Progress};
+use crate::{config::Config, state::StateDir, telemetry::Progress};
 
 /// The tiny image's name.
 pub(crate) const TINY: &str = "cumulet-tiny";
@@ -30,7 +30,8 @@ pub(crate) const TINY: &str = "cumulet-tiny";
 #[derive(Clone, Debug)]
 pub(crate) struct ImageFile {
     pub(crate) path: PathBuf,
-    pub(crate) format: DiskFormat,
+    /// What the file is.
+    pub(crate) format: FileFormat,
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) public: bool,
@@ -42,18 +43,24 @@ pub(crate) struct ImageFile {
     pub(crate) boot_mode: BootMode,
 }
 
+/// Who converts what is not kept as it is.
+pub(crate) fn converter(config: &Config) -> Result<Converter> {
+    Ok(Converter::new(config.images.convert_uid.get()?))
+}
+
 /// Imports a file and registers it; the image's id. The stages are steps of `progress`.
 pub(crate) async fn import_image(
     state: &StateDir,
     parts: &Parts,
     account: AccountId,
     source: &ImageFile,
+    converter: Converter,
     progress: &Progress,
 ) -> Result<ImageId> {
     check_file(&source.path)?;
     let (path, format, store) = (source.path.clone(), source.format, state.images());
     let tell = stages(progress.clone(), &source.path);
-    let copied = tokio::task::spawn_blocking(move || import(&path, format, &store, tell));
+    let copied = tokio::task::spawn_blocking(move || import(&path, format, &store, converter, tell));
     let imported = copied
         .await?
         .with_context(|| format!("{} can't be imported", source.path.display()))?;
@@ -64,7 +71,7 @@ pub(crate) async fn import_image(
         description: source.description.clone(),
         public: source.public,
         architecture: source.architecture.clone(),
-        format,
+        format: format.kept(),
         sha256: imported.sha256,
         size_bytes: imported.size_bytes,
         virtual_bytes: imported.inspected.virtual_bytes,
@@ -82,6 +89,7 @@ pub(crate) async fn tiny(
     account: AccountId,
     given: Option<&Path>,
     simulated: bool,
+    converter: Converter,
     progress: &Progress,
 ) -> Result<Option<ImageId>> {
     let has = |row: &&cumulet_backend::entity::image::Model| {
@@ -91,9 +99,9 @@ pub(crate) async fn tiny(
         return Ok(Some(row.id.0));
     }
     let (path, format) = match (find(given)?, simulated) {
-        (Some(path), _) => (path, DiskFormat::Qcow2),
+        (Some(path), _) => (path, FileFormat::Qcow2),
         // A simulated host reads no disk; any raw one will do.
-        (None, true) => (placeholder(state)?, DiskFormat::Raw),
+        (None, true) => (placeholder(state)?, FileFormat::Raw),
         (None, false) => return Ok(None),
     };
     let source = ImageFile {
@@ -106,7 +114,7 @@ pub(crate) async fn tiny(
         root_device: ROOT_DEVICE.into(),
         boot_mode: BootMode::LegacyBios,
     };
-    import_image(state, parts, account, &source, progress)
+    import_image(state, parts, account, &source, converter, progress)
         .await
         .map(Some)
 }
@@ -114,7 +122,7 @@ pub(crate) async fn tiny(
 /// Says in a sentence why a path can't be an image.
 fn check_file(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => bail!("{} is a folder; expecting a raw or qcow2 disk", path.display()),
+        Ok(found) if found.is_dir() => bail!("{} is a folder; expecting a disk", path.display()),
         Err(error) if error.kind() == ErrorKind::NotFound => bail!("there is no file {}", path.display()),
         Err(error) => Err(error).with_context(|| format!("{} can't be looked at", path.display())),
         Ok(_) => Ok(()),
@@ -126,11 +134,20 @@ fn stages(progress: Progress, file: &Path) -> impl FnMut(Stage) + Send + use<> {
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
     let named = |verb| format!("{verb} {name}");
     let (looking, copying) = (named("looking at"), named("copying"));
+    let (converting, hashing) = (named("converting"), named("hashing"));
     let (flushing, verifying) = (named("writing to disk:"), named("checking the copy of"));
     move |stage| match stage {
         Stage::Inspecting => progress.step(&looking),
         Stage::Copying { done, total } => {
             progress.step(&copying);
+            progress.amount(done, total);
+        }
+        Stage::Converting { done, total } => {
+            progress.step(&converting);
+            progress.amount(done, total);
+        }
+        Stage::Hashing { done, total } => {
+            progress.step(&hashing);
             progress.amount(done, total);
         }
         Stage::Flushing => progress.step(&flushing),

@@ -1,6 +1,7 @@
 """The commands beside `up`: env, doctor, config, db, image import and its refusals, and two clouds side by side."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -210,6 +211,35 @@ def cases(folder: Path) -> dict[str, tuple[Path, str, str]]:
     text.write_text('json:{"driver":"raw","file":{"driver":"file","filename":"/etc/shadow"}}')
     short.write_bytes(base.read_bytes()[:60])
 
+    # Other formats, and what in them leads out of the file.
+    def made(kind: str, name: str, *options: str) -> Path:
+        path = folder / name
+        subprocess.run(["qemu-img", "create", "-q", "-f", kind, *options, str(path), "16M"], check=True)
+        return path
+
+    def edited(path: Path, name: str, old: bytes, new: bytes) -> Path:
+        data = path.read_bytes()
+        assert old in data, (name, old)
+        (folder / name).write_bytes(data.replace(old, new[: len(old)].ljust(len(old))))
+        return folder / name
+
+    stream = made("vmdk", "stream.vmdk", "-o", "subformat=streamOptimized")
+    flat = made("vmdk", "flat.vmdk", "-o", "subformat=monolithicFlat")
+    vhdx = made("vhdx", "x.vhdx")
+    child = bytearray(made("vpc", "child.vhd").read_bytes())
+    for footer in (0, len(child) - 512):
+        struct.pack_into(">I", child, footer + 60, 4)
+        child[footer + 64 : footer + 68] = b"\0" * 4
+        struct.pack_into(">I", child, footer + 64, ~sum(child[footer : footer + 512]) & 0xFFFFFFFF)
+    differencing = folder / "child.vhd"
+    differencing.write_bytes(child)
+    dirty = folder / "dirty.vhdx"
+    dirty.write_bytes(vhdx.read_bytes())
+    with dirty.open("r+b") as file:
+        for place in (64 << 10, 128 << 10):
+            file.seek(place + 100)
+            file.write(b"x")
+
     def changed(name: str, **fields: int) -> Path:
         path = folder / name
         path.write_bytes(base.read_bytes())
@@ -238,6 +268,18 @@ def cases(folder: Path) -> dict[str, tuple[Path, str, str]]:
         "a table beyond the end": (changed("l1far", l1_offset=1 << 40), "qcow2", ""),
         "unknown features": (changed("feature", incompatible=1 << 40), "qcow2", ""),
         "a device": (Path("/dev/zero"), "raw", ""),
+        "a qcow2 declared vmdk": (base, "vmdk", "--format qcow2"),
+        "a raw declared vhdx": (secret, "vhdx", "--format raw"),
+        "a vmdk declared qcow2": (vmdk, "qcow2", "--format vmdk"),
+        "a vhd declared vhdx": (vhd, "vhdx", "--format vhd"),
+        "a flat vmdk": (flat, "vmdk", "VMDK descriptor"),
+        "a descriptor declared vmdk": (descriptor, "vmdk", "VMDK descriptor"),
+        "a vmdk with a parent": (edited(vmdk, "p.vmdk", b"parentCID=ffffffff", b"parentCID=00000001"), "vmdk", "parent"),
+        "a vmdk with an extent": (edited(vmdk, "e.vmdk", b'"x.vmdk"', b'"/e/pwd"'), "vmdk", "not the file itself"),
+        "a stream of another kind": (edited(stream, "k.vmdk", b"streamOptimized", b"monolithicFlat\""), "vmdk", "kind"),
+        "a differencing vhd": (differencing, "vhd", "differencing"),
+        "a vhdx without a sound header": (dirty, "vhdx", "no sound header"),
+        "a vdi declared vmdk": (vdi, "vmdk", "VDI"),
     }
 
 
@@ -250,6 +292,40 @@ def test_image_import_refuses_what_is_unsafe(fake_cloud: Cloud, tmp_path: Path):
         assert "panicked" not in done.stderr, name
     assert fake_cloud.run("image", "list") == before
     assert sorted((fake_cloud.state / "images").iterdir()) == files, "nothing half-imported stays"
+
+
+KINDS = [
+    ("vmdk", "vmdk", "subformat=monolithicSparse"),
+    ("vmdk", "vmdk", "subformat=streamOptimized"),
+    ("vhd", "vpc", "subformat=fixed,force_size=on"),
+    ("vhd", "vpc", "subformat=dynamic,force_size=on"),
+    ("vhdx", "vhdx", "subformat=dynamic"),
+    ("vhdx", "vhdx", "subformat=fixed"),
+]
+
+
+def test_image_import_converts_other_formats(fake_cloud: Cloud, tmp_path: Path):
+    raw = tmp_path / "disk.raw"
+    raw.write_bytes(b"\0" * 510 + b"\x55\xaa" + os.urandom(3 << 20) + b"\0" * (5 << 20) + os.urandom(512))
+    store, before = fake_cloud.state / "images", set((fake_cloud.state / "images").iterdir())
+    made = []
+    for number, (format, kind, options) in enumerate(KINDS):
+        path = tmp_path / f"{number}.{format}"
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", kind, "-o", options, raw, path], check=True)
+        for name in ("one", "two"):
+            words = ["image", "import", "--name", f"{name}-{number}", "--format", format, str(path)]
+            made.append(fake_cloud.run(*words))
+    new = set(store.iterdir()) - before
+    # The same disk twice is one file, whichever it came in; no partial one is left.
+    assert 1 <= len(new) <= len(KINDS) and all(re.fullmatch("[0-9a-f]{64}", path.name) for path in new), new
+    for path in new:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+        subprocess.run(["qemu-img", "compare", "-f", "qcow2", "-F", "raw", path, raw], check=True, capture_output=True)
+    listed = [line.split() for line in fake_cloud.run("image", "list").splitlines()]
+    assert {line[2] for line in listed if line[0] in made} == {"qcow2"}
+    for id in made:
+        fake_cloud.run("image", "delete", id)
+    assert set(store.iterdir()) == before
 
 
 def test_image_import_takes_what_is_safe(fake_cloud: Cloud, tmp_path: Path):

@@ -264,6 +264,17 @@ def test_an_import_shows_how_far_it_is(started: Cloud, disk: Path, columns: int)
         assert all(LINE.match(line) and ": done  seconds=" in line for line in log), log
 
 
+def test_a_conversion_shows_how_far_it_is(started: Cloud, disk: Path, tmp_path: Path):
+    path = tmp_path / "disk.vhdx"
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vhdx", disk, path], check=True)
+    words = ["image", "import", "--name", "converted", "--format", "vhdx", str(path), "--state-dir", str(started.state)]
+    with Terminal([str(started.binary), *words], at_a_terminal(started), 100) as terminal:
+        assert terminal.wait(300) == 0, terminal.written
+        percents = [int(percent) for percent in re.findall(r"converting disk.vhdx  \[#* *\] +(\d+)%", terminal.written)]
+        assert percents and percents == sorted(percents) and percents[-1] <= 100, terminal.written
+        assert re.fullmatch(r"ami-0[0-9a-f]{16}", terminal.seen[-1]), terminal.seen
+
+
 def test_an_import_without_a_terminal_prints_its_id_alone(started: Cloud, disk: Path):
     done = subprocess.run(importing(started, disk, "quiet"), capture_output=True, text=True, timeout=300, env=started.environment())
     assert re.fullmatch(r"ami-0[0-9a-f]{16}\n", done.stdout), done
@@ -276,7 +287,7 @@ def test_what_can_not_be_imported_is_said_in_a_sentence(started: Cloud, tmp_path
     (tmp_path / "empty").touch()
     for name, sentence in [
         ("missing", "cumulet: there is no file {path}"),
-        ("", "cumulet: {path} is a folder; expecting a raw or qcow2 disk"),
+        ("", "cumulet: {path} is a folder; expecting a disk"),
         ("empty", "cumulet: {path} can't be imported: the file is empty"),
     ]:
         path = tmp_path / name if name else tmp_path

@@ -18,6 +18,38 @@ named! {
 }
 
 named! {
+    /// What a file is that an image is imported from, as whoever imports it says. Not what is kept: that is a
+    /// [`DiskFormat`].
+    FileFormat {
+        /// The bytes of the disk.
+        Raw = "raw",
+        /// QEMU's copy-on-write format, version 2 or 3, self-contained.
+        Qcow2 = "qcow2",
+        /// VMware's, of one file: monolithic sparse or stream-optimised.
+        Vmdk = "vmdk",
+        /// Virtual PC's and older Hyper-V's, fixed or dynamic.
+        Vhd = "vhd",
+        /// Hyper-V's, without a parent.
+        Vhdx = "vhdx",
+    }
+}
+
+impl FileFormat {
+    /// What is kept of such a file: it as it is, or what it is converted to.
+    pub const fn kept(self) -> DiskFormat {
+        match self {
+            FileFormat::Raw => DiskFormat::Raw,
+            FileFormat::Qcow2 | FileFormat::Vmdk | FileFormat::Vhd | FileFormat::Vhdx => DiskFormat::Qcow2,
+        }
+    }
+
+    /// Whether the file is kept as it is.
+    pub const fn is_kept_as_it_is(self) -> bool {
+        matches!(self, FileFormat::Raw | FileFormat::Qcow2)
+    }
+}
+
+named! {
     /// Where an image is in its life, in EC2's terms.
     ImageState {
         Available = "available",
