@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cumulet_backend::{
     api::{
         Parts,
@@ -45,7 +45,12 @@ pub(crate) struct ImageFile {
 
 /// Who converts what is not kept as it is.
 pub(crate) fn converter(config: &Config) -> Result<Converter> {
-    Ok(Converter::new(config.images.convert_uid.get()?))
+    let (uid, dhcp) = (config.images.convert_uid.get()?, config.network.dhcp_uid.get()?);
+    ensure!(
+        uid != dhcp,
+        "configuration: images.convert_uid = {uid} is network.dhcp_uid, too"
+    );
+    Ok(Converter::new(uid))
 }
 
 /// Imports a file and registers it; the image's id. The stages are steps of `progress`.
@@ -158,7 +163,7 @@ fn stages(progress: Progress, file: &Path) -> impl FnMut(Stage) + Send + use<> {
 /// The file that was given, or the one that `make` leaves in the cache.
 fn find(given: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(path) = given {
-        anyhow::ensure!(path.exists(), "the tiny image {} is not there", path.display());
+        ensure!(path.exists(), "the tiny image {} is not there", path.display());
         return Ok(Some(path.to_owned()));
     }
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
