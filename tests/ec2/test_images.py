@@ -106,8 +106,10 @@ def test_an_image_of_an_instance_and_its_copy(fake_cloud: Cloud, account: Accoun
     more = [{"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 2, "VolumeType": "gp3"}}]
     with refused("DryRunOperation", status=412):
         ec2.create_image(InstanceId=source, Name="made", NoReboot=True, DryRun=True)
-    with refused("UnsupportedOperation", message="NoReboot"):
-        ec2.create_image(InstanceId=source, Name="made")
+    rebooted = ec2.create_image(InstanceId=source, Name="rebooted")["ImageId"]
+    ec2.get_waiter("image_available").wait(ImageIds=[rebooted], WaiterConfig=FAST)
+    assert instance(ec2, source)["State"]["Name"] == "running"
+    ec2.deregister_image(ImageId=rebooted, DeleteAssociatedSnapshots=True)
     made = ec2.create_image(
         InstanceId=source,
         Name="made",

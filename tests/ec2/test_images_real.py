@@ -4,8 +4,9 @@ stopped or went on, and from a copy whose source is gone with its snapshots."""
 import pytest
 
 from harness.cloud import Account
-from harness.ec2 import FAST
-from harness.guest import Guest, launch, terminate
+from harness.ec2 import FAST, refused
+from harness.guest import BOOT, Guest, launch, terminate
+from harness.wait import until
 
 pytestmark = pytest.mark.one_process
 
@@ -62,3 +63,22 @@ def test_what_a_guest_has_written_is_in_its_image(pair):
     terminate(account, fresh)
     ec2.deregister_image(ImageId=again, DeleteAssociatedSnapshots=True)
     account.cloud.wait_clean()
+
+
+def test_a_guest_is_off_while_its_image_is_made_and_comes_back(pair):
+    account, one, _ = pair
+    before, boot = one.describe(), one.ssh("cat /proc/sys/kernel/random/boot_id")
+    # Written and not flushed: a guest that goes off in good order flushes it.
+    written = one.ssh(f"head -c 5000000 /dev/urandom >/root/file; {SUM}", timeout=120)
+    one.hang_up()
+    made = account.ec2.create_image(InstanceId=one.id, Name="in good order")["ImageId"]
+    with refused("IncorrectInstanceState"):
+        account.ec2.create_image(InstanceId=one.id, Name="another")
+    until(lambda: one.try_ssh("cat /proc/sys/kernel/random/boot_id") not in (None, boot), f"{one.id} is back", BOOT)
+    account.ec2.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig=FAST)
+    after = one.describe()
+    for name in ("State", "PublicIpAddress", "PrivateIpAddress", "LaunchTime"):
+        assert after[name] == before[name], name
+    assert one.wait_ssh().ssh(SUM) == written
+    assert seen_in(account, one, made, SUM) == written
+    account.ec2.deregister_image(ImageId=made, DeleteAssociatedSnapshots=True)
