@@ -83,6 +83,7 @@ def test_a_snapshot_is_what_the_disk_was_while_its_guest_goes_on_writing(pair):
     third = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     wait_completed(account, third)
     copy = ec2.copy_snapshot(SourceRegion=ec2.meta.region_name, SourceSnapshotId=third)["SnapshotId"]
+    assert ec2.describe_snapshots(SnapshotIds=[copy])["Snapshots"][0]["Description"] == ""
     ec2.delete_snapshot(SnapshotId=third)
     ec2.delete_volume(VolumeId=volume)
     assert restored(account, copy, two, SUM) == written

@@ -31,8 +31,9 @@ const NO_VOLUME: VolumeId = VolumeId::new(0xffff_ffff);
 #[allow(missing_docs)]
 pub struct Copy {
     pub source: SnapshotId,
-    /// `None`: as EC2 describes one.
-    pub description: Option<String>,
+    /// Empty: it has none. (It is EC2's console, not its API, that writes `[Copied …]`, and Terraform makes a copy anew
+    /// whose description nobody has asked for.)
+    pub description: String,
     pub tags: Vec<Tag>,
 }
 
@@ -43,9 +44,7 @@ pub struct Copy {
 #[boxed]
 pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Result<SnapshotView> {
     let grant = cx.authorise(who, Permission::COPY_SNAPSHOT)?;
-    if let Some(description) = &what.description {
-        check_description(description)?;
-    }
+    check_description(&what.description)?;
     tags::validate(&what.tags)?;
     what.tags.sort();
     let (call, tags_room) = (cx.clone(), tag_room(cx, who.account, what.tags.len()));
@@ -54,10 +53,7 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
             room(txn, &call, grant.account(), 1).await?;
             let source = resource::find::<snapshot::Entity>(txn, &grant, what.source, Lock::Shared).await?;
             check_completed(&source)?;
-            let description = what
-                .description
-                .unwrap_or_else(|| format!("[Copied {} from {}]", what.source, call.config.region));
-            let row = copied(&call, grant.account(), source, description);
+            let row = copied(&call, grant.account(), source, what.description);
             let made = SnapshotView { row, tags: what.tags };
             insert(txn, &call, &grant, &made).await?;
             tags_room.check(txn).await?;

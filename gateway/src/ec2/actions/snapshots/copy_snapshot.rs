@@ -22,7 +22,7 @@ impl Action for CopySnapshot {
         }
         let what = Copy {
             source: id(&input.source_snapshot_id)?,
-            description: input.description,
+            description: input.description.unwrap_or_default(),
             tags: tags_for("snapshot", input.tag_specifications)?,
         };
         let made = snapshots::copy(&ctx.cloud, &ctx.who, what).await?;
