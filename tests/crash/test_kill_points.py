@@ -245,14 +245,18 @@ def test_the_points_are_those_that_are_passed_and_in_this_order(account: Account
     assert set(trace.read_text().split()) == coming_up
     trace.write_text("")
 
-    def passed(operation: str) -> list[str]:
-        """What is new in the trace, once the operation has come to its end."""
-        wanted = [point for point in points_of(operation)]
+    def all_passed(*operations: str, beside: tuple[str, ...] = ()) -> dict[str, list[str]]:
+        """What is new in the trace, by operation, once they have come to their ends. Of those beside them there may be
+        something, too."""
+        wanted = [point for operation in operations for point in points_of(operation)]
         until(lambda: set(trace.read_text().split()) >= set(wanted), f"{wanted} are passed", 20)
-        lines = trace.read_text().split()
-        assert [line for line in lines if not line.startswith(f"{operation}.")] == []
+        lines = list(dict.fromkeys(trace.read_text().split()))
+        assert [line for line in lines if line.split(".")[0] not in (*operations, *beside)] == []
         trace.write_text("")
-        return list(dict.fromkeys(lines))
+        return {name: [line for line in lines if line.split(".")[0] == name] for name in operations}
+
+    def passed(operation: str) -> list[str]:
+        return all_passed(operation)[operation]
 
     seen = {}
     (id,) = run(account)
@@ -263,6 +267,10 @@ def test_the_points_are_those_that_are_passed_and_in_this_order(account: Account
     seen["start"] = passed("start")
     account.ec2.reboot_instances(InstanceIds=[id])
     seen["reboot"] = passed("reboot")
+    # A host stops and starts for it.
+    image = account.ec2.create_image(InstanceId=id, Name="made")["ImageId"]
+    seen |= all_passed("create-image", "run-again", beside=("stop", "create-snapshot", "start"))
+    account.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
     # The volume has been somewhere, or its end would be nobody's to carry out.
     volume = volumes.create(account)
     account.ec2.attach_volume(VolumeId=volume, InstanceId=id, Device="/dev/sdf")
