@@ -3,6 +3,7 @@
 //! A new operation is one file in `actions/<family>/`; [`table`] is made from the manifest.
 
 mod actions;
+mod block_devices;
 pub(crate) mod ctx;
 pub(crate) mod error;
 mod kinds;

@@ -6,7 +6,7 @@ use cumulet_domain::{
     image::ImageState,
     instance::State,
     spec::DiskSource,
-    volume::VolumeType,
+    volume::{DiskAsked, VolumeType},
 };
 use cumulet_store::{consistency::Hanging, entity::instance};
 
@@ -14,7 +14,7 @@ use super::{Instances, snapshots::taken};
 use crate::{
     api::{
         PageRequest,
-        images::{self as api, AskedDisk, CreatedImage, Deleted, ImageQuery, ImageView, WantedDisk},
+        images::{self as api, AskedDisk, CreatedImage, Deleted, ImageQuery, ImageView},
         instances::{self, LaunchSpec},
         snapshots,
     },
@@ -175,21 +175,21 @@ async fn a_disk_is_left_out_changed_or_added() {
     let (_, instance) = on.attached().await;
     let root = on.rig.image;
     let root = on.image(root).await.row.root_device.0;
-    let asked = |device: &str, wanted: Option<WantedDisk>| AskedDisk {
+    let asked = |device: &str, wanted: Option<DiskAsked>| AskedDisk {
         device: device.into(),
         wanted,
     };
     let sized = |gib| {
-        Some(WantedDisk {
+        Some(DiskAsked {
             size_gib: Some(gib),
-            ..WantedDisk::default()
+            ..DiskAsked::default()
         })
     };
     let with = |name: &str, disks: Vec<AskedDisk>| CreatedImage {
         disks,
         ..of(instance, name)
     };
-    let changed = WantedDisk {
+    let changed = DiskAsked {
         kind: Some(VolumeType::Gp2),
         delete_on_termination: Some(false),
         ..sized(40).unwrap()
@@ -224,7 +224,7 @@ async fn a_disk_is_left_out_changed_or_added() {
     for disks in [
         vec![asked(&root, None)],
         vec![asked(&root, sized(1))],
-        vec![asked("/dev/sdg", Some(WantedDisk::default()))],
+        vec![asked("/dev/sdg", Some(DiskAsked::default()))],
         vec![asked("/dev/sdg", sized(1)), asked("/dev/sdg", sized(2))],
     ] {
         let refused = on.create(with("other", disks.clone())).await;
@@ -341,9 +341,9 @@ async fn an_image_of_a_disk_that_nobody_has_made_is_of_nothing() {
         root_device: None,
         disks: vec![AskedDisk {
             device: "/dev/sda1".into(),
-            wanted: Some(WantedDisk {
+            wanted: Some(DiskAsked {
                 snapshot: Some(snapshot),
-                ..WantedDisk::default()
+                ..DiskAsked::default()
             }),
         }],
         tags: Vec::new(),

@@ -11,7 +11,7 @@ use cumulet_domain::{
     instance::State,
     snapshot::check_description,
     tag::Tag,
-    volume::Provisioned,
+    volume::{DiskAsked, Provisioned},
 };
 use cumulet_journal::Operation as _;
 use cumulet_operations::{CreateImage, CreateSnapshot, image as of_image, snapshot as of_snapshots};
@@ -27,7 +27,7 @@ use cumulet_store::{
 use sea_orm::{DatabaseTransaction, EntityTrait as _};
 
 use super::{
-    AskedDisk, WantedDisk,
+    AskedDisk,
     disks::{Disk, beside_root, check_count, check_devices, mapping},
     insert::{self, check_name, room},
 };
@@ -64,7 +64,8 @@ enum How {
 /// Makes an image of an instance.
 ///
 /// # Errors
-/// `ImageName`, `ImageNameTaken`; `NotFound`, `IncorrectState`; `InvalidMapping`, `InvalidParameter`, `InvalidCombination`; `LimitExceeded`. Then nothing has changed.
+/// `ImageName`, `ImageNameTaken`; `NotFound`, `IncorrectState`; `InvalidMapping`, `InvalidParameter`,
+/// `InvalidCombination`; `LimitExceeded`. Then nothing has changed.
 #[boxed]
 pub async fn create(cx: &RequestContext, who: &Principal, mut new: CreatedImage) -> Result<ImageId> {
     let grant = cx.authorise(who, Permission::CREATE_IMAGE)?;
@@ -182,7 +183,7 @@ async fn keep(
         .map(drop)
 }
 
-type Kept<'a> = (&'a volume_attachment::Model, Option<&'a WantedDisk>);
+type Kept<'a> = (&'a volume_attachment::Model, Option<&'a DiskAsked>);
 
 /// The disks of an instance that are to be in the image, each with what is asked of it.
 fn kept<'a>(theirs: &'a [volume_attachment::Model], asked: &'a [AskedDisk]) -> Result<Vec<Kept<'a>>> {
@@ -206,7 +207,7 @@ fn kept<'a>(theirs: &'a [volume_attachment::Model], asked: &'a [AskedDisk]) -> R
 fn fresh<'a>(
     theirs: &'a [volume_attachment::Model],
     asked: &'a [AskedDisk],
-) -> impl Iterator<Item = (&'a str, &'a WantedDisk)> {
+) -> impl Iterator<Item = (&'a str, &'a DiskAsked)> {
     let known = |device: &str| theirs.iter().any(|attached| attached.device.0 == device);
     let asked = asked.iter().filter(move |disk| !known(&disk.device));
     asked.filter_map(|disk| Some((disk.device.as_str(), disk.wanted.as_ref()?)))
@@ -215,10 +216,10 @@ fn fresh<'a>(
 /// What of a disk is as it is at the instance, and what is asked to be another way. Its snapshot is yet to come.
 fn disk_of(
     attached: &volume_attachment::Model,
-    asked: Option<&WantedDisk>,
+    asked: Option<&DiskAsked>,
     volume: &volume::Model,
 ) -> Result<Disk> {
-    let nothing = WantedDisk::default();
+    let nothing = DiskAsked::default();
     let (asked, device) = (asked.unwrap_or(&nothing), &attached.device.0);
     if asked.snapshot.is_some() {
         return Err(mapping(format!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cumulet_domain::{
     Error, Result,
     id::{ImageId, SnapshotId},
-    volume::{MAX_ATTACHED, Provisioned, VolumeType, check_device},
+    volume::{DiskAsked, MAX_ATTACHED, Provisioned, VolumeType, check_device},
 };
 use cumulet_store::{
     authority::Grant,
@@ -25,20 +25,7 @@ pub struct AskedDisk {
     /// For instance `/dev/sdb`.
     pub device: String,
     /// `None`: there is to be nothing.
-    pub wanted: Option<WantedDisk>,
-}
-
-/// What is asked of a disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct WantedDisk {
-    /// What volumes are made of; `None`: they are empty.
-    pub snapshot: Option<SnapshotId>,
-    /// `None`: as large as the snapshot.
-    pub size_gib: Option<u32>,
-    pub kind: Option<VolumeType>,
-    pub provisioned: Provisioned,
-    pub delete_on_termination: Option<bool>,
+    pub wanted: Option<DiskAsked>,
 }
 
 /// A disk that an image has.
@@ -71,7 +58,7 @@ impl Disk {
 /// No device twice.
 ///
 /// # Errors
-/// `Mapping`.
+/// `InvalidMapping`.
 pub(super) fn check_devices(asked: &[AskedDisk]) -> Result<()> {
     let mut seen = BTreeSet::new();
     match asked.iter().find(|disk| !seen.insert(&disk.device)) {
@@ -85,7 +72,7 @@ pub(super) fn check_devices(asked: &[AskedDisk]) -> Result<()> {
 /// No more than an instance can have.
 ///
 /// # Errors
-/// `Mapping`.
+/// `InvalidMapping`.
 pub(super) fn check_count(count: usize) -> Result<()> {
     if count <= MAX_ATTACHED {
         return Ok(());
@@ -98,12 +85,12 @@ pub(super) fn check_count(count: usize) -> Result<()> {
 /// A disk that is made of one of the account's snapshots, or empty. The snapshot stays until the transaction ends.
 ///
 /// # Errors
-/// `NotFound`, `IncorrectState` (the snapshot); `Mapping`, `InvalidParameter`, `InvalidCombination`.
+/// `NotFound`, `IncorrectState` (the snapshot); `InvalidMapping`, `InvalidParameter`, `InvalidCombination`.
 pub(super) async fn new(
     txn: &DatabaseTransaction,
     grant: &Grant,
     device: &str,
-    wanted: &WantedDisk,
+    wanted: &DiskAsked,
 ) -> Result<(Disk, Option<snapshot::Model>)> {
     let source = match wanted.snapshot {
         None => None,
@@ -135,13 +122,13 @@ pub(super) async fn beside_root(
     txn: &DatabaseTransaction,
     grant: &Grant,
     device: &str,
-    wanted: &WantedDisk,
+    wanted: &DiskAsked,
 ) -> Result<Disk> {
     check_device(device)?;
     new(txn, grant, device, wanted).await.map(|(disk, _)| disk)
 }
 
-fn size(device: &str, wanted: &WantedDisk, source: Option<&snapshot::Model>) -> Result<u32> {
+fn size(device: &str, wanted: &DiskAsked, source: Option<&snapshot::Model>) -> Result<u32> {
     match (wanted.size_gib, source) {
         (None, None) => Err(mapping(format!(
             "Either snapshot ID or volume size must be provided for: {device}"
@@ -155,7 +142,7 @@ fn size(device: &str, wanted: &WantedDisk, source: Option<&snapshot::Model>) -> 
 /// A volume is not smaller than what it is made of.
 ///
 /// # Errors
-/// `Mapping`.
+/// `InvalidMapping`.
 pub(super) fn at_least(gib: u32, least: u32, snapshot: SnapshotId) -> Result<u32> {
     if gib >= least {
         return Ok(gib);

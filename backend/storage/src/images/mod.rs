@@ -34,7 +34,7 @@ pub use deprecate::{deprecate, undeprecate};
 pub use deregister::{Deleted, deregister};
 pub use describe::{Executable, ImageQuery, Owners, describe};
 pub use disable::{disable, enable};
-pub use disks::{AskedDisk, WantedDisk};
+pub use disks::AskedDisk;
 pub use operator::{NewImage, add, delete, list};
 pub use protect::{protect, unprotect};
 pub use register::{Registration, register};

@@ -53,7 +53,7 @@ pub struct Registration {
 /// Registers an image of the account's snapshots.
 ///
 /// # Errors
-/// `ImageName`, `ImageNameTaken`; `InvalidParameter`, `InvalidCombination`, `NoDeviceName`, `Mapping`; `NotFound` and
+/// `ImageName`, `ImageNameTaken`; `InvalidParameter`, `InvalidCombination`, `NoDeviceName`, `InvalidMapping`; `NotFound` and
 /// `IncorrectState` of a snapshot; `LimitExceeded`. Then nothing has changed.
 #[boxed]
 pub async fn register(cx: &RequestContext, who: &Principal, mut new: Registration) -> Result<ImageId> {

@@ -1,14 +1,11 @@
 //! Block device mappings of images, as requests have them and as answers show them.
 
-use cumulet_backend::api::images::{AskedDisk, ImageView, WantedDisk};
+use cumulet_backend::api::images::{AskedDisk, ImageView};
 use cumulet_backend::entity::{columns::Count, image_mapping};
-use cumulet_domain::{
-    names::Unknown,
-    volume::{Provisioned, VolumeType},
-};
+use cumulet_domain::volume::VolumeType;
 use cumulet_wire::ec2::shared::{BlockDeviceMapping, EbsBlockDevice};
 
-use crate::{ec2::ctx::id, fault::Fault};
+use crate::{ec2::block_devices::volume, fault::Fault};
 
 /// What a request says of its disks.
 pub(super) fn asked(given: Vec<BlockDeviceMapping>) -> Result<Vec<AskedDisk>, Fault> {
@@ -27,35 +24,8 @@ fn one(n: usize, mapping: BlockDeviceMapping) -> Result<AskedDisk, Fault> {
         }
         return Ok(AskedDisk { device, wanted: None });
     }
-    let ebs = mapping.ebs.unwrap_or_default();
-    let number = |member: &str, given: Option<i32>| -> Result<Option<u32>, Fault> {
-        let positive = |value: i32| u32::try_from(value).ok().filter(|number| *number > 0);
-        let of = |value: i32| {
-            let none = || Fault::invalid(&path(member), &value.to_string(), "expecting at least 1");
-            positive(value).ok_or_else(none)
-        };
-        given.map(of).transpose()
-    };
-    let kind = |text: &str| {
-        text.parse::<VolumeType>().map_err(|_: Unknown| {
-            let reason = "expecting gp2, gp3, io1, io2, sc1, st1 or standard";
-            Fault::invalid(&path("Ebs.VolumeType"), text, reason)
-        })
-    };
-    let wanted = WantedDisk {
-        snapshot: ebs.snapshot_id.as_deref().map(id).transpose()?,
-        size_gib: number("Ebs.VolumeSize", ebs.volume_size)?,
-        kind: ebs.volume_type.as_deref().map(kind).transpose()?,
-        provisioned: Provisioned {
-            iops: number("Ebs.Iops", ebs.iops)?,
-            throughput: number("Ebs.Throughput", ebs.throughput)?,
-        },
-        delete_on_termination: ebs.delete_on_termination,
-    };
-    Ok(AskedDisk {
-        device,
-        wanted: Some(wanted),
-    })
+    let wanted = Some(volume(mapping.ebs.unwrap_or_default(), n)?);
+    Ok(AskedDisk { device, wanted })
 }
 
 /// The disks of an image, its root's first.

@@ -1,6 +1,5 @@
 //! Instances, their life and their types.
 
-mod block_devices;
 mod describe_instance_attribute;
 mod describe_instance_status;
 mod describe_instance_type_offerings;

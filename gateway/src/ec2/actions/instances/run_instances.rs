@@ -8,10 +8,11 @@ use cumulet_wire::ec2::{
     shared::TagSpecification,
 };
 
-use super::{block_devices::mappings, image_alias::image_id, modify_instance_metadata_options::Asked};
+use super::{image_alias::image_id, modify_instance_metadata_options::Asked};
 use crate::{
     ec2::{
         action::Action,
+        block_devices::mappings,
         ctx::{Ctx, id, ids, tags, unique_keys},
         render, user_data,
     },

@@ -1,5 +1,5 @@
-//! Block device mappings of RunInstances: what the request says of each device becomes a `Mapping`; what that means is
-//! the backend's.
+//! Block device mappings: what a request says of each device becomes a `Mapping`, and of a volume `DiskAsked`; what that
+//! means is the backend's.
 
 use cumulet_domain::{
     Error, Result,
@@ -11,7 +11,7 @@ use cumulet_wire::ec2::shared::{BlockDeviceMapping, EbsBlockDevice};
 use crate::{ec2::ctx::id, fault::Fault};
 
 /// The mappings, in the request's order.
-pub(super) fn mappings(given: Vec<BlockDeviceMapping>) -> Result<Vec<Mapping>, Fault> {
+pub(crate) fn mappings(given: Vec<BlockDeviceMapping>) -> Result<Vec<Mapping>, Fault> {
     let numbered = given.into_iter().zip(1..);
     numbered.map(|(mapping, n)| one(mapping, n)).collect()
 }
@@ -33,7 +33,8 @@ fn one(mapping: BlockDeviceMapping, n: usize) -> Result<Mapping, Fault> {
     Ok(Mapping { device, content })
 }
 
-fn volume(ebs: EbsBlockDevice, n: usize) -> Result<DiskAsked, Fault> {
+/// What the mapping at this place, from 1, says of its volume.
+pub(crate) fn volume(ebs: EbsBlockDevice, n: usize) -> Result<DiskAsked, Fault> {
     let name = |member: &str| format!("BlockDeviceMapping.{n}.Ebs.{member}");
     let number = |member: &str, value: Option<i32>| number(&name(member), value);
     Ok(DiskAsked {
