@@ -36,26 +36,27 @@ fn one(mapping: BlockDeviceMapping, n: usize) -> Result<Mapping, Fault> {
 /// What the mapping at this place, from 1, says of its volume.
 pub(crate) fn volume(ebs: EbsBlockDevice, n: usize) -> Result<DiskAsked, Fault> {
     let name = |member: &str| format!("BlockDeviceMapping.{n}.Ebs.{member}");
-    let number = |member: &str, value: Option<i32>| number(&name(member), value);
+    let number = |member: &str, value: Option<i32>, least: u32| number(&name(member), value, least);
     Ok(DiskAsked {
         snapshot: ebs.snapshot_id.as_deref().map(id).transpose()?,
-        size_gib: number("VolumeSize", ebs.volume_size)?,
+        size_gib: number("VolumeSize", ebs.volume_size, 1)?,
         kind: ebs
             .volume_type
             .map(|text| kind(&name("VolumeType"), &text))
             .transpose()?,
         provisioned: Provisioned {
-            iops: number("Iops", ebs.iops)?,
-            throughput: number("Throughput", ebs.throughput)?,
+            iops: number("Iops", ebs.iops, 0)?,
+            throughput: number("Throughput", ebs.throughput, 0)?,
         },
         delete_on_termination: ebs.delete_on_termination,
     })
 }
 
-fn number(name: &str, value: Option<i32>) -> Result<Option<u32>> {
+fn number(name: &str, value: Option<i32>, least: u32) -> Result<Option<u32>> {
     let number = |value: i32| {
-        let number = u32::try_from(value);
-        number.map_err(|_| Error::invalid(name, &value.to_string(), "a number that is not negative"))
+        let number = u32::try_from(value).ok().filter(|number| *number >= least);
+        let reason = || format!("expecting at least {least}");
+        number.ok_or_else(|| Error::invalid(name, &value.to_string(), reason()))
     };
     value.map(number).transpose()
 }
@@ -126,6 +127,10 @@ mod tests {
             ("1.DeviceName=/dev/sdf&2.Ebs.VolumeSize=1", "MissingParameter"),
             (
                 "1.DeviceName=/dev/sdf&1.Ebs.VolumeSize=-1",
+                "InvalidParameterValue",
+            ),
+            (
+                "1.DeviceName=/dev/sdf&1.Ebs.VolumeSize=0",
                 "InvalidParameterValue",
             ),
             ("1.DeviceName=/dev/sdf&1.Ebs.Iops=-1", "InvalidParameterValue"),
