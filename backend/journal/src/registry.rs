@@ -165,6 +165,12 @@ impl<Cx: Context> Registry<Cx> {
         self.kinds.iter().find(|kind| kind.name() == name).copied()
     }
 
+    /// The names of the operations that have a step of this one's name.
+    pub fn with(&self, step: &Step) -> Vec<&'static str> {
+        let has = |kind: &&&dyn Kind<Cx>| kind.steps().iter().any(|its| its.name == step.name);
+        self.kinds.iter().filter(has).map(|kind| kind.name()).collect()
+    }
+
     /// The names of the steps that the engines of these roles lease.
     pub fn steps_of(&self, roles: &[Role]) -> Vec<&'static str> {
         let all = self.kinds.iter().flat_map(|kind| kind.steps());

@@ -8,7 +8,7 @@ use cumulet_domain::{
     message::{Action, InstanceReport, OffReason, Power},
     time::Timestamp,
 };
-use cumulet_journal::{self as journal, NewOperation, Operation};
+use cumulet_journal::{self as journal, NewOperation};
 use cumulet_store::{
     entity::{
         columns::{Amount, Key, Named},
@@ -26,10 +26,10 @@ use crate::{
     Driver, boxed,
     deadline::is_after,
     instance::{subject, target},
-    launch::Launch,
+    registry::REGISTRY,
     release,
     standing::{Standing, standing},
-    start::Start,
+    steps::RUN,
     stop::{Stop, StopState},
     terminate::{Terminate, TerminateState},
 };
@@ -173,7 +173,7 @@ async fn began(conn: &impl ConnectionTrait, instance: i64) -> Result<u64> {
         .column(C::Generation)
         .filter(C::Instance.eq(instance))
         .filter(C::Status.eq(Named(OperationStatus::Done)))
-        .filter(C::Kind.is_in([Launch::NAME, Start::NAME]))
+        .filter(C::Kind.is_in(REGISTRY.with(&RUN)))
         .order_by_desc(C::Generation);
     let began: Option<Amount> = first(began, conn).await?;
     Ok(began.map_or(0, |generation| generation.0))

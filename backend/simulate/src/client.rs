@@ -69,6 +69,8 @@ pub(crate) struct Client {
     pub(crate) volumes: Vec<VolumeId>,
     /// Snapshots that it has asked for and not deleted.
     pub(crate) snapshots: Vec<SnapshotId>,
+    /// Images that it has made and not deregistered.
+    pub(crate) images: Vec<ImageId>,
     pub(crate) made: u64,
     launches: u64,
 }
@@ -93,6 +95,7 @@ impl Client {
             mine: Vec::new(),
             volumes: Vec::new(),
             snapshots: Vec::new(),
+            images: Vec::new(),
             made: 0,
             launches: 0,
         }
@@ -127,7 +130,8 @@ impl Client {
                 0..3 => self.terminate().await,
                 3..5 => self.power(Power::Stop).await,
                 5..8 => self.power(Power::Start).await,
-                _ => self.power(Power::Reboot).await,
+                8 => self.power(Power::Reboot).await,
+                _ => self.some_image().await,
             }
         }
     }
@@ -138,6 +142,12 @@ impl Client {
         (spec.min, spec.max) = (count, count);
         spec.associate_public_ip = Some(self.public);
         let dice = &self.world.dice;
+        if let Some(own) = dice.pick(&self.images)
+            && varied
+            && dice.chance(0.2)
+        {
+            spec.image = *own;
+        }
         if varied && dice.chance(0.3) {
             spec.min = 1;
         }

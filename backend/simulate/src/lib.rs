@@ -21,6 +21,7 @@ mod database;
 mod dice;
 mod faults;
 mod host;
+mod images;
 mod kill_each;
 mod options;
 mod outcome;

@@ -1,6 +1,8 @@
 //! Simulated clients' volumes: they are made, attached, modified, detached and deleted, and snapshots of them are taken,
 //! deleted and made volumes of, whatever their instances do meanwhile.
 
+use std::fmt::Display;
+
 use cumulet_backend::api::{
     ClientToken, Cloud as Api,
     snapshots::{self, NewSnapshot},
@@ -150,7 +152,7 @@ impl Client {
         }
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         what: impl FnOnce(Api, Principal) -> BoxFuture<'static, Result<T>>,
     ) -> std::result::Result<Result<T>, Lost> {
@@ -158,9 +160,14 @@ impl Client {
         self.api.call(|cloud| what(cloud, who)).await
     }
 
-    fn note(&self, what: &str, volume: VolumeId, answer: std::result::Result<Result<()>, Lost>) {
+    pub(crate) fn note(
+        &self,
+        what: &str,
+        which: impl Display,
+        answer: std::result::Result<Result<()>, Lost>,
+    ) {
         let done = matches!(answer, Ok(Ok(())));
         self.world
-            .note(format_args!("client {}: {what} {volume}: {done}", self.number));
+            .note(format_args!("client {}: {what} {which}: {done}", self.number));
     }
 }

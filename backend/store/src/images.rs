@@ -7,6 +7,7 @@ use cumulet_domain::{
     Result,
     id::{ImageId, SnapshotId},
     image::ImageState,
+    snapshot::SnapshotState,
     time::Timestamp,
 };
 use sea_orm::{
@@ -197,7 +198,7 @@ pub async fn findings(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
     let named: Vec<i64> = named.into_iter().collect();
     let there = load_in!(conn, snapshot, Id, &named).into_iter();
     let there = there.filter(|row| row.deleted_at.is_none());
-    let there: BTreeSet<i64> = there.map(|row| row.id.to_db()).collect();
+    let there: HashMap<i64, SnapshotState> = there.map(|row| (row.id.to_db(), row.state.0)).collect();
     let mut found = Vec::new();
     for row in &made {
         let (id, theirs) = (row.id.0, disks.get(&row.id.to_db()));
@@ -213,9 +214,17 @@ pub async fn findings(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
             found.push(format!("{id} is made of a snapshot and has none for its root"));
         }
         let snapshots = theirs.iter().filter_map(|disk| disk.snapshot);
+        let mut states = snapshots
+            .clone()
+            .filter_map(|snapshot| there.get(&snapshot.to_db()));
+        if row.state() == ImageState::Pending && states.all(|state| *state != SnapshotState::Pending) {
+            found.push(format!(
+                "{id} waits for snapshots, and none of them is being taken"
+            ));
+        }
         found.extend(
             snapshots
-                .filter(|snapshot| !there.contains(&snapshot.to_db()))
+                .filter(|snapshot| !there.contains_key(&snapshot.to_db()))
                 .map(|snapshot| format!("{id} has a disk of {}, which is gone", snapshot.0)),
         );
     }

@@ -50,11 +50,9 @@ impl Batch<Driver> for Round {
         )
         .await?;
         let of_those_with = |step: &Step| {
-            let kind = |operation: &operation::Model| <Driver as Context>::registry().find(&operation.kind);
-            let has = |operation: &&&operation::Model| {
-                kind(operation).is_some_and(|kind| kind.steps().iter().any(|its| its.name == step.name))
-            };
-            let theirs: Vec<i64> = due.iter().filter(has).map(|one| instance_of(one)).collect();
+            let kinds = <Driver as Context>::registry().with(step);
+            let theirs = due.iter().filter(|one| kinds.contains(&one.kind.as_str()));
+            let theirs: Vec<i64> = theirs.map(|one| instance_of(one)).collect();
             let rows = rows.iter().filter(|row| theirs.contains(&row.id.to_db()));
             rows.collect::<Vec<&instance::Model>>()
         };

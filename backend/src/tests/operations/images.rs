@@ -8,7 +8,12 @@ use cumulet_domain::{
     spec::DiskSource,
     volume::{DiskAsked, VolumeType},
 };
-use cumulet_store::{consistency::Hanging, entity::instance};
+use cumulet_store::{
+    consistency::Hanging,
+    entity::{columns::Named, image, instance},
+    failed,
+};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
 use super::{Instances, snapshots::taken};
 use crate::{
@@ -41,6 +46,18 @@ impl Instances {
         };
         let page = api::describe(&self.rig.cloud, &self.rig.who, &query, PageRequest::default()).await;
         page.unwrap().rows.remove(0)
+    }
+
+    async fn phase(&self, id: ImageId, phase: Option<ImageState>) {
+        let write = self.conductor.store.write(move |txn| {
+            Box::pin(async move {
+                let update = image::Entity::update_many()
+                    .col_expr(image::Column::Phase, Expr::value(phase.map(Named)))
+                    .filter(image::Column::Id.eq(id.to_db()));
+                update.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
     }
 
     async fn create(&self, new: CreatedImage) -> Result<ImageId, Error> {
@@ -111,6 +128,15 @@ async fn an_image_of_an_instance_waits_for_its_snapshots_and_is_launched_from_th
     assert_eq!(view.row.virtual_bytes.0, u64::from(kept.size_gib.0) << 30);
     assert!(on.kept(theirs[1]).await.volume.0 == volume || on.kept(theirs[0]).await.volume.0 == volume);
     assert_eq!(on.findings().await, Vec::<String>::new());
+
+    // One that waits for nothing is told of.
+    on.phase(id, Some(ImageState::Pending)).await;
+    let told = on.findings().await;
+    assert!(
+        told.len() == 1 && told[0].contains("none of them is being taken"),
+        "{told:?}"
+    );
+    on.phase(id, None).await;
 
     // None of them can be deleted while the image has them.
     for snapshot in &theirs {

@@ -2,7 +2,7 @@
 
 use cumulet_domain::{
     id::{InstanceId, SnapshotId, marker},
-    message::Action,
+    message::{Action, InstanceReport, OffReason, Power, ReportContent},
     snapshot::SnapshotState,
 };
 use cumulet_journal::{Operation as _, active};
@@ -217,4 +217,29 @@ async fn a_guest_that_does_not_come_back_is_stopped_with_the_reason() {
     assert!(row.reason_message.unwrap().contains("there is no memory"));
     hosts.round().await;
     assert_eq!(hosts.words().await, ["cut"]);
+}
+
+/// A report that has been on its way for long.
+#[tokio::test]
+async fn that_the_guest_was_off_for_its_image_stops_nothing_afterwards() {
+    let hosts = Instances::new().await;
+    let id = hosts.off_for_an_image().await;
+    let off = hosts.row(id.to_db()).await.generation.0 - 1;
+    hosts.due().await;
+    hosts.round().await;
+    hosts.end(id, Ok(())).await;
+    let host = hosts.row(id.to_db()).await.host.unwrap();
+    let seen = |generation| {
+        ReportContent::Changed(InstanceReport {
+            instance: id,
+            generation,
+            power: Power::Off,
+            off_reason: Some(OffReason::Commanded),
+        })
+    };
+    hosts.say(&host, seen(off)).await;
+    assert_eq!(hosts.state(id).await, "running");
+    // What it does of itself since then is told as ever.
+    hosts.say(&host, seen(off + 1)).await;
+    assert_eq!(hosts.state(id).await, "stopping");
 }
