@@ -3,6 +3,7 @@
 pub mod aliases;
 pub mod image_files;
 pub mod images;
+mod sharing;
 pub mod snapshots;
 pub mod volumes;
 

@@ -8,6 +8,7 @@ pub(crate) mod ctx;
 pub(crate) mod error;
 mod kinds;
 mod render;
+mod sharing;
 mod table;
 mod user_data;
 

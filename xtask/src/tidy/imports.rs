@@ -36,6 +36,7 @@ const ONLY: &[Only] = &[
             "backend/src/test_support.rs",
             "backend/storage/src/aliases.rs",
             "backend/storage/src/images/",
+            "backend/storage/src/sharing.rs",
             "backend/storage/src/snapshots/",
             "backend/storage/src/volumes/",
             "backend/journal/src/",

@@ -5,15 +5,14 @@ use cumulet_domain::{Result, account::Principal, id::ImageId, snapshot::check_de
 use cumulet_store::{
     Invalidates,
     authority::Permission,
-    entity::{image, image_permission as given},
+    entity::image,
     failed,
     resource::{self, Lock},
-    rows,
 };
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::Expr};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
 use super::{Grantees, ImageView, Sharing, clouds_account, describe::views, share};
-use crate::boxed;
+use crate::{boxed, sharing};
 
 /// What of the metadata service an image supports, where that is said.
 pub const IMDS_V2: &str = "v2.0";
@@ -46,13 +45,9 @@ pub async fn attributes(cx: &RequestContext, who: &Principal, id: ImageId) -> Re
     let grant = cx.authorise(who, Permission::DESCRIBE_IMAGE_ATTRIBUTE)?.own();
     let conn = cx.store.read();
     let row = resource::find::<image::Entity>(conn, &grant, id, Lock::None).await?;
-    let theirs = given::Entity::find()
-        .filter(given::Column::Image.eq(row.id))
-        .order_by_asc(given::Column::Account);
-    let theirs = rows::all(theirs, conn).await?;
     let launchers = Grantees {
         all: row.public.0,
-        accounts: theirs.into_iter().map(|row| row.account.0).collect(),
+        accounts: sharing::accounts::<share::Images>(conn, id.to_db()).await?,
     };
     let clouds = clouds_account(conn).await?;
     let mut views = views(conn, who.account, clouds, vec![row]).await?;

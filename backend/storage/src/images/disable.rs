@@ -11,8 +11,8 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
-use super::share::withdraw;
-use crate::boxed;
+use super::share::Images;
+use crate::{boxed, sharing};
 
 /// Disables an image. A second time changes nothing.
 ///
@@ -25,7 +25,7 @@ pub async fn disable(cx: &RequestContext, who: &Principal, id: ImageId) -> Resul
         Box::pin(async move {
             let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
             check_settled(&row)?;
-            withdraw(txn, id).await?;
+            sharing::withdraw::<Images>(txn, id.to_db()).await?;
             set(txn, id, Some(ImageState::Disabled)).await
         })
     });

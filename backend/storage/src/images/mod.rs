@@ -26,7 +26,7 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait as _, ConnectionTrait};
 
-pub use crate::snapshots::{Grantees, Sharing};
+pub use crate::sharing::{Grantees, Sharing};
 pub use attributes::{IMDS_V2, ImageAttributes, ImageChange, attributes, modify};
 pub use copy::{ImageCopy, copy};
 pub use create::{CreatedImage, create};

@@ -1,7 +1,5 @@
 //! Who may launch an image beside its account: some accounts, or everybody.
 
-use std::collections::BTreeSet;
-
 use cumulet_core::RequestContext;
 use cumulet_domain::{
     Result,
@@ -13,16 +11,38 @@ use cumulet_store::{
     Invalidates,
     authority::Permission,
     entity::{
-        columns::{Flag, Key, Owner},
+        columns::{Key, Owner},
         image, image_permission as given,
     },
-    failed,
     resource::{self, Lock},
 };
-use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, sea_query::Expr};
+use sea_orm::ActiveModelTrait;
 
 use super::{Sharing, unusable};
-use crate::boxed;
+use crate::{
+    boxed,
+    sharing::{self, Shared},
+};
+
+/// Images, as they are shared.
+pub(super) struct Images;
+
+impl Shared for Images {
+    type Rows = image::Entity;
+    type Given = given::Entity;
+
+    const ID: image::Column = image::Column::Id;
+    const PUBLIC: image::Column = image::Column::Public;
+    const WHICH: given::Column = given::Column::Image;
+    const TO: given::Column = given::Column::Account;
+
+    fn given(id: i64, to: AccountId) -> impl ActiveModelTrait<Entity = given::Entity> + Send {
+        given::ActiveModel::from(given::Model {
+            image: Key::from_db(id),
+            account: Owner(to),
+        })
+    }
+}
 
 /// Changes who may.
 ///
@@ -37,24 +57,7 @@ pub async fn share(cx: &RequestContext, who: &Principal, id: ImageId, change: Sh
             if row.state() == ImageState::Disabled {
                 return Err(unusable(id, row.state().name()));
             }
-            let public = (row.public.0 || change.add.all) && !change.remove.all;
-            set_public(txn, id, public).await?;
-            take(txn, id, Some(&change.add.accounts | &change.remove.accounts)).await?;
-            let fresh = change.add.accounts.difference(&change.remove.accounts);
-            let rows: Vec<given::ActiveModel> = fresh
-                .map(|account| {
-                    let row = given::Model {
-                        image: Key(id),
-                        account: Owner(*account),
-                    };
-                    row.into()
-                })
-                .collect();
-            if rows.is_empty() {
-                return Ok(());
-            }
-            let insert = given::Entity::insert_many(rows).exec_without_returning(txn);
-            insert.await.map(drop).map_err(failed)
+            sharing::change::<Images>(txn, id.to_db(), row.public.0, &change).await
         })
     });
     write.await
@@ -70,30 +73,8 @@ pub async fn reset(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
-            withdraw(txn, id).await
+            sharing::withdraw::<Images>(txn, id.to_db()).await
         })
     });
     write.await
-}
-
-/// Nobody may any more but the account. Who calls has the image's row locked.
-pub(super) async fn withdraw(txn: &DatabaseTransaction, id: ImageId) -> Result<()> {
-    set_public(txn, id, false).await?;
-    take(txn, id, None).await
-}
-
-async fn set_public(txn: &DatabaseTransaction, id: ImageId, public: bool) -> Result<()> {
-    let update = image::Entity::update_many()
-        .col_expr(image::Column::Public, Expr::value(Flag(public)))
-        .filter(image::Column::Id.eq(id.to_db()));
-    update.exec(txn).await.map(drop).map_err(failed)
-}
-
-/// Takes what these accounts were given; `None`: what any was.
-async fn take(txn: &DatabaseTransaction, id: ImageId, accounts: Option<BTreeSet<AccountId>>) -> Result<()> {
-    let mut delete = given::Entity::delete_many().filter(given::Column::Image.eq(id.to_db()));
-    if let Some(accounts) = accounts {
-        delete = delete.filter(given::Column::Account.is_in(accounts.iter().map(|account| account.to_db())));
-    }
-    delete.exec(txn).await.map(drop).map_err(failed)
 }

@@ -18,11 +18,13 @@ pub use copy::{Copy, copy};
 pub use create::{NewSnapshot, NewSnapshots, create, create_all};
 pub(crate) use create::{insert_rows, room};
 pub use cumulet_snapshots::{SnapshotStore, Swept};
+
+pub use crate::sharing::{Grantees, Sharing};
 pub use delete::delete;
 pub(crate) use delete::end;
 pub use describe::{SnapshotQuery, describe};
 pub use room::sweep;
-pub use share::{Grantees, Sharing, grantees, reset, share};
+pub use share::{grantees, reset, share};
 
 /// A snapshot with its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]

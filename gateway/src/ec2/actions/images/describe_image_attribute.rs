@@ -15,6 +15,7 @@ use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, id},
+        sharing,
     },
     fault::Fault,
 };
@@ -89,13 +90,9 @@ fn attribute(found: &ImageAttributes, name: &str) -> ImageAttribute {
 }
 
 fn permissions(found: &Grantees) -> Vec<LaunchPermission> {
-    let all = LaunchPermission {
-        group: Some("all".into()),
+    sharing::shown(found, |user_id, group| LaunchPermission {
+        user_id,
+        group,
         ..Default::default()
-    };
-    let accounts = found.accounts.iter().map(|account| LaunchPermission {
-        user_id: Some(account.to_string()),
-        ..Default::default()
-    });
-    found.all.then_some(all).into_iter().chain(accounts).collect()
+    })
 }

@@ -1,10 +1,10 @@
 //! ModifyImageAttribute: one attribute at a time, named by its own parameter or by `Attribute` and what goes with it.
 
 use async_trait::async_trait;
-use cumulet_backend::api::images::{self, Grantees, ImageChange, Sharing};
+use cumulet_backend::api::images::{self, ImageChange, Sharing};
 use cumulet_wire::{
     Done,
-    ec2::images::{LaunchPermission, ModifyImageAttribute, ModifyImageAttributeRequest},
+    ec2::images::{ModifyImageAttribute, ModifyImageAttributeRequest},
 };
 
 use super::{describe_image_attribute::PERMISSION, register_image::imds};
@@ -12,6 +12,7 @@ use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, id},
+        sharing::{Flat, asked},
     },
     fault::Fault,
 };
@@ -70,60 +71,28 @@ fn changes(input: &ModifyImageAttributeRequest) -> Result<Vec<ImageChange>, Faul
 }
 
 fn sharing(input: &ModifyImageAttributeRequest) -> Result<Sharing, Fault> {
-    let mut change = Sharing::default();
-    if let Some(permission) = &input.launch_permission {
-        grantees(&mut change.add, &permission.add)?;
-        grantees(&mut change.remove, &permission.remove)?;
-    }
-    let lists = !input.user_ids.is_empty() || !input.user_groups.is_empty();
-    let into = match input.operation_type.as_deref() {
-        Some("add") => &mut change.add,
-        Some("remove") => &mut change.remove,
-        None if !lists => &mut change.add,
-        None => return Err(Fault::missing("OperationType")),
-        Some(other) => {
-            return Err(Fault::invalid("OperationType", other, "expecting add or remove"));
-        }
+    let permission = input.launch_permission.as_ref();
+    let flat = Flat {
+        operation: input.operation_type.as_deref(),
+        users: &input.user_ids,
+        groups: &input.user_groups,
     };
-    for user in &input.user_ids {
-        add_user(into, user)?;
-    }
-    for group in &input.user_groups {
-        add_group(into, group)?;
-    }
-    Ok(change)
-}
-
-fn grantees(into: &mut Grantees, given: &[LaunchPermission]) -> Result<(), Fault> {
-    for each in given {
-        match (&each.user_id, &each.group) {
-            (Some(user), None) => add_user(into, user)?,
-            (None, Some(group)) => add_group(into, group)?,
-            (Some(_), Some(_)) => return Err(Fault::combination("A permission is a user's or a group's")),
-            (None, None) => return Err(Fault::missing("UserId")),
-        }
-    }
-    Ok(())
-}
-
-fn add_user(into: &mut Grantees, user: &str) -> Result<(), Fault> {
-    let account = user.parse();
-    let account =
-        account.map_err(|_| Fault::invalid("UserId", user, "expecting the 12 digits of an account"))?;
-    into.accounts.insert(account);
-    Ok(())
-}
-
-fn add_group(into: &mut Grantees, group: &str) -> Result<(), Fault> {
-    if group != "all" {
-        return Err(Fault::invalid("UserGroup", group, "expecting all"));
-    }
-    into.all = true;
-    Ok(())
+    asked(
+        permission
+            .iter()
+            .flat_map(|both| &both.add)
+            .map(|each| (&each.user_id, &each.group)),
+        permission
+            .iter()
+            .flat_map(|both| &both.remove)
+            .map(|each| (&each.user_id, &each.group)),
+        flat,
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use cumulet_backend::api::images::Grantees;
     use cumulet_wire::{Protocol, Query, decode};
 
     use super::*;

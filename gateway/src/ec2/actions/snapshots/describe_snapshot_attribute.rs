@@ -12,6 +12,7 @@ use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, id},
+        sharing,
     },
     fault::Fault,
 };
@@ -46,13 +47,5 @@ impl Action for DescribeSnapshotAttribute {
 }
 
 fn permissions(found: &Grantees) -> Vec<CreateVolumePermission> {
-    let all = CreateVolumePermission {
-        group: Some("all".into()),
-        user_id: None,
-    };
-    let accounts = found.accounts.iter().map(|account| CreateVolumePermission {
-        group: None,
-        user_id: Some(account.to_string()),
-    });
-    found.all.then_some(all).into_iter().chain(accounts).collect()
+    sharing::shown(found, |user_id, group| CreateVolumePermission { user_id, group })
 }

@@ -1,11 +1,11 @@
 //! ModifySnapshotAttribute: who may make volumes of a snapshot, in either of the two ways to say it.
 
 use async_trait::async_trait;
-use cumulet_backend::api::snapshots::{self, Grantees, Sharing};
+use cumulet_backend::api::snapshots::{self, Sharing};
 use cumulet_domain::Error;
 use cumulet_wire::{
     Done,
-    ec2::snapshots::{CreateVolumePermission, ModifySnapshotAttribute, ModifySnapshotAttributeRequest},
+    ec2::snapshots::{ModifySnapshotAttribute, ModifySnapshotAttributeRequest},
 };
 
 use super::describe_snapshot_attribute::PERMISSION;
@@ -13,6 +13,7 @@ use crate::{
     ec2::{
         action::Action,
         ctx::{Ctx, id},
+        sharing::{Flat, asked},
     },
     fault::Fault,
 };
@@ -31,62 +32,32 @@ fn change(input: &ModifySnapshotAttributeRequest) -> Result<Sharing, Fault> {
     if let Some(other) = input.attribute.as_deref().filter(|name| *name != PERMISSION) {
         return Err(Error::invalid("Attribute", other, format!("expecting {PERMISSION}")).into());
     }
-    let mut change = Sharing::default();
-    if let Some(permission) = &input.create_volume_permission {
-        grantees(&mut change.add, &permission.add)?;
-        grantees(&mut change.remove, &permission.remove)?;
-    }
-    let lists = !input.user_ids.is_empty() || !input.group_names.is_empty();
-    let into = match input.operation_type.as_deref() {
-        Some("add") => &mut change.add,
-        Some("remove") => &mut change.remove,
-        None if !lists => &mut change.add,
-        None => return Err(Fault::missing("OperationType")),
-        Some(other) => return Err(Error::invalid("OperationType", other, "expecting add or remove").into()),
+    let permission = input.create_volume_permission.as_ref();
+    let flat = Flat {
+        operation: input.operation_type.as_deref(),
+        users: &input.user_ids,
+        groups: &input.group_names,
     };
-    for user in &input.user_ids {
-        add_user(into, user)?;
-    }
-    for group in &input.group_names {
-        add_group(into, group)?;
-    }
+    let change = asked(
+        permission
+            .iter()
+            .flat_map(|both| &both.add)
+            .map(|each| (&each.user_id, &each.group)),
+        permission
+            .iter()
+            .flat_map(|both| &both.remove)
+            .map(|each| (&each.user_id, &each.group)),
+        flat,
+    )?;
     if change == Sharing::default() {
         return Err(Fault::missing("CreateVolumePermission"));
     }
     Ok(change)
 }
 
-fn grantees(into: &mut Grantees, given: &[CreateVolumePermission]) -> Result<(), Fault> {
-    for each in given {
-        match (&each.user_id, &each.group) {
-            (Some(user), None) => add_user(into, user)?,
-            (None, Some(group)) => add_group(into, group)?,
-            (Some(_), Some(_)) => return Err(Fault::combination("A permission is a user's or a group's")),
-            (None, None) => return Err(Fault::missing("UserId")),
-        }
-    }
-    Ok(())
-}
-
-fn add_user(into: &mut Grantees, user: &str) -> Result<(), Fault> {
-    let account = user.parse();
-    let account =
-        account.map_err(|_| Error::invalid("UserId", user, "expecting the 12 digits of an account"))?;
-    into.accounts.insert(account);
-    Ok(())
-}
-
-fn add_group(into: &mut Grantees, group: &str) -> Result<(), Fault> {
-    if group != "all" {
-        return Err(Error::invalid("UserGroup", group, "expecting all").into());
-    }
-    into.all = true;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use cumulet_wire::ec2::snapshots::CreateVolumePermissionModifications;
+    use cumulet_wire::ec2::snapshots::{CreateVolumePermission, CreateVolumePermissionModifications};
 
     use super::*;
 
