@@ -7,7 +7,7 @@ mod performance;
 mod throttle;
 
 pub use device::{ROOT_DEVICE, ROOT_DEVICES, check_device, check_root_device};
-pub use mapping::{Disk, DiskAsked, Mapped, Mapping, merge};
+pub use mapping::{Disk, DiskAsked, Mapped, Mapping, at_least, merge};
 pub use modification::{ModificationState, VolumeChange, VolumeShape};
 pub use performance::{Performance, Provisioned};
 

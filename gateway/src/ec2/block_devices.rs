@@ -1,5 +1,5 @@
-//! Block device mappings: what a request says of each device becomes a `Mapping`, and of a volume `DiskAsked`; what that
-//! means is the backend's.
+//! Block device mappings, and volumes' types and numbers: what a request says of each device becomes a `Mapping`, and of
+//! a volume `DiskAsked`; what that means is the backend's.
 
 use cumulet_domain::{
     Error, Result,
@@ -52,16 +52,21 @@ pub(crate) fn volume(ebs: EbsBlockDevice, n: usize) -> Result<DiskAsked, Fault> 
     })
 }
 
-fn number(name: &str, value: Option<i32>, least: u32) -> Result<Option<u32>> {
+/// A size, or what is provisioned: `least` or more.
+pub(crate) fn number(name: &str, value: Option<i32>, least: u32) -> Result<Option<u32>> {
     let number = |value: i32| {
         let number = u32::try_from(value).ok().filter(|number| *number >= least);
-        let reason = || format!("expecting at least {least}");
+        let reason = || match least {
+            0 => "a number that is not negative".into(),
+            least => format!("expecting at least {least}"),
+        };
         number.ok_or_else(|| Error::invalid(name, &value.to_string(), reason()))
     };
     value.map(number).transpose()
 }
 
-fn kind(name: &str, text: &str) -> Result<VolumeType> {
+/// The type of this name.
+pub(crate) fn kind(name: &str, text: &str) -> Result<VolumeType> {
     text.parse().map_err(|_: Unknown| {
         let names: Vec<_> = VolumeType::ALL.iter().map(|kind| kind.name()).collect();
         Error::invalid(name, text, format!("expecting one of {}", names.join(", ")))

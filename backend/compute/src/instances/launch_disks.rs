@@ -7,15 +7,14 @@ use cumulet_domain::{
     Error, Result,
     account::AccountId,
     id::SnapshotId,
-    volume::{Disk, Provisioned, merge},
+    volume::{Disk, Provisioned, at_least, merge},
 };
 use cumulet_storage::snapshots::check_completed;
 use cumulet_store::{
     authority::Grant,
-    entity::{account, columns::Count, image, image_mapping, snapshot},
-    lock,
+    entity::{account, columns::Count, image, snapshot},
+    images, lock,
     resource::{self, Lock},
-    rows,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
@@ -73,10 +72,10 @@ async fn of_image(txn: &impl ConnectionTrait, image: &image::Model) -> Result<(D
     if image.manifest.is_none() {
         return Ok((root, Vec::new()));
     }
-    use image_mapping::Column as C;
-    let said = image_mapping::Entity::find().filter(C::Image.eq(image.id));
+    let id = image.id.to_db();
+    let mut said = images::mappings(txn, &[id]).await?;
     let mut others = Vec::new();
-    for row in rows::all(said, txn).await? {
+    for row in said.remove(&id).unwrap_or_default() {
         let disk = Disk {
             device: row.device.0,
             snapshot: row.snapshot.map(|id| id.0),
@@ -108,38 +107,29 @@ fn root_size(image: &image::Model, root: &Disk) -> Result<Count> {
     };
     // What is no size of a volume is told as that.
     root.check(gib)?;
-    if u64::from(gib) < least {
-        return Err(match root.snapshot {
-            Some(snapshot) => too_small(gib, snapshot, least),
-            None => Error::VolumeTooSmall {
-                gib: gib.into(),
-                least,
-            },
-        });
+    match root.snapshot {
+        Some(snapshot) => at_least(gib, least, format_args!("snapshot '{snapshot}'")).map(Count),
+        None if u64::from(gib) < least => Err(Error::VolumeTooSmall {
+            gib: gib.into(),
+            least,
+        }),
+        None => Ok(Count(gib)),
     }
-    Ok(Count(gib))
 }
 
 /// The size of a disk beside the root: what was asked for, or its snapshot's, and not less than that.
 fn size(disk: &Disk, source: Option<&snapshot::Model>) -> Result<u32> {
     let gib = match (disk.size_gib, source) {
-        (Some(gib), Some(source)) if gib < source.size_gib.0 => {
-            return Err(too_small(gib, source.id.0, source.size_gib.0.into()));
+        (Some(gib), Some(source)) => {
+            let of = format_args!("snapshot '{}'", source.id.0);
+            at_least(gib, source.size_gib.0.into(), of)?
         }
-        (Some(gib), _) => gib,
+        (Some(gib), None) => gib,
         (None, Some(source)) => source.size_gib.0,
         (None, None) => return Err(Error::Internal("a disk has neither a size nor a snapshot".into())),
     };
     disk.check(gib)?;
     Ok(gib)
-}
-
-fn too_small(gib: u32, snapshot: SnapshotId, least: u64) -> Error {
-    Error::InvalidMapping {
-        reason: format!(
-            "Volume of size {gib}GB is smaller than snapshot '{snapshot}', expect size >= {least}GB"
-        ),
-    }
 }
 
 /// The snapshots that disks are made of: those that the launch names must be in its account's sight, and an image's are

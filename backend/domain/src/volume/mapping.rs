@@ -1,6 +1,8 @@
 //! Block device mappings of a launch: what it says of each device, laid over what its image says. Pure; the sizes of
 //! snapshots and what is checked by them come after it.
 
+use std::fmt::Display;
+
 use super::{MAX_ATTACHED, Provisioned, VolumeType, check_device};
 use crate::{Error, Result, error::Limit, id::SnapshotId};
 
@@ -123,6 +125,20 @@ impl Disk {
             other => other,
         })
     }
+}
+
+/// So many GiB, where that is not less than what the volume is made of, which has `least`. `of` names that, such as
+/// `snapshot 'snap-…'`.
+///
+/// # Errors
+/// `InvalidMapping`, in EC2's words.
+pub fn at_least(gib: u32, least: u64, of: impl Display) -> Result<u32> {
+    if u64::from(gib) >= least {
+        return Ok(gib);
+    }
+    Err(Error::InvalidMapping {
+        reason: format!("Volume of size {gib}GB is smaller than {of}, expect size >= {least}GB"),
+    })
 }
 
 /// Lays what a launch says over its image's disks, the root's first: the root's, and the others in the order of their

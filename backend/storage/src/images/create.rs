@@ -11,7 +11,7 @@ use cumulet_domain::{
     instance::State,
     snapshot::check_description,
     tag::Tag,
-    volume::{DiskAsked, Provisioned},
+    volume::{DiskAsked, Provisioned, at_least},
 };
 use cumulet_journal::Operation as _;
 use cumulet_operations::{CreateImage, CreateSnapshot, image as of_image, snapshot as of_snapshots};
@@ -227,13 +227,8 @@ fn disk_of(
         )));
     }
     let least = volume.size_gib.0;
-    let size_gib = asked.size_gib.unwrap_or(least);
-    if size_gib < least {
-        return Err(mapping(format!(
-            "Volume of size {size_gib}GB is smaller than volume '{}', expect size >= {least}GB",
-            volume.id.0
-        )));
-    }
+    let of = format_args!("volume '{}'", volume.id.0);
+    let size_gib = at_least(asked.size_gib.unwrap_or(least), least.into(), of)?;
     let kind = asked.kind.unwrap_or(volume.volume_type.0);
     let has = |count: Option<Count>| count.filter(|_| kind == volume.volume_type.0).map(|Count(n)| n);
     let provisioned = Provisioned {
@@ -274,6 +269,11 @@ async fn image_of(
         source_instance: Some(of.id),
         source_image: Some(Key(source.id.0)),
         imds_support: source.imds_support,
-        ..insert::of_snapshots(cx, grant.account(), new.name.clone())
+        ..insert::fresh(
+            cx.rng.id::<marker::Image>(),
+            grant.account(),
+            new.name.clone(),
+            cx.now(),
+        )
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cumulet_domain::{
     Error, Result,
     id::{ImageId, SnapshotId},
-    volume::{DiskAsked, MAX_ATTACHED, Provisioned, VolumeType, check_device},
+    volume::{DiskAsked, MAX_ATTACHED, Provisioned, VolumeType, at_least, check_device},
 };
 use cumulet_store::{
     authority::Grant,
@@ -135,21 +135,12 @@ fn size(device: &str, wanted: &DiskAsked, source: Option<&snapshot::Model>) -> R
         ))),
         (None, Some(row)) => Ok(row.size_gib.0),
         (Some(gib), None) => Ok(gib),
-        (Some(gib), Some(row)) => at_least(gib, row.size_gib.0, row.id.0),
+        (Some(gib), Some(row)) => at_least(
+            gib,
+            row.size_gib.0.into(),
+            format_args!("snapshot '{}'", row.id.0),
+        ),
     }
-}
-
-/// A volume is not smaller than what it is made of.
-///
-/// # Errors
-/// `InvalidMapping`.
-pub(super) fn at_least(gib: u32, least: u32, snapshot: SnapshotId) -> Result<u32> {
-    if gib >= least {
-        return Ok(gib);
-    }
-    Err(mapping(format!(
-        "Volume of size {gib}GB is smaller than snapshot '{snapshot}', expect size >= {least}GB"
-    )))
 }
 
 /// The error of disks that an image can't have.

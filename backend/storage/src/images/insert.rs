@@ -5,9 +5,10 @@ use cumulet_domain::{
     Error, ResourceKind, Result,
     account::AccountId,
     error::Limit,
-    id::{ImageId, marker},
+    id::ImageId,
     image::{BootMode, DiskFormat, ImageState},
     tag::Tag,
+    time::Timestamp,
 };
 use cumulet_store::{
     authority::Grant,
@@ -74,10 +75,10 @@ pub(super) async fn name_is_free(txn: &DatabaseTransaction, account: AccountId, 
     }
 }
 
-/// What an image is that is made of snapshots, for the most part: it is available and waits for nothing.
-pub(super) fn of_snapshots(cx: &RequestContext, account: AccountId, name: String) -> image::Model {
+/// What a new image is for the most part: available, its account's alone, and of nothing yet.
+pub(super) fn fresh(id: ImageId, account: AccountId, name: String, now: Timestamp) -> image::Model {
     image::Model {
-        id: Key(cx.rng.id::<marker::Image>()),
+        id: Key(id),
         account: Owner(account),
         name,
         description: String::new(),
@@ -90,7 +91,7 @@ pub(super) fn of_snapshots(cx: &RequestContext, account: AccountId, name: String
         virtual_bytes: Amount(0),
         root_device: Device(String::new()),
         boot_mode: Some(Named(BootMode::LegacyBios)),
-        created_at: cx.now().0,
+        created_at: now.0,
         deregistered_at: None,
         manifest: None,
         phase: None,

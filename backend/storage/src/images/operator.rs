@@ -5,14 +5,14 @@ use cumulet_domain::{
     Error, ResourceKind, Result,
     account::AccountId,
     id::{ImageId, marker},
-    image::{BootMode, DiskFormat, ImageState},
+    image::{BootMode, DiskFormat},
     volume::check_root_device,
 };
 use cumulet_store::{
     authority::Operator,
     entity::{
         account,
-        columns::{Amount, Device, Flag, Key, Named, Owner},
+        columns::{Amount, Device, Flag, Named},
         image, instance,
     },
     failed, images, lock,
@@ -23,7 +23,7 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder}
 
 use super::{
     ImageView,
-    insert::{check_name, name_is_free},
+    insert::{check_name, fresh, name_is_free},
 };
 use crate::{aliases, boxed};
 
@@ -56,11 +56,7 @@ pub struct NewImage {
 #[boxed]
 pub async fn add(parts: &Parts, new: NewImage) -> Result<ImageView> {
     let row = image::Model {
-        id: Key(parts.rng.id::<marker::Image>()),
-        account: Owner(new.account),
-        name: new.name,
         description: new.description,
-        state: Named(ImageState::Available),
         public: Flag(new.public),
         architecture: new.architecture,
         format: Named(new.format),
@@ -69,17 +65,12 @@ pub async fn add(parts: &Parts, new: NewImage) -> Result<ImageView> {
         virtual_bytes: Amount(new.virtual_bytes),
         root_device: Device(new.root_device),
         boot_mode: Some(Named(new.boot_mode)),
-        created_at: parts.clock.now().0,
-        deregistered_at: None,
-        manifest: None,
-        phase: None,
-        phase_reason: None,
-        source_instance: None,
-        source_image: None,
-        deprecated_at: None,
-        protection: None,
-        protected_until: None,
-        imds_support: None,
+        ..fresh(
+            parts.rng.id::<marker::Image>(),
+            new.account,
+            new.name,
+            parts.clock.now(),
+        )
     };
     check_name(&row.name)?;
     check_root_device(&row.root_device.0)?;

@@ -4,7 +4,7 @@ use cumulet_core::{RequestContext, tag_room::room as tag_room};
 use cumulet_domain::{
     Error, Result,
     account::Principal,
-    id::ImageId,
+    id::{ImageId, marker},
     image::BootMode,
     snapshot::check_description,
     tag::Tag,
@@ -103,7 +103,12 @@ async fn make(
         ))
     })?;
     let (architecture, boot_mode) = boot_mode(new)?;
-    let mut row = insert::of_snapshots(cx, grant.account(), new.name.clone());
+    let mut row = insert::fresh(
+        cx.rng.id::<marker::Image>(),
+        grant.account(),
+        new.name.clone(),
+        cx.now(),
+    );
     row.description = new.description.clone();
     row.architecture = architecture.into();
     row.boot_mode = boot_mode.map(Named);

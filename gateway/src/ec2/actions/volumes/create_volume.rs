@@ -7,8 +7,7 @@ use cumulet_backend::api::{
 };
 use cumulet_domain::{
     Error,
-    names::Unknown,
-    volume::{Provisioned, VolumeState, VolumeType},
+    volume::{Provisioned, VolumeState},
 };
 use cumulet_wire::ec2::volumes::{CreateVolume, CreateVolumeRequest, Volume};
 
@@ -16,6 +15,7 @@ use super::describe_volumes::shown;
 use crate::{
     ec2::{
         action::Action,
+        block_devices::{kind, number},
         ctx::{Ctx, id, tags_for},
     },
     fault::Fault,
@@ -26,15 +26,12 @@ impl Action for CreateVolume {
     async fn run(ctx: &Ctx, input: CreateVolumeRequest) -> Result<Volume, Fault> {
         let new = NewVolume {
             availability_zone: zone(ctx, input.availability_zone, input.availability_zone_id)?,
-            size_gib: input.size.map(|value| number("Size", value)).transpose()?,
+            size_gib: number("Size", input.size, 0)?,
             snapshot: input.snapshot_id.as_deref().map(id).transpose()?,
-            kind: kind(input.volume_type.as_deref().unwrap_or("gp2"))?,
+            kind: kind("VolumeType", input.volume_type.as_deref().unwrap_or("gp2"))?,
             provisioned: Provisioned {
-                iops: input.iops.map(|value| number("Iops", value)).transpose()?,
-                throughput: input
-                    .throughput
-                    .map(|value| number("Throughput", value))
-                    .transpose()?,
+                iops: number("Iops", input.iops, 0)?,
+                throughput: number("Throughput", input.throughput, 0)?,
             },
             tags: tags_for("volume", input.tag_specifications)?,
             client_token: ctx.token.clone(),
@@ -46,20 +43,6 @@ impl Action for CreateVolume {
             ..shown(ctx, &made)
         })
     }
-}
-
-/// The type of this name.
-pub(super) fn kind(name: &str) -> Result<VolumeType, Fault> {
-    let kind = name.parse::<VolumeType>();
-    Ok(kind.map_err(|_: Unknown| {
-        let reason = "expecting gp2, gp3, io1, io2, sc1, st1 or standard";
-        Error::invalid("VolumeType", name, reason)
-    })?)
-}
-
-pub(super) fn number(name: &str, value: i32) -> Result<u32, Fault> {
-    let number = u32::try_from(value);
-    Ok(number.map_err(|_| Error::invalid(name, &value.to_string(), "a number that is not negative"))?)
 }
 
 /// The zone, by its name or its id.

@@ -5,13 +5,11 @@ use cumulet_backend::api::volumes;
 use cumulet_domain::volume::VolumeChange;
 use cumulet_wire::ec2::volumes::{ModifyVolume, ModifyVolumeRequest, ModifyVolumeResult};
 
-use super::{
-    create_volume::{kind, number},
-    describe_volumes_modifications::shown,
-};
+use super::describe_volumes_modifications::shown;
 use crate::{
     ec2::{
         action::Action,
+        block_devices::{kind, number},
         ctx::{Ctx, id},
     },
     fault::Fault,
@@ -21,12 +19,12 @@ use crate::{
 impl Action for ModifyVolume {
     async fn run(ctx: &Ctx, input: ModifyVolumeRequest) -> Result<ModifyVolumeResult, Fault> {
         let id = id(&input.volume_id)?;
-        let count = |name: &str, value: Option<i32>| value.map(|value| number(name, value)).transpose();
+        let kind = |text| kind("VolumeType", text);
         let change = VolumeChange {
-            size_gib: count("Size", input.size)?,
+            size_gib: number("Size", input.size, 0)?,
             kind: input.volume_type.as_deref().map(kind).transpose()?,
-            iops: count("Iops", input.iops)?,
-            throughput: count("Throughput", input.throughput)?,
+            iops: number("Iops", input.iops, 0)?,
+            throughput: number("Throughput", input.throughput, 0)?,
         };
         let begun = volumes::modify(&ctx.cloud, &ctx.who, id, change).await?;
         Ok(ModifyVolumeResult {
