@@ -5,6 +5,8 @@
 
 pub mod access_key;
 pub mod console_token;
+pub mod disk_key;
+pub mod host_key;
 pub mod imds_token;
 pub mod import;
 pub mod keypair;
@@ -17,6 +19,8 @@ mod legacy_rng;
 
 pub use access_key::{AccessKeyKind, generate_access_key_id, generate_account_id, generate_secret_key};
 pub use console_token::{ConsoleSigner, ConsoleVerifier};
+pub use disk_key::DiskKey;
+pub use host_key::{HostKey, HostPublicKey, NotAHostKey};
 pub use imds_token::{ImdsTokenError, ImdsTokenKey};
 pub use import::{ImportError, import_public_key};
 pub use keypair::{KeyPair, KeyPairError, KeyType, PublicKey};

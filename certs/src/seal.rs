@@ -42,6 +42,8 @@ impl Purpose {
     pub const PAGE_TOKEN: Self = Self("page-token");
     /// User data of instances at rest.
     pub const USER_DATA: Self = Self("user-data");
+    /// Data keys of volumes and snapshots.
+    pub const DISK_KEY: Self = Self("disk-key");
     /// Private keys of the cloud itself (CA, document signing).
     pub const PRIVATE_KEY: Self = Self("private-key");
 
