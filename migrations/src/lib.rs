@@ -28,6 +28,7 @@ mod m0025_boot_modes;
 mod m0026_snapshots;
 mod m0027_image_mappings;
 mod m0028_image_aliases;
+mod m0029_encryption;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -72,6 +73,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0026_snapshots::Migration),
             Box::new(m0027_image_mappings::Migration),
             Box::new(m0028_image_aliases::Migration),
+            Box::new(m0029_encryption::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -512,6 +512,7 @@ mod tests {
             vcpus_used,
             vcpus_max: Amount(9),
             created_at: 0,
+            encrypts: None,
         };
         assert_eq!(usage(&[], &[account(0, 0)]), [""; 0]);
         let found = usage(&[], &[account(1, 2)]).join("; ");

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use cumulet_bus::Bus;
-use cumulet_domain::{id::HostId, time::Clock};
+use cumulet_domain::{id::HostId, rng::SharedRng, time::Clock};
 use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Bounds, GuestUser, Guests, Libvirt, LibvirtConfig};
@@ -296,6 +296,7 @@ fn real(
         disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
         snapshots: Arc::new(DirectorySnapshots::new(&parts.state.snapshots())),
+        rng: SharedRng::system(),
         metadata: metadata::sink(parts)?,
         metrics: Arc::new(ProcMetrics::default()),
     };
@@ -322,6 +323,7 @@ fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
         snapshots: Arc::new(NoSnapshots),
+        rng: SharedRng::system(),
         metadata: Arc::new(metadata::Unserved),
         metrics: Arc::new(simulated.metrics),
     };

@@ -214,6 +214,7 @@ mod tests {
                 operation: None,
                 deadline: Timestamp(n),
                 action: Action::ReportAll,
+                keys: Vec::new(),
             };
             chaos.send(&host(), command).await.unwrap();
         }

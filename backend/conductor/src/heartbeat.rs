@@ -147,6 +147,7 @@ fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profil
         not_ready_reason: Set(heartbeat.not_ready.as_ref().map(|_| reason)),
         metrics: Set(metrics(&heartbeat.metrics)),
         problems: Set(problems(&heartbeat.problems)),
+        disk_key: Set(heartbeat.disk_key),
         tunnel_address: Set(tunnel),
         confirmed_tunnel: Set(tunnel.filter(|_| trusted)),
         confirmed_console: Set(heartbeat.console_address.clone().filter(|_| trusted)),
@@ -183,6 +184,7 @@ fn update(writes: Writes) -> OnConflict {
         C::NotReadyReason,
         C::NotReadyCure,
         C::Problems,
+        C::DiskKey,
         C::LastSeen,
     ];
     let has = [C::Vcpus, C::MemoryMib, C::DiskGib];

@@ -113,6 +113,9 @@ pub struct ImageRef {
     /// Whether `sha256` is a manifest's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_snapshot: bool,
+    /// Whether what the manifest has is encrypted, with the key of the volume that starts as the image.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
     /// The stored file's format.
     pub format: DiskFormat,
     /// The stored file's size in bytes.

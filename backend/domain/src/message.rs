@@ -31,6 +31,18 @@ pub struct Command {
     pub deadline: Timestamp,
     /// What shall be.
     pub action: Action,
+    /// The keys of encrypted disks that the action names, sealed for this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<SealedKey>,
+}
+
+/// The key of a volume's data, sealed for the host that is to have it in hands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedKey {
+    /// The volume.
+    pub volume: VolumeId,
+    /// What only that host can open, as long as it runs (`cumulet_certs::HostKey`).
+    pub sealed: String,
 }
 
 impl Command {
@@ -40,8 +52,25 @@ impl Command {
             Action::Run { spec, .. } => spec.version(),
             Action::Change { spec, .. } => spec.version().max(2),
             Action::DeleteVolume { .. } => 2,
+            // A host that knows no keys would keep what is encrypted as a plain disk.
+            Action::TakeSnapshots(sources) if sources.iter().any(|source| source.encrypted) => 4,
             Action::TakeSnapshots(_) => 3,
             _ => 1,
+        }
+    }
+
+    /// The volumes whose keys the host needs for it.
+    pub fn encrypted(&self) -> Vec<VolumeId> {
+        match &self.action {
+            Action::Run { spec, .. } | Action::Change { spec, .. } => {
+                let disks = spec.disks.iter().filter(|disk| disk.encrypted);
+                disks.map(|disk| disk.volume).collect()
+            }
+            Action::TakeSnapshots(sources) => {
+                let sources = sources.iter().filter(|source| source.encrypted);
+                sources.map(|source| source.volume).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }
@@ -139,6 +168,9 @@ pub struct SnapshotSource {
     pub root_of: Option<InstanceId>,
     /// The SHA-256 of the manifest of the snapshot that it is taken over; `None`: it is the first.
     pub base: Option<String>,
+    /// Its data is encrypted, and what is kept of it is to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
 }
 
 /// What the devices of a guest that runs are changed for. The host goes by the specification alone; this is the
@@ -290,6 +322,10 @@ pub struct Heartbeat {
     /// Why it takes no launches for now; `None`: it does.
     #[serde(default)]
     pub not_ready: Option<NotReady>,
+    /// What keys of disks are sealed with that it alone is to have (`cumulet_certs::HostPublicKey`); `None`: it takes
+    /// no encrypted disks.
+    #[serde(default)]
+    pub disk_key: Option<String>,
     /// What is not as it should be on it, a sentence each, for the operator; none: nothing that it knows of.
     #[serde(default)]
     pub problems: Vec<String>,

@@ -58,6 +58,9 @@ pub struct DiskSpec {
     /// What it may do in a second; the host's own bound for each disk holds all the same.
     #[serde(default)]
     pub throttle: Throttle,
+    /// What the host keeps of it is encrypted with the volume's key, which comes with the command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
 }
 
 /// What the bytes of a disk are.
@@ -141,13 +144,14 @@ impl InstanceSpec {
     /// The version of the protocol that it takes to understand it: what has more than one disk, or interfaces of
     /// more than one VPC, would be misread by a program that knows neither; what is started by UEFI would be started by
     /// BIOS, which finds nothing on its disk; a volume from a snapshot would be made empty, and an image of one be looked
-    /// for among the files.
+    /// for among the files; what is to be encrypted would not be.
     pub fn version(&self) -> u32 {
         let is_from_snapshot = |disk: &DiskSpec| match &disk.source {
             DiskSource::Volume { from, .. } => from.is_some(),
             DiskSource::Image(image) => image.from_snapshot,
         };
         match self.firmware {
+            _ if self.disks.iter().any(|disk| disk.encrypted) => 4,
             Firmware::Uefi => 3,
             Firmware::LegacyBios if self.disks.iter().any(is_from_snapshot) => 3,
             Firmware::LegacyBios if wire::was_always_so(self) => 1,

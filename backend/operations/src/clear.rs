@@ -132,6 +132,7 @@ async fn delete(
         operation: Some(operation.id.0),
         deadline: Timestamp(operation.deadline).max(now.after(command::RESEND)),
         action: Action::DeleteVolume { volume, generation },
+        keys: Vec::new(),
     };
     if let Err(error) = driver.bus.send(host, command).await {
         // It is sent again.

@@ -109,6 +109,7 @@ impl Operation for CreateSnapshot {
                     volume: row.volume.0,
                     root_of: root_of.map(InstanceId::from_db),
                     base: row.base.clone(),
+                    encrypted: row.encrypted.0,
                 }),
                 _ => None,
             })
@@ -120,8 +121,9 @@ impl Operation for CreateSnapshot {
             operation: Some(operation.id.0),
             deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
             action: Action::TakeSnapshots(sources),
+            keys: Vec::new(),
         };
-        match round.driver.bus.send(host, command).await {
+        match round.driver.command(host, command).await {
             Ok(()) => crash_point!(Self::NAME, "sent"),
             // It is sent again.
             Err(error) => tracing::warn!(%host, %error, "a command could not be handed over"),

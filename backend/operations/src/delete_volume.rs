@@ -88,6 +88,7 @@ impl Operation for DeleteVolume {
                 volume,
                 generation: operation.generation.0,
             },
+            keys: Vec::new(),
         };
         match round.driver.bus.send(host, command).await {
             Ok(()) => crash_point!(Self::NAME, "sent"),

@@ -139,6 +139,7 @@ impl Driver {
             operation: None,
             deadline: now.after(RESEND * 2),
             action,
+            keys: Vec::new(),
         };
         if let Err(error) = self.bus.send(host, command).await {
             tracing::debug!(%host, %error, "not handed over; sent again later");

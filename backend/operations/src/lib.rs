@@ -28,6 +28,7 @@ mod detach_volume;
 pub mod driver;
 pub mod image;
 pub mod instance;
+mod keys;
 mod launch;
 mod modify_volume;
 mod other_host;

@@ -304,8 +304,9 @@ pub(crate) async fn tell<O: Plug>(
             policy: round.policies.get(conn, host, row.vpc.to_db()).await?,
             what: O::WHAT,
         },
+        keys: Vec::new(),
     };
-    match cx.bus.send(host, command).await {
+    match cx.command(host, command).await {
         Ok(()) => crash_point!(O::NAME, "sent"),
         // It is sent again.
         Err(error) => {

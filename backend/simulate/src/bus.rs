@@ -301,6 +301,7 @@ mod tests {
                     instance: InstanceId::new(instance),
                     generation,
                 },
+                keys: Vec::new(),
             };
             newest
                 .made_new(&host, command)

@@ -107,6 +107,7 @@ async fn lived_in() -> Rig {
                 iops: Set(None),
                 throughput: Set(None),
                 delete_on_termination: Set(Flag(true)),
+                encrypted: Set(None),
             };
             let disk = image_mapping::Entity::insert(disk).exec_without_returning(txn);
             disk.await.map_err(failed)?;

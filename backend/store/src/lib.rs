@@ -8,6 +8,7 @@ pub mod batch;
 pub mod catch_up;
 mod connect;
 pub mod consistency;
+pub mod disk_keys;
 pub mod entity;
 mod error;
 pub mod fixed;

@@ -51,6 +51,7 @@ pub fn data(instance: &instance::Model, id: VolumeId, disk: &Disk, size_gib: u32
         deleted_at: None,
         made_at: None,
         auto_enable_io: None,
+        data_key: None,
     }
 }
 

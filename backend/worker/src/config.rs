@@ -6,6 +6,7 @@ use cumulet_bus::Bus;
 use cumulet_domain::{
     id::{HostId, InstanceId, VpcId},
     metadata::InstanceMetadata,
+    rng::SharedRng,
     time::Clock,
 };
 use cumulet_hypervisor::Hypervisor;
@@ -88,6 +89,7 @@ pub struct WorkerDeps {
     pub metadata: Arc<dyn MetadataSink>,
     pub metrics: Arc<dyn MetricsSource>,
     pub snapshots: Arc<dyn SnapshotData>,
+    pub rng: SharedRng,
 }
 
 /// Where instances' metadata snapshots go to be served. Calls are short and don't block.

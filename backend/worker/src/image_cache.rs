@@ -235,6 +235,7 @@ mod tests {
         ImageRef {
             id: ImageId::new(1 << 40),
             from_snapshot: false,
+            encrypted: false,
             sha256: hex::encode(Sha256::digest(content)),
             format: DiskFormat::Raw,
             size_bytes: content.len() as u64,
@@ -299,6 +300,7 @@ mod tests {
         let image = ImageRef {
             sha256: kept.manifest.clone(),
             from_snapshot: true,
+            encrypted: false,
             virtual_bytes: 8192,
             ..image(b"")
         };

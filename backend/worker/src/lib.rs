@@ -16,6 +16,7 @@ mod files;
 pub mod image_cache;
 mod inventory;
 mod kept;
+mod keys;
 mod layout;
 mod metrics;
 pub mod network;

@@ -96,6 +96,7 @@ impl Worker {
             profile,
             metrics: self.deps.metrics.read().await,
             not_ready: not_ready.or_else(|| has.is_none().then(unknown)),
+            disk_key: Some(self.keys.public()),
             problems: self.problems(),
         };
         self.reporter

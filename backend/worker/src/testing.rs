@@ -118,6 +118,7 @@ pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
         size_gib: gib,
         boot_order: None,
         throttle: Throttle::default(),
+        encrypted: false,
     }
 }
 
@@ -135,6 +136,7 @@ pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
             source: DiskSource::Image(ImageRef {
                 id: ImageId::new(BASE),
                 from_snapshot: false,
+                encrypted: false,
                 sha256: "0".repeat(64),
                 format: DiskFormat::Qcow2,
                 size_bytes: 1,
@@ -143,6 +145,7 @@ pub(crate) fn spec(n: u8, generation: u64) -> InstanceSpec {
             size_gib: 1,
             boot_order: Some(1),
             throttle: Throttle::default(),
+            encrypted: false,
         }],
         nics: vec![NicSpec {
             device_index: 0,

@@ -172,6 +172,7 @@ impl Host {
             operation: Some(operation),
             deadline: self.clock.now().after(Duration::from_secs(300)),
             action,
+            keys: Vec::new(),
         };
         self.bus.send(&name(), command).await.unwrap();
         operation
@@ -239,6 +240,7 @@ fn make(
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(dir.path())),
         snapshots: Arc::new(crate::snapshots::NoSnapshots),
+        rng: cumulet_domain::rng::SharedRng::seeded(7),
         metadata: sink.clone(),
         metrics: Arc::new(FixedMetrics([("cpu.percent".to_owned(), 7)].into())),
     };

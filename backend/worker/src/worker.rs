@@ -21,6 +21,7 @@ use crate::{
     counters::Counters,
     disks::limit_consoles,
     image_cache::ImageCache,
+    keys::Keys,
     layout::{Layout, failed},
     readiness::Readiness,
     report::Reporter,
@@ -65,6 +66,7 @@ pub struct Worker {
     pub(crate) uids: Uids,
     pub(crate) vpcs: Vpcs,
     pub(crate) volumes: Volumes,
+    pub(crate) keys: Keys,
     pub(crate) takes: Takes,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
@@ -93,6 +95,7 @@ impl Worker {
             slots,
             uids,
             volumes: Volumes::open(layout.clone(), deps.clock.now())?,
+            keys: Keys::new(&deps.rng),
             takes: Takes::default(),
             vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
             cache: ImageCache::new(layout.clone()),
@@ -231,6 +234,7 @@ impl Worker {
     }
 
     fn take(self: &Arc<Self>, command: Delivered<Command>, permit: OwnedSemaphorePermit) {
+        self.keys.take(&command.keys);
         if let Some((id, _)) = command.action.instance() {
             return self.enqueue(id, Queued::Command(command), Some(permit));
         }

@@ -90,6 +90,7 @@ async fn worker(dir: &Path, cloud: &str, uri: &str, bus: &LocalBus) -> Arc<Worke
         disks: Arc::new(QemuDisks::new("qemu-img")),
         images: Arc::new(DirectoryImages::new(dir.join("images"))),
         snapshots: Arc::new(DirectorySnapshots::new(&dir.join("snapshots"))),
+        rng: cumulet_domain::rng::SharedRng::seeded(7),
         metadata: Arc::new(Sink::default()),
         metrics: Arc::new(ProcMetrics::default()),
     };
@@ -113,6 +114,7 @@ impl Host {
             operation: Some(OperationId::new(operation)),
             deadline: SystemClock.now().after(Duration::from_secs(120)),
             action,
+            keys: Vec::new(),
         };
         self.bus.send(&name(), command).await.unwrap();
     }
@@ -174,6 +176,7 @@ fn image(dir: &Path) -> Option<ImageRef> {
     Some(ImageRef {
         id: ImageId::new(1 << 40),
         from_snapshot: false,
+        encrypted: false,
         sha256,
         format: DiskFormat::Qcow2,
         size_bytes: bytes.len() as u64,
@@ -255,6 +258,7 @@ fn instance(image: ImageRef) -> (InstanceSpec, VpcPolicy) {
             size_gib: 1,
             boot_order: Some(1),
             throttle: Throttle::default(),
+            encrypted: false,
         }],
         nics: vec![NicSpec {
             device_index: 0,
@@ -337,6 +341,7 @@ async fn a_guest_lives_and_leaves_nothing() {
         size_gib: 1,
         boot_order: None,
         throttle: Throttle::default(),
+        encrypted: false,
     });
     let plug = Action::Run {
         spec: Box::new(more),

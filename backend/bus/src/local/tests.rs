@@ -13,6 +13,7 @@ fn command() -> Command {
         operation: None,
         deadline: Timestamp(0),
         action: Action::ReportAll,
+        keys: Vec::new(),
     }
 }
 

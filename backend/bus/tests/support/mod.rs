@@ -31,6 +31,7 @@ pub fn command(n: u64) -> Command {
             instance: instance(n),
             generation: n,
         },
+        keys: Vec::new(),
     }
 }
 

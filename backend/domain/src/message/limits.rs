@@ -225,6 +225,15 @@ fn not_ready_within(told: NotReady) -> NotReady {
     .within_limits()
 }
 
+/// A host's public key is 32 bytes in unpadded base64url; whether it is one, whoever seals with it finds.
+fn public_key(text: &str) -> Result<(), String> {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match text.len() == 43 && text.bytes().all(is_digit) {
+        true => Ok(()),
+        false => Err("it is not 43 digits of base64url".to_owned()),
+    }
+}
+
 impl Heartbeat {
     fn within_limits(self, left_out: &mut Vec<String>) -> Result<Self, String> {
         let Heartbeat {
@@ -236,6 +245,7 @@ impl Heartbeat {
             profile,
             metrics,
             not_ready,
+            disk_key,
             problems,
         } = self;
         check_name("its hypervisor's name", &hypervisor)?;
@@ -257,6 +267,7 @@ impl Heartbeat {
         let found = |text: &str| check_console_address(text).map_err(str::to_owned);
         let console_address = console_address.filter(|text| keep("its console address", found(text)));
         let profile = profile.filter(|profile| keep("what it says that it is", profile.check()));
+        let disk_key = disk_key.filter(|key| keep("its public key", public_key(key)));
         let metrics = Some(metrics).filter(|metrics| keep("its metrics", check_metrics(metrics)));
         Ok(Heartbeat {
             resources: resources.unwrap_or_default(),
@@ -267,6 +278,7 @@ impl Heartbeat {
             profile,
             metrics: metrics.unwrap_or_default(),
             not_ready: not_ready.map(not_ready_within).or(unreachable),
+            disk_key,
             problems: problems
                 .iter()
                 .take(MAX_PROBLEMS)

@@ -92,6 +92,7 @@ impl Read {
             size_gib: self.disk_gib?,
             boot_order: Some(1),
             throttle: Throttle::default(),
+            encrypted: false,
         })
     }
 }
@@ -203,11 +204,13 @@ mod tests {
             size_gib: 3,
             boot_order: None,
             throttle: Throttle::default(),
+            encrypted: false,
         };
         assert_eq!(change(&|spec| spec.disks.push(data.clone())), 2);
         assert_eq!(change(&|spec| spec.disks = vec![data.clone()]), 2);
         assert_eq!(change(&|spec| spec.disks[0].throttle.bytes = Some(1)), 1);
         assert_eq!(change(&|spec| spec.firmware = Firmware::Uefi), 3);
+        assert_eq!(change(&|spec| spec.disks[0].encrypted = true), 4);
         assert_eq!(change(&|spec| spec.nics[1].vpc = VpcId::new(1)), 2);
         assert_eq!(change(&|spec| spec.nics[1].device_index = 2), 2);
         assert_eq!(change(&|spec| spec.disks[0].size_gib = 100), 1);

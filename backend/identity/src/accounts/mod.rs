@@ -178,6 +178,7 @@ pub async fn insert_account(
         vcpus_used: 0,
         vcpus_max: Amount(VCPUS_MAX),
         created_at: now,
+        encrypts: None,
     };
     let insert = account::Entity::insert(account::ActiveModel::from(row.clone()));
     insert.exec_without_returning(txn).await.map_err(|error| {

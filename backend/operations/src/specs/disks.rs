@@ -13,7 +13,10 @@ use sea_orm::ConnectionTrait;
 
 use cumulet_store::{
     batch::load_in,
-    entity::{columns::Count, image, instance, snapshot, volume, volume_attachment},
+    entity::{
+        columns::{Count, Flag},
+        image, instance, snapshot, volume, volume_attachment,
+    },
     snapshots, volumes,
 };
 
@@ -60,6 +63,7 @@ impl Disks {
         };
         let described = attached.iter().filter(kept).map(|disk| {
             let volume = self.volumes.get(&disk.volume.to_db());
+            let encrypted = volume.is_some_and(|volume| volume.encrypted.0);
             let (source, size_gib) = if disk.is_root() {
                 (DiskSource::Image(image_ref(image)), row.disk_gib.0.into())
             } else {
@@ -73,6 +77,7 @@ impl Disks {
                 size_gib,
                 boot_order: disk.boot_index.map(|Count(index)| index.saturating_add(1)),
                 throttle: volume.map_or_else(|| root_of_before(row), throttle),
+                encrypted,
             })
         });
         described.collect()
@@ -97,7 +102,8 @@ const fn is_to_be(state: AttachmentState) -> bool {
 }
 
 /// A volume as a disk beside the root: made by the first host that gets it, empty or of its snapshot. What is made of a
-/// snapshot is raw: its blocks are written where they belong, and nothing is copied twice.
+/// snapshot is raw: its blocks are written where they belong, and nothing is copied twice. What is encrypted is never raw: where a raw
+/// file has nothing, its key would make noise of that.
 fn data_disk(volume: &volume::Model, source: Option<&snapshot::Model>) -> Result<(DiskSource, u64)> {
     if volume.made_at.is_none() && volume.snapshot.is_some() && source.is_none() {
         return Err(Error::Internal(
@@ -112,8 +118,8 @@ fn data_disk(volume: &volume::Model, source: Option<&snapshot::Model>) -> Result
     };
     let source = DiskSource::Volume {
         format: match volume.snapshot {
-            Some(_) => DiskFormat::Raw,
-            None => DiskFormat::Qcow2,
+            Some(_) if !volume.encrypted.0 => DiskFormat::Raw,
+            _ => DiskFormat::Qcow2,
         },
         create: volume.made_at.is_none(),
         generation: volume.generation.0,
@@ -143,6 +149,7 @@ fn image_ref(row: &image::Model) -> ImageRef {
         id: row.id.0,
         sha256: row.manifest.as_ref().unwrap_or(&row.sha256).clone(),
         from_snapshot: row.manifest.is_some(),
+        encrypted: row.encrypted == Some(Flag(true)),
         format: row.format.0,
         size_bytes: row.size_bytes.0,
         virtual_bytes: row.virtual_bytes.0,

@@ -84,12 +84,13 @@ pub(crate) async fn tell<O: Driven>(
         operation: Some(operation.id.0),
         deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
         action: O::action(round, operation, row, host).await?,
+        keys: Vec::new(),
     };
     let policy = match &command.action {
         Action::Run { policy, .. } => Some(policy.clone()),
         _ => None,
     };
-    let Err(error) = round.driver.bus.send(host, command).await else {
+    let Err(error) = round.driver.command(host, command).await else {
         if let Some(policy) = policy {
             round.driver.told.note(host, &policy);
         }

@@ -20,6 +20,7 @@ use cumulet_domain::{
     Error, Result,
     id::HostId,
     message::{HostResources, OffReason, Power},
+    rng::SharedRng,
 };
 use cumulet_hypervisor::fake::{FakeConfig, FakeHypervisor, FaultPlan, Seen, Witness};
 use cumulet_worker::{FixedMetrics, MemoryDisks, MemoryFiles, Tasks as _, Worker, WorkerConfig, WorkerDeps};
@@ -161,6 +162,7 @@ impl Host {
             disks: self.disks.clone(),
             images: self.disks.clone(),
             snapshots: self.disks.clone(),
+            rng: SharedRng::seeded(self.world.dice.number(0..u64::MAX)),
             metadata: served.clone(),
             metrics: Arc::new(FixedMetrics::default()),
         };

@@ -47,6 +47,7 @@ impl Rig {
             created_at: 1,
             completed_at: Some(1),
             deleted_at: None,
+            data_key: None,
         };
         let write = self.cloud.store.write(move |txn| {
             Box::pin(async move {
@@ -69,6 +70,7 @@ impl Rig {
             iops: None,
             throughput: Some(Count(200)),
             delete_on_termination: Flag(delete_on_termination),
+            encrypted: None,
         };
         let (rows, id) = (
             [of(ROOT_DEVICE, root, true), of("/dev/sdf", data, false)],

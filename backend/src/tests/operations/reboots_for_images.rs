@@ -43,6 +43,7 @@ impl Instances {
             created_at: now.0,
             completed_at: None,
             deleted_at: None,
+            data_key: None,
         };
         let (made, next) = (root.id.0, self.rig.cloud.rng.id::<marker::Operation>());
         let write = self.conductor.store.write(move |txn| {

@@ -51,6 +51,7 @@ impl Disk {
             iops: self.provisioned.iops.map(Count),
             throughput: self.provisioned.throughput.map(Count),
             delete_on_termination: Flag(self.delete_on_termination),
+            encrypted: None,
         }
     }
 }

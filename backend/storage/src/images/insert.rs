@@ -102,6 +102,7 @@ pub(super) fn fresh(id: ImageId, account: AccountId, name: String, now: Timestam
         protection: None,
         protected_until: None,
         imds_support: None,
+        encrypted: None,
     }
 }
 

@@ -269,5 +269,6 @@ fn new_row(cx: &RequestContext, grant: &Grant, disk: &volume::Model, description
         created_at: cx.now().0,
         completed_at: None,
         deleted_at: None,
+        data_key: None,
     }
 }

@@ -135,6 +135,7 @@ async fn insert(
         deleted_at: None,
         made_at: None,
         auto_enable_io: None,
+        data_key: None,
     };
     resource::show_new::<volume::Entity>(grant, &row, &new.tags)?;
     let made = volume::ActiveModel {

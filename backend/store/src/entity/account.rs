@@ -3,7 +3,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use super::columns::{Amount, Owner};
+use super::columns::{Amount, Flag, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "accounts")]
@@ -17,6 +17,7 @@ pub struct Model {
     pub vcpus_used: i64,
     pub vcpus_max: Amount,
     pub created_at: i64,
+    pub encrypts: Option<Flag>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -41,6 +41,7 @@ pub struct Model {
     pub confirmed_tunnel: Option<Ipv4>,
     pub confirmed_console: Option<String>,
     pub problems: Option<String>,
+    pub disk_key: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -37,6 +37,7 @@ pub struct Model {
     pub protection: Option<Named<DeregistrationProtection>>,
     pub protected_until: Option<i64>,
     pub imds_support: Option<String>,
+    pub encrypted: Option<Flag>,
 }
 
 impl Model {

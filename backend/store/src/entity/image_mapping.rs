@@ -22,6 +22,7 @@ pub struct Model {
     pub iops: Option<Count>,
     pub throughput: Option<Count>,
     pub delete_on_termination: Flag,
+    pub encrypted: Option<Flag>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -7,7 +7,10 @@ use cumulet_domain::{
 };
 use sea_orm::{Condition, QuerySelect as _, QueryTrait as _, entity::prelude::*};
 
-use super::columns::{Amount, Count, Flag, Key, Named, Owner};
+use super::{
+    columns::{Amount, Count, Flag, Key, Named, Owner},
+    secret_text::SecretText,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "snapshots")]
@@ -29,6 +32,7 @@ pub struct Model {
     pub created_at: i64,
     pub completed_at: Option<i64>,
     pub deleted_at: Option<i64>,
+    pub data_key: Option<SecretText>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

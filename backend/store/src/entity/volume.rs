@@ -7,7 +7,10 @@ use cumulet_domain::{
 };
 use sea_orm::entity::prelude::*;
 
-use super::columns::{Amount, Count, Flag, Key, Named, Owner};
+use super::{
+    columns::{Amount, Count, Flag, Key, Named, Owner},
+    secret_text::SecretText,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "volumes")]
@@ -31,6 +34,7 @@ pub struct Model {
     pub deleted_at: Option<i64>,
     pub made_at: Option<i64>,
     pub auto_enable_io: Option<Flag>,
+    pub data_key: Option<SecretText>,
 }
 
 impl Model {

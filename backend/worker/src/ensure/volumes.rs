@@ -52,6 +52,7 @@ impl Worker {
         if self.volumes.holder(volume, &open).is_some() {
             return Ok(());
         }
+        self.keys.forget(volume);
         let (layout, path) = (self.layout.clone(), path.clone());
         let taken = self.layout.blocking(move |_| layout.take_back(&path));
         Ok(taken.await?)

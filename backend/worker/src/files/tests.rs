@@ -159,6 +159,7 @@ async fn images_and_disks_in_memory_are_their_sizes() {
     let of = ImageRef {
         id: ImageId::new(1),
         from_snapshot: false,
+        encrypted: false,
         sha256: "ab".repeat(32),
         format: DiskFormat::Raw,
         size_bytes: 9,

@@ -20,6 +20,9 @@ impl Worker {
         }
         crash_point!(attempt.name, "begun");
         self.deps.hypervisor.ensure_absent(id).await?;
+        if let Ok(spec) = self.read_spec(id).await {
+            spec.disks.iter().for_each(|disk| self.keys.forget(disk.volume));
+        }
         crash_point!(attempt.name, "absent");
         if let Some((vpc, interfaces)) = known {
             self.vpcs.detach(vpc, &interfaces).await?;

@@ -152,6 +152,14 @@ impl Worker {
             launch: launch.filter(|_| pending.kind.has_spec()),
             came: None,
         };
+        if let Some((spec, _)) = attempt.launch
+            && !self.keys.has_all(spec)
+        {
+            // They went with the process of before. The command comes again, with keys for this one.
+            tracing::info!(instance = %id, kind = attempt.name, "a command waits for the keys of its disks");
+            self.give_up(&attempt).await;
+            return;
+        }
         tracing::info!(instance = %id, kind = attempt.name, "goes on with a command");
         let late = self.deps.clock.now() > pending.deadline;
         if late && pending.kind.wants_power() {

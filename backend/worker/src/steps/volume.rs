@@ -66,6 +66,7 @@ impl Worker {
             return Err(Failure::temporary(format!("{instance} has {volume} in use")));
         }
         self.volumes.bury(volume, generation, self.deps.clock.now())?;
+        self.keys.forget(volume);
         crash_point!(NAME, "tombstone");
         self.volumes.remove(volume).await?;
         crash_point!(NAME, "removed");

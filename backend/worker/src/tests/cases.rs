@@ -80,6 +80,7 @@ async fn what_is_late_or_old_is_dropped() {
         operation: Some(OperationId::new(77)),
         deadline: Timestamp(host.clock.now().0 - 1),
         action: destroy(1, 6),
+        keys: Vec::new(),
     };
     host.bus.send(&name(), late).await.unwrap();
     // A later command of the same instance is done after those were judged.
@@ -137,6 +138,7 @@ async fn what_comes_back_after_its_end_is_destroyed_once_more() {
         operation: None,
         deadline: host.clock.now().after(Duration::from_secs(60)),
         action: destroy(9, 2),
+        keys: Vec::new(),
     };
     host.bus.send(&name(), command).await.unwrap();
     assert_eq!(host.changed().await, report(9, 2, Power::Absent, None));
@@ -387,6 +389,7 @@ async fn what_is_sent_again_while_it_waits_waits_once() {
         operation: Some(OperationId::new(99)),
         deadline: host.clock.now().after(Duration::from_secs(300)),
         action: run(1, 1, &[1]),
+        keys: Vec::new(),
     };
     for _ in 0..50 {
         host.bus.send(&name(), command.clone()).await.unwrap();

@@ -72,6 +72,7 @@ impl Host {
             disks: disks.clone(),
             images: disks.clone(),
             snapshots: disks,
+            rng: cumulet_domain::rng::SharedRng::seeded(7),
             metadata: Arc::new(Sink::default()),
             metrics: Arc::new(FixedMetrics::default()),
         };
@@ -88,6 +89,7 @@ impl Host {
             operation: Some(cumulet_domain::id::OperationId::new(1)),
             deadline: self.clock.now().after(Duration::from_secs(300)),
             action,
+            keys: Vec::new(),
         };
         self.bus.send(&name(), command).await.unwrap();
     }

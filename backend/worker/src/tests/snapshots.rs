@@ -73,6 +73,7 @@ fn source(n: u64, root_of: Option<u8>, base: Option<&str>) -> SnapshotSource {
         },
         root_of: root_of.map(instance),
         base: base.map(str::to_owned),
+        encrypted: false,
     }
 }
 
@@ -175,6 +176,7 @@ async fn a_snapshot_is_taken_once_however_often_it_is_asked_for() {
         operation: Some(operation),
         deadline: host.clock.now().after(Duration::from_secs(300)),
         action: Action::TakeSnapshots(vec![source(1, Some(1), None)]),
+        keys: Vec::new(),
     };
     let repeated = host.worker.counters().read();
     for _ in 0..3 {

@@ -52,6 +52,7 @@ fn alive(change: impl FnOnce(&mut Heartbeat)) -> ReportContent {
         metrics: [("cpu.percent".to_owned(), 3)].into(),
         not_ready: None,
         problems: vec!["one".into()],
+        disk_key: None,
     };
     change(&mut told);
     ReportContent::Heartbeat(Box::new(told))
