@@ -123,3 +123,14 @@ pub struct ImageRef {
     /// The size of the disk that it describes, in bytes.
     pub virtual_bytes: u64,
 }
+
+impl ImageRef {
+    /// The format that a host keeps it in. One that is encrypted is never raw: where a raw file has nothing, its key would
+    /// make noise of that.
+    pub const fn kept_as(&self) -> DiskFormat {
+        match self.encrypted {
+            true => DiskFormat::Qcow2,
+            false => self.format,
+        }
+    }
+}

@@ -167,12 +167,22 @@ impl InstanceSpec {
     }
 }
 
-/// See [`InstanceSpec::smbios_uuid`]. A version-8 UUID (RFC 9562): `ec2XXXXX-XXXX-8XXX-aXXX-X00000000000`
-/// with the 16 digits of the number in the places of X.
+/// See [`InstanceSpec::smbios_uuid`].
 pub fn smbios_uuid(id: InstanceId) -> String {
-    let hex = format!("{:016x}", id.number());
+    numbered_uuid("ec2", id.number())
+}
+
+/// What a hypervisor knows the key of a volume by.
+pub fn secret_uuid(volume: VolumeId) -> String {
+    numbered_uuid("d15", volume.number())
+}
+
+/// A version-8 UUID (RFC 9562): `ec2XXXXX-XXXX-8XXX-aXXX-X00000000000`, where `ec2` is what it is of, with the 16 digits
+/// of the number in the places of X.
+fn numbered_uuid(of: &str, number: u64) -> String {
+    let hex = format!("{number:016x}");
     format!(
-        "ec2{}-{}-8{}-a{}-{}00000000000",
+        "{of}{}-{}-8{}-a{}-{}00000000000",
         &hex[..5],
         &hex[5..9],
         &hex[9..12],
@@ -189,5 +199,7 @@ mod tests {
     fn the_uuid_holds_the_whole_number() {
         let uuid = smbios_uuid(InstanceId::new(0x0123_4567_89ab_cdef));
         assert_eq!(uuid, "ec201234-5678-89ab-acde-f00000000000");
+        let uuid = secret_uuid(VolumeId::new(0x0123_4567_89ab_cdef));
+        assert_eq!(uuid, "d1501234-5678-89ab-acde-f00000000000");
     }
 }

@@ -70,12 +70,14 @@ async fn copies_disks(driver: &dyn Hypervisor, spec: &DomainSpec) {
         let each = spec.disks.iter().map(|disk| DiskCopy {
             disk: disk.path.clone(),
             copy: disk.path.with_extension(name),
+            secret: None,
         });
         each.collect()
     };
     let none = DiskCopy {
         disk: "/none".into(),
         copy: "/none.copy".into(),
+        secret: None,
     };
     assert!(driver.copy_disks(id, &[none]).await.is_err());
     assert_eq!(driver.copy_disks(id, &copies("copy")).await, Ok(()));

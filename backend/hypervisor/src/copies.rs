@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
+use crate::DiskSecret;
+
 /// A disk of which a copy is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskCopy {
     /// The disk's file.
     pub disk: PathBuf,
-    /// The file of the copy, raw, which is not there yet: holes are where the disk has nothing.
+    /// The file of the copy: holes are where the disk has nothing. It is not there yet, unless one of those that are made
+    /// together is encrypted: then all are there, empty and as large as their disks, the encrypted ones in the format
+    /// qcow2. (A hypervisor that made those would take seconds to find how often it should hash a passphrase, for which
+    /// its guest would stand still.)
     pub copy: PathBuf,
+    /// What both are encrypted with; `None`: the copy is raw, and the disk plain.
+    pub secret: Option<DiskSecret>,
 }
 
 /// How the copies of a guest's disks stand.

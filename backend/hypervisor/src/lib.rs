@@ -36,7 +36,7 @@ use tokio::{
 pub use copies::{Copying, DiskCopy};
 pub use devices::{Device, DeviceKey, Devices, PluggedDisk, PluggedNic, Unplugged, free_target};
 pub use slow::Diagnosis;
-pub use spec::{DomainDisk, DomainNic, DomainSpec};
+pub use spec::{Backing, DiskSecret, DomainDisk, DomainNic, DomainSpec};
 
 /// How long a question may take.
 const QUESTION: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cumulet_certs::DiskKey;
 use cumulet_domain::{
     id::InstanceId,
     image::DiskFormat,
@@ -48,8 +49,10 @@ pub struct DomainDisk {
     pub path: PathBuf,
     /// The file's format.
     pub format: DiskFormat,
-    /// The file below it and its format; that one has none below.
-    pub backing: Option<(PathBuf, DiskFormat)>,
+    /// The file below it.
+    pub backing: Option<Backing>,
+    /// What it is encrypted with; `None`: it is plain.
+    pub secret: Option<DiskSecret>,
     /// Its size; what it really is, its file says.
     pub bytes: u64,
     /// Its name on the bus, such as `vda`; no other disk's of the guest.
@@ -60,6 +63,26 @@ pub struct DomainDisk {
     pub boot: Option<u32>,
     /// What it may do in a second, if that is less than what the host lets every disk do.
     pub throttle: Throttle,
+}
+
+/// The file below a disk's, which has none below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backing {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
+    /// It is encrypted as the disk is that lies over it.
+    pub encrypted: bool,
+}
+
+/// What an encrypted disk is opened with: the disk's key, and the number that it is known to libvirt by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSecret {
+    /// A UUID, the same one every time for a volume.
+    pub uuid: String,
+    /// The key.
+    pub key: DiskKey,
 }
 
 /// A network interface of a guest.

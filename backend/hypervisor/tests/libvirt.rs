@@ -18,7 +18,7 @@ use cumulet_domain::{
     volume::MAX_ATTACHED,
 };
 use cumulet_hypervisor::{
-    Device, DomainDisk, DomainSpec, Error, Event, Hypervisor, Unplugged, contract,
+    Backing, Device, DomainDisk, DomainSpec, Error, Event, Hypervisor, Unplugged, contract,
     libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
@@ -69,7 +69,12 @@ fn spec(dir: &Path, instance: InstanceId, image: Option<&Path>) -> DomainSpec {
         disks: vec![DomainDisk {
             path,
             format: DiskFormat::Qcow2,
-            backing: image.map(|i| (i.to_owned(), DiskFormat::Qcow2)),
+            backing: image.map(|image| Backing {
+                path: image.to_owned(),
+                format: DiskFormat::Qcow2,
+                encrypted: false,
+            }),
+            secret: None,
             bytes: 1 << 30,
             target: "vda".into(),
             serial: format!("vol0{:016x}", instance.number()),
@@ -92,6 +97,7 @@ fn blank(dir: &Path, name: &str) -> DomainDisk {
         path,
         format: DiskFormat::Qcow2,
         backing: None,
+        secret: None,
         bytes: 64 << 20,
         target: "vda".into(),
         serial: "vol00123456789abcdef".into(),

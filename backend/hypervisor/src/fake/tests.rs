@@ -25,6 +25,7 @@ fn disk(name: &str, target: &str) -> DomainDisk {
         path: Path::new("/disks").join(name),
         format: DiskFormat::Qcow2,
         backing: None,
+        secret: None,
         bytes: 1 << 20,
         target: target.into(),
         serial: String::new(),

@@ -1,6 +1,6 @@
 //! Copies of a libvirt guest's disks: a backup job of QEMU's, which keeps what a guest overwrites until it is copied.
 
-use std::{io, path::PathBuf};
+use std::io;
 
 use cumulet_domain::{id::InstanceId, image::DiskFormat, message::Power};
 use quick_xml::Writer;
@@ -14,9 +14,11 @@ use super::{
     For, Libvirt,
     devices::{PROCESS, there},
     driver::status_of,
-    ffi, is, xml,
+    ffi, is,
+    secrets::{Lent, encryption},
+    xml,
 };
-use crate::{ACTION, Copying, DiskCopy, Error, QUESTION, Result};
+use crate::{ACTION, Copying, DiskCopy, DiskSecret, Error, QUESTION, Result};
 
 /// The job that is under way, or the last that has ended, where that was one of copies.
 fn told(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Result<Option<Copying>, LibvirtError> {
@@ -41,7 +43,7 @@ fn told(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Result<Option
 
 /// A backup of some of a guest's disks: what each is copied to, by its name on the bus. All others are named, too:
 /// libvirt takes those that are not for wanted.
-fn backup(copies: &[(String, PathBuf)], disks: impl Iterator<Item = String>) -> io::Result<String> {
+fn backup(copies: &[(String, DiskCopy)], disks: impl Iterator<Item = String>) -> io::Result<String> {
     let mut out = Writer::new(Vec::new());
     let others = disks.filter(|disk| !copies.iter().any(|(target, _)| target == disk));
     let others: Vec<String> = others.collect();
@@ -49,13 +51,26 @@ fn backup(copies: &[(String, PathBuf)], disks: impl Iterator<Item = String>) -> 
         .with_attribute(("mode", "push"))
         .write_inner_content(|out| {
             out.create_element("disks").write_inner_content(|out| {
-                for (target, file) in copies {
+                for (target, DiskCopy { copy, secret, .. }) in copies {
+                    let format = match secret {
+                        Some(_) => DiskFormat::Qcow2,
+                        None => DiskFormat::Raw,
+                    };
                     let named = [("name", target.as_str()), ("backup", "yes"), ("type", "file")];
                     out.create_element("disk")
                         .with_attributes(named)
                         .write_inner_content(|out| {
-                            xml::empty(out, "driver", &[("type", DiskFormat::Raw.name())])?;
-                            xml::empty(out, "target", &[("file", &xml::path(file)?)])
+                            xml::empty(out, "driver", &[("type", format.name())])?;
+                            let to = out.create_element("target");
+                            let file = xml::path(copy)?;
+                            let to = to.with_attribute(("file", file.as_str()));
+                            match secret {
+                                None => to.write_empty(),
+                                Some(secret) => {
+                                    to.write_inner_content(|out| encryption(out, &secret.uuid))
+                                }
+                            }
+                            .map(drop)
                         })?;
                 }
                 for other in &others {
@@ -81,7 +96,7 @@ impl Libvirt {
             let has = there(&domain, PROCESS)?;
             let target = |copy: &DiskCopy| {
                 let disk = has.disks.iter().find(|disk| disk.path == copy.disk);
-                disk.map(|disk| (disk.target.clone(), copy.copy.clone()))
+                disk.map(|disk| (disk.target.clone(), copy.clone()))
             };
             let Some(targets) = copies.iter().map(target).collect::<Option<Vec<_>>>() else {
                 return Ok(Err(Error::Unavailable(format!("{instance} has no such disk"))));
@@ -93,7 +108,9 @@ impl Libvirt {
             };
             // What an earlier one has come to is not to be taken for what this one does.
             told(&domain, sys::VIR_DOMAIN_JOB_STATS_COMPLETED)?;
-            ffi::begin_backup(&domain, &text).map(Ok)
+            let secrets: Vec<&DiskSecret> = copies.iter().filter_map(|copy| copy.secret.as_ref()).collect();
+            let _lent = Lent::to(&domain.connect()?, secrets.iter().copied())?;
+            ffi::begin_backup(&domain, &text, !secrets.is_empty()).map(Ok)
         };
         self.call(For::Process(instance), ACTION, begin).await?
     }
@@ -133,7 +150,12 @@ mod tests {
 
     #[test]
     fn disks_that_are_not_wanted_are_named_too() {
-        let copies = [("vdb".to_owned(), PathBuf::from("/s/a & b"))];
+        let copy = DiskCopy {
+            disk: "/s/disk".into(),
+            copy: "/s/a & b".into(),
+            secret: None,
+        };
+        let copies = [("vdb".to_owned(), copy)];
         let disks = ["vda", "vdb", "vdc"].map(str::to_owned);
         let expected = r#"<domainbackup mode="push"><disks><disk name="vdb" backup="yes" type="file"><driver type="raw"/><target file="/s/a &amp; b"/></disk><disk name="vda" backup="no"/><disk name="vdc" backup="no"/></disks></domainbackup>"#;
         assert_eq!(backup(&copies, disks.into_iter()).unwrap(), expected);

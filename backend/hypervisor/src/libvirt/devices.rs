@@ -15,7 +15,7 @@ use virt::{
     sys,
 };
 
-use super::{For, Libvirt, Signal, driver::status_of, ffi, is, owns, slots::Slots, tree, xml};
+use super::{For, Libvirt, Signal, driver::status_of, ffi, is, owns, secrets::Lent, slots::Slots, tree, xml};
 use crate::{
     ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, Result, Unplugged,
 };
@@ -207,6 +207,11 @@ impl Libvirt {
                 Ok(slot) => slot,
                 Err(error) => return Ok(Err(error)),
             };
+            let secret = match &device {
+                Device::Disk(disk) => disk.secret.as_ref(),
+                Device::Nic(_) => None,
+            };
+            let _lent = Lent::to(&domain.connect()?, secret.into_iter())?;
             for (place, text) in found {
                 let has = read(&text);
                 if has.has(&key) {

@@ -24,7 +24,7 @@ use virt::{
 
 use super::{
     For, Found, Libvirt, Signal, console, devices::FULL, emulator, find, is, owns, profile, screen,
-    slots::Slots, terminal, xml,
+    secrets::Lent, slots::Slots, terminal, xml,
 };
 use crate::{
     ACTION, Capabilities, ConsoleStream, Copying, Device, DeviceKey, Devices, Diagnosis, DiskCopy,
@@ -261,6 +261,8 @@ impl Hypervisor for Libvirt {
             };
             known.guests().insert(instance, spec.console_log.clone());
             let domain = connection.define_domain_xml(&text)?;
+            let secrets = spec.disks.iter().filter_map(|disk| disk.secret.as_ref());
+            let _lent = Lent::to(connection, secrets)?;
             match domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED) {
                 Err(error) if error.message().contains(NO_FIRMWARE) => Ok(Err(Error::NoFirmware)),
                 started => started.map(|_| Ok(Prepared::Paused)),

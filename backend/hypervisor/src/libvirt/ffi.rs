@@ -74,12 +74,17 @@ pub(super) fn throttle(
     Ok(())
 }
 
-/// Begins a backup: copies of disks as they are at one moment before this returns.
-pub(super) fn begin_backup(domain: &Domain, xml: &str) -> Result<(), Error> {
+/// Begins a backup: copies of disks as they are at one moment before this returns; `are_there`: in files that somebody
+/// has made.
+pub(super) fn begin_backup(domain: &Domain, xml: &str, are_there: bool) -> Result<(), Error> {
     let xml = CString::new(xml)?;
+    let flags = match are_there {
+        true => sys::VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL,
+        false => 0,
+    };
     // SAFETY: domain and text are borrowed for the call, which keeps neither; without a checkpoint there is no text
     // for one (virDomainBackupBegin's manual).
-    let done = unsafe { sys::virDomainBackupBegin(domain.as_ptr(), xml.as_ptr(), std::ptr::null(), 0) };
+    let done = unsafe { sys::virDomainBackupBegin(domain.as_ptr(), xml.as_ptr(), std::ptr::null(), flags) };
     if done < 0 {
         return Err(Error::last_error());
     }

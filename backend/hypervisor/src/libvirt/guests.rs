@@ -48,7 +48,7 @@ impl Guests {
     pub(super) fn user(&self, spec: &DomainSpec) -> Result<Option<GuestUser>> {
         let own = spec.uid.zip(self.group).map(|(uid, gid)| GuestUser { uid, gid });
         let user = own.or(self.usual);
-        let below = |d: &crate::DomainDisk| d.backing.as_ref().is_none_or(|(file, _)| reachable(file, user));
+        let below = |d: &crate::DomainDisk| d.backing.as_ref().is_none_or(|below| reachable(&below.path, user));
         if spec
             .disks
             .iter()
@@ -158,6 +158,7 @@ mod tests {
                 path: disk.to_owned(),
                 format: DiskFormat::Qcow2,
                 backing: None,
+                secret: None,
                 bytes: 1 << 30,
                 target: "vda".into(),
                 serial: "vol00123456789abcdef".into(),

@@ -11,6 +11,7 @@ mod kept;
 mod pool;
 mod profile;
 mod screen;
+mod secrets;
 mod slots;
 mod terminal;
 mod tree;

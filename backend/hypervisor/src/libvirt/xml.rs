@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use cumulet_domain::{image::DiskFormat, network::Mac, spec::Throttle};
+use cumulet_domain::{network::Mac, spec::Throttle};
 use quick_xml::{
     Reader, Writer,
     events::{BytesText, Event},
@@ -11,9 +11,10 @@ use quick_xml::{
 
 use super::{
     guests::{Bounds, GuestUser},
+    secrets::encryption,
     slots::{self, Slots},
 };
-use crate::{DeviceKey, DomainDisk, DomainNic, DomainSpec};
+use crate::{Backing, DeviceKey, DomainDisk, DomainNic, DomainSpec};
 
 /// The namespace of our element in a domain's metadata.
 pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
@@ -95,7 +96,7 @@ pub(super) fn domain(spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>) -> 
     String::from_utf8(out.into_inner()).map_err(io::Error::other)
 }
 
-fn text(out: &mut Out, name: &str, content: &str) -> io::Result<()> {
+pub(super) fn text(out: &mut Out, name: &str, content: &str) -> io::Result<()> {
     out.create_element(name)
         .write_text_content(BytesText::new(content))
         .map(drop)
@@ -354,9 +355,10 @@ fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds, slot: Op
                     ("discard", "unmap"),
                 ],
             )?;
-            empty(out, "source", &[("file", &path(&disk.path)?)])?;
+            let uuid = disk.secret.as_ref().map(|secret| secret.uuid.as_str());
+            source(out, &disk.path, uuid)?;
             match &disk.backing {
-                Some((file, format)) => backing(out, file, *format)?,
+                Some(below) => backing(out, below, uuid.filter(|_| below.encrypted))?,
                 None => empty(out, "backingStore", &[])?,
             }
             empty(out, "target", &[("dev", target), ("bus", "virtio")])?;
@@ -367,6 +369,18 @@ fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds, slot: Op
             }
             in_slot(out, slot)
         })
+        .map(drop)
+}
+
+/// The file of a disk, and what it is opened with.
+fn source(out: &mut Out, file: &std::path::Path, secret: Option<&str>) -> io::Result<()> {
+    let file = path(file)?;
+    let Some(uuid) = secret else {
+        return empty(out, "source", &[("file", &file)]);
+    };
+    out.create_element("source")
+        .with_attribute(("file", file.as_str()))
+        .write_inner_content(|out| encryption(out, uuid))
         .map(drop)
 }
 
@@ -404,14 +418,17 @@ pub(super) fn bounded(bounds: Bounds, own: Throttle) -> Throttle {
 
 /// The chain below a disk, told to its end, so that nothing is probed. Images are the guests' group's to read and
 /// shared by guests: their owner is not changed.
-fn backing(out: &mut Out, file: &std::path::Path, format: DiskFormat) -> io::Result<()> {
+fn backing(out: &mut Out, below: &Backing, secret: Option<&str>) -> io::Result<()> {
     out.create_element("backingStore")
         .with_attribute(("type", "file"))
         .write_inner_content(|out| {
-            empty(out, "format", &[("type", format.name())])?;
+            empty(out, "format", &[("type", below.format.name())])?;
             out.create_element("source")
-                .with_attribute(("file", path(file)?.as_str()))
-                .write_inner_content(|out| empty(out, "seclabel", &[("model", "dac"), ("relabel", "no")]))?;
+                .with_attribute(("file", path(&below.path)?.as_str()))
+                .write_inner_content(|out| {
+                    empty(out, "seclabel", &[("model", "dac"), ("relabel", "no")])?;
+                    secret.map_or(Ok(()), |uuid| encryption(out, uuid))
+                })?;
             empty(out, "backingStore", &[])
         })
         .map(drop)
@@ -484,9 +501,13 @@ pub(super) fn serial_terminal(xml: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use cumulet_domain::{id::InstanceId, network::Mac};
+    use cumulet_domain::{id::InstanceId, image::DiskFormat, network::Mac};
+
+    use cumulet_certs::DiskKey;
+    use rand::SeedableRng as _;
 
     use super::*;
+    use crate::DiskSecret;
 
     fn spec() -> DomainSpec {
         DomainSpec {
@@ -499,7 +520,12 @@ mod tests {
             disks: vec![DomainDisk {
                 path: "/s/instances/i-0/disk.qcow2".into(),
                 format: DiskFormat::Qcow2,
-                backing: Some(("/s/cache/ab".into(), DiskFormat::Raw)),
+                backing: Some(Backing {
+                    path: "/s/cache/ab".into(),
+                    format: DiskFormat::Raw,
+                    encrypted: false,
+                }),
+                secret: None,
                 bytes: 1 << 30,
                 target: "vda".into(),
                 serial: "vol00123456789abcdef".into(),
@@ -570,6 +596,23 @@ mod tests {
             made.contains("<total_iops_sec>100<"),
             "the host's where it is less"
         );
+    }
+
+    /// The key itself is nowhere: libvirt has it, by its number.
+    #[test]
+    fn an_encrypted_disk_names_its_secret() {
+        let key = DiskKey::generate(&mut rand::rngs::StdRng::seed_from_u64(1));
+        let passphrase = key.passphrase();
+        let mut encrypted = spec();
+        let uuid = "d1500000-0000-8000-a000-000000000001".to_owned();
+        encrypted.disks[0].secret = Some(DiskSecret { uuid, key });
+        for (below, count) in [(false, 1), (true, 2)] {
+            encrypted.disks[0].backing.as_mut().unwrap().encrypted = below;
+            let made = written(&encrypted, &HOST).unwrap();
+            let named = r#"<secret type="passphrase" uuid="d1500000-0000-8000-a000-000000000001"/>"#;
+            assert_eq!(made.matches(named).count(), count, "{made}");
+            assert!(!made.contains(passphrase.expose().as_str()));
+        }
     }
 
     #[test]

@@ -128,7 +128,12 @@ pub(super) fn domain_disks(
             DiskSource::Image(_) => DiskFormat::Qcow2,
             DiskSource::Volume { format, .. } => *format,
         },
-        backing: disk.image().map(|of| (image(of), of.format)),
+        backing: disk.image().map(|of| Backing {
+            path: image(of),
+            format: of.kept_as(),
+            encrypted: of.encrypted,
+        }),
+        secret: None,
         bytes: disk.bytes(),
         target,
         serial: disk.serial(),
