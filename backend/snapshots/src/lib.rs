@@ -9,14 +9,23 @@
 //! rename, whole and on disk.
 //!
 //! - `manifest`: what a snapshot consists of, and how that is written.
+//! - `source`: the disks that snapshots are taken of and restored to; `raw`: those that are files.
+//! - `making`, `content`: a snapshot that is taken, and one that is read.
 //! - `store`: taking and restoring.
 //! - `sweep`: the room of what nobody wants any more comes back.
 
+mod content;
 mod files;
+mod making;
 mod manifest;
+mod raw;
+mod source;
 mod store;
 mod sweep;
 
+pub use making::Taken;
 pub use manifest::{BLOCK, Digest};
-pub use store::{SnapshotStore, Taken};
+pub use raw::RawDisk;
+pub use source::{Source, Target};
+pub use store::SnapshotStore;
 pub use sweep::{Swept, Wanted};
