@@ -1,8 +1,10 @@
-//! The content of a snapshot, read as a disk out of the segments that have it. Each block is compared with its digest.
+//! The content of a snapshot, read as a disk out of the segments that have it. Each block is compared with its digest,
+//! and decrypted after that.
 
 use std::{cell::RefCell, collections::HashMap, fs::File, io};
 
 use crate::{
+    cipher::{BlockKey, Cipher},
     files::{BLOCK_BYTES, Place, damaged, named, read_block},
     manifest::{BLOCK, Block, Digest, Manifest},
     source::{Source, Target},
@@ -12,15 +14,31 @@ use crate::{
 pub(crate) struct Content<'s> {
     manifest: Manifest,
     segments: RefCell<Segments<'s>>,
+    /// Where it is encrypted.
+    cipher: Option<Cipher>,
 }
 
 impl<'s> Content<'s> {
-    pub(crate) fn of(place: &'s Place, manifest: Manifest) -> Self {
+    /// A plain one is read with a key as without: the key is for the disk that is made of it.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is encrypted, and not with this key.
+    pub(crate) fn of(place: &'s Place, manifest: Manifest, key: Option<&BlockKey>) -> io::Result<Self> {
+        let cipher = match (manifest.key, key) {
+            (None, _) => None,
+            (Some(check), Some(key)) if check == key.check() => Some(key.cipher()),
+            (Some(_), Some(_)) => return Err(refused("it is encrypted with another key")),
+            (Some(_), None) => return Err(refused("it is encrypted, and no key was given")),
+        };
         let segments = RefCell::new(Segments {
             place,
             open: HashMap::new(),
         });
-        Content { manifest, segments }
+        Ok(Content {
+            manifest,
+            segments,
+            cipher,
+        })
     }
 
     /// Makes a disk of it, of so many bytes if that is more than it has.
@@ -55,8 +73,16 @@ impl Source for Content<'_> {
             into.fill(0);
             return Ok(());
         };
-        self.segments.borrow_mut().read(&self.manifest, block, into)
+        self.segments.borrow_mut().read(&self.manifest, block, into)?;
+        if let Some(cipher) = &self.cipher {
+            cipher.decrypt(offset, into);
+        }
+        Ok(())
     }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// Segments that are read, open.

@@ -11,6 +11,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    cipher::{BlockKey, Cipher, KeyCheck},
     files::{BLOCK_BYTES, Place, create, partial, publish, write},
     manifest::{BLOCK, Block, Digest, Manifest},
     source::{Source, is_zero},
@@ -32,6 +33,8 @@ pub(crate) struct Making<'s> {
     place: &'s Place,
     base: &'s Manifest,
     size: u64,
+    /// Where it is encrypted.
+    key: Option<(KeyCheck, Cipher)>,
     /// The segment of the blocks that are new, and where it is while it is written; none before the first.
     segment: Option<(File, PathBuf)>,
     /// What its name is made of: the digests of its blocks.
@@ -42,11 +45,13 @@ pub(crate) struct Making<'s> {
 }
 
 impl<'s> Making<'s> {
-    pub(crate) fn new(place: &'s Place, base: &'s Manifest, size: u64) -> Self {
+    /// The base is of the same key, or plain as this one.
+    pub(crate) fn new(place: &'s Place, base: &'s Manifest, size: u64, key: Option<&BlockKey>) -> Self {
         Making {
             place,
             base,
             size,
+            key: key.map(|key| (key.check(), key.cipher())),
             segment: None,
             name: Sha256::new(),
             fresh: 0,
@@ -78,13 +83,18 @@ impl<'s> Making<'s> {
             }
             next = offset + BLOCK;
             source.read_block(offset, &mut buffer)?;
-            if !is_zero(&buffer) {
-                self.add(offset, &buffer)?;
+            if is_zero(&buffer) {
+                continue;
             }
+            if let Some((_, cipher)) = &self.key {
+                cipher.encrypt(offset, &mut buffer);
+            }
+            self.add(offset, &buffer)?;
         }
         Ok(())
     }
 
+    /// Adds a block, as it is to be kept.
     fn add(&mut self, offset: u64, content: &[u8]) -> io::Result<()> {
         let index = u32::try_from(offset / BLOCK).map_err(io::Error::other)?;
         let digest = Digest::of(content);
@@ -140,6 +150,7 @@ impl<'s> Making<'s> {
     fn manifest(&self, fresh: Option<Digest>) -> io::Result<Manifest> {
         let nowhere = || io::Error::other("a block of no segment");
         let mut made = Manifest {
+            key: self.key.as_ref().map(|(check, _)| *check),
             size: self.size,
             ..Manifest::default()
         };

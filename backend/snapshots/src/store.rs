@@ -3,6 +3,7 @@
 use std::{io, path::Path};
 
 use crate::{
+    cipher::BlockKey,
     content::Content,
     files::{Place, damaged, make_dir, named},
     making::{Making, Taken},
@@ -44,52 +45,75 @@ impl SnapshotStore {
         make_dir(&self.place.segments)
     }
 
-    /// Takes the content of a disk, which nobody changes meanwhile. Blocks that are as in the snapshot `base` are named
-    /// and not kept again. It may be called again, with the same outcome.
+    /// Takes the content of a disk, which nobody changes meanwhile, encrypted where there is a key. Blocks that are as
+    /// in the snapshot `base` are named and not kept again; one that is plain where this is not, or of another key, is
+    /// none. It may be called again, with the same outcome.
     ///
     /// # Errors
     /// Those of the disk and of the file system; `InvalidData` where the base is damaged. Then nothing has come to the
     /// store.
-    pub fn take(&self, disk: &dyn Source, base: Option<Digest>) -> io::Result<Taken> {
+    pub fn take(&self, disk: &dyn Source, key: Option<&BlockKey>, base: Option<Digest>) -> io::Result<Taken> {
+        let base = base.map(|name| self.manifest(name)).transpose()?;
         let base = base
-            .map(|name| self.manifest(name))
-            .transpose()?
+            .filter(|base| base.key == key.map(BlockKey::check))
             .unwrap_or_default();
-        Making::new(&self.place, &base, disk.size()?).run(disk)
+        Making::new(&self.place, &base, disk.size()?, key).run(disk)
     }
 
     /// Takes the content of a raw file.
     ///
     /// # Errors
     /// As `take`.
-    pub fn take_file(&self, disk: &Path, base: Option<Digest>) -> io::Result<Taken> {
-        self.take(&RawDisk::open(disk)?, base)
+    pub fn take_file(&self, disk: &Path, key: Option<&BlockKey>, base: Option<Digest>) -> io::Result<Taken> {
+        self.take(&RawDisk::open(disk)?, key, base)
+    }
+
+    /// A plain snapshot's content as an encrypted one. It may be called again, with the same outcome.
+    ///
+    /// # Errors
+    /// Those of the file system; `InvalidData` where the snapshot is damaged; `InvalidInput` where it is encrypted.
+    /// Then nothing has come to the store.
+    pub fn encrypt(&self, name: Digest, key: &BlockKey) -> io::Result<Taken> {
+        self.take(&self.content(name, None)?, Some(key), None)
     }
 
     /// Makes a disk of a snapshot, of so many bytes if that is more than it has. Every block is compared with its
-    /// digest.
+    /// digest. An encrypted one needs its key; a plain one is restored as it is, whatever key there is.
     ///
     /// # Errors
-    /// Those of the disk and of the file system; `InvalidData` where the snapshot is damaged. What was made of the disk
-    /// stays.
-    pub fn restore(&self, name: Digest, disk: &dyn Target, bytes: u64) -> io::Result<()> {
-        self.content(name)?.write_to(disk, bytes)
+    /// Those of the disk and of the file system; `InvalidData` where the snapshot is damaged; `InvalidInput` where it is
+    /// encrypted, and not with this key. What was made of the disk stays.
+    pub fn restore(
+        &self,
+        name: Digest,
+        key: Option<&BlockKey>,
+        disk: &dyn Target,
+        bytes: u64,
+    ) -> io::Result<()> {
+        self.content(name, key)?.write_to(disk, bytes)
     }
 
-    /// Makes a raw file of a snapshot. What has the path is replaced, if the snapshot is there.
+    /// Makes a raw file of a snapshot. What has the path is replaced, if the snapshot can be read.
     ///
     /// # Errors
     /// As `restore`.
-    pub fn restore_file(&self, name: Digest, disk: &Path, bytes: u64) -> io::Result<()> {
-        let content = self.content(name)?;
+    pub fn restore_file(
+        &self,
+        name: Digest,
+        key: Option<&BlockKey>,
+        disk: &Path,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let content = self.content(name, key)?;
         content.write_to(&RawDisk::create(disk)?, bytes)
     }
 
-    fn content(&self, name: Digest) -> io::Result<Content<'_>> {
-        Ok(Content::of(&self.place, self.manifest(name)?))
+    fn content(&self, name: Digest, key: Option<&BlockKey>) -> io::Result<Content<'_>> {
+        let read = Content::of(&self.place, self.manifest(name)?, key);
+        read.map_err(|error| named(error, &self.place.manifest(name)))
     }
 
-    /// Whether a manifest is what its name says, and the segments that it names are there.
+    /// Whether a manifest is what its name says, and the segments that it names are there. No key is needed.
     ///
     /// # Errors
     /// `NotFound`, `InvalidData`; `InvalidInput` where it is no manifest's name.
