@@ -3,19 +3,11 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::{
-        fd::AsFd as _,
-        unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
-    },
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::{
-    errno::Errno,
-    unistd::{Whence, lseek},
-};
-
-use crate::manifest::{BLOCK, Digest};
+use crate::manifest::Digest;
 
 /// What a file is called while it is written.
 pub(crate) const PARTIAL: &str = "new";
@@ -53,8 +45,12 @@ pub(crate) fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = partial(path);
     let mut file = create(&fresh)?;
-    file.write_all(bytes)?;
-    publish(&file, &fresh, path)
+    let written = file.write_all(bytes).and_then(|()| publish(&file, &fresh, path));
+    if written.is_err() {
+        // What can't be removed either goes with a sweep.
+        drop(fs::remove_file(&fresh));
+    }
+    written
 }
 
 /// The name of a file that is not whole yet; several are written at once.
@@ -83,50 +79,13 @@ pub(crate) fn read_block(file: &File, offset: u64, into: &mut [u8]) -> io::Resul
     Ok(())
 }
 
-/// The places of the blocks of a file that may have data, in order: those that lie in no hole.
-pub(crate) struct DataBlocks<'f> {
-    file: &'f File,
-    /// Where to look next, and the end of the data that was found last.
-    at: u64,
-    end: u64,
+/// An error with the file that it is about.
+pub(crate) fn named(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-impl<'f> DataBlocks<'f> {
-    pub(crate) fn of(file: &'f File) -> Self {
-        DataBlocks { file, at: 0, end: 0 }
-    }
-
-    /// Where data begins, from an offset on; `None` after the last.
-    fn seek(&self, from: u64, whence: Whence) -> io::Result<Option<u64>> {
-        let from = i64::try_from(from).map_err(io::Error::other)?;
-        match lseek(self.file.as_fd(), from, whence) {
-            Ok(found) => Ok(Some(found.unsigned_abs())),
-            Err(Errno::ENXIO) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn advance(&mut self) -> io::Result<Option<u64>> {
-        if self.at >= self.end {
-            let Some(data) = self.seek(self.at, Whence::SeekData)? else {
-                return Ok(None);
-            };
-            let hole = self.seek(data, Whence::SeekHole)?;
-            self.end = hole.ok_or_else(|| io::Error::other("the file was cut while it was read"))?;
-            self.at = data / BLOCK * BLOCK;
-        }
-        let found = self.at;
-        self.at += BLOCK;
-        Ok(Some(found))
-    }
-}
-
-impl Iterator for DataBlocks<'_> {
-    type Item = io::Result<u64>;
-
-    fn next(&mut self) -> Option<io::Result<u64>> {
-        self.advance().transpose()
-    }
+pub(crate) fn damaged(path: &Path, why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
 }
 
 /// The directories of the store.

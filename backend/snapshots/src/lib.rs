@@ -8,15 +8,33 @@
 //! compared with them. So a snapshot is what it was or an error. Nothing is ever written in place: files come by a
 //! rename, whole and on disk.
 //!
+//! A snapshot may be encrypted: then what is kept, and what digests are of, is ciphertext, so that only taking and
+//! restoring need the key.
+//!
+//! - `cipher`: how blocks are encrypted.
 //! - `manifest`: what a snapshot consists of, and how that is written.
+//! - `source`: the disks that snapshots are taken of and restored to; `raw`: those that are files.
+//! - `making`, `content`: a snapshot that is taken, and one that is read.
 //! - `store`: taking and restoring.
 //! - `sweep`: the room of what nobody wants any more comes back.
 
+mod cipher;
+mod content;
 mod files;
+mod making;
 mod manifest;
+mod raw;
+mod source;
 mod store;
 mod sweep;
 
+#[cfg(test)]
+mod tests;
+
+pub use cipher::BlockKey;
+pub use making::Taken;
 pub use manifest::{BLOCK, Digest};
-pub use store::{SnapshotStore, Taken};
+pub use raw::RawDisk;
+pub use source::{Source, Target};
+pub use store::SnapshotStore;
 pub use sweep::{Swept, Wanted};

@@ -1,9 +1,11 @@
 //! The manifest of a snapshot: its disk's size, the segments that it needs, and its blocks in the order of their
-//! places. Numbers are big-endian.
+//! places. Numbers are big-endian. Of an encrypted snapshot, segments have and digests are of ciphertext; the manifest
+//! itself is plain.
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | `CUMSNAP1` |
+//! | 8 | `CUMSNAP1`; of an encrypted one `CUMSNAPX` |
+//! | 16 | of an encrypted one: the check value of its key |
 //! | 8 | the disk's size in bytes |
 //! | 4 | how many segments |
 //! | 4 | how many blocks |
@@ -14,13 +16,18 @@ use std::io;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::cipher::KeyCheck;
+
 /// The bytes of a block. (EBS has blocks of the same size, as its direct APIs show them.)
 pub const BLOCK: u64 = 512 << 10;
 
-const MAGIC: &[u8; 8] = b"CUMSNAP1";
+const PLAIN: &[u8; 8] = b"CUMSNAP1";
 
-/// Magic, size, and the two counts.
-const HEADER: usize = 24;
+/// A program of before has it for no manifest, and does not make a disk of ciphertext.
+const ENCRYPTED: &[u8; 8] = b"CUMSNAPX";
+
+/// Magic, the key's check value, size, and the two counts.
+const HEADER: usize = 40;
 
 /// Place, segment, place in the segment, and the digest.
 const ENTRY: usize = 44;
@@ -61,13 +68,15 @@ pub(crate) struct Block {
     pub(crate) segment: u32,
     /// Its place there, in blocks.
     pub(crate) slot: u32,
-    /// The digest of its bytes; those of a block that the disk ends in are filled up with zeros.
+    /// The digest of its bytes as they are kept; those of a block that the disk ends in are filled up with zeros.
     pub(crate) digest: Digest,
 }
 
 /// What a snapshot consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
+    /// Which key its blocks are encrypted with; none of a plain one.
+    pub(crate) key: Option<KeyCheck>,
     /// The disk's size in bytes.
     pub(crate) size: u64,
     /// The names of the segments that it needs.
@@ -91,7 +100,13 @@ impl Manifest {
                 .map_err(io::Error::other)
         };
         let mut out = Vec::with_capacity(HEADER + self.segments.len() * 32 + self.blocks.len() * ENTRY);
-        out.extend_from_slice(MAGIC);
+        match &self.key {
+            None => out.extend_from_slice(PLAIN),
+            Some(KeyCheck(check)) => {
+                out.extend_from_slice(ENCRYPTED);
+                out.extend_from_slice(check);
+            }
+        }
         out.extend_from_slice(&self.size.to_be_bytes());
         out.extend_from_slice(&count(self.segments.len())?);
         out.extend_from_slice(&count(self.blocks.len())?);
@@ -116,7 +131,14 @@ impl Manifest {
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(MAGIC)?;
+        let (key, rest) = match bytes.split_first_chunk()? {
+            (PLAIN, rest) => (None, rest),
+            (ENCRYPTED, rest) => {
+                let (check, rest) = rest.split_first_chunk()?;
+                (Some(KeyCheck(*check)), rest)
+            }
+            _ => return None,
+        };
         let (size, rest) = rest.split_first_chunk::<8>()?;
         let (segments, rest) = rest.split_first_chunk::<4>()?;
         let (blocks, rest) = rest.split_first_chunk::<4>()?;
@@ -148,6 +170,7 @@ impl Manifest {
             read.push(block);
         }
         Some(Manifest {
+            key,
             size,
             segments,
             blocks: read,
@@ -172,7 +195,8 @@ mod tests {
             (any::<prop::sample::Index>(), any::<u32>(), digest()),
             0..50,
         );
-        (segments, places, 0..BLOCK).prop_map(|(segments, places, rest)| {
+        let key = prop::option::of(any::<[u8; 16]>().prop_map(KeyCheck));
+        (key, segments, places, 0..BLOCK).prop_map(|(key, segments, places, rest)| {
             let most = places.keys().next_back().copied().unwrap_or(0);
             let blocks = places.iter().map(|(index, (segment, slot, digest))| Block {
                 index: *index,
@@ -181,6 +205,7 @@ mod tests {
                 digest: *digest,
             });
             Manifest {
+                key,
                 size: u64::from(most) * BLOCK + 1 + rest,
                 blocks: blocks.collect(),
                 segments,
@@ -200,8 +225,11 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(start in prop::bool::ANY, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let mut all = if start { MAGIC.to_vec() } else { Vec::new() };
+        fn any_bytes_are_read_or_refused(
+            start in prop::sample::select(vec![&b""[..], PLAIN, ENCRYPTED]),
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let mut all = start.to_vec();
             all.extend(bytes);
             if let Ok(read) = Manifest::decode(&all) {
                 prop_assert_eq!(read.encode().unwrap(), all);
@@ -225,6 +253,7 @@ mod tests {
             digest: Digest([7; 32]),
         };
         let one = |size, blocks| Manifest {
+            key: None,
             size,
             segments: vec![Digest([1; 32])],
             blocks,

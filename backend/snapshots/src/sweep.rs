@@ -159,7 +159,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::store::Taken;
+    use crate::making::Taken;
 
     struct Rig {
         dir: tempfile::TempDir,
@@ -191,12 +191,14 @@ mod tests {
                     disk.write_all_at(&content, at as u64 * BLOCK).unwrap();
                 }
             }
-            self.store.take(&path, base.map(|base| base.manifest)).unwrap()
+            self.store
+                .take_file(&path, None, base.map(|base| base.manifest))
+                .unwrap()
         }
 
         fn read(&self, taken: Taken) -> io::Result<Vec<u8>> {
             let path = self.dir.path().join("restored");
-            self.store.restore(taken.manifest, &path, 0)?;
+            self.store.restore_file(taken.manifest, None, &path, 0)?;
             let content = fs::read(&path)?;
             let blocks = content.chunks(usize::try_from(BLOCK).unwrap());
             Ok(blocks
@@ -233,7 +235,9 @@ mod tests {
         }
         let path = rig.dir.path().join("larger");
         let taken = rig.take(&[5, 5], None);
-        rig.store.restore(taken.manifest, &path, 3 * BLOCK).unwrap();
+        rig.store
+            .restore_file(taken.manifest, None, &path, 3 * BLOCK)
+            .unwrap();
         let content = fs::read(&path).unwrap();
         assert_eq!(content.len() as u64, 3 * BLOCK);
         assert!(
@@ -345,10 +349,14 @@ mod tests {
         let files = || listed(&rig.store.place.segments).unwrap().len();
         assert_eq!(files(), 1);
         let base = Some(Digest::of(b"none"));
-        assert!(rig.store.take(&rig.dir.path().join("disk"), base).is_err());
         assert!(
             rig.store
-                .take(&rig.dir.path().join("no disk"), Some(taken.manifest))
+                .take_file(&rig.dir.path().join("disk"), None, base)
+                .is_err()
+        );
+        assert!(
+            rig.store
+                .take_file(&rig.dir.path().join("no disk"), None, Some(taken.manifest))
                 .is_err()
         );
         assert_eq!(files(), 1);

@@ -71,7 +71,7 @@ impl SnapshotData for DirectorySnapshots {
         let base = base.map(digest).transpose()?;
         let taken = blocking(move || {
             store.make()?;
-            store.take(&disk, base)
+            store.take_file(&disk, None, base)
         });
         let taken = taken.await?;
         Ok(Stored {
@@ -83,7 +83,7 @@ impl SnapshotData for DirectorySnapshots {
 
     async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()> {
         let (store, disk, manifest) = (self.store.clone(), disk.to_owned(), digest(manifest)?);
-        blocking(move || store.restore(manifest, &disk, bytes)).await
+        blocking(move || store.restore_file(manifest, None, &disk, bytes)).await
     }
 }
 
