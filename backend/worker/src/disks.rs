@@ -8,14 +8,17 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cumulet_certs::{DiskKey, SecretString};
 use cumulet_domain::image::DiskFormat;
 
 use crate::{
     blocking::blocking,
     files::{HostFiles, disk_size, only_owners},
     layout::PARTIAL,
-    qemu_img,
+    qemu_img, qemu_nbd,
 };
+
+pub use crate::qemu_nbd::Served;
 
 /// A disk's file.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,24 @@ pub struct DiskFile<'a> {
     pub bytes: u64,
     /// What it lies over, and its format: only one of qcow2 does.
     pub image: Option<(&'a Path, DiskFormat)>,
+    /// What it is encrypted with: only one of qcow2 is. `None`: it is plain, and so is what it lies over.
+    pub lock: Option<Lock<'a>>,
+}
+
+/// What an encrypted disk is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock<'a> {
+    /// Its key.
+    pub key: &'a DiskKey,
+    /// What it lies over is encrypted with it, too.
+    pub below: bool,
+}
+
+impl DiskFile<'_> {
+    /// What it is opened with, where it is encrypted.
+    pub(crate) fn passphrase(&self) -> Option<SecretString> {
+        self.lock.map(|lock| lock.key.passphrase())
+    }
 }
 
 /// What may be done for a disk.
@@ -48,8 +69,17 @@ pub trait Disks: Send + Sync + 'static {
     /// There shall be such a disk; whether it is there. What is on one that is there is left alone.
     async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool>;
 
+    /// Makes an empty disk. What has its path is replaced.
+    async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()>;
+
     /// Makes a raw copy of a disk that no guest has, with holes where that has nothing.
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()>;
+
+    /// Serves an encrypted disk that no guest has, in the clear, for one client: `write`, to be written.
+    /// (Disks that are no files have nothing to serve.)
+    async fn serve(&self, _: &DiskFile<'_>, _: bool) -> io::Result<Served> {
+        Ok(Served::default())
+    }
 
     /// What there is for disks in `dir`, in GiB: what they take already and what is free.
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64>;
@@ -93,20 +123,27 @@ impl Disks for QemuDisks {
             path: &fresh,
             ..*disk
         };
-        qemu_img::create(&self.program, &made).await?;
+        self.make(&made).await?;
         let path = disk.path.to_owned();
-        blocking(move || {
-            only_owners(&fresh, 0o600)?;
-            fs::rename(&fresh, &path)
-        })
-        .await?;
+        blocking(move || fs::rename(&fresh, &path)).await?;
         Ok(true)
+    }
+
+    async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()> {
+        qemu_img::create(&self.program, disk).await?;
+        let path = disk.path.to_owned();
+        blocking(move || only_owners(&path, 0o600)).await
     }
 
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
         qemu_img::copy(&self.program, disk, copy).await?;
         let copy = copy.to_owned();
         blocking(move || only_owners(&copy, 0o600)).await
+    }
+
+    async fn serve(&self, disk: &DiskFile<'_>, write: bool) -> io::Result<Served> {
+        // Of the same package.
+        qemu_nbd::serve(&self.program.with_file_name("qemu-nbd"), disk, write).await
     }
 
     async fn capacity_gib(&self, dir: &Path) -> io::Result<u64> {
@@ -160,6 +197,10 @@ impl Disks for FakeDisks {
         Ok(true)
     }
 
+    async fn make(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -197,6 +238,7 @@ mod tests {
             format: DiskFormat::Qcow2,
             bytes,
             image: Some((image.as_path(), DiskFormat::Raw)),
+            lock: None,
         };
         const GROWS: May = May {
             make: true,
@@ -250,6 +292,7 @@ mod tests {
                 format,
                 bytes: 1 << 20,
                 image: None,
+                lock: None,
             };
             let may = |make| May { make, grow: true };
             assert!(!disks.ensure(&file, may(false)).await.unwrap());

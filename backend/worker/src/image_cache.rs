@@ -9,10 +9,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cumulet_certs::DiskKey;
 use cumulet_domain::{image::ImageRef, snapshot::is_digest, time::Timestamp};
 
 use crate::{
     blocking::blocking,
+    disks::{DiskFile, Disks, Lock},
+    ensure::restore,
     layout::Layout,
     prune::{UnusedImages, prune},
     snapshots::SnapshotData,
@@ -61,6 +64,8 @@ pub(crate) struct Sources<'s> {
     pub(crate) images: &'s dyn ImageSource,
     /// Snapshots, of which files are made.
     pub(crate) snapshots: &'s dyn SnapshotData,
+    /// What makes those that are encrypted.
+    pub(crate) disks: &'s dyn Disks,
 }
 
 /// Why an image is not here.
@@ -120,8 +125,13 @@ impl ImageCache {
         self.dir.join(&image.sha256)
     }
 
-    /// The image shall be here; its path.
-    pub(crate) async fn ensure(&self, image: &ImageRef, sources: Sources<'_>) -> Result<PathBuf, ImageError> {
+    /// The image shall be here; its path. `key` is that of one that is encrypted.
+    pub(crate) async fn ensure(
+        &self,
+        image: &ImageRef,
+        key: Option<&DiskKey>,
+        sources: Sources<'_>,
+    ) -> Result<PathBuf, ImageError> {
         let hash = &image.sha256;
         if !is_digest(hash) {
             return Err(wrong(image, "its hash is no SHA-256".into()));
@@ -144,7 +154,7 @@ impl ImageCache {
         if there.await? {
             return Ok(path);
         }
-        if let Err(error) = self.bring(image, sources, &part).await {
+        if let Err(error) = self.bring(image, key, sources, &part).await {
             drop(self.layout.blocking(move |files| files.remove(&part)).await);
             return Err(error);
         }
@@ -161,14 +171,27 @@ impl ImageCache {
     }
 
     /// Brings a file, whose content is then known to be the image's.
-    async fn bring(&self, image: &ImageRef, from: Sources<'_>, part: &Path) -> Result<(), ImageError> {
+    async fn bring(
+        &self,
+        image: &ImageRef,
+        key: Option<&DiskKey>,
+        from: Sources<'_>,
+        part: &Path,
+    ) -> Result<(), ImageError> {
         let source = |reason: String| ImageError::Source {
             image: image.id.to_string(),
             reason,
         };
         if image.from_snapshot {
+            let to = DiskFile {
+                path: part,
+                format: image.kept_as(),
+                bytes: image.virtual_bytes,
+                image: None,
+                lock: key.map(|key| Lock { key, below: false }),
+            };
             // Each block is compared with its digest.
-            let made = from.snapshots.restore(&image.sha256, part, image.virtual_bytes);
+            let made = restore(from.disks, from.snapshots, &image.sha256, &to);
             return made.await.map_err(|error| source(error.to_string()));
         }
         from.images.fetch(image, part).await.map_err(source)?;
@@ -247,6 +270,7 @@ mod tests {
         Sources {
             images,
             snapshots: &NoSnapshots,
+            disks: &FakeDisks::default(),
         }
     }
 
@@ -267,7 +291,7 @@ mod tests {
         let (dir, source, cache) = setup();
         let image = image(b"content");
         fs::write(dir.path().join("store").join(&image.sha256), b"content").unwrap();
-        let want = || cache.ensure(&image, of(&source));
+        let want = || cache.ensure(&image, None, of(&source));
         let (one, two, three) = tokio::join!(want(), want(), want());
         for path in [one, two, three] {
             assert_eq!(fs::read(path.unwrap()).unwrap(), b"content");
@@ -282,12 +306,12 @@ mod tests {
         let stored = dir.path().join("store").join(&image.sha256);
         for bad in [&b"CONTENT"[..], b"content and more", b""] {
             fs::write(&stored, bad).unwrap();
-            let error = cache.ensure(&image, of(&source)).await.unwrap_err();
+            let error = cache.ensure(&image, None, of(&source)).await.unwrap_err();
             assert!(matches!(error, ImageError::Wrong { .. }), "{error}");
             assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 0);
         }
         fs::write(&stored, b"content").unwrap();
-        assert!(cache.ensure(&image, of(&source)).await.is_ok());
+        assert!(cache.ensure(&image, None, of(&source)).await.is_ok());
     }
 
     #[tokio::test]
@@ -307,25 +331,26 @@ mod tests {
         let sources = Sources {
             images: &source,
             snapshots: &snapshots,
+            disks: &FakeDisks::default(),
         };
         let manifest = at.join("manifests").join(&kept.manifest);
         let whole = fs::read(&manifest).unwrap();
         fs::write(&manifest, &whole[..whole.len() - 1]).unwrap();
-        let error = cache.ensure(&image, sources).await.unwrap_err();
+        let error = cache.ensure(&image, None, sources).await.unwrap_err();
         assert!(matches!(error, ImageError::Source { .. }), "{error}");
         assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 0);
         fs::write(&manifest, whole).unwrap();
-        let path = cache.ensure(&image, sources).await.unwrap();
+        let path = cache.ensure(&image, None, sources).await.unwrap();
         let content = fs::read(&path).unwrap();
         assert_eq!((content.len(), &content[..4096]), (8192, &[7; 4096][..]));
         fs::remove_dir_all(&at).unwrap();
-        assert_eq!(cache.ensure(&image, sources).await.unwrap(), path);
+        assert_eq!(cache.ensure(&image, None, sources).await.unwrap(), path);
         // Nothing at all is an image, too.
         let empty = ImageRef {
             sha256: hex::encode(Sha256::digest(b"")),
             ..image
         };
-        let path = cache.ensure(&empty, sources).await.unwrap();
+        let path = cache.ensure(&empty, None, sources).await.unwrap();
         assert_eq!(fs::read(path).unwrap(), vec![0; 8192]);
         assert_eq!(source.1.load(Ordering::SeqCst), 0);
     }
@@ -338,7 +363,7 @@ mod tests {
                 sha256: hash.to_owned(),
                 ..image(b"")
             };
-            assert!(cache.ensure(&image, of(&source)).await.is_err(), "{hash}");
+            assert!(cache.ensure(&image, None, of(&source)).await.is_err(), "{hash}");
         }
         assert_eq!(source.1.load(Ordering::SeqCst), 0);
     }

@@ -16,6 +16,7 @@ use cumulet_domain::{
 use crate::{
     Worker, WorkerError,
     layout::{copy_of, failed},
+    qemu_nbd::{end_left, is_socket},
     record::Record,
     slots::Queued,
 };
@@ -65,11 +66,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Removes copies of disks that the last worker has left: their snapshots are taken anew.
+    /// Removes copies of disks that the last worker has left, and ends what served it some: their snapshots are taken
+    /// anew.
     async fn sweep_copies(&self) -> std::io::Result<()> {
         let layout = self.layout.clone();
         let swept = self.layout.blocking(move |files| {
-            let mut dirs = vec![layout.volumes()];
+            let mut dirs = vec![layout.volumes(), layout.cache()];
             dirs.extend(
                 files
                     .names(&layout.instances())?
@@ -79,7 +81,9 @@ impl Worker {
             for dir in dirs {
                 for name in files.names(&dir)? {
                     let path = dir.join(name);
-                    if let Some(snapshot) = copy_of(&path) {
+                    if is_socket(&path) {
+                        end_left(&path)?;
+                    } else if let Some(snapshot) = copy_of(&path) {
                         tracing::info!(%snapshot, "removes what was left of a copy");
                         files.remove(&path)?;
                     }

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
+use cumulet_certs::DiskKey;
 use cumulet_domain::id::{InstanceId, OperationId};
-use cumulet_snapshots::{Digest, SnapshotStore};
+use cumulet_snapshots::{BlockKey, Digest, NbdDisk, SnapshotStore};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::blocking::blocking;
@@ -28,20 +29,32 @@ pub struct Stored {
     pub bytes: u64,
 }
 
+/// A disk whose content is read for a snapshot, or made of one.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// A raw file.
+    Plain(&'a Path),
+    /// The socket of a server that has an encrypted disk in the clear, and that disk's key: what is kept of it is
+    /// encrypted by it.
+    Encrypted(&'a Path, &'a DiskKey),
+}
+
 /// Where snapshots' data is kept.
 #[async_trait]
 pub trait SnapshotData: Send + Sync + 'static {
-    /// Keeps the content of a raw disk that nobody changes, over what the manifest `base` has.
+    /// Keeps the content of a disk that nobody changes, over what the manifest `base` has.
     ///
     /// # Errors
     /// Those of the files. Then nothing was kept.
-    async fn take(&self, disk: &Path, base: Option<&str>) -> io::Result<Stored>;
+    async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored>;
 
-    /// Makes a raw disk of a manifest's content, of so many bytes at least. What has the path is replaced.
+    /// Makes a disk of a manifest's content, of so many bytes at least. A plain file that has the path is replaced; an
+    /// encrypted disk is empty and as large as that.
     ///
     /// # Errors
-    /// Those of the files; `InvalidData` where the data is damaged.
-    async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()>;
+    /// Those of the files; `InvalidData` where the data is damaged, `InvalidInput` where it is encrypted with another
+    /// key.
+    async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()>;
 }
 
 /// A store in a directory that the host has in common with the control plane.
@@ -59,6 +72,15 @@ impl DirectorySnapshots {
     }
 }
 
+impl Content<'_> {
+    fn owned(self) -> (PathBuf, Option<BlockKey>) {
+        match self {
+            Content::Plain(path) => (path.to_owned(), None),
+            Content::Encrypted(path, key) => (path.to_owned(), Some(BlockKey::new(&key.of_blocks()))),
+        }
+    }
+}
+
 fn digest(text: &str) -> io::Result<Digest> {
     let none = || io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} is no SHA-256"));
     Digest::parse(text).ok_or_else(none)
@@ -66,12 +88,15 @@ fn digest(text: &str) -> io::Result<Digest> {
 
 #[async_trait]
 impl SnapshotData for DirectorySnapshots {
-    async fn take(&self, disk: &Path, base: Option<&str>) -> io::Result<Stored> {
-        let (store, disk) = (self.store.clone(), disk.to_owned());
+    async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+        let (store, (path, key)) = (self.store.clone(), disk.owned());
         let base = base.map(digest).transpose()?;
         let taken = blocking(move || {
             store.make()?;
-            store.take_file(&disk, None, base)
+            match &key {
+                None => store.take_file(&path, None, base),
+                Some(key) => store.take(&NbdDisk::connect(&path)?, Some(key), base),
+            }
         });
         let taken = taken.await?;
         Ok(Stored {
@@ -81,9 +106,13 @@ impl SnapshotData for DirectorySnapshots {
         })
     }
 
-    async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()> {
-        let (store, disk, manifest) = (self.store.clone(), disk.to_owned(), digest(manifest)?);
-        blocking(move || store.restore_file(manifest, None, &disk, bytes)).await
+    async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
+        let (store, (path, key), manifest) = (self.store.clone(), disk.owned(), digest(manifest)?);
+        blocking(move || match &key {
+            None => store.restore_file(manifest, None, &path, bytes),
+            Some(key) => store.restore(manifest, Some(key), &NbdDisk::connect(&path)?, bytes),
+        })
+        .await
     }
 }
 
@@ -93,7 +122,7 @@ pub struct NoSnapshots;
 
 #[async_trait]
 impl SnapshotData for NoSnapshots {
-    async fn take(&self, _: &Path, _: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, _: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
         Ok(Stored {
             manifest: Digest::of(b"").to_string(),
             fresh_bytes: 0,
@@ -101,7 +130,7 @@ impl SnapshotData for NoSnapshots {
         })
     }
 
-    async fn restore(&self, _: &str, _: &Path, _: u64) -> io::Result<()> {
+    async fn restore(&self, _: &str, _: Content<'_>, _: u64) -> io::Result<()> {
         Ok(())
     }
 }
@@ -184,16 +213,16 @@ mod tests {
         let data = DirectorySnapshots::new(&dir.path().join("snapshots"));
         let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
         std::fs::write(&disk, vec![7; 4096]).unwrap();
-        let kept = data.take(&disk, None).await.unwrap();
+        let kept = data.take(Content::Plain(&disk), None).await.unwrap();
         assert!(kept.bytes > 0 && kept.bytes == kept.fresh_bytes);
-        let again = data.take(&disk, Some(&kept.manifest)).await.unwrap();
+        let again = data.take(Content::Plain(&disk), Some(&kept.manifest)).await.unwrap();
         assert_eq!((again.fresh_bytes, &again.manifest), (0, &kept.manifest));
-        data.restore(&kept.manifest, &copy, 8192).await.unwrap();
+        data.restore(&kept.manifest, Content::Plain(&copy), 8192).await.unwrap();
         let content = std::fs::read(&copy).unwrap();
         assert_eq!((content.len(), &content[..4096]), (8192, &[7; 4096][..]));
         for wrong in ["", "../x", "abc"] {
-            assert!(data.restore(wrong, &copy, 0).await.is_err());
-            assert!(data.take(&disk, Some(wrong)).await.is_err());
+            assert!(data.restore(wrong, Content::Plain(&copy), 0).await.is_err());
+            assert!(data.take(Content::Plain(&disk), Some(wrong)).await.is_err());
         }
     }
 }

@@ -5,17 +5,19 @@ use std::{io, path::PathBuf};
 
 use cumulet_domain::{
     crash_point,
+    id::VolumeId,
     image::{DiskFormat, ImageRef},
-    spec::{DiskSource, DiskSpec, InstanceSpec},
+    spec::{DiskSource, DiskSpec, InstanceSpec, secret_uuid},
 };
-use cumulet_hypervisor::{DeviceKey, Devices, DomainDisk, free_target};
+use cumulet_hypervisor::{Backing, DeviceKey, Devices, DiskSecret, DomainDisk, free_target};
 
 use crate::{
     Worker,
-    disks::{DiskFile, May},
+    disks::{DiskFile, Disks, Lock, May},
     failure::Failure,
     image_cache::Sources,
     layout::PARTIAL,
+    snapshots::{Content, SnapshotData},
 };
 
 impl Worker {
@@ -27,7 +29,10 @@ impl Worker {
         spec: &InstanceSpec,
         has: Option<&Devices>,
     ) -> Result<Vec<DomainDisk>, Failure> {
-        let disks = self.described(spec);
+        let mut disks = self.described(spec);
+        for (disk, wanted) in disks.iter_mut().zip(&spec.disks) {
+            disk.secret = self.secret(wanted.volume, wanted.encrypted)?;
+        }
         if !self.deps.disks.uses_images() {
             return Ok(disks);
         }
@@ -36,21 +41,18 @@ impl Worker {
         let sources = Sources {
             images: &*self.deps.images,
             snapshots: &*self.deps.snapshots,
+            disks: &*self.deps.disks,
         };
-        for image in spec.disks.iter().filter_map(DiskSpec::image) {
-            self.cache.ensure(image, sources).await?;
+        for (disk, wanted) in disks.iter().zip(&spec.disks) {
+            if let Some(image) = wanted.image() {
+                let secret = disk.secret.as_ref().filter(|_| image.encrypted);
+                let key = secret.map(|secret| &secret.key);
+                self.cache.ensure(image, key, sources).await?;
+            }
         }
         crash_point!(name, "image");
         for (disk, wanted) in disks.iter().zip(&spec.disks) {
-            let file = DiskFile {
-                path: &disk.path,
-                format: disk.format,
-                bytes: disk.bytes,
-                image: disk
-                    .backing
-                    .as_ref()
-                    .map(|(path, format)| (path.as_path(), *format)),
-            };
+            let file = file(disk);
             self.restore_volume(wanted, disk).await?;
             let may = May {
                 make: !matches!(wanted.source, DiskSource::Volume { create: false, .. }),
@@ -85,11 +87,12 @@ impl Worker {
             return Ok(());
         }
         let fresh = disk.path.with_extension(PARTIAL);
-        let restored = self
-            .deps
-            .snapshots
-            .restore(&snapshot.manifest, &fresh, disk.bytes)
-            .await;
+        let to = DiskFile {
+            path: &fresh,
+            ..file(disk)
+        };
+        let (disks, snapshots) = (&*self.deps.disks, &*self.deps.snapshots);
+        let restored = restore(disks, snapshots, &snapshot.manifest, &to).await;
         restored.map_err(|error| Failure {
             permanent: error.kind() == io::ErrorKind::InvalidData,
             ..Failure::of(
@@ -102,6 +105,15 @@ impl Worker {
         Ok(named.await?)
     }
 
+    /// What a volume is opened with, where it is encrypted.
+    pub(crate) fn secret(&self, volume: VolumeId, encrypted: bool) -> Result<Option<DiskSecret>, Failure> {
+        let given = encrypted.then(|| self.keys.get(volume)).transpose()?;
+        Ok(given.map(|key| DiskSecret {
+            uuid: secret_uuid(volume),
+            key,
+        }))
+    }
+
     /// The disks of a specification as the guest is to know them, and where their files are.
     pub(super) fn described(&self, spec: &InstanceSpec) -> Vec<DomainDisk> {
         let root = spec.root().map(|disk| disk.volume);
@@ -112,6 +124,37 @@ impl Worker {
         };
         domain_disks(spec, path, |image| self.cache.path(image))
     }
+}
+
+/// A disk's file, as it is made.
+fn file(disk: &DomainDisk) -> DiskFile<'_> {
+    let below = disk.backing.as_ref();
+    DiskFile {
+        path: &disk.path,
+        format: disk.format,
+        bytes: disk.bytes,
+        image: below.map(|below| (below.path.as_path(), below.format)),
+        lock: disk.secret.as_ref().map(|secret| Lock {
+            key: &secret.key,
+            below: below.is_some_and(|below| below.encrypted),
+        }),
+    }
+}
+
+/// Makes a file of a snapshot's content: a raw one, or one that is encrypted. What has the path is replaced.
+pub(crate) async fn restore(
+    disks: &dyn Disks,
+    snapshots: &dyn SnapshotData,
+    manifest: &str,
+    to: &DiskFile<'_>,
+) -> io::Result<()> {
+    let Some(Lock { key, .. }) = to.lock else {
+        return snapshots.restore(manifest, Content::Plain(to.path), to.bytes).await;
+    };
+    disks.make(to).await?;
+    let served = disks.serve(to, true).await?;
+    let disk = Content::Encrypted(&served.socket(), key);
+    snapshots.restore(manifest, disk, to.bytes).await
 }
 
 /// What the guest is to know of each of its disks, in the specification's order: `path` is where a disk's file is,

@@ -17,7 +17,7 @@ use super::{HostFiles, Log};
 use crate::{
     disks::{DiskFile, Disks, May},
     image_cache::ImageSource,
-    snapshots::{SnapshotData, Stored},
+    snapshots::{Content, SnapshotData, Stored},
 };
 
 /// What a name in a directory stands for.
@@ -309,6 +309,10 @@ impl Disks for MemoryDisks {
         }
     }
 
+    async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()> {
+        self.files.put(disk.path, Node::Disk(disk.bytes))
+    }
+
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
         let found = self.files.nodes().get(disk.path).cloned();
         match found {
@@ -325,8 +329,9 @@ impl Disks for MemoryDisks {
 /// Snapshots of disks in memory: which disk it was, is all that there is of it.
 #[async_trait]
 impl SnapshotData for MemoryDisks {
-    async fn take(&self, disk: &Path, _: Option<&str>) -> io::Result<Stored> {
-        let manifest = hex::encode(Sha256::digest(disk.as_os_str().as_encoded_bytes()));
+    async fn take(&self, disk: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
+        let (Content::Plain(path) | Content::Encrypted(path, _)) = disk;
+        let manifest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
         Ok(Stored {
             manifest,
             fresh_bytes: 0,
@@ -334,7 +339,11 @@ impl SnapshotData for MemoryDisks {
         })
     }
 
-    async fn restore(&self, _: &str, disk: &Path, bytes: u64) -> io::Result<()> {
-        self.files.put(disk, Node::Disk(bytes))
+    async fn restore(&self, _: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
+        match disk {
+            Content::Plain(path) => self.files.put(path, Node::Disk(bytes)),
+            // It is there.
+            Content::Encrypted(..) => Ok(()),
+        }
     }
 }

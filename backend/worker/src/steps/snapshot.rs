@@ -2,7 +2,10 @@
 //! Of a guest that runs, copies are made that are as its disks are at the moment of the command, while it goes on. What
 //! no guest has in hands is read as it is; until it is read, no guest gets it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use cumulet_bus::Delivered;
 use cumulet_domain::{
@@ -11,15 +14,17 @@ use cumulet_domain::{
     image::DiskFormat,
     message::{Command, ReportContent, SnapshotOutcome, SnapshotSource},
     snapshot::TakenSnapshot,
+    spec::DiskSpec,
     time::Timestamp,
 };
-use cumulet_hypervisor::{Copying, DiskCopy};
+use cumulet_hypervisor::{Copying, DiskCopy, DiskSecret};
 
 use crate::{
     Worker,
-    disks::DiskFile,
+    disks::{DiskFile, Lock},
     failure::Failure,
     retry::{PAUSE, goes_on},
+    snapshots::Content,
     volumes::{Open, Turn},
 };
 
@@ -36,6 +41,8 @@ struct Source<'s> {
     format: DiskFormat,
     /// The guest that has it in hands.
     holder: Option<InstanceId>,
+    /// What it is encrypted with.
+    secret: Option<DiskSecret>,
 }
 
 impl Worker {
@@ -108,7 +115,11 @@ impl Worker {
         let open = self.deps.hypervisor.open_disks().await?;
         let mut found = Vec::with_capacity(sources.len());
         for told in sources {
-            found.push(self.source(told, &open).await?);
+            let secret = self.secret(told.volume, told.encrypted)?;
+            found.push(Source {
+                secret,
+                ..self.source(told, &open).await?
+            });
         }
         let holder = found.first().and_then(|source| source.holder);
         if found.iter().any(|source| source.holder != holder) {
@@ -137,6 +148,7 @@ impl Worker {
                     disk: disk.clone(),
                     format: *format,
                     holder: Some(*holder),
+                    secret: None,
                 });
             }
         }
@@ -155,6 +167,7 @@ impl Worker {
                 disk,
                 format,
                 holder: None,
+                secret: None,
             }),
             None => Err(Failure {
                 permanent: true,
@@ -179,17 +192,19 @@ impl Worker {
             .map(|source| DiskCopy {
                 disk: source.disk.clone(),
                 copy: self.layout.copy(Some(guest), source.told.snapshot),
+                secret: source.secret.clone(),
             })
             .collect();
         self.remove_copies(&copies).await?;
         let done = async {
+            self.make_copies(guest, &copies).await?;
             self.deps.hypervisor.copy_disks(guest, &copies).await?;
             drop(turns);
             self.copied(guest, deadline).await?;
             crash_point!(NAME, "copied");
             let mut taken = Vec::with_capacity(sources.len());
             for (source, copy) in sources.iter().zip(&copies) {
-                taken.push(self.keep(source, &copy.copy).await?);
+                taken.push(self.keep(source, &copied(copy)).await?);
             }
             Ok(taken)
         };
@@ -224,6 +239,26 @@ impl Worker {
         }
     }
 
+    /// Where one of a guest's disks is encrypted, the copies of all are there before they are written.
+    async fn make_copies(&self, guest: InstanceId, copies: &[DiskCopy]) -> Result<(), Failure> {
+        if copies.iter().all(|copy| copy.secret.is_none()) || !self.deps.disks.uses_images() {
+            return Ok(());
+        }
+        let has = self.deps.hypervisor.devices(guest).await?;
+        for copy in copies {
+            let disk = has.disks.iter().find(|disk| disk.path == copy.disk);
+            let Some(bytes) = disk.and_then(|disk| disk.bytes) else {
+                return Err(Failure::temporary("the guest has lost a disk meanwhile"));
+            };
+            let file = DiskFile {
+                bytes,
+                ..copied(copy)
+            };
+            self.deps.disks.make(&file).await?;
+        }
+        Ok(())
+    }
+
     /// Of what no guest has. Whoever wants it waits.
     async fn take_still(
         &self,
@@ -232,40 +267,74 @@ impl Worker {
     ) -> Result<Vec<TakenSnapshot>, Failure> {
         let mut taken = Vec::with_capacity(sources.len());
         for source in sources {
-            // A raw one is read where it is.
-            if source.format == DiskFormat::Raw {
-                crash_point!(NAME, "copied");
-                taken.push(self.keep(source, &source.disk).await?);
-                continue;
-            }
-            let copy = DiskCopy {
-                disk: source.disk.clone(),
-                copy: self.layout.copy(source.told.root_of, source.told.snapshot),
-            };
-            let copies = [copy];
-            self.remove_copies(&copies).await?;
-            let done = self.take_copy(source, &copies).await;
-            self.remove_copies(&copies).await?;
-            taken.push(done?);
+            taken.push(match (source.format, &source.secret) {
+                // Both are read where they are.
+                (_, Some(secret)) => self.take_encrypted(source, secret).await?,
+                (DiskFormat::Raw, None) => {
+                    crash_point!(NAME, "copied");
+                    self.keep(source, &plain(&source.disk)).await?
+                }
+                (DiskFormat::Qcow2, None) => self.take_copy(source).await?,
+            });
         }
         Ok(taken)
     }
 
-    async fn take_copy(&self, source: &Source<'_>, copies: &[DiskCopy; 1]) -> Result<TakenSnapshot, Failure> {
-        let [DiskCopy { disk, copy }] = copies;
-        let file = DiskFile {
-            path: disk,
-            format: source.format,
-            bytes: 0,
-            image: None,
+    async fn take_copy(&self, source: &Source<'_>) -> Result<TakenSnapshot, Failure> {
+        let copies = [DiskCopy {
+            disk: source.disk.clone(),
+            copy: self.layout.copy(source.told.root_of, source.told.snapshot),
+            secret: None,
+        }];
+        self.remove_copies(&copies).await?;
+        let done = async {
+            let [DiskCopy { disk, copy, .. }] = &copies;
+            let file = DiskFile {
+                format: source.format,
+                ..plain(disk)
+            };
+            self.deps.disks.copy(&file, copy).await?;
+            crash_point!(NAME, "copied");
+            self.keep(source, &plain(copy)).await
         };
-        self.deps.disks.copy(&file, copy).await?;
-        crash_point!(NAME, "copied");
-        self.keep(source, copy).await
+        let done = done.await;
+        self.remove_copies(&copies).await?;
+        done
     }
 
-    async fn keep(&self, source: &Source<'_>, copy: &std::path::Path) -> Result<TakenSnapshot, Failure> {
-        let kept = self.deps.snapshots.take(copy, source.told.base.as_deref()).await;
+    async fn take_encrypted(
+        &self,
+        source: &Source<'_>,
+        secret: &DiskSecret,
+    ) -> Result<TakenSnapshot, Failure> {
+        let image = match source.told.root_of {
+            Some(instance) => self.read_spec(instance).await?.root().and_then(DiskSpec::image).cloned(),
+            None => None,
+        };
+        let below = image.as_ref().map(|image| (self.cache.path(image), image.kept_as()));
+        let file = DiskFile {
+            format: source.format,
+            image: below.as_ref().map(|(path, format)| (path.as_path(), *format)),
+            lock: Some(Lock {
+                key: &secret.key,
+                below: image.is_some_and(|image| image.encrypted),
+            }),
+            ..plain(&source.disk)
+        };
+        crash_point!(NAME, "copied");
+        self.keep(source, &file).await
+    }
+
+    async fn keep(&self, source: &Source<'_>, disk: &DiskFile<'_>) -> Result<TakenSnapshot, Failure> {
+        let base = source.told.base.as_deref();
+        let kept = match disk.lock {
+            None => self.deps.snapshots.take(Content::Plain(disk.path), base).await,
+            Some(Lock { key, .. }) => {
+                let served = self.deps.disks.serve(disk, false).await?;
+                let content = Content::Encrypted(&served.socket(), key);
+                self.deps.snapshots.take(content, base).await
+            }
+        };
         let kept = kept.map_err(|error| Failure {
             detail: Some(error.to_string()),
             ..Failure::from(error)
@@ -291,5 +360,31 @@ impl Worker {
             Ok(())
         });
         Ok(removed.await?)
+    }
+}
+
+/// A raw file, as it is.
+fn plain(path: &Path) -> DiskFile<'_> {
+    DiskFile {
+        path,
+        format: DiskFormat::Raw,
+        bytes: 0,
+        image: None,
+        lock: None,
+    }
+}
+
+/// The file of a copy.
+fn copied(copy: &DiskCopy) -> DiskFile<'_> {
+    match &copy.secret {
+        None => plain(&copy.copy),
+        Some(secret) => DiskFile {
+            format: DiskFormat::Qcow2,
+            lock: Some(Lock {
+                key: &secret.key,
+                below: false,
+            }),
+            ..plain(&copy.copy)
+        },
     }
 }

@@ -243,6 +243,10 @@ impl Disks for Asked {
         Ok(true)
     }
 
+    async fn make(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
         Ok(())
     }

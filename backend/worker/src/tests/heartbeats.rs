@@ -25,6 +25,10 @@ impl Disks for LateDisks {
         Ok(true)
     }
 
+    async fn make(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -50,6 +54,10 @@ impl Disks for FileDisks {
 
     async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
         Ok(true)
+    }
+
+    async fn make(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
     }
 
     async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {

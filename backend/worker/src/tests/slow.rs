@@ -250,6 +250,10 @@ impl Disks for LateDisks {
         ))
     }
 
+    async fn make(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
         Ok(())
     }

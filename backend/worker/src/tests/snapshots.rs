@@ -14,7 +14,7 @@ use cumulet_hypervisor::Copying;
 
 use super::*;
 use crate::{
-    snapshots::{SnapshotData, Stored},
+    snapshots::{Content, SnapshotData, Stored},
     testing::data,
 };
 
@@ -43,7 +43,8 @@ impl Recorder {
 
 #[async_trait]
 impl SnapshotData for Recorder {
-    async fn take(&self, disk: &Path, base: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+        let (Content::Plain(disk) | Content::Encrypted(disk, _)) = disk;
         self.takes
             .lock()
             .unwrap()
@@ -57,10 +58,13 @@ impl SnapshotData for Recorder {
         })
     }
 
-    async fn restore(&self, manifest: &str, disk: &Path, bytes: u64) -> io::Result<()> {
+    async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
         self.restores.lock().unwrap().push((manifest.to_owned(), bytes));
         self.fails()?;
-        std::fs::write(disk, "restored")
+        match disk {
+            Content::Plain(path) => std::fs::write(path, "restored"),
+            Content::Encrypted(..) => Ok(()),
+        }
     }
 }
 
@@ -287,6 +291,10 @@ impl crate::disks::Disks for Given {
 
     async fn ensure(&self, _: &crate::disks::DiskFile<'_>, _: crate::disks::May) -> io::Result<bool> {
         Ok(true)
+    }
+
+    async fn make(&self, _: &crate::disks::DiskFile<'_>) -> io::Result<()> {
+        Ok(())
     }
 
     async fn copy(&self, _: &crate::disks::DiskFile<'_>, _: &Path) -> io::Result<()> {
