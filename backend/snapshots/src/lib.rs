@@ -13,7 +13,8 @@
 //!
 //! - `cipher`: how blocks are encrypted.
 //! - `manifest`: what a snapshot consists of, and how that is written.
-//! - `source`: the disks that snapshots are taken of and restored to; `raw`: those that are files.
+//! - `source`: the disks that snapshots are taken of and restored to; `raw`: those that are files; `nbd`: those that a
+//!   server has.
 //! - `making`, `content`: a snapshot that is taken, and one that is read.
 //! - `store`: taking and restoring.
 //! - `sweep`: the room of what nobody wants any more comes back.
@@ -23,6 +24,7 @@ mod content;
 mod files;
 mod making;
 mod manifest;
+mod nbd;
 mod raw;
 mod source;
 mod store;
@@ -34,6 +36,7 @@ mod tests;
 pub use cipher::BlockKey;
 pub use making::Taken;
 pub use manifest::{BLOCK, Digest};
+pub use nbd::NbdDisk;
 pub use raw::RawDisk;
 pub use source::{Source, Target};
 pub use store::SnapshotStore;

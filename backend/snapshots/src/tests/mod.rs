@@ -12,24 +12,24 @@ use std::{
 use crate::{BLOCK, BlockKey, Digest, SnapshotStore, Taken};
 
 /// A store, and room for disks beside it.
-struct Rig {
+pub(crate) struct Rig {
     dir: tempfile::TempDir,
-    store: SnapshotStore,
+    pub(crate) store: SnapshotStore,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SnapshotStore::open(&dir.path().join("store")).unwrap();
         Rig { dir, store }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A raw disk of these blocks, each made of its number; 0 is a hole. It ends 512 bytes before its last block does.
-    fn disk(&self, blocks: &[u8]) -> PathBuf {
+    pub(crate) fn disk(&self, blocks: &[u8]) -> PathBuf {
         let path = self.path("disk");
         let disk = File::create(&path).unwrap();
         let size = blocks.len() as u64 * BLOCK - 512;
@@ -40,19 +40,19 @@ impl Rig {
         path
     }
 
-    fn take(&self, blocks: &[u8], key: Option<&BlockKey>, base: Option<Taken>) -> Taken {
+    pub(crate) fn take(&self, blocks: &[u8], key: Option<&BlockKey>, base: Option<Taken>) -> Taken {
         let base = base.map(|base| base.manifest);
         self.store.take_file(&self.disk(blocks), key, base).unwrap()
     }
 
-    fn content(&self, name: Digest, key: Option<&BlockKey>) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn content(&self, name: Digest, key: Option<&BlockKey>) -> std::io::Result<Vec<u8>> {
         let path = self.path("restored");
         self.store.restore_file(name, key, &path, 0)?;
         fs::read(path)
     }
 
     /// Every file of the store, by its place in it.
-    fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let dirs = ["manifests", "segments"].map(|dir| self.path("store").join(dir));
         let entries = dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap());
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -62,7 +62,7 @@ impl Rig {
 }
 
 /// A block that looks like nothing, and is the same for the same number.
-fn block(number: u8) -> Vec<u8> {
+pub(crate) fn block(number: u8) -> Vec<u8> {
     let mut state = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(usize::try_from(BLOCK).unwrap());
     for _ in 0..BLOCK / 8 {
@@ -75,7 +75,7 @@ fn block(number: u8) -> Vec<u8> {
 }
 
 /// What a disk of these blocks has.
-fn content(blocks: &[u8]) -> Vec<u8> {
+pub(crate) fn content(blocks: &[u8]) -> Vec<u8> {
     let zeros = || vec![0; usize::try_from(BLOCK).unwrap()];
     let all = blocks
         .iter()
