@@ -38,7 +38,10 @@ mod tests {
         };
         assert_eq!(compare(&place, &of(&[&other])), [], "it is on another machine");
         std::fs::write(&disk, "content").unwrap();
-        let taken = SnapshotStore::open(&place).unwrap().take(&disk, None).unwrap();
+        let taken = SnapshotStore::open(&place)
+            .unwrap()
+            .take_file(&disk, None, None)
+            .unwrap();
         let name = taken.manifest.to_string();
         assert_eq!(compare(&place, &of(&[&name])), []);
         let told = compare(&place, &of(&[&name, &other]));

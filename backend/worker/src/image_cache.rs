@@ -239,8 +239,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        disks::FakeDisks,
         files::DiskFiles,
-        snapshots::{DirectorySnapshots, NoSnapshots},
+        snapshots::{Content, DirectorySnapshots, NoSnapshots},
     };
 
     struct Counting(DirectoryImages, AtomicUsize);
@@ -270,7 +271,7 @@ mod tests {
         Sources {
             images,
             snapshots: &NoSnapshots,
-            disks: &FakeDisks::default(),
+            disks: &FakeDisks { capacity_gib: 1 },
         }
     }
 
@@ -320,7 +321,7 @@ mod tests {
         let (disk, at) = (dir.path().join("disk"), dir.path().join("snapshots"));
         fs::write(&disk, vec![7; 4096]).unwrap();
         let snapshots = DirectorySnapshots::new(&at);
-        let kept = snapshots.take(&disk, None).await.unwrap();
+        let kept = snapshots.take(Content::Plain(&disk), None).await.unwrap();
         let image = ImageRef {
             sha256: kept.manifest.clone(),
             from_snapshot: true,
@@ -331,7 +332,7 @@ mod tests {
         let sources = Sources {
             images: &source,
             snapshots: &snapshots,
-            disks: &FakeDisks::default(),
+            disks: &FakeDisks { capacity_gib: 1 },
         };
         let manifest = at.join("manifests").join(&kept.manifest);
         let whole = fs::read(&manifest).unwrap();

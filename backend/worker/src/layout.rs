@@ -235,7 +235,9 @@ pub(crate) fn volume_of(path: &Path) -> Option<VolumeId> {
 
 /// The snapshot whose copy of a disk this is, whole or not, by its name.
 pub(crate) fn copy_of(path: &Path) -> Option<SnapshotId> {
-    let is_copy = path.extension().is_some_and(|kind| kind == COPY || kind == PARTIAL);
+    let is_copy = path
+        .extension()
+        .is_some_and(|kind| kind == COPY || kind == PARTIAL);
     path.file_stem()?.to_str()?.parse().ok().filter(|_| is_copy)
 }
 

@@ -24,13 +24,21 @@ pub(crate) struct Run {
 
 /// Runs a program to its end.
 pub(crate) async fn run(program: &Path, run: Run) -> io::Result<()> {
-    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let mut command = Command::new(program);
     command
         .args(run.arguments)
         .env_clear()
         .env("LC_ALL", "C")
-        .stdin(if run.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if run.stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);

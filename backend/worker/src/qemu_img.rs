@@ -188,16 +188,35 @@ mod tests {
         let options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10";
         let create = create_arguments(&disk);
         let told = [
-            "create", "-q", "-f", "qcow2", "-u", "--object", KEY, "-o", options, "-F", "raw", "-b", "/c/ab",
-            "/v/a,b.qcow2", "1",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-u",
+            "--object",
+            KEY,
+            "-o",
+            options,
+            "-F",
+            "raw",
+            "-b",
+            "/c/ab",
+            "/v/a,b.qcow2",
+            "1",
         ];
         assert_eq!(create, told);
         let whole = document(&disk);
         let read: Value = serde_json::from_str(whole.strip_prefix("json:").unwrap()).unwrap();
         let locked = json!({"format": "luks", "key-secret": "key"});
-        assert_eq!((&read["encrypt"], &read["backing"]["encrypt"]), (&locked, &Value::Null));
+        assert_eq!(
+            (&read["encrypt"], &read["backing"]["encrypt"]),
+            (&locked, &Value::Null)
+        );
         assert_eq!(read["file"]["filename"], "/v/a,b.qcow2");
-        assert_eq!(resize_arguments(&disk), ["resize", "-q", "--object", KEY, &whole, "1"].map(OsString::from));
+        assert_eq!(
+            resize_arguments(&disk),
+            ["resize", "-q", "--object", KEY, &whole, "1"].map(OsString::from)
+        );
         // A plain file below is not asked what lies below it.
         let below = DiskFile {
             image: Some((Path::new("/c/ab"), DiskFormat::Qcow2)),
@@ -205,7 +224,10 @@ mod tests {
             ..disk
         };
         let read: Value = serde_json::from_str(document(&below).strip_prefix("json:").unwrap()).unwrap();
-        assert_eq!((&read["backing"]["encrypt"], &read["backing"]["backing"]), (&locked, &Value::Null));
+        assert_eq!(
+            (&read["backing"]["encrypt"], &read["backing"]["backing"]),
+            (&locked, &Value::Null)
+        );
         assert!(read["backing"].as_object().unwrap().contains_key("backing"));
     }
 }

@@ -79,7 +79,10 @@ pub(crate) async fn serve(program: &Path, disk: &DiskFile<'_>, write: bool) -> i
         name,
     };
     let run = Run {
-        arguments: arguments(disk, write, &served.name).into_iter().map(Into::into).collect(),
+        arguments: arguments(disk, write, &served.name)
+            .into_iter()
+            .map(Into::into)
+            .collect(),
         stdin: disk.passphrase(),
         dir: Some(dir),
         deadline: program::DEADLINE,
@@ -135,7 +138,10 @@ mod tests {
             return println!("not run: {QEMU_IMG} is not there");
         }
         let dir = tempfile::tempdir().unwrap();
-        let (below, over) = (dir.path().join("below, of it.qcow2"), dir.path().join("over.qcow2"));
+        let (below, over) = (
+            dir.path().join("below, of it.qcow2"),
+            dir.path().join("over.qcow2"),
+        );
         let rng = SharedRng::seeded(1);
         let [key, other] = [(); 2].map(|()| rng.with(|rng| DiskKey::generate(rng)));
         let disks = QemuDisks::new(QEMU_IMG);
@@ -164,7 +170,7 @@ mod tests {
             let served = disks.serve(file, true).await.unwrap();
             let socket = served.socket();
             blocking(move || {
-                let served = NbdDisk::connect(&socket)?;
+                let served = NbdDisk::connect(&socket, NbdDisk::TIMEOUT)?;
                 served.write_at(offset, text)?;
                 served.flush()
             })
@@ -181,7 +187,7 @@ mod tests {
         let served = disks.serve(&larger, false).await.unwrap();
         let socket = served.socket();
         let found = blocking(move || {
-            let served = NbdDisk::connect(&socket)?;
+            let served = NbdDisk::connect(&socket, NbdDisk::TIMEOUT)?;
             let mut block = vec![0; 512 << 10];
             let mut found = Vec::new();
             for offset in [0, 512 << 10] {
@@ -200,7 +206,10 @@ mod tests {
             ..disk
         };
         assert!(disks.serve(&wrong, false).await.is_err());
-        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
         assert_eq!(left.iter().filter(|path| is_socket(path)).count(), 0, "{left:?}");
     }
 }

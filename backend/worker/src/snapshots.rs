@@ -95,7 +95,7 @@ impl SnapshotData for DirectorySnapshots {
             store.make()?;
             match &key {
                 None => store.take_file(&path, None, base),
-                Some(key) => store.take(&NbdDisk::connect(&path)?, Some(key), base),
+                Some(key) => store.take(&NbdDisk::connect(&path, NbdDisk::TIMEOUT)?, Some(key), base),
             }
         });
         let taken = taken.await?;
@@ -110,7 +110,12 @@ impl SnapshotData for DirectorySnapshots {
         let (store, (path, key), manifest) = (self.store.clone(), disk.owned(), digest(manifest)?);
         blocking(move || match &key {
             None => store.restore_file(manifest, None, &path, bytes),
-            Some(key) => store.restore(manifest, Some(key), &NbdDisk::connect(&path)?, bytes),
+            Some(key) => store.restore(
+                manifest,
+                Some(key),
+                &NbdDisk::connect(&path, NbdDisk::TIMEOUT)?,
+                bytes,
+            ),
         })
         .await
     }
@@ -215,9 +220,14 @@ mod tests {
         std::fs::write(&disk, vec![7; 4096]).unwrap();
         let kept = data.take(Content::Plain(&disk), None).await.unwrap();
         assert!(kept.bytes > 0 && kept.bytes == kept.fresh_bytes);
-        let again = data.take(Content::Plain(&disk), Some(&kept.manifest)).await.unwrap();
+        let again = data
+            .take(Content::Plain(&disk), Some(&kept.manifest))
+            .await
+            .unwrap();
         assert_eq!((again.fresh_bytes, &again.manifest), (0, &kept.manifest));
-        data.restore(&kept.manifest, Content::Plain(&copy), 8192).await.unwrap();
+        data.restore(&kept.manifest, Content::Plain(&copy), 8192)
+            .await
+            .unwrap();
         let content = std::fs::read(&copy).unwrap();
         assert_eq!((content.len(), &content[..4096]), (8192, &[7; 4096][..]));
         for wrong in ["", "../x", "abc"] {

@@ -66,9 +66,7 @@ fn backup(copies: &[(String, DiskCopy)], disks: impl Iterator<Item = String>) ->
                             let to = to.with_attribute(("file", file.as_str()));
                             match secret {
                                 None => to.write_empty(),
-                                Some(secret) => {
-                                    to.write_inner_content(|out| encryption(out, &secret.uuid))
-                                }
+                                Some(secret) => to.write_inner_content(|out| encryption(out, &secret.uuid)),
                             }
                             .map(drop)
                         })?;

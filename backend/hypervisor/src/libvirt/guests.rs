@@ -48,7 +48,11 @@ impl Guests {
     pub(super) fn user(&self, spec: &DomainSpec) -> Result<Option<GuestUser>> {
         let own = spec.uid.zip(self.group).map(|(uid, gid)| GuestUser { uid, gid });
         let user = own.or(self.usual);
-        let below = |d: &crate::DomainDisk| d.backing.as_ref().is_none_or(|below| reachable(&below.path, user));
+        let below = |d: &crate::DomainDisk| {
+            d.backing
+                .as_ref()
+                .is_none_or(|below| reachable(&below.path, user))
+        };
         if spec
             .disks
             .iter()

@@ -426,7 +426,7 @@ async fn the_room_of_a_deleted_snapshot_comes_back() {
     let mut made = Vec::new();
     for content in [1_u8, 2] {
         std::fs::write(&disk, vec![content; 4096]).unwrap();
-        let stored = files.take(&disk, None).unwrap();
+        let stored = files.take_file(&disk, None, None).unwrap();
         let (id, open) = on.snapshot(volume).await;
         on.round().await;
         let told = on.kept(id).await.host.unwrap();
@@ -448,15 +448,15 @@ async fn the_room_of_a_deleted_snapshot_comes_back() {
     let swept = sweep().await;
     assert_eq!((swept.manifests, swept.segments), (1, 1));
     let restored = dir.path().join("restored");
-    assert!(files.restore(made[0].1, &restored, 0).is_err());
-    files.restore(made[1].1, &restored, 0).unwrap();
+    assert!(files.restore_file(made[0].1, None, &restored, 0).is_err());
+    files.restore_file(made[1].1, None, &restored, 0).unwrap();
     assert_eq!(std::fs::read(&restored).unwrap(), [2; 4096]);
     // A row that can't be read may need anything: then nothing goes.
     api::delete(&on.rig.cloud, &on.rig.who, made[1].0).await.unwrap();
     let (damaged, _) = on.snapshot(volume).await;
     on.spoil(damaged).await;
     assert!(api::sweep(&store, &files, later).await.is_err());
-    files.restore(made[1].1, &restored, 0).unwrap();
+    files.restore_file(made[1].1, None, &restored, 0).unwrap();
 }
 
 #[tokio::test]

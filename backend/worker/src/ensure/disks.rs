@@ -149,7 +149,9 @@ pub(crate) async fn restore(
     to: &DiskFile<'_>,
 ) -> io::Result<()> {
     let Some(Lock { key, .. }) = to.lock else {
-        return snapshots.restore(manifest, Content::Plain(to.path), to.bytes).await;
+        return snapshots
+            .restore(manifest, Content::Plain(to.path), to.bytes)
+            .await;
     };
     disks.make(to).await?;
     let served = disks.serve(to, true).await?;

@@ -153,6 +153,7 @@ async fn images_and_disks_in_memory_are_their_sizes() {
         format: DiskFormat::Qcow2,
         bytes,
         image: Some((image, DiskFormat::Raw)),
+        lock: None,
     };
     let may = |make, grow| May { make, grow };
     assert!(is_missing(disks.ensure(&file(1), may(true, true)).await));

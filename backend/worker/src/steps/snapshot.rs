@@ -308,10 +308,17 @@ impl Worker {
         secret: &DiskSecret,
     ) -> Result<TakenSnapshot, Failure> {
         let image = match source.told.root_of {
-            Some(instance) => self.read_spec(instance).await?.root().and_then(DiskSpec::image).cloned(),
+            Some(instance) => self
+                .read_spec(instance)
+                .await?
+                .root()
+                .and_then(DiskSpec::image)
+                .cloned(),
             None => None,
         };
-        let below = image.as_ref().map(|image| (self.cache.path(image), image.kept_as()));
+        let below = image
+            .as_ref()
+            .map(|image| (self.cache.path(image), image.kept_as()));
         let file = DiskFile {
             format: source.format,
             image: below.as_ref().map(|(path, format)| (path.as_path(), *format)),
