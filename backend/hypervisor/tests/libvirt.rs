@@ -4,21 +4,25 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use cumulet_certs::DiskKey;
 use cumulet_domain::{
-    id::InstanceId,
+    id::{InstanceId, VolumeId},
     image::DiskFormat,
     message::{OffReason, Power},
-    spec::Throttle,
+    rng::SharedRng,
+    spec::{Throttle, secret_uuid},
     volume::MAX_ATTACHED,
 };
 use cumulet_hypervisor::{
-    Backing, Device, DomainDisk, DomainSpec, Error, Event, Hypervisor, Unplugged, contract,
+    Backing, Copying, Device, DiskCopy, DiskSecret, DomainDisk, DomainSpec, Error, Event, Hypervisor,
+    Unplugged, contract,
     libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
@@ -114,6 +118,121 @@ async fn keeps_the_contract() {
     let make = async |id| spec(dir.path(), id, None);
     let extra = blank(dir.path(), "extra");
     contract::run(&*driver, make, extra, [random_id(), random_id()]).await;
+}
+
+/// The disk as an encrypted one, empty and of 64 MiB.
+fn encrypted(mut disk: DomainDisk, number: u64) -> DomainDisk {
+    let key = SharedRng::seeded(number).with(|rng| DiskKey::generate(rng));
+    std::fs::remove_file(&disk.path).unwrap();
+    encrypted_file(&disk.path, &key);
+    let uuid = secret_uuid(VolumeId::new(random_id().number()));
+    disk.secret = Some(DiskSecret { uuid, key });
+    disk
+}
+
+fn encrypted_file(path: &Path, key: &DiskKey) {
+    let options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10";
+    let mut create = Command::new("qemu-img");
+    create.args([
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=key,file=/dev/stdin",
+    ]);
+    create
+        .args(["-o", options])
+        .arg(path)
+        .arg("64M")
+        .stdin(Stdio::piped());
+    let mut child = create.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(key.passphrase().expose().as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).args(arguments).output().unwrap();
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Of encrypted disks a guest's process has the keys, and nobody else: libvirt has none after a call, and arguments,
+/// definitions and logs have none at all. Copies are encrypted, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn encrypted_disks_are_opened_and_copied_with_keys_that_are_nowhere_to_be_found() {
+    let Some((driver, dir)) = host("keys").await else {
+        return;
+    };
+    let id = random_id();
+    let mut spec = spec(dir.path(), id, None);
+    spec.disks[0] = encrypted(spec.disks[0].clone(), 1);
+    let extra = encrypted(blank(dir.path(), "extra"), 2);
+    let plain = blank(dir.path(), "plain");
+    let secrets: Vec<_> = [&spec.disks[0], &extra]
+        .map(|disk| disk.secret.clone().unwrap())
+        .into();
+    let nothing_is_found = || {
+        let listed = output("virsh", &["secret-list"]);
+        let process = output("pgrep", &["-af", &format!("guest={id}")]);
+        assert!(process.contains("secret"), "{process}");
+        let defined = output("virsh", &["dumpxml", "--security-info", &id.to_string()]);
+        let log = std::fs::read_to_string(format!("/var/log/libvirt/qemu/{id}.log")).unwrap_or_default();
+        for DiskSecret { uuid, key } in &secrets {
+            assert!(!listed.contains(uuid.as_str()), "{listed}");
+            let passphrase = key.passphrase();
+            for text in [&process, &defined, &log] {
+                assert!(!text.contains(passphrase.expose().as_str()));
+            }
+        }
+    };
+    driver.prepare(&spec).await.unwrap();
+    driver.plug(id, &Device::Disk(extra.clone())).await.unwrap();
+    driver.plug(id, &Device::Disk(plain.clone())).await.unwrap();
+    nothing_is_found();
+    let copies: Vec<DiskCopy> = [&spec.disks[0], &extra, &plain]
+        .map(|disk| DiskCopy {
+            disk: disk.path.clone(),
+            copy: disk.path.with_extension("copy"),
+            secret: disk.secret.clone(),
+        })
+        .into();
+    for copy in &copies {
+        match &copy.secret {
+            Some(secret) => encrypted_file(&copy.copy, &secret.key),
+            None => std::fs::File::create_new(&copy.copy)
+                .unwrap()
+                .set_len(64 << 20)
+                .unwrap(),
+        }
+    }
+    driver.copy_disks(id, &copies).await.unwrap();
+    let whole = async {
+        while driver.copying(id).await.unwrap() != Copying::Done {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), whole)
+        .await
+        .unwrap();
+    nothing_is_found();
+    for copy in &copies {
+        let info = output("qemu-img", &["info", copy.copy.to_str().unwrap()]);
+        assert_eq!(info.contains("encrypted: yes"), copy.secret.is_some(), "{info}");
+    }
+    driver.resize(id, &extra.path, 128 << 20).await.unwrap();
+    // What was plugged in is in the definition, and so is the number of its secret.
+    driver.ensure_off(id, Duration::ZERO).await.unwrap();
+    let mut without = spec.clone();
+    without.disks.push(extra.clone());
+    without.disks[1].target = "vdb".into();
+    driver.prepare(&without).await.unwrap();
+    nothing_is_found();
+    driver.ensure_off(id, Duration::ZERO).await.unwrap();
+    without.disks[1].secret = without.disks[0].secret.clone();
+    assert!(driver.prepare(&without).await.is_err(), "another disk's key");
+    driver.ensure_absent(id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

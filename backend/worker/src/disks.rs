@@ -78,7 +78,7 @@ pub trait Disks: Send + Sync + 'static {
     /// Serves an encrypted disk that no guest has, in the clear, for one client: `write`, to be written.
     /// (Disks that are no files have nothing to serve.)
     async fn serve(&self, _: &DiskFile<'_>, _: bool) -> io::Result<Served> {
-        Ok(Served::default())
+        Served::nothing()
     }
 
     /// What there is for disks in `dir`, in GiB: what they take already and what is free.

@@ -15,6 +15,10 @@ pub(crate) const KEY: &str = "secret,id=key,file=/dev/stdin";
 /// How long the copy of a whole disk may take.
 const COPY_DEADLINE: Duration = Duration::from_secs(6 * 3600);
 
+/// What QEMU says where it can't tell how long it takes to hash a passphrase: by chance, on a machine whose clock of a
+/// thread's time is coarse.
+const UNMEASURED: &str = "Unable to get accurate CPU usage";
+
 /// The arguments that make a disk, over another file or empty.
 fn create_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
     let format = disk.format.name();
@@ -90,7 +94,13 @@ pub(crate) async fn copy(program: &Path, disk: &DiskFile<'_>, copy: &Path) -> io
 
 /// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
 pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    run(program, disk, create_arguments(disk), DEADLINE).await
+    let mut again = 10;
+    loop {
+        match run(program, disk, create_arguments(disk), DEADLINE).await {
+            Err(error) if again > 0 && error.to_string().contains(UNMEASURED) => again -= 1,
+            done => return done,
+        }
+    }
 }
 
 /// Makes a disk larger that no guest has.
@@ -108,9 +118,8 @@ async fn run(
         arguments,
         stdin: disk.passphrase(),
         dir: None,
-        deadline,
     };
-    program::run(program, run).await
+    program::run(program, run, deadline).await
 }
 
 #[cfg(test)]

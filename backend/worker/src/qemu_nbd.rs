@@ -9,55 +9,78 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
+
+use tokio::{process::Child, time::Instant};
 
 use crate::{
     blocking::blocking,
     disks::DiskFile,
-    program::{self, Run},
+    program::{DEADLINE, Run, complaint, start},
     qemu_img::{KEY, document},
 };
 
-/// A server's socket is called so.
+/// A server's socket is called so, until its client has come.
 const SOCKET: &str = "nbd";
 
-/// A disk that is served, for one client.
-#[derive(Debug, Default)]
+/// How often it is looked whether a server is there: nothing tells.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A disk that is served, and the connection to its server.
+#[derive(Debug)]
 pub struct Served {
-    /// Its directory, open: paths of sockets may not be long.
-    dir: Option<OwnedFd>,
-    name: String,
+    stream: Option<UnixStream>,
+    server: Option<Child>,
 }
 
 impl Served {
-    /// The socket.
-    pub fn socket(&self) -> PathBuf {
-        let dir = self.dir.as_ref().map_or(-1, |dir| dir.as_raw_fd());
-        PathBuf::from(format!("/proc/self/fd/{dir}")).join(&self.name)
+    /// Nothing, by nobody.
+    ///
+    /// # Errors
+    /// Where the system has no more descriptors.
+    pub fn nothing() -> io::Result<Served> {
+        let (stream, _) = UnixStream::pair()?;
+        Ok(Served {
+            stream: Some(stream),
+            server: None,
+        })
+    }
+
+    /// The connection, once. Whoever has it lets go of it before [`Served::end`].
+    ///
+    /// # Errors
+    /// `NotConnected` the second time.
+    pub fn connection(&mut self) -> io::Result<UnixStream> {
+        self.stream
+            .take()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Waits until the server has ended, so that nobody has the disk: others may open it from then on.
+    ///
+    /// # Errors
+    /// When it has failed, or does not end in time.
+    pub async fn end(mut self) -> io::Result<()> {
+        drop(self.stream.take());
+        let Some(server) = self.server.take() else {
+            return Ok(());
+        };
+        ended(server, DEADLINE).await
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        if self.dir.is_some() {
-            end(&self.socket());
-        }
-    }
-}
-
-/// Ends a server that has had no client, and removes its socket.
-fn end(socket: &Path) {
-    drop(UnixStream::connect(socket));
-    if let Err(error) = fs::remove_file(socket)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "the socket of a disk that was served stays");
-    }
+async fn ended(server: Child, deadline: Duration) -> io::Result<()> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "qemu-nbd does not end");
+    let output = tokio::time::timeout(deadline, server.wait_with_output())
+        .await
+        .map_err(late)??;
+    complaint("qemu-nbd", &output)
 }
 
 /// The arguments that serve a disk; the socket's path is of the server's own directory.
 fn arguments(disk: &DiskFile<'_>, write: bool, name: &str) -> Vec<String> {
-    let mut arguments: Vec<String> = ["--fork", "--object", KEY, "--cache=writeback", "--discard=unmap"]
+    let mut arguments: Vec<String> = ["--object", KEY, "--cache=writeback", "--discard=unmap"]
         .map(str::to_owned)
         .into();
     if !write {
@@ -73,40 +96,68 @@ pub(crate) async fn serve(program: &Path, disk: &DiskFile<'_>, write: bool) -> i
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}.{SOCKET}", std::process::id());
     let dir = disk.path.parent().unwrap_or(Path::new("/")).to_owned();
-    let open = dir.clone();
-    let served = Served {
-        dir: Some(blocking(move || Ok(OwnedFd::from(fs::File::open(open)?))).await?),
-        name,
-    };
     let run = Run {
-        arguments: arguments(disk, write, &served.name)
+        arguments: arguments(disk, write, &name)
             .into_iter()
             .map(Into::into)
             .collect(),
         stdin: disk.passphrase(),
-        dir: Some(dir),
-        deadline: program::DEADLINE,
+        dir: Some(dir.clone()),
     };
-    // It ends when its child is there to be connected to.
-    program::run(program, run).await?;
-    Ok(served)
+    let mut server = start(program, run).await?;
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let (dir, name) = (dir.clone(), name.clone());
+        if let Some(stream) = blocking(move || connect(&dir, &name)).await? {
+            return Ok(Served {
+                stream: Some(stream),
+                server: Some(server),
+            });
+        }
+        if server.try_wait()?.is_some() || Instant::now() > until {
+            ended(server, LOOK).await?;
+            return Err(io::Error::other("qemu-nbd has ended before its client came"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
-/// Whether a file is the socket of a server, which a worker of before has left.
+/// Connects to a server, whose socket is of no use to anybody else from then on; `None` where there is none yet.
+fn connect(dir: &Path, name: &str) -> io::Result<Option<UnixStream>> {
+    // Paths of sockets may not be long.
+    let dir = OwnedFd::from(fs::File::open(dir)?);
+    let socket = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name);
+    match UnixStream::connect(&socket) {
+        Ok(stream) => {
+            fs::remove_file(&socket)?;
+            Ok(Some(stream))
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file is the socket of a server, whose client never came.
 pub(crate) fn is_socket(path: &Path) -> bool {
     path.extension().is_some_and(|kind| kind == SOCKET)
 }
 
-/// Ends what a worker of before has left.
+/// Ends a server that a worker of before has left: it ends with its client.
 pub(crate) fn end_left(path: &Path) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(());
     };
-    drop(Served {
-        dir: Some(OwnedFd::from(fs::File::open(dir)?)),
-        name: name.to_string_lossy().into_owned(),
-    });
-    Ok(())
+    match connect(dir, &name.to_string_lossy())? {
+        Some(_) => Ok(()),
+        None => fs::remove_file(path),
+    }
 }
 
 #[cfg(test)]
@@ -167,15 +218,16 @@ mod tests {
         assert!(disks.ensure(&base, may).await.unwrap());
         for (file, offset) in [(&base, 0), (&disk, 512 << 10)] {
             assert!(disks.ensure(file, may).await.unwrap());
-            let served = disks.serve(file, true).await.unwrap();
-            let socket = served.socket();
+            let mut served = disks.serve(file, true).await.unwrap();
+            let stream = served.connection().unwrap();
             blocking(move || {
-                let served = NbdDisk::connect(&socket, NbdDisk::TIMEOUT)?;
-                served.write_at(offset, text)?;
-                served.flush()
+                let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
+                disk.write_at(offset, text)?;
+                disk.flush()
             })
             .await
             .unwrap();
+            served.end().await.unwrap();
         }
         assert!(!contains(&below, text) && !contains(&over, text));
         let larger = DiskFile {
@@ -184,23 +236,24 @@ mod tests {
         };
         assert!(disks.ensure(&larger, may).await.unwrap());
         assert_eq!(disk_size(&over, DiskFormat::Qcow2).unwrap(), Some(3 * MIB));
-        let served = disks.serve(&larger, false).await.unwrap();
-        let socket = served.socket();
+        let mut served = disks.serve(&larger, false).await.unwrap();
+        let stream = served.connection().unwrap();
         let found = blocking(move || {
-            let served = NbdDisk::connect(&socket, NbdDisk::TIMEOUT)?;
+            let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
             let mut block = vec![0; 512 << 10];
             let mut found = Vec::new();
             for offset in [0, 512 << 10] {
-                served.read_block(offset, &mut block)?;
+                disk.read_block(offset, &mut block)?;
                 found.push(block.starts_with(text));
             }
-            Ok((found, served.size()?))
+            Ok((found, disk.size()?))
         });
         assert_eq!(found.await.unwrap(), (vec![true, true], 3 * MIB));
-        drop(served);
-        // One that nobody comes to ends, too.
-        drop(disks.serve(&larger, true).await.unwrap());
-        drop(disks.serve(&larger, true).await.unwrap());
+        served.end().await.unwrap();
+        // One that nobody asks anything ends, too, and others have the disk then.
+        for _ in 0..2 {
+            disks.serve(&larger, true).await.unwrap().end().await.unwrap();
+        }
         let wrong = DiskFile {
             lock: lock(&other),
             ..disk

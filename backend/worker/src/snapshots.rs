@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -30,13 +31,13 @@ pub struct Stored {
 }
 
 /// A disk whose content is read for a snapshot, or made of one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Content<'a> {
     /// A raw file.
     Plain(&'a Path),
-    /// The socket of a server that has an encrypted disk in the clear, and that disk's key: what is kept of it is
-    /// encrypted by it.
-    Encrypted(&'a Path, &'a DiskKey),
+    /// The connection to a server that has an encrypted disk in the clear (`Disks::serve`), and that disk's key: what is
+    /// kept of it is encrypted by it.
+    Encrypted(UnixStream, &'a DiskKey),
 }
 
 /// Where snapshots' data is kept.
@@ -72,11 +73,17 @@ impl DirectorySnapshots {
     }
 }
 
+/// The same for a thread of its own.
+enum Owned {
+    Plain(PathBuf),
+    Encrypted(UnixStream, BlockKey),
+}
+
 impl Content<'_> {
-    fn owned(self) -> (PathBuf, Option<BlockKey>) {
+    fn owned(self) -> Owned {
         match self {
-            Content::Plain(path) => (path.to_owned(), None),
-            Content::Encrypted(path, key) => (path.to_owned(), Some(BlockKey::new(&key.of_blocks()))),
+            Content::Plain(path) => Owned::Plain(path.to_owned()),
+            Content::Encrypted(stream, key) => Owned::Encrypted(stream, BlockKey::new(&key.of_blocks())),
         }
     }
 }
@@ -89,13 +96,16 @@ fn digest(text: &str) -> io::Result<Digest> {
 #[async_trait]
 impl SnapshotData for DirectorySnapshots {
     async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
-        let (store, (path, key)) = (self.store.clone(), disk.owned());
+        let (store, disk) = (self.store.clone(), disk.owned());
         let base = base.map(digest).transpose()?;
         let taken = blocking(move || {
             store.make()?;
-            match &key {
-                None => store.take_file(&path, None, base),
-                Some(key) => store.take(&NbdDisk::connect(&path, NbdDisk::TIMEOUT)?, Some(key), base),
+            match disk {
+                Owned::Plain(path) => store.take_file(&path, None, base),
+                Owned::Encrypted(stream, key) => {
+                    let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
+                    store.take(&disk, Some(&key), base)
+                }
             }
         });
         let taken = taken.await?;
@@ -107,15 +117,13 @@ impl SnapshotData for DirectorySnapshots {
     }
 
     async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
-        let (store, (path, key), manifest) = (self.store.clone(), disk.owned(), digest(manifest)?);
-        blocking(move || match &key {
-            None => store.restore_file(manifest, None, &path, bytes),
-            Some(key) => store.restore(
-                manifest,
-                Some(key),
-                &NbdDisk::connect(&path, NbdDisk::TIMEOUT)?,
-                bytes,
-            ),
+        let (store, disk, manifest) = (self.store.clone(), disk.owned(), digest(manifest)?);
+        blocking(move || match disk {
+            Owned::Plain(path) => store.restore_file(manifest, None, &path, bytes),
+            Owned::Encrypted(stream, key) => {
+                let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
+                store.restore(manifest, Some(&key), &disk, bytes)
+            }
         })
         .await
     }

@@ -330,7 +330,10 @@ impl Disks for MemoryDisks {
 #[async_trait]
 impl SnapshotData for MemoryDisks {
     async fn take(&self, disk: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
-        let (Content::Plain(path) | Content::Encrypted(path, _)) = disk;
+        let path = match disk {
+            Content::Plain(path) => path,
+            Content::Encrypted(..) => Path::new("encrypted"),
+        };
         let manifest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
         Ok(Stored {
             manifest,

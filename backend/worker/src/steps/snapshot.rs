@@ -337,9 +337,11 @@ impl Worker {
         let kept = match disk.lock {
             None => self.deps.snapshots.take(Content::Plain(disk.path), base).await,
             Some(Lock { key, .. }) => {
-                let served = self.deps.disks.serve(disk, false).await?;
-                let content = Content::Encrypted(&served.socket(), key);
-                self.deps.snapshots.take(content, base).await
+                let mut served = self.deps.disks.serve(disk, false).await?;
+                let content = Content::Encrypted(served.connection()?, key);
+                let taken = self.deps.snapshots.take(content, base).await;
+                let ended = served.end().await;
+                taken.and_then(|taken| ended.map(|()| taken))
             }
         };
         let kept = kept.map_err(|error| Failure {

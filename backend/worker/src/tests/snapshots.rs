@@ -44,7 +44,10 @@ impl Recorder {
 #[async_trait]
 impl SnapshotData for Recorder {
     async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
-        let (Content::Plain(disk) | Content::Encrypted(disk, _)) = disk;
+        let disk = match disk {
+            Content::Plain(disk) => disk,
+            Content::Encrypted(..) => Path::new("encrypted"),
+        };
         self.takes
             .lock()
             .unwrap()
