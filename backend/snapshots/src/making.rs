@@ -78,7 +78,7 @@ impl<'s> Making<'s> {
             if offset >= self.size {
                 return Err(io::Error::other("the disk has become larger while it was read"));
             }
-            if offset < next || offset % BLOCK != 0 {
+            if offset < next || !offset.is_multiple_of(BLOCK) {
                 return Err(io::Error::other("the disk's blocks are out of order"));
             }
             next = offset + BLOCK;

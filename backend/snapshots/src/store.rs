@@ -74,7 +74,12 @@ impl SnapshotStore {
     /// Those of the file system; `InvalidData` where the snapshot is damaged; `InvalidInput` where it is encrypted.
     /// Then nothing has come to the store.
     pub fn encrypt(&self, name: Digest, key: &BlockKey) -> io::Result<Taken> {
-        self.take(&self.content(name, None)?, Some(key), None)
+        let manifest = self.manifest(name)?;
+        if manifest.key.is_some() {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "it is encrypted already");
+            return Err(named(error, &self.place.manifest(name)));
+        }
+        self.take(&Content::of(&self.place, manifest, None)?, Some(key), None)
     }
 
     /// Makes a disk of a snapshot, of so many bytes if that is more than it has. Every block is compared with its

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::reply::{exact, fill, number, strange};
+use super::reply::{exact, fill, number, shown, strange};
 use crate::manifest::BLOCK;
 
 const GREETING: &[u8; 8] = b"NBDMAGIC";
@@ -115,7 +115,7 @@ fn answer(stream: &mut impl Read, option: u32) -> io::Result<(u32, Vec<u8>)> {
     let why = format!(
         "the server refuses option {option}, error {}: {}",
         kind & !REP_ERROR,
-        String::from_utf8_lossy(&data).trim()
+        shown(&data)
     );
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }

@@ -28,6 +28,12 @@ const EXTENTS: usize = (1 << 20) / 8;
 /// The most bytes of an error: numbers, and a text of 4096.
 const COMPLAINT: usize = 4096 + 14;
 
+/// How much of a text is shown.
+const SHOWN: usize = 500;
+
+/// The errors that the protocol has: EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN.
+const ERRORS: [i32; 8] = [1, 5, 12, 22, 28, 75, 95, 108];
+
 /// What a request and its answer are known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cookie(pub(super) u64);
@@ -104,20 +110,29 @@ fn head(stream: &mut impl Read, request: Cookie) -> io::Result<Head> {
     }
     match refusal {
         0 => Ok(head),
-        number => Err(refused(number, "")),
+        number => Err(refused(number, &[])),
     }
 }
 
-/// What the server says is wrong, with the protocol's number for it: those that it has are Linux's.
-fn refused(number: u32, text: &str) -> io::Error {
-    let known = [1, 5, 12, 22, 28, 75, 95, 108].into_iter();
-    let known = known.map(io::Error::from_raw_os_error);
-    let found = known
-        .into_iter()
-        .find(|known| known.raw_os_error().map(i32::cast_unsigned) == Some(number));
-    match found {
-        Some(known) => io::Error::new(known.kind(), format!("the server says: {known} {text}")),
-        None => io::Error::other(format!("the server says: error {number} {text}")),
+/// A text of the server's, as it may be shown: not too long, and on one line.
+pub(super) fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let shown = text.chars().filter(|letter| !letter.is_control());
+    shown.take(SHOWN).collect()
+}
+
+/// What the server says is wrong. The protocol's numbers for that are Linux's.
+fn refused(number: u32, text: &[u8]) -> io::Error {
+    let text = match text {
+        [] => String::new(),
+        text => format!(": {}", shown(text)),
+    };
+    match i32::try_from(number) {
+        Ok(known) if ERRORS.contains(&known) => {
+            let known = io::Error::from_raw_os_error(known);
+            io::Error::new(known.kind(), format!("the server says: {known}{text}"))
+        }
+        _ => io::Error::other(format!("the server says: error {number}{text}")),
     }
 }
 
@@ -134,7 +149,7 @@ fn complaint(stream: &mut impl Read, length: usize) -> io::Result<io::Error> {
     let text = rest.get(..usize::from(text)).ok_or_else(short)?;
     match u32::from_be_bytes(*error) {
         0 => Err(strange("an error that is none")),
-        number => Ok(refused(number, &String::from_utf8_lossy(text))),
+        number => Ok(refused(number, text)),
     }
 }
 

@@ -15,6 +15,12 @@ use nix::sys::{
     time::{TimeVal, TimeValLike as _},
 };
 
+/// None at all would be no limit.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// What can be added to any moment.
+const MOST: Duration = Duration::from_hours(24);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -33,18 +39,18 @@ impl Socket {
             SockFlag::SOCK_CLOEXEC,
             None,
         )?;
-        let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
-        // None at all would be no limit.
-        setsockopt(&socket, SendTimeout, &TimeVal::milliseconds(millis.max(1)))?;
+        let timeout = timeout.clamp(LEAST, MOST);
+        let millis = i64::try_from(timeout.as_millis()).map_err(io::Error::other)?;
+        setsockopt(&socket, SendTimeout, &TimeVal::milliseconds(millis))?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
             .map_err(|error| in_time(io::Error::from(error)))?;
         Socket::new(UnixStream::from(socket), timeout)
     }
 
     pub(super) fn new(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
-        let most = Some(timeout.max(Duration::from_millis(1)));
-        stream.set_read_timeout(most)?;
-        stream.set_write_timeout(most)?;
+        let timeout = timeout.clamp(LEAST, MOST);
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
         Ok(Socket {
             stream,
             timeout,

@@ -148,6 +148,7 @@ fn a_plain_snapshot_becomes_an_encrypted_one() {
     let files = rig.files();
     let error = rig.store.encrypt(made.manifest, &key(2)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("it is encrypted already"), "{error}");
     let error = rig.store.encrypt(Digest::of(b"none"), &key(1)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     // Its first block is found, its second is damaged.
