@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use cumulet_snapshots::NbdDisk;
 use tokio::{process::Child, time::Instant};
 
 use crate::{
@@ -23,6 +24,12 @@ use crate::{
 
 /// A server's socket is called so, until its client has come.
 const SOCKET: &str = "nbd";
+
+/// How long a server that was left has to answer.
+const LEFT: Duration = Duration::from_secs(5);
+
+/// How long a server that is about to end has for it; one that is not is ended.
+const SOON: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether a server is there: nothing tells.
 const LOOK: Duration = Duration::from_millis(10);
@@ -57,25 +64,27 @@ impl Served {
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Waits until the server has ended, so that nobody has the disk: others may open it from then on.
+    /// Ends the server, so that nobody has the disk: others may open it from then on. What was flushed stays. What came
+    /// of the disk is handed through; where that is an error and the server has one, too, the server's says why.
     ///
     /// # Errors
-    /// When it has failed, or does not end in time.
-    pub async fn end(mut self) -> io::Result<()> {
+    /// That, or when the server can't be ended.
+    pub async fn end<T>(mut self, done: io::Result<T>) -> io::Result<T> {
         drop(self.stream.take());
-        let Some(server) = self.server.take() else {
-            return Ok(());
+        let Some(mut server) = self.server.take() else {
+            return done;
         };
-        ended(server, DEADLINE).await
+        if done.is_ok() {
+            server.kill().await?;
+            return done;
+        }
+        // It may be about to end by itself.
+        let ended = tokio::time::timeout(SOON, server.wait_with_output()).await;
+        match ended {
+            Ok(output) => complaint("qemu-nbd", &output?).and(done),
+            Err(_) => done,
+        }
     }
-}
-
-async fn ended(server: Child, deadline: Duration) -> io::Result<()> {
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "qemu-nbd does not end");
-    let output = tokio::time::timeout(deadline, server.wait_with_output())
-        .await
-        .map_err(late)??;
-    complaint("qemu-nbd", &output)
 }
 
 /// The arguments that serve a disk; the socket's path is of the server's own directory.
@@ -114,8 +123,11 @@ pub(crate) async fn serve(program: &Path, disk: &DiskFile<'_>, write: bool) -> i
                 server: Some(server),
             });
         }
-        if server.try_wait()?.is_some() || Instant::now() > until {
-            ended(server, LOOK).await?;
+        if Instant::now() > until {
+            server.start_kill()?;
+        }
+        if server.try_wait()?.is_some() {
+            complaint("qemu-nbd", &server.wait_with_output().await?)?;
             return Err(io::Error::other("qemu-nbd has ended before its client came"));
         }
         tokio::time::sleep(LOOK).await;
@@ -149,13 +161,13 @@ pub(crate) fn is_socket(path: &Path) -> bool {
     path.extension().is_some_and(|kind| kind == SOCKET)
 }
 
-/// Ends a server that a worker of before has left: it ends with its client.
+/// Ends a server that a worker of before has left: it ends with a client that says so.
 pub(crate) fn end_left(path: &Path) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(());
     };
     match connect(dir, &name.to_string_lossy())? {
-        Some(_) => Ok(()),
+        Some(stream) => NbdDisk::from_stream(stream, LEFT).map(drop).or(Ok(())),
         None => fs::remove_file(path),
     }
 }
@@ -166,7 +178,7 @@ mod tests {
 
     use cumulet_certs::DiskKey;
     use cumulet_domain::{image::DiskFormat, rng::SharedRng};
-    use cumulet_snapshots::{NbdDisk, Source as _, Target as _};
+    use cumulet_snapshots::{Source as _, Target as _};
 
     use super::*;
     use crate::{
@@ -227,7 +239,7 @@ mod tests {
             })
             .await
             .unwrap();
-            served.end().await.unwrap();
+            served.end(Ok(())).await.unwrap();
         }
         assert!(!contains(&below, text) && !contains(&over, text));
         let larger = DiskFile {
@@ -249,16 +261,40 @@ mod tests {
             Ok((found, disk.size()?))
         });
         assert_eq!(found.await.unwrap(), (vec![true, true], 3 * MIB));
-        served.end().await.unwrap();
+        served.end(Ok(())).await.unwrap();
         // One that nobody asks anything ends, too, and others have the disk then.
         for _ in 0..2 {
-            disks.serve(&larger, true).await.unwrap().end().await.unwrap();
+            disks
+                .serve(&larger, true)
+                .await
+                .unwrap()
+                .end(Ok(()))
+                .await
+                .unwrap();
         }
+        // One that a process of before has left, too.
+        let mut left = disks.serve(&larger, true).await.unwrap();
+        let socket = dir.path().join("1-2.nbd");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        drop(listener);
+        assert!(is_socket(&socket));
+        end_left(&socket).unwrap();
+        assert!(!socket.exists());
+        drop(left.connection().unwrap());
+        left.end(Ok(())).await.unwrap();
         let wrong = DiskFile {
             lock: lock(&other),
             ..disk
         };
-        assert!(disks.serve(&wrong, false).await.is_err());
+        let refused = async {
+            let mut served = disks.serve(&wrong, false).await?;
+            let stream = served.connection()?;
+            let disk = blocking(move || NbdDisk::from_stream(stream, NbdDisk::TIMEOUT).map(drop));
+            let disk = disk.await;
+            served.end(disk).await
+        };
+        let why = refused.await.unwrap_err().to_string();
+        assert!(why.contains("Invalid password"), "{why}");
         let left: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|file| file.unwrap().path())

@@ -157,8 +157,7 @@ pub(crate) async fn restore(
     let mut served = disks.serve(to, true).await?;
     let disk = Content::Encrypted(served.connection()?, key);
     let restored = snapshots.restore(manifest, disk, to.bytes).await;
-    let ended = served.end().await;
-    restored.and(ended)
+    served.end(restored).await
 }
 
 /// What the guest is to know of each of its disks, in the specification's order: `path` is where a disk's file is,

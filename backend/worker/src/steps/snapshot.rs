@@ -340,8 +340,7 @@ impl Worker {
                 let mut served = self.deps.disks.serve(disk, false).await?;
                 let content = Content::Encrypted(served.connection()?, key);
                 let taken = self.deps.snapshots.take(content, base).await;
-                let ended = served.end().await;
-                taken.and_then(|taken| ended.map(|()| taken))
+                served.end(taken).await
             }
         };
         let kept = kept.map_err(|error| Failure {
