@@ -17,8 +17,15 @@ def changes(played: dict[str, dict]) -> dict[str, bool]:
 
 
 def test_the_life_of_a_volume(ansible: Ansible, account: Account):
-    wanted = {"name": "data", "zone": volumes.zone(account), "volume_type": "gp3"}
-    larger = wanted | {"modify_volume": True, "volume_size": 8, "iops": 4000, "throughput": 250, "tags": {"tier": "db"}}
+    wanted = {"name": "data", "zone": volumes.zone(account), "volume_type": "gp2"}
+    larger = wanted | {
+        "volume_type": "gp3",
+        "modify_volume": True,
+        "volume_size": 8,
+        "iops": 4000,
+        "throughput": 250,
+        "tags": {"tier": "db"},
+    }
     made = ansible.play(
         task("first", "ec2_vol", volume_size=2, **wanted),
         task("again", "ec2_vol", volume_size=2, **wanted),
@@ -33,10 +40,10 @@ def test_the_life_of_a_volume(ansible: Ansible, account: Account):
         "first": True, "again": False, "larger": True, "as large": False, "seen": False, "gone": True, "gone again": False,
     }  # fmt: skip
     first = made["first"]["volume"]
-    assert (first["size"], first["type"], first["status"], first["iops"]) == (2, "gp3", "available", 3000)
+    assert (first["size"], first["type"], first["status"], first["iops"]) == (2, "gp2", "available", 100)
     assert {result["volume_id"] for name, result in made.items() if "volume_id" in result} == {id}
     (seen,) = made["seen"]["volumes"]
-    assert (seen["id"], seen["size"], seen["iops"], seen["throughput"]) == (id, 8, 4000, 250)
+    assert (seen["id"], seen["type"], seen["size"], seen["iops"], seen["throughput"]) == (id, "gp3", 8, 4000, 250)
     assert seen["tags"] == {"Name": "data", "tier": "db"} and seen["attachment_set"] == []
     assert volumes.is_gone(account, id)
 
