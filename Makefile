@@ -28,7 +28,7 @@ test-cluster: ## of that, what roles as processes can change, on PostgreSQL and 
 test-faults: ## the tests of faults with their long times, and a table of trials, failures and recovery times
 	@scripts/test-faults
 
-test-clients: ## Terraform, Ansible, Libcloud and other foreign clients
+test-clients: ## Terraform, Ansible, Packer, Libcloud and other foreign clients
 	@scripts/test-clients
 
 bench: ## the benchmarks, as a table

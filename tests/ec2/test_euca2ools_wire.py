@@ -2,43 +2,13 @@
 
 import hashlib
 from datetime import timedelta
-from xml.etree import ElementTree
 
 import pytest
 
-from harness import volumes
-from harness.cloud import Account, Cloud
+from harness.cloud import Account
 from harness.ec2 import running
-from harness.signing import Answer, Raw, form
-
-VERSION = "2015-10-01"
-SIGNED = ["accept", "accept-encoding", "content-length", "content-type", "host", "x-amz-content-sha256", "x-amz-date"]
-NAMESPACE = f"{{http://ec2.amazonaws.com/doc/{VERSION}/}}"
-
-
-def euca(cloud: Cloud, raw: Raw, name: str, path: str = "/", region: str = "undefined-123", **parameters: str) -> Answer:
-    """One request of `requestbuilder`'s HmacV4Auth."""
-    pairs = {"Action": name, "Version": VERSION} | {k.replace("__", "."): v for k, v in parameters.items()}
-    body = form(pairs)
-    more = {
-        "Accept": "*/*",
-        "Accept-Encoding": "gzip, deflate",
-        "Content-Length": str(len(body)),
-        "Content-Type": "application/x-www-form-urlencoded",
-        "X-Amz-Content-SHA256": hashlib.sha256(body).hexdigest(),
-        "User-Agent": "euca2ools/3.4-devel (cli; Linux 5.10) python/2.7 requestbuilder/0.7",
-    }
-    signer = raw.signer.but(region=region, signed=SIGNED)
-    return raw.send("POST", path, signer.headers(cloud.address, body, path=path, more=more), body)
-
-
-def tree(answer: Answer) -> ElementTree.Element:
-    assert answer.status == 200, answer.text
-    return ElementTree.fromstring(answer.body)
-
-
-def texts(root: ElementTree.Element, path: str) -> list[str]:
-    return [e.text for e in root.findall("/".join(NAMESPACE + part for part in path.split("/")))]
+from harness.euca2ools import NAMESPACE, SIGNED, VERSION, euca, texts, tree
+from harness.signing import Raw, form
 
 
 @pytest.mark.parametrize("region", ["undefined-123", "undefined-20379", "eucalyptus", "us-east-1"])
@@ -133,25 +103,3 @@ def test_sts_and_iam_on_the_same_address(account: Account, raw: Raw):
         signer = raw.signer.but(service=service, region="undefined-7", offset=timedelta(seconds=1))
         answer = raw.send("POST", "/services/Tokens", signer.headers(account.cloud.address, body, path="/services/Tokens"), body)
         assert answer.status == 200 and account.id in answer.text, answer.text
-
-
-def test_the_life_of_a_volume(account: Account, raw: Raw):
-    """euca-create-volume, -attach-volume, -describe-volumes, -detach-volume and -delete-volume."""
-    cloud, (instance,) = account.cloud, running(account)
-    made = tree(euca(cloud, raw, "CreateVolume", AvailabilityZone=volumes.zone(account), Size="1"))
-    (volume,) = texts(made, "volumeId")
-    assert texts(made, "size") == ["1"] and texts(made, "createTime")
-    known = {"VolumeId": volume, "InstanceId": instance, "Device": "/dev/sdf"}
-    assert texts(tree(euca(cloud, raw, "AttachVolume", **known)), "status") == ["attaching"]
-    volumes.wait_attached(account, volume, instance)
-    seen = tree(euca(cloud, raw, "DescribeVolumes", VolumeId__1=volume))
-    # What the tool prints of each.
-    for name in ("volumeId", "size", "snapshotId", "availabilityZone", "status", "createTime", "volumeType"):
-        assert seen.find(f"{NAMESPACE}volumeSet/{NAMESPACE}item/{NAMESPACE}{name}") is not None, name
-    attachment = "volumeSet/item/attachmentSet/item"
-    for name, value in [("volumeId", volume), ("instanceId", instance), ("device", "/dev/sdf"), ("status", "attached")]:
-        assert texts(seen, f"{attachment}/{name}") == [value]
-    tree(euca(cloud, raw, "DetachVolume", VolumeId=volume))
-    volumes.wait_free(account, volume)
-    tree(euca(cloud, raw, "DeleteVolume", VolumeId=volume))
-    volumes.wait_gone(account, volume)

@@ -12,12 +12,16 @@ use crate::fault::Fault;
 /// Longest token that is looked at.
 const MAX_TOKEN: usize = 4096;
 
+/// Where EC2 takes a `MaxResults` of 0 for none: Kubernetes' EBS driver sends it when it wants whatever there is.
+const ZERO_IS_NONE: &[&str] = &["DescribeSnapshots"];
+
 /// Checks `MaxResults`.
 ///
 /// # Errors
 /// Outside the operation's limits, or together with ids.
 pub(crate) fn limit(ctx: &Ctx, paging: &Pages<'_>) -> Result<Option<u32>, Fault> {
-    let Some(wanted) = paging.max_results else {
+    let zero_is_none = ZERO_IS_NONE.contains(&ctx.info.name);
+    let Some(wanted) = paging.max_results.filter(|&n| n != 0 || !zero_is_none) else {
         return Ok(None);
     };
     if paging.named {

@@ -108,6 +108,33 @@ async fn tokens_are_bound_and_limits_checked() {
     }
 }
 
+/// As EC2 has it: Kubernetes' driver for EBS volumes says 0 where it wants all of the snapshots.
+#[tokio::test]
+async fn no_results_at_most_are_all_of_the_snapshots() {
+    let world = World::new().await;
+    let volume = world
+        .ask("Action=CreateVolume&AvailabilityZone=us-east-1a&Size=1")
+        .await;
+    let volume = one(&volume, "volumeId");
+    world
+        .ask(&format!("Action=CreateSnapshot&VolumeId={volume}"))
+        .await;
+    let listed =
+        format!("Action=DescribeSnapshots&Filter.1.Name=volume-id&Filter.1.Value.1={volume}&MaxResults");
+    assert_eq!(
+        all(&world.ask(&format!("{listed}=0")).await, "snapshotId").len(),
+        1
+    );
+    // Nor do they name snapshots who say whose are wanted.
+    for whose in ["Owner.1=self", "RestorableBy.1=self"] {
+        let of = format!("Action=DescribeSnapshots&MaxResults=5&{whose}");
+        assert_eq!(all(&world.ask(&of).await, "snapshotId").len(), 1, "{whose}");
+    }
+    for other in [&format!("{listed}=-1"), "Action=DescribeVolumes&MaxResults=0"] {
+        assert_eq!(world.refused(other).await, "InvalidParameterValue", "{other}");
+    }
+}
+
 #[tokio::test]
 async fn a_list_without_filters_has_no_token_on_its_last_page() {
     let world = World::new().await;

@@ -75,3 +75,22 @@ async fn the_element_of_no_tags() {
     }
     assert!(instance.starts_with("i-"));
 }
+
+/// As the command line's examples show it; Ansible's `ec2_snapshot` fails where the element is missing.
+#[tokio::test]
+async fn what_has_just_been_made_shows_that_it_has_no_tags() {
+    let world = World::new().await;
+    let made = world
+        .ask("Action=CreateVolume&AvailabilityZone=us-east-1a&Size=1")
+        .await;
+    assert!(made.contains("<tagSet/>"), "{made}");
+    let volume = one(&made, "volumeId");
+    let taken = world
+        .ask(&format!("Action=CreateSnapshot&VolumeId={volume}"))
+        .await;
+    assert!(taken.contains("<tagSet/>"), "{taken}");
+    for listing in ["DescribeVolumes", "DescribeSnapshots&Owner.1=self"] {
+        let xml = world.ask(&format!("Action={listing}")).await;
+        assert!(!xml.contains("tagSet"), "{listing}: {xml}");
+    }
+}

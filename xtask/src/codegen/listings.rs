@@ -155,14 +155,16 @@ impl<'a> Listings<'a> {
         Ok(shape)
     }
 
-    /// The fields that name resources: lists of texts that are called after ids or names, or as the answer's list.
+    /// The fields that name resources: lists of texts that are called after ids or names, or as the answer's list. Whose
+    /// resources are wanted names none of them.
     fn named(&self, parts: &Parts<'_>) -> Result<Vec<String>> {
         let mut named = Vec::new();
         for (name, member) in parts.input.iter() {
             let item = self.of_list(&member.shape)?;
             let texts = item != member.shape && self.model.shape(item)?.kind == "string";
             let names = name.ends_with("Ids") || name.ends_with("Names") || name == parts.items;
-            if texts && names {
+            let accounts = name.ends_with("OwnerIds") || name.ends_with("UserIds");
+            if texts && names && !accounts {
                 named.push(names::field(name));
             }
         }

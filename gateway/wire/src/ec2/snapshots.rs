@@ -26,7 +26,7 @@ operations! {
 
 listing! { DescribeSnapshots(filters) -> DescribeSnapshotsResult { snapshots: Snapshot } {
     pages max_results next_token;
-    named owner_ids restorable_by_user_ids snapshot_ids;
+    named snapshot_ids;
     tags tags;
     "description" = description;
     "encrypted" = encrypted;

@@ -7,7 +7,7 @@ use cumulet_wire::{
     ec2::images::{ModifyImageAttribute, ModifyImageAttributeRequest},
 };
 
-use super::{describe_image_attribute::PERMISSION, register_image::imds};
+use super::register_image::imds;
 use crate::{
     ec2::{
         action::Action,
@@ -51,23 +51,39 @@ fn changes(input: &ModifyImageAttributeRequest) -> Result<Vec<ImageChange>, Faul
     if sharing != Sharing::default() {
         changes.push(ImageChange::Launchers(sharing));
     }
-    let value = || input.value.as_deref().ok_or_else(|| Fault::missing("Value"));
-    match input.attribute.as_deref() {
-        None => {}
-        Some("description") => changes.push(ImageChange::Description(value()?.to_owned())),
-        Some("imdsSupport") => {
-            imds(value()?)?;
-            changes.push(ImageChange::ImdsV2);
+    changes.extend(named(input, !changes.is_empty())?);
+    Ok(changes)
+}
+
+/// The change that `Attribute` names, whatever the case (Ansible's is `Description`). What an attribute's own parameter
+/// says needs no `Value` besides.
+fn named(input: &ModifyImageAttributeRequest, said: bool) -> Result<Option<ImageChange>, Fault> {
+    let Some(attribute) = input.attribute.as_deref() else {
+        return Ok(None);
+    };
+    let value = |said_already: bool| match input.value.as_deref() {
+        None if said_already => Ok(None),
+        value => value.map(Some).ok_or_else(|| Fault::missing("Value")),
+    };
+    match attribute.to_ascii_lowercase().as_str() {
+        "description" => {
+            let words = value(input.description.is_some())?;
+            Ok(words.map(|words| ImageChange::Description(words.to_owned())))
+        }
+        "imdssupport" => {
+            let version = value(input.imds_support.is_some())?;
+            version
+                .map(|version| imds(version).map(|()| ImageChange::ImdsV2))
+                .transpose()
         }
         // What goes with it has been looked at.
-        Some(PERMISSION) if !changes.is_empty() => {}
-        Some(PERMISSION) => return Err(Fault::missing("LaunchPermission")),
-        Some(other) => {
+        "launchpermission" if said => Ok(None),
+        "launchpermission" => Err(Fault::missing("LaunchPermission")),
+        _ => {
             let reason = "expecting description, imdsSupport or launchPermission";
-            return Err(Fault::invalid("Attribute", other, reason));
+            Err(Fault::invalid("Attribute", attribute, reason))
         }
     }
-    Ok(changes)
 }
 
 fn sharing(input: &ModifyImageAttributeRequest) -> Result<Sharing, Fault> {
@@ -119,8 +135,13 @@ mod tests {
             ("Description.Value=", words("")),
             ("Attribute=description&Value=words", words("words")),
             ("Attribute=description&Value=", words("")),
+            ("Attribute=Description&Description.Value=words", words("words")),
             ("ImdsSupport.Value=v2.0", Ok(vec![ImageChange::ImdsV2])),
             ("Attribute=imdsSupport&Value=v2.0", Ok(vec![ImageChange::ImdsV2])),
+            (
+                "Attribute=imdsSupport&ImdsSupport.Value=v2.0",
+                Ok(vec![ImageChange::ImdsV2]),
+            ),
             (
                 "LaunchPermission.Add.1.UserId=123456789012&LaunchPermission.Remove.1.Group=all",
                 launchers(given(false, &[123_456_789_012]), given(true, &[])),
@@ -128,6 +149,10 @@ mod tests {
             (
                 "Attribute=launchPermission&OperationType=add&UserGroup.1=all&UserId.1=123456789012",
                 launchers(given(true, &[123_456_789_012]), given(false, &[])),
+            ),
+            (
+                "Attribute=LaunchPermission&LaunchPermission.Add.1.Group=all",
+                launchers(given(true, &[]), given(false, &[])),
             ),
             (
                 "Attribute=launchPermission&OperationType=remove&UserId.1=123456789012",
@@ -144,6 +169,7 @@ mod tests {
             ("ImdsSupport.Value=v1.0", "InvalidParameterValue"),
             ("ImdsSupport.Value=", "InvalidParameterValue"),
             ("Attribute=description", "MissingParameter"),
+            ("Attribute=description&ImdsSupport.Value=v2.0", "MissingParameter"),
             ("Attribute=launchPermission", "MissingParameter"),
             ("Attribute=colour&Value=x", "InvalidParameterValue"),
             ("UserId.1=123456789012", "MissingParameter"),
@@ -154,7 +180,11 @@ mod tests {
             assert_eq!(of(rest).unwrap_err(), code, "{rest}");
         }
         assert_eq!(of(""), Ok(Vec::new()));
-        let two = of("Description.Value=words&ImdsSupport.Value=v2.0").unwrap();
-        assert_eq!(two.len(), 2);
+        for rest in [
+            "Description.Value=words&ImdsSupport.Value=v2.0",
+            "Attribute=description&Value=words&Description.Value=others",
+        ] {
+            assert_eq!(of(rest).map(|both| both.len()), Ok(2), "{rest}");
+        }
     }
 }

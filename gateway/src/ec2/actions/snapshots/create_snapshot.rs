@@ -8,7 +8,7 @@ use super::describe_snapshots::shown;
 use crate::{
     ec2::{
         action::Action,
-        ctx::{Ctx, id, tags_for},
+        ctx::{Ctx, id, shown_tags, tags_for},
     },
     fault::Fault,
 };
@@ -22,6 +22,10 @@ impl Action for CreateSnapshot {
             tags: tags_for("snapshot", input.tag_specifications)?,
         };
         let made = snapshots::create(&ctx.cloud, &ctx.who, new).await?;
-        Ok(shown(&made))
+        Ok(Snapshot {
+            // What has just been made shows its tags also where it has none; Ansible fails without.
+            tags: Some(shown_tags(&made.tags)),
+            ..shown(&made)
+        })
     }
 }

@@ -68,14 +68,14 @@ fn owners(ctx: &Ctx, wanted: &[String]) -> Vec<AccountId> {
     wanted.iter().filter_map(account).collect()
 }
 
-/// `RestorableBy.N`: `all` for what everybody may make volumes of, `self` or the account's number for what it was given
-/// by another.
+/// `RestorableBy.N`: `all` for what everybody may make volumes of, `self` or the account's number for what it owns or was
+/// given by another.
 fn restorer_matches(ctx: &Ctx, input: &DescribeSnapshotsRequest, view: &SnapshotView) -> bool {
     let (own, public) = (view.row.account.0 == ctx.who.account, view.row.public.0);
     let caller = ctx.who.account.to_string();
     let matches = |user: &String| match user.as_str() {
         "all" => public,
-        user => (user == "self" || user == caller) && !own && !public,
+        user => (user == "self" || user == caller) && (own || !public),
     };
     input.restorable_by_user_ids.is_empty() || input.restorable_by_user_ids.iter().any(matches)
 }

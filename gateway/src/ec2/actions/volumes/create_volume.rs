@@ -16,7 +16,7 @@ use crate::{
     ec2::{
         action::Action,
         block_devices::{kind, number},
-        ctx::{Ctx, id, tags_for},
+        ctx::{Ctx, id, shown_tags, tags_for},
     },
     fault::Fault,
 };
@@ -40,6 +40,8 @@ impl Action for CreateVolume {
         Ok(Volume {
             // EC2 always answers so, and clients ask until it is available.
             state: Some(VolumeState::Creating.name().into()),
+            // Unlike a listing, also where there are none.
+            tags: Some(shown_tags(&made.tags)),
             ..shown(ctx, &made)
         })
     }
