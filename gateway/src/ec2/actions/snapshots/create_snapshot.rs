@@ -22,6 +22,6 @@ impl Action for CreateSnapshot {
             tags: tags_for("snapshot", input.tag_specifications)?,
         };
         let made = snapshots::create(&ctx.cloud, &ctx.who, new).await?;
-        Ok(shown(&made))
+        Ok(shown(ctx, &made))
     }
 }

@@ -13,7 +13,7 @@ use cumulet_wire::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, tags_if_any},
+        ctx::{Ctx, ids, kms_key, tags_if_any},
         describe::Describe,
         filter::{Filters, Keyed},
     },
@@ -52,7 +52,7 @@ impl Describe for DescribeSnapshots {
         let rows = page.rows.into_iter().filter(wanted);
         Ok(Page {
             rows: rows
-                .map(|view| Row::new(view.row.id.to_db(), shown(&view)))
+                .map(|view| Row::new(view.row.id.to_db(), shown(ctx, &view)))
                 .collect(),
             next: page.next,
         })
@@ -81,7 +81,7 @@ fn restorer_matches(ctx: &Ctx, input: &DescribeSnapshotsRequest, view: &Snapshot
 }
 
 /// A snapshot as the answers show it.
-pub(super) fn shown(view: &SnapshotView) -> Snapshot {
+pub(super) fn shown(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
     let row = &view.row;
     let text = |text: &str| Some(text.to_owned());
     Snapshot {
@@ -96,6 +96,7 @@ pub(super) fn shown(view: &SnapshotView) -> Snapshot {
         owner_id: Some(row.account.0.to_string()),
         description: Some(row.description.clone()),
         encrypted: Some(row.encrypted.0),
+        kms_key_id: row.encrypted.0.then(|| kms_key(ctx, row.account.0)),
         storage_tier: text("standard"),
         full_snapshot_size_in_bytes: row.bytes.map(|bytes| bytes.to_db()),
         tags: tags_if_any(&view.tags),
