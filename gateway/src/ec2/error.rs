@@ -47,9 +47,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         | Error::DeviceInUse { .. }
         | Error::UnreadableTagKey { .. } => "InvalidParameterValue",
         Error::InvalidCombination { .. } | Error::NoInstances => "InvalidParameterCombination",
-        Error::ParameterDependency { .. } | Error::EncryptionOfSnapshot | Error::AccountsKey { .. } => {
-            encryption_code(error)
-        }
+        Error::ParameterDependency { .. } => "InvalidParameterDependency",
+        Error::EncryptionOfSnapshot | Error::AccountsKey { .. } => encryption_code(error),
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
         Error::NoDevice { .. } => "InvalidInstanceAttributeValue",
         Error::Duplicate { kind, .. } => codes(*kind).duplicate,
@@ -115,7 +114,6 @@ const fn rule_code(error: &Error) -> &'static str {
 
 const fn encryption_code(error: &Error) -> &'static str {
     match error {
-        Error::ParameterDependency { .. } => "InvalidParameterDependency",
         Error::AccountsKey {
             kind: ResourceKind::Snapshot,
             ..

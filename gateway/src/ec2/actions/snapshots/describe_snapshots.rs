@@ -5,6 +5,7 @@ use cumulet_backend::api::{
     Page, PageRequest,
     snapshots::{self, SnapshotQuery, SnapshotView},
 };
+use cumulet_backend::store::disk_keys;
 use cumulet_domain::account::AccountId;
 use cumulet_wire::{
     Timestamp,
@@ -52,7 +53,7 @@ impl Describe for DescribeSnapshots {
         let rows = page.rows.into_iter().filter(wanted);
         Ok(Page {
             rows: rows
-                .map(|view| Row::new(view.row.id.to_db(), shown(ctx, &view)))
+                .map(|view| Row::new(view.row.id.to_db(), listed(ctx, &view)))
                 .collect(),
             next: page.next,
         })
@@ -78,6 +79,15 @@ fn restorer_matches(ctx: &Ctx, input: &DescribeSnapshotsRequest, view: &Snapshot
         user => (user == "self" || user == caller) && !own && !public,
     };
     input.restorable_by_user_ids.is_empty() || input.restorable_by_user_ids.iter().any(matches)
+}
+
+/// A snapshot as the listing alone shows it: with the name of its data key, which those of one line have.
+fn listed(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
+    let key = view.row.data_key.as_ref();
+    Snapshot {
+        data_encryption_key_id: key.map(|key| disk_keys::name(key).to_owned()),
+        ..shown(ctx, view)
+    }
 }
 
 /// A snapshot as the answers show it.
