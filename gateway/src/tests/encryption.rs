@@ -297,7 +297,7 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
     let register = |snapshot: &str, encrypted: bool| {
         let of = ebs(1, "SnapshotId", snapshot);
         format!(
-            "Action=RegisterImage&Name=x1&{}&{of}{}",
+            "Action=RegisterImage&Name=other&{}&{of}{}",
             root(),
             asked("BlockDeviceMapping.1.Ebs.", Some(encrypted))
         )
