@@ -21,13 +21,20 @@ pub mod snapshots {
     };
 }
 
+pub mod encryption {
+    //! Encryption at rest of volumes and snapshots: what accounts want, and the key that they have.
+
+    pub use cumulet_storage::encryption::{
+        AccountKey, default_key, is_by_default, modify_default_key, reset_default_key, set_by_default,
+    };
+}
+
 pub mod volumes {
     //! Volumes and their attachments.
 
     pub use cumulet_compute::attachments::{Detach, attach, detach};
     pub use cumulet_storage::volumes::{
         AttachmentView, NewVolume, VolumeQuery, VolumeStatusView, VolumeView, auto_enable_io, create, delete,
-        describe, describe_modifications, describe_status, enable_io, is_encrypted_by_default, modify,
-        never_encrypted_by_default, set_auto_enable_io,
+        describe, describe_modifications, describe_status, enable_io, modify, set_auto_enable_io,
     };
 }

@@ -169,7 +169,7 @@ def test_an_image_is_registered_of_snapshots(account: Account, ec2):
         ("InvalidBlockDeviceMapping", of_root(snapshot) + of_root(snapshot), {}),
         ("InvalidSnapshot.NotFound", of_root("snap-0123456789abcdef0"), {}),
         ("InvalidParameterValue", of_root(snapshot, VolumeType="fast"), {}),
-        ("UnsupportedOperation", of_root(snapshot, Encrypted=True), {}),
+        ("InvalidParameter", of_root(snapshot, Encrypted=True), {}),
         ("UnsupportedOperation", of_root(snapshot), {"TpmSupport": "v2.0"}),
         ("UnsupportedOperation", of_root(snapshot), {"VirtualizationType": "paravirtual"}),
         ("UnsupportedOperation", of_root(snapshot), {"ImageLocation": "bucket/image.manifest.xml"}),

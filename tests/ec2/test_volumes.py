@@ -49,9 +49,14 @@ def test_statuses_attributes_and_modifications_are_as_the_model_says(account: Ac
     assert shown["AutoEnableIO"] == {"Value": True}
     ec2.enable_volume_io(VolumeId=volume)
     assert ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
+    assert ec2.enable_ebs_encryption_by_default()["EbsEncryptionByDefault"] is True
+    assert ec2.get_ebs_encryption_by_default()["SseType"] == "sse-kms"
     assert ec2.disable_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
-    with refused("UnsupportedOperation"):
-        ec2.enable_ebs_encryption_by_default()
+    key = ec2.get_ebs_default_kms_key_id()["KmsKeyId"]
+    assert ec2.modify_ebs_default_kms_key_id(KmsKeyId="alias/aws/ebs")["KmsKeyId"] == key
+    assert ec2.reset_ebs_default_kms_key_id()["KmsKeyId"] == key
+    sealed = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, Encrypted=True, KmsKeyId=key)
+    assert (sealed["Encrypted"], sealed["KmsKeyId"]) == (True, key)
     with refused("InvalidVolumeModification.NotFound"):
         ec2.describe_volumes_modifications(VolumeIds=[volume])
     begun = ec2.modify_volume(VolumeId=volume, Size=2, VolumeType="gp3")["VolumeModification"]

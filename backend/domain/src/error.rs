@@ -108,6 +108,17 @@ pub enum Error {
     },
     #[error("{reason}")]
     InvalidCombination { reason: String },
+    #[error("the parameter {parameter} requires the parameter {needs} to be set")]
+    ParameterDependency {
+        parameter: &'static str,
+        needs: &'static str,
+    },
+    /// What is made of a snapshot is as encrypted as that, and says nothing of it.
+    #[error("whether a disk is encrypted can't be said where it is made of a snapshot")]
+    EncryptionOfSnapshot,
+    /// What has the data can't be given to others: its key is the account's own.
+    #[error("{} {id} is encrypted with its account's own key", kind.resource_type())]
+    AccountsKey { kind: ResourceKind, id: String },
     #[error("{} {name:?} exists already", kind.resource_type())]
     Duplicate { kind: ResourceKind, name: String },
     #[error("the image's name {name:?} is {by}'s")]

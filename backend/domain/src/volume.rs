@@ -1,12 +1,14 @@
 //! The states and types of volumes and of their attachments to instances, in EC2's terms.
 
 mod device;
+mod encryption;
 mod mapping;
 mod modification;
 mod performance;
 mod throttle;
 
 pub use device::{ROOT_DEVICE, ROOT_DEVICES, check_device, check_root_device};
+pub use encryption::{DataKey, EncryptionAsked, StaysEncrypted, key_of_copy, key_of_volume};
 pub use mapping::{Disk, DiskAsked, Mapped, Mapping, at_least, merge};
 pub use modification::{ModificationState, VolumeChange, VolumeShape};
 pub use performance::{Performance, Provisioned};

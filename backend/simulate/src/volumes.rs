@@ -132,6 +132,7 @@ impl Client {
                 snapshot,
                 kind: VolumeType::Gp2,
                 provisioned: Provisioned::default(),
+                encryption: Default::default(),
                 tags: Vec::new(),
                 client_token: Some(ClientToken {
                     token: token.clone(),

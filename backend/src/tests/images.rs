@@ -266,6 +266,7 @@ async fn a_copy_of_a_file_has_the_same_file() {
         name: name.into(),
         description: "another's".into(),
         copy_tags: true,
+        encryption: Default::default(),
         tags: Vec::new(),
         snapshot_tags: Vec::new(),
         client_token: token.map(|token| ClientToken {

@@ -28,6 +28,7 @@ fn new(gib: u32) -> NewVolume {
         snapshot: None,
         kind: VolumeType::Gp3,
         provisioned: Provisioned::default(),
+        encryption: Default::default(),
         tags: Vec::new(),
         client_token: None,
     }

@@ -1,6 +1,8 @@
-//! The storage domain: images, their aliases and files, volumes that no instance has, and snapshots.
+//! The storage domain: images, their aliases and files, volumes that no instance has, snapshots,
+//! and the encryption of all of them.
 
 pub mod aliases;
+pub mod encryption;
 pub mod image_files;
 pub mod images;
 mod sharing;

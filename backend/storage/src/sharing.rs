@@ -27,6 +27,13 @@ pub struct Sharing {
     pub remove: Grantees,
 }
 
+impl Sharing {
+    /// Whether it gives anything to anybody.
+    pub(crate) fn gives(&self) -> bool {
+        self.add.all || !self.add.accounts.is_empty()
+    }
+}
+
 type Column<E> = <E as EntityTrait>::Column;
 
 /// A kind of resource that can be shared: where that is kept.

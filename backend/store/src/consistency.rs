@@ -1,5 +1,6 @@
 //! What must hold between instances and the rows that hang on them: each that lives has one root volume attached, each
-//! interface one primary address, and nothing is left of what has ended; and between images and what they are made of.
+//! interface one primary address, and nothing is left of what has ended; between images and what they are made of; and
+//! between what is encrypted and its data keys.
 //! `cumulet audit` and the simulator ask it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use cumulet_domain::{
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 
-use super::{images, rows};
+use super::{encryption, images, rows};
 use crate::entity::{
     columns::Ipv4, instance, interface, interface_address, volume, volume_attachment, volume_modification,
 };
@@ -25,6 +26,8 @@ pub struct Hanging {
     addresses: Vec<interface_address::Model>,
     /// What does not hold of images and what they are made of.
     images: Vec<String>,
+    /// What does not hold of what is encrypted, and of what is not.
+    encryption: Vec<String>,
 }
 
 impl Hanging {
@@ -40,6 +43,7 @@ impl Hanging {
             modifications: rows::all(volume_modification::Entity::find(), conn).await?,
             addresses: rows::all(interface_address::Entity::find(), conn).await?,
             images: images::findings(conn).await?,
+            encryption: encryption::findings(conn).await?,
         })
     }
 
@@ -108,7 +112,7 @@ impl Hanging {
         let mut found = self.disks(&living);
         found.extend(self.states());
         found.extend(self.addresses_of(interfaces));
-        found.extend(self.images.iter().cloned());
+        found.extend(self.images.iter().chain(&self.encryption).cloned());
         found
     }
 

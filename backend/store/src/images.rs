@@ -17,7 +17,7 @@ use sea_orm::{
 
 use super::{batch::load_in, column, failed, lock, rows};
 use crate::entity::{
-    columns::{Key, Named},
+    columns::{Flag, Key, Named},
     image, image_mapping, image_permission, instance, snapshot,
 };
 
@@ -178,7 +178,7 @@ pub async fn forget(conn: &impl ConnectionTrait, horizon: Timestamp, most: u64) 
 }
 
 /// What must hold of images that are made of snapshots, in words: one that is available has a manifest, its root among
-/// its disks, and each snapshot of a registered one is there.
+/// its disks, each snapshot of a registered one is there, and is as encrypted as it says.
 ///
 /// # Errors
 /// Those of the database; `Internal` where a row is damaged.
@@ -198,7 +198,13 @@ pub async fn findings(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
     let named: Vec<i64> = named.into_iter().collect();
     let there = load_in!(conn, snapshot, Id, &named).into_iter();
     let there = there.filter(|row| row.deleted_at.is_none());
-    let there: HashMap<i64, SnapshotState> = there.map(|row| (row.id.to_db(), row.state.0)).collect();
+    let there: Vec<snapshot::Model> = there.collect();
+    let encrypted: BTreeSet<i64> = there
+        .iter()
+        .filter(|row| row.encrypted.0)
+        .map(|row| row.id.to_db())
+        .collect();
+    let there: HashMap<i64, SnapshotState> = there.iter().map(|row| (row.id.to_db(), row.state.0)).collect();
     let mut found = Vec::new();
     for row in &made {
         let (id, theirs) = (row.id.0, disks.get(&row.id.to_db()));
@@ -222,6 +228,7 @@ pub async fn findings(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
                 "{id} waits for snapshots, and none of them is being taken"
             ));
         }
+        found.extend(misjudged(row, theirs, &encrypted));
         found.extend(
             snapshots
                 .filter(|snapshot| !there.contains_key(&snapshot.to_db()))
@@ -229,6 +236,30 @@ pub async fn findings(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
         );
     }
     Ok(found)
+}
+
+/// What an image says of the encryption of its data, where its snapshots (of which these are encrypted) say otherwise.
+fn misjudged(row: &image::Model, disks: &[image_mapping::Model], encrypted: &BTreeSet<i64>) -> Vec<String> {
+    let mut found = Vec::new();
+    for disk in disks {
+        let Some(snapshot) = disk.snapshot else { continue };
+        let (id, says) = (row.id.0, disk.encrypted == Some(Flag(true)));
+        let is = encrypted.contains(&snapshot.to_db());
+        if says != is {
+            let device = &disk.device.0;
+            found.push(format!(
+                "{id} says of {device} that it is encrypted: {says}, and {} is: {is}",
+                snapshot.0
+            ));
+        }
+        if disk.device == row.root_device && (row.encrypted == Some(Flag(true))) != is {
+            found.push(format!(
+                "{id} says that its root is encrypted: {}, and {} is: {is}",
+                !is, snapshot.0
+            ));
+        }
+    }
+    found
 }
 
 #[cfg(test)]

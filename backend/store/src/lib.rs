@@ -9,6 +9,7 @@ pub mod catch_up;
 mod connect;
 pub mod consistency;
 pub mod disk_keys;
+pub mod encryption;
 pub mod entity;
 mod error;
 pub mod fixed;

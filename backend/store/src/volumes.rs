@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use cumulet_domain::{
     Result,
-    id::{VolumeId, marker::Volume},
+    id::VolumeId,
     time::Timestamp,
     volume::{AttachmentState, Disk, ROOT_DEVICE, VolumeState},
 };
@@ -18,20 +18,29 @@ use sea_orm::{
 use super::{batch::load_in, failed};
 use crate::entity::{
     columns::{Amount, Count, Device, Flag, Key, Named},
-    instance, volume, volume_attachment,
+    instance,
+    secret_text::SecretText,
+    volume, volume_attachment,
 };
 
 /// The root volume of a new instance. It has its instance's number, by which earlier programs know it; nothing else
 /// may go by that.
-pub fn root(instance: &instance::Model, disk: &Disk) -> volume::Model {
+pub fn root(instance: &instance::Model, disk: &Disk, data_key: Option<SecretText>) -> volume::Model {
+    let (id, gib) = (root_id(instance), instance.disk_gib.0);
     volume::Model {
         image: Some(instance.image),
-        ..data(instance, root_id(instance).0, disk, instance.disk_gib.0)
+        ..data(instance, id, (disk, gib), data_key)
     }
 }
 
-/// A volume that is made with an instance to be one of its disks beside the root.
-pub fn data(instance: &instance::Model, id: VolumeId, disk: &Disk, size_gib: u32) -> volume::Model {
+/// A volume that is made with an instance to be one of its disks beside the root, of so many GiB. It is encrypted where
+/// it has a data key, sealed for it.
+pub fn data(
+    instance: &instance::Model,
+    id: VolumeId,
+    (disk, size_gib): (&Disk, u32),
+    data_key: Option<SecretText>,
+) -> volume::Model {
     volume::Model {
         id: Key(id),
         account: instance.account,
@@ -42,7 +51,7 @@ pub fn data(instance: &instance::Model, id: VolumeId, disk: &Disk, size_gib: u32
         state_message: None,
         image: None,
         snapshot: disk.snapshot.map(Key),
-        encrypted: Flag(false),
+        encrypted: Flag(data_key.is_some()),
         iops: disk.provisioned.iops.map(Count),
         throughput: disk.provisioned.throughput.map(Count),
         host: None,
@@ -51,13 +60,13 @@ pub fn data(instance: &instance::Model, id: VolumeId, disk: &Disk, size_gib: u32
         deleted_at: None,
         made_at: None,
         auto_enable_io: None,
-        data_key: None,
+        data_key,
     }
 }
 
 /// A root volume's number, which is its instance's.
-fn root_id(instance: &instance::Model) -> Key<Volume> {
-    Key::from_db(instance.id.to_db())
+pub fn root_id(instance: &instance::Model) -> VolumeId {
+    VolumeId::from_db(instance.id.to_db())
 }
 
 /// The attachment of an instance's root volume.
@@ -65,7 +74,7 @@ pub fn root_attachment(instance: &instance::Model, device: &str) -> volume_attac
     volume_attachment::Model {
         instance: instance.id,
         device: Device(device.into()),
-        volume: root_id(instance),
+        volume: Key(root_id(instance)),
         boot_index: Some(Count(0)),
         state: Named(AttachmentState::Attached),
         delete_on_termination: Flag(true),
@@ -99,8 +108,9 @@ pub async fn insert(
     attachments: &[volume_attachment::Model],
 ) -> Result<()> {
     // Each statement is of rows with the same columns.
-    let says_more =
-        |row: &volume::Model| row.snapshot.is_some() || row.iops.is_some() || row.throughput.is_some();
+    let says_more = |row: &volume::Model| {
+        row.snapshot.is_some() || row.iops.is_some() || row.throughput.is_some() || row.data_key.is_some()
+    };
     let (more, plain): (Vec<_>, Vec<_>) = volumes.into_iter().partition(says_more);
     // At most 13 and 7 columns a row; SQLite takes 32,766 parameters.
     for rows in plain.chunks(1000) {
@@ -113,6 +123,7 @@ pub async fn insert(
             snapshot: Set(row.snapshot),
             iops: Set(row.iops),
             throughput: Set(row.throughput),
+            data_key: Set(row.data_key.clone()),
             ..new(row)
         });
         let insert = volume::Entity::insert_many(rows).exec_without_returning(txn);
@@ -141,6 +152,7 @@ fn new(volume: volume::Model) -> volume::ActiveModel {
         deleted_at: NotSet,
         made_at: NotSet,
         auto_enable_io: NotSet,
+        data_key: NotSet,
         ..volume.into()
     }
 }

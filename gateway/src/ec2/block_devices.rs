@@ -4,7 +4,7 @@
 use cumulet_domain::{
     Error, Result,
     names::Unknown,
-    volume::{DiskAsked, Mapped, Mapping, Provisioned, VolumeType},
+    volume::{DiskAsked, EncryptionAsked, Mapped, Mapping, Provisioned, VolumeType},
 };
 use cumulet_wire::ec2::shared::{BlockDeviceMapping, EbsBlockDevice};
 
@@ -49,6 +49,10 @@ pub(crate) fn volume(ebs: EbsBlockDevice, n: usize) -> Result<DiskAsked, Fault> 
             throughput: number("Throughput", ebs.throughput, 0)?,
         },
         delete_on_termination: ebs.delete_on_termination,
+        encryption: EncryptionAsked {
+            encrypted: ebs.encrypted,
+            key: ebs.kms_key_id,
+        },
     })
 }
 
@@ -99,6 +103,10 @@ mod tests {
                 throughput: Some(250),
             },
             delete_on_termination: Some(false),
+            encryption: EncryptionAsked {
+                encrypted: Some(true),
+                key: Some("alias/aws/ebs".into()),
+            },
         };
         for (members, content) in [
             ("NoDevice=", Mapped::Nothing),
@@ -109,7 +117,7 @@ mod tests {
             ),
             (
                 "Ebs.SnapshotId=snap-0123456789abcdef0&Ebs.VolumeSize=20&Ebs.VolumeType=gp3&Ebs.Iops=4000&\
-                 Ebs.Throughput=250&Ebs.DeleteOnTermination=false&Ebs.Encrypted=false",
+                 Ebs.Throughput=250&Ebs.DeleteOnTermination=false&Ebs.Encrypted=true&Ebs.KmsKeyId=alias/aws/ebs",
                 Mapped::Volume(whole),
             ),
             ("", Mapped::Volume(DiskAsked::default())),

@@ -1,10 +1,16 @@
-//! The context of EC2's actions: the framework's, and tags as EC2's shapes have them.
+//! The context of EC2's actions: the framework's, and tags and keys as EC2's shapes have them.
 
-use cumulet_domain::{Error, Result, tag::Tag};
+use cumulet_backend::api::encryption::AccountKey;
+use cumulet_domain::{Error, Result, account::AccountId, tag::Tag};
 use cumulet_wire::ec2::shared;
 
 use crate::fault::Fault;
 pub(crate) use crate::rpc::ctx::{Ctx, id, ids, required_id};
+
+/// The ARN of the key that an account's encrypted volumes and snapshots are shown with.
+pub(crate) fn kms_key(ctx: &Ctx, account: AccountId) -> String {
+    AccountKey::new(ctx.region(), account).arn()
+}
 
 /// Tags as the domain has them.
 pub(crate) fn tags(given: Vec<shared::Tag>) -> Vec<Tag> {

@@ -47,6 +47,8 @@ fn code(error: &Error) -> (&'static str, u16) {
         | Error::DeviceInUse { .. }
         | Error::UnreadableTagKey { .. } => "InvalidParameterValue",
         Error::InvalidCombination { .. } | Error::NoInstances => "InvalidParameterCombination",
+        Error::ParameterDependency { .. } => "InvalidParameterDependency",
+        Error::EncryptionOfSnapshot | Error::AccountsKey { .. } => encryption_code(error),
         Error::UnknownInstanceTypes { .. } => "InvalidInstanceType",
         Error::NoDevice { .. } => "InvalidInstanceAttributeValue",
         Error::Duplicate { kind, .. } => codes(*kind).duplicate,
@@ -107,6 +109,16 @@ const fn rule_code(error: &Error) -> &'static str {
         Error::DuplicateRule { .. } => "InvalidPermission.Duplicate",
         Error::RuleNotFound { .. } => "InvalidPermission.NotFound",
         _ => "InvalidParameterValue",
+    }
+}
+
+const fn encryption_code(error: &Error) -> &'static str {
+    match error {
+        Error::AccountsKey {
+            kind: ResourceKind::Snapshot,
+            ..
+        } => "OperationNotPermitted",
+        _ => "InvalidParameter",
     }
 }
 
@@ -344,7 +356,7 @@ fn of_volume(error: &Error) -> String {
     }
 }
 
-/// Images, and what says enough by itself.
+/// Images.
 fn of_image(error: &Error) -> String {
     match error {
         Error::ImageNameTaken { name, by } => format!("AMI name {name} is already in use by AMI {by}"),
@@ -355,6 +367,25 @@ fn of_image(error: &Error) -> String {
         }
         Error::InvalidMapping { reason } => reason.clone(),
         Error::ImageStorage { .. } => "You do not have permission to access the storage of this ami".into(),
+        other => of_encryption(other),
+    }
+}
+
+/// Encryption, and what says enough by itself.
+fn of_encryption(error: &Error) -> String {
+    match error {
+        Error::EncryptionOfSnapshot => {
+            "Parameter encrypted is invalid. You cannot specify the encrypted flag if \
+                                        specifying a snapshot id in a block device mapping."
+                .into()
+        }
+        Error::AccountsKey {
+            kind: ResourceKind::Snapshot,
+            ..
+        } => "Encrypted snapshots with EBS default key cannot be shared".into(),
+        Error::AccountsKey { .. } => {
+            "Snapshots encrypted with the AWS Managed CMK can't be shared. Specify another snapshot.".into()
+        }
         other => sentence(&other.to_string()),
     }
 }

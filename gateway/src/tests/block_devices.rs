@@ -133,24 +133,6 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
             "BlockDeviceMapping.1.Ebs.VolumeSize",
         ),
         (
-            vec![
-                "1.DeviceName=/dev/sdf",
-                "1.Ebs.VolumeSize=3",
-                "1.Ebs.Encrypted=true",
-            ],
-            "UnsupportedOperation",
-            "BlockDeviceMapping.1.Ebs.Encrypted",
-        ),
-        (
-            vec![
-                "1.DeviceName=/dev/sdf",
-                "1.Ebs.VolumeSize=3",
-                "1.Ebs.KmsKeyId=alias/mine",
-            ],
-            "UnsupportedOperation",
-            "BlockDeviceMapping.1.Ebs.KmsKeyId",
-        ),
-        (
             vec!["1.DeviceName=/dev/xvda", "1.Ebs.DeleteOnTermination=false"],
             "UnsupportedOperation",
             "A root disk that outlives its instance is not supported.",

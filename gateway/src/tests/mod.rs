@@ -4,6 +4,7 @@ mod block_devices;
 mod boot_modes;
 mod dry_run;
 pub(crate) mod echo;
+mod encryption;
 mod examples;
 mod fences;
 mod filters;

@@ -117,21 +117,8 @@ async fn attributes_are_what_was_said_of_them() {
             "Action=EnableVolumeIO&VolumeId=vol-0123456789abcdef0".into(),
             "InvalidVolume.NotFound",
         ),
-        // What turns it on is not served as long as it can't be.
-        (
-            "Action=EnableEbsEncryptionByDefault".into(),
-            "UnsupportedOperation",
-        ),
-        ("Action=GetEbsDefaultKmsKeyId".into(), "UnsupportedOperation"),
     ] {
         assert_eq!(world.refused(&body).await, code, "{body}");
-    }
-    for body in [
-        "Action=GetEbsEncryptionByDefault",
-        "Action=DisableEbsEncryptionByDefault",
-    ] {
-        let xml = world.ask(body).await;
-        assert_eq!(one(&xml, "ebsEncryptionByDefault"), "false");
     }
 }
 

@@ -511,8 +511,8 @@ fn members_not_supported() {
         ("Placement.Tenancy=default", None),
         ("Placement.Tenancy=dedicated", Some("Placement.Tenancy")),
         (
-            "BlockDeviceMapping.2.Ebs.Encrypted=True",
-            Some("BlockDeviceMapping.2.Ebs.Encrypted"),
+            "BlockDeviceMapping.2.Ebs.OutpostArn=arn",
+            Some("BlockDeviceMapping.2.Ebs.OutpostArn"),
         ),
         ("NetworkInterface.1.DeleteOnTermination=true", None),
         (

@@ -19,7 +19,7 @@ use cumulet_domain::{
 use cumulet_journal::{NewOperation, Operation as _, enqueue_new};
 use cumulet_network::interface_view::InterfaceView;
 use cumulet_operations::{self as operations, LaunchState, instance::target};
-use cumulet_storage::{images, volumes as room};
+use cumulet_storage::{encryption, images, volumes as room};
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
@@ -35,7 +35,9 @@ use crate::{
     Compute, boxed,
     instances::{
         InstanceView, LaunchSpec, LaunchTags, ReservationView, UserData, addresses,
-        launch_disks::LaunchDisks, launch_plan::LaunchPlan, public_addresses, replay,
+        launch_disks::{DataDisk, LaunchDisks},
+        launch_plan::LaunchPlan,
+        public_addresses, replay,
     },
 };
 
@@ -57,6 +59,7 @@ const MOST_COUNTED: usize = 1000;
 pub async fn launch(compute: &Compute, who: &Principal, spec: LaunchSpec) -> Result<ReservationView> {
     let grant = compute.authorise(who, Permission::RUN_INSTANCES)?;
     spec.validate()?;
+    spec.validate_keys(&encryption::key_of(compute, who.account))?;
     if let Some(token) = &spec.client_token
         && let Some(made) = token.find(compute.store.read(), who.account, OPERATION).await?
     {
@@ -286,14 +289,18 @@ impl<'a> Launch<'a> {
         plan: &LaunchPlan,
         rows: &[instance::Model],
     ) -> Result<Vec<Vec<volume_attachment::Model>>> {
-        let LaunchDisks { root, data, .. } = &plan.disks;
+        let LaunchDisks {
+            root, root_key, data, ..
+        } = &plan.disks;
         let (mut made, mut attached) = (Vec::new(), Vec::with_capacity(rows.len()));
         for row in rows {
-            made.push(volumes::root(row, root));
+            let key = root_key.of(self.compute, volumes::root_id(row))?;
+            made.push(volumes::root(row, root, key));
             let mut disks = vec![volumes::root_attachment(row, &root.device)];
-            for (disk, gib) in data {
+            for DataDisk { disk, gib, key } in data {
                 let id = self.compute.rng.id::<marker::Volume>();
-                made.push(volumes::data(row, id, disk, *gib));
+                let key = key.of(self.compute, id)?;
+                made.push(volumes::data(row, id, (disk, *gib), key));
                 disks.push(volumes::data_attachment(row, id, disk));
                 self.compute.made(&id);
             }

@@ -3,16 +3,24 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use cumulet_core::RequestContext;
 use cumulet_domain::{
     Error, Result,
     account::AccountId,
-    id::SnapshotId,
-    volume::{Disk, Provisioned, at_least, merge},
+    id::{SnapshotId, VolumeId},
+    volume::{DataKey, Disk, Provisioned, StaysEncrypted, at_least, key_of_volume, merge},
 };
-use cumulet_storage::snapshots::check_completed;
+use cumulet_storage::{encryption, snapshots::check_completed};
 use cumulet_store::{
     authority::Grant,
-    entity::{account, columns::Count, image, snapshot},
+    encryption::by_default,
+    entity::{
+        account,
+        columns::{Count, Flag},
+        image,
+        secret_text::SecretText,
+        snapshot,
+    },
     images, lock,
     resource::{self, Lock},
 };
@@ -27,8 +35,49 @@ pub(super) struct LaunchDisks {
     pub(super) root: Disk,
     /// How large it is.
     pub(super) root_gib: Count,
-    /// The others, each with its size.
-    pub(super) data: Vec<(Disk, u32)>,
+    /// What its volumes' data keys are.
+    pub(super) root_key: KeyOfDisk,
+    /// The others.
+    pub(super) data: Vec<DataDisk>,
+}
+
+/// A disk beside the root.
+#[derive(Debug)]
+pub(super) struct DataDisk {
+    pub(super) disk: Disk,
+    pub(super) gib: u32,
+    pub(super) key: KeyOfDisk,
+}
+
+/// What the data key of a disk is, whose volumes each have one that is sealed for them.
+#[derive(Debug)]
+pub(super) struct KeyOfDisk {
+    key: DataKey,
+    /// What the disk is made of, where it has its key from that.
+    source: Option<snapshot::Model>,
+}
+
+impl KeyOfDisk {
+    /// By what is asked for and what the account wants.
+    fn new(disk: &Disk, by_default: bool, source: Option<&snapshot::Model>) -> Result<Self> {
+        let is_encrypted = source.is_some_and(|row| row.encrypted.0);
+        let key = key_of_volume(disk.encrypted, by_default, is_encrypted);
+        let key = key.map_err(|StaysEncrypted| {
+            let device = &disk.device;
+            let reason = format!(
+                "If specified, the encrypted flag must be true since device {device} has an encrypted snapshot \
+                 specified."
+            );
+            Error::InvalidMapping { reason }
+        })?;
+        let source = source.filter(|_| key == DataKey::Sources).cloned();
+        Ok(KeyOfDisk { key, source })
+    }
+
+    /// The key of one of the volumes.
+    pub(super) fn of(&self, cx: &RequestContext, volume: VolumeId) -> Result<Option<SecretText>> {
+        encryption::of_volume(cx, self.key, self.source.as_ref(), volume)
+    }
 }
 
 impl LaunchDisks {
@@ -46,22 +95,28 @@ impl LaunchDisks {
             return Err(Error::Unsupported { what });
         }
         let root_gib = root_size(image, &root)?;
-        let sources = sources(txn, grant, &data, spec).await?;
-        let sized = data.into_iter().map(|disk| {
+        // What is not encrypted needs nothing of its root's snapshot.
+        let of_root = root.snapshot.filter(|_| image.encrypted == Some(Flag(true)));
+        let sources = sources(txn, grant, (of_root, &data), spec).await?;
+        let by_default = by_default(txn, grant.account()).await?;
+        let root_key = KeyOfDisk::new(&root, by_default, of_root.and_then(|id| sources.get(&id)))?;
+        let planned = data.into_iter().map(|disk| {
             let source = disk.snapshot.and_then(|id| sources.get(&id));
             let gib = size(&disk, source)?;
-            Ok((disk, gib))
+            let key = KeyOfDisk::new(&disk, by_default, source)?;
+            Ok(DataDisk { disk, gib, key })
         });
         Ok(LaunchDisks {
             root,
             root_gib,
-            data: sized.collect::<Result<_>>()?,
+            root_key,
+            data: planned.collect::<Result<_>>()?,
         })
     }
 
     /// The GiB of the disks beside the root, of one instance.
     pub(super) fn data_gib(&self) -> u32 {
-        let sizes = self.data.iter().map(|(_, gib)| *gib);
+        let sizes = self.data.iter().map(|disk| disk.gib);
         sizes.fold(0, u32::saturating_add)
     }
 }
@@ -86,6 +141,7 @@ async fn of_image(txn: &impl ConnectionTrait, image: &image::Model) -> Result<(D
                 throughput: row.throughput.map(|Count(count)| count),
             },
             delete_on_termination: row.delete_on_termination.0,
+            encrypted: row.encrypted.map(|Flag(encrypted)| encrypted),
             given: None,
         };
         match disk.device == root.device {
@@ -137,10 +193,11 @@ fn size(disk: &Disk, source: Option<&snapshot::Model>) -> Result<u32> {
 async fn sources(
     txn: &impl ConnectionTrait,
     grant: &Grant,
-    data: &[Disk],
+    (of_root, data): (Option<SnapshotId>, &[Disk]),
     spec: &LaunchSpec,
 ) -> Result<HashMap<SnapshotId, snapshot::Model>> {
-    let all: BTreeSet<SnapshotId> = data.iter().filter_map(|disk| disk.snapshot).collect();
+    let of_data = data.iter().filter_map(|disk| disk.snapshot);
+    let all: BTreeSet<SnapshotId> = of_root.into_iter().chain(of_data).collect();
     let mut found = HashMap::new();
     if all.is_empty() {
         return Ok(found);

@@ -11,6 +11,7 @@ use cumulet_domain::{
     volume::{Mapped, Mapping},
 };
 use cumulet_operations::Hints;
+use cumulet_storage::encryption::AccountKey;
 use cumulet_store::tags;
 
 use crate::instances::{MetadataChange, UserData};
@@ -102,6 +103,17 @@ impl LaunchSpec {
             Mapped::Volume(asked) => asked.snapshot,
             Mapped::Nothing | Mapped::InstanceStore(_) => None,
         })
+    }
+
+    /// Checks that each key that it names is the account's.
+    pub(super) fn validate_keys(&self, key: &AccountKey) -> Result<()> {
+        for (mapping, n) in self.mappings.iter().zip(1..) {
+            if let Mapped::Volume(asked) = &mapping.content {
+                let name = format!("BlockDeviceMapping.{n}.Ebs.KmsKeyId");
+                key.check_asked(&name, &asked.encryption)?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks what needs no database.

@@ -107,7 +107,7 @@ async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
         (2, "/dev/sdg", AttachmentState::Detaching),
         (3, "/dev/sdh", AttachmentState::Attaching),
     ] {
-        let mut data = volumes::root(&row, &Disk::root(device));
+        let mut data = volumes::root(&row, &Disk::root(device), None);
         (data.id, data.image, data.size_gib) = (Key::from_db(number), None, Count(3));
         (data.iops, data.throughput) = (Some(Count(4000)), Some(Count(2)));
         data.host = Some("host-a".to_owned());

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::{MAX_ATTACHED, Provisioned, VolumeType, check_device};
+use super::{EncryptionAsked, MAX_ATTACHED, Provisioned, VolumeType, check_device};
 use crate::{Error, Result, error::Limit, id::SnapshotId};
 
 /// Instance store volumes that a launch may name, as on EC2: `ephemeral0` to `ephemeral23`.
@@ -37,6 +37,7 @@ pub struct DiskAsked {
     pub kind: Option<VolumeType>,
     pub provisioned: Provisioned,
     pub delete_on_termination: Option<bool>,
+    pub encryption: EncryptionAsked,
 }
 
 /// A disk that instances are to have.
@@ -51,6 +52,8 @@ pub struct Disk {
     pub kind: VolumeType,
     pub provisioned: Provisioned,
     pub delete_on_termination: bool,
+    /// Whether it is to be encrypted; `None`: nobody has said.
+    pub encrypted: Option<bool>,
     /// The place in the request of the mapping that says something of it, from 1.
     pub given: Option<usize>,
 }
@@ -65,6 +68,7 @@ impl Disk {
             kind: VolumeType::Gp3,
             provisioned: Provisioned::default(),
             delete_on_termination: true,
+            encrypted: None,
             given: None,
         }
     }
@@ -98,6 +102,7 @@ impl Disk {
                 throughput: asked.provisioned.throughput.or(before.throughput),
             },
             delete_on_termination: asked.delete_on_termination.unwrap_or(self.delete_on_termination),
+            encrypted: asked.encryption.encrypted.or(self.encrypted),
             given: Some(given),
         }
     }
@@ -356,6 +361,16 @@ mod tests {
                     sdf.clone(),
                     Disk {
                         delete_on_termination: false,
+                        ..told(&sdg)
+                    },
+                ],
+            ),
+            (
+                later(|disk| disk.encryption.encrypted = Some(true)),
+                vec![
+                    sdf.clone(),
+                    Disk {
+                        encrypted: Some(true),
                         ..told(&sdg)
                     },
                 ],

@@ -441,6 +441,7 @@ async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {
         snapshot: None,
         kind: VolumeType::Gp2,
         provisioned: Provisioned::default(),
+        encryption: Default::default(),
         tags: Vec::new(),
         client_token: None,
     };

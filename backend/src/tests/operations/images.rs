@@ -306,6 +306,7 @@ async fn a_copy_outlives_what_it_was_made_of() {
         name: "copy".into(),
         description: String::new(),
         copy_tags: false,
+        encryption: Default::default(),
         tags: Vec::new(),
         snapshot_tags: Vec::new(),
         client_token: None,

@@ -177,6 +177,7 @@ impl Instances {
             snapshot: None,
             kind: VolumeType::Gp2,
             provisioned: Default::default(),
+            encryption: Default::default(),
             tags: Vec::new(),
             client_token: None,
         };

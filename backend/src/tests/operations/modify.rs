@@ -365,6 +365,7 @@ async fn an_account_has_so_much_in_volumes_also_by_growing() {
         snapshot: None,
         kind: VolumeType::Gp3,
         provisioned: Provisioned::default(),
+        encryption: Default::default(),
         tags: Vec::new(),
         client_token: None,
     };

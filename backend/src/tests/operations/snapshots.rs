@@ -140,6 +140,7 @@ impl Instances {
             snapshot: Some(snapshot),
             kind: VolumeType::Gp3,
             provisioned: Provisioned::default(),
+            encryption: Default::default(),
             tags: Vec::new(),
             client_token: None,
         };

@@ -8,10 +8,12 @@ use cumulet_domain::{
     id::{ImageId, SnapshotId, marker},
     snapshot::check_description,
     tag::Tag,
+    volume::{EncryptionAsked, key_of_copy},
 };
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
+    encryption::by_default,
     entity::{
         columns::{Flag, Key, Owner},
         image, image_mapping, snapshot,
@@ -27,7 +29,7 @@ use super::{
     usable,
 };
 use crate::{
-    boxed,
+    boxed, encryption,
     snapshots::{self, SnapshotView, check_completed, room as snapshots_room},
 };
 
@@ -43,6 +45,7 @@ pub struct ImageCopy {
     pub description: String,
     /// With the source's tags, where those are the account's; one that is in `tags` has the value from there.
     pub copy_tags: bool,
+    pub encryption: EncryptionAsked,
     pub tags: Vec<Tag>,
     /// Of each snapshot.
     pub snapshot_tags: Vec<Tag>,
@@ -52,13 +55,15 @@ pub struct ImageCopy {
 /// Copies an image that the account may launch, and may read.
 ///
 /// # Errors
-/// `ImageName`, `ImageNameTaken`; `NotFound`, `Unusable`, `ImageStorage`; `InvalidParameter`; `LimitExceeded`;
+/// `ImageName`, `ImageNameTaken`; `NotFound`, `Unusable`, `ImageStorage`; `InvalidParameter`,
+/// `ParameterDependency`; `Unsupported` where something of it is not encrypted and its copy is to be; `LimitExceeded`;
 /// `IdempotentParameterMismatch`. Then nothing has changed.
 #[boxed]
 pub async fn copy(cx: &RequestContext, who: &Principal, mut what: ImageCopy) -> Result<ImageId> {
     let grant = cx.authorise(who, Permission::COPY_IMAGE)?;
     check_name(&what.name)?;
     check_description(&what.description)?;
+    encryption::key_of(cx, who.account).check_asked("KmsKeyId", &what.encryption)?;
     for tags in [&mut what.tags, &mut what.snapshot_tags] {
         tags::validate(tags)?;
         tags.sort();
@@ -100,13 +105,18 @@ async fn make(
     if with_data > 0 {
         snapshots_room(txn, cx, grant.account(), with_data).await?;
     }
+    let by_default = by_default(txn, grant.account()).await?;
+    if with_data == 0 {
+        // Its data is a file, which is not encrypted.
+        key_of_copy(what.encryption.encrypted, by_default, false)?;
+    }
     let tags = all_tags(txn, grant, &source, what).await?;
     let id = cx.rng.id::<marker::Image>();
     let mut own = Vec::with_capacity(disks.len());
     for disk in disks {
         let snapshot = match disk.snapshot {
             None => None,
-            Some(Key(of)) => Some(Key(copied(txn, cx, grant, what, (of, id)).await?)),
+            Some(Key(of)) => Some(Key(copied(txn, cx, grant, (what, by_default), (of, id)).await?)),
         };
         own.push(image_mapping::Model {
             image: Key(id),
@@ -139,7 +149,7 @@ async fn copied(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
     grant: &Grant,
-    what: &ImageCopy,
+    (what, by_default): (&ImageCopy, bool),
     (of, to): (SnapshotId, ImageId),
 ) -> Result<SnapshotId> {
     let found = resource::find::<snapshot::Entity>(txn, grant, of, Lock::Shared).await;
@@ -150,12 +160,13 @@ async fn copied(
         other => other,
     })?;
     check_completed(&source)?;
+    key_of_copy(what.encryption.encrypted, by_default, source.encrypted.0)?;
     let words = format!(
         "Copied for DestinationAmi {to} from SourceAmi {} for SourceSnapshot {of}.",
         what.source
     );
     let view = SnapshotView {
-        row: snapshots::copied(cx, grant.account(), source, words),
+        row: snapshots::copied(cx, grant.account(), source, words)?,
         tags: what.snapshot_tags.clone(),
     };
     snapshots::insert(txn, cx, grant, &view).await?;

@@ -19,7 +19,7 @@ use cumulet_store::{
     Invalidates, attachments,
     authority::{Grant, Permission},
     entity::{
-        columns::{Amount, Count, Key, Named},
+        columns::{Amount, Count, Flag, Key, Named},
         image, instance, snapshot, volume, volume_attachment,
     },
     resource, rows, tags,
@@ -164,7 +164,7 @@ async fn take(
     }
 }
 
-/// Keeps the image, with the device and the size of the root among its disks.
+/// Keeps the image, with the size of the root among its disks, and as encrypted as that.
 async fn keep(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
@@ -176,6 +176,7 @@ async fn keep(
     let root = disks.iter().find(|disk| disk.device == row.root_device.0);
     let root = root.ok_or_else(|| Error::Internal("an instance has no root volume".into()))?;
     row.virtual_bytes = Amount(u64::from(root.size_gib) << 30);
+    row.encrypted = root.encrypted.map(Flag);
     let id = row.id.0;
     let disks = disks.iter().map(|disk| disk.row(id)).collect();
     insert::insert(txn, cx, grant, row, disks, &new.tags)
@@ -226,6 +227,11 @@ fn disk_of(
             "The device {device} has a volume of the instance's, of which the snapshot is taken"
         )));
     }
+    if asked.encryption.encrypted == Some(true) && !volume.encrypted.0 {
+        return Err(mapping(format!(
+            "The device {device} has a volume that is not encrypted, and neither is its snapshot"
+        )));
+    }
     let least = volume.size_gib.0;
     let of = format_args!("volume '{}'", volume.id.0);
     let size_gib = at_least(asked.size_gib.unwrap_or(least), least.into(), of)?;
@@ -245,6 +251,7 @@ fn disk_of(
         delete_on_termination: asked
             .delete_on_termination
             .unwrap_or(attached.delete_on_termination.0),
+        encrypted: volume.encrypted.0.then_some(true),
     })
 }
 

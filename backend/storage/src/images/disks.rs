@@ -37,6 +37,8 @@ pub(super) struct Disk {
     pub(super) kind: VolumeType,
     pub(super) provisioned: Provisioned,
     pub(super) delete_on_termination: bool,
+    /// Its snapshot's data is, or it is empty and is to be. `None`: it is not, or says nothing of it.
+    pub(super) encrypted: Option<bool>,
 }
 
 impl Disk {
@@ -51,7 +53,7 @@ impl Disk {
             iops: self.provisioned.iops.map(Count),
             throughput: self.provisioned.throughput.map(Count),
             delete_on_termination: Flag(self.delete_on_termination),
-            encrypted: None,
+            encrypted: self.encrypted.map(Flag),
         }
     }
 }
@@ -86,7 +88,7 @@ pub(super) fn check_count(count: usize) -> Result<()> {
 /// A disk that is made of one of the account's snapshots, or empty. The snapshot stays until the transaction ends.
 ///
 /// # Errors
-/// `NotFound`, `IncorrectState` (the snapshot); `InvalidMapping`, `InvalidParameter`, `InvalidCombination`.
+/// `NotFound`, `IncorrectState` (the snapshot); `EncryptionOfSnapshot`; `InvalidMapping`, `InvalidParameter`, `InvalidCombination`.
 pub(super) async fn new(
     txn: &DatabaseTransaction,
     grant: &Grant,
@@ -100,6 +102,9 @@ pub(super) async fn new(
             let own = grant.clone().own();
             let row = resource::find::<snapshot::Entity>(txn, &own, id, Lock::Shared).await?;
             check_completed(&row)?;
+            if wanted.encryption.encrypted.is_some() {
+                return Err(Error::EncryptionOfSnapshot);
+            }
             Some(row)
         }
     };
@@ -110,6 +115,10 @@ pub(super) async fn new(
         kind: wanted.kind.unwrap_or(VolumeType::Gp2),
         provisioned: wanted.provisioned,
         delete_on_termination: wanted.delete_on_termination.unwrap_or(true),
+        encrypted: match &source {
+            Some(row) => row.encrypted.0.then_some(true),
+            None => wanted.encryption.encrypted,
+        },
     };
     disk.kind.check(disk.size_gib, disk.provisioned)?;
     Ok((disk, source))

@@ -53,8 +53,8 @@ pub struct Registration {
 /// Registers an image of the account's snapshots.
 ///
 /// # Errors
-/// `ImageName`, `ImageNameTaken`; `InvalidParameter`, `InvalidCombination`, `NoDeviceName`, `InvalidMapping`; `NotFound` and
-/// `IncorrectState` of a snapshot; `LimitExceeded`. Then nothing has changed.
+/// `ImageName`, `ImageNameTaken`; `InvalidParameter`, `InvalidCombination`, `NoDeviceName`, `InvalidMapping`,
+/// `EncryptionOfSnapshot`; `NotFound` and `IncorrectState` of a snapshot; `LimitExceeded`. Then nothing has changed.
 #[boxed]
 pub async fn register(cx: &RequestContext, who: &Principal, mut new: Registration) -> Result<ImageId> {
     let grant = cx.authorise(who, Permission::REGISTER_IMAGE)?;
@@ -90,14 +90,14 @@ async fn make(
         let Some(wanted) = &asked.wanted else { continue };
         if asked.device == root_device {
             let (disk, source) = disks::new(txn, grant, root_device, wanted).await?;
-            manifest = source.map(|row| (manifest_of(&row), disk.size_gib));
+            manifest = source.map(|row| (manifest_of(&row), disk.size_gib, row.encrypted));
             disks.push(disk);
         } else {
             disks.push(beside_root(txn, grant, &asked.device, wanted).await?);
         }
     }
     check_count(disks.len())?;
-    let (manifest, root_gib) = manifest.ok_or_else(|| {
+    let (manifest, root_gib, encrypted) = manifest.ok_or_else(|| {
         mapping(format!(
             "The root device {root_device} has no snapshot to be made of"
         ))
@@ -115,6 +115,7 @@ async fn make(
     row.root_device = Device(root_device.into());
     row.virtual_bytes = Amount(u64::from(root_gib) << 30);
     row.manifest = Some(manifest);
+    row.encrypted = encrypted.0.then_some(encrypted);
     row.imds_support = new.imds_v2.then(|| IMDS_V2.into());
     let id = row.id.0;
     let disks = disks.iter().map(|disk| disk.row(id)).collect();

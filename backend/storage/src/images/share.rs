@@ -2,7 +2,7 @@
 
 use cumulet_core::RequestContext;
 use cumulet_domain::{
-    Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     id::ImageId,
     image::ImageState,
@@ -11,12 +11,13 @@ use cumulet_store::{
     Invalidates,
     authority::Permission,
     entity::{
-        columns::{Key, Owner},
+        columns::{Flag, Key, Owner},
         image, image_permission as given,
     },
+    images,
     resource::{self, Lock},
 };
-use sea_orm::ActiveModelTrait;
+use sea_orm::{ActiveModelTrait, DatabaseTransaction};
 
 use super::{Sharing, unusable};
 use crate::{
@@ -47,7 +48,8 @@ impl Shared for Images {
 /// Changes who may.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `Unusable` while it is disabled.
+/// `NotFound`; `Unauthorized` for another account's; `Unusable` while it is disabled; `AccountsKey` where it has
+/// an encrypted snapshot.
 #[boxed]
 pub async fn share(cx: &RequestContext, who: &Principal, id: ImageId, change: Sharing) -> Result<()> {
     let grant = cx.authorise(who, Permission::MODIFY_IMAGE_ATTRIBUTE)?;
@@ -57,10 +59,21 @@ pub async fn share(cx: &RequestContext, who: &Principal, id: ImageId, change: Sh
             if row.state() == ImageState::Disabled {
                 return Err(unusable(id, row.state().name()));
             }
+            if change.gives() && has_encrypted(txn, id).await? {
+                let (kind, id) = (ResourceKind::Image, id.to_string());
+                return Err(Error::AccountsKey { kind, id });
+            }
             sharing::change::<Images>(txn, id.to_db(), row.public.0, &change).await
         })
     });
     write.await
+}
+
+/// Whether a snapshot of an image is encrypted, its root's or another.
+async fn has_encrypted(txn: &DatabaseTransaction, id: ImageId) -> Result<bool> {
+    let disks = images::mappings(txn, &[id.to_db()]).await?;
+    let mut disks = disks.values().flatten();
+    Ok(disks.any(|disk| disk.snapshot.is_some() && disk.encrypted == Some(Flag(true))))
 }
 
 /// Nobody may but the account.

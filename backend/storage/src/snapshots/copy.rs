@@ -8,10 +8,12 @@ use cumulet_domain::{
     id::{SnapshotId, VolumeId, marker},
     snapshot::{SnapshotState, check_description},
     tag::Tag,
+    volume::{EncryptionAsked, key_of_copy},
 };
 use cumulet_store::{
     Invalidates,
     authority::Permission,
+    encryption::by_default,
     entity::{
         columns::{Flag, Key, Named, Owner},
         snapshot,
@@ -21,7 +23,7 @@ use cumulet_store::{
 };
 
 use super::{SnapshotView, check_completed, create::room, insert};
-use crate::boxed;
+use crate::{boxed, encryption};
 
 /// The volume of a copy: none. (On EC2, too, it is an arbitrary one.)
 const NO_VOLUME: VolumeId = VolumeId::new(0xffff_ffff);
@@ -34,17 +36,20 @@ pub struct Copy {
     /// Empty: it has none. (It is EC2's console, not its API, that writes `[Copied …]`, and Terraform makes a copy anew
     /// whose description nobody has asked for.)
     pub description: String,
+    pub encryption: EncryptionAsked,
     pub tags: Vec<Tag>,
 }
 
 /// Copies a snapshot that the account may make volumes of.
 ///
 /// # Errors
-/// `NotFound`; `IncorrectState` where it is not complete; `InvalidParameter`; `LimitExceeded`.
+/// `NotFound`; `IncorrectState` where it is not complete; `InvalidParameter`, `ParameterDependency`; `Unsupported` where
+/// it is not encrypted and its copy is to be; `LimitExceeded`.
 #[boxed]
 pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Result<SnapshotView> {
     let grant = cx.authorise(who, Permission::COPY_SNAPSHOT)?;
     check_description(&what.description)?;
+    encryption::key_of(cx, who.account).check_asked("KmsKeyId", &what.encryption)?;
     tags::validate(&what.tags)?;
     what.tags.sort();
     let (call, tags_room) = (cx.clone(), tag_room(cx, who.account, what.tags.len()));
@@ -53,7 +58,9 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
             room(txn, &call, grant.account(), 1).await?;
             let source = resource::find::<snapshot::Entity>(txn, &grant, what.source, Lock::Shared).await?;
             check_completed(&source)?;
-            let row = copied(&call, grant.account(), source, what.description);
+            let by_default = by_default(txn, grant.account()).await?;
+            key_of_copy(what.encryption.encrypted, by_default, source.encrypted.0)?;
+            let row = copied(&call, grant.account(), source, what.description)?;
             let made = SnapshotView { row, tags: what.tags };
             insert(txn, &call, &grant, &made).await?;
             tags_room.check(txn).await?;
@@ -63,16 +70,19 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
     write.await
 }
 
-/// The row of a copy, which is whole at once.
+/// The row of a copy, which is whole at once, and has its source's data key. (Whether there may be a copy without one
+/// `key_of_copy` has said.)
 pub(crate) fn copied(
     cx: &RequestContext,
     account: AccountId,
     source: snapshot::Model,
     description: String,
-) -> snapshot::Model {
+) -> Result<snapshot::Model> {
     let now = cx.now();
-    snapshot::Model {
-        id: Key(cx.rng.id::<marker::Snapshot>()),
+    let id = cx.rng.id::<marker::Snapshot>();
+    let data_key = encryption::of_copy(cx, &source, id)?;
+    Ok(snapshot::Model {
+        id: Key(id),
         account: Owner(account),
         volume: Key(NO_VOLUME),
         public: Flag(false),
@@ -82,6 +92,7 @@ pub(crate) fn copied(
         base: None,
         created_at: now.0,
         completed_at: Some(now.0),
+        data_key,
         ..source
-    }
+    })
 }

@@ -26,7 +26,7 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _};
 
-use crate::{boxed, snapshots::SnapshotView};
+use crate::{boxed, encryption, snapshots::SnapshotView};
 
 /// A snapshot to be taken of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,7 +229,7 @@ pub(crate) async fn insert_rows(
     for (disk, tags) in volumes {
         may_be_taken(&disk)?;
         made.push(SnapshotView {
-            row: new_row(cx, grant, &disk, description),
+            row: new_row(cx, grant, &disk, description)?,
             tags,
         });
     }
@@ -251,16 +251,24 @@ fn may_be_taken(disk: &volume::Model) -> Result<()> {
     }
 }
 
-fn new_row(cx: &RequestContext, grant: &Grant, disk: &volume::Model, description: &str) -> snapshot::Model {
-    snapshot::Model {
-        id: Key(cx.rng.id::<marker::Snapshot>()),
+/// As encrypted as its volume, with the same data key.
+fn new_row(
+    cx: &RequestContext,
+    grant: &Grant,
+    disk: &volume::Model,
+    description: &str,
+) -> Result<snapshot::Model> {
+    let id = cx.rng.id::<marker::Snapshot>();
+    let data_key = encryption::of_snapshot(cx, disk, id)?;
+    Ok(snapshot::Model {
+        id: Key(id),
         account: Owner(grant.account()),
         volume: disk.id,
         size_gib: disk.size_gib,
         state: Named(SnapshotState::Pending),
         state_message: None,
         description: description.into(),
-        encrypted: Flag(false),
+        encrypted: disk.encrypted,
         public: Flag(false),
         manifest: None,
         base: None,
@@ -269,6 +277,6 @@ fn new_row(cx: &RequestContext, grant: &Grant, disk: &volume::Model, description
         created_at: cx.now().0,
         completed_at: None,
         deleted_at: None,
-        data_key: None,
-    }
+        data_key,
+    })
 }

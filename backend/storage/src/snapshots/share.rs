@@ -2,7 +2,7 @@
 
 use cumulet_core::RequestContext;
 use cumulet_domain::{
-    Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     id::SnapshotId,
 };
@@ -60,7 +60,7 @@ pub async fn grantees(cx: &RequestContext, who: &Principal, id: SnapshotId) -> R
 /// Changes who may.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's.
+/// `NotFound`; `Unauthorized` for another account's; `AccountsKey` where it is encrypted.
 #[boxed]
 pub async fn share(cx: &RequestContext, who: &Principal, id: SnapshotId, mut change: Sharing) -> Result<()> {
     let grant = cx.authorise(who, Permission::MODIFY_SNAPSHOT_ATTRIBUTE)?;
@@ -69,6 +69,10 @@ pub async fn share(cx: &RequestContext, who: &Principal, id: SnapshotId, mut cha
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let row = resource::find::<snapshot::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            if row.encrypted.0 && change.gives() {
+                let (kind, id) = (ResourceKind::Snapshot, id.to_string());
+                return Err(Error::AccountsKey { kind, id });
+            }
             sharing::change::<Snapshots>(txn, id.to_db(), row.public.0, &change).await
         })
     });

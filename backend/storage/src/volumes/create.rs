@@ -5,14 +5,15 @@
 use cumulet_core::{ClientToken, RequestContext, tag_room::room as tag_room};
 use cumulet_domain::{
     Error, ResourceKind, Result,
-    account::Principal,
+    account::{AccountId, Principal},
     id::{SnapshotId, VolumeId, marker},
     tag::Tag,
-    volume::{Provisioned, VolumeState, VolumeType},
+    volume::{DataKey, EncryptionAsked, Provisioned, StaysEncrypted, VolumeState, VolumeType, key_of_volume},
 };
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
+    encryption::by_default,
     entity::{
         account,
         columns::{Amount, Count, Flag, Key, Named, Owner},
@@ -25,7 +26,7 @@ use cumulet_store::{
 use sea_orm::{ActiveValue::NotSet, DatabaseTransaction, EntityTrait};
 
 use crate::{
-    boxed,
+    boxed, encryption,
     snapshots::check_completed,
     volumes::{VolumeView, room::room},
 };
@@ -44,6 +45,7 @@ pub struct NewVolume {
     pub snapshot: Option<SnapshotId>,
     pub kind: VolumeType,
     pub provisioned: Provisioned,
+    pub encryption: EncryptionAsked,
     pub tags: Vec<Tag>,
     pub client_token: Option<ClientToken>,
 }
@@ -51,7 +53,7 @@ pub struct NewVolume {
 /// Makes a volume.
 ///
 /// # Errors
-/// `NoZone`; `InvalidParameter`, `InvalidCombination`; `LimitExceeded`; `IdempotentParameterMismatch`.
+/// `NoZone`; `InvalidParameter`, `InvalidCombination`, `ParameterDependency`; `LimitExceeded`; `IdempotentParameterMismatch`.
 #[boxed]
 pub async fn create(cx: &RequestContext, who: &Principal, mut new: NewVolume) -> Result<VolumeView> {
     let grant = cx.authorise(who, Permission::CREATE_VOLUME)?.present();
@@ -64,6 +66,7 @@ pub async fn create(cx: &RequestContext, who: &Principal, mut new: NewVolume) ->
     if let Some(size_gib) = new.size_gib {
         new.kind.check(size_gib, new.provisioned)?;
     }
+    encryption::key_of(cx, who.account).check_asked("KmsKeyId", &new.encryption)?;
     tags::validate(&new.tags)?;
     if let Some(token) = &new.client_token {
         token.validate()?;
@@ -116,8 +119,11 @@ async fn insert(
     let size_gib = size(new, source.as_ref())?;
     new.kind.check(size_gib, new.provisioned)?;
     room(txn, cx.config.quotas, account, (1, size_gib)).await?;
+    let key = data_key(txn, account, new, source.as_ref()).await?;
+    let id = cx.rng.id::<marker::Volume>();
+    let data_key = encryption::of_volume(cx, key, source.as_ref(), id)?;
     let row = volume::Model {
-        id: Key(cx.rng.id::<marker::Volume>()),
+        id: Key(id),
         account: Owner(account),
         availability_zone: new.availability_zone.clone(),
         size_gib: Count(size_gib),
@@ -126,7 +132,7 @@ async fn insert(
         state_message: None,
         image: None,
         snapshot: source.map(|row| row.id),
-        encrypted: Flag(false),
+        encrypted: Flag(data_key.is_some()),
         iops: new.provisioned.iops.map(Count),
         throughput: new.provisioned.throughput.map(Count),
         host: None,
@@ -135,7 +141,7 @@ async fn insert(
         deleted_at: None,
         made_at: None,
         auto_enable_io: None,
-        data_key: None,
+        data_key,
     };
     resource::show_new::<volume::Entity>(grant, &row, &new.tags)?;
     let made = volume::ActiveModel {
@@ -166,6 +172,23 @@ async fn source(
     let row = resource::find::<snapshot::Entity>(txn, grant, id, Lock::Shared).await?;
     check_completed(&row)?;
     Ok(Some(row))
+}
+
+/// Whose data key it has.
+async fn data_key(
+    txn: &DatabaseTransaction,
+    account: AccountId,
+    new: &NewVolume,
+    source: Option<&snapshot::Model>,
+) -> Result<DataKey> {
+    let by_default = by_default(txn, account).await?;
+    let is_encrypted = source.is_some_and(|row| row.encrypted.0);
+    let key = key_of_volume(new.encryption.encrypted, by_default, is_encrypted);
+    key.map_err(|StaysEncrypted| {
+        let of = source.map_or_else(String::new, |row| row.id.0.to_string());
+        let reason = format!("The parameter Encrypted can't be false where the snapshot '{of}' is encrypted");
+        Error::InvalidCombination { reason }
+    })
 }
 
 /// As large as was asked for, and at least as its snapshot.

@@ -5,7 +5,6 @@ mod attributes;
 mod create;
 mod delete;
 mod describe;
-mod encryption;
 mod modify;
 mod room;
 mod status;
@@ -23,9 +22,6 @@ pub use attributes::{auto_enable_io, enable_io, set_auto_enable_io};
 pub use create::{NewVolume, create};
 pub use delete::delete;
 pub use describe::{VolumeQuery, describe};
-pub use encryption::{
-    is_by_default as is_encrypted_by_default, never_by_default as never_encrypted_by_default,
-};
 pub use modify::{describe_modifications, modify};
 pub use room::fitting;
 pub use status::{VolumeStatusView, describe as describe_status};

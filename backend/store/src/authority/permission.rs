@@ -94,14 +94,17 @@ permissions! {
         write DISABLE_IMAGE "DisableImage";
         write DISABLE_IMAGE_DEPRECATION "DisableImageDeprecation";
         write DISABLE_IMAGE_DEREGISTRATION_PROTECTION "DisableImageDeregistrationProtection";
+        write ENABLE_EBS_ENCRYPTION_BY_DEFAULT "EnableEbsEncryptionByDefault";
         write ENABLE_IMAGE "EnableImage";
         write ENABLE_IMAGE_DEPRECATION "EnableImageDeprecation";
         write ENABLE_IMAGE_DEREGISTRATION_PROTECTION "EnableImageDeregistrationProtection";
         write ENABLE_VOLUME_IO "EnableVolumeIO";
         read GET_CONSOLE_OUTPUT "GetConsoleOutput";
         read GET_CONSOLE_SCREENSHOT "GetConsoleScreenshot";
+        read GET_EBS_DEFAULT_KMS_KEY_ID "GetEbsDefaultKmsKeyId";
         read GET_EBS_ENCRYPTION_BY_DEFAULT "GetEbsEncryptionByDefault";
         write IMPORT_KEY_PAIR "ImportKeyPair";
+        write MODIFY_EBS_DEFAULT_KMS_KEY_ID "ModifyEbsDefaultKmsKeyId";
         write MODIFY_IMAGE_ATTRIBUTE "ModifyImageAttribute";
         write MODIFY_INSTANCE_ATTRIBUTE "ModifyInstanceAttribute";
         write MODIFY_INSTANCE_METADATA_OPTIONS "ModifyInstanceMetadataOptions";
@@ -110,6 +113,7 @@ permissions! {
         write MODIFY_VOLUME_ATTRIBUTE "ModifyVolumeAttribute";
         write REBOOT_INSTANCES "RebootInstances";
         write REGISTER_IMAGE "RegisterImage";
+        write RESET_EBS_DEFAULT_KMS_KEY_ID "ResetEbsDefaultKmsKeyId";
         write RESET_IMAGE_ATTRIBUTE "ResetImageAttribute";
         write RESET_SNAPSHOT_ATTRIBUTE "ResetSnapshotAttribute";
         write REVOKE_SECURITY_GROUP_EGRESS "RevokeSecurityGroupEgress";

@@ -18,6 +18,7 @@ fn errors_with(text: &str) -> Vec<Error> {
             Error::NotFound { kind, id: id() },
             Error::Malformed { kind, id: id() },
             Error::Duplicate { kind, name: text() },
+            Error::AccountsKey { kind, id: id() },
             Error::InUse {
                 kind,
                 id: id(),
@@ -57,6 +58,11 @@ fn errors_with(text: &str) -> Vec<Error> {
         Error::MissingParameter { name: text() },
         Error::invalid("Name", "value", "reason"),
         Error::InvalidCombination { reason: text() },
+        Error::ParameterDependency {
+            parameter: "KmsKeyId",
+            needs: "Encrypted",
+        },
+        Error::EncryptionOfSnapshot,
         Error::DuplicateRule { rule: text() },
         Error::RepeatedRule,
         Error::RuleNotFound { rule: text() },

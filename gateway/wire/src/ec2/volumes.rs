@@ -26,10 +26,14 @@ operations! {
     DescribeVolumesModifications(DescribeVolumesModificationsRequest) -> DescribeVolumesModificationsResult;
     DetachVolume(DetachVolumeRequest) -> VolumeAttachment;
     DisableEbsEncryptionByDefault(DisableEbsEncryptionByDefaultRequest) -> DisableEbsEncryptionByDefaultResult;
+    EnableEbsEncryptionByDefault(EnableEbsEncryptionByDefaultRequest) -> EnableEbsEncryptionByDefaultResult;
     EnableVolumeIO(EnableVolumeIORequest) -> crate::codec::Done;
+    GetEbsDefaultKmsKeyId(GetEbsDefaultKmsKeyIdRequest) -> GetEbsDefaultKmsKeyIdResult;
     GetEbsEncryptionByDefault(GetEbsEncryptionByDefaultRequest) -> GetEbsEncryptionByDefaultResult;
+    ModifyEbsDefaultKmsKeyId(ModifyEbsDefaultKmsKeyIdRequest) -> ModifyEbsDefaultKmsKeyIdResult;
     ModifyVolume(ModifyVolumeRequest) -> ModifyVolumeResult;
     ModifyVolumeAttribute(ModifyVolumeAttributeRequest) -> crate::codec::Done;
+    ResetEbsDefaultKmsKeyId(ResetEbsDefaultKmsKeyIdRequest) -> ResetEbsDefaultKmsKeyIdResult;
 }
 
 listing! { DescribeVolumeStatus(filters) -> DescribeVolumeStatusResult { volume_statuses: VolumeStatusItem } {
@@ -193,9 +197,25 @@ output! { DisableEbsEncryptionByDefaultResult {
     ebs_encryption_by_default: Option<bool> = "ebsEncryptionByDefault";
 } }
 
+input! { EnableEbsEncryptionByDefaultRequest {
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { EnableEbsEncryptionByDefaultResult {
+    ebs_encryption_by_default: Option<bool> = "ebsEncryptionByDefault";
+} }
+
 input! { EnableVolumeIORequest {
     dry_run: Option<bool> = "DryRun";
     volume_id: String = "VolumeId" (required);
+} }
+
+input! { GetEbsDefaultKmsKeyIdRequest {
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { GetEbsDefaultKmsKeyIdResult {
+    kms_key_id: Option<String> = "kmsKeyId";
 } }
 
 input! { GetEbsEncryptionByDefaultRequest {
@@ -211,6 +231,15 @@ output! { InitializationStatusDetails {
     initialization_type: Option<String> = "initializationType";
     progress: Option<i64> = "progress";
     estimated_time_to_complete_in_seconds: Option<i64> = "estimatedTimeToCompleteInSeconds";
+} }
+
+input! { ModifyEbsDefaultKmsKeyIdRequest {
+    kms_key_id: String = "KmsKeyId" (required);
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { ModifyEbsDefaultKmsKeyIdResult {
+    kms_key_id: Option<String> = "kmsKeyId";
 } }
 
 input! { ModifyVolumeAttributeRequest {
@@ -231,6 +260,14 @@ input! { ModifyVolumeRequest {
 
 output! { ModifyVolumeResult {
     volume_modification: Option<VolumeModification> = "volumeModification";
+} }
+
+input! { ResetEbsDefaultKmsKeyIdRequest {
+    dry_run: Option<bool> = "DryRun";
+} }
+
+output! { ResetEbsDefaultKmsKeyIdResult {
+    kms_key_id: Option<String> = "kmsKeyId";
 } }
 
 output! { Volume {

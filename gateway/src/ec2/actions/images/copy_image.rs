@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::images::{self, ImageCopy};
+use cumulet_domain::volume::EncryptionAsked;
 use cumulet_wire::ec2::images::{CopyImage, CopyImageRequest, CopyImageResult};
 
 use super::image_and_snapshot_tags;
@@ -27,6 +28,10 @@ impl Action for CopyImage {
             name: input.name,
             description: input.description.unwrap_or_default(),
             copy_tags: input.copy_image_tags == Some(true),
+            encryption: EncryptionAsked {
+                encrypted: input.encrypted,
+                key: input.kms_key_id,
+            },
             tags,
             snapshot_tags,
             client_token: ctx.token.clone(),

@@ -76,7 +76,7 @@ fn attribute(found: &ImageAttributes, name: &str) -> ImageAttribute {
         "ramdisk" => shown.ramdisk_id = value(None),
         PERMISSION => shown.launch_permissions = Some(permissions(&found.launchers)),
         "productCodes" => shown.product_codes = Some(Vec::new()),
-        "blockDeviceMapping" => shown.block_device_mappings = Some(disks::shown(&found.view)),
+        "blockDeviceMapping" => shown.block_device_mappings = Some(disks::attribute(&found.view)),
         "sriovNetSupport" => shown.sriov_net_support = value(Some(SRIOV)),
         "bootMode" => shown.boot_mode = value(boot_mode(row)),
         "tpmSupport" => shown.tpm_support = value(None),

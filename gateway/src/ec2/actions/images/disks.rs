@@ -1,7 +1,10 @@
 //! Block device mappings of images, as requests have them and as answers show them.
 
 use cumulet_backend::api::images::{AskedDisk, ImageView};
-use cumulet_backend::entity::{columns::Count, image_mapping};
+use cumulet_backend::entity::{
+    columns::{Count, Flag},
+    image_mapping,
+};
 use cumulet_domain::volume::VolumeType;
 use cumulet_wire::ec2::shared::{BlockDeviceMapping, EbsBlockDevice};
 
@@ -28,6 +31,15 @@ fn one(n: usize, mapping: BlockDeviceMapping) -> Result<AskedDisk, Fault> {
     Ok(AskedDisk { device, wanted })
 }
 
+/// The same without what DescribeImageAttribute doesn't say.
+pub(super) fn attribute(view: &ImageView) -> Vec<BlockDeviceMapping> {
+    let mut shown = shown(view);
+    for ebs in shown.iter_mut().filter_map(|mapping| mapping.ebs.as_mut()) {
+        ebs.encrypted = None;
+    }
+    shown
+}
+
 /// The disks of an image, its root's first.
 pub(super) fn shown(view: &ImageView) -> Vec<BlockDeviceMapping> {
     if view.disks.is_empty() {
@@ -51,7 +63,7 @@ fn of_row(disk: &image_mapping::Model) -> BlockDeviceMapping {
         snapshot_id: disk.snapshot.map(|snapshot| snapshot.0.to_string()),
         volume_size: i32::try_from(size).ok(),
         volume_type: Some(kind.name().into()),
-        encrypted: Some(false),
+        encrypted: Some(disk.encrypted == Some(Flag(true))),
         ..Default::default()
     };
     mapping(&disk.device.0, ebs)

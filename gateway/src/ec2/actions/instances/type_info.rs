@@ -41,7 +41,7 @@ pub(super) fn info(kind: &InstanceType) -> InstanceTypeInfo {
         instance_storage_supported: Some(false),
         ebs_info: Some(EbsInfo {
             ebs_optimized_support: text("unsupported"),
-            encryption_support: text("unsupported"),
+            encryption_support: text("supported"),
             nvme_support: text("unsupported"),
             ..Default::default()
         }),

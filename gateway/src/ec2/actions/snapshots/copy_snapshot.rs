@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::snapshots::{self, Copy};
-use cumulet_domain::Error;
+use cumulet_domain::{Error, volume::EncryptionAsked};
 use cumulet_wire::ec2::snapshots::{CopySnapshot, CopySnapshotRequest, CopySnapshotResult};
 
 use crate::{
@@ -23,6 +23,10 @@ impl Action for CopySnapshot {
         let what = Copy {
             source: id(&input.source_snapshot_id)?,
             description: input.description.unwrap_or_default(),
+            encryption: EncryptionAsked {
+                encrypted: input.encrypted,
+                key: input.kms_key_id,
+            },
             tags: tags_for("snapshot", input.tag_specifications)?,
         };
         let made = snapshots::copy(&ctx.cloud, &ctx.who, what).await?;

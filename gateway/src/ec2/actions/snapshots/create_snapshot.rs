@@ -25,7 +25,7 @@ impl Action for CreateSnapshot {
         Ok(Snapshot {
             // What has just been made shows its tags also where it has none; Ansible fails without.
             tags: Some(shown_tags(&made.tags)),
-            ..shown(&made)
+            ..shown(ctx, &made)
         })
     }
 }

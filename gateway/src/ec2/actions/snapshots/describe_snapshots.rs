@@ -5,6 +5,7 @@ use cumulet_backend::api::{
     Page, PageRequest,
     snapshots::{self, SnapshotQuery, SnapshotView},
 };
+use cumulet_backend::store::disk_keys;
 use cumulet_domain::account::AccountId;
 use cumulet_wire::{
     Timestamp,
@@ -13,7 +14,7 @@ use cumulet_wire::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, tags_if_any},
+        ctx::{Ctx, ids, kms_key, tags_if_any},
         describe::Describe,
         filter::{Filters, Keyed},
     },
@@ -52,7 +53,7 @@ impl Describe for DescribeSnapshots {
         let rows = page.rows.into_iter().filter(wanted);
         Ok(Page {
             rows: rows
-                .map(|view| Row::new(view.row.id.to_db(), shown(&view)))
+                .map(|view| Row::new(view.row.id.to_db(), listed(ctx, &view)))
                 .collect(),
             next: page.next,
         })
@@ -80,8 +81,17 @@ fn restorer_matches(ctx: &Ctx, input: &DescribeSnapshotsRequest, view: &Snapshot
     input.restorable_by_user_ids.is_empty() || input.restorable_by_user_ids.iter().any(matches)
 }
 
+/// A snapshot as the listing alone shows it: with the name of its data key, which those of one line have.
+fn listed(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
+    let key = view.row.data_key.as_ref();
+    Snapshot {
+        data_encryption_key_id: key.map(|key| disk_keys::name(key).to_owned()),
+        ..shown(ctx, view)
+    }
+}
+
 /// A snapshot as the answers show it.
-pub(super) fn shown(view: &SnapshotView) -> Snapshot {
+pub(super) fn shown(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
     let row = &view.row;
     let text = |text: &str| Some(text.to_owned());
     Snapshot {
@@ -96,6 +106,7 @@ pub(super) fn shown(view: &SnapshotView) -> Snapshot {
         owner_id: Some(row.account.0.to_string()),
         description: Some(row.description.clone()),
         encrypted: Some(row.encrypted.0),
+        kms_key_id: row.encrypted.0.then(|| kms_key(ctx, row.account.0)),
         storage_tier: text("standard"),
         full_snapshot_size_in_bytes: row.bytes.map(|bytes| bytes.to_db()),
         tags: tags_if_any(&view.tags),

@@ -7,7 +7,7 @@ use cumulet_backend::api::{
 };
 use cumulet_domain::{
     Error,
-    volume::{Provisioned, VolumeState},
+    volume::{EncryptionAsked, Provisioned, VolumeState},
 };
 use cumulet_wire::ec2::volumes::{CreateVolume, CreateVolumeRequest, Volume};
 
@@ -32,6 +32,10 @@ impl Action for CreateVolume {
             provisioned: Provisioned {
                 iops: number("Iops", input.iops, 0)?,
                 throughput: number("Throughput", input.throughput, 0)?,
+            },
+            encryption: EncryptionAsked {
+                encrypted: input.encrypted,
+                key: input.kms_key_id,
             },
             tags: tags_for("volume", input.tag_specifications)?,
             client_token: ctx.token.clone(),

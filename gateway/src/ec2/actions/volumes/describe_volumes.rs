@@ -13,7 +13,7 @@ use cumulet_wire::{
 
 use crate::{
     ec2::{
-        ctx::{Ctx, ids, tags_if_any},
+        ctx::{Ctx, ids, kms_key, tags_if_any},
         describe::Describe,
         filter::{Filters, Keyed},
     },
@@ -67,6 +67,7 @@ pub(super) fn shown(ctx: &Ctx, view: &VolumeView) -> Volume {
         iops: number(has.iops),
         throughput: number(has.throughput),
         encrypted: Some(row.encrypted.0),
+        kms_key_id: row.encrypted.0.then(|| kms_key(ctx, row.account.0)),
         multi_attach_enabled: Some(false),
         tags: tags_if_any(&view.tags),
         ..Default::default()

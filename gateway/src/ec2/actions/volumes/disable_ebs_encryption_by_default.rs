@@ -1,7 +1,7 @@
-//! DisableEbsEncryptionByDefault: it is off.
+//! DisableEbsEncryptionByDefault: from now on a volume is encrypted where that is asked for.
 
 use async_trait::async_trait;
-use cumulet_backend::api::volumes;
+use cumulet_backend::api::encryption;
 use cumulet_wire::ec2::volumes::{
     DisableEbsEncryptionByDefault, DisableEbsEncryptionByDefaultRequest, DisableEbsEncryptionByDefaultResult,
 };
@@ -17,9 +17,9 @@ impl Action for DisableEbsEncryptionByDefault {
         ctx: &Ctx,
         _: DisableEbsEncryptionByDefaultRequest,
     ) -> Result<DisableEbsEncryptionByDefaultResult, Fault> {
-        let on = volumes::never_encrypted_by_default(&ctx.cloud, &ctx.who).await?;
+        encryption::set_by_default(&ctx.cloud, &ctx.who, false).await?;
         Ok(DisableEbsEncryptionByDefaultResult {
-            ebs_encryption_by_default: Some(on),
+            ebs_encryption_by_default: Some(false),
         })
     }
 }

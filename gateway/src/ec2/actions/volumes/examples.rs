@@ -5,7 +5,8 @@ use crate::rpc::example::{Example, example};
 pub(crate) const EXAMPLES: &[Example] = &[
     example(
         "CreateVolume",
-        "AvailabilityZone=us-east-1a&Size=8&VolumeType=gp3&Iops=4000&Throughput=200",
+        "AvailabilityZone=us-east-1a&Size=8&VolumeType=gp3&Iops=4000&Throughput=200&Encrypted=true&\
+         KmsKeyId=alias/aws/ebs",
     ),
     example("DescribeVolumes", "VolumeId.1={volume}"),
     example("DeleteVolume", "VolumeId={volume}"),
@@ -33,5 +34,9 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ),
     example("EnableVolumeIO", "VolumeId={attached}"),
     example("GetEbsEncryptionByDefault", ""),
+    example("EnableEbsEncryptionByDefault", ""),
     example("DisableEbsEncryptionByDefault", ""),
+    example("GetEbsDefaultKmsKeyId", ""),
+    example("ModifyEbsDefaultKmsKeyId", "KmsKeyId=alias/aws/ebs"),
+    example("ResetEbsDefaultKmsKeyId", ""),
 ];

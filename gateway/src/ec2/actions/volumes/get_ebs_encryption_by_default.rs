@@ -1,7 +1,7 @@
-//! GetEbsEncryptionByDefault: off.
+//! GetEbsEncryptionByDefault: whether every new volume is encrypted.
 
 use async_trait::async_trait;
-use cumulet_backend::api::volumes;
+use cumulet_backend::api::encryption;
 use cumulet_wire::ec2::volumes::{
     GetEbsEncryptionByDefault, GetEbsEncryptionByDefaultRequest, GetEbsEncryptionByDefaultResult,
 };
@@ -17,10 +17,10 @@ impl Action for GetEbsEncryptionByDefault {
         ctx: &Ctx,
         _: GetEbsEncryptionByDefaultRequest,
     ) -> Result<GetEbsEncryptionByDefaultResult, Fault> {
-        let on = volumes::is_encrypted_by_default(&ctx.cloud, &ctx.who).await?;
+        let on = encryption::is_by_default(&ctx.cloud, &ctx.who).await?;
         Ok(GetEbsEncryptionByDefaultResult {
             ebs_encryption_by_default: Some(on),
-            sse_type: Some("none".into()),
+            sse_type: Some(if on { "sse-kms" } else { "none" }.into()),
         })
     }
 }

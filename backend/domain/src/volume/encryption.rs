@@ -1,0 +1,148 @@
+//! Encryption at rest, as a rule: whether what is made is encrypted, and whose data key it has.
+//!
+//! What is encrypted has a data key, and what is not has none. A data key is shared along a line, as on EBS: a volume of
+//! an encrypted snapshot has the snapshot's, a snapshot has its volume's, and a copy its source's. An encrypted volume
+//! that is empty, or made of a plain snapshot, begins a line with a key of its own. Hosts go by it: what they keep of an
+//! encrypted snapshot is readable with the key of whichever volume is made of it. Nothing ever loses its encryption.
+
+use crate::{Error, Result};
+
+/// What a request says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncryptionAsked {
+    /// `None`: nothing.
+    pub encrypted: Option<bool>,
+    /// The key that it names, in any of the spellings that there are.
+    pub key: Option<String>,
+}
+
+/// The data key of something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataKey {
+    /// It has none, and is not encrypted.
+    None,
+    /// It has one that nothing had before.
+    Fresh,
+    /// It has that of what it is made of.
+    Sources,
+}
+
+/// What is encrypted was to be made into what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaysEncrypted;
+
+/// The key of a new volume: by what was asked for, by what its account wants where nothing is asked for, and by whether
+/// it is made of an encrypted snapshot. An account that wants encryption gets it whatever is asked for.
+///
+/// # Errors
+/// Of an encrypted snapshot no plain volume is made.
+pub fn key_of_volume(
+    asked: Option<bool>,
+    by_default: bool,
+    source_encrypted: bool,
+) -> Result<DataKey, StaysEncrypted> {
+    match (asked, source_encrypted) {
+        (Some(false), true) => Err(StaysEncrypted),
+        (_, true) => Ok(DataKey::Sources),
+        (Some(true), false) => Ok(DataKey::Fresh),
+        (_, false) if by_default => Ok(DataKey::Fresh),
+        (_, false) => Ok(DataKey::None),
+    }
+}
+
+/// The key of a copy of a snapshot, by the same.
+///
+/// # Errors
+/// `InvalidParameter` where an encrypted one was to be made plain; `Unsupported` where a plain one is to be encrypted,
+/// which would need a host to encrypt its data anew.
+pub fn key_of_copy(asked: Option<bool>, by_default: bool, source_encrypted: bool) -> Result<DataKey> {
+    match (asked, source_encrypted) {
+        (Some(false), true) => {
+            let reason = "a copy of an encrypted snapshot is encrypted";
+            Err(Error::invalid("Encrypted", "false", reason))
+        }
+        (_, true) => Ok(DataKey::Sources),
+        (Some(true), false) => Err(encrypted_anew()),
+        (_, false) if by_default => Err(encrypted_anew()),
+        (_, false) => Ok(DataKey::None),
+    }
+}
+
+fn encrypted_anew() -> Error {
+    let what = "an encrypted copy of what is not encrypted (instead, CreateVolume with Encrypted makes an encrypted \
+                volume of a snapshot, whose snapshots are encrypted)";
+    Error::Unsupported { what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: [(Option<bool>, bool, bool); 12] = [
+        (None, false, false),
+        (None, false, true),
+        (None, true, false),
+        (None, true, true),
+        (Some(false), false, false),
+        (Some(false), false, true),
+        (Some(false), true, false),
+        (Some(false), true, true),
+        (Some(true), false, false),
+        (Some(true), false, true),
+        (Some(true), true, false),
+        (Some(true), true, true),
+    ];
+
+    #[test]
+    fn a_volume_has_the_key_that_ebs_would_give_it() {
+        use DataKey::{Fresh, None, Sources};
+        let refused = Err(StaysEncrypted);
+        let expected = [
+            Ok(None),
+            Ok(Sources),
+            Ok(Fresh),
+            Ok(Sources),
+            Ok(None),
+            refused,
+            Ok(Fresh),
+            refused,
+            Ok(Fresh),
+            Ok(Sources),
+            Ok(Fresh),
+            Ok(Sources),
+        ];
+        for ((asked, by_default, source), expected) in TABLE.into_iter().zip(expected) {
+            let found = key_of_volume(asked, by_default, source);
+            assert_eq!(found, expected, "{asked:?} {by_default} {source}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_as_encrypted_as_its_source_or_is_not_made() {
+        let kind = |found: Result<DataKey>| match found {
+            Ok(DataKey::None) => "plain",
+            Ok(DataKey::Sources) => "the source's",
+            Err(Error::Unsupported { .. }) => "not yet",
+            Err(Error::InvalidParameter { .. }) => "never",
+            other => panic!("{other:?}"),
+        };
+        let expected = [
+            "plain",
+            "the source's",
+            "not yet",
+            "the source's",
+            "plain",
+            "never",
+            "not yet",
+            "never",
+            "not yet",
+            "the source's",
+            "not yet",
+            "the source's",
+        ];
+        for ((asked, by_default, source), expected) in TABLE.into_iter().zip(expected) {
+            let found = kind(key_of_copy(asked, by_default, source));
+            assert_eq!(found, expected, "{asked:?} {by_default} {source}");
+        }
+    }
+}

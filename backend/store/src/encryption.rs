@@ -1,0 +1,72 @@
+//! Encryption at rest in rows: what an account wants of its new volumes, and what must hold of the rows of volumes and
+//! snapshots: one that is encrypted has a data key, and one that is not has none.
+
+use cumulet_domain::{
+    Result,
+    account::AccountId,
+    id::{SnapshotId, VolumeId},
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect as _, sea_query::Expr};
+
+use super::{column, failed};
+use crate::entity::{account, columns::Flag, snapshot, volume};
+
+/// Whether an account's new volumes are encrypted without having been asked for so.
+///
+/// # Errors
+/// Those of the database.
+pub async fn by_default(conn: &impl ConnectionTrait, account: AccountId) -> Result<bool> {
+    let on = account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::Id.eq(account.to_db()))
+        .filter(account::Column::Encrypts.eq(Flag(true)));
+    Ok(!column::<_, i64>(on, conn).await?.is_empty())
+}
+
+/// From now on they are, or they are not.
+///
+/// # Errors
+/// Those of the database.
+pub async fn set_by_default(txn: &impl ConnectionTrait, account: AccountId, on: bool) -> Result<()> {
+    let update = account::Entity::update_many()
+        .col_expr(account::Column::Encrypts, Expr::value(Flag(on)))
+        .filter(account::Column::Id.eq(account.to_db()));
+    update.exec(txn).await.map(drop).map_err(failed)
+}
+
+/// The volumes and snapshots of which that does not hold, in words.
+///
+/// # Errors
+/// Those of the database.
+pub async fn findings(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (encrypted, what) in [
+        (true, "is encrypted and has no data key"),
+        (false, "is not encrypted and has a data key"),
+    ] {
+        let volumes = volume::Entity::find()
+            .select_only()
+            .column(volume::Column::Id)
+            .filter(volume::Column::Encrypted.eq(Flag(encrypted)))
+            .filter(match encrypted {
+                true => volume::Column::DataKey.is_null(),
+                false => volume::Column::DataKey.is_not_null(),
+            });
+        let snapshots = snapshot::Entity::find()
+            .select_only()
+            .column(snapshot::Column::Id)
+            .filter(snapshot::Column::Encrypted.eq(Flag(encrypted)))
+            .filter(match encrypted {
+                true => snapshot::Column::DataKey.is_null(),
+                false => snapshot::Column::DataKey.is_not_null(),
+            });
+        let volumes: Vec<i64> = column(volumes, conn).await?;
+        let volumes = volumes.into_iter().map(VolumeId::from_db);
+        found.extend(volumes.map(|id| format!("{id} {what}")));
+        let snapshots: Vec<i64> = column(snapshots, conn).await?;
+        let snapshots = snapshots.into_iter().map(SnapshotId::from_db);
+        found.extend(snapshots.map(|id| format!("{id} {what}")));
+    }
+    Ok(found)
+}
