@@ -14,7 +14,9 @@ use super::{
     For, Libvirt,
     devices::{PROCESS, there},
     driver::status_of,
-    ffi, is, xml,
+    ffi, is,
+    thaw::Guest,
+    xml,
 };
 use crate::{ACTION, Copying, DiskCopy, Error, QUESTION, Result};
 
@@ -70,7 +72,7 @@ fn backup(copies: &[(String, PathBuf)], disks: impl Iterator<Item = String>) -> 
 
 impl Libvirt {
     pub(super) async fn begin_copies(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()> {
-        let copies = copies.to_vec();
+        let (copies, freezes) = (copies.to_vec(), self.freezes.clone());
         let begin = move |domain: Option<Domain>| {
             let Some(domain) = domain else {
                 return Ok(Err(Error::NotFound(instance)));
@@ -93,7 +95,13 @@ impl Libvirt {
             };
             // What an earlier one has come to is not to be taken for what this one does.
             told(&domain, sys::VIR_DOMAIN_JOB_STATS_COMPLETED)?;
-            ffi::begin_backup(&domain, &text).map(Ok)
+            let guest = Guest {
+                domain: &domain,
+                instance,
+            };
+            freezes
+                .around(instance, &guest, || ffi::begin_backup(&domain, &text))
+                .map(Ok)
         };
         self.call(For::Process(instance), ACTION, begin).await?
     }
