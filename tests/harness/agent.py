@@ -1,7 +1,6 @@
 """A guest's agent (QEMU's), asked from its host, and what the cloud's log says of freezes."""
 
 import json
-import re
 import subprocess
 
 from .cloud import Cloud
@@ -16,12 +15,17 @@ def frozen(guest: Guest) -> bool | None:
     return json.loads(done.stdout)["return"] == "frozen" if done.returncode == 0 else None
 
 
+def _told(cloud: Cloud, guest: Guest, message: str) -> list[dict]:
+    """The fields of what was logged of the guest with that message."""
+    lines = [line for line in cloud.text().splitlines() if message in line and guest.id in line]
+    return [json.loads(line)["fields"] for line in lines]
+
+
 def freezes(cloud: Cloud, guest: Guest) -> list[tuple[int, int]]:
     """How many file systems of the guest were frozen for snapshots, and for how many milliseconds, each time."""
-    found = re.findall(rf"frozen while copies .*{guest.id}.*file_systems=(\d+) ms=(\d+)", cloud.text())
-    return [(int(count), int(ms)) for count, ms in found]
+    return [(told["file_systems"], told["ms"]) for told in _told(cloud, guest, "frozen while copies of the guest's disks began")]
 
 
 def failures(cloud: Cloud, guest: Guest) -> list[str]:
-    """What was said where the guest's agent did not freeze."""
-    return re.findall(rf"without its file systems being frozen .*{guest.id}.*", cloud.text())
+    """Why the guest's agent did not freeze them, each time."""
+    return [told["why"] for told in _told(cloud, guest, "without its file systems being frozen")]

@@ -418,7 +418,8 @@ async fn a_guest_is_frozen_while_its_copies_begin_and_never_left_so() {
     };
     let mut timer = tokio::time::interval(Duration::from_millis(500));
     let mut until = async |wanted: &str| {
-        for _ in 0..400 {
+        // Without a network cloud-init looks for metadata for minutes before agents start.
+        for _ in 0..1000 {
             timer.tick().await;
             if status().is_some_and(|answer| answer.contains(wanted)) {
                 return;
@@ -430,6 +431,13 @@ async fn a_guest_is_frozen_while_its_copies_begin_and_never_left_so() {
         memory_mib: 512,
         ..spec(dir.path(), id, Some(&image))
     };
+    let mut grow = Command::new("qemu-img");
+    let grown = grow
+        .args(["resize", "-q"])
+        .arg(&guest.disks[0].path)
+        .arg("3G")
+        .status();
+    assert!(grown.unwrap().success());
     driver.prepare(&guest).await.unwrap();
     driver.resume(id).await.unwrap();
     until("thawed").await;
