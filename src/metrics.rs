@@ -43,7 +43,7 @@ pub(crate) async fn serve(
 }
 
 /// The counters' names and meanings.
-const COUNTERS: [(&str, &str); 20] = [
+const COUNTERS: [(&str, &str); 22] = [
     ("cumulet_bus_sent_total", "Messages that were to be handed over"),
     (
         "cumulet_bus_confirmed_total",
@@ -115,6 +115,14 @@ const COUNTERS: [(&str, &str); 20] = [
         "cumulet_worker_policy_failures_total",
         "Times that a VPC's policy could not be enforced; it is tried again",
     ),
+    (
+        "cumulet_worker_freezes_total",
+        "Times that a guest's agent has frozen its file systems for the moment of a snapshot",
+    ),
+    (
+        "cumulet_worker_freezes_failed_total",
+        "Times that it did not though it was there: the snapshot is as after a loss of power",
+    ),
 ];
 
 fn describe() {
@@ -129,6 +137,10 @@ fn describe() {
     describe_gauge!(
         "cumulet_worker_peers_left_out",
         "Other hosts that are left out of VPCs' policies because what is told of them can't be"
+    );
+    describe_gauge!(
+        "cumulet_worker_guests_frozen",
+        "Guests whose file systems may be frozen after a snapshot, since their agents did not answer; it is tried again"
     );
 }
 
@@ -189,4 +201,11 @@ fn read(sources: &Sources) {
     counter!("cumulet_worker_policy_failures_total").absolute(alarms.0);
     gauge!("cumulet_worker_policies_unenforced").set(count(alarms.1));
     gauge!("cumulet_worker_peers_left_out").set(count(alarms.2));
+    let quiesced = sources.workers.iter().fold((0, 0, 0), |sum, worker| {
+        let more = worker.quiesced();
+        (sum.0 + more.frozen, sum.1 + more.failed, sum.2 + more.left)
+    });
+    counter!("cumulet_worker_freezes_total").absolute(quiesced.0);
+    counter!("cumulet_worker_freezes_failed_total").absolute(quiesced.1);
+    gauge!("cumulet_worker_guests_frozen").set(count(quiesced.2));
 }

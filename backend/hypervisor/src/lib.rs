@@ -11,6 +11,7 @@ pub mod fake;
 pub mod libvirt;
 mod outstanding;
 pub mod probe;
+mod quiesced;
 pub mod slow;
 mod spec;
 
@@ -35,6 +36,7 @@ use tokio::{
 
 pub use copies::{Copying, DiskCopy};
 pub use devices::{Device, DeviceKey, Devices, PluggedDisk, PluggedNic, Unplugged, free_target};
+pub use quiesced::Quiesced;
 pub use slow::Diagnosis;
 pub use spec::{Backing, DiskSecret, DomainDisk, DomainNic, DomainSpec};
 
@@ -200,7 +202,8 @@ pub trait Hypervisor: Send + Sync + 'static {
     async fn resize(&self, instance: InstanceId, disk: &Path, bytes: u64) -> Result<()>;
 
     /// Copies of disks of a guest that runs are begun, all as the disks are at one moment before this returns. The
-    /// guest goes on. One has copies made once at a time.
+    /// guest goes on. One has copies made once at a time. Where the guest has an agent that answers, its file systems
+    /// are frozen for that moment; an agent is waited for no longer than some seconds, and can't make this fail.
     async fn copy_disks(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()>;
 
     /// How the copies stand.
@@ -208,6 +211,11 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// No copies are being made any more. What there is of their files is the caller's.
     async fn stop_copying(&self, instance: InstanceId) -> Result<()>;
+
+    /// What came of guests' agents that were asked to freeze file systems.
+    fn quiesced(&self) -> Quiesced {
+        Quiesced::default()
+    }
 
     /// What a disk may do in a second whose own bound is this: no more than the host lets every disk do.
     fn bounded(&self, own: Throttle) -> Throttle {

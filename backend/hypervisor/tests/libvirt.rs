@@ -517,6 +517,88 @@ async fn a_hung_guest_holds_up_no_other() {
     assert!(driver.list().await.unwrap().is_empty());
 }
 
+/// A guest with an agent is frozen while copies of its disks begin, and thawed whatever comes of that, or of us.
+/// `CUMULET_TEST_AGENT_IMAGE` names an image that has one: the Debian of the tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_frozen_while_its_copies_begin_and_never_left_so() {
+    let Some((driver, dir)) = host("quiesce").await else {
+        return;
+    };
+    let Some(image) = std::env::var_os("CUMULET_TEST_AGENT_IMAGE").map(PathBuf::from) else {
+        return;
+    };
+    let id = random_id();
+    let virsh = |words: &[&str]| {
+        let uri = std::env::var("CUMULET_TEST_LIBVIRT").unwrap();
+        let done = Command::new("virsh").args(["-c", &uri]).args(words).output();
+        let done = done.unwrap();
+        done.status
+            .success()
+            .then(|| String::from_utf8(done.stdout).unwrap())
+    };
+    let name = id.to_string();
+    let status = || {
+        let question = r#"{"execute":"guest-fsfreeze-status"}"#;
+        virsh(&["qemu-agent-command", &name, question])
+    };
+    let mut timer = tokio::time::interval(Duration::from_millis(500));
+    let mut until = async |wanted: &str| {
+        // Without a network cloud-init looks for metadata for minutes before agents start.
+        for _ in 0..1000 {
+            timer.tick().await;
+            if status().is_some_and(|answer| answer.contains(wanted)) {
+                return;
+            }
+        }
+        panic!("the agent never said {wanted:?}");
+    };
+    let guest = DomainSpec {
+        memory_mib: 512,
+        ..spec(dir.path(), id, Some(&image))
+    };
+    let mut grow = Command::new("qemu-img");
+    let grown = grow
+        .args(["resize", "-q"])
+        .arg(&guest.disks[0].path)
+        .arg("3G")
+        .status();
+    assert!(grown.unwrap().success());
+    driver.prepare(&guest).await.unwrap();
+    driver.resume(id).await.unwrap();
+    until("thawed").await;
+    let copy = |to: &str| DiskCopy {
+        disk: guest.disks[0].path.clone(),
+        copy: dir.path().join(to),
+        secret: None,
+    };
+    driver.copy_disks(id, &[copy("one.copy")]).await.unwrap();
+    assert!(status().unwrap().contains("thawed"));
+    let (frozen, failed) = (driver.quiesced().frozen, driver.quiesced().failed);
+    assert_eq!((frozen, failed, driver.quiesced().left), (1, 0, 0));
+    driver.stop_copying(id).await.unwrap();
+    assert!(driver.copy_disks(id, &[copy("none/two.copy")]).await.is_err());
+    assert_eq!(driver.quiesced().frozen, 2);
+    assert!(status().unwrap().contains("thawed"), "the copies did not begin");
+
+    // As a process leaves it that is killed in between; and what somebody else has frozen.
+    let mark = ["metadata", &name, "urn:cumulet:frozen:1", "--live"];
+    virsh(&[&mark[..], &["--set", "<frozen/>", "--key", "x"]].concat()).unwrap();
+    virsh(&["domfsfreeze", &name]).unwrap();
+    until("frozen").await;
+    let began = Instant::now();
+    let (next, _) = host("quiesce").await.unwrap();
+    until("thawed").await;
+    println!("thawed after {:?}", began.elapsed());
+    assert_eq!(virsh(&mark), None, "the mark is gone");
+    virsh(&["domfsfreeze", &name]).unwrap();
+    drop(next);
+    let (_third, _) = host("quiesce").await.unwrap();
+    // As long as a look at all guests takes, and more.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(status().unwrap().contains("frozen"), "it is not ours to thaw");
+    driver.ensure_absent(id).await.unwrap();
+}
+
 /// What the host is comes from libvirt, and is asked once.
 #[tokio::test(flavor = "multi_thread")]
 async fn tells_what_the_host_is() {

@@ -9,7 +9,7 @@ use cumulet_domain::{
     message::{Action, Command, Query, ReportContent},
     network::VpcPolicy,
 };
-use cumulet_hypervisor::Event;
+use cumulet_hypervisor::{Event, Quiesced};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
     task::JoinSet,
@@ -118,6 +118,11 @@ impl Worker {
     /// What was dropped or repeated since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What came of guests' agents that were asked to freeze file systems for snapshots.
+    pub fn quiesced(&self) -> Quiesced {
+        self.deps.hypervisor.quiesced()
     }
 
     /// What is not as it should be on the host, a sentence each.

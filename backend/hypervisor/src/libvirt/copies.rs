@@ -16,6 +16,7 @@ use super::{
     driver::status_of,
     ffi, is,
     secrets::{Lent, encryption},
+    thaw::Guest,
     xml,
 };
 use crate::{ACTION, Copying, DiskCopy, DiskSecret, Error, QUESTION, Result};
@@ -83,7 +84,7 @@ fn backup(copies: &[(String, DiskCopy)], disks: impl Iterator<Item = String>) ->
 
 impl Libvirt {
     pub(super) async fn begin_copies(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()> {
-        let copies = copies.to_vec();
+        let (copies, freezes) = (copies.to_vec(), self.freezes.clone());
         let begin = move |domain: Option<Domain>| {
             let Some(domain) = domain else {
                 return Ok(Err(Error::NotFound(instance)));
@@ -108,7 +109,12 @@ impl Libvirt {
             told(&domain, sys::VIR_DOMAIN_JOB_STATS_COMPLETED)?;
             let secrets: Vec<&DiskSecret> = copies.iter().filter_map(|copy| copy.secret.as_ref()).collect();
             let _lent = Lent::to(&domain.connect()?, secrets.iter().copied())?;
-            ffi::begin_backup(&domain, &text, !secrets.is_empty()).map(Ok)
+            let guest = Guest {
+                domain: &domain,
+                instance,
+            };
+            let begin = || ffi::begin_backup(&domain, &text, !secrets.is_empty());
+            freezes.around(instance, &guest, begin).map(Ok)
         };
         self.call(For::Process(instance), ACTION, begin).await?
     }

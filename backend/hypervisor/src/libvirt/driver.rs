@@ -28,8 +28,8 @@ use super::{
 };
 use crate::{
     ACTION, Capabilities, ConsoleStream, Copying, Device, DeviceKey, Devices, Diagnosis, DiskCopy,
-    DomainSpec, DomainStatus, Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Result, Unplugged,
-    slow,
+    DomainSpec, DomainStatus, Error, Event, Hypervisor, MEASUREMENT, Prepared, QUESTION, Quiesced, Result,
+    Unplugged, slow,
 };
 
 /// How long a picture may take.
@@ -306,6 +306,10 @@ impl Hypervisor for Libvirt {
 
     async fn stop_copying(&self, instance: InstanceId) -> Result<()> {
         self.end_copies(instance).await
+    }
+
+    fn quiesced(&self) -> Quiesced {
+        self.freezes.counts()
     }
 
     fn bounded(&self, own: Throttle) -> Throttle {

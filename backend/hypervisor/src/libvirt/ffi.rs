@@ -1,5 +1,6 @@
 //! Raw libvirt bindings that its crate has no safe form of: registering for domain events, a descriptor
-//! that it gives away, and the size of a disk (the crate's form of that reads what a failed call has not written). With them what Tokio has no safe form of: a file that is waited for.
+//! that it gives away, the size of a disk (the crate's form of that reads what a failed call has not written), and what a
+//! guest's agent is asked for. With them what Tokio has no safe form of: a file that is waited for.
 #![allow(unsafe_code)]
 
 use std::{
@@ -7,6 +8,7 @@ use std::{
     fs::File,
     os::fd::{FromRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
 
 use tokio::io::unix::AsyncFd;
@@ -86,6 +88,32 @@ pub(super) fn begin_backup(domain: &Domain, xml: &str, are_there: bool) -> Resul
     // for one (virDomainBackupBegin's manual).
     let done = unsafe { sys::virDomainBackupBegin(domain.as_ptr(), xml.as_ptr(), std::ptr::null(), flags) };
     if done < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(())
+}
+
+/// Gives a guest's agent so long for each command from now on. Without it a command has no end.
+pub(super) fn agent_timeout(domain: &Domain, most: Duration) -> Result<(), Error> {
+    let seconds = c_int::try_from(most.as_secs()).unwrap_or(c_int::MAX);
+    // SAFETY: the domain is borrowed for the call, which does not keep it.
+    if unsafe { sys::virDomainAgentSetResponseTimeout(domain.as_ptr(), seconds, 0) } < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(())
+}
+
+/// Has a guest's agent freeze all of the guest's file systems; how many these are.
+pub(super) fn freeze(domain: &Domain) -> Result<u32, Error> {
+    // SAFETY: the domain is borrowed for the call; no list stands for all mount points (virDomainFSFreeze's manual).
+    let count = unsafe { sys::virDomainFSFreeze(domain.as_ptr(), std::ptr::null_mut(), 0, 0) };
+    u32::try_from(count).map_err(|_| Error::last_error())
+}
+
+/// Has a guest's agent thaw all of the guest's file systems.
+pub(super) fn thaw(domain: &Domain) -> Result<(), Error> {
+    // SAFETY: as with the freeze.
+    if unsafe { sys::virDomainFSThaw(domain.as_ptr(), std::ptr::null_mut(), 0, 0) } < 0 {
         return Err(Error::last_error());
     }
     Ok(())

@@ -10,10 +10,12 @@ mod guests;
 mod kept;
 mod pool;
 mod profile;
+mod quiesce;
 mod screen;
 mod secrets;
 mod slots;
 mod terminal;
+mod thaw;
 mod tree;
 mod xml;
 
@@ -26,7 +28,7 @@ use std::{
 };
 
 use cumulet_domain::{host::HostProfile, id::InstanceId};
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, task::JoinSet};
 use virt::{
     connect::Connect,
     domain::Domain,
@@ -39,6 +41,8 @@ use events::Signal;
 pub use guests::{Bounds, Confinement, GuestUser, Guests, confinement};
 use kept::Kept;
 use pool::Pool;
+use quiesce::Freezes;
+use thaw::Thawing;
 use xml::Ownership;
 
 /// The emulator that the probe guest is run with.
@@ -96,10 +100,13 @@ pub struct Libvirt {
     pool: Arc<Pool>,
     profile: Arc<Kept<HostProfile>>,
     known: Arc<Known>,
+    freezes: Arc<Freezes>,
     signals: broadcast::Sender<Signal>,
     events: broadcast::Sender<Event>,
     /// Dropped with the driver, which ends its listener.
     _stop: mpsc::Sender<()>,
+    /// It ends with the driver, too.
+    _thawing: JoinSet<()>,
 }
 
 /// The guests known to be this cloud's, and where their consoles go.
@@ -132,14 +139,23 @@ impl Libvirt {
             return Err(Error::Refused("KVM runs no guest here".into()));
         }
         let (stop, stopped) = mpsc::channel();
+        let (known, freezes) = (Arc::<Known>::default(), Arc::<Freezes>::default());
+        let thawing = Thawing {
+            pool: pool.clone(),
+            known: known.clone(),
+            cloud: config.cloud.clone(),
+            freezes: freezes.clone(),
+        };
         let driver = Arc::new(Libvirt {
             kvm,
             pool,
             profile: Arc::default(),
-            known: Arc::default(),
+            known,
+            freezes,
             signals: broadcast::Sender::new(EVENTS),
             events: broadcast::Sender::new(EVENTS),
             _stop: stop,
+            _thawing: JoinSet::from_iter([thawing.run()]),
             config,
         });
         let tell = driver.teller();

@@ -19,6 +19,12 @@ use crate::{Backing, DeviceKey, DomainDisk, DomainNic, DomainSpec};
 /// The namespace of our element in a domain's metadata.
 pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
 
+/// The namespace of what a process has in its metadata while its guest's file systems may be frozen.
+pub(super) const FROZEN: &str = "urn:cumulet:frozen:1";
+
+/// The channel of a guest's agent.
+pub(super) const AGENT: &str = "org.qemu.guest_agent.0";
+
 /// What the guest's SMBIOS tables name as its maker. Never "Amazon EC2": guests would take that for true.
 const MAKER: &str = "Cumulet";
 
@@ -233,13 +239,7 @@ fn devices(out: &mut Out, spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>
     // Without a path libvirt puts a socket where only it and the guest's process get.
     out.create_element("channel")
         .with_attribute(("type", "unix"))
-        .write_inner_content(|out| {
-            empty(
-                out,
-                "target",
-                &[("type", "virtio"), ("name", "org.qemu.guest_agent.0")],
-            )
-        })?;
+        .write_inner_content(|out| empty(out, "target", &[("type", "virtio"), ("name", AGENT)]))?;
     out.create_element("graphics")
         .with_attribute(("type", "vnc"))
         .write_inner_content(|out| empty(out, "listen", &[("type", "socket")]))?;
