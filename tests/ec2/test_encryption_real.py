@@ -139,7 +139,7 @@ def test_roots_are_encrypted_where_the_account_has_it_so(pair):
         images.append(image)
         (mapping,) = ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
         assert mapping["Ebs"]["Encrypted"]
-    with refused("OperationNotPermitted"):
+    with refused("InvalidParameter"):
         ec2.modify_image_attribute(ImageId=images[0], LaunchPermission={"Add": [{"Group": "all"}]})
     terminate(account, fresh)
     for image in images:
