@@ -15,10 +15,9 @@ use cumulet_domain::{image::ImageRef, snapshot::is_digest, time::Timestamp};
 use crate::{
     blocking::blocking,
     disks::{DiskFile, Disks, Lock},
-    ensure::restore,
     layout::Layout,
     prune::{UnusedImages, prune},
-    snapshots::SnapshotData,
+    snapshots::{SnapshotData, restore},
 };
 
 /// Where images come from.

@@ -20,7 +20,7 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(rng: &SharedRng) -> Self {
         Keys {
-            host: rng.with(|rng| HostKey::generate(rng)),
+            host: rng.with(HostKey::generate),
             given: Mutex::default(),
         }
     }

@@ -14,7 +14,10 @@ use cumulet_domain::id::{InstanceId, OperationId};
 use cumulet_snapshots::{BlockKey, Digest, NbdDisk, SnapshotStore};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use crate::blocking::blocking;
+use crate::{
+    blocking::blocking,
+    disks::{DiskFile, Disks, Lock},
+};
 
 /// Snapshots that are taken at once: each reads and hashes whole disks.
 const AT_ONCE: usize = 2;
@@ -127,6 +130,25 @@ impl SnapshotData for DirectorySnapshots {
         })
         .await
     }
+}
+
+/// Makes a file of a snapshot's content: a raw one, or one that is encrypted. What has the path is replaced.
+pub(crate) async fn restore(
+    disks: &dyn Disks,
+    snapshots: &dyn SnapshotData,
+    manifest: &str,
+    to: &DiskFile<'_>,
+) -> io::Result<()> {
+    let Some(Lock { key, .. }) = to.lock else {
+        return snapshots
+            .restore(manifest, Content::Plain(to.path), to.bytes)
+            .await;
+    };
+    disks.make(to).await?;
+    let mut served = disks.serve(to, true).await?;
+    let disk = Content::Encrypted(served.connection()?, key);
+    let restored = snapshots.restore(manifest, disk, to.bytes).await;
+    served.end(restored).await
 }
 
 /// No data: simulated guests have none.

@@ -135,7 +135,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "cumulet-wire",
         ],
     ),
-    ("cumulet-hypervisor", &["cumulet-domain"]),
+    ("cumulet-hypervisor", &["cumulet-certs", "cumulet-domain"]),
     (
         "cumulet-metadata",
         &["cumulet-certs", "cumulet-domain", "cumulet-timeouts"],

@@ -15,7 +15,9 @@ use virt::{
     sys,
 };
 
-use super::{For, Libvirt, Signal, driver::status_of, ffi, is, owns, secrets::Lent, slots::Slots, tree, xml};
+use super::{
+    For, Libvirt, Signal, disk_xml, driver::status_of, ffi, is, owns, secrets::Lent, slots::Slots, tree, xml,
+};
 use crate::{
     ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, Result, Unplugged,
 };
@@ -73,8 +75,8 @@ fn throttle_of(disk: &tree::Element) -> Throttle {
         (most != 0).then_some(most)
     };
     Throttle {
-        bytes: limit(xml::TOTAL_BYTES),
-        operations: limit(xml::TOTAL_OPERATIONS),
+        bytes: limit(disk_xml::TOTAL_BYTES),
+        operations: limit(disk_xml::TOTAL_OPERATIONS),
     }
 }
 
@@ -105,7 +107,7 @@ fn naming(key: &DeviceKey, among: &Devices) -> Option<String> {
     match key {
         DeviceKey::Disk(path) => {
             let disk = among.disks.iter().find(|disk| disk.path == *path)?;
-            xml::disk_named(path, &disk.target).ok()
+            disk_xml::disk_named(path, &disk.target).ok()
         }
         DeviceKey::Nic(mac) => {
             let nic = among.nics.iter().find(|nic| nic.mac == *mac)?;
@@ -219,7 +221,7 @@ impl Libvirt {
                 }
                 let text = match &device {
                     Device::Nic(nic) => xml::nic_alone(nic, slot),
-                    Device::Disk(disk) => xml::disk_alone(disk, &has.target(&disk.target), bounds, slot),
+                    Device::Disk(disk) => disk_xml::disk_alone(disk, &has.target(&disk.target), bounds, slot),
                 };
                 match text.map(|text| domain.attach_device_flags(&text, place.1)) {
                     Ok(Err(error)) if slot.is_none() && error.message().contains(NO_PORT) => {

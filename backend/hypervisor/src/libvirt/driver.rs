@@ -23,7 +23,7 @@ use virt::{
 };
 
 use super::{
-    For, Found, Libvirt, Signal, console, devices::FULL, emulator, find, is, owns, profile, screen,
+    For, Found, Libvirt, Signal, console, devices::FULL, disk_xml, emulator, find, is, owns, profile, screen,
     secrets::Lent, slots::Slots, terminal, xml,
 };
 use crate::{
@@ -313,7 +313,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn bounded(&self, own: Throttle) -> Throttle {
-        xml::bounded(self.config.guests.bounds, own)
+        disk_xml::bounded(self.config.guests.bounds, own)
     }
 
     async fn throttle(&self, instance: InstanceId, disk: &Path, own: Throttle) -> Result<()> {

@@ -3,6 +3,7 @@
 mod console;
 mod copies;
 mod devices;
+mod disk_xml;
 mod driver;
 mod events;
 mod ffi;

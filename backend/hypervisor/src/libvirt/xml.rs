@@ -10,11 +10,11 @@ use quick_xml::{
 };
 
 use super::{
+    disk_xml::disk,
     guests::{Bounds, GuestUser},
-    secrets::encryption,
     slots::{self, Slots},
 };
-use crate::{Backing, DeviceKey, DomainDisk, DomainNic, DomainSpec};
+use crate::{DeviceKey, DomainNic, DomainSpec};
 
 /// The namespace of our element in a domain's metadata.
 pub(super) const NAMESPACE: &str = "urn:cumulet:domain:1";
@@ -39,7 +39,7 @@ const BALLOON: u8 = 4;
 const RANDOM: u8 = 5;
 
 /// What virtio devices are, wherever they are plugged: of the standard alone, as they are at a port of PCI Express.
-const VIRTIO: &str = "virtio-non-transitional";
+pub(super) const VIRTIO: &str = "virtio-non-transitional";
 
 /// How often the guest is asked how much of its memory it uses, in seconds.
 const MEMORY_STATISTICS: &str = "10";
@@ -295,25 +295,8 @@ fn address(out: &mut Out, bus: u8, slot: u8) -> io::Result<()> {
 }
 
 /// Where a device is behind the bridge; without a slot libvirt finds a place for it.
-fn in_slot(out: &mut Out, slot: Option<u8>) -> io::Result<()> {
+pub(super) fn in_slot(out: &mut Out, slot: Option<u8>) -> io::Result<()> {
     slot.map_or(Ok(()), |slot| address(out, slots::BRIDGE, slot))
-}
-
-/// A disk by itself, to be plugged in under this name on the bus.
-pub(super) fn disk_alone(
-    each: &DomainDisk,
-    target: &str,
-    bounds: Bounds,
-    slot: Option<u8>,
-) -> io::Result<String> {
-    let mut out = Writer::new(Vec::new());
-    // What is plugged in is not booted from: the order is decided when a guest starts.
-    let each = DomainDisk {
-        boot: None,
-        ..each.clone()
-    };
-    disk(&mut out, &each, target, bounds, slot)?;
-    String::from_utf8(out.into_inner()).map_err(io::Error::other)
 }
 
 /// An interface by itself.
@@ -323,115 +306,9 @@ pub(super) fn nic_alone(each: &DomainNic, slot: Option<u8>) -> io::Result<String
     String::from_utf8(out.into_inner()).map_err(io::Error::other)
 }
 
-/// As much of a disk as libvirt needs to find it.
-pub(super) fn disk_named(file: &std::path::Path, target: &str) -> io::Result<String> {
-    let mut out = Writer::new(Vec::new());
-    out.create_element("disk")
-        .with_attributes([("type", "file"), ("device", "disk")])
-        .write_inner_content(|out| {
-            empty(out, "source", &[("file", &path(file)?)])?;
-            empty(out, "target", &[("dev", target), ("bus", "virtio")])
-        })?;
-    String::from_utf8(out.into_inner()).map_err(io::Error::other)
-}
-
 /// As much of an interface as libvirt needs to find it.
 pub(super) fn nic_named(mac: Mac) -> String {
     format!(r#"<interface type="ethernet"><mac address="{mac}"/></interface>"#)
-}
-
-fn disk(out: &mut Out, disk: &DomainDisk, target: &str, bounds: Bounds, slot: Option<u8>) -> io::Result<()> {
-    out.create_element("disk")
-        .with_attributes([("type", "file"), ("device", "disk"), ("model", VIRTIO)])
-        .write_inner_content(|out| {
-            empty(
-                out,
-                "driver",
-                &[
-                    ("name", "qemu"),
-                    ("type", disk.format.name()),
-                    ("cache", "writeback"),
-                    ("error_policy", "report"),
-                    ("discard", "unmap"),
-                ],
-            )?;
-            let uuid = disk.secret.as_ref().map(|secret| secret.uuid.as_str());
-            source(out, &disk.path, uuid)?;
-            match &disk.backing {
-                Some(below) => backing(out, below, uuid.filter(|_| below.encrypted))?,
-                None => empty(out, "backingStore", &[])?,
-            }
-            empty(out, "target", &[("dev", target), ("bus", "virtio")])?;
-            throttle(out, bounds, disk.throttle)?;
-            text(out, "serial", &disk.serial)?;
-            if let Some(order) = disk.boot {
-                empty(out, "boot", &[("order", &order.to_string())])?;
-            }
-            in_slot(out, slot)
-        })
-        .map(drop)
-}
-
-/// The file of a disk, and what it is opened with.
-fn source(out: &mut Out, file: &std::path::Path, secret: Option<&str>) -> io::Result<()> {
-    let file = path(file)?;
-    let Some(uuid) = secret else {
-        return empty(out, "source", &[("file", &file)]);
-    };
-    out.create_element("source")
-        .with_attribute(("file", file.as_str()))
-        .write_inner_content(|out| encryption(out, uuid))
-        .map(drop)
-}
-
-/// What of the host's disks a guest may use for one of its own, read and written together: the host's bound or the
-/// disk's, whichever is less.
-fn throttle(out: &mut Out, bounds: Bounds, own: Throttle) -> io::Result<()> {
-    let most = bounded(bounds, own);
-    if most == Throttle::default() {
-        return Ok(());
-    }
-    let limits = [(TOTAL_BYTES, most.bytes), (TOTAL_OPERATIONS, most.operations)];
-    out.create_element("iotune")
-        .write_inner_content(|out| {
-            let mut limits = limits.iter().filter_map(|(name, most)| Some((name, (*most)?)));
-            limits.try_for_each(|(name, most)| text(out, name, &most.to_string()))
-        })
-        .map(drop)
-}
-
-/// Elements of a disk's bounds.
-pub(super) const TOTAL_BYTES: &str = "total_bytes_sec";
-pub(super) const TOTAL_OPERATIONS: &str = "total_iops_sec";
-
-/// The host's bounds or a disk's own, whichever are less.
-pub(super) fn bounded(bounds: Bounds, own: Throttle) -> Throttle {
-    let least = |host: u64, own: Option<u64>| match own {
-        Some(own) if host == 0 || own < host => Some(own),
-        _ => (host != 0).then_some(host),
-    };
-    Throttle {
-        bytes: least(bounds.disk_bytes, own.bytes),
-        operations: least(bounds.disk_operations, own.operations),
-    }
-}
-
-/// The chain below a disk, told to its end, so that nothing is probed. Images are the guests' group's to read and
-/// shared by guests: their owner is not changed.
-fn backing(out: &mut Out, below: &Backing, secret: Option<&str>) -> io::Result<()> {
-    out.create_element("backingStore")
-        .with_attribute(("type", "file"))
-        .write_inner_content(|out| {
-            empty(out, "format", &[("type", below.format.name())])?;
-            out.create_element("source")
-                .with_attribute(("file", path(&below.path)?.as_str()))
-                .write_inner_content(|out| {
-                    empty(out, "seclabel", &[("model", "dac"), ("relabel", "no")])?;
-                    secret.map_or(Ok(()), |uuid| encryption(out, uuid))
-                })?;
-            empty(out, "backingStore", &[])
-        })
-        .map(drop)
 }
 
 fn nic(out: &mut Out, nic: &DomainNic, slot: Option<u8>) -> io::Result<()> {
@@ -507,7 +384,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::DiskSecret;
+    use crate::{Backing, DiskSecret, DomainDisk};
 
     fn spec() -> DomainSpec {
         DomainSpec {

@@ -13,11 +13,11 @@ use cumulet_hypervisor::{Backing, DeviceKey, Devices, DiskSecret, DomainDisk, fr
 
 use crate::{
     Worker,
-    disks::{DiskFile, Disks, Lock, May},
+    disks::{DiskFile, Lock, May},
     failure::Failure,
     image_cache::Sources,
     layout::PARTIAL,
-    snapshots::{Content, SnapshotData},
+    snapshots::restore,
 };
 
 impl Worker {
@@ -139,25 +139,6 @@ fn file(disk: &DomainDisk) -> DiskFile<'_> {
             below: below.is_some_and(|below| below.encrypted),
         }),
     }
-}
-
-/// Makes a file of a snapshot's content: a raw one, or one that is encrypted. What has the path is replaced.
-pub(crate) async fn restore(
-    disks: &dyn Disks,
-    snapshots: &dyn SnapshotData,
-    manifest: &str,
-    to: &DiskFile<'_>,
-) -> io::Result<()> {
-    let Some(Lock { key, .. }) = to.lock else {
-        return snapshots
-            .restore(manifest, Content::Plain(to.path), to.bytes)
-            .await;
-    };
-    disks.make(to).await?;
-    let mut served = disks.serve(to, true).await?;
-    let disk = Content::Encrypted(served.connection()?, key);
-    let restored = snapshots.restore(manifest, disk, to.bytes).await;
-    served.end(restored).await
 }
 
 /// What the guest is to know of each of its disks, in the specification's order: `path` is where a disk's file is,
