@@ -8,20 +8,18 @@ use cumulet_domain::{
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect as _, sea_query::Expr};
 
-use super::{column, failed};
+use super::{column, failed, rows};
 use crate::entity::{account, columns::Flag, snapshot, volume};
 
 /// Whether an account's new volumes are encrypted without having been asked for so.
 ///
 /// # Errors
-/// Those of the database.
+/// Those of the database; `Internal` where its row is damaged.
 pub async fn by_default(conn: &impl ConnectionTrait, account: AccountId) -> Result<bool> {
-    let on = account::Entity::find()
-        .select_only()
-        .column(account::Column::Id)
-        .filter(account::Column::Id.eq(account.to_db()))
-        .filter(account::Column::Encrypts.eq(Flag(true)));
-    Ok(!column::<_, i64>(on, conn).await?.is_empty())
+    // The whole row: one that is damaged says nothing, and is not taken for one that wants none.
+    let row = account::Entity::find().filter(account::Column::Id.eq(account.to_db()));
+    let row = rows::one(row, conn).await?;
+    Ok(row.is_some_and(|row| row.encrypts == Some(Flag(true))))
 }
 
 /// From now on they are, or they are not.

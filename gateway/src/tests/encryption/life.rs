@@ -250,3 +250,42 @@ async fn rows_that_break_the_rule_are_found() {
     let found = store::images::findings(conn).await.unwrap();
     assert_eq!(found.len(), 2, "{found:?}");
 }
+
+#[tokio::test]
+async fn a_snapshot_is_taken_over_one_with_its_own_key_alone() {
+    let world = World::new().await;
+    let sources = [world.snapshot(false).await, world.snapshot(true).await];
+    for id in &sources {
+        let (id, manifest) = (id.parse::<SnapshotId>().unwrap(), id.clone());
+        let write = world.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let update = snapshot::Entity::update_many()
+                    .col_expr(snapshot::Column::Manifest, Expr::value(manifest))
+                    .filter(snapshot::Column::Id.eq(id.to_db()));
+                update.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+    }
+    for (source, asked, is_over) in [
+        (&sources[0], "", true),
+        (&sources[0], "&Encrypted=true", false),
+        (&sources[1], "", true),
+    ] {
+        let volume = world
+            .made(&format!("{VOLUME}&SnapshotId={source}{asked}"), "volumeId")
+            .await;
+        let body = format!("Action=CreateSnapshot&VolumeId={volume}");
+        let id: SnapshotId = world.made(&body, "snapshotId").await.parse().unwrap();
+        let made_of = source.parse::<SnapshotId>().unwrap().to_db();
+        let write = world.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let row = store::snapshots::load(txn, &[id.to_db()]).await?.remove(0);
+                store::snapshots::told(txn, &row, Some(made_of), "host-1").await?;
+                Ok(store::snapshots::load(txn, &[id.to_db()]).await?.remove(0))
+            })
+        });
+        let base = write.await.unwrap().base;
+        assert_eq!(base, is_over.then(|| source.clone()), "{source}{asked}");
+    }
+}
