@@ -287,7 +287,7 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
     let of_snapshot = "Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in \
                        a block device mapping.";
     let anew = "An encrypted copy of what is not encrypted (instead, CreateVolume with Encrypted makes an encrypted volume \
-                of a snapshot, whose snapshots are encrypted) is not supported.";
+                of a snapshot, and once that was attached its snapshots are encrypted) is not supported.";
     let share = format!("Action=ModifySnapshotAttribute&SnapshotId={encrypted}&CreateVolumePermission.Add.1");
     let launch = format!("Action=ModifyImageAttribute&ImageId={image}&LaunchPermission.Add.1");
     let shared = "Encrypted snapshots with EBS default key cannot be shared";
@@ -383,6 +383,14 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
     ] {
         assert_eq!(world.refusal(&body).await, (code.to_owned(), text), "{body}");
     }
+    let unmade = format!("{VOLUME}&SnapshotId={plain}&Encrypted=true");
+    let unmade = world.made(&unmade, "volumeId").await;
+    let early = format!(
+        "A snapshot of '{unmade}' before it is attached for the first time, when its data is encrypted, is not supported."
+    );
+    let body = format!("Action=CreateSnapshot&VolumeId={unmade}");
+    let refused = ("UnsupportedOperation".to_owned(), early);
+    assert_eq!(world.refusal(&body).await, refused);
     // What takes away is fine.
     world
         .ask(
@@ -483,7 +491,7 @@ async fn an_image_of_an_instance_is_as_encrypted_as_its_volumes() {
         .ask(&format!("Action=DescribeImages&ImageId.1={image}"))
         .await;
     assert_eq!(all(&shown, "encrypted"), ["false", "true", "true"]);
-    let snapshots = world.ask("Action=DescribeSnapshots&OwnerId.1=self").await;
+    let snapshots = world.ask("Action=DescribeSnapshots&Owner.1=self").await;
     let mut found = all(&snapshots, "encrypted");
     found.sort();
     assert_eq!(found, ["false", "true"]);

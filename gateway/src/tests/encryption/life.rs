@@ -9,6 +9,7 @@ use cumulet_backend::{
     store::{self, disk_keys},
 };
 use cumulet_certs::DiskKey;
+use cumulet_domain::id::VolumeId;
 
 use super::*;
 
@@ -275,6 +276,16 @@ async fn a_snapshot_is_taken_over_one_with_its_own_key_alone() {
         let volume = world
             .made(&format!("{VOLUME}&SnapshotId={source}{asked}"), "volumeId")
             .await;
+        let number = volume.parse::<VolumeId>().unwrap().to_db();
+        let write = world.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let made = volume::Entity::update_many()
+                    .col_expr(volume::Column::MadeAt, Expr::value(NOW.0))
+                    .filter(volume::Column::Id.eq(number));
+                made.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
         let body = format!("Action=CreateSnapshot&VolumeId={volume}");
         let id: SnapshotId = world.made(&body, "snapshotId").await.parse().unwrap();
         let made_of = source.parse::<SnapshotId>().unwrap().to_db();
