@@ -142,16 +142,16 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
     let rig = lived_in().await;
     table! { rig,
         access_key: enabled = "7";
-        account: instances_max = "-1", vcpus_max = "-1";
+        account: instances_max = "-1", vcpus_max = "-1", encrypts = "2";
         user: role = "'emperor'", enabled = "-1";
         host: enabled = "7", vcpus = "-1", memory_mib = "-1", disk_gib = "-1", vcpus_max = "-1",
             memory_mib_max = "-1", disk_gib_max = "-1", tunnel_address = "-1", draining = "2",
             confirmed_tunnel = "4294967296";
         host_network: applied_generation = "-1";
         image: boot_mode = "'floppy'", state = "'lost'", public = "7", format = "'floppy'", size_bytes = "-1", virtual_bytes = "-1",
-            phase = "'lost'", protection = "'perhaps'";
+            phase = "'lost'", protection = "'perhaps'", encrypted = "2";
         image_mapping: size_gib = "-1", volume_type = "'tape'", iops = "-1", throughput = "-1",
-            delete_on_termination = "2";
+            delete_on_termination = "2", encrypted = "2";
         image_alias: version = "-1";
         instance: launch_index = "-1", vcpus = "-1", memory_mib = "-1", disk_gib = "-1", state = "'lost'",
             intent = "'away'", generation = "-1", metadata_revision = "-1", claimed = "2",

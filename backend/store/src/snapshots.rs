@@ -37,7 +37,8 @@ pub async fn lock(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
 }
 
 /// Says that a host is told to take a snapshot, and over which manifest: that of the volume's newest snapshot that has
-/// one, else that of the snapshot that the volume was made of. Nobody deletes that one meanwhile, so that nobody takes
+/// one, else that of the snapshot that the volume was made of, if that has the same data key or neither has one: of a
+/// plain one, an encrypted one would keep plain blocks. Nobody deletes that one meanwhile, so that nobody takes
 /// its data away who does not see that it is needed.
 ///
 /// # Errors
@@ -52,6 +53,7 @@ pub async fn told(
     let has_data = Condition::all()
         .add(C::State.eq(Named(SnapshotState::Completed)))
         .add(C::Manifest.is_not_null())
+        .add(C::Encrypted.eq(row.encrypted))
         .add(C::DeletedAt.is_null());
     let newest = snapshot::Entity::find()
         .filter(has_data.clone().add(C::Volume.eq(row.volume)))

@@ -287,7 +287,7 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
     let of_snapshot = "Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in \
                        a block device mapping.";
     let anew = "An encrypted copy of what is not encrypted (instead, CreateVolume with Encrypted makes an encrypted volume \
-                of a snapshot, whose snapshots are encrypted) is not supported.";
+                of a snapshot, and once that was attached its snapshots are encrypted) is not supported.";
     let share = format!("Action=ModifySnapshotAttribute&SnapshotId={encrypted}&CreateVolumePermission.Add.1");
     let launch = format!("Action=ModifyImageAttribute&ImageId={image}&LaunchPermission.Add.1");
     let shared = "Encrypted snapshots with EBS default key cannot be shared";
@@ -383,6 +383,14 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
     ] {
         assert_eq!(world.refusal(&body).await, (code.to_owned(), text), "{body}");
     }
+    let unmade = format!("{VOLUME}&SnapshotId={plain}&Encrypted=true");
+    let unmade = world.made(&unmade, "volumeId").await;
+    let early = format!(
+        "A snapshot of '{unmade}' before it is attached for the first time, when its data is encrypted, is not supported."
+    );
+    let body = format!("Action=CreateSnapshot&VolumeId={unmade}");
+    let refused = ("UnsupportedOperation".to_owned(), early);
+    assert_eq!(world.refusal(&body).await, refused);
     // What takes away is fine.
     world
         .ask(
@@ -448,4 +456,43 @@ async fn an_image_says_of_each_disk_whether_it_is_encrypted() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn an_image_of_an_instance_is_as_encrypted_as_its_volumes() {
+    let world = World::new().await;
+    let disks = "BlockDeviceMapping.1.DeviceName=/dev/sdf&BlockDeviceMapping.1.Ebs.VolumeSize=1&\
+                 BlockDeviceMapping.1.Ebs.Encrypted=true";
+    let launch = format!("Action=RunInstances&ImageId={{image}}&MinCount=1&MaxCount=1&{disks}");
+    let instance = world.made(&launch, "instanceId").await;
+    world.settle(&instance, "stopped").await;
+    let create = format!("Action=CreateImage&InstanceId={instance}");
+    let root = format!(
+        "BlockDeviceMapping.1.DeviceName=/dev/xvda&{}",
+        ebs(1, "Encrypted", "true")
+    );
+    let refused = (
+        "InvalidBlockDeviceMapping".to_owned(),
+        "The device /dev/xvda has a volume that is not encrypted, and neither is its snapshot".to_owned(),
+    );
+    assert_eq!(
+        world.refusal(&format!("{create}&Name=refused&{root}")).await,
+        refused
+    );
+    // What can't be undone is not, as on EC2; and a disk that the instance has not is what is said of it.
+    let more = format!(
+        "BlockDeviceMapping.1.DeviceName=/dev/sdf&{}&BlockDeviceMapping.2.DeviceName=/dev/sdg&{}&{}",
+        ebs(1, "Encrypted", "false"),
+        ebs(2, "VolumeSize", "1"),
+        ebs(2, "Encrypted", "true")
+    );
+    let image = world.made(&format!("{create}&Name=made&{more}"), "imageId").await;
+    let shown = world
+        .ask(&format!("Action=DescribeImages&ImageId.1={image}"))
+        .await;
+    assert_eq!(all(&shown, "encrypted"), ["false", "true", "true"]);
+    let snapshots = world.ask("Action=DescribeSnapshots&Owner.1=self").await;
+    let mut found = all(&snapshots, "encrypted");
+    found.sort();
+    assert_eq!(found, ["false", "true"]);
 }

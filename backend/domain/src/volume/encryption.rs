@@ -70,7 +70,7 @@ pub fn key_of_copy(asked: Option<bool>, by_default: bool, source_encrypted: bool
 
 fn encrypted_anew() -> Error {
     let what = "an encrypted copy of what is not encrypted (instead, CreateVolume with Encrypted makes an encrypted \
-                volume of a snapshot, whose snapshots are encrypted)";
+                volume of a snapshot, and once that was attached its snapshots are encrypted)";
     Error::Unsupported { what: what.into() }
 }
 

@@ -22,7 +22,7 @@ use cumulet_store::{
         instance, snapshot, volume, volume_attachment,
     },
     resource::{self, Lock},
-    tags,
+    rows, tags,
 };
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _};
 
@@ -228,6 +228,7 @@ pub(crate) async fn insert_rows(
     let mut made = Vec::with_capacity(volumes.len());
     for (disk, tags) in volumes {
         may_be_taken(&disk)?;
+        has_its_key(txn, &disk).await?;
         made.push(SnapshotView {
             row: new_row(cx, grant, &disk, description)?,
             tags,
@@ -249,6 +250,26 @@ fn may_be_taken(disk: &volume::Model) -> Result<()> {
             expected: VolumeState::Available.name().into(),
         }),
     }
+}
+
+/// A volume's data has its key, if it has one. Of one that no host has made a snapshot is what it is to be made of
+/// (`cumulet_operations`), and that would be plain where only the volume is to be encrypted.
+async fn has_its_key(txn: &DatabaseTransaction, disk: &volume::Model) -> Result<()> {
+    let Some(source) = disk.snapshot else {
+        return Ok(());
+    };
+    // A root is taken when its instance is there, and has been made.
+    if !disk.encrypted.0 || disk.made_at.is_some() || disk.image.is_some() {
+        return Ok(());
+    }
+    let source = rows::one(snapshot::Entity::find_by_id(source), txn).await?;
+    if source.is_some_and(|row| row.encrypted.0) {
+        return Ok(());
+    }
+    let id = disk.id.0;
+    let what =
+        format!("a snapshot of '{id}' before it is attached for the first time, when its data is encrypted,");
+    Err(Error::Unsupported { what })
 }
 
 /// As encrypted as its volume, with the same data key.

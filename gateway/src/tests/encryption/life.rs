@@ -9,6 +9,7 @@ use cumulet_backend::{
     store::{self, disk_keys},
 };
 use cumulet_certs::DiskKey;
+use cumulet_domain::id::VolumeId;
 
 use super::*;
 
@@ -223,6 +224,31 @@ async fn rows_that_break_the_rule_are_found() {
     let world = World::new().await;
     let (plain, encrypted) = (world.snapshot(false).await, world.snapshot(true).await);
     world.image_of("encrypted", &encrypted).await;
+    let volume = world
+        .made(&format!("{VOLUME}&SnapshotId={encrypted}"), "volumeId")
+        .await;
+    let snapshot = world.snapshot_of(&volume).await;
+    let other = disk_keys::fresh(&world.cloud.rng, &world.cloud.sealer, &volume).unwrap();
+    let number = volume.parse::<VolumeId>().unwrap().to_db();
+    let write = world.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let update = volume::Entity::update_many()
+                .col_expr(volume::Column::DataKey, Expr::value(other))
+                .filter(volume::Column::Id.eq(number));
+            update.exec(txn).await.map(drop).map_err(failed)
+        })
+    });
+    write.await.unwrap();
+    let mut found = store::encryption::findings(world.cloud.store.read())
+        .await
+        .unwrap();
+    found.sort();
+    let mut expected = [
+        format!("{volume} has another data key than {encrypted}, which it is made of"),
+        format!("{snapshot} has another data key than {volume}, which it is of"),
+    ];
+    expected.sort();
+    assert_eq!(found, expected);
     let write = world.cloud.store.write(move |txn| {
         Box::pin(async move {
             for (id, on) in [(plain, 1), (encrypted, 0)] {
@@ -237,7 +263,8 @@ async fn rows_that_break_the_rule_are_found() {
     });
     write.await.unwrap();
     let conn = world.cloud.store.read();
-    let found = store::encryption::findings(conn).await.unwrap();
+    let mut found = store::encryption::findings(conn).await.unwrap();
+    found.retain(|text| !text.contains("another"));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
         found[0].ends_with("is encrypted and has no data key"),
@@ -249,4 +276,53 @@ async fn rows_that_break_the_rule_are_found() {
     );
     let found = store::images::findings(conn).await.unwrap();
     assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_over_one_with_its_own_key_alone() {
+    let world = World::new().await;
+    let sources = [world.snapshot(false).await, world.snapshot(true).await];
+    for id in &sources {
+        let (id, manifest) = (id.parse::<SnapshotId>().unwrap(), id.clone());
+        let write = world.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let update = snapshot::Entity::update_many()
+                    .col_expr(snapshot::Column::Manifest, Expr::value(manifest))
+                    .filter(snapshot::Column::Id.eq(id.to_db()));
+                update.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+    }
+    for (source, asked, is_over) in [
+        (&sources[0], "", true),
+        (&sources[0], "&Encrypted=true", false),
+        (&sources[1], "", true),
+    ] {
+        let volume = world
+            .made(&format!("{VOLUME}&SnapshotId={source}{asked}"), "volumeId")
+            .await;
+        let number = volume.parse::<VolumeId>().unwrap().to_db();
+        let write = world.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let made = volume::Entity::update_many()
+                    .col_expr(volume::Column::MadeAt, Expr::value(NOW.0))
+                    .filter(volume::Column::Id.eq(number));
+                made.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+        let body = format!("Action=CreateSnapshot&VolumeId={volume}");
+        let id: SnapshotId = world.made(&body, "snapshotId").await.parse().unwrap();
+        let made_of = source.parse::<SnapshotId>().unwrap().to_db();
+        let write = world.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let row = store::snapshots::load(txn, &[id.to_db()]).await?.remove(0);
+                store::snapshots::told(txn, &row, Some(made_of), "host-1").await?;
+                Ok(store::snapshots::load(txn, &[id.to_db()]).await?.remove(0))
+            })
+        });
+        let base = write.await.unwrap().base;
+        assert_eq!(base, is_over.then(|| source.clone()), "{source}{asked}");
+    }
 }
