@@ -3,7 +3,7 @@
 use std::io;
 
 use cumulet_domain::spec::Throttle;
-use quick_xml::{Writer, events::BytesText};
+use quick_xml::Writer;
 
 use super::{
     guests::Bounds,

@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use cumulet_domain::{network::Mac, spec::Throttle};
+use cumulet_domain::network::Mac;
 use quick_xml::{
     Reader, Writer,
     events::{BytesText, Event},
@@ -378,7 +378,7 @@ pub(super) fn serial_terminal(xml: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use cumulet_domain::{id::InstanceId, image::DiskFormat, network::Mac};
+    use cumulet_domain::{id::InstanceId, image::DiskFormat, network::Mac, spec::Throttle};
 
     use cumulet_certs::DiskKey;
     use rand::SeedableRng as _;
