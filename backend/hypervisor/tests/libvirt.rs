@@ -122,7 +122,7 @@ async fn keeps_the_contract() {
 
 /// The disk as an encrypted one, empty and of 64 MiB.
 fn encrypted(mut disk: DomainDisk, number: u64) -> DomainDisk {
-    let key = SharedRng::seeded(number).with(|rng| DiskKey::generate(rng));
+    let key = SharedRng::seeded(number).with(DiskKey::generate);
     std::fs::remove_file(&disk.path).unwrap();
     encrypted_file(&disk.path, &key);
     let uuid = secret_uuid(VolumeId::new(random_id().number()));

@@ -78,7 +78,7 @@ mod tests {
         let rng = SharedRng::seeded(1);
         let (keys, before) = (Keys::new(&rng), Keys::new(&rng));
         let [a, b] = [1, 2].map(VolumeId::new);
-        let key = rng.with(|rng| DiskKey::generate(rng));
+        let key = rng.with(DiskKey::generate);
         let seal = |keys: &Keys, volume: VolumeId| {
             let public: HostPublicKey = keys.public().parse().unwrap();
             let sealed = rng

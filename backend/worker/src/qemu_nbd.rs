@@ -206,7 +206,7 @@ mod tests {
             dir.path().join("over.qcow2"),
         );
         let rng = SharedRng::seeded(1);
-        let [key, other] = [(); 2].map(|()| rng.with(|rng| DiskKey::generate(rng)));
+        let [key, other] = [(); 2].map(|()| rng.with(DiskKey::generate));
         let disks = QemuDisks::new(QEMU_IMG);
         let lock = |key| Some(Lock { key, below: true });
         let base = DiskFile {
