@@ -12,7 +12,7 @@ use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::VolumeId,
-    volume::{Provisioned, VolumeChange, VolumeType},
+    volume::{EncryptionAsked, Provisioned, VolumeChange, VolumeType},
 };
 use futures::future::BoxFuture;
 
@@ -123,6 +123,8 @@ impl Client {
             true => self.world.dice.pick(&self.snapshots).copied(),
             false => None,
         };
+        // What is made of a snapshot is encrypted where that is.
+        let encrypted = (snapshot.is_none() && self.world.dice.chance(0.4)).then_some(true);
         self.made += 1;
         let token = format!("v{}-{}", self.number, self.made);
         for _ in 0..8 {
@@ -132,7 +134,7 @@ impl Client {
                 snapshot,
                 kind: VolumeType::Gp2,
                 provisioned: Provisioned::default(),
-                encryption: Default::default(),
+                encryption: EncryptionAsked { encrypted, key: None },
                 tags: Vec::new(),
                 client_token: Some(ClientToken {
                     token: token.clone(),

@@ -5,6 +5,7 @@ mod cases;
 mod consoles;
 mod devices;
 mod heartbeats;
+mod keys;
 mod memory;
 mod order;
 mod slow;
@@ -15,7 +16,10 @@ mod volumes;
 use std::{
     collections::BTreeMap,
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +28,7 @@ use cumulet_domain::{
     id::{HostId, InstanceId, OperationId, VpcId},
     message::{Action, Command, Heartbeat, InstanceReport, OffReason, Outcome, Power, ReportContent},
     metadata::InstanceMetadata,
+    rng::SharedRng,
     time::{Clock as _, ManualClock, Timestamp},
 };
 use cumulet_hypervisor::{
@@ -229,6 +234,8 @@ fn make(
     network: &Arc<impl HostNetwork>,
     sink: &Arc<Sink>,
 ) -> Arc<Worker> {
+    // No process has the keys of another.
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     let config = WorkerConfig::new(name(), dir.path(), "us-east-1a");
     let deps = WorkerDeps {
         bus: Arc::new(bus.clone()),
@@ -240,7 +247,7 @@ fn make(
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(dir.path())),
         snapshots: Arc::new(crate::snapshots::NoSnapshots),
-        rng: cumulet_domain::rng::SharedRng::seeded(7),
+        rng: SharedRng::seeded(NEXT.fetch_add(1, Ordering::Relaxed)),
         metadata: sink.clone(),
         metrics: Arc::new(FixedMetrics([("cpu.percent".to_owned(), 7)].into())),
     };

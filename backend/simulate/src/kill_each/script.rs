@@ -20,7 +20,9 @@ use cumulet_domain::{
     id::{InstanceId, VolumeId},
     image::ImageState,
     snapshot::SnapshotState,
-    volume::{AttachmentState, DiskAsked, Mapped, Mapping, Provisioned, VolumeChange, VolumeType},
+    volume::{
+        AttachmentState, DiskAsked, EncryptionAsked, Mapped, Mapping, Provisioned, VolumeChange, VolumeType,
+    },
 };
 use futures::future::BoxFuture;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
@@ -441,7 +443,11 @@ async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {
         snapshot: None,
         kind: VolumeType::Gp2,
         provisioned: Provisioned::default(),
-        encryption: Default::default(),
+        // So that a host that comes back has to be given its keys again.
+        encryption: EncryptionAsked {
+            encrypted: Some(true),
+            key: None,
+        },
         tags: Vec::new(),
         client_token: None,
     };
