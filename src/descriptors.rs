@@ -1,4 +1,4 @@
-//! The limit of open files and connections of this process.
+//! The limits of this process: of open files and connections, and of core files.
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,6 +17,12 @@ pub(crate) fn raise() -> Result<u64> {
     Ok(wanted)
 }
 
+/// This process and those that it starts leave no core file: their memory has keys of disks, and of more. It can't be
+/// raised again.
+pub(crate) fn no_core_files() -> Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("the limit of core files")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +33,11 @@ mod tests {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         assert_eq!(raised, soft);
         assert!(soft >= hard.min(ENOUGH), "{soft} of {hard}");
+    }
+
+    #[test]
+    fn no_file_has_the_memory_of_the_process() {
+        no_core_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
     }
 }

@@ -22,7 +22,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // What is made here is nobody else's; where others are to have something of it, that is said there.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    match cli::Cli::parse().run() {
+    let done = descriptors::no_core_files().and_then(|()| cli::Cli::parse().run());
+    match done {
         Ok(code) => code,
         Err(error) => {
             telemetry::complain(&error);
