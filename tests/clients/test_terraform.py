@@ -451,3 +451,95 @@ def test_a_volume_and_its_attachment(account: Account, ec2, key_folder: Path):
     assert terraform.is_settled()
     terraform.destroy()
     assert volumes.is_gone(account, volume)
+
+
+ENCRYPTED = """
+resource "aws_ebs_encryption_by_default" "on" {
+  enabled = true
+}
+
+data "aws_ebs_encryption_by_default" "is" {
+  depends_on = [aws_ebs_encryption_by_default.on]
+}
+
+data "aws_ebs_default_kms_key" "key" {}
+
+resource "aws_ebs_default_kms_key" "key" {
+  key_arn = data.aws_ebs_default_kms_key.key.key_arn
+}
+
+resource "aws_ebs_volume" "data" {
+  availability_zone = "%(zone)s"
+  size              = 2
+  type              = "gp3"
+  encrypted         = true
+  kms_key_id        = data.aws_ebs_default_kms_key.key.key_arn
+}
+
+resource "aws_ebs_snapshot" "one" {
+  volume_id = aws_ebs_volume.data.id
+}
+
+resource "aws_ebs_snapshot_copy" "copy" {
+  source_snapshot_id = aws_ebs_snapshot.one.id
+  source_region      = "us-east-1"
+  encrypted          = true
+  kms_key_id         = data.aws_ebs_default_kms_key.key.key_arn
+}
+
+resource "aws_ebs_volume" "again" {
+  availability_zone = "%(zone)s"
+  snapshot_id       = aws_ebs_snapshot_copy.copy.id
+  type              = "gp3"
+}
+
+resource "aws_ebs_volume" "unsaid" {
+  availability_zone = "%(zone)s"
+  size              = 1
+  type              = "gp3"
+  depends_on        = [aws_ebs_encryption_by_default.on]
+}
+
+resource "aws_instance" "one" {
+  ami           = "%(image)s"
+  instance_type = "t3.nano"
+
+  root_block_device {
+    encrypted  = true
+    kms_key_id = data.aws_ebs_default_kms_key.key.key_arn
+  }
+  ebs_block_device {
+    device_name = "/dev/sdf"
+    volume_size = 2
+    encrypted   = true
+  }
+  ebs_block_device {
+    device_name = "/dev/sdg"
+    snapshot_id = aws_ebs_snapshot.one.id
+  }
+}
+
+output "is" { value = data.aws_ebs_encryption_by_default.is.enabled }
+output "key" { value = data.aws_ebs_default_kms_key.key.key_arn }
+output "snapshots" { value = [aws_ebs_snapshot.one.id, aws_ebs_snapshot_copy.copy.id] }
+output "volumes" { value = [aws_ebs_volume.data.id, aws_ebs_volume.again.id, aws_ebs_volume.unsaid.id] }
+output "instance" { value = aws_instance.one.id }
+"""
+
+
+def test_everything_encrypted(account: Account, ec2, key_folder: Path):
+    settings = {"zone": volumes.zone(account), "image": account.cloud.image}
+    terraform = Terraform(account, key_folder, ENCRYPTED % settings)
+    made = terraform.apply()
+    assert made["is"] is ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is True
+    assert made["key"] == ec2.get_ebs_default_kms_key_id()["KmsKeyId"]
+    disks = {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in instance(ec2, made["instance"])["BlockDeviceMappings"]}
+    assert len(disks) == 3
+    shown = ec2.describe_volumes(VolumeIds=[*made["volumes"], *disks.values()])["Volumes"]
+    shown += ec2.describe_snapshots(SnapshotIds=made["snapshots"])["Snapshots"]
+    assert [(one["Encrypted"], one["KmsKeyId"]) for one in shown] == [(True, made["key"])] * 8
+    assert terraform.is_settled()
+    terraform.destroy()
+    assert ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert all(volumes.is_gone(account, id) for id in made["volumes"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.cloud import Account
+from harness.cloud import Account, Cloud
 from harness.ec2 import FAST, filters, instances, refused, run
 from harness.wait import until
 
@@ -70,3 +70,17 @@ def test_statuses_attributes_and_modifications_are_as_the_model_says(account: Ac
     (shown,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
     assert (shown["Size"], shown["VolumeType"]) == (2, "gp3")
     ec2.delete_volume(VolumeId=volume)
+
+
+def test_the_command_line_asks_for_encryption(fake_cloud: Cloud, account: Account):
+    def said(call: str, *more: str):
+        return fake_cloud.aws("ec2", call, *more, key=account.key)
+
+    assert said("enable-ebs-encryption-by-default") == {"EbsEncryptionByDefault": True}
+    assert said("get-ebs-encryption-by-default") == {"EbsEncryptionByDefault": True, "SseType": "sse-kms"}
+    key = said("get-ebs-default-kms-key-id")["KmsKeyId"]
+    assert said("modify-ebs-default-kms-key-id", "--kms-key-id", key) == {"KmsKeyId": key}
+    made = said("create-volume", "--availability-zone", "us-east-1a", "--size", "1")
+    assert (made["Encrypted"], made["KmsKeyId"]) == (True, key)
+    assert said("reset-ebs-default-kms-key-id") == {"KmsKeyId": key}
+    assert said("disable-ebs-encryption-by-default") == {"EbsEncryptionByDefault": False}
