@@ -174,9 +174,6 @@ def test_an_image_of_an_instance(ansible: Ansible, account: Account):
     assert account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
-@pytest.mark.xfail(
-    reason="an image that has just been deregistered is InvalidAMIID.NotFound, where EC2 lists nothing for it"
-)
 def test_an_image_that_is_gone_is_waited_for_and_gone_again(ansible: Ansible, account: Account):
     snapshot = account.ec2.create_snapshot(VolumeId=volumes.create(account))["SnapshotId"]
     volumes.wait_completed(account, snapshot)

@@ -81,17 +81,15 @@ async fn deregistering_is_for_the_owner_and_hides() {
     gone(&rig.who, private).await.unwrap();
     assert!(matches!(
         gone(&rig.who, private).await,
-        Err(Error::NotFound { .. })
+        Err(Error::Unusable { state, .. }) if state == "deregistered"
     ));
     let query = ImageQuery {
         ids: vec![private],
         ..ImageQuery::default()
     };
-    assert!(
-        describe(&rig.cloud, &rig.who, &query, PageRequest::default())
-            .await
-            .is_err()
-    );
+    let listed = async |who| describe(&rig.cloud, who, &query, PageRequest::default()).await;
+    assert_eq!(listed(&rig.who).await.unwrap().rows, []);
+    assert!(matches!(listed(&rig.stranger).await, Err(Error::NotFound { .. })));
     // Its name is free again.
     add(&rig.cloud.parts(), image(rig.who.account, "mine", false))
         .await

@@ -199,13 +199,65 @@ async fn images() {
         let xml = world.ask(&format!("Action=DescribeImages{rest}")).await;
         assert_eq!(xml.contains(&world.image), found, "{rest}");
     }
+}
+
+/// As EC2 has it: who waits for its end asks until nothing is shown, and is told much later that there is no such image.
+#[tokio::test]
+async fn a_deregistered_image_is_listed_as_nothing_and_is_unavailable_to_the_rest() {
+    let world = World::new().await;
+    let copy = "Action=CopyImage&Name=copy&SourceImageId={image}&SourceRegion=us-east-1";
+    let copy = one(&world.ask(copy).await, "imageId");
     world.ask("Action=DeregisterImage&ImageId={image}").await;
+    let listing = "Action=DescribeImages&ImageId.1={image}";
+    let listed = all(&world.ask(listing).await, "imageId");
+    assert_eq!(listed, Vec::<String>::new());
+    let both = world.ask(&format!("{listing}&ImageId.2={copy}")).await;
+    assert_eq!(all(&both, "imageId"), [&*copy]);
+    let unknown = format!("{listing}&ImageId.2=ami-0123456789abcdef0");
+    let refusal = world.try_as(&world.who, &unknown).await.unwrap_err();
+    assert_eq!(&*refusal.code, "InvalidAMIID.NotFound");
     assert_eq!(
-        world.refused("Action=DescribeImages&ImageId.1={image}").await,
-        "InvalidAMIID.NotFound"
+        refusal.message,
+        "The image id '[ami-0123456789abcdef0]' does not exist"
     );
-    let launch = "Action=RunInstances&ImageId={image}&MinCount=1&MaxCount=1";
-    assert_eq!(world.refused(launch).await, "InvalidAMIID.Unavailable");
+    for call in [
+        "DeregisterImage&ImageId={image}",
+        "DescribeImageAttribute&ImageId={image}&Attribute=description",
+        "DescribeImageAttribute&ImageId={image}&Attribute=launchPermission",
+        "ModifyImageAttribute&ImageId={image}&Description.Value=words",
+        "ModifyImageAttribute&ImageId={image}&ImdsSupport.Value=v2.0",
+        "ModifyImageAttribute&ImageId={image}&LaunchPermission.Add.1.UserId=999999999999",
+        "ResetImageAttribute&ImageId={image}&Attribute=launchPermission",
+        "EnableImageDeprecation&ImageId={image}&DeprecateAt=2027-01-01T00:00:00Z",
+        "DisableImageDeprecation&ImageId={image}",
+        "DisableImage&ImageId={image}",
+        "EnableImage&ImageId={image}",
+        "EnableImageDeregistrationProtection&ImageId={image}",
+        "DisableImageDeregistrationProtection&ImageId={image}",
+        "CopyImage&Name=again&SourceImageId={image}&SourceRegion=us-east-1",
+        "RunInstances&ImageId={image}&MinCount=1&MaxCount=1",
+    ] {
+        let call = format!("Action={call}");
+        assert_eq!(world.refused(&call).await, "InvalidAMIID.Unavailable", "{call}");
+        // Who never saw it learns nothing.
+        let refusal = world.try_as(&world.stranger(), &call).await.unwrap_err();
+        assert_eq!(&*refusal.code, "InvalidAMIID.NotFound", "{call}");
+    }
+    let refusal = world.try_as(&world.stranger(), listing).await.unwrap_err();
+    assert_eq!(&*refusal.code, "InvalidAMIID.NotFound");
+    // Its row goes in the end.
+    let end = format!("Action=DeregisterImage&ImageId={copy}");
+    world.ask(&end).await;
+    let listing = format!("Action=DescribeImages&ImageId.1={copy}");
+    assert_eq!(all(&world.ask(&listing).await, "imageId"), Vec::<String>::new());
+    let now = world.cloud.now();
+    let forget = world.cloud.store.write(move |txn| {
+        Box::pin(async move { cumulet_backend::store::images::forget(txn, now, 10).await })
+    });
+    assert_eq!(forget.await.unwrap(), 1);
+    for call in [&end, &listing] {
+        assert_eq!(world.refused(call).await, "InvalidAMIID.NotFound", "{call}");
+    }
 }
 
 #[tokio::test]

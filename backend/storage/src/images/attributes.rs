@@ -11,7 +11,7 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
-use super::{Grantees, ImageView, Sharing, clouds_account, describe::views, share};
+use super::{Grantees, ImageView, Sharing, clouds_account, describe::views, registered, share};
 use crate::{boxed, sharing};
 
 /// What of the metadata service an image supports, where that is said.
@@ -39,12 +39,12 @@ pub enum ImageChange {
 /// An image of the account's own with all of its attributes.
 ///
 /// # Errors
-/// `NotFound`, also for another account's.
+/// `NotFound`, also for another account's; `Unusable` where it was deregistered.
 #[boxed]
 pub async fn attributes(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<ImageAttributes> {
     let grant = cx.authorise(who, Permission::DESCRIBE_IMAGE_ATTRIBUTE)?.own();
     let conn = cx.store.read();
-    let row = resource::find::<image::Entity>(conn, &grant, id, Lock::None).await?;
+    let row = registered(conn, &grant, id, Lock::None).await?;
     let launchers = Grantees {
         all: row.public.0,
         accounts: sharing::accounts::<share::Images>(conn, id.to_db()).await?,
@@ -60,7 +60,8 @@ pub async fn attributes(cx: &RequestContext, who: &Principal, id: ImageId) -> Re
 /// Changes an attribute of an image.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `InvalidParameter`; `Unusable` where it can't be shared.
+/// `NotFound`; `Unauthorized` for another account's; `InvalidParameter`; `Unusable` where it was deregistered, or can't
+/// be shared.
 #[boxed]
 pub async fn modify(cx: &RequestContext, who: &Principal, id: ImageId, change: ImageChange) -> Result<()> {
     let update = match change {
@@ -76,7 +77,7 @@ pub async fn modify(cx: &RequestContext, who: &Principal, id: ImageId, change: I
     let grant = cx.authorise(who, Permission::MODIFY_IMAGE_ATTRIBUTE)?;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             let update = update.filter(image::Column::Id.eq(row.id));
             update.exec(txn).await.map(drop).map_err(failed)
         })

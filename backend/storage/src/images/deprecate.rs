@@ -3,15 +3,10 @@
 
 use cumulet_core::RequestContext;
 use cumulet_domain::{Error, Result, account::Principal, id::ImageId, time::Timestamp};
-use cumulet_store::{
-    Invalidates,
-    authority::Permission,
-    entity::image,
-    failed,
-    resource::{self, Lock},
-};
+use cumulet_store::{Invalidates, authority::Permission, entity::image, failed, resource::Lock};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
+use super::registered;
 use crate::boxed;
 
 const MINUTE: i64 = 60_000;
@@ -20,14 +15,15 @@ const YEAR: i64 = 365 * 24 * 60 * MINUTE;
 /// Says when an image is deprecated, to the minute.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `InvalidParameter` for a time that is over or too far away.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's; `InvalidParameter` for a time
+/// that is over or too far away.
 #[boxed]
 pub async fn deprecate(cx: &RequestContext, who: &Principal, id: ImageId, at: Timestamp) -> Result<()> {
     let grant = cx.authorise(who, Permission::ENABLE_IMAGE_DEPRECATION)?;
     let now = cx.now();
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             let at = minute(at, now, row.public.0.then_some(row.created_at))?;
             let update = image::Entity::update_many()
                 .col_expr(image::Column::DeprecatedAt, Expr::value(at))
@@ -41,13 +37,13 @@ pub async fn deprecate(cx: &RequestContext, who: &Principal, id: ImageId, at: Ti
 /// It is not deprecated, and is not going to be.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's.
 #[boxed]
 pub async fn undeprecate(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<()> {
     let grant = cx.authorise(who, Permission::DISABLE_IMAGE_DEPRECATION)?;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             let update = image::Entity::update_many()
                 .col_expr(image::Column::DeprecatedAt, Expr::value(Option::<i64>::None))
                 .filter(image::Column::Id.eq(row.id));

@@ -14,11 +14,12 @@ use cumulet_store::{
     authority::{Grant, Permission},
     entity::{image, snapshot},
     failed, images, lock,
-    resource::{self, Lock},
+    resource::Lock,
     tags,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
+use super::registered;
 use crate::{boxed, snapshots};
 
 /// What became of a snapshot of an image that is no more.
@@ -37,7 +38,8 @@ pub enum Deleted {
 /// Takes an image away from new launches, and its snapshots with it where that is asked for.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's public image; `Protected`.
+/// `NotFound`; `Unusable` where it was deregistered before; `Unauthorized` for another account's public image;
+/// `Protected`.
 #[boxed]
 pub async fn deregister(
     cx: &RequestContext,
@@ -50,7 +52,7 @@ pub async fn deregister(
     let now = cx.now();
     let write = cx.store.write(move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             check_unprotected(&row, now)?;
             let update = image::Entity::update_many()
                 .col_expr(image::Column::DeregisteredAt, Expr::value(now.0))

@@ -1,14 +1,18 @@
 //! DescribeImages: the images that an account can launch, and its own that it can't, in the order of their ids.
 
+use std::collections::HashSet;
+
 use cumulet_core::{Page, PageRequest, RequestContext};
 use cumulet_domain::{
-    ResourceKind, Result,
+    Error, ResourceKind, Result,
     account::{AccountId, Principal},
     id::ImageId,
     image::ImageState,
 };
 use cumulet_store::{
-    authority::Permission,
+    authority::{Grant, Permission},
+    batch::chunks,
+    column,
     entity::{columns::Named, image, image_permission as given},
     images, resource, tags,
 };
@@ -23,7 +27,7 @@ use crate::boxed;
 /// Which images are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageQuery {
-    /// Empty means any; given ones must all exist.
+    /// Empty means any; given ones must all exist, or have been deregistered: of those nothing is shown.
     pub ids: Vec<ImageId>,
     /// Only of these; `None`: of anybody.
     pub owners: Option<Owners>,
@@ -56,7 +60,7 @@ pub struct Executable {
 /// Images in the order of their ids.
 ///
 /// # Errors
-/// `NotFound`, naming every id that is not there.
+/// `NotFound`, naming every id that is not there and is not a deregistered image's.
 #[boxed]
 pub async fn describe(
     cx: &RequestContext,
@@ -78,10 +82,56 @@ pub async fn describe(
     if let Some(executable) = &query.executable {
         also = also.add(for_whom(executable));
     }
-    let page = resource::list::<image::Entity>(conn, &grant, &query.ids, also, &page).await?;
-    let Page { rows, next } = page;
+    let Page { rows, next } = listed(conn, &grant, &query.ids, also, &page).await?;
     let rows = views(conn, who.account, clouds, rows).await?;
     Ok(Page { rows, next })
+}
+
+/// A page of the images in sight. Who names one that was deregistered is shown nothing for it as long as its row is there,
+/// by which clients see that it is gone.
+async fn listed(
+    conn: &impl ConnectionTrait,
+    grant: &Grant,
+    ids: &[ImageId],
+    also: Condition,
+    page: &PageRequest,
+) -> Result<Page<image::Model>> {
+    match resource::list::<image::Entity>(conn, grant, ids, also.clone(), page).await {
+        Err(Error::NotFound { .. }) => {}
+        answer => return answer,
+    }
+    let gone = deregistered(conn, grant, ids).await?;
+    let left: Vec<ImageId> = ids.iter().copied().filter(|id| !gone.contains(id)).collect();
+    if left.is_empty() {
+        // No ids would be all images.
+        return Ok(Page {
+            rows: Vec::new(),
+            next: None,
+        });
+    }
+    resource::list::<image::Entity>(conn, grant, &left, also, page).await
+}
+
+/// Those of these images that were in sight until they were deregistered.
+async fn deregistered(
+    conn: &impl ConnectionTrait,
+    grant: &Grant,
+    ids: &[ImageId],
+) -> Result<HashSet<ImageId>> {
+    use image::Column as C;
+    let ids: Vec<i64> = ids.iter().map(|id| id.to_db()).collect();
+    let mut gone = HashSet::new();
+    for chunk in chunks(&ids) {
+        let query = image::Entity::find()
+            .select_only()
+            .column(C::Id)
+            .filter(image::known(grant.visibility()))
+            .filter(C::DeregisteredAt.is_not_null())
+            .filter(C::Id.is_in(chunk));
+        let found: Vec<i64> = column(query, conn).await?;
+        gone.extend(found.into_iter().map(ImageId::from_db));
+    }
+    Ok(gone)
 }
 
 /// Rows with what hangs on them.

@@ -7,23 +7,23 @@ use cumulet_store::{
     authority::Permission,
     entity::{columns::Named, image},
     failed,
-    resource::{self, Lock},
+    resource::Lock,
 };
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
-use super::share::Images;
+use super::{registered, share::Images};
 use crate::{boxed, sharing};
 
 /// Disables an image. A second time changes nothing.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `IncorrectState` where it was never available.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's; `IncorrectState` where it was never available.
 #[boxed]
 pub async fn disable(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<()> {
     let grant = cx.authorise(who, Permission::DISABLE_IMAGE)?;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             check_settled(&row)?;
             sharing::withdraw::<Images>(txn, id.to_db()).await?;
             set(txn, id, Some(ImageState::Disabled)).await
@@ -35,13 +35,13 @@ pub async fn disable(cx: &RequestContext, who: &Principal, id: ImageId) -> Resul
 /// Enables it again, for its owner alone.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `IncorrectState` where it was never available.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's; `IncorrectState` where it was never available.
 #[boxed]
 pub async fn enable(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<()> {
     let grant = cx.authorise(who, Permission::ENABLE_IMAGE)?;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             check_settled(&row)?;
             set(txn, id, None).await
         })

@@ -67,19 +67,28 @@ impl ImageView {
 
 /// An image that a launch can use. Its row stays until the transaction ends.
 pub async fn usable(conn: &impl ConnectionTrait, grant: &Grant, id: ImageId) -> Result<image::Model> {
-    // Also a deregistered one, which is said to be so.
-    let which = image::known(grant.visibility()).add(image::Column::Id.eq(id.to_db()));
-    let row = resource::one::<image::Entity>(conn, grant, which, Lock::Shared).await?;
-    let row = row.ok_or_else(|| resource::not_found::<image::Entity>(id.to_string()))?;
-    let state = if row.deregistered_at.is_some() {
-        "deregistered"
-    } else {
-        row.state().name()
-    };
-    if state == ImageState::Available.name() {
-        return Ok(row);
+    let row = registered(conn, grant, id, Lock::Shared).await?;
+    match row.state() {
+        ImageState::Available => Ok(row),
+        state => Err(unusable(id, state.name())),
     }
-    Err(unusable(id, state))
+}
+
+/// The row of an id, as [`resource::find`] has it. One that was deregistered is said to be so, as long as its row is
+/// there.
+async fn registered(
+    conn: &impl ConnectionTrait,
+    grant: &Grant,
+    id: ImageId,
+    lock: Lock,
+) -> Result<image::Model> {
+    let which = image::known(grant.visibility()).add(image::Column::Id.eq(id.to_db()));
+    let row = resource::one::<image::Entity>(conn, grant, which, lock).await?;
+    let row = row.ok_or_else(|| resource::not_found::<image::Entity>(id.to_string()))?;
+    match row.deregistered_at {
+        None => Ok(row),
+        Some(_) => Err(unusable(id, "deregistered")),
+    }
 }
 
 fn unusable(id: ImageId, state: &str) -> Error {

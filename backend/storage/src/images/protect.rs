@@ -8,10 +8,11 @@ use cumulet_store::{
     authority::Permission,
     entity::{columns::Named, image},
     failed,
-    resource::{self, Lock},
+    resource::Lock,
 };
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
+use super::registered;
 use crate::boxed;
 
 /// Milliseconds of a day.
@@ -20,7 +21,7 @@ const COOLDOWN: i64 = 24 * 3_600_000;
 /// Protects an image.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's.
 #[boxed]
 pub async fn protect(
     cx: &RequestContext,
@@ -32,7 +33,7 @@ pub async fn protect(
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             use image::Column as C;
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             let update = image::Entity::update_many()
                 .col_expr(C::Protection, Expr::value(Named(how)))
                 .col_expr(C::ProtectedUntil, Expr::value(Option::<i64>::None))
@@ -46,7 +47,7 @@ pub async fn protect(
 /// Protects it no more, at once or in a day.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's.
 #[boxed]
 pub async fn unprotect(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<()> {
     let grant = cx.authorise(who, Permission::DISABLE_IMAGE_DEREGISTRATION_PROTECTION)?;
@@ -54,7 +55,7 @@ pub async fn unprotect(cx: &RequestContext, who: &Principal, id: ImageId) -> Res
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             use image::Column as C;
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             let until = match row.protection {
                 Some(Named(DeregistrationProtection::EnabledWithCooldown)) => Some(now.0 + COOLDOWN),
                 Some(Named(DeregistrationProtection::EnabledWithoutCooldown)) => None,

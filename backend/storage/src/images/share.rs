@@ -15,11 +15,11 @@ use cumulet_store::{
         image, image_permission as given,
     },
     images,
-    resource::{self, Lock},
+    resource::Lock,
 };
 use sea_orm::{ActiveModelTrait, DatabaseTransaction};
 
-use super::{Sharing, unusable};
+use super::{Sharing, registered, unusable};
 use crate::{
     boxed,
     sharing::{self, Shared},
@@ -48,14 +48,14 @@ impl Shared for Images {
 /// Changes who may.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `Unusable` while it is disabled; `AccountsKey` where it has
-/// an encrypted snapshot.
+/// `NotFound`; `Unauthorized` for another account's; `Unusable` where it was deregistered and while it is disabled;
+/// `AccountsKey` where it has an encrypted snapshot.
 #[boxed]
 pub async fn share(cx: &RequestContext, who: &Principal, id: ImageId, change: Sharing) -> Result<()> {
     let grant = cx.authorise(who, Permission::MODIFY_IMAGE_ATTRIBUTE)?;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            let row = resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            let row = registered(txn, &grant, id, Lock::Exclusive).await?;
             if row.state() == ImageState::Disabled {
                 return Err(unusable(id, row.state().name()));
             }
@@ -79,13 +79,13 @@ async fn has_encrypted(txn: &DatabaseTransaction, id: ImageId) -> Result<bool> {
 /// Nobody may but the account.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's.
+/// `NotFound`; `Unusable` where it was deregistered; `Unauthorized` for another account's.
 #[boxed]
 pub async fn reset(cx: &RequestContext, who: &Principal, id: ImageId) -> Result<()> {
     let grant = cx.authorise(who, Permission::RESET_IMAGE_ATTRIBUTE)?;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
-            resource::find::<image::Entity>(txn, &grant, id, Lock::Exclusive).await?;
+            registered(txn, &grant, id, Lock::Exclusive).await?;
             sharing::withdraw::<Images>(txn, id.to_db()).await
         })
     });
