@@ -22,6 +22,7 @@ mod rules;
 mod sentences;
 mod services;
 mod slow;
+mod snapshots;
 mod untagged;
 mod volumes;
 mod whole;

@@ -7,10 +7,17 @@ use cumulet_domain::{
     account::{AccountId, Principal},
     id::{SnapshotId, VolumeId},
 };
-use cumulet_store::{authority::Permission, entity::snapshot, resource, tags};
-use sea_orm::{ColumnTrait, Condition};
+use cumulet_store::{
+    authority::Permission,
+    entity::{snapshot, snapshot_permission as given},
+    resource, tags,
+};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait as _, QueryFilter as _, QuerySelect as _, QueryTrait as _,
+};
 
-use crate::{boxed, snapshots::SnapshotView};
+use super::{Grantees, SnapshotView};
+use crate::boxed;
 
 /// Which snapshots are wanted. Empty lists mean any; the given ids must all exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +29,9 @@ pub struct SnapshotQuery {
     pub owners: Vec<AccountId>,
     /// The account's own alone.
     pub own: bool,
+    /// Only those that one of these may make volumes of, being told so: everybody; or an account, of its own and what it
+    /// was given. Of other accounts than the one that asks these are those that it has given them.
+    pub restorers: Option<Grantees>,
 }
 
 /// Snapshots in the order of their ids.
@@ -47,6 +57,9 @@ pub async fn describe(
         let owners = query.owners.iter().map(|id| id.to_db());
         also = also.add(snapshot::Column::Account.is_in(owners));
     }
+    if let Some(restorers) = &query.restorers {
+        also = also.add(restorable(restorers, who.account));
+    }
     let page = resource::list::<snapshot::Entity>(conn, &grant, &query.ids, also, &page).await?;
     // Tags are their account's.
     let own = page.rows.iter().filter(|row| row.account.0 == who.account);
@@ -56,4 +69,27 @@ pub async fn describe(
         tags: tags.remove(&row.id.to_db()).unwrap_or_default(),
         row,
     }))
+}
+
+/// Those that some may make volumes of. An account sees of what others were given only what is its own.
+fn restorable(by: &Grantees, caller: AccountId) -> Condition {
+    use snapshot::Column as C;
+    let given_to = |accounts: Vec<i64>| {
+        let theirs = given::Entity::find()
+            .select_only()
+            .column(given::Column::Snapshot)
+            .filter(given::Column::Account.is_in(accounts));
+        C::Id.in_subquery(theirs.into_query())
+    };
+    let own = C::Account.eq(caller.to_db());
+    let others = by.accounts.iter().filter(|account| **account != caller);
+    let others = given_to(others.map(|account| account.to_db()).collect());
+    let mut any = Condition::any().add(Condition::all().add(own.clone()).add(others));
+    if by.accounts.contains(&caller) {
+        any = any.add(own).add(given_to(vec![caller.to_db()]));
+    }
+    if by.all {
+        any = any.add(C::Public.eq(1));
+    }
+    any
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cumulet_backend::api::{
     Page, PageRequest,
-    snapshots::{self, SnapshotQuery, SnapshotView},
+    snapshots::{self, Grantees, SnapshotQuery, SnapshotView},
 };
 use cumulet_backend::store::disk_keys;
 use cumulet_domain::account::AccountId;
@@ -47,16 +47,10 @@ impl Describe for DescribeSnapshots {
             volumes: filters.ids("volume-id"),
             own: owners == [ctx.who.account],
             owners,
+            restorers: restorers(ctx, &input.restorable_by_user_ids)?,
         };
         let page = snapshots::describe(&ctx.cloud, &ctx.who, &query, page).await?;
-        let wanted = |view: &SnapshotView| restorer_matches(ctx, input, view);
-        let rows = page.rows.into_iter().filter(wanted);
-        Ok(Page {
-            rows: rows
-                .map(|view| Row::new(view.row.id.to_db(), listed(ctx, &view)))
-                .collect(),
-            next: page.next,
-        })
+        Ok(page.map(|view| Row::new(view.row.id.to_db(), listed(ctx, &view))))
     }
 }
 
@@ -69,16 +63,27 @@ fn owners(ctx: &Ctx, wanted: &[String]) -> Vec<AccountId> {
     wanted.iter().filter_map(account).collect()
 }
 
-/// `RestorableBy.N`: `all` for what everybody may make volumes of, `self` or the account's number for what it owns or was
-/// given by another.
-fn restorer_matches(ctx: &Ctx, input: &DescribeSnapshotsRequest, view: &SnapshotView) -> bool {
-    let (own, public) = (view.row.account.0 == ctx.who.account, view.row.public.0);
-    let caller = ctx.who.account.to_string();
-    let matches = |user: &String| match user.as_str() {
-        "all" => public,
-        user => (user == "self" || user == caller) && (own || !public),
-    };
-    input.restorable_by_user_ids.is_empty() || input.restorable_by_user_ids.iter().any(matches)
+/// `RestorableBy.N`: `all` for what everybody may make volumes of, `self` or an account's number for what it owns or was
+/// given.
+fn restorers(ctx: &Ctx, wanted: &[String]) -> Result<Option<Grantees>, Fault> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Grantees::default();
+    for user in wanted {
+        match user.as_str() {
+            "all" => found.all = true,
+            "self" => found.accounts.extend([ctx.who.account]),
+            other => {
+                let reason = "expecting all, self or the 12 digits of an account";
+                let account = other.parse();
+                found
+                    .accounts
+                    .insert(account.map_err(|_| Fault::invalid("RestorableBy", other, reason))?);
+            }
+        }
+    }
+    Ok(Some(found))
 }
 
 /// A snapshot as the listing alone shows it: with the name of its data key, which those of one line have.
