@@ -212,7 +212,7 @@ async fn a_deregistered_image_is_listed_as_nothing_and_is_unavailable_to_the_res
     let listed = all(&world.ask(listing).await, "imageId");
     assert_eq!(listed, Vec::<String>::new());
     let both = world.ask(&format!("{listing}&ImageId.2={copy}")).await;
-    assert_eq!(all(&both, "imageId"), [copy.clone()]);
+    assert_eq!(all(&both, "imageId"), [&*copy]);
     let unknown = format!("{listing}&ImageId.2=ami-0123456789abcdef0");
     let refusal = world.try_as(&world.who, &unknown).await.unwrap_err();
     assert_eq!(&*refusal.code, "InvalidAMIID.NotFound");
