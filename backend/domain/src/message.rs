@@ -5,7 +5,7 @@
 mod limits;
 mod words;
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{fmt, net::Ipv4Addr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,11 +36,43 @@ pub struct Command {
     pub keys: Vec<SealedKey>,
 }
 
-/// The key of a volume's data, sealed for the host that is to have it in hands.
+/// What has a data key: known by its id alone, as the key is sealed for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum KeyOf {
+    /// A volume, which the host has in hands.
+    Volume(VolumeId),
+    /// A snapshot that the host makes of another's data.
+    Snapshot(SnapshotId),
+}
+
+impl fmt::Display for KeyOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyOf::Volume(id) => id.fmt(f),
+            KeyOf::Snapshot(id) => id.fmt(f),
+        }
+    }
+}
+
+impl From<VolumeId> for KeyOf {
+    fn from(id: VolumeId) -> Self {
+        KeyOf::Volume(id)
+    }
+}
+
+impl From<SnapshotId> for KeyOf {
+    fn from(id: SnapshotId) -> Self {
+        KeyOf::Snapshot(id)
+    }
+}
+
+/// A data key, sealed for the host that is to work with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedKey {
-    /// The volume.
-    pub volume: VolumeId,
+    /// Whose it is. (Volumes were the first that had one.)
+    #[serde(rename = "volume")]
+    pub of: KeyOf,
     /// What only that host can open, as long as it runs (`cumulet_certs::HostKey`).
     pub sealed: String,
 }
@@ -59,16 +91,16 @@ impl Command {
         }
     }
 
-    /// The volumes whose keys the host needs for it.
-    pub fn encrypted(&self) -> Vec<VolumeId> {
+    /// Whose keys the host needs for it.
+    pub fn encrypted(&self) -> Vec<KeyOf> {
         match &self.action {
             Action::Run { spec, .. } | Action::Change { spec, .. } => {
                 let disks = spec.disks.iter().filter(|disk| disk.encrypted);
-                disks.map(|disk| disk.volume).collect()
+                disks.map(|disk| disk.volume.into()).collect()
             }
             Action::TakeSnapshots(sources) => {
                 let sources = sources.iter().filter(|source| source.encrypted);
-                sources.map(|source| source.volume).collect()
+                sources.map(SnapshotSource::key_of).collect()
             }
             _ => Vec::new(),
         }
@@ -128,7 +160,8 @@ pub enum Action {
         generation: u64,
     },
     /// The content of these volumes, all as they are at one moment from now, shall be in the store of snapshots. There
-    /// is at least one, and a guest that runs has all of them or none.
+    /// is at least one, and a guest that runs has all of them or none (but for what is made of a plain snapshot, which
+    /// is at hand everywhere).
     TakeSnapshots(Vec<SnapshotSource>),
     /// The host shall enforce this for the VPC.
     Network(Arc<VpcPolicy>),
@@ -157,12 +190,12 @@ impl Action {
     }
 }
 
-/// A volume of the host of which a snapshot is to be taken.
+/// What a snapshot is to be taken of: a volume of the host, or a plain snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotSource {
     /// The snapshot.
     pub snapshot: SnapshotId,
-    /// The volume.
+    /// The volume; for a copy, that of none.
     pub volume: VolumeId,
     /// The instance whose root the volume is; `None` for one that outlives instances.
     pub root_of: Option<InstanceId>,
@@ -171,6 +204,20 @@ pub struct SnapshotSource {
     /// Its data is encrypted, and what is kept of it is to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub encrypted: bool,
+    /// The SHA-256 of the manifest of a plain snapshot: its content is to be kept, encrypted with the snapshot's key, and
+    /// the volume is not looked at. `None`: it is taken of the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+impl SnapshotSource {
+    /// Whose key what is kept of it is encrypted with, where it is encrypted. A volume that no host has may be gone.
+    fn key_of(&self) -> KeyOf {
+        match self.of {
+            Some(_) => self.snapshot.into(),
+            None => self.volume.into(),
+        }
+    }
 }
 
 /// What the devices of a guest that runs are changed for. The host goes by the specification alone; this is the

@@ -2,10 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, id::SnapshotId, named};
+use crate::{
+    Error, Result,
+    id::{SnapshotId, VolumeId},
+    named,
+};
 
 /// Characters of a description at the most, as on EC2.
 const MAX_DESCRIPTION: usize = 255;
+
+/// The volume of a copy: none. (On EC2, too, it is an arbitrary one.)
+pub const NO_VOLUME: VolumeId = VolumeId::new(0xffff_ffff);
 
 named! {
     /// Where a snapshot is in its life.

@@ -1,6 +1,7 @@
 //! Create snapshots: the content of volumes, all as they are at one moment, comes to the store of snapshots. What they
 //! are about may do what it likes meanwhile; of a volume that no host has made there is nothing to take, and the
-//! snapshot is what the volume was to be made of.
+//! snapshot is what the volume was to be made of. Where that is plain and the snapshot is encrypted, as a copy may be,
+//! some host encrypts it.
 
 use std::time::Duration;
 
@@ -68,17 +69,13 @@ impl Operation for CreateSnapshot {
             )
             .await;
         }
-        let mut hosts = Vec::new();
+        let (mut hosts, mut is_anywhere) = (Vec::new(), false);
         for row in round.of(operation)?.into_iter().filter(|row| is_pending(row)) {
             match round.content(row) {
                 Content::On { host, .. } => hosts.push(host),
+                Content::Plain(_) => is_anywhere = true,
                 Content::Unmade => {}
-                Content::Unsettled => {
-                    let next = round.now.after(AGAIN);
-                    let attempts = operation.attempts.0;
-                    let later = journal::go_on(&driver.store, operation, &COMMAND, attempts, next);
-                    return later.await.map(|_| Next::Wait);
-                }
+                Content::Unsettled => return later(round, operation).await,
                 Content::Gone(failure) => {
                     let end = journal::end::<Self>(driver, operation.clone(), How::Failed(failure));
                     return end.await.map(|_| Next::Wait);
@@ -87,6 +84,13 @@ impl Operation for CreateSnapshot {
         }
         hosts.sort_unstable();
         hosts.dedup();
+        // Whoever has volumes does all of it.
+        if hosts.is_empty() && is_anywhere {
+            let Some(host) = round.encrypting(operation)? else {
+                return later(round, operation).await;
+            };
+            hosts.push(host.clone());
+        }
         match hosts.as_slice() {
             [] => nothing_to_take(round, operation).await,
             [host] => to_be_told(round, operation, host).await,
@@ -105,11 +109,13 @@ impl Operation for CreateSnapshot {
             .filter(|row| is_pending(row))
             .filter_map(|row| match round.content(row) {
                 Content::On { root_of, .. } => Some(SnapshotSource {
-                    snapshot: row.id.0,
-                    volume: row.volume.0,
                     root_of: root_of.map(InstanceId::from_db),
                     base: row.base.clone(),
-                    encrypted: row.encrypted.0,
+                    ..source(row)
+                }),
+                Content::Plain(manifest) => Some(SnapshotSource {
+                    of: Some(manifest),
+                    ..source(row)
                 }),
                 _ => None,
             })
@@ -158,6 +164,25 @@ impl Operation for CreateSnapshot {
     }
 }
 
+/// A host is told that much of every snapshot.
+fn source(row: &snapshot::Model) -> SnapshotSource {
+    SnapshotSource {
+        snapshot: row.id.0,
+        volume: row.volume.0,
+        root_of: None,
+        base: None,
+        encrypted: row.encrypted.0,
+        of: None,
+    }
+}
+
+/// It is looked again.
+async fn later(round: &SnapshotRound, operation: &Model) -> Result<Next> {
+    let (attempts, next) = (operation.attempts.0, round.now.after(AGAIN));
+    let later = journal::go_on(&round.driver.store, operation, &COMMAND, attempts, next);
+    later.await.map(|_| Next::Wait)
+}
+
 async fn give_up(driver: &Driver, operation: &Model, why: String) -> Result<Next> {
     tracing::warn!(snapshot = operation.subject().1, why, "a snapshot can't be taken");
     let end = journal::end::<CreateSnapshot>(driver, operation.clone(), How::Failed(internal(why)));
@@ -178,7 +203,9 @@ fn of_source(round: &SnapshotRound, row: &snapshot::Model) -> Option<TakenSnapsh
     if !is_pending(row) || round.content(row) != Content::Unmade {
         return None;
     }
-    let source = round.source(row)?;
+    let source = round
+        .source(row)
+        .filter(|source| source.encrypted == row.encrypted)?;
     Some(TakenSnapshot {
         id: row.id.0,
         manifest: source.manifest.clone()?,
@@ -204,9 +231,15 @@ async fn keep(driver: &Driver, theirs: Vec<TakenSnapshot>) -> Result<()> {
 
 /// The host is to be told what is taken over what.
 async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Result<Next> {
-    let of = |row: &snapshot::Model| (row.clone(), round.made_of(row));
-    let on_host = |row: &&snapshot::Model| matches!(round.content(row), Content::On { .. });
-    let rows: Vec<_> = round.of(operation)?.into_iter().filter(on_host).map(of).collect();
+    let untold = |row: &&snapshot::Model| is_pending(row) && row.host.as_deref() != Some(host);
+    let (mut on_host, mut plain) = (Vec::new(), Vec::new());
+    for row in round.of(operation)?.into_iter().filter(untold) {
+        match round.content(row) {
+            Content::On { .. } => on_host.push((row.clone(), round.made_of(row))),
+            Content::Plain(_) => plain.push(row.clone()),
+            _ => {}
+        }
+    }
     let hollow: Vec<_> = round
         .of(operation)?
         .iter()
@@ -222,8 +255,11 @@ async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Res
             for each in &hollow {
                 snapshots::taken(txn, each).await?;
             }
-            for (row, made_of) in rows.iter().filter(|(row, _)| row.host.as_deref() != Some(&name)) {
+            for (row, made_of) in &on_host {
                 snapshots::told(txn, row, *made_of, &name).await?;
+            }
+            for row in &plain {
+                snapshots::told_to_encrypt(txn, row, &name).await?;
             }
             Ok(true)
         })

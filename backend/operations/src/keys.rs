@@ -5,10 +5,15 @@ use cumulet_bus::BusError;
 use cumulet_certs::HostPublicKey;
 use cumulet_domain::{
     Result,
-    id::{HostId, VolumeId},
-    message::{Command, SealedKey},
+    id::HostId,
+    message::{Command, KeyOf, SealedKey},
 };
-use cumulet_store::{batch::load_in, disk_keys, entity::host, rows};
+use cumulet_store::{
+    batch::load_in,
+    disk_keys,
+    entity::{host, secret_text::SecretText},
+    rows,
+};
 use sea_orm::EntityTrait as _;
 
 use crate::{Driver, boxed};
@@ -21,9 +26,9 @@ impl Driver {
     /// When it was not handed over.
     #[boxed]
     pub(crate) async fn command(&self, host: &HostId, mut command: Command) -> Result<(), BusError> {
-        let volumes = command.encrypted();
-        if !volumes.is_empty() {
-            match self.keys(host, &volumes).await {
+        let wanted = command.encrypted();
+        if !wanted.is_empty() {
+            match self.keys(host, &wanted).await {
                 Ok(keys) => command.keys = keys,
                 Err(error) => tracing::error!(%host, %error, "keys of disks can't be given to a host"),
             }
@@ -31,7 +36,7 @@ impl Driver {
         self.bus.send(host, command).await
     }
 
-    async fn keys(&self, host: &HostId, volumes: &[VolumeId]) -> Result<Vec<SealedKey>> {
+    async fn keys(&self, host: &HostId, wanted: &[KeyOf]) -> Result<Vec<SealedKey>> {
         let conn = self.store.read();
         let row = rows::one(host::Entity::find_by_id(host.0.as_str()), conn).await?;
         let public = row.and_then(|row| row.disk_key?.parse::<HostPublicKey>().ok());
@@ -39,23 +44,35 @@ impl Driver {
             tracing::warn!(%host, "a host has told no key that keys of disks could be sealed with");
             return Ok(Vec::new());
         };
-        let ids: Vec<i64> = volumes.iter().map(|id| id.to_db()).collect();
-        let found = load_in!(conn, volume, Id, &ids);
-        let sealed = found.iter().filter_map(|row| {
-            let (id, kept) = (row.id.0, row.data_key.as_ref()?);
-            let key = match disk_keys::open(&self.sealer, id, kept) {
-                Ok(key) => key,
-                Err(error) => {
-                    tracing::error!(volume = %id, %error, "a key can't be opened");
-                    return None;
-                }
-            };
-            let sealed = self.rng.with(|rng| public.seal(rng, &id.to_string(), &key));
-            Some(SealedKey {
-                volume: id,
-                sealed: sealed.ok()?,
-            })
-        });
-        Ok(sealed.collect())
+        let (mut volumes, mut snapshots) = (Vec::new(), Vec::new());
+        for of in wanted {
+            match of {
+                KeyOf::Volume(id) => volumes.push(id.to_db()),
+                KeyOf::Snapshot(id) => snapshots.push(id.to_db()),
+            }
+        }
+        let volumes = load_in!(conn, volume, Id, &volumes).into_iter();
+        let volumes = volumes.map(|row| (row.id.0.into(), row.data_key));
+        let snapshots = load_in!(conn, snapshot, Id, &snapshots).into_iter();
+        let snapshots = snapshots.map(|row| (row.id.0.into(), row.data_key));
+        let found = volumes.chain(snapshots);
+        Ok(found
+            .filter_map(|(of, kept)| self.sealed(&public, of, &kept?))
+            .collect())
+    }
+
+    fn sealed(&self, public: &HostPublicKey, of: KeyOf, kept: &SecretText) -> Option<SealedKey> {
+        let key = match disk_keys::open(&self.sealer, of, kept) {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::error!(%of, %error, "a key can't be opened");
+                return None;
+            }
+        };
+        let sealed = self.rng.with(|rng| public.seal(rng, &of.to_string(), &key));
+        Some(SealedKey {
+            of,
+            sealed: sealed.ok()?,
+        })
     }
 }

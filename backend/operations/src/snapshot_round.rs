@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use cumulet_domain::{
     Result,
     instance::State,
+    snapshot::NO_VOLUME,
     time::Timestamp,
     volume::{AttachmentState, VolumeState},
 };
@@ -15,7 +16,10 @@ use cumulet_store::{
     snapshots,
 };
 
-use crate::{Driver, plug, snapshot::all_of};
+use crate::{
+    Driver, SILENCE, plug,
+    snapshot::{all_of, is_pending},
+};
 
 /// See the module.
 pub struct SnapshotRound {
@@ -29,6 +33,8 @@ pub struct SnapshotRound {
     instances: HashMap<i64, instance::Model>,
     /// By volume: what it is to be made of.
     sources: HashMap<i64, snapshot::Model>,
+    /// Hosts that can encrypt, in their order, where something is to be encrypted.
+    encrypting: Vec<String>,
 }
 
 impl std::fmt::Debug for SnapshotRound {
@@ -47,6 +53,11 @@ impl Batch<Driver> for SnapshotRound {
             ids.extend(all_of(operation)?);
         }
         let snapshots = snapshots::load(conn, &ids).await?;
+        let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
+        let encrypting = match snapshots.iter().any(|row| plain(row).is_some()) {
+            true => snapshots::encrypting(conn, Timestamp(look.now.0.saturating_sub(silence))).await?,
+            false => Vec::new(),
+        };
         let ids: BTreeSet<i64> = snapshots.iter().map(|row| row.volume.to_db()).collect();
         let ids: Vec<i64> = ids.into_iter().collect();
         let volumes = load_in!(conn, volume, Id, &ids);
@@ -67,6 +78,7 @@ impl Batch<Driver> for SnapshotRound {
                 .collect(),
             instances: instances.into_iter().map(|row| (row.id.to_db(), row)).collect(),
             sources,
+            encrypting,
         })
     }
 }
@@ -78,6 +90,8 @@ pub(crate) enum Content {
     On { host: String, root_of: Option<i64> },
     /// No host has made it: it is what it is to be made of.
     Unmade,
+    /// It is that of the plain snapshot with this manifest, to be encrypted by whatever host.
+    Plain(String),
     /// It will be known later.
     Unsettled,
     /// It is gone.
@@ -107,8 +121,34 @@ impl SnapshotRound {
         volume.snapshot.map(|snapshot| snapshot.to_db())
     }
 
-    /// Where the content of a snapshot's volume is.
+    /// The host that encrypts what an operation's snapshots are made of: the one that was told, as long as it can; each
+    /// operation has its own first, and after a failure the next.
+    pub(crate) fn encrypting(&self, operation: &operation::Model) -> Result<Option<&String>> {
+        let rows = self.of(operation)?;
+        let told = |host: &&String| rows.iter().any(|row| row.host.as_ref() == Some(host));
+        if let Some(host) = self.encrypting.iter().find(told) {
+            return Ok(Some(host));
+        }
+        let turn = operation.subject().1.unsigned_abs() + u64::from(operation.attempts.0);
+        let nth = turn.checked_rem(self.encrypting.len() as u64);
+        Ok(nth.and_then(|nth| self.encrypting.get(usize::try_from(nth).ok()?)))
+    }
+
+    /// Where a snapshot's content is.
     pub(crate) fn content(&self, row: &snapshot::Model) -> Content {
+        // A copy has nothing but what it is a copy of.
+        let content = match row.volume.0 == NO_VOLUME {
+            true => Content::Unmade,
+            false => self.content_of_volume(row),
+        };
+        match (content, plain(row)) {
+            (Content::Unmade, Some(manifest)) => Content::Plain(manifest.to_owned()),
+            (content, _) => content,
+        }
+    }
+
+    /// Where the content of a snapshot's volume is.
+    fn content_of_volume(&self, row: &snapshot::Model) -> Content {
         let volume = self.volumes.get(&row.volume.to_db());
         // One that is being deleted waits for its snapshots, and of one that nobody has made nothing is lost.
         let is_lost =
@@ -149,6 +189,13 @@ impl SnapshotRound {
             _ => Content::Unsettled,
         }
     }
+}
+
+/// The manifest that an encrypted snapshot has as its base while it is taken. As long as no host has its volume, or where
+/// it has none, that is the plain one that it is made of.
+fn plain(row: &snapshot::Model) -> Option<&str> {
+    let waits = is_pending(row) && row.encrypted.0;
+    row.base.as_deref().filter(|_| waits)
 }
 
 fn gone(why: &str) -> Content {

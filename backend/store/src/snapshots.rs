@@ -14,8 +14,8 @@ use sea_orm::{
 
 use super::{batch::load_in, column, failed, lock, rows};
 use crate::entity::{
-    columns::{Amount, Named},
-    snapshot, snapshot_permission, volume,
+    columns::{Amount, Flag, Named},
+    host, snapshot, snapshot_permission, volume,
 };
 
 /// Snapshots by their numbers and in their order, those that were deleted among them.
@@ -76,7 +76,42 @@ pub async fn told(
     update.exec(txn).await.map(drop).map_err(failed)
 }
 
-/// What hosts were told of snapshots is void: the next is told anew.
+/// Says that a host is told to make a snapshot of a plain one's data, which is in its `base` from the beginning.
+///
+/// # Errors
+/// Those of the database.
+pub async fn told_to_encrypt(txn: &impl ConnectionTrait, row: &snapshot::Model, host: &str) -> Result<()> {
+    use snapshot::Column as C;
+    let update = snapshot::Entity::update_many()
+        .col_expr(C::Host, Expr::value(host))
+        .filter(C::Id.eq(row.id))
+        .filter(C::State.eq(Named(SnapshotState::Pending)));
+    update.exec(txn).await.map(drop).map_err(failed)
+}
+
+/// The hosts that can encrypt a snapshot's data, in their order: they take work, were heard of after that moment, and have
+/// told what keys are sealed with for them.
+///
+/// # Errors
+/// Those of the database.
+pub async fn encrypting(conn: &impl ConnectionTrait, heard_after: Timestamp) -> Result<Vec<String>> {
+    use host::Column as C;
+    let stays = Condition::any()
+        .add(C::Draining.is_null())
+        .add(C::Draining.eq(Flag(false)));
+    let able = host::Entity::find()
+        .select_only()
+        .column(C::Id)
+        .filter(C::Enabled.eq(Flag(true)))
+        .filter(stays)
+        .filter(C::NotReadyReason.is_null())
+        .filter(C::DiskKey.is_not_null())
+        .filter(C::LastSeen.gt(heard_after.0))
+        .order_by_asc(C::Id);
+    column(able, conn).await
+}
+
+/// What hosts were told of snapshots is void: the next is told anew, and over which manifest.
 ///
 /// # Errors
 /// Those of the database.
@@ -84,7 +119,6 @@ pub async fn untold(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
     use snapshot::Column as C;
     let update = snapshot::Entity::update_many()
         .col_expr(C::Host, Expr::value(Option::<String>::None))
-        .col_expr(C::Base, Expr::value(Option::<String>::None))
         .filter(C::Id.is_in(ids.iter().copied()))
         .filter(C::State.eq(Named(SnapshotState::Pending)));
     update.exec(txn).await.map(drop).map_err(failed)
@@ -181,7 +215,7 @@ pub async fn taken_of(conn: &impl ConnectionTrait, volumes: &[i64]) -> Result<BT
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needed {
     /// The manifests of snapshots that are there, of those that volumes wait for, and of those that others are taken
-    /// over.
+    /// over or made of.
     pub manifests: BTreeSet<String>,
     /// When the oldest of those that are being taken was asked for.
     pub pending_since: Option<Timestamp>,

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
 use cumulet_domain::id::{InstanceId, OperationId};
-use cumulet_snapshots::{BlockKey, Digest, NbdDisk, SnapshotStore};
+use cumulet_snapshots::{BlockKey, Digest, NbdDisk, SnapshotStore, Taken};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::{
@@ -33,6 +33,16 @@ pub struct Stored {
     pub bytes: u64,
 }
 
+impl From<Taken> for Stored {
+    fn from(taken: Taken) -> Self {
+        Stored {
+            manifest: taken.manifest.to_string(),
+            fresh_bytes: taken.fresh,
+            bytes: taken.bytes,
+        }
+    }
+}
+
 /// A disk whose content is read for a snapshot, or made of one.
 #[derive(Debug)]
 pub enum Content<'a> {
@@ -51,6 +61,13 @@ pub trait SnapshotData: Send + Sync + 'static {
     /// # Errors
     /// Those of the files. Then nothing was kept.
     async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored>;
+
+    /// Keeps the content of a plain manifest encrypted with this key.
+    ///
+    /// # Errors
+    /// Those of the files; `InvalidData` where the data is damaged, `InvalidInput` where it is encrypted. Then nothing
+    /// was kept.
+    async fn encrypt(&self, manifest: &str, key: &DiskKey) -> io::Result<Stored>;
 
     /// Makes a disk of a manifest's content, of so many bytes at least. A plain file that has the path is replaced; an
     /// encrypted disk is empty and as large as that.
@@ -111,12 +128,17 @@ impl SnapshotData for DirectorySnapshots {
                 }
             }
         });
-        let taken = taken.await?;
-        Ok(Stored {
-            manifest: taken.manifest.to_string(),
-            fresh_bytes: taken.fresh,
-            bytes: taken.bytes,
-        })
+        taken.await.map(Stored::from)
+    }
+
+    async fn encrypt(&self, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
+        let (store, manifest) = (self.store.clone(), digest(manifest)?);
+        let key = BlockKey::new(&key.of_blocks());
+        let taken = blocking(move || {
+            store.make()?;
+            store.encrypt(manifest, &key)
+        });
+        taken.await.map(Stored::from)
     }
 
     async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
@@ -158,6 +180,14 @@ pub struct NoSnapshots;
 #[async_trait]
 impl SnapshotData for NoSnapshots {
     async fn take(&self, _: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
+        Ok(Stored {
+            manifest: Digest::of(b"").to_string(),
+            fresh_bytes: 0,
+            bytes: 0,
+        })
+    }
+
+    async fn encrypt(&self, _: &str, _: &DiskKey) -> io::Result<Stored> {
         Ok(Stored {
             manifest: Digest::of(b"").to_string(),
             fresh_bytes: 0,
@@ -263,6 +293,38 @@ mod tests {
         for wrong in ["", "../x", "abc"] {
             assert!(data.restore(wrong, Content::Plain(&copy), 0).await.is_err());
             assert!(data.take(Content::Plain(&disk), Some(wrong)).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_plain_is_kept_encrypted_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DirectorySnapshots::new(&dir.path().join("snapshots"));
+        let rng = cumulet_domain::rng::SharedRng::seeded(1);
+        let key = rng.with(DiskKey::generate);
+        let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
+        std::fs::write(&disk, b"in the clear".repeat(1000)).unwrap();
+        let plain = data.take(Content::Plain(&disk), None).await.unwrap();
+        let made = data.encrypt(&plain.manifest, &key).await.unwrap();
+        assert!(made.manifest != plain.manifest && made.bytes > 0);
+        assert_eq!(
+            data.encrypt(&plain.manifest, &key).await.unwrap().manifest,
+            made.manifest
+        );
+
+        let (manifest, blocks) = (digest(&made.manifest).unwrap(), BlockKey::new(&key.of_blocks()));
+        data.store
+            .restore_file(manifest, Some(&blocks), &copy, 0)
+            .unwrap();
+        assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&disk).unwrap());
+        assert!(data.store.restore_file(manifest, None, &copy, 0).is_err());
+        let again = data.encrypt(&made.manifest, &key).await.unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::InvalidInput);
+        for (wrong, kind) in [
+            ("abc".to_owned(), io::ErrorKind::InvalidInput),
+            ("a".repeat(64), io::ErrorKind::NotFound),
+        ] {
+            assert_eq!(data.encrypt(&wrong, &key).await.unwrap_err().kind(), kind);
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! What is encrypted has a data key, and what is not has none. A data key is shared along a line, as on EBS: a volume of
 //! an encrypted snapshot has the snapshot's, a snapshot has its volume's, and a copy its source's. An encrypted volume
-//! that is empty, or made of a plain snapshot, begins a line with a key of its own. Hosts go by it: what they keep of an
-//! encrypted snapshot is readable with the key of whichever volume is made of it. Nothing ever loses its encryption.
+//! that is empty, or made of a plain snapshot, and an encrypted copy of a plain snapshot begin a line with a key of their
+//! own. Hosts go by it: what they keep of an encrypted snapshot is readable with the key of whichever volume is made of
+//! it. Nothing ever loses its encryption.
 
 use crate::{Error, Result};
 
@@ -53,8 +54,7 @@ pub fn key_of_volume(
 /// The key of a copy of a snapshot, by the same.
 ///
 /// # Errors
-/// `InvalidParameter` where an encrypted one was to be made plain; `Unsupported` where a plain one is to be encrypted,
-/// which would need a host to encrypt its data anew.
+/// `InvalidParameter` where an encrypted one was to be made plain.
 pub fn key_of_copy(asked: Option<bool>, by_default: bool, source_encrypted: bool) -> Result<DataKey> {
     match (asked, source_encrypted) {
         (Some(false), true) => {
@@ -62,16 +62,10 @@ pub fn key_of_copy(asked: Option<bool>, by_default: bool, source_encrypted: bool
             Err(Error::invalid("Encrypted", "false", reason))
         }
         (_, true) => Ok(DataKey::Sources),
-        (Some(true), false) => Err(encrypted_anew()),
-        (_, false) if by_default => Err(encrypted_anew()),
+        (Some(true), false) => Ok(DataKey::Fresh),
+        (_, false) if by_default => Ok(DataKey::Fresh),
         (_, false) => Ok(DataKey::None),
     }
-}
-
-fn encrypted_anew() -> Error {
-    let what = "an encrypted copy of what is not encrypted (instead, CreateVolume with Encrypted makes an encrypted \
-                volume of a snapshot, and once that was attached its snapshots are encrypted)";
-    Error::Unsupported { what: what.into() }
 }
 
 #[cfg(test)]
@@ -118,26 +112,26 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_as_encrypted_as_its_source_or_is_not_made() {
+    fn a_copy_is_encrypted_where_its_source_is_or_it_is_wanted() {
         let kind = |found: Result<DataKey>| match found {
             Ok(DataKey::None) => "plain",
             Ok(DataKey::Sources) => "the source's",
-            Err(Error::Unsupported { .. }) => "not yet",
+            Ok(DataKey::Fresh) => "its own",
             Err(Error::InvalidParameter { .. }) => "never",
             other => panic!("{other:?}"),
         };
         let expected = [
             "plain",
             "the source's",
-            "not yet",
+            "its own",
             "the source's",
             "plain",
             "never",
-            "not yet",
+            "its own",
             "never",
-            "not yet",
+            "its own",
             "the source's",
-            "not yet",
+            "its own",
             "the source's",
         ];
         for ((asked, by_default, source), expected) in TABLE.into_iter().zip(expected) {

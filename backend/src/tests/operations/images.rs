@@ -39,7 +39,7 @@ fn of(instance: InstanceId, name: &str) -> CreatedImage {
 }
 
 impl Instances {
-    async fn image(&self, id: ImageId) -> ImageView {
+    pub(super) async fn image(&self, id: ImageId) -> ImageView {
         let query = ImageQuery {
             ids: vec![id],
             ..ImageQuery::default()
@@ -65,7 +65,7 @@ impl Instances {
     }
 
     /// The snapshots of an image are taken, or can't be.
-    async fn settled(&self, id: ImageId, failure: Option<&str>) -> Vec<SnapshotId> {
+    pub(super) async fn settled(&self, id: ImageId, failure: Option<&str>) -> Vec<SnapshotId> {
         let view = self.image(id).await;
         assert_eq!(view.row.state(), ImageState::Pending);
         let theirs: Vec<SnapshotId> = view

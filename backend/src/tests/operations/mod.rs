@@ -1,6 +1,7 @@
 //! The operations on instances against the checks that all operations must pass, and the page about them.
 
 mod damaged;
+mod encrypted_anew;
 mod images;
 mod launches;
 mod modify;
@@ -113,7 +114,7 @@ impl Instances {
     }
 
     /// A host answers an operation's command.
-    async fn report(&self, row: &operation::Model, failure: Option<&str>) {
+    pub(super) async fn report(&self, row: &operation::Model, failure: Option<&str>) {
         if row.kind == CreateSnapshot::NAME {
             let id = SnapshotId::from_db(row.subject().1);
             let host = self.kept(id).await.host.unwrap_or_default();

@@ -174,6 +174,7 @@ async fn a_host_takes_what_a_guest_has_and_the_next_is_taken_over_it() {
         root_of: None,
         base,
         encrypted: false,
+        of: None,
     };
     assert_eq!(on.told_to_take().await, Some(vec![source(first, None)]));
     let row = on.kept(first).await;

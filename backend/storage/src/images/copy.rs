@@ -1,21 +1,25 @@
 //! CopyImage: another image of the same data, which is the caller's own. Nothing is copied: it has snapshots of its own,
-//! and data that is named twice is kept until neither needs it.
+//! and data that is named twice is kept until neither needs it. Where plain data is to be encrypted a host does that, and
+//! the image is pending until then, as one that is made of an instance.
 
 use cumulet_core::{ClientToken, RequestContext, tag_room::room as tag_room};
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::Principal,
     id::{ImageId, SnapshotId, marker},
-    snapshot::check_description,
+    image::ImageState,
+    snapshot::{SnapshotState, check_description},
     tag::Tag,
-    volume::{EncryptionAsked, key_of_copy},
+    volume::{DataKey, EncryptionAsked, key_of_copy},
 };
+use cumulet_journal::Operation as _;
+use cumulet_operations::CreateSnapshot;
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
     encryption::by_default,
     entity::{
-        columns::{Flag, Key, Owner},
+        columns::{Flag, Key, Named, Owner},
         image, image_mapping, snapshot,
     },
     images,
@@ -56,7 +60,7 @@ pub struct ImageCopy {
 ///
 /// # Errors
 /// `ImageName`, `ImageNameTaken`; `NotFound`, `Unusable`, `ImageStorage`; `InvalidParameter`,
-/// `ParameterDependency`; `Unsupported` where something of it is not encrypted and its copy is to be; `LimitExceeded`;
+/// `ParameterDependency`; `Unsupported` where it is a file and its copy is to be encrypted; `LimitExceeded`;
 /// `IdempotentParameterMismatch`. Then nothing has changed.
 #[boxed]
 pub async fn copy(cx: &RequestContext, who: &Principal, mut what: ImageCopy) -> Result<ImageId> {
@@ -72,7 +76,8 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: ImageCopy) -> 
         token.validate()?;
     }
     let call = cx.clone();
-    let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
+    let (name, nothing) = (CreateSnapshot::NAME, Invalidates::Nothing);
+    let asked = cx.ask(name, &cx.store, nothing, move |txn| {
         Box::pin(async move {
             let account = grant.account();
             if let Some(token) = &what.client_token
@@ -88,7 +93,7 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: ImageCopy) -> 
             Ok(id)
         })
     });
-    write.await
+    asked.await
 }
 
 async fn make(
@@ -106,24 +111,27 @@ async fn make(
         snapshots_room(txn, cx, grant.account(), with_data).await?;
     }
     let by_default = by_default(txn, grant.account()).await?;
-    if with_data == 0 {
-        // Its data is a file, which is not encrypted.
-        key_of_copy(what.encryption.encrypted, by_default, false)?;
+    if with_data == 0 && key_of_copy(what.encryption.encrypted, by_default, false)? != DataKey::None {
+        let words = "an encrypted copy of an image that is a file (instead, RunInstances with Encrypted makes an encrypted \
+                     root of it)";
+        return Err(Error::Unsupported { what: words.into() });
     }
     let tags = all_tags(txn, grant, &source, what).await?;
     let id = cx.rng.id::<marker::Image>();
-    let mut own = Vec::with_capacity(disks.len());
+    let (mut own, mut copies) = (Vec::with_capacity(disks.len()), Vec::with_capacity(with_data));
     for disk in disks {
-        let snapshot = match disk.snapshot {
-            None => None,
-            Some(Key(of)) => Some(Key(copied(txn, cx, grant, (what, by_default), (of, id)).await?)),
-        };
-        own.push(image_mapping::Model {
+        let mut disk = image_mapping::Model {
             image: Key(id),
-            snapshot,
             ..disk
-        });
+        };
+        if let Some(Key(of)) = disk.snapshot {
+            let copy = copied(txn, cx, grant, (what, by_default), (of, id)).await?;
+            (disk.snapshot, disk.encrypted) = (Some(copy.id), encrypted(&copy));
+            copies.push(copy);
+        }
+        own.push(disk);
     }
+    let source = of_copies(source, &own, &copies);
     let row = image::Model {
         id: Key(id),
         account: Owner(grant.account()),
@@ -140,6 +148,7 @@ async fn make(
     };
     let count = tags.len() + what.snapshot_tags.len() * with_data;
     insert::insert(txn, cx, grant, row, own, &tags).await?;
+    snapshots::encrypt(txn, cx, &copies).await?;
     tag_room(cx, grant.account(), count).check(txn).await?;
     Ok(id)
 }
@@ -151,7 +160,7 @@ async fn copied(
     grant: &Grant,
     (what, by_default): (&ImageCopy, bool),
     (of, to): (SnapshotId, ImageId),
-) -> Result<SnapshotId> {
+) -> Result<snapshot::Model> {
     let found = resource::find::<snapshot::Entity>(txn, grant, of, Lock::Shared).await;
     let source = found.map_err(|error| match error {
         Error::NotFound { .. } => Error::ImageStorage {
@@ -160,17 +169,44 @@ async fn copied(
         other => other,
     })?;
     check_completed(&source)?;
-    key_of_copy(what.encryption.encrypted, by_default, source.encrypted.0)?;
+    let key = key_of_copy(what.encryption.encrypted, by_default, source.encrypted.0)?;
     let words = format!(
         "Copied for DestinationAmi {to} from SourceAmi {} for SourceSnapshot {of}.",
         what.source
     );
     let view = SnapshotView {
-        row: snapshots::copied(cx, grant.account(), source, words)?,
+        row: snapshots::copied(cx, grant.account(), (source, key), words)?,
         tags: what.snapshot_tags.clone(),
     };
     snapshots::insert(txn, cx, grant, &view).await?;
-    Ok(view.id())
+    Ok(view.row)
+}
+
+/// An image's words for whether a disk of a snapshot is encrypted.
+fn encrypted(row: &snapshot::Model) -> Option<Flag> {
+    row.encrypted.0.then_some(Flag(true))
+}
+
+/// What an image has by its snapshots: it is as encrypted as its root's, and waits for those that are yet to be encrypted.
+fn of_copies(source: image::Model, own: &[image_mapping::Model], copies: &[snapshot::Model]) -> image::Model {
+    let root = own.iter().find(|disk| disk.device == source.root_device);
+    let root = root.and_then(|disk| copies.iter().find(|copy| Some(copy.id) == disk.snapshot));
+    let source = match root {
+        Some(root) => image::Model {
+            encrypted: encrypted(root),
+            ..source
+        },
+        None => source,
+    };
+    let waits = |copy: &snapshot::Model| copy.state.0 == SnapshotState::Pending;
+    if !copies.iter().any(waits) {
+        return source;
+    }
+    image::Model {
+        phase: Some(Named(ImageState::Pending)),
+        manifest: None,
+        ..source
+    }
 }
 
 /// The tags that are asked for, and the source's where they are.

@@ -228,11 +228,11 @@ pub(crate) async fn insert_rows(
     let mut made = Vec::with_capacity(volumes.len());
     for (disk, tags) in volumes {
         may_be_taken(&disk)?;
-        has_its_key(txn, &disk).await?;
-        made.push(SnapshotView {
-            row: new_row(cx, grant, &disk, description)?,
-            tags,
-        });
+        let row = snapshot::Model {
+            base: plain_data(txn, &disk).await?,
+            ..new_row(cx, grant, &disk, description)?
+        };
+        made.push(SnapshotView { row, tags });
     }
     for view in &made {
         super::insert(txn, cx, grant, view).await?;
@@ -252,24 +252,19 @@ fn may_be_taken(disk: &volume::Model) -> Result<()> {
     }
 }
 
-/// A volume's data has its key, if it has one. Of one that no host has made a snapshot is what it is to be made of
-/// (`cumulet_operations`), and that would be plain where only the volume is to be encrypted.
-async fn has_its_key(txn: &DatabaseTransaction, disk: &volume::Model) -> Result<()> {
+/// The manifest that a snapshot of an encrypted volume is made of, by a host that encrypts it, as long as no host has made
+/// the volume itself: that of the plain snapshot which the volume is to be made of. It is needed from now on, also where
+/// both go meanwhile.
+async fn plain_data(txn: &DatabaseTransaction, disk: &volume::Model) -> Result<Option<String>> {
     let Some(source) = disk.snapshot else {
-        return Ok(());
+        return Ok(None);
     };
     // A root is taken when its instance is there, and has been made.
     if !disk.encrypted.0 || disk.made_at.is_some() || disk.image.is_some() {
-        return Ok(());
+        return Ok(None);
     }
     let source = rows::one(snapshot::Entity::find_by_id(source), txn).await?;
-    if source.is_some_and(|row| row.encrypted.0) {
-        return Ok(());
-    }
-    let id = disk.id.0;
-    let what =
-        format!("a snapshot of '{id}' before it is attached for the first time, when its data is encrypted,");
-    Err(Error::Unsupported { what })
+    Ok(source.filter(|row| !row.encrypted.0).and_then(|row| row.manifest))
 }
 
 /// As encrypted as its volume, with the same data key.

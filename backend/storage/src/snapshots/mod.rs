@@ -13,8 +13,8 @@ use cumulet_domain::{Error, ResourceKind, Result, id::SnapshotId, snapshot::Snap
 use cumulet_store::{authority::Grant, entity::snapshot, failed, resource, tags};
 use sea_orm::{DatabaseTransaction, EntityTrait as _};
 
-pub(crate) use copy::copied;
 pub use copy::{Copy, copy};
+pub(crate) use copy::{copied, encrypt};
 pub use create::{NewSnapshot, NewSnapshots, create, create_all};
 pub(crate) use create::{insert_rows, room};
 pub use cumulet_snapshots::{SnapshotStore, Swept};

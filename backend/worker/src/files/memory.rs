@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cumulet_certs::DiskKey;
 use cumulet_domain::image::ImageRef;
 use sha2::{Digest as _, Sha256};
 
@@ -337,6 +338,14 @@ impl SnapshotData for MemoryDisks {
         let manifest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
         Ok(Stored {
             manifest,
+            fresh_bytes: 0,
+            bytes: 0,
+        })
+    }
+
+    async fn encrypt(&self, manifest: &str, _: &DiskKey) -> io::Result<Stored> {
+        Ok(Stored {
+            manifest: hex::encode(Sha256::digest(format!("encrypted {manifest}"))),
             fresh_bytes: 0,
             bytes: 0,
         })

@@ -1,8 +1,10 @@
 //! The command `take-snapshots`: the content of volumes, all as they are at one moment, comes to the store of snapshots.
 //! Of a guest that runs, copies are made that are as its disks are at the moment of the command, while it goes on. What
-//! no guest has in hands is read as it is; until it is read, no guest gets it.
+//! no guest has in hands is read as it is; until it is read, no guest gets it. What is to be made of a plain snapshot is
+//! made of the store's data, and no volume is looked at.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,7 +26,7 @@ use crate::{
     disks::{DiskFile, Lock},
     failure::Failure,
     retry::{PAUSE, goes_on},
-    snapshots::Content,
+    snapshots::{Content, Stored},
     volumes::{Open, Turn},
 };
 
@@ -60,10 +62,12 @@ impl Worker {
         let _place = self.takes.places.acquire().await;
         if self.deps.clock.now() > command.deadline {
             self.counters.expired();
+            self.forget_keys(sources);
             return tracing::info!(%operation, "dropped a command after its deadline");
         }
         crash_point!(NAME, "received");
         let done = self.all_taken(sources, command.deadline).await;
+        self.forget_keys(sources);
         self.tell_taken(operation, done).await;
     }
 
@@ -102,9 +106,42 @@ impl Worker {
         crash_point!(NAME, "reported");
     }
 
+    /// What snapshots are made of others with comes again with a command that needs it.
+    fn forget_keys(&self, sources: &[SnapshotSource]) {
+        for source in sources.iter().filter(|source| source.of.is_some()) {
+            self.keys.forget(source.snapshot);
+        }
+    }
+
     async fn take_all(
         &self,
         sources: &[SnapshotSource],
+        deadline: Timestamp,
+    ) -> Result<Vec<TakenSnapshot>, Failure> {
+        let volumes = sources.iter().filter(|source| source.of.is_none());
+        let volumes: Vec<&SnapshotSource> = volumes.collect();
+        let mut taken = match volumes.is_empty() {
+            true => Vec::new(),
+            false => self.take_volumes(&volumes, deadline).await?,
+        };
+        for source in sources {
+            if let Some(manifest) = &source.of {
+                taken.push(self.encrypt(source, manifest).await?);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What a plain snapshot has is kept encrypted.
+    async fn encrypt(&self, told: &SnapshotSource, manifest: &str) -> Result<TakenSnapshot, Failure> {
+        let key = self.keys.get(told.snapshot)?;
+        crash_point!(NAME, "copied");
+        is_kept(told, self.deps.snapshots.encrypt(manifest, &key).await)
+    }
+
+    async fn take_volumes(
+        &self,
+        sources: &[&SnapshotSource],
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
         // Nobody gets or loses one of them until it is known who has them.
@@ -343,17 +380,7 @@ impl Worker {
                 served.end(taken).await
             }
         };
-        let kept = kept.map_err(|error| Failure {
-            detail: Some(error.to_string()),
-            ..Failure::from(error)
-        })?;
-        crash_point!(NAME, "kept");
-        Ok(TakenSnapshot {
-            id: source.told.snapshot,
-            manifest: kept.manifest,
-            fresh_bytes: kept.fresh_bytes,
-            bytes: kept.bytes,
-        })
+        is_kept(source.told, kept)
     }
 
     async fn remove_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
@@ -369,6 +396,21 @@ impl Worker {
         });
         Ok(removed.await?)
     }
+}
+
+/// What has come to the store is a snapshot.
+fn is_kept(told: &SnapshotSource, kept: io::Result<Stored>) -> Result<TakenSnapshot, Failure> {
+    let kept = kept.map_err(|error| Failure {
+        detail: Some(error.to_string()),
+        ..Failure::from(error)
+    })?;
+    crash_point!(NAME, "kept");
+    Ok(TakenSnapshot {
+        id: told.snapshot,
+        manifest: kept.manifest,
+        fresh_bytes: kept.fresh_bytes,
+        bytes: kept.bytes,
+    })
 }
 
 /// A raw file, as it is.

@@ -3,11 +3,13 @@
 use std::{io, path::Path};
 
 use async_trait::async_trait;
+use cumulet_certs::{DiskKey, HostPublicKey};
 use cumulet_domain::{
     id::SnapshotId,
     image::DiskFormat,
-    message::{SnapshotOutcome, SnapshotSource},
-    snapshot::SnapshotRef,
+    message::{SealedKey, SnapshotOutcome, SnapshotSource},
+    rng::SharedRng,
+    snapshot::{NO_VOLUME, SnapshotRef},
     spec::{DiskSource, DiskSpec},
 };
 use cumulet_hypervisor::Copying;
@@ -22,6 +24,7 @@ use crate::{
 #[derive(Default)]
 struct Recorder {
     takes: Mutex<Vec<(String, Option<String>)>>,
+    encrypts: Mutex<Vec<(String, DiskKey)>>,
     restores: Mutex<Vec<(String, u64)>>,
     failures: Mutex<Vec<io::ErrorKind>>,
     /// Holds whoever takes until it is told.
@@ -61,6 +64,19 @@ impl SnapshotData for Recorder {
         })
     }
 
+    async fn encrypt(&self, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
+        self.encrypts
+            .lock()
+            .unwrap()
+            .push((manifest.to_owned(), key.clone()));
+        self.fails()?;
+        Ok(Stored {
+            manifest: "e".repeat(64),
+            fresh_bytes: 3,
+            bytes: 4,
+        })
+    }
+
     async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
         self.restores.lock().unwrap().push((manifest.to_owned(), bytes));
         self.fails()?;
@@ -81,6 +97,7 @@ fn source(n: u64, root_of: Option<u8>, base: Option<&str>) -> SnapshotSource {
         root_of: root_of.map(instance),
         base: base.map(str::to_owned),
         encrypted: false,
+        of: None,
     }
 }
 
@@ -281,6 +298,57 @@ async fn a_volume_is_made_of_its_snapshot_once() {
     assert_eq!(host.order(run(1, 4, Some(made_of(true)))).await.failure, None);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "changed");
     assert_eq!(*data.restores.lock().unwrap(), vec![("a".repeat(64), 3 << 30); 2]);
+}
+
+/// What is made of a plain snapshot needs its own key, and no volume; beside it others are taken as ever.
+#[tokio::test]
+async fn a_plain_snapshots_content_is_encrypted_with_the_key_that_came_along() {
+    let (mut host, data) = Host::with_snapshots().await;
+    host.order(run(1, 1, None)).await;
+    let plain = "b".repeat(64);
+    let copy = SnapshotSource {
+        volume: NO_VOLUME,
+        encrypted: true,
+        of: Some(plain.clone()),
+        ..source(2, None, None)
+    };
+    let lacking = host.take(vec![copy.clone()]).await;
+    let failure = lacking.failure.unwrap();
+    assert!(failure.contains("not been given the key of snap-"), "{failure}");
+    assert!(!lacking.permanent && data.encrypts.lock().unwrap().is_empty());
+
+    let rng = SharedRng::seeded(3);
+    let key = rng.with(DiskKey::generate);
+    for (n, fails) in [(900, false), (901, true), (902, false)] {
+        let operation = OperationId::new(n);
+        let public: HostPublicKey = host.worker.keys.public().parse().unwrap();
+        let text = copy.snapshot.to_string();
+        let sealed = rng.with(|rng| public.seal(rng, &text, &key)).unwrap();
+        let command = Command {
+            operation: Some(operation),
+            deadline: host.clock.now().after(Duration::from_secs(300)),
+            action: Action::TakeSnapshots(vec![source(1, Some(1), None), copy.clone()]),
+            keys: vec![SealedKey {
+                of: copy.snapshot.into(),
+                sealed,
+            }],
+        };
+        if fails {
+            data.failures.lock().unwrap().push(io::ErrorKind::InvalidData);
+        }
+        host.bus.send(&name(), command).await.unwrap();
+        let done = host.snapshots_done(operation).await;
+        assert_eq!(done.failure.is_some(), fails, "{:?}", done.failure);
+        if !fails {
+            let taken: Vec<_> = done.taken.iter().map(|each| (each.id, each.bytes)).collect();
+            assert_eq!(taken, [(SnapshotId::new(1 << 40), 2), (copy.snapshot, 4)]);
+            assert_eq!(done.taken[1].manifest, "e".repeat(64));
+        }
+        assert!(host.worker.keys.get(copy.snapshot).is_err(), "it is not kept");
+    }
+    let encrypts = data.encrypts.lock().unwrap();
+    assert!(encrypts.iter().all(|done| *done == (plain.clone(), key.clone())));
+    assert!(encrypts.len() >= 2);
 }
 
 /// Disks that are there, whatever they are.
