@@ -80,12 +80,19 @@ def test_what_is_on_an_encrypted_volume_is_in_no_file_of_the_host(pair):
     # An encrypted volume of a plain snapshot: from then on nothing of it is plain.
     snapshot = ec2.create_snapshot(VolumeId=plain)["SnapshotId"]
     wait_completed(account, snapshot)
-    assert restored(account, snapshot, two) == one.ssh(f"{WRITE} | sha256sum")
+    expected = one.ssh(f"{WRITE} | sha256sum")
+    assert restored(account, snapshot, two) == expected
+    # And an encrypted copy of it, for which a host encrypts what is plain.
+    region = ec2.meta.region_name
+    anew = ec2.copy_snapshot(SourceRegion=region, SourceSnapshotId=snapshot, Encrypted=True)["SnapshotId"]
+    assert wait_completed(account, anew)["Encrypted"]
+    assert restored(account, anew, two) == expected
     with refused("InvalidParameterValue"):
         ec2.create_volume(AvailabilityZone=volumes.zone(account), Size=1, Encrypted=True, KmsKeyId="alias/mine")
     detach(account, plain)
     ec2.delete_volume(VolumeId=plain)
-    ec2.delete_snapshot(SnapshotId=snapshot)
+    for plain_or_not in (snapshot, anew):
+        ec2.delete_snapshot(SnapshotId=plain_or_not)
     volumes.delete_all(account)
     cloud.wait_clean()
     # Its segment goes with the next sweep, which is not waited for.
