@@ -443,7 +443,6 @@ async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {
         snapshot: None,
         kind: VolumeType::Gp2,
         provisioned: Provisioned::default(),
-        // So that a host that comes back has to be given its keys again.
         encryption: EncryptionAsked {
             encrypted: Some(true),
             key: None,

@@ -29,7 +29,7 @@ impl Host {
         let public: HostPublicKey = self.worker.keys.public().parse().unwrap();
         let sealed = rng.with(|rng| public.seal(rng, &volume.to_string(), &key));
         SealedKey {
-            volume,
+            of: volume.into(),
             sealed: sealed.unwrap(),
         }
     }
