@@ -76,15 +76,23 @@ def test_a_claim_is_one_volume_however_often_it_is_asked_for(account: Account, e
         ec2.create_volume(**wanted(account, "pvc-3", SnapshotId="snap-0123456789abcdef0"))
 
 
-@pytest.mark.parametrize(
-    "asked", [{"Encrypted": True}, {"KmsKeyId": "alias/k"}, {"MultiAttachEnabled": True}, {"VolumeInitializationRate": 100}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("asked", [{"MultiAttachEnabled": True}, {"VolumeInitializationRate": 100}], ids=str)
 def test_what_no_volume_can_have_here_is_said_by_name(account: Account, ec2, asked):
     """The driver shows the text as it is, and takes the code for a mistake of the storage class."""
     code, message = message_of(ec2.create_volume, **wanted(account, "pvc", **asked))
     assert code == "UnsupportedOperation" and next(iter(asked)) in message
     assert ec2.describe_volumes()["Volumes"] == []
+
+
+def test_a_storage_class_may_ask_for_encryption_and_for_the_one_key_that_there_is(account: Account, ec2):
+    key = ec2.get_ebs_default_kms_key_id()["KmsKeyId"]
+    for number, more in enumerate(({}, {"KmsKeyId": key})):
+        made = ec2.create_volume(**wanted(account, f"pvc-{number}", Encrypted=True, **more))
+        assert made["Encrypted"] and key in made["KmsKeyId"]
+    code, message = message_of(ec2.create_volume, **wanted(account, "pvc", Encrypted=True, KmsKeyId="alias/k"))
+    assert code == "InvalidParameterValue" and "alias/k" in message
+    code, _ = message_of(ec2.create_volume, **wanted(account, "pvc", KmsKeyId=key))
+    assert code == "InvalidParameterDependency"
 
 
 @pytest.mark.parametrize("kind, limit", [("gp3", 80000), ("io1", 64000), ("io2", 256), ("gp2", None)])
