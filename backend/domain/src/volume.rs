@@ -8,7 +8,7 @@ mod performance;
 mod throttle;
 
 pub use device::{ROOT_DEVICE, ROOT_DEVICES, check_device, check_root_device};
-pub use encryption::{DataKey, EncryptionAsked, StaysEncrypted, key_of_copy, key_of_volume};
+pub use encryption::{DataKey, EncryptionAsked, StaysEncrypted, data_key};
 pub use mapping::{Disk, DiskAsked, Mapped, Mapping, at_least, merge};
 pub use modification::{ModificationState, VolumeChange, VolumeShape};
 pub use performance::{Performance, Provisioned};

@@ -1,5 +1,5 @@
-//! The keys of encrypted disks and snapshots that this host has been given: in memory alone, and gone with the process. A command
-//! brings those that it needs, sealed for the key pair that was made at this process's start.
+//! The keys of encrypted disks and snapshots that this host has been given: in memory alone, and gone with the process. A
+//! command brings those that it needs, sealed for the key pair that was made at this process's start.
 
 use std::{
     collections::HashMap,

@@ -99,21 +99,24 @@ fn arguments(disk: &DiskFile<'_>, write: bool, name: &str) -> Vec<String> {
     arguments
 }
 
+/// Starts a server, whose socket is of this name, beside the disk.
+async fn launch(program: &Path, disk: &DiskFile<'_>, write: bool, name: &str) -> io::Result<Child> {
+    let arguments = arguments(disk, write, name).into_iter().map(Into::into);
+    let run = Run {
+        arguments: arguments.collect(),
+        stdin: disk.passphrase(),
+        dir: disk.path.parent().map(Path::to_owned),
+    };
+    start(program, run).await
+}
+
 /// Serves an encrypted disk that no guest has: `write`, to be written.
 pub(crate) async fn serve(program: &Path, disk: &DiskFile<'_>, write: bool) -> io::Result<Served> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}.{SOCKET}", std::process::id());
     let dir = disk.path.parent().unwrap_or(Path::new("/")).to_owned();
-    let run = Run {
-        arguments: arguments(disk, write, &name)
-            .into_iter()
-            .map(Into::into)
-            .collect(),
-        stdin: disk.passphrase(),
-        dir: Some(dir.clone()),
-    };
-    let mut server = start(program, run).await?;
+    let mut server = launch(program, disk, write, &name).await?;
     let until = Instant::now() + DEADLINE;
     loop {
         let (dir, name) = (dir.clone(), name.clone());
@@ -272,16 +275,6 @@ mod tests {
                 .await
                 .unwrap();
         }
-        // One that a process of before has left, too.
-        let mut left = disks.serve(&larger, true).await.unwrap();
-        let socket = dir.path().join("1-2.nbd");
-        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        drop(listener);
-        assert!(is_socket(&socket));
-        end_left(&socket).unwrap();
-        assert!(!socket.exists());
-        drop(left.connection().unwrap());
-        left.end(Ok(())).await.unwrap();
         let wrong = DiskFile {
             lock: lock(&other),
             ..disk
@@ -300,5 +293,45 @@ mod tests {
             .map(|file| file.unwrap().path())
             .collect();
         assert_eq!(left.iter().filter(|path| is_socket(path)).count(), 0, "{left:?}");
+    }
+
+    /// A worker that dies before its server's client comes leaves both that and its socket.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_was_left_ends_and_so_does_a_socket_of_nobody() {
+        if !Path::new(QEMU_IMG).exists() {
+            return println!("not run: {QEMU_IMG} is not there");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.qcow2");
+        let key = SharedRng::seeded(2).with(DiskKey::generate);
+        let lock = Lock {
+            key: &key,
+            below: false,
+        };
+        let disk = DiskFile {
+            path: &path,
+            format: DiskFormat::Qcow2,
+            bytes: MIB,
+            image: None,
+            lock: Some(lock),
+        };
+        let disks = QemuDisks::new(QEMU_IMG);
+        disks.make(&disk).await.unwrap();
+        let socket = dir.path().join("1-2.nbd");
+        assert!(is_socket(&socket) && !is_socket(&path));
+        let program = Path::new(QEMU_IMG).with_file_name("qemu-nbd");
+        let mut left = launch(&program, &disk, true, "1-2.nbd").await.unwrap();
+        // Whoever says nothing does not end it.
+        while UnixStream::connect(&socket).is_err() {
+            tokio::time::sleep(LOOK).await;
+        }
+        let path = socket.clone();
+        blocking(move || end_left(&path)).await.unwrap();
+        let ended = tokio::time::timeout(DEADLINE, left.wait()).await;
+        assert!(ended.unwrap().unwrap().success());
+        assert!(!socket.exists());
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        end_left(&socket).unwrap();
+        assert!(!socket.exists());
     }
 }

@@ -8,7 +8,7 @@ use cumulet_domain::{
     Error, Result,
     account::AccountId,
     id::{SnapshotId, VolumeId},
-    volume::{DataKey, Disk, Provisioned, StaysEncrypted, at_least, key_of_volume, merge},
+    volume::{DataKey, Disk, Provisioned, StaysEncrypted, at_least, data_key, merge},
 };
 use cumulet_storage::{encryption, snapshots::check_completed};
 use cumulet_store::{
@@ -61,7 +61,7 @@ impl KeyOfDisk {
     /// By what is asked for and what the account wants.
     fn new(disk: &Disk, by_default: bool, source: Option<&snapshot::Model>) -> Result<Self> {
         let is_encrypted = source.is_some_and(|row| row.encrypted.0);
-        let key = key_of_volume(disk.encrypted, by_default, is_encrypted);
+        let key = data_key(disk.encrypted, by_default, is_encrypted);
         let key = key.map_err(|StaysEncrypted| {
             let device = &disk.device;
             let reason = format!(

@@ -6,8 +6,6 @@
 //! own. Hosts go by it: what they keep of an encrypted snapshot is readable with the key of whichever volume is made of
 //! it. Nothing ever loses its encryption.
 
-use crate::{Error, Result};
-
 /// What a request says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncryptionAsked {
@@ -32,35 +30,19 @@ pub enum DataKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaysEncrypted;
 
-/// The key of a new volume: by what was asked for, by what its account wants where nothing is asked for, and by whether
-/// it is made of an encrypted snapshot. An account that wants encryption gets it whatever is asked for.
+/// The key of a new volume, or of a copy of a snapshot: by what was asked for, by what its account wants where nothing is
+/// asked for, and by whether the snapshot that it is made of is encrypted. An account that wants encryption gets it
+/// whatever is asked for.
 ///
 /// # Errors
-/// Of an encrypted snapshot no plain volume is made.
-pub fn key_of_volume(
+/// Of an encrypted snapshot nothing plain is made.
+pub fn data_key(
     asked: Option<bool>,
     by_default: bool,
     source_encrypted: bool,
 ) -> Result<DataKey, StaysEncrypted> {
     match (asked, source_encrypted) {
         (Some(false), true) => Err(StaysEncrypted),
-        (_, true) => Ok(DataKey::Sources),
-        (Some(true), false) => Ok(DataKey::Fresh),
-        (_, false) if by_default => Ok(DataKey::Fresh),
-        (_, false) => Ok(DataKey::None),
-    }
-}
-
-/// The key of a copy of a snapshot, by the same.
-///
-/// # Errors
-/// `InvalidParameter` where an encrypted one was to be made plain.
-pub fn key_of_copy(asked: Option<bool>, by_default: bool, source_encrypted: bool) -> Result<DataKey> {
-    match (asked, source_encrypted) {
-        (Some(false), true) => {
-            let reason = "a copy of an encrypted snapshot is encrypted";
-            Err(Error::invalid("Encrypted", "false", reason))
-        }
         (_, true) => Ok(DataKey::Sources),
         (Some(true), false) => Ok(DataKey::Fresh),
         (_, false) if by_default => Ok(DataKey::Fresh),
@@ -88,7 +70,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_volume_has_the_key_that_ebs_would_give_it() {
+    fn what_is_made_has_the_key_that_ebs_would_give_it() {
         use DataKey::{Fresh, None, Sources};
         let refused = Err(StaysEncrypted);
         let expected = [
@@ -106,36 +88,7 @@ mod tests {
             Ok(Sources),
         ];
         for ((asked, by_default, source), expected) in TABLE.into_iter().zip(expected) {
-            let found = key_of_volume(asked, by_default, source);
-            assert_eq!(found, expected, "{asked:?} {by_default} {source}");
-        }
-    }
-
-    #[test]
-    fn a_copy_is_encrypted_where_its_source_is_or_it_is_wanted() {
-        let kind = |found: Result<DataKey>| match found {
-            Ok(DataKey::None) => "plain",
-            Ok(DataKey::Sources) => "the source's",
-            Ok(DataKey::Fresh) => "its own",
-            Err(Error::InvalidParameter { .. }) => "never",
-            other => panic!("{other:?}"),
-        };
-        let expected = [
-            "plain",
-            "the source's",
-            "its own",
-            "the source's",
-            "plain",
-            "never",
-            "its own",
-            "never",
-            "its own",
-            "the source's",
-            "its own",
-            "the source's",
-        ];
-        for ((asked, by_default, source), expected) in TABLE.into_iter().zip(expected) {
-            let found = kind(key_of_copy(asked, by_default, source));
+            let found = data_key(asked, by_default, source);
             assert_eq!(found, expected, "{asked:?} {by_default} {source}");
         }
     }

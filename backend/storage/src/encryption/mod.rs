@@ -5,7 +5,11 @@ mod account_key;
 mod default;
 
 use cumulet_core::RequestContext;
-use cumulet_domain::{Error, Result, account::AccountId, volume::DataKey};
+use cumulet_domain::{
+    Error, Result,
+    account::AccountId,
+    volume::{DataKey, EncryptionAsked, StaysEncrypted, data_key},
+};
 use cumulet_store::{
     disk_keys,
     entity::{secret_text::SecretText, snapshot, volume},
@@ -35,6 +39,17 @@ pub fn of_volume(
         (DataKey::Sources, Some(row)) => of_copy(cx, row, id),
         (DataKey::Sources, None) => Err(Error::Internal("a volume of nothing has nothing's key".into())),
     }
+}
+
+/// What the data key of a copy of a snapshot is.
+///
+/// # Errors
+/// `InvalidParameter` where an encrypted one was to be made plain.
+pub fn key_of_copy(asked: &EncryptionAsked, by_default: bool, source_encrypted: bool) -> Result<DataKey> {
+    data_key(asked.encrypted, by_default, source_encrypted).map_err(|StaysEncrypted| {
+        let reason = "a copy of an encrypted snapshot is encrypted";
+        Error::invalid("Encrypted", "false", reason)
+    })
 }
 
 /// The data key of a snapshot, sealed for what is made of that and is as encrypted as it.

@@ -10,7 +10,7 @@ use cumulet_domain::{
     image::ImageState,
     snapshot::{SnapshotState, check_description},
     tag::Tag,
-    volume::{DataKey, EncryptionAsked, key_of_copy},
+    volume::{DataKey, EncryptionAsked},
 };
 use cumulet_journal::Operation as _;
 use cumulet_operations::CreateSnapshot;
@@ -111,7 +111,7 @@ async fn make(
         snapshots_room(txn, cx, grant.account(), with_data).await?;
     }
     let by_default = by_default(txn, grant.account()).await?;
-    if with_data == 0 && key_of_copy(what.encryption.encrypted, by_default, false)? != DataKey::None {
+    if with_data == 0 && encryption::key_of_copy(&what.encryption, by_default, false)? != DataKey::None {
         let words = "an encrypted copy of an image that is a file (instead, RunInstances with Encrypted makes an encrypted \
                      root of it)";
         return Err(Error::Unsupported { what: words.into() });
@@ -169,7 +169,7 @@ async fn copied(
         other => other,
     })?;
     check_completed(&source)?;
-    let key = key_of_copy(what.encryption.encrypted, by_default, source.encrypted.0)?;
+    let key = encryption::key_of_copy(&what.encryption, by_default, source.encrypted.0)?;
     let words = format!(
         "Copied for DestinationAmi {to} from SourceAmi {} for SourceSnapshot {of}.",
         what.source

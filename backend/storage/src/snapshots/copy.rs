@@ -9,7 +9,7 @@ use cumulet_domain::{
     id::{SnapshotId, marker},
     snapshot::{NO_VOLUME, SnapshotState, check_description},
     tag::Tag,
-    volume::{DataKey, EncryptionAsked, key_of_copy},
+    volume::{DataKey, EncryptionAsked},
 };
 use cumulet_journal::Operation as _;
 use cumulet_operations::{CreateSnapshot, snapshot as subject};
@@ -61,7 +61,7 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
             let source = resource::find::<snapshot::Entity>(txn, &grant, what.source, Lock::Shared).await?;
             check_completed(&source)?;
             let by_default = by_default(txn, grant.account()).await?;
-            let key = key_of_copy(what.encryption.encrypted, by_default, source.encrypted.0)?;
+            let key = encryption::key_of_copy(&what.encryption, by_default, source.encrypted.0)?;
             let row = copied(&call, grant.account(), (source, key), what.description)?;
             let made = SnapshotView { row, tags: what.tags };
             insert(txn, &call, &grant, &made).await?;

@@ -8,7 +8,7 @@ use cumulet_domain::{
     account::{AccountId, Principal},
     id::{SnapshotId, VolumeId, marker},
     tag::Tag,
-    volume::{DataKey, EncryptionAsked, Provisioned, StaysEncrypted, VolumeState, VolumeType, key_of_volume},
+    volume::{DataKey, EncryptionAsked, Provisioned, StaysEncrypted, VolumeState, VolumeType, data_key},
 };
 use cumulet_store::{
     Invalidates,
@@ -119,7 +119,7 @@ async fn insert(
     let size_gib = size(new, source.as_ref())?;
     new.kind.check(size_gib, new.provisioned)?;
     room(txn, cx.config.quotas, account, (1, size_gib)).await?;
-    let key = data_key(txn, account, new, source.as_ref()).await?;
+    let key = key(txn, account, new, source.as_ref()).await?;
     let id = cx.rng.id::<marker::Volume>();
     let data_key = encryption::of_volume(cx, key, source.as_ref(), id)?;
     let row = volume::Model {
@@ -175,7 +175,7 @@ async fn source(
 }
 
 /// Whose data key it has.
-async fn data_key(
+async fn key(
     txn: &DatabaseTransaction,
     account: AccountId,
     new: &NewVolume,
@@ -183,7 +183,7 @@ async fn data_key(
 ) -> Result<DataKey> {
     let by_default = by_default(txn, account).await?;
     let is_encrypted = source.is_some_and(|row| row.encrypted.0);
-    let key = key_of_volume(new.encryption.encrypted, by_default, is_encrypted);
+    let key = data_key(new.encryption.encrypted, by_default, is_encrypted);
     key.map_err(|StaysEncrypted| {
         let of = source.map_or_else(String::new, |row| row.id.0.to_string());
         let reason = format!("The parameter Encrypted can't be false where the snapshot '{of}' is encrypted");
