@@ -119,7 +119,7 @@ pub async fn with_pool(pool: &str) -> Rig {
 
 /// The parts of a cloud that has not been started yet.
 pub async fn parts() -> (Scratch, Parts, Arc<ManualClock>) {
-    let database = Scratch::new().await;
+    let database = Scratch::migrated().await;
     let store = connect(&database.options(4)).await.unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp(1_767_323_045_000)));
     let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([7; 32])));

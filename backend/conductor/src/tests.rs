@@ -75,7 +75,7 @@ impl Rig {
     }
 
     async fn with_vcpus(vcpus: u32) -> Rig {
-        let database = Scratch::new().await;
+        let database = Scratch::migrated().await;
         let store = connect(&database.options(2)).await.unwrap();
         let rng = SharedRng::seeded(7);
         let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([3; 32])));

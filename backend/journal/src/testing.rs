@@ -74,9 +74,10 @@ fn told(next: Next, what: &str) -> HostId {
 }
 
 /// A step that runs twice, as when a lease runs out while an engine is slow, is as one that ran once; and so is an
-/// answer.
-pub async fn every_step_may_run_twice<S: Stage>(stage: &S) {
+/// answer. Each kind is on a stage of its own: everything is compared at each step, and is to be little.
+pub async fn every_step_may_run_twice<S: Stage>(new: impl AsyncFn() -> S) {
     for kind in S::Cx::registry().kinds() {
+        let stage = &new().await;
         for step in kind.steps().iter().filter(|step| step.is_leased) {
             let what = format!("{} at {}", kind.name(), step.name);
             let row = stage.at(kind.name(), step).await;
@@ -100,11 +101,12 @@ pub async fn every_step_may_run_twice<S: Stage>(stage: &S) {
 }
 
 /// Where an operation loses its place, at whatever step, nothing that it still does or hears counts, and all that it
-/// held is the other one's. One that does not take its place does not begin.
-pub async fn each_may_lose_its_place_at_every_step<S: Stage>(stage: &S) {
+/// held is the other one's. One that does not take its place does not begin. Each step is on a stage of its own.
+pub async fn each_may_lose_its_place_at_every_step<S: Stage>(new: impl AsyncFn() -> S) {
     let all = S::Cx::registry().kinds();
     for kind in all {
         for step in kind.steps().iter().filter(|step| step.is_leased) {
+            let stage = &new().await;
             for other in all.iter().filter(|other| stage.meet(kind.name(), other.name())) {
                 let what = format!("{} at {}, then {}", kind.name(), step.name, other.name());
                 let row = stage.at(kind.name(), step).await;

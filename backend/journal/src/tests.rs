@@ -44,7 +44,7 @@ struct Workshop {
 
 impl Workshop {
     async fn open() -> (Scratch, Workshop) {
-        let database = Scratch::new().await;
+        let database = Scratch::migrated().await;
         let store = connect(&database.options(2)).await.unwrap();
         let workshop = Workshop {
             store,

@@ -2,6 +2,8 @@
 //! the URL of a server (with a user who may create databases), a database of its own there. It is gone when
 //! the test ends.
 
+mod template;
+
 use std::{env, path::PathBuf, str::FromStr as _};
 
 use sqlx::{
@@ -25,29 +27,47 @@ impl Scratch {
     /// # Panics
     /// When there is none to be had.
     pub async fn new() -> Scratch {
-        let dir = tempfile::tempdir().unwrap();
-        match env::var("CUMULET_TEST_DATABASE") {
-            Ok(server) if !server.is_empty() => Scratch::on(dir, server).await,
-            _ => Scratch {
-                location: Location::Sqlite(dir.path().join("cumulet.db")),
-                on_server: None,
-                dir,
-            },
+        match server() {
+            Some(server) => {
+                let name = new_name();
+                run(&server, format!("CREATE DATABASE {name}")).await.unwrap();
+                Scratch::on(server, name)
+            }
+            None => Scratch::file(),
         }
     }
 
-    async fn on(dir: tempfile::TempDir, server: String) -> Scratch {
-        let name = format!("t_{:016x}", rand::random::<u64>());
-        run(&server, format!("CREATE DATABASE {name}")).await.unwrap();
-        let location = match Location::parse(&server, PathBuf::new()).unwrap() {
-            Location::Postgres(options) => Location::Postgres(Box::new(options.database(&name))),
-            Location::MySql(options) => Location::MySql(Box::new(options.database(&name))),
-            Location::Sqlite(_) => unreachable!(),
-        };
+    /// A database with the newest schema, as the migrations leave an empty one. On a server it is a copy of one that
+    /// they have made: they take seconds there, and each test has a database of its own. (A file they make in less than
+    /// a copy would save.)
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub async fn migrated() -> Scratch {
+        match server() {
+            Some(server) => {
+                let name = new_name();
+                template::copy(&server, &name).await.unwrap();
+                Scratch::on(server, name)
+            }
+            None => Scratch::file(),
+        }
+    }
+
+    fn file() -> Scratch {
+        let dir = tempfile::tempdir().unwrap();
         Scratch {
-            location,
-            on_server: Some((server, name)),
+            location: Location::Sqlite(dir.path().join("cumulet.db")),
+            on_server: None,
             dir,
+        }
+    }
+
+    fn on(server: String, name: String) -> Scratch {
+        Scratch {
+            location: named(&server, &name),
+            on_server: Some((server, name)),
+            dir: tempfile::tempdir().unwrap(),
         }
     }
 
@@ -109,6 +129,26 @@ impl Scratch {
             }
             Location::Sqlite(_) => panic!("a file has no administrator"),
         }
+    }
+}
+
+/// The URL of the server for tests, if there is one.
+pub fn server() -> Option<String> {
+    env::var("CUMULET_TEST_DATABASE")
+        .ok()
+        .filter(|server| !server.is_empty())
+}
+
+fn new_name() -> String {
+    format!("t_{:016x}", rand::random::<u64>())
+}
+
+/// Where a database of a server is.
+fn named(server: &str, name: &str) -> Location {
+    match Location::parse(server, PathBuf::new()).unwrap() {
+        Location::Postgres(options) => Location::Postgres(Box::new(options.database(name))),
+        Location::MySql(options) => Location::MySql(Box::new(options.database(name))),
+        Location::Sqlite(_) => unreachable!(),
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
-        let database = Scratch::new().await;
+        let database = Scratch::migrated().await;
         let store = connect(&database.options(2)).await.unwrap();
         let rng = SharedRng::seeded(7);
         let sealer = Arc::new(Sealer::new(MasterKey::from_bytes([3; 32])));

@@ -497,12 +497,12 @@ impl Stage for Instances {
 
 #[tokio::test]
 async fn every_step_of_every_operation_may_run_twice() {
-    every_step_may_run_twice(&Instances::new().await).await;
+    every_step_may_run_twice(Instances::new).await;
 }
 
 #[tokio::test]
 async fn every_operation_may_lose_its_place_at_every_step() {
-    each_may_lose_its_place_at_every_step(&Instances::new().await).await;
+    each_may_lose_its_place_at_every_step(Instances::new).await;
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{Location, Options, Store, connect, entity::setting, failed, schema, 
 
 /// A database on a server, if there is one for tests.
 async fn server() -> Option<(Scratch, Store)> {
-    let database = Scratch::new().await;
+    let database = Scratch::migrated().await;
     if !database.is_on_server() {
         return None;
     }
