@@ -75,7 +75,8 @@ class Host:
         self.state.mkdir()
         self.state.chmod(0o711)
         # In a real cluster: a shared file system.
-        (self.state / "images").symlink_to(site.state / "images")
+        for shared in ("images", "snapshots"):
+            (self.state / shared).symlink_to(site.state / shared)
         self.roles = {name: Role(self, name) for name in HOST}
         # The program that is started next, and what it is told beside what all are.
         self.binary, self.variables = site.binary, {}
@@ -218,6 +219,8 @@ class Site(Cloud):
 
     def start(self, timeout: float = 60.0, **variables: str) -> "Site":
         super().start(timeout, **variables)
+        # Who makes it first is a host, to which it is a link.
+        (self.state / "snapshots").mkdir(mode=0o700, exist_ok=True)
         self.variables.setdefault("CUMULET_CLOUD", self.run("admin", "cloud"))
         for host in self.hosts:
             host.launch()

@@ -1,9 +1,10 @@
 """A cloud as a program left it that was killed: taken down into one file, and brought back from it, with guests that run.
 
-What is in the file (a tar archive): the database, the state directories, each host's guests and the commands that have
-made its network. What is not: images, which are the tests' own; disks, which are made again over them; messages, which a
-broker may lose. Whatever depends on when and where it was taken is written with placeholders, or moved when it is
-brought back: paths, the image's digest, and times, which keep their distance from now."""
+What is in the file (a tar archive): the database, the state directories with volumes and the data of snapshots, each
+host's guests and the commands that have made its network. What is not: images, which are the tests' own; disks that lie
+over an image, which are made again; messages, which a broker may lose. Whatever depends on when and where it was taken
+is written with placeholders, or moved when it is brought back: paths, the image's digest, and times, which keep their
+distance from now."""
 
 import contextlib
 import hashlib
@@ -20,6 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from . import sparse
 from .cloud import TINY
 from .lone import Lone
 from .machines import Machine, Machines, command_line, is_qemu
@@ -36,10 +38,13 @@ KINDS = ("sqlite", "postgresql", "mariadb")
 
 # The programs that make a host's network, where hosts find them.
 RECORDED = ("ip", "bridge", "nft", "setpriv")
-# What is longer is an image.
+# Of what is longer, what is not zeros is kept.
 LARGE = 4 << 20
+# What a file's name has at its end that is not in the archive as it is.
+IMAGE_FILE, SPARSE = "@IMAGE-FILE@", "@SPARSE@"
 # Times within so many milliseconds of the taking are moved; nothing else has 13 digits and is so near.
 NEAR = 7 * 24 * 3600 * 1000
+QCOW2 = b"QFI\xfb"
 STAMP = re.compile(rb"(?<![\w.])1[5-9]\d{11}(?![\w.])")
 
 
@@ -50,9 +55,10 @@ def digest(path: Path) -> str:
 
 def site(machines: Machines, kind: str, binary: Path, grace: int) -> Site:
     """A cloud of that database; not started."""
-    if kind == "sqlite":
-        return Lone(machines, binary, grace)
-    return Site(machines, kind, binary, grace)
+    cloud = Lone(machines, binary, grace) if kind == "sqlite" else Site(machines, kind, binary, grace)
+    # A machine of tests has not the room of so many disks, which take next to none.
+    cloud.variables["CUMULET_SCHEDULER_DISK_ALLOCATION_RATIO"] = "16.0"
+    return cloud
 
 
 def record(machine: Machine) -> None:
@@ -122,15 +128,32 @@ class Taker:
                 info = tarfile.TarInfo(name)
                 info.type, info.mode, info.uid, info.gid = tarfile.DIRTYPE, like.st_mode & 0o7777, like.st_uid, like.st_gid
                 self.out.addfile(info)
-            elif like.st_size < LARGE and path.read_bytes()[:4] == b"QFI\xfb":
+            elif is_over(path):
                 self.add(name, b"", like)
                 disks[str(path.relative_to(top))] = made_as(path, host)
+            elif like.st_size == TINY.stat().st_size and digest(path).encode() == self.image:
+                self.add(name + IMAGE_FILE, b"", like)
             elif like.st_size >= LARGE:
-                assert digest(path).encode() == self.image, f"{path} is no image that is known here"
-                self.add(name + "@IMAGE-FILE@", b"", like)
+                written = sparse.packed(path)
+                assert len(written) < LARGE, f"{path} is no image that is known here, and has {len(written)} bytes"
+                self.add(name + SPARSE, written, like)
+            elif is_data(name, text := path.read_bytes()):
+                self.add(name, text, like)
             else:
-                self.add(name, self.portable(b"" if "console" in path.name else path.read_bytes(), host), like)
+                self.add(name, self.portable(b"" if "console" in path.name else text, host), like)
         return disks
+
+
+def is_over(path: Path) -> bool:
+    """Whether a file is a disk that lies over an image."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    return head.startswith(QCOW2) and head[8:16] != bytes(8)
+
+
+def is_data(name: str, text: bytes) -> bool:
+    """Whether a file is a disk or a snapshot's data: nothing in it depends on when and where it was taken."""
+    return text.startswith(QCOW2) or "/snapshots/" in name
 
 
 def made_as(path: Path, host: Host) -> dict:
@@ -191,6 +214,12 @@ def take(cloud: Site, kind: str, path: Path, manifest: dict) -> None:
 # ---- bringing back
 
 
+def manifest(path: Path) -> dict:
+    """What an archive begins with."""
+    with tarfile.open(path) as archive:
+        return json.load(archive.extractfile("manifest.json"))
+
+
 class Restored:
     """`with Restored(path) as restored:` brings a cloud back to where its programs were killed: the database, what hosts
     keep, networks and running guests, and nothing else. `cloud.start()` is the upgrade."""
@@ -249,13 +278,16 @@ class Restored:
         for name, (info, text) in self.parts.items():
             if name != at and not name.startswith(f"{at}/"):
                 continue
-            path = top / self.here(name.removeprefix(at).lstrip("/").encode(), top).decode().removesuffix("@IMAGE-FILE@")
+            path = top / self.here(name.removeprefix(at).lstrip("/").encode(), top).decode()
+            path = path.with_name(path.name.removesuffix(IMAGE_FILE).removesuffix(SPARSE))
             if info.isdir():
                 path.mkdir(exist_ok=True)
-            elif name.endswith("@IMAGE-FILE@"):
+            elif name.endswith(IMAGE_FILE):
                 shutil.copyfile(TINY, path)
+            elif name.endswith(SPARSE):
+                sparse.unpack(text, path)
             else:
-                path.write_bytes(self.here(text, top))
+                path.write_bytes(text if is_data(name, text) else self.here(text, top))
             os.chown(path, info.uid, info.gid)
             path.chmod(info.mode)
 
@@ -310,13 +342,18 @@ class Restored:
         files = list(host.state.glob(f"hosts/*/instances/{id}/console*"))
         return "".join(path.read_text(errors="replace") for path in files)
 
+    @property
+    def kept(self) -> dict[str, dict]:
+        """The guests that run on: those that answer, and those that have nothing to boot from."""
+        return self.manifest["guests"] | self.manifest.get("quiet", {})
+
     def programs(self) -> dict[str, tuple[int, str]]:
         """Each guest's program: its number, and when it was started."""
         found = {}
         for host in self.cloud.hosts:
             for pid in host.machine.processes():
                 words = command_line(pid)
-                for id in [id for id in self.manifest["guests"] if is_qemu(words, id)]:
+                for id in [id for id in self.kept if is_qemu(words, id)]:
                     started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
                     found[id] = pid, started
         return found

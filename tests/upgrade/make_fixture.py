@@ -1,5 +1,5 @@
-"""Makes the fixture of an upgrade out of any program: ten guests that run, on three hosts (with SQLite on one), and what
-was under way when every process was killed. docs/upgrades.md says when one is due.
+"""Makes the fixture of an upgrade out of any program: ten guests that run, on three hosts (with SQLite on one), their
+volumes, snapshots and images, and what was under way when every process was killed. docs/upgrades.md says when one is due.
 
     CUMULET_TINY_IMAGE=… venv/bin/python tests/upgrade/make_fixture.py --program OLD --name NAME [--database KIND]...
 
@@ -9,6 +9,7 @@ tests/upgrade/fixtures/NAME/KIND.tar.xz."""
 import argparse
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -19,11 +20,19 @@ from harness.ec2 import default_group, instances, run, running, wait  # noqa: E4
 from harness.guest import allow  # noqa: E402
 from harness.machines import Machines  # noqa: E402
 from harness.site import Host, Site  # noqa: E402
+from harness.storage_after import SMALL  # noqa: E402
+from harness.storage_before import Storage  # noqa: E402
 from harness.wait import until  # noqa: E402
 
-SMALL = {"InstanceType": "t2.nano"}
 # A stop that no guest complies with goes on for so long.
 GRACE = 600
+# What is under way on guests, each on its own.
+GUESTS = ("stop", "terminate", "attach-volume", "detach-volume", "create-snapshot")
+# Where a worker dies on each of three hosts; whatever no worker has died of is sent and not carried out.
+DEATHS = {
+    "postgresql": (("attach-volume", "plugged"), ("create-snapshot", "copied"), ("terminate", "begun")),
+    "mariadb": (("launch", "disk"), ("stop", "begun"), ("detach-volume", "unplugged")),
+}
 
 
 def point(program: Path, operation: str, step: str) -> str:
@@ -62,17 +71,27 @@ class Maker:
         self.account = cloud.first_account()
         self.ec2 = self.account.ec2
         allow(self.account, default_group(self.ec2), "icmp", (-1, -1))
-        self.guests = running(self.account, 10, **SMALL)
-        (self.stopped,) = running(self.account, 1, **SMALL)
+        # Three with what is to stay as it was; of the others one for each of what is to be under way.
+        self.guests = running(self.account, 11, **SMALL)
+        self._booted()
+        self.storage = Storage(cloud, self.account)
+        self.storage.prepare(self.guests[:3])
+        self.free = self.guests[3:]
+        (self.stopped,) = running(self.account, 1, **SMALL, BlockDeviceMappings=self.storage.disks())
         self.ec2.stop_instances(InstanceIds=[self.stopped], Force=True)
         wait(self.account, [self.stopped], "stopped")
-        self.deaf, self.ended = running(self.account, 2, **SMALL)
+        self.last = self.storage.with_disks()
         # What is to become of instances that neither go on running nor are to be stopped or ended.
         self.expected: dict[str, str] = {}
 
-    def _launch(self) -> None:
+    def _booted(self) -> None:
+        """Who has not booted lets go of no disk."""
+        for id in self.guests:
+            until(lambda id=id: "cumulet-tiny ready" in self.ec2.get_console_output(InstanceId=id).get("Output", ""), id, 300)
+
+    def _launch(self, **more) -> None:
         # The caller may die with its answer on the way: what was made is looked for at the end.
-        last_words(lambda: run(self.account, 1, **SMALL))
+        last_words(lambda: run(self.account, 1, **SMALL, **more))
 
     def _armed(self, host: Host, operation: str, step: str) -> None:
         """From now on the host's worker dies there."""
@@ -90,29 +109,51 @@ class Maker:
         host.kill()
         return host
 
+    def _take(self, host: Host | None) -> str:
+        """A guest with which nothing else is done: on that host, or where there are most."""
+        where = [self.cloud.host_of(id) for id in self.free]
+        id = self.free[where.index(host or max(where, key=where.count))]
+        self.free.remove(id)
+        return id
+
+    def _prepared(self, operation: str, host: Host | None) -> Callable:
+        """What begins an operation, on that host or on any."""
+        guest, storage = self._take(host), self.storage
+        if operation == "stop":
+            self.deaf = guest
+            return lambda: self.ec2.stop_instances(InstanceIds=[guest])
+        if operation == "terminate":
+            self.ended = guest
+        prepare = {
+            "terminate": storage.end, "attach-volume": storage.attach, "detach-volume": storage.detach,
+            "create-snapshot": storage.take,
+        }  # fmt: skip
+        return prepare[operation](guest)
+
     def cluster(self) -> None:
-        """A launch, a stop and an end that workers have begun and not told; a start that nobody has carried out, and a
-        launch that has no host yet."""
-        hosts = list(self.cloud.hosts)
-        for host in hosts:
-            self._armed(host, "launch", "disk")
-        self._launch()
-        hosts.remove(self._dead(hosts))
-        # Those that are to be stopped and ended have to be where workers live.
-        self.deaf, self.ended = self._two(hosts)
-        for id, operation, call in (
-            (self.deaf, "stop", self.ec2.stop_instances), (self.ended, "terminate", self.ec2.terminate_instances),
-        ):  # fmt: skip
-            host = self.cloud.host_of(id)
-            self._armed(host, operation, "begun")
-            call(InstanceIds=[id])
+        """What workers have begun and not told, and what nobody has carried out; a launch that has no host yet."""
+        hosts, died = list(self.cloud.hosts), DEATHS[self.kind]
+        # While all hosts are there.
+        asks = [self._prepared(name, None) for name in GUESTS if name not in dict(died)]
+        for operation, step in died:
+            if operation == "launch":
+                for host in hosts:
+                    self._armed(host, operation, step)
+                self._launch(BlockDeviceMappings=self.storage.disks())
+                hosts.remove(self._dead(hosts))
+                continue
+            host = hosts.pop(0)
+            ask = self._prepared(operation, host)
+            self._armed(host, operation, step)
+            ask()
             assert self._dead([host]) is host
         for host in self.cloud.hosts:
             host.kill()
+        self._launch(BlockDeviceMappings=self.storage.disks())
         self.ec2.start_instances(InstanceIds=[self.stopped])
-        self._launch()
-        until(lambda: len(active(self.cloud, self.kind)) == 5 and not [a for a in active(self.cloud, self.kind) if a.endswith("place")],
-              "everything is sent", 30)  # fmt: skip
+        self._ask(asks)
+        kinds = {*GUESTS, "launch", "start", "delete-volume", "modify-volume", "create-image"}
+        until(lambda: {a.split()[0] for a in self._sent()} == kinds, "everything is sent", 30)
         self.cloud.role("conductor").kill()
         self.cloud.role("scheduler").kill()
         self._launch()
@@ -121,28 +162,36 @@ class Maker:
         self.look()
         self.cloud.kill()
 
-    def _two(self, hosts: list[Host]) -> tuple[str, str]:
-        """An instance on each of two hosts; what was meant for it runs on beside the others."""
-        all_there = [*self.guests, self.deaf, self.ended]
-        two = [next(id for id in reversed(all_there) if self.cloud.host_of(id) is host) for host in hosts]
-        self.guests = [id for id in all_there if id not in two]
-        return two[0], two[1]
+    def _sent(self) -> list[str]:
+        """What is under way; nothing while something has no host yet."""
+        found = active(self.cloud, self.kind)
+        return [] if any(each.endswith("place") for each in found) else found
+
+    def _ask(self, asks: list[Callable]) -> None:
+        for ask in [*asks, self.storage.delete, self.storage.grow, self.storage.picture]:
+            ask()
 
     def lone(self) -> None:
-        """The one process dies of the end of an instance that a worker has begun, with a stop and a launch under way."""
+        """The one process dies of the end of an instance that a worker has begun. All else waits for a libvirt that is
+        not there."""
         (host,) = self.cloud.hosts
-        self._armed(host, "terminate", "begun")
-        # It has not booted yet, and hears no power button.
-        (self.deaf,) = running(self.account, 1, **SMALL)
+        asks = [self._prepared(name, None) for name in GUESTS if name != "terminate"]
+        end = self._prepared("terminate", None)
         self.expected[self.stopped] = "stopped"
-        self.ec2.stop_instances(InstanceIds=[self.deaf])
-        self.look()
-        self._launch()
-        last_words(lambda: self.ec2.terminate_instances(InstanceIds=[self.ended]))
-        self._dead([host])
+        self._armed(host, "terminate", "begun")
+        with host.machine.without_libvirtd():
+            self._launch(BlockDeviceMappings=self.storage.disks())
+            self._ask(asks)
+            until(self._sent, "everything is sent", 30)
+            self.look()
+            self._launch()
+            last_words(end)
+            self._dead([host])
 
     def look(self) -> None:
+        self.guests = [id for id in self.guests if id not in (self.deaf, self.ended)] + [self.last]
         self.seen = {i["InstanceId"]: i for i in instances(self.ec2)}
+        self.storage.look([*self.guests, self.storage.quiet])
 
     def manifest(self) -> dict:
         """What the upgraded cloud is compared with."""
@@ -150,12 +199,13 @@ class Maker:
         expected = dict.fromkeys(ids, "running") | {self.deaf: "stopped", self.ended: "terminated"} | self.expected
         where = {name_of(id): host for id, host in (
             row.replace("|", "\t").split("\t") for row in rows(self.cloud, self.kind, "select id, host from instances where host is not null"))}  # fmt: skip
-        guests = {
-            id: {"host": where[id], "private": self.seen[id]["PrivateIpAddress"], "public": self.seen[id]["PublicIpAddress"]}
-            for id in self.guests
-        }
+        there = {
+            id: {"host": where[id], "private": seen["PrivateIpAddress"], "public": seen["PublicIpAddress"]}
+            for id, seen in self.seen.items() if id in (*self.guests, self.storage.quiet)
+        }  # fmt: skip
         return {
-            "guests": guests, "deaf": [self.deaf], "ended": [self.ended], "expected": expected,
+            "guests": {id: there[id] for id in self.guests}, "quiet": {self.storage.quiet: there[self.storage.quiet]},
+            "storage": self.storage.manifest(), "deaf": [self.deaf], "ended": [self.ended], "expected": expected,
             "under_way": active(self.cloud, self.kind),
             "account": self.account.id, "key": [self.account.key.id, self.account.key.secret],
         }  # fmt: skip

@@ -16,7 +16,8 @@ from harness.crash import is_migration, step_of, up_points
 from harness.ec2 import instances, running, wait
 from harness.folder import own
 from harness.site import Role
-from harness.upgrade import FIXTURES, KINDS, Restored
+from harness.storage_after import Storage
+from harness.upgrade import FIXTURES, KINDS, Restored, manifest
 from harness.wait import until
 
 # Guests of several hosts: never beside other real ones.
@@ -37,10 +38,17 @@ def kind(fixture: Path) -> str:
     return fixture.name.split(".")[0]
 
 
+def newest() -> str:
+    """The name of the fixture that was made last."""
+    return max(fixtures(), key=lambda path: manifest(path)["taken"]).parent.name
+
+
 def each(kinds: tuple[str, ...] = KINDS, quick: tuple[str, ...] = ()):
-    """A parameter for each fixture of these databases; what is not of a quick one is for scripts/test-faults."""
+    """A parameter for each fixture of these databases. What is not the newest one of a quick database is for
+    scripts/test-faults."""
+    fast = [FIXTURES / newest() / f"{name}.tar.xz" for name in quick]
     values = [
-        pytest.param(path, id=f"{path.parent.name}-{kind(path)}", marks=[] if kind(path) in quick else [pytest.mark.slow])
+        pytest.param(path, id=f"{path.parent.name}-{kind(path)}", marks=[] if path in fast else [pytest.mark.slow])
         for path in fixtures()
         if kind(path) in kinds
     ]
@@ -83,11 +91,12 @@ class Upgrade:
         restored.booted()
         self.guests = list(self.manifest["guests"])
         self.programs = restored.programs()
-        assert sorted(self.programs) == sorted(self.guests), "every guest runs"
+        assert sorted(self.programs) == sorted(restored.kept), "every guest runs"
         self.pings = [Pings(restored, id) for id in self.guests]
         for pings in self.pings:
             until(pings.answered, f"{pings.id} answers", 30)
         self.account = Account(self.cloud, self.manifest["account"], Key(*self.manifest["key"]))
+        self.storage = Storage(self.cloud, self.account, self.manifest)
 
     # ---- the start
 
@@ -128,16 +137,18 @@ class Upgrade:
     # ---- what has to be true
 
     def untouched(self) -> None:
-        """Every guest has the program that it had and has booted once, and no packet was lost."""
+        """Every guest has the program and the disks that it had and has booted once, and no packet was lost."""
         assert self.restored.programs().items() >= self.programs.items()
+        self.storage.untouched()
         for id in self.guests:
             assert self.restored.console(id).count("cumulet-tiny ready") == 1, id
 
     def described(self) -> None:
         seen = {i["InstanceId"]: i for i in instances(self.account.ec2)}
-        for id, was in self.manifest["guests"].items():
+        for id, was in self.restored.kept.items():
             there = seen[id]["State"]["Name"], seen[id]["PrivateIpAddress"], seen[id]["PublicIpAddress"]
             assert there == ("running", was["private"], was["public"])
+        self.storage.described()
 
     def settled(self) -> None:
         """What was under way has ended as it should, and database and hosts agree."""
@@ -147,13 +158,14 @@ class Upgrade:
             seen = {i["InstanceId"]: i["State"]["Name"] for i in instances(self.account.ec2)}
             differ = {id: seen.get(id) for id, state in expected.items() if seen.get(id, "terminated") != state}
             assert not differ, differ
-            return True
+            return self.storage.ended()
 
         until(ended, "all that was under way has ended", SETTLED)
         self.cloud.wait_clean(60)
 
     def works(self) -> None:
-        """An instance is launched, and one of before ended."""
+        """Storage of before is used, an instance is launched, and one of before ended."""
+        self.storage.works()
         (new,) = running(self.account, 1, InstanceType="t2.nano")
         last = self.guests.pop()
         self.pings.pop().ended()
@@ -161,6 +173,7 @@ class Upgrade:
         self.account.ec2.terminate_instances(InstanceIds=[new, last])
         wait(self.account, [new, last], "terminated")
         assert last not in self.restored.programs()
+        self.storage.end_of(last)
         self.cloud.wait_clean(60)
 
     def all_well(self) -> None:
@@ -169,6 +182,7 @@ class Upgrade:
         self.untouched()
         self.works()
         self.untouched()
+        self.storage.tidy()
         for pings in self.pings:
             pings.ended()
         assert "panicked at" not in self.cloud.text()
