@@ -38,8 +38,8 @@ impl Scratch {
     }
 
     /// A database with the newest schema, as the migrations leave an empty one. On a server it is a copy of one that
-    /// they have made: they take seconds there, and each test has a database of its own. (A file they make in less than
-    /// a copy would save.)
+    /// they have made: they take seconds there, and each test has a database of its own. (In a file they take some tens
+    /// of milliseconds, with all that a cloud begins with.)
     ///
     /// # Panics
     /// When there is none to be had.

@@ -5,9 +5,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    path::Path,
     str::FromStr as _,
 };
 
@@ -37,8 +36,12 @@ pub(super) async fn copy(server: &str, name: &str) -> Result<(), sqlx::Error> {
 
 /// What the migrations are, in a number.
 fn schema() -> u64 {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/src");
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    // A test runs in its package's folder.
+    let here = env::current_dir().unwrap();
+    let mut above = here.ancestors().map(|dir| dir.join("migrations/src"));
+    let files = fs::read_dir(above.find(|dir| dir.is_dir()).unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let texts: BTreeMap<_, _> = files
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
