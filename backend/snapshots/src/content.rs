@@ -1,11 +1,12 @@
 //! The content of a snapshot, read as a disk out of the segments that have it. Each block is compared with its digest,
 //! and decrypted after that.
 
-use std::{cell::RefCell, collections::HashMap, fs::File, io};
+use std::{cell::RefCell, io};
 
 use crate::{
+    backing::Segments,
     cipher::{BlockKey, Cipher},
-    files::{BLOCK_BYTES, Place, damaged, named, read_block},
+    files::BLOCK_BYTES,
     manifest::{BLOCK, Block, Digest, Manifest},
     source::{Source, Target},
 };
@@ -13,7 +14,7 @@ use crate::{
 /// A snapshot that is read.
 pub(crate) struct Content<'s> {
     manifest: Manifest,
-    segments: RefCell<Segments<'s>>,
+    segments: RefCell<Box<dyn Segments + 's>>,
     /// Where it is encrypted.
     cipher: Option<Cipher>,
 }
@@ -23,20 +24,20 @@ impl<'s> Content<'s> {
     ///
     /// # Errors
     /// `InvalidInput` where it is encrypted, and not with this key.
-    pub(crate) fn of(place: &'s Place, manifest: Manifest, key: Option<&BlockKey>) -> io::Result<Self> {
+    pub(crate) fn of(
+        manifest: Manifest,
+        segments: Box<dyn Segments + 's>,
+        key: Option<&BlockKey>,
+    ) -> io::Result<Self> {
         let cipher = match (manifest.key, key) {
             (None, _) => None,
             (Some(check), Some(key)) if check == key.check() => Some(key.cipher()),
             (Some(_), Some(_)) => return Err(refused("it is encrypted with another key")),
             (Some(_), None) => return Err(refused("it is encrypted, and no key was given")),
         };
-        let segments = RefCell::new(Segments {
-            place,
-            open: HashMap::new(),
-        });
         Ok(Content {
             manifest,
-            segments,
+            segments: RefCell::new(segments),
             cipher,
         })
     }
@@ -57,6 +58,19 @@ impl<'s> Content<'s> {
     }
 }
 
+impl Content<'_> {
+    /// Reads a block as it is kept, and compares it with its digest.
+    fn read_kept(&self, block: &Block, into: &mut [u8]) -> io::Result<()> {
+        let segment = self.manifest.segment_of(block)?;
+        self.segments.borrow_mut().read(segment, block.slot, into)?;
+        if Digest::of(into) != block.digest {
+            let what = format!("segment {segment}: block {} is damaged", block.slot);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(())
+    }
+}
+
 impl Source for Content<'_> {
     fn size(&self) -> io::Result<u64> {
         Ok(self.manifest.size)
@@ -73,7 +87,7 @@ impl Source for Content<'_> {
             into.fill(0);
             return Ok(());
         };
-        self.segments.borrow_mut().read(&self.manifest, block, into)?;
+        self.read_kept(block, into)?;
         if let Some(cipher) = &self.cipher {
             cipher.decrypt(offset, into);
         }
@@ -83,37 +97,4 @@ impl Source for Content<'_> {
 
 fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
-}
-
-/// Segments that are read, open.
-struct Segments<'p> {
-    place: &'p Place,
-    open: HashMap<u32, File>,
-}
-
-/// Segments that are kept open at once: a chain of as many snapshots has that many.
-const OPEN: usize = 64;
-
-impl Segments<'_> {
-    /// Reads a block, and compares it with its digest.
-    fn read(&mut self, manifest: &Manifest, block: &Block, into: &mut [u8]) -> io::Result<()> {
-        let nowhere = || io::Error::new(io::ErrorKind::InvalidData, "a block of no segment");
-        let at = usize::try_from(block.segment).map_err(io::Error::other)?;
-        let path = self
-            .place
-            .segment(*manifest.segments.get(at).ok_or_else(nowhere)?);
-        if !self.open.contains_key(&block.segment) {
-            if self.open.len() >= OPEN {
-                self.open.clear();
-            }
-            let file = File::open(&path).map_err(|error| named(error, &path))?;
-            self.open.insert(block.segment, file);
-        }
-        let file = self.open.get(&block.segment).ok_or_else(nowhere)?;
-        read_block(file, u64::from(block.slot) * BLOCK, into)?;
-        if Digest::of(into) != block.digest {
-            return Err(damaged(&path, format!("block {} is damaged", block.slot)));
-        }
-        Ok(())
-    }
 }

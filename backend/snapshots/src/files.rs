@@ -84,10 +84,6 @@ pub(crate) fn named(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-pub(crate) fn damaged(path: &Path, why: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
-}
-
 /// The directories of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {

@@ -17,10 +17,14 @@
 //!   server has.
 //! - `making`, `content`: a snapshot that is taken, and one that is read.
 //! - `store`: taking and restoring.
+//! - `backing`: who has the files; `directory`: a directory.
+//! - `uploads`: what comes into a directory from hosts that do not have it.
 //! - `sweep`: the room of what nobody wants any more comes back.
 
+mod backing;
 mod cipher;
 mod content;
+mod directory;
 mod files;
 mod making;
 mod manifest;
@@ -29,11 +33,14 @@ mod raw;
 mod source;
 mod store;
 mod sweep;
+mod uploads;
 
 #[cfg(test)]
 mod tests;
 
+pub use backing::{Backing, NewSegment, Segments};
 pub use cipher::BlockKey;
+pub use directory::Directory;
 pub use making::Taken;
 pub use manifest::{BLOCK, Digest};
 pub use nbd::NbdDisk;
@@ -41,3 +48,4 @@ pub use raw::RawDisk;
 pub use source::{Source, Target};
 pub use store::SnapshotStore;
 pub use sweep::{Swept, Wanted};
+pub use uploads::{Part, Put, UploadName, Uploads};

@@ -1,18 +1,13 @@
 //! A snapshot that is being taken: what its base does not have goes into a segment of its own.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, io};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    backing::{Backing, NewSegment as _},
     cipher::{BlockKey, Cipher, KeyCheck},
-    files::{BLOCK_BYTES, Place, create, partial, publish, write},
+    files::BLOCK_BYTES,
     manifest::{BLOCK, Block, Digest, Manifest},
     source::{Source, is_zero},
 };
@@ -29,14 +24,14 @@ pub struct Taken {
 }
 
 /// See the module.
-pub(crate) struct Making<'s> {
-    place: &'s Place,
+pub(crate) struct Making<'s, B: Backing> {
+    backing: &'s B,
     base: &'s Manifest,
     size: u64,
     /// Where it is encrypted.
     key: Option<(KeyCheck, Cipher)>,
-    /// The segment of the blocks that are new, and where it is while it is written; none before the first.
-    segment: Option<(File, PathBuf)>,
+    /// The segment of the blocks that are new; none before the first.
+    segment: Option<B::New>,
     /// What its name is made of: the digests of its blocks.
     name: Sha256,
     fresh: u32,
@@ -44,11 +39,11 @@ pub(crate) struct Making<'s> {
     blocks: Vec<(Block, bool)>,
 }
 
-impl<'s> Making<'s> {
+impl<'s, B: Backing> Making<'s, B> {
     /// The base is of the same key, or plain as this one.
-    pub(crate) fn new(place: &'s Place, base: &'s Manifest, size: u64, key: Option<&BlockKey>) -> Self {
+    pub(crate) fn new(backing: &'s B, base: &'s Manifest, size: u64, key: Option<&BlockKey>) -> Self {
         Making {
-            place,
+            backing,
             base,
             size,
             key: key.map(|key| (key.check(), key.cipher())),
@@ -61,13 +56,8 @@ impl<'s> Making<'s> {
 
     /// Takes it. What fails leaves nothing.
     pub(crate) fn run(mut self, source: &dyn Source) -> io::Result<Taken> {
-        let taken = self.read(source).and_then(|()| self.publish());
-        if taken.is_err()
-            && let Some((_, path)) = &self.segment
-        {
-            give_up(path);
-        }
-        taken
+        self.read(source)?;
+        self.publish()
     }
 
     fn read(&mut self, source: &dyn Source) -> io::Result<()> {
@@ -103,14 +93,11 @@ impl<'s> Making<'s> {
             return Ok(());
         }
         let slot = self.fresh;
-        let (file, _) = match &mut self.segment {
+        let segment = match &mut self.segment {
             Some(open) => open,
-            none => {
-                let path = partial(&self.place.segments.join("segment"));
-                none.insert((create(&path)?, path))
-            }
+            none => none.insert(self.backing.begin()?),
         };
-        file.write_all_at(content, u64::from(slot) * BLOCK)?;
+        segment.add(content)?;
         self.name.update(digest.0);
         self.fresh = slot
             .checked_add(1)
@@ -125,20 +112,13 @@ impl<'s> Making<'s> {
         Ok(())
     }
 
-    /// The segment first, then the manifest that names it.
-    fn publish(&self) -> io::Result<Taken> {
-        let fresh = match &self.segment {
-            Some((file, path)) => {
-                let name = Digest(self.name.clone().finalize().into());
-                publish(file, path, &self.place.segment(name))?;
-                Some(name)
-            }
-            None => None,
-        };
-        let manifest = self.manifest(fresh)?;
+    fn publish(mut self) -> io::Result<Taken> {
+        let fresh = Digest(self.name.clone().finalize().into());
+        let segment = self.segment.take().map(|segment| (segment, fresh));
+        let manifest = self.manifest(segment.is_some().then_some(fresh))?;
         let bytes = manifest.encode()?;
         let name = Digest::of(&bytes);
-        write(&self.place.manifest(name), &bytes)?;
+        self.backing.publish(segment, name, &bytes)?;
         Ok(Taken {
             manifest: name,
             fresh: u64::from(self.fresh) * BLOCK,
@@ -157,13 +137,9 @@ impl<'s> Making<'s> {
         let mut numbers: HashMap<Digest, u32> = HashMap::new();
         for (block, is_known) in &self.blocks {
             let name = match is_known {
-                true => {
-                    let at = usize::try_from(block.segment).map_err(io::Error::other)?;
-                    self.base.segments.get(at).copied()
-                }
-                false => fresh,
+                true => self.base.segment_of(block)?,
+                false => fresh.ok_or_else(nowhere)?,
             };
-            let name = name.ok_or_else(nowhere)?;
             let next = u32::try_from(made.segments.len()).map_err(io::Error::other)?;
             let segment = *numbers.entry(name).or_insert_with(|| {
                 made.segments.push(name);
@@ -172,14 +148,5 @@ impl<'s> Making<'s> {
             made.blocks.push(Block { segment, ..*block });
         }
         Ok(made)
-    }
-}
-
-/// A segment that has its name stays: another snapshot may have brought the same blocks. A sweep knows.
-fn give_up(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "what was written of a snapshot can't be removed");
     }
 }

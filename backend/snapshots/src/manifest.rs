@@ -92,6 +92,16 @@ impl Manifest {
         found.ok().and_then(|place| self.blocks.get(place))
     }
 
+    /// The name of the segment that has one of its blocks.
+    ///
+    /// # Errors
+    /// `InvalidData` where it is of another manifest.
+    pub(crate) fn segment_of(&self, block: &Block) -> io::Result<Digest> {
+        let nowhere = || io::Error::new(io::ErrorKind::InvalidData, "a block of no segment");
+        let at = usize::try_from(block.segment).map_err(io::Error::other)?;
+        self.segments.get(at).copied().ok_or_else(nowhere)
+    }
+
     /// As it is written.
     pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
         let count = |number: usize| {

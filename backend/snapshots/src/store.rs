@@ -1,11 +1,13 @@
 //! The store of snapshots' data: a disk's content is taken as a snapshot, and a disk is made of one.
 
-use std::{io, path::Path};
+use std::{fs::File, io, path::Path};
 
 use crate::{
+    backing::Backing,
     cipher::BlockKey,
     content::Content,
-    files::{Place, damaged, make_dir, named},
+    directory::Directory,
+    files::{make_dir, named},
     making::{Making, Taken},
     manifest::{Digest, Manifest},
     raw::RawDisk,
@@ -14,8 +16,8 @@ use crate::{
 
 /// See the module. Its calls block.
 #[derive(Clone, Debug)]
-pub struct SnapshotStore {
-    pub(crate) place: Place,
+pub struct SnapshotStore<B = Directory> {
+    pub(crate) backing: B,
 }
 
 impl SnapshotStore {
@@ -31,9 +33,7 @@ impl SnapshotStore {
 
     /// The store in this directory, whether it is there or not.
     pub fn at(dir: &Path) -> Self {
-        SnapshotStore {
-            place: Place::in_dir(dir),
-        }
+        SnapshotStore::over(Directory::at(dir))
     }
 
     /// Makes the store's directories if they are not there.
@@ -41,8 +41,47 @@ impl SnapshotStore {
     /// # Errors
     /// Those of the file system.
     pub fn make(&self) -> io::Result<()> {
-        make_dir(&self.place.manifests)?;
-        make_dir(&self.place.segments)
+        make_dir(&self.backing.place.manifests)?;
+        make_dir(&self.backing.place.segments)
+    }
+
+    /// The file of a manifest.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn manifest_file(&self, name: Digest) -> io::Result<File> {
+        let path = self.backing.place.manifest(name);
+        File::open(&path).map_err(|error| named(error, &path))
+    }
+
+    /// The file of a segment.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn segment_file(&self, name: Digest) -> io::Result<File> {
+        let path = self.backing.place.segment(name);
+        File::open(&path).map_err(|error| named(error, &path))
+    }
+
+    /// Whether a manifest is what its name says, and the segments that it names are there. No key is needed.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidData`; `InvalidInput` where it is no manifest's name.
+    pub fn check(&self, name: &str) -> io::Result<()> {
+        let none = || io::Error::new(io::ErrorKind::InvalidInput, "it is no SHA-256");
+        let manifest = self.manifest(Digest::parse(name).ok_or_else(none)?)?;
+        for segment in &manifest.segments {
+            let path = self.backing.place.segment(*segment);
+            std::fs::metadata(&path).map_err(|error| named(error, &path))?;
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backing> SnapshotStore<B> {
+    /// The store that this has.
+    pub const fn over(backing: B) -> Self {
+        SnapshotStore { backing }
     }
 
     /// Takes the content of a disk, which nobody changes meanwhile, encrypted where there is a key. Blocks that are as
@@ -57,7 +96,7 @@ impl SnapshotStore {
         let base = base
             .filter(|base| base.key == key.map(BlockKey::check))
             .unwrap_or_default();
-        Making::new(&self.place, &base, disk.size()?, key).run(disk)
+        Making::new(&self.backing, &base, disk.size()?, key).run(disk)
     }
 
     /// Takes the content of a raw file.
@@ -77,9 +116,10 @@ impl SnapshotStore {
         let manifest = self.manifest(name)?;
         if manifest.key.is_some() {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "it is encrypted already");
-            return Err(named(error, &self.place.manifest(name)));
+            return Err(of_manifest(name, error));
         }
-        self.take(&Content::of(&self.place, manifest, None)?, Some(key), None)
+        let content = Content::of(manifest, self.backing.segments(name), None)?;
+        self.take(&content, Some(key), None)
     }
 
     /// Makes a disk of a snapshot, of so many bytes if that is more than it has. Every block is compared with its
@@ -114,22 +154,8 @@ impl SnapshotStore {
     }
 
     fn content(&self, name: Digest, key: Option<&BlockKey>) -> io::Result<Content<'_>> {
-        let read = Content::of(&self.place, self.manifest(name)?, key);
-        read.map_err(|error| named(error, &self.place.manifest(name)))
-    }
-
-    /// Whether a manifest is what its name says, and the segments that it names are there. No key is needed.
-    ///
-    /// # Errors
-    /// `NotFound`, `InvalidData`; `InvalidInput` where it is no manifest's name.
-    pub fn check(&self, name: &str) -> io::Result<()> {
-        let none = || io::Error::new(io::ErrorKind::InvalidInput, "it is no SHA-256");
-        let manifest = self.manifest(Digest::parse(name).ok_or_else(none)?)?;
-        for segment in &manifest.segments {
-            let path = self.place.segment(*segment);
-            std::fs::metadata(&path).map_err(|error| named(error, &path))?;
-        }
-        Ok(())
+        let read = Content::of(self.manifest(name)?, self.backing.segments(name), key);
+        read.map_err(|error| of_manifest(name, error))
     }
 
     /// Reads a manifest. That of nothing, which is no file, is known by its name.
@@ -140,11 +166,16 @@ impl SnapshotStore {
         if name == Digest::of(b"") {
             return Ok(Manifest::default());
         }
-        let path = self.place.manifest(name);
-        let bytes = std::fs::read(&path).map_err(|error| named(error, &path))?;
+        let bytes = self.backing.manifest(name)?;
         if Digest::of(&bytes) != name {
-            return Err(damaged(&path, "it is not what its name says"));
+            let error = io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says");
+            return Err(of_manifest(name, error));
         }
-        Manifest::decode(&bytes).map_err(|error| damaged(&path, error))
+        Manifest::decode(&bytes).map_err(|error| of_manifest(name, error))
     }
+}
+
+/// An error with the manifest that it is about.
+fn of_manifest(name: Digest, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("manifest {name}: {error}"))
 }

@@ -49,8 +49,8 @@ impl SnapshotStore {
     /// Those of `wanted` and of the file system; `InvalidData` where a manifest that is wanted is damaged: then nothing
     /// is removed that it may need.
     pub fn sweep(&self, wanted: impl FnOnce() -> io::Result<Wanted>) -> io::Result<Swept> {
-        let manifests = listed(&self.place.manifests)?;
-        let segments = listed(&self.place.segments)?;
+        let manifests = listed(&self.backing.place.manifests)?;
+        let segments = listed(&self.backing.place.segments)?;
         let wanted = wanted()?;
         let is_old = |came: SystemTime| wanted.since.is_none_or(|since| came < since);
         let (partial, named): (Vec<_>, Vec<_>) = manifests.into_iter().partition(|file| file.name.is_none());
@@ -93,7 +93,7 @@ impl SnapshotStore {
     /// What the manifests that are there need of each segment.
     fn needed(&self) -> io::Result<BTreeMap<Digest, Slots>> {
         let mut needed: BTreeMap<Digest, Slots> = BTreeMap::new();
-        for file in listed(&self.place.manifests)? {
+        for file in listed(&self.backing.place.manifests)? {
             let Some(name) = file.name else { continue };
             let manifest = self.manifest(name)?;
             for block in &manifest.blocks {
@@ -216,7 +216,7 @@ mod tests {
 
         /// The room that segments take, in blocks.
         fn room(&self) -> u64 {
-            let segments = listed(&self.store.place.segments).unwrap();
+            let segments = listed(&self.store.backing.place.segments).unwrap();
             let bytes = segments
                 .iter()
                 .map(|file| fs::metadata(&file.path).unwrap().blocks() * 512);
@@ -303,31 +303,34 @@ mod tests {
     fn what_is_being_taken_stays() {
         let rig = Rig::new();
         let taken = rig.take(&[1, 2], None);
-        let came = listed(&rig.store.place.segments).unwrap().remove(0).came;
+        let came = listed(&rig.store.backing.place.segments).unwrap().remove(0).came;
         let (before, after) = (came - Duration::from_secs(1), came + Duration::from_secs(60));
-        fs::write(rig.store.place.segments.join("segment.1-1.new"), "x").unwrap();
-        fs::write(rig.store.place.manifests.join("README"), "x").unwrap();
+        fs::write(rig.store.backing.place.segments.join("segment.1-1.new"), "x").unwrap();
+        fs::write(rig.store.backing.place.manifests.join("README"), "x").unwrap();
         assert_eq!(rig.sweep(&[], Some(before)), Swept::default());
         assert_eq!(rig.read(taken).unwrap(), [1, 2]);
         let swept = rig.sweep(&[], Some(after));
         assert_eq!((swept.manifests, swept.segments), (1, 1));
         assert!(rig.read(taken).is_err());
-        assert_eq!(fs::read_dir(&rig.store.place.segments).unwrap().count(), 0);
-        assert!(rig.store.place.manifests.join("README").exists());
+        assert_eq!(
+            fs::read_dir(&rig.store.backing.place.segments).unwrap().count(),
+            0
+        );
+        assert!(rig.store.backing.place.manifests.join("README").exists());
     }
 
     #[test]
     fn what_is_damaged_is_an_error_and_nothing_that_it_needs_goes() {
         let rig = Rig::new();
         let taken = rig.take(&[1, 2], None);
-        let segment = listed(&rig.store.place.segments).unwrap().remove(0).path;
+        let segment = listed(&rig.store.backing.place.segments).unwrap().remove(0).path;
         let file = File::options().write(true).open(&segment).unwrap();
         file.write_all_at(b"rot", BLOCK + 7).unwrap();
         let error = rig.read(taken).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(error.to_string().contains("block 1 is damaged"), "{error}");
 
-        let path = rig.store.place.manifest(taken.manifest);
+        let path = rig.store.backing.place.manifest(taken.manifest);
         fs::write(&path, "rot").unwrap();
         assert_eq!(rig.read(taken).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let wanted = || {
@@ -346,7 +349,7 @@ mod tests {
     fn a_take_that_fails_leaves_nothing() {
         let rig = Rig::new();
         let taken = rig.take(&[1], None);
-        let files = || listed(&rig.store.place.segments).unwrap().len();
+        let files = || listed(&rig.store.backing.place.segments).unwrap().len();
         assert_eq!(files(), 1);
         let base = Some(Digest::of(b"none"));
         assert!(

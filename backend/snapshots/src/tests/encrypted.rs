@@ -153,7 +153,7 @@ fn a_plain_snapshot_becomes_an_encrypted_one() {
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     // Its first block is found, its second is damaged.
     let damaged = rig.store.manifest(plain.manifest).unwrap().segments[1];
-    fs::write(rig.store.place.segment(damaged), "rot").unwrap();
+    fs::write(rig.store.backing.place.segment(damaged), "rot").unwrap();
     let error = rig.store.encrypt(plain.manifest, &key(2)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert_eq!(rig.files(), files);

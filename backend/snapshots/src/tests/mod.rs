@@ -2,6 +2,7 @@
 
 mod encrypted;
 mod sources;
+mod uploads;
 
 use std::{
     fs::{self, File},

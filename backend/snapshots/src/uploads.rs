@@ -1,0 +1,307 @@
+//! Snapshots on their way into a directory from hosts that do not have it: a segment and a manifest grow piece by piece,
+//! in order, each in a file of its own, and get their names together, when both are what they are said to be. A piece
+//! that comes twice is there once, so that whoever was cut off goes on from where it was.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    SnapshotStore,
+    files::{BLOCK_BYTES, PARTIAL, named, publish, read_block},
+    manifest::{BLOCK, Digest, Manifest},
+};
+
+/// Uploads whose state is in memory. That of others is found again in their files.
+pub(crate) const OPEN: usize = 64;
+
+/// What an upload becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// A segment: whole blocks.
+    Segment,
+    /// A manifest.
+    Manifest,
+}
+
+/// Which upload: the snapshot that it is for, and the number that its sender has given it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UploadName {
+    /// The snapshot's id.
+    snapshot: String,
+    number: u64,
+    part: Part,
+}
+
+impl UploadName {
+    /// `None` where the snapshot's id is none: it becomes part of a file's name.
+    pub fn new(snapshot: &str, number: u64, part: Part) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_id = !snapshot.is_empty() && snapshot.len() <= 64 && snapshot.bytes().all(is_plain);
+        is_id.then(|| UploadName {
+            snapshot: snapshot.to_owned(),
+            number,
+            part,
+        })
+    }
+
+    pub(crate) fn path(&self, store: &SnapshotStore) -> PathBuf {
+        let part = match self.part {
+            Part::Segment => "segment",
+            Part::Manifest => "manifest",
+        };
+        let name = format!("{}-{:016x}.{part}.{PARTIAL}", self.snapshot, self.number);
+        store.backing.place.segments.join(name)
+    }
+}
+
+/// What became of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is there; the upload has so many bytes.
+    There(u64),
+    /// It begins beyond what is there, which is so many bytes.
+    Gap(u64),
+}
+
+/// Uploads into a store. Its calls block.
+#[derive(Debug)]
+pub struct Uploads {
+    store: SnapshotStore,
+    open: Mutex<HashMap<UploadName, Arc<Mutex<Growing>>>>,
+}
+
+/// A file that grows.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    file: File,
+    length: u64,
+    /// Of what is there: of a segment the digests of its blocks, of a manifest its bytes.
+    name: Sha256,
+}
+
+impl Growing {
+    /// What a piece adds to the name.
+    fn know(&mut self, part: Part, content: &[u8]) {
+        match part {
+            Part::Manifest => self.name.update(content),
+            Part::Segment => {
+                for block in content.chunks(BLOCK_BYTES) {
+                    self.name.update(Digest::of(block).0);
+                }
+            }
+        }
+        self.length += content.len() as u64;
+    }
+
+    fn digest(&self) -> Digest {
+        Digest(self.name.clone().finalize().into())
+    }
+}
+
+fn refused(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.into())
+}
+
+impl Uploads {
+    /// Uploads into this store.
+    pub fn new(store: SnapshotStore) -> Self {
+        Uploads {
+            store,
+            open: Mutex::default(),
+        }
+    }
+
+    /// Where they go.
+    pub fn store(&self) -> &SnapshotStore {
+        &self.store
+    }
+
+    pub(crate) fn open(&self) -> MutexGuard<'_, HashMap<UploadName, Arc<Mutex<Growing>>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a piece at an offset, to an upload that may have `most` bytes. Segments' pieces are whole blocks.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is larger than it may be, or no whole blocks; those of the file system.
+    pub fn put(&self, name: &UploadName, offset: u64, content: &[u8], most: u64) -> io::Result<Put> {
+        if name.part == Part::Segment && !content.len().is_multiple_of(BLOCK_BYTES) {
+            return Err(refused(format!(
+                "a piece of a segment is a multiple of {BLOCK} bytes"
+            )));
+        }
+        let end = offset.saturating_add(content.len() as u64);
+        if end > most {
+            return Err(refused(format!("the upload may have {most} bytes, and no more")));
+        }
+        let growing = self.growing(name)?;
+        let mut growing = lock(&growing);
+        if offset > growing.length {
+            return Ok(Put::Gap(growing.length));
+        }
+        // Of what came before, the rest may be new.
+        let known = usize::try_from(growing.length - offset).unwrap_or(usize::MAX);
+        let Some(fresh) = content.get(known..).filter(|fresh| !fresh.is_empty()) else {
+            return Ok(Put::There(growing.length));
+        };
+        if let Err(error) = growing.file.write_all_at(fresh, growing.length) {
+            // What is there of the piece does not count.
+            drop(growing.file.set_len(growing.length));
+            return Err(error);
+        }
+        growing.know(name.part, fresh);
+        Ok(Put::There(growing.length))
+    }
+
+    /// The state of an upload: in memory, or read from its file, which is made if it is not there.
+    fn growing(&self, name: &UploadName) -> io::Result<Arc<Mutex<Growing>>> {
+        if let Some(known) = self.open().get(name) {
+            return Ok(known.clone());
+        }
+        self.store.make()?;
+        let found = Arc::new(Mutex::new(self.found(name, true)?));
+        let mut open = self.open();
+        if open.len() >= OPEN {
+            // Those that nobody works at are found again.
+            open.retain(|_, growing| Arc::strong_count(growing) > 1);
+        }
+        Ok(open.entry(name.clone()).or_insert(found).clone())
+    }
+
+    /// What a file has. Of a segment a broken block at its end is none.
+    fn found(&self, name: &UploadName, create: bool) -> io::Result<Growing> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = name.path(&self.store);
+        let mut options = File::options();
+        options.read(true).write(true).create(create).mode(0o600);
+        let file = options.open(&path).map_err(|error| named(error, &path))?;
+        let there = file.metadata()?.len();
+        let whole = match name.part {
+            Part::Segment => there / BLOCK * BLOCK,
+            Part::Manifest => there,
+        };
+        file.set_len(whole)?;
+        let (mut growing, mut buffer) = (
+            Growing {
+                file,
+                length: 0,
+                name: Sha256::new(),
+            },
+            vec![0; BLOCK_BYTES],
+        );
+        while growing.length < whole {
+            let length = usize::try_from(whole - growing.length).unwrap_or(BLOCK_BYTES);
+            let block = buffer.split_at_mut(length.min(BLOCK_BYTES)).0;
+            read_block(&growing.file, growing.length, block)?;
+            growing.know(name.part, block);
+        }
+        Ok(growing)
+    }
+
+    /// Gives uploads their names: the manifest, which must have this one, and the segment, if there is one. The manifest
+    /// may name that segment, and those that the manifests of `granted` name, and no others. Where it is there already,
+    /// with no upload left of it, that is well.
+    ///
+    /// # Errors
+    /// `InvalidInput` where an upload is not what it is said to be, or names what it may not; `NotFound` where there is
+    /// no upload; those of the file system. Then there is no such manifest.
+    pub fn finish(
+        &self,
+        segment: Option<&UploadName>,
+        manifest: &UploadName,
+        name: Digest,
+        granted: &[Digest],
+    ) -> io::Result<()> {
+        match self.publish(segment, manifest, name, granted) {
+            // The answer to the first one was lost.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.store.manifest(name).is_ok() => {
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn publish(
+        &self,
+        segment: Option<&UploadName>,
+        manifest: &UploadName,
+        name: Digest,
+        granted: &[Digest],
+    ) -> io::Result<()> {
+        let place = &self.store.backing.place;
+        let whole = self.whole(manifest)?;
+        let whole = lock(&whole);
+        if whole.digest() != name {
+            return Err(refused(format!(
+                "the manifest is {}, and not {name}",
+                whole.digest()
+            )));
+        }
+        let fresh = segment.map(|segment| self.whole(segment)).transpose()?;
+        let fresh = fresh.as_ref().map(|fresh| lock(fresh));
+        let made = fresh.as_ref().map(|fresh| fresh.digest());
+        let mut may_name: BTreeSet<Digest> = made.into_iter().collect();
+        for base in granted {
+            may_name.extend(self.store.manifest(*base)?.segments);
+        }
+        let mut bytes = vec![0; usize::try_from(whole.length).map_err(io::Error::other)?];
+        whole.file.read_exact_at(&mut bytes, 0)?;
+        let names = Manifest::decode(&bytes).map_err(|error| refused(error.to_string()))?;
+        if let Some(other) = names.segments.iter().find(|segment| !may_name.contains(segment)) {
+            return Err(refused(format!(
+                "the manifest names the segment {other}, which is not of its base"
+            )));
+        }
+        if let (Some(fresh), Some(path), Some(made)) =
+            (&fresh, segment.map(|name| name.path(&self.store)), made)
+        {
+            publish(&fresh.file, &path, &place.segment(made))?;
+        }
+        publish(&whole.file, &manifest.path(&self.store), &place.manifest(name))?;
+        let mut open = self.open();
+        open.remove(manifest);
+        if let Some(segment) = segment {
+            open.remove(segment);
+        }
+        Ok(())
+    }
+
+    fn whole(&self, name: &UploadName) -> io::Result<Arc<Mutex<Growing>>> {
+        if let Some(known) = self.open().get(name) {
+            return Ok(known.clone());
+        }
+        Ok(Arc::new(Mutex::new(self.found(name, false)?)))
+    }
+
+    /// Gives an upload up: nothing is left of it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn give_up(&self, name: &UploadName) -> io::Result<()> {
+        self.open().remove(name);
+        match std::fs::remove_file(name.path(&self.store)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The segments that a manifest names: what may be read with it.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidData` where it is not what its name says.
+    pub fn segments_of(&self, manifest: Digest) -> io::Result<BTreeSet<Digest>> {
+        Ok(self.store.manifest(manifest)?.segments.into_iter().collect())
+    }
+}
+
+fn lock(growing: &Mutex<Growing>) -> MutexGuard<'_, Growing> {
+    growing.lock().unwrap_or_else(PoisonError::into_inner)
+}
