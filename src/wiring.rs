@@ -15,8 +15,12 @@ mod metadata;
 mod pool;
 mod scheduler;
 mod snapshots;
+mod storage;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use cumulet_bus::Bus;
@@ -44,6 +48,7 @@ pub(crate) use host::{Driver, HostParts};
 pub(crate) use images::{ImageFile, TINY, converter, import_image, tiny};
 pub(crate) use inventory::inventory;
 pub(crate) use listen::bind as listen;
+pub(crate) use storage::check as check_storage;
 
 /// The setting that holds the API's address.
 pub(crate) const ENDPOINT: &str = "endpoint";
@@ -64,6 +69,8 @@ pub(crate) struct Assembled {
     /// The metadata service for another process of this host; it ends when this is dropped.
     metadata: Option<MetadataServer>,
     consoles: Consoles,
+    /// Where hosts get images and snapshots.
+    storage: Option<TcpListener>,
     hosts: Vec<Arc<cumulet_worker::Worker>>,
     bus: Arc<dyn Bus>,
     metrics: Option<SocketAddr>,
@@ -90,6 +97,7 @@ pub(crate) async fn assemble(
     let cloud_id = first.unwrap_or_else(|| config.cloud.text().to_owned());
     let bus = bus::open(config, roles, &cloud_id, clock.clone(), progress).await?;
     let consoles = console::prepare(config, roles, opened.as_ref().map(|(parts, _)| parts)).await?;
+    let storage = storage::prepare(config, roles)?;
     let by_itself = roles.has(Role::Metadata) && !roles.has(Role::Compute);
     let metadata = by_itself
         .then(|| metadata::serve(state, clock.clone()))
@@ -121,6 +129,7 @@ pub(crate) async fn assemble(
         hypervisor,
         metadata,
         consoles,
+        storage,
         hosts,
         bus,
         metrics: config.metrics.listen.given()?,
@@ -158,6 +167,16 @@ impl Assembled {
             if self.roles.has(Role::Conductor) {
                 let (store, clock) = (control.parts.store.clone(), control.parts.clock.clone());
                 tasks.spawn(snapshots::sweep(&self.state, store, clock, shutdown.clone()));
+            }
+            if let Some(listener) = self.storage.take() {
+                let (sealer, clock) = (control.parts.sealer.clone(), control.parts.clock.clone());
+                tasks.spawn(storage::serve(
+                    listener,
+                    &self.state,
+                    sealer,
+                    clock,
+                    shutdown.clone(),
+                ));
             }
             tasks.spawn(control.heartbeat(&self.roles, self.host.clone(), shutdown.clone()));
         }

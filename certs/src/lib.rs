@@ -13,6 +13,7 @@ pub mod keypair;
 pub mod master_key;
 pub mod seal;
 pub mod secret;
+pub mod storage_grant;
 
 mod kdf;
 mod legacy_rng;

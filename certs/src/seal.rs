@@ -44,6 +44,8 @@ impl Purpose {
     pub const USER_DATA: Self = Self("user-data");
     /// Data keys of volumes and snapshots.
     pub const DISK_KEY: Self = Self("disk-key");
+    /// What hosts may do with the stores of images and of snapshots.
+    pub const STORAGE_GRANT: Self = Self("storage-grant");
     /// Private keys of the cloud itself (CA, document signing).
     pub const PRIVATE_KEY: Self = Self("private-key");
 

@@ -7,6 +7,7 @@
 //!                                           iam, sts, service_quotas, ssm
 //! ```
 //!
+//! Hosts get images and snapshots at a door of their own (`storage`).
 //! Consoles of instances have a small door of their own (`console`), which may be a process of its own, and what is
 //! counted has a listener (`metrics`).
 
@@ -31,6 +32,7 @@ mod server;
 mod service;
 mod service_quotas;
 mod ssm;
+pub mod storage;
 mod sts;
 mod words;
 

@@ -203,6 +203,19 @@ settings! {
         /// User number of the process that converts a file which is imported, which nobody else on this host has.
         convert_uid: u32 = "1900065536";
 
+    [storage: Storage]
+        /// Address and port at which a process that opens the database gives hosts images and snapshots, out of
+        /// its state directory; empty: none, hosts have that directory. Plain HTTP: it belongs into a network of
+        /// the cloud's own, or behind a proxy that speaks TLS.
+        listen: SocketAddr = "";
+
+        /// Where this host gets images and snapshots, http://HOST:PORT or https://HOST[:PORT]; empty: from
+        /// `images` and `snapshots` in its state directory, which it then has in common with the control plane.
+        url: String = "";
+
+        /// With an https URL: a file (PEM) of the certificates of whoever vouches for it; empty: the system's.
+        ca_file: String = "";
+
     [metrics: Metrics]
         /// Address and port at which this process tells Prometheus what it counts (/metrics); empty: nowhere.
         listen: SocketAddr = "";

@@ -17,13 +17,14 @@ use cumulet_worker::{
     disks::{FakeDisks, QemuDisks},
     image_cache::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
-    snapshots::{DirectorySnapshots, NoSnapshots},
+    remote::Grants,
+    snapshots::NoSnapshots,
 };
 
 use super::{
     fake::{self, GUESTS, Simulated},
     guests::{self, GuestUsers},
-    metadata,
+    metadata, storage,
 };
 use crate::{config::Config, state::StateDir};
 
@@ -286,6 +287,8 @@ fn real(
         _ => parts.config.network.guest_connections.get()?,
     };
     (network.tunnel, network.mtu) = (wires.tunnel, wires.mtu);
+    let rng = SharedRng::system();
+    let stores = storage::of_host(parts.config, parts.state, &rng)?;
     let deps = WorkerDeps {
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),
@@ -294,9 +297,10 @@ fn real(
         tasks: Arc::new(Free),
         network: Arc::new(LinuxNetwork::new(network).context("the host's network")?),
         disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
-        images: Arc::new(DirectoryImages::new(parts.state.images())),
-        snapshots: Arc::new(DirectorySnapshots::new(&parts.state.snapshots())),
-        rng: SharedRng::system(),
+        images: stores.images,
+        snapshots: stores.snapshots,
+        grants: stores.grants,
+        rng,
         metadata: metadata::sink(parts)?,
         metrics: Arc::new(ProcMetrics::default()),
     };
@@ -323,6 +327,7 @@ fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
         snapshots: Arc::new(NoSnapshots),
+        grants: Grants::unneeded(),
         rng: SharedRng::system(),
         metadata: Arc::new(metadata::Unserved),
         metrics: Arc::new(simulated.metrics),

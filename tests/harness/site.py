@@ -18,7 +18,6 @@ from .guest import launch as launch_guests
 from .machines import Machine, Machines
 from .machines import Process as Inside
 from .process import READY
-from .servers import MariaDB, PostgreSQL
 from .wait import until
 
 
@@ -74,9 +73,9 @@ class Host:
         self.state = machine.root / "state"
         self.state.mkdir()
         self.state.chmod(0o711)
-        # In a real cluster: a shared file system.
-        for shared in ("images", "snapshots"):
-            (self.state / shared).symlink_to(site.state / shared)
+        if site.shared:
+            for shared in ("images", "snapshots"):
+                (self.state / shared).symlink_to(site.state / shared)
         self.roles = {name: Role(self, name) for name in HOST}
         # The program that is started next, and what it is told beside what all are.
         self.binary, self.variables = site.binary, {}
@@ -88,7 +87,10 @@ class Host:
         own = {
             "CUMULET_BUS": self._bus, "CUMULET_HOST": self.name, "CUMULET_NETWORK_TUNNEL_ADDRESS": self.machine.address,
         }  # fmt: skip
-        return {k: v for k, v in self.site.environment().items() if k != "CUMULET_DATABASE"} | own | self.variables
+        if not self.site.shared:
+            own["CUMULET_STORAGE_URL"] = self.site.storage
+        of_control = ("CUMULET_DATABASE", "CUMULET_STORAGE_LISTEN")
+        return {k: v for k, v in self.site.environment().items() if k not in of_control} | own | self.variables
 
     def _admit(self) -> None:
         """Makes its broker user by the commands that the operator is told."""
@@ -184,10 +186,15 @@ class GuestOn(Guest):
 
 class Site(Cloud):
     """`with Machines(3) as machines, Site(machines) as site:` starts all of it, and checks at the end that nothing is
-    left. Its own database server and broker are stopped and started by tests as they like."""
+    left. Its own database server and broker are stopped and started by tests as they like. Hosts get images and snapshots
+    from the conductor's process, or, where they are `shared`, have its directories (in a real cluster a shared file
+    system)."""
 
-    def __init__(self, machines: Machines, kind: str = "postgresql", binary: Path = BIN, grace: int = 20) -> None:
+    def __init__(
+        self, machines: Machines, kind: str = "postgresql", binary: Path = BIN, grace: int = 20, shared: bool = False
+    ) -> None:
         super().__init__("libvirt", f"[libvirt]\nstop_grace = {grace}\n", binary=binary, cluster="")
+        self.shared = shared
         self.machines, self.cluster = machines, kind
         self.broker = RabbitMQ(fresh("broker-"), address=machines.address).start()
         self.server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]()
@@ -195,6 +202,11 @@ class Site(Cloud):
         self.broker.add_vhost(self.vhost)
         self.variables |= {"CUMULET_DATABASE": self.server.url(self.vhost), "CUMULET_BUS": self.broker.url(self.vhost)}
         self.processes = [self._process(role) for role in CONTROL]
+        if not shared:
+            self._storage = Port()
+            self.storage = f"http://{machines.address}:{self._storage.number}"
+            listen = {"CUMULET_STORAGE_LISTEN": f"{machines.address}:{self._storage.number}"}
+            self.role("conductor").variables_of_its_own |= listen
         self.hosts = [Host(self, machine) for machine in machines]
         self._places: dict[str, Host] = {}
 

@@ -55,7 +55,7 @@ def digest(path: Path) -> str:
 
 def site(machines: Machines, kind: str, binary: Path, grace: int) -> Site:
     """A cloud of that database; not started."""
-    cloud = Lone(machines, binary, grace) if kind == "sqlite" else Site(machines, kind, binary, grace)
+    cloud = Lone(machines, binary, grace) if kind == "sqlite" else Site(machines, kind, binary, grace, shared=True)
     # A machine of tests has not the room of so many disks, which take next to none.
     cloud.variables["CUMULET_SCHEDULER_DISK_ALLOCATION_RATIO"] = "16.0"
     return cloud

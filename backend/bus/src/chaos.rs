@@ -215,6 +215,7 @@ mod tests {
                 deadline: Timestamp(n),
                 action: Action::ReportAll,
                 keys: Vec::new(),
+                storage: None,
             };
             chaos.send(&host(), command).await.unwrap();
         }

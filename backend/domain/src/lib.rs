@@ -23,6 +23,7 @@ pub mod placement;
 pub mod rng;
 pub mod snapshot;
 pub mod spec;
+pub mod storage;
 pub mod tag;
 pub mod text;
 pub mod time;

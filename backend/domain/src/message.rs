@@ -34,6 +34,10 @@ pub struct Command {
     /// The keys of encrypted disks that the action names, sealed for this host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<SealedKey>,
+    /// What the host may read of the stores of images and of snapshots for it, and bring to them: sealed, for the
+    /// process that serves them (`cumulet_certs::storage_grant`). `None`: nothing, or hosts have the stores' directories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
 }
 
 /// What has a data key: known by its id alone, as the key is sealed for it.

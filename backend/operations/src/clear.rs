@@ -133,6 +133,7 @@ async fn delete(
         deadline: Timestamp(operation.deadline).max(now.after(command::RESEND)),
         action: Action::DeleteVolume { volume, generation },
         keys: Vec::new(),
+        storage: None,
     };
     if let Err(error) = driver.bus.send(host, command).await {
         // It is sent again.

@@ -128,6 +128,7 @@ impl Operation for CreateSnapshot {
             deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
             action: Action::TakeSnapshots(sources),
             keys: Vec::new(),
+            storage: None,
         };
         match round.driver.command(host, command).await {
             Ok(()) => crash_point!(Self::NAME, "sent"),

@@ -89,6 +89,7 @@ impl Operation for DeleteVolume {
                 generation: operation.generation.0,
             },
             keys: Vec::new(),
+            storage: None,
         };
         match round.driver.bus.send(host, command).await {
             Ok(()) => crash_point!(Self::NAME, "sent"),

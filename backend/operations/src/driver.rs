@@ -140,6 +140,7 @@ impl Driver {
             deadline: now.after(RESEND * 2),
             action,
             keys: Vec::new(),
+            storage: None,
         };
         if let Err(error) = self.bus.send(host, command).await {
             tracing::debug!(%host, %error, "not handed over; sent again later");

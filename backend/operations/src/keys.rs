@@ -19,8 +19,8 @@ use sea_orm::EntityTrait as _;
 use crate::{Driver, boxed};
 
 impl Driver {
-    /// Hands a command over to a host, with the keys that it needs. One whose keys can't be had goes without them: the
-    /// host refuses it, and says which it lacks.
+    /// Hands a command over to a host, with the keys and the grant that it needs. One for which they can't be had goes
+    /// without: the host refuses it, and says what it lacks.
     ///
     /// # Errors
     /// When it was not handed over.
@@ -33,6 +33,7 @@ impl Driver {
                 Err(error) => tracing::error!(%host, %error, "keys of disks can't be given to a host"),
             }
         }
+        command.storage = self.grant(host, &command).await;
         self.bus.send(host, command).await
     }
 

@@ -14,6 +14,7 @@
 //! - `clear`, `other_host`: a launch that has failed on a host.
 //! - `changes`: what guests do by themselves, and the operations that this asks for.
 //! - `standing`: whether an instance is a host's.
+//! - `keys`, `storage_grants`: what commands take along for the host that they go to.
 //! - `told`: policies that commands have taken along.
 //! - `release`: what an instance gives back.
 
@@ -44,6 +45,7 @@ pub mod standing;
 mod start;
 pub mod steps;
 mod stop;
+mod storage_grants;
 mod terminate;
 pub mod told;
 pub mod volume;

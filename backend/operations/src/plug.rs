@@ -305,6 +305,7 @@ pub(crate) async fn tell<O: Plug>(
             what: O::WHAT,
         },
         keys: Vec::new(),
+        storage: None,
     };
     match cx.command(host, command).await {
         Ok(()) => crash_point!(O::NAME, "sent"),

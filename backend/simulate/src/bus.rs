@@ -302,6 +302,7 @@ mod tests {
                     generation,
                 },
                 keys: Vec::new(),
+                storage: None,
             };
             newest
                 .made_new(&host, command)

@@ -13,7 +13,7 @@ use cumulet_hypervisor::Hypervisor;
 
 use crate::{
     disks::Disks, files::HostFiles, image_cache::ImageSource, metrics::MetricsSource, network::HostNetwork,
-    prune::UnusedImages, snapshots::SnapshotData, tasks::Tasks,
+    prune::UnusedImages, remote::Grants, snapshots::SnapshotData, tasks::Tasks,
 };
 
 /// What a worker is told.
@@ -89,6 +89,7 @@ pub struct WorkerDeps {
     pub metadata: Arc<dyn MetadataSink>,
     pub metrics: Arc<dyn MetricsSource>,
     pub snapshots: Arc<dyn SnapshotData>,
+    pub grants: Arc<Grants>,
     pub rng: SharedRng,
 }
 

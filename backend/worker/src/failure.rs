@@ -44,8 +44,17 @@ fn plain(error: &io::Error) -> String {
         io::ErrorKind::StorageFull => "the disk is full".into(),
         io::ErrorKind::QuotaExceeded => "the disk's quota is used up".into(),
         io::ErrorKind::TimedOut => "the disk is too slow".into(),
+        io::ErrorKind::HostUnreachable => "the cloud's storage can't be reached".into(),
         kind => kind.to_string(),
     }
+}
+
+/// Whether what was called has not answered.
+fn is_unanswered(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable
+    )
 }
 
 impl From<cumulet_hypervisor::Error> for Failure {
@@ -77,7 +86,7 @@ impl From<VpcError> for Failure {
         match &error {
             VpcError::Network(of_network) => network(of_network),
             VpcError::Io(source) => Failure {
-                unanswered: source.kind() == io::ErrorKind::TimedOut,
+                unanswered: is_unanswered(source),
                 ..Failure::of(
                     format!("the VPC's rules can't be kept: {}", plain(source)),
                     &error,
@@ -114,15 +123,19 @@ impl From<NetworkError> for Failure {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         match &error {
-            ImageError::Source { image, .. } => {
-                Failure::of(format!("image {image} can't be fetched"), &error)
-            }
+            ImageError::Source { image, error: source } => Failure {
+                unanswered: is_unanswered(source),
+                ..Failure::of(
+                    format!("image {image} can't be fetched: {}", plain(source)),
+                    &error,
+                )
+            },
             ImageError::Wrong { image, .. } => Failure {
                 permanent: true,
                 ..Failure::of(format!("image {image} is not what was imported"), &error)
             },
             ImageError::Io(source) => Failure {
-                unanswered: source.kind() == io::ErrorKind::TimedOut,
+                unanswered: is_unanswered(source),
                 ..Failure::of(format!("the image can't be kept: {}", plain(source)), &error)
             },
         }
@@ -132,7 +145,7 @@ impl From<ImageError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure {
-            unanswered: error.kind() == io::ErrorKind::TimedOut,
+            unanswered: is_unanswered(&error),
             ..Failure::of(
                 format!("the instance's files can't be kept: {}", plain(&error)),
                 &error,
@@ -161,6 +174,13 @@ mod tests {
 
     fn late() -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, "qemu-img did not end in time")
+    }
+
+    fn away() -> io::Error {
+        io::Error::new(
+            io::ErrorKind::HostUnreachable,
+            "the storage door does not answer: 503",
+        )
     }
 
     /// As libvirt says it.
@@ -207,10 +227,19 @@ mod tests {
                 "",
                 ImageError::Source {
                     image: image.clone(),
-                    reason: path,
+                    error: io::Error::new(io::ErrorKind::NotFound, path),
                 }
                 .into(),
             ),
+            (
+                "U",
+                ImageError::Source {
+                    image: image.clone(),
+                    error: away(),
+                }
+                .into(),
+            ),
+            ("U", away().into()),
             ("P", ImageError::Wrong { image, what: said }.into()),
             ("", ImageError::Io(no_room()).into()),
             ("U", ImageError::Io(late()).into()),

@@ -23,11 +23,17 @@ use crate::{
 /// Where images come from.
 #[async_trait]
 pub trait ImageSource: Send + Sync + 'static {
-    /// Puts the image's file at `dest`, which is not there yet. The content is checked by the caller.
+    /// Puts the image's file at `dest`, which is not there yet, unless it goes on from what is. The content is checked by
+    /// the caller.
     ///
     /// # Errors
-    /// In words for the operator.
-    async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String>;
+    /// Those of the files, with what they are about.
+    async fn fetch(&self, image: &ImageRef, dest: &Path) -> io::Result<()>;
+
+    /// Whether it goes on from what came of a file before.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// Images in a directory of this machine, named by their hash: linked where that works, else copied.
@@ -45,14 +51,15 @@ impl DirectoryImages {
 
 #[async_trait]
 impl ImageSource for DirectoryImages {
-    async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String> {
+    async fn fetch(&self, image: &ImageRef, dest: &Path) -> io::Result<()> {
         let (source, dest) = (self.dir.join(&image.sha256), dest.to_owned());
         let name = source.display().to_string();
         let copied = blocking(move || match fs::hard_link(&source, &dest) {
             Ok(()) => Ok(()),
             Err(_) => fs::copy(&source, &dest).map(drop),
         });
-        copied.await.map_err(|error| format!("{name}: {error}"))
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+        copied.await.map_err(named)
     }
 }
 
@@ -70,8 +77,8 @@ pub(crate) struct Sources<'s> {
 /// Why an image is not here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
-    #[error("image {image}: {reason}")]
-    Source { image: String, reason: String },
+    #[error("image {image}: {error}")]
+    Source { image: String, error: io::Error },
     #[error("image {image} is not what it should be: {what}")]
     Wrong { image: String, what: String },
     #[error("image cache: {0}")]
@@ -143,18 +150,19 @@ impl ImageCache {
         let flight = self.flight(hash);
         let _alone = flight.lock().await;
         let part = self.dir.join(format!("{hash}.part"));
-        let left = part.clone();
-        let there = self.layout.blocking(move |files| match files.remove(&left) {
-            // Another flight may have brought it; half of one is none.
-            _ if files.exists(&wanted)? => Ok(true),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(false),
-        });
-        if there.await? {
+        // Another flight may have brought it.
+        if self.layout.blocking(move |files| files.exists(&wanted)).await? {
             return Ok(path);
         }
+        let goes_on = !image.from_snapshot && sources.images.goes_on();
+        if !goes_on {
+            self.remove(&part).await?;
+        }
         if let Err(error) = self.bring(image, key, sources, &part).await {
-            drop(self.layout.blocking(move |files| files.remove(&part)).await);
+            // What came of it counts, unless it is of something else.
+            if !goes_on || matches!(error, ImageError::Wrong { .. }) {
+                drop(self.remove(&part).await);
+            }
             return Err(error);
         }
         let named = self.layout.blocking({
@@ -169,6 +177,15 @@ impl ImageCache {
         Ok(path)
     }
 
+    async fn remove(&self, part: &Path) -> io::Result<()> {
+        let part = part.to_owned();
+        let removed = self.layout.blocking(move |files| match files.remove(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        });
+        removed.await
+    }
+
     /// Brings a file, whose content is then known to be the image's.
     async fn bring(
         &self,
@@ -177,9 +194,9 @@ impl ImageCache {
         from: Sources<'_>,
         part: &Path,
     ) -> Result<(), ImageError> {
-        let source = |reason: String| ImageError::Source {
+        let source = |error| ImageError::Source {
             image: image.id.to_string(),
-            reason,
+            error,
         };
         if image.from_snapshot {
             let to = DiskFile {
@@ -191,7 +208,7 @@ impl ImageCache {
             };
             // Each block is compared with its digest.
             let made = restore(from.disks, from.snapshots, &image.sha256, &to);
-            return made.await.map_err(|error| source(error.to_string()));
+            return made.await.map_err(source);
         }
         from.images.fetch(image, part).await.map_err(source)?;
         let there = part.to_owned();
@@ -230,7 +247,7 @@ mod tests {
     };
 
     use cumulet_domain::{
-        id::{HostId, ImageId},
+        id::{HostId, ImageId, SnapshotId},
         image::DiskFormat,
     };
 
@@ -247,7 +264,7 @@ mod tests {
 
     #[async_trait]
     impl ImageSource for Counting {
-        async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String> {
+        async fn fetch(&self, image: &ImageRef, dest: &Path) -> io::Result<()> {
             self.1.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
             self.0.fetch(image, dest).await
@@ -320,7 +337,10 @@ mod tests {
         let (disk, at) = (dir.path().join("disk"), dir.path().join("snapshots"));
         fs::write(&disk, vec![7; 4096]).unwrap();
         let snapshots = DirectorySnapshots::new(&at);
-        let kept = snapshots.take(Content::Plain(&disk), None).await.unwrap();
+        let kept = snapshots
+            .take(SnapshotId::new(1), Content::Plain(&disk), None)
+            .await
+            .unwrap();
         let image = ImageRef {
             sha256: kept.manifest.clone(),
             from_snapshot: true,

@@ -29,6 +29,7 @@ mod qemu_img;
 mod qemu_nbd;
 mod readiness;
 mod record;
+pub mod remote;
 mod report;
 mod restore;
 mod retry;

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
-use cumulet_domain::id::{InstanceId, OperationId};
-use cumulet_snapshots::{BlockKey, Digest, NbdDisk, SnapshotStore, Taken};
+use cumulet_domain::id::{InstanceId, OperationId, SnapshotId};
+use cumulet_snapshots::{Backing, BlockKey, Digest, Directory, NbdDisk, SnapshotStore, Taken};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::{
@@ -56,18 +56,18 @@ pub enum Content<'a> {
 /// Where snapshots' data is kept.
 #[async_trait]
 pub trait SnapshotData: Send + Sync + 'static {
-    /// Keeps the content of a disk that nobody changes, over what the manifest `base` has.
+    /// Keeps the content of a disk that nobody changes as a snapshot's, over what the manifest `base` has.
     ///
     /// # Errors
     /// Those of the files. Then nothing was kept.
-    async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored>;
+    async fn take(&self, snapshot: SnapshotId, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored>;
 
-    /// Keeps the content of a plain manifest encrypted with this key.
+    /// Keeps the content of a plain manifest as a snapshot's, encrypted with this key.
     ///
     /// # Errors
     /// Those of the files; `InvalidData` where the data is damaged, `InvalidInput` where it is encrypted. Then nothing
     /// was kept.
-    async fn encrypt(&self, manifest: &str, key: &DiskKey) -> io::Result<Stored>;
+    async fn encrypt(&self, snapshot: SnapshotId, manifest: &str, key: &DiskKey) -> io::Result<Stored>;
 
     /// Makes a disk of a manifest's content, of so many bytes at least. A plain file that has the path is replaced; an
     /// encrypted disk is empty and as large as that.
@@ -78,10 +78,42 @@ pub trait SnapshotData: Send + Sync + 'static {
     async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()>;
 }
 
+/// Stores that snapshots' data is kept in, each for one piece of work: where that has to be granted, it is asked for
+/// then. Every one of them is `SnapshotData`.
+pub trait Stores: Clone + Send + Sync + 'static {
+    /// Who has the files.
+    type Backing: Backing + Send + 'static;
+
+    /// To make a disk of a manifest.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where this host may not.
+    fn to_read(&self, manifest: &str) -> io::Result<SnapshotStore<Self::Backing>>;
+
+    /// To keep a snapshot. Made if it is not there, where it is this host's.
+    ///
+    /// # Errors
+    /// Those of the files; `PermissionDenied` where this host may not.
+    fn to_bring(&self, snapshot: SnapshotId) -> io::Result<SnapshotStore<Self::Backing>>;
+}
+
 /// A store in a directory that the host has in common with the control plane.
 #[derive(Clone, Debug)]
 pub struct DirectorySnapshots {
     store: SnapshotStore,
+}
+
+impl Stores for DirectorySnapshots {
+    type Backing = Directory;
+
+    fn to_read(&self, _: &str) -> io::Result<SnapshotStore> {
+        Ok(self.store.clone())
+    }
+
+    fn to_bring(&self, _: SnapshotId) -> io::Result<SnapshotStore> {
+        self.store.make()?;
+        Ok(self.store.clone())
+    }
 }
 
 impl DirectorySnapshots {
@@ -114,12 +146,12 @@ fn digest(text: &str) -> io::Result<Digest> {
 }
 
 #[async_trait]
-impl SnapshotData for DirectorySnapshots {
-    async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
-        let (store, disk) = (self.store.clone(), disk.owned());
+impl<S: Stores> SnapshotData for S {
+    async fn take(&self, snapshot: SnapshotId, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+        let (stores, disk) = (self.clone(), disk.owned());
         let base = base.map(digest).transpose()?;
         let taken = blocking(move || {
-            store.make()?;
+            let store = stores.to_bring(snapshot)?;
             match disk {
                 Owned::Plain(path) => store.take_file(&path, None, base),
                 Owned::Encrypted(stream, key) => {
@@ -131,18 +163,16 @@ impl SnapshotData for DirectorySnapshots {
         taken.await.map(Stored::from)
     }
 
-    async fn encrypt(&self, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
-        let (store, manifest) = (self.store.clone(), digest(manifest)?);
+    async fn encrypt(&self, snapshot: SnapshotId, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
+        let (stores, manifest) = (self.clone(), digest(manifest)?);
         let key = BlockKey::new(&key.of_blocks());
-        let taken = blocking(move || {
-            store.make()?;
-            store.encrypt(manifest, &key)
-        });
+        let taken = blocking(move || stores.to_bring(snapshot)?.encrypt(manifest, &key));
         taken.await.map(Stored::from)
     }
 
     async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
-        let (store, disk, manifest) = (self.store.clone(), disk.owned(), digest(manifest)?);
+        let (store, disk) = (self.to_read(manifest)?, disk.owned());
+        let manifest = digest(manifest)?;
         blocking(move || match disk {
             Owned::Plain(path) => store.restore_file(manifest, None, &path, bytes),
             Owned::Encrypted(stream, key) => {
@@ -179,7 +209,7 @@ pub struct NoSnapshots;
 
 #[async_trait]
 impl SnapshotData for NoSnapshots {
-    async fn take(&self, _: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, _: SnapshotId, _: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
         Ok(Stored {
             manifest: Digest::of(b"").to_string(),
             fresh_bytes: 0,
@@ -187,7 +217,7 @@ impl SnapshotData for NoSnapshots {
         })
     }
 
-    async fn encrypt(&self, _: &str, _: &DiskKey) -> io::Result<Stored> {
+    async fn encrypt(&self, _: SnapshotId, _: &str, _: &DiskKey) -> io::Result<Stored> {
         Ok(Stored {
             manifest: Digest::of(b"").to_string(),
             fresh_bytes: 0,
@@ -255,6 +285,8 @@ impl Takes {
 mod tests {
     use super::*;
 
+    const SNAPSHOT: SnapshotId = SnapshotId::new(7);
+
     #[tokio::test]
     async fn an_operation_is_carried_out_once_at_a_time() {
         let takes = Takes::default();
@@ -278,10 +310,10 @@ mod tests {
         let data = DirectorySnapshots::new(&dir.path().join("snapshots"));
         let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
         std::fs::write(&disk, vec![7; 4096]).unwrap();
-        let kept = data.take(Content::Plain(&disk), None).await.unwrap();
+        let kept = data.take(SNAPSHOT, Content::Plain(&disk), None).await.unwrap();
         assert!(kept.bytes > 0 && kept.bytes == kept.fresh_bytes);
         let again = data
-            .take(Content::Plain(&disk), Some(&kept.manifest))
+            .take(SNAPSHOT, Content::Plain(&disk), Some(&kept.manifest))
             .await
             .unwrap();
         assert_eq!((again.fresh_bytes, &again.manifest), (0, &kept.manifest));
@@ -292,7 +324,11 @@ mod tests {
         assert_eq!((content.len(), &content[..4096]), (8192, &[7; 4096][..]));
         for wrong in ["", "../x", "abc"] {
             assert!(data.restore(wrong, Content::Plain(&copy), 0).await.is_err());
-            assert!(data.take(Content::Plain(&disk), Some(wrong)).await.is_err());
+            assert!(
+                data.take(SNAPSHOT, Content::Plain(&disk), Some(wrong))
+                    .await
+                    .is_err()
+            );
         }
     }
 
@@ -304,11 +340,14 @@ mod tests {
         let key = rng.with(DiskKey::generate);
         let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
         std::fs::write(&disk, b"in the clear".repeat(1000)).unwrap();
-        let plain = data.take(Content::Plain(&disk), None).await.unwrap();
-        let made = data.encrypt(&plain.manifest, &key).await.unwrap();
+        let plain = data.take(SNAPSHOT, Content::Plain(&disk), None).await.unwrap();
+        let made = data.encrypt(SNAPSHOT, &plain.manifest, &key).await.unwrap();
         assert!(made.manifest != plain.manifest && made.bytes > 0);
         assert_eq!(
-            data.encrypt(&plain.manifest, &key).await.unwrap().manifest,
+            data.encrypt(SNAPSHOT, &plain.manifest, &key)
+                .await
+                .unwrap()
+                .manifest,
             made.manifest
         );
 
@@ -318,13 +357,16 @@ mod tests {
             .unwrap();
         assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&disk).unwrap());
         assert!(data.store.restore_file(manifest, None, &copy, 0).is_err());
-        let again = data.encrypt(&made.manifest, &key).await.unwrap_err();
+        let again = data.encrypt(SNAPSHOT, &made.manifest, &key).await.unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::InvalidInput);
         for (wrong, kind) in [
             ("abc".to_owned(), io::ErrorKind::InvalidInput),
             ("a".repeat(64), io::ErrorKind::NotFound),
         ] {
-            assert_eq!(data.encrypt(&wrong, &key).await.unwrap_err().kind(), kind);
+            assert_eq!(
+                data.encrypt(SNAPSHOT, &wrong, &key).await.unwrap_err().kind(),
+                kind
+            );
         }
     }
 }

@@ -178,6 +178,7 @@ impl Host {
             deadline: self.clock.now().after(Duration::from_secs(300)),
             action,
             keys: Vec::new(),
+            storage: None,
         };
         self.bus.send(&name(), command).await.unwrap();
         operation
@@ -247,6 +248,7 @@ fn make(
         disks: Arc::new(FakeDisks::default()),
         images: Arc::new(DirectoryImages::new(dir.path())),
         snapshots: Arc::new(crate::snapshots::NoSnapshots),
+        grants: crate::remote::Grants::unneeded(),
         rng: SharedRng::seeded(NEXT.fetch_add(1, Ordering::Relaxed)),
         metadata: sink.clone(),
         metrics: Arc::new(FixedMetrics([("cpu.percent".to_owned(), 7)].into())),

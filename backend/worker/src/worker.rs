@@ -240,6 +240,7 @@ impl Worker {
 
     fn take(self: &Arc<Self>, command: Delivered<Command>, permit: OwnedSemaphorePermit) {
         self.keys.take(&command.keys);
+        self.deps.grants.take(&command);
         if let Some((id, _)) = command.action.instance() {
             return self.enqueue(id, Queued::Command(command), Some(permit));
         }

@@ -31,6 +31,7 @@ use cumulet_worker::{
     disks::QemuDisks,
     image_cache::DirectoryImages,
     network::{Config, LinuxNetwork},
+    remote::Grants,
     snapshots::DirectorySnapshots,
 };
 use sha2::{Digest as _, Sha256};
@@ -90,6 +91,7 @@ async fn worker(dir: &Path, cloud: &str, uri: &str, bus: &LocalBus) -> Arc<Worke
         disks: Arc::new(QemuDisks::new("qemu-img")),
         images: Arc::new(DirectoryImages::new(dir.join("images"))),
         snapshots: Arc::new(DirectorySnapshots::new(&dir.join("snapshots"))),
+        grants: Grants::unneeded(),
         rng: cumulet_domain::rng::SharedRng::seeded(7),
         metadata: Arc::new(Sink::default()),
         metrics: Arc::new(ProcMetrics::default()),
@@ -115,6 +117,7 @@ impl Host {
             deadline: SystemClock.now().after(Duration::from_secs(120)),
             action,
             keys: Vec::new(),
+            storage: None,
         };
         self.bus.send(&name(), command).await.unwrap();
     }

@@ -22,6 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Runs the checks; what is only to be expected to go wrong is a warning.
 pub(super) async fn check(state: &StateDir, config: &Config, roles: &Roles) -> Result<()> {
     wiring::try_console_addresses(config, roles)?;
+    wiring::check_storage(config, roles)?;
     let metrics = &config.metrics.listen;
     if !metrics.is_empty() {
         wiring::listen(metrics.text(), metrics.name())?;

@@ -14,6 +14,7 @@ fn command() -> Command {
         deadline: Timestamp(0),
         action: Action::ReportAll,
         keys: Vec::new(),
+        storage: None,
     }
 }
 

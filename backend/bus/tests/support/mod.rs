@@ -32,6 +32,7 @@ pub fn command(n: u64) -> Command {
             generation: n,
         },
         keys: Vec::new(),
+        storage: None,
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) async fn tell<O: Driven>(
         deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
         action: O::action(round, operation, row, host).await?,
         keys: Vec::new(),
+        storage: None,
     };
     let policy = match &command.action {
         Action::Run { policy, .. } => Some(policy.clone()),

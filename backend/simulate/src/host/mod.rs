@@ -23,7 +23,9 @@ use cumulet_domain::{
     rng::SharedRng,
 };
 use cumulet_hypervisor::fake::{FakeConfig, FakeHypervisor, FaultPlan, Seen, Witness};
-use cumulet_worker::{FixedMetrics, MemoryDisks, MemoryFiles, Tasks as _, Worker, WorkerConfig, WorkerDeps};
+use cumulet_worker::{
+    FixedMetrics, MemoryDisks, MemoryFiles, Tasks as _, Worker, WorkerConfig, WorkerDeps, remote::Grants,
+};
 use tokio::sync::watch;
 
 use crate::{clock::VirtualClock, options::Sabotage, outcome::Invariant, world::World};
@@ -162,6 +164,7 @@ impl Host {
             disks: self.disks.clone(),
             images: self.disks.clone(),
             snapshots: self.disks.clone(),
+            grants: Grants::unneeded(),
             rng: SharedRng::seeded(self.world.dice.number(0..u64::MAX)),
             metadata: served.clone(),
             metrics: Arc::new(FixedMetrics::default()),

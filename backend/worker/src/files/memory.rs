@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
-use cumulet_domain::image::ImageRef;
+use cumulet_domain::{id::SnapshotId, image::ImageRef};
 use sha2::{Digest as _, Sha256};
 
 use super::{HostFiles, Log};
@@ -275,9 +275,9 @@ impl MemoryDisks {
 
 #[async_trait]
 impl ImageSource for MemoryDisks {
-    async fn fetch(&self, image: &ImageRef, dest: &Path) -> Result<(), String> {
+    async fn fetch(&self, image: &ImageRef, dest: &Path) -> io::Result<()> {
         let node = Node::Image(image.size_bytes, image.sha256.clone());
-        self.files.put(dest, node).map_err(|error| error.to_string())
+        self.files.put(dest, node)
     }
 }
 
@@ -330,7 +330,7 @@ impl Disks for MemoryDisks {
 /// Snapshots of disks in memory: which disk it was, is all that there is of it.
 #[async_trait]
 impl SnapshotData for MemoryDisks {
-    async fn take(&self, disk: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, _: SnapshotId, disk: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
         let path = match disk {
             Content::Plain(path) => path,
             Content::Encrypted(..) => Path::new("encrypted"),
@@ -343,7 +343,7 @@ impl SnapshotData for MemoryDisks {
         })
     }
 
-    async fn encrypt(&self, manifest: &str, _: &DiskKey) -> io::Result<Stored> {
+    async fn encrypt(&self, _: SnapshotId, manifest: &str, _: &DiskKey) -> io::Result<Stored> {
         Ok(Stored {
             manifest: hex::encode(Sha256::digest(format!("encrypted {manifest}"))),
             fresh_bytes: 0,

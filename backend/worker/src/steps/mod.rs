@@ -153,10 +153,10 @@ impl Worker {
             came: None,
         };
         if let Some((spec, _)) = attempt.launch
-            && !self.keys.has_all(spec)
+            && !(self.keys.has_all(spec) && self.deps.grants.has_all(spec))
         {
-            // They went with the process of before. The command comes again, with keys for this one.
-            tracing::info!(instance = %id, kind = attempt.name, "a command waits for the keys of its disks");
+            // They went with the process of before. The command comes again, with those for this one.
+            tracing::info!(instance = %id, kind = attempt.name, "a command waits for the keys or the grants of its disks");
             self.give_up(&attempt).await;
             return;
         }

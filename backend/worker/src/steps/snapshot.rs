@@ -136,7 +136,10 @@ impl Worker {
     async fn encrypt(&self, told: &SnapshotSource, manifest: &str) -> Result<TakenSnapshot, Failure> {
         let key = self.keys.get(told.snapshot)?;
         crash_point!(NAME, "copied");
-        is_kept(told, self.deps.snapshots.encrypt(manifest, &key).await)
+        is_kept(
+            told,
+            self.deps.snapshots.encrypt(told.snapshot, manifest, &key).await,
+        )
     }
 
     async fn take_volumes(
@@ -370,13 +373,14 @@ impl Worker {
     }
 
     async fn keep(&self, source: &Source<'_>, disk: &DiskFile<'_>) -> Result<TakenSnapshot, Failure> {
-        let base = source.told.base.as_deref();
+        let (base, snapshot) = (source.told.base.as_deref(), source.told.snapshot);
+        let snapshots = &self.deps.snapshots;
         let kept = match disk.lock {
-            None => self.deps.snapshots.take(Content::Plain(disk.path), base).await,
+            None => snapshots.take(snapshot, Content::Plain(disk.path), base).await,
             Some(Lock { key, .. }) => {
                 let mut served = self.deps.disks.serve(disk, false).await?;
                 let content = Content::Encrypted(served.connection()?, key);
-                let taken = self.deps.snapshots.take(content, base).await;
+                let taken = snapshots.take(snapshot, content, base).await;
                 served.end(taken).await
             }
         };

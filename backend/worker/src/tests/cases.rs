@@ -81,6 +81,7 @@ async fn what_is_late_or_old_is_dropped() {
         deadline: Timestamp(host.clock.now().0 - 1),
         action: destroy(1, 6),
         keys: Vec::new(),
+        storage: None,
     };
     host.bus.send(&name(), late).await.unwrap();
     // A later command of the same instance is done after those were judged.
@@ -139,6 +140,7 @@ async fn what_comes_back_after_its_end_is_destroyed_once_more() {
         deadline: host.clock.now().after(Duration::from_secs(60)),
         action: destroy(9, 2),
         keys: Vec::new(),
+        storage: None,
     };
     host.bus.send(&name(), command).await.unwrap();
     assert_eq!(host.changed().await, report(9, 2, Power::Absent, None));
@@ -390,6 +392,7 @@ async fn what_is_sent_again_while_it_waits_waits_once() {
         deadline: host.clock.now().after(Duration::from_secs(300)),
         action: run(1, 1, &[1]),
         keys: Vec::new(),
+        storage: None,
     };
     for _ in 0..50 {
         host.bus.send(&name(), command.clone()).await.unwrap();

@@ -41,6 +41,7 @@ impl Host {
             deadline: self.clock.now().after(Duration::from_secs(300)),
             action,
             keys,
+            storage: None,
         };
         self.bus.send(&name(), command).await.unwrap();
         operation

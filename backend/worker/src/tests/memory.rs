@@ -72,6 +72,7 @@ impl Host {
             disks: disks.clone(),
             images: disks.clone(),
             snapshots: disks,
+            grants: crate::remote::Grants::unneeded(),
             rng: cumulet_domain::rng::SharedRng::seeded(7),
             metadata: Arc::new(Sink::default()),
             metrics: Arc::new(FixedMetrics::default()),
@@ -90,6 +91,7 @@ impl Host {
             deadline: self.clock.now().after(Duration::from_secs(300)),
             action,
             keys: Vec::new(),
+            storage: None,
         };
         self.bus.send(&name(), command).await.unwrap();
     }

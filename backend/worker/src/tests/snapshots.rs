@@ -46,7 +46,7 @@ impl Recorder {
 
 #[async_trait]
 impl SnapshotData for Recorder {
-    async fn take(&self, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, _: SnapshotId, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
         let disk = match disk {
             Content::Plain(disk) => disk,
             Content::Encrypted(..) => Path::new("encrypted"),
@@ -64,7 +64,7 @@ impl SnapshotData for Recorder {
         })
     }
 
-    async fn encrypt(&self, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
+    async fn encrypt(&self, _: SnapshotId, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
         self.encrypts
             .lock()
             .unwrap()
@@ -201,6 +201,7 @@ async fn a_snapshot_is_taken_once_however_often_it_is_asked_for() {
         deadline: host.clock.now().after(Duration::from_secs(300)),
         action: Action::TakeSnapshots(vec![source(1, Some(1), None)]),
         keys: Vec::new(),
+        storage: None,
     };
     let repeated = host.worker.counters().read();
     for _ in 0..3 {
@@ -332,6 +333,7 @@ async fn a_plain_snapshots_content_is_encrypted_with_the_key_that_came_along() {
                 of: copy.snapshot.into(),
                 sealed,
             }],
+            storage: None,
         };
         if fails {
             data.failures.lock().unwrap().push(io::ErrorKind::InvalidData);

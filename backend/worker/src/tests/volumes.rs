@@ -153,6 +153,7 @@ async fn a_deletion_that_comes_late_deletes_nothing() {
         deadline: Timestamp(1),
         action: delete(9),
         keys: Vec::new(),
+        storage: None,
     };
     host.bus.send(&name(), command).await.unwrap();
     while host.worker.counters().read().1 < 1 {
