@@ -204,9 +204,9 @@ settings! {
         convert_uid: u32 = "1900065536";
 
     [storage: Storage]
-        /// Address and port at which a process that opens the database gives hosts images and snapshots, out of
-        /// its state directory; empty: none, hosts have that directory. Plain HTTP: it belongs into a network of
-        /// the cloud's own, or behind a proxy that speaks TLS.
+        /// Address and port at which the role conductor gives hosts images and snapshots, out of its state
+        /// directory; empty: nowhere, hosts have that directory. Plain HTTP: it belongs into a network of the
+        /// cloud's own, or behind a proxy that speaks TLS.
         listen: SocketAddr = "";
 
         /// Where this host gets images and snapshots, http://HOST:PORT or https://HOST[:PORT]; empty: from

@@ -1,5 +1,5 @@
-//! The wiring of the stores of images and of snapshots to hosts that do not have their directories: the door of a process
-//! that opens the database, and a host's client of it.
+//! The wiring of the stores of images and of snapshots to hosts that do not have their directories: the door of the
+//! conductor's process, and a host's client of it.
 
 use std::{net::TcpListener, path::Path, sync::Arc};
 
@@ -21,32 +21,23 @@ use crate::{
     state::StateDir,
 };
 
-/// Binds the door's address; `None` where there is to be none.
+/// Binds the door's address; `None` where there is to be none. Processes of one machine may share a file of settings:
+/// the conductor's is the one that serves.
 pub(super) fn prepare(config: &Config, roles: &Roles) -> Result<Option<TcpListener>> {
     check(config, roles)?;
     let listen = &config.storage.listen;
-    match listen.is_empty() {
+    match listen.is_empty() || !roles.has(Role::Conductor) {
         true => Ok(None),
         false => bind(listen.text(), listen.name()).map(Some),
     }
 }
 
-/// That the settings are those of a process with these roles.
+/// That a host's settings are such.
 pub(crate) fn check(config: &Config, roles: &Roles) -> Result<()> {
-    let (listen, url) = (&config.storage.listen, &config.storage.url);
-    ensure!(
-        listen.is_empty() || roles.control(),
-        "configuration: {} is for a process that opens the database; this one is {roles}",
-        listen.name()
-    );
-    if url.is_empty() {
+    let url = &config.storage.url;
+    if url.is_empty() || !roles.has(Role::Compute) {
         return Ok(());
     }
-    ensure!(
-        roles.has(Role::Compute),
-        "configuration: {} is for the role compute; this process is {roles}",
-        url.name()
-    );
     ensure!(
         !config.bus.is_empty(),
         "configuration: {} is for a host of a cluster; without `bus` this process has the directories itself",

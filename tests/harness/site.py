@@ -17,7 +17,9 @@ from .guest import Guest
 from .guest import launch as launch_guests
 from .machines import Machine, Machines
 from .machines import Process as Inside
+from .port import Port
 from .process import READY
+from .servers import MariaDB, PostgreSQL
 from .wait import until
 
 

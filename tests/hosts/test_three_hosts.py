@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness import figures
+from harness import figures, volumes
 from harness.cloud import TINY, Account
 from harness.ec2 import default_group, instance, running
 from harness.guest import FAST, allow, ssh_key
@@ -20,6 +20,8 @@ from harness.wait import until
 CUT = float(os.environ.get("CUMULET_FAULT_SECONDS", "45"))
 # A host that says nothing for so long is not alive; what a host may take to be seen again.
 SILENCE, SEEN = (20.0, 60.0), 60.0
+
+SUM = "sha256sum </mnt/file"
 
 # Serves the instance's own id.
 SERVER = """#!/bin/sh
@@ -173,6 +175,61 @@ def test_equal_addresses_of_two_accounts_do_not_meet(net: Net):
         assert not net.other.can_ping(guest.private_address)
         assert not net.other.can_connect(guest.private_address, 8082, 2)
     assert answer(net.other, net.other.private_address, 8082) == net.other.id
+
+
+def test_what_one_host_has_made_is_on_the_others(net: Net):
+    """A snapshot and an image of a guest on the first host, on the second and the third. No host has the directories of
+    either: they get images and snapshots from the control plane, and bring them to it."""
+    site, account, ec2 = net.site, net.account, net.account.ec2
+    one, two, three = net.guests
+    assert not [path for host in site.hosts for path in host.state.glob("*") if path.name in ("images", "snapshots")]
+    volume = volumes.create(account)
+    volumes.attach(account, volume, one.id)
+    one.ssh(f"mkfs.ext4 -q /dev/{volumes.wait_disk(one, volume)}", timeout=300)
+    one.ssh(f"mkdir -p /mnt && mount -t ext4 /dev/{volumes.wait_disk(one, volume)} /mnt", timeout=120)
+    written = one.ssh(f"head -c 9000000 /dev/urandom >/mnt/file; cp /mnt/file /root/file; sync; {SUM}", timeout=120)
+    first = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    # Whoever serves the stores is gone in the middle of it, or right before.
+    server = site.role("conductor")
+    server.kill()
+    time.sleep(1)
+    server.launch(site.environment(), server.variables)
+    server.wait_ready(60)
+    volumes.wait_completed(account, first)
+    changed = one.ssh(f"head -c 1000000 /dev/urandom >/mnt/more; sync; {SUM}", timeout=120)
+    second = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    room = sum(path.stat().st_blocks * 512 for path in site.state.glob("snapshots/segments/*"))
+    volumes.wait_completed(account, second)
+    grown = sum(path.stat().st_blocks * 512 for path in site.state.glob("snapshots/segments/*")) - room
+    assert grown < 9_000_000, f"{grown} bytes for one that is {room}"
+    made = ec2.create_volume(AvailabilityZone=volumes.zone(account), SnapshotId=second)["VolumeId"]
+    volumes.attach(account, made, two.id)
+    two.ssh(f"mkdir -p /mnt && mount -t ext4 /dev/{volumes.wait_disk(two, made)} /mnt", timeout=120)
+    assert two.ssh(SUM, timeout=120) == changed == written
+
+    image = ec2.create_image(InstanceId=one.id, Name="of the first", NoReboot=True)["ImageId"]
+    ec2.get_waiter("image_available").wait(ImageIds=[image], WaiterConfig=FAST)
+    elsewhere = [host for host in site.hosts if host is not three.host]
+    for host in elsewhere:
+        site.run("admin", "host", "disable", host.name, "--reason", "test")
+    groups = [group["GroupId"] for group in three.describe()["SecurityGroups"]]
+    (fresh,) = site.launch(account, three.key, 1, ImageId=image, SecurityGroupIds=groups)
+    fresh.wait_state("running")
+    for host in elsewhere:
+        site.run("admin", "host", "enable", host.name)
+    assert fresh.host is three.host
+    assert fresh.wait_ssh().ssh("sha256sum </root/file", timeout=120) == written
+    fresh.hang_up()
+    terminate(net, [fresh.id])
+    for guest, id in ((two, made), (one, volume)):
+        guest.ssh("umount /mnt", timeout=120)
+        volumes.detach(account, id)
+        ec2.delete_volume(VolumeId=id)
+        volumes.wait_gone(account, id)
+    ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+    for snapshot in (first, second):
+        ec2.delete_snapshot(SnapshotId=snapshot)
+    site.wait_clean(120)
 
 
 def test_f31_hosts_go_on_without_the_control_plane(net: Net):
