@@ -35,7 +35,8 @@ pub mod volumes {
 
     pub use cumulet_compute::attachments::{Detach, attach, detach};
     pub use cumulet_storage::volumes::{
-        AttachmentView, NewVolume, VolumeQuery, VolumeStatusView, VolumeView, auto_enable_io, create, delete,
-        describe, describe_modifications, describe_status, enable_io, modify, set_auto_enable_io,
+        AttachmentView, NewCopy, NewVolume, VolumeQuery, VolumeStatusView, VolumeView, auto_enable_io, copy,
+        create, delete, describe, describe_modifications, describe_status, enable_io, modify,
+        set_auto_enable_io,
     };
 }

@@ -29,6 +29,7 @@ mod m0026_snapshots;
 mod m0027_image_mappings;
 mod m0028_image_aliases;
 mod m0029_encryption;
+mod m0030_volume_copies;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -74,6 +75,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0027_image_mappings::Migration),
             Box::new(m0028_image_aliases::Migration),
             Box::new(m0029_encryption::Migration),
+            Box::new(m0030_volume_copies::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

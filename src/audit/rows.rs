@@ -90,7 +90,7 @@ impl Rows {
         leaks.extend(usage(&instances, &accounts));
         leaks.extend(holds(&operations, &held));
         leaks.extend(hanging.findings(&instances, &interfaces));
-        leaks.extend(idle(&hanging, &operations));
+        leaks.extend(idle(&hanging, &operations, &held));
         leaks.extend(untaken(&taken, &held));
         let mut rows = Rows {
             instances: instances.iter().map(compared).collect::<Result<_>>()?,
@@ -271,11 +271,16 @@ fn claims(rows: &[instance::Model], hosts: &[host::Model], of_volumes: impl Fn(&
     differences
 }
 
-/// Snapshots that are being taken, and that no operation takes.
-fn untaken(snapshots: &[snapshot::Model], held: &[operation_hold::Model]) -> Vec<String> {
+/// The snapshots that operations take.
+fn being_taken(held: &[operation_hold::Model]) -> BTreeSet<i64> {
     let kind = ResourceKind::Snapshot.resource_type();
     let held = held.iter().filter(|hold| hold.kind == kind);
-    let held: BTreeSet<i64> = held.map(|hold| hold.resource).collect();
+    held.map(|hold| hold.resource).collect()
+}
+
+/// Snapshots that are being taken, and that no operation takes; those for copies of volumes, which nobody sees, too.
+fn untaken(snapshots: &[snapshot::Model], held: &[operation_hold::Model]) -> Vec<String> {
+    let held = being_taken(held);
     let pending = snapshots
         .iter()
         .filter(|row| row.state.0 == SnapshotState::Pending);
@@ -284,18 +289,21 @@ fn untaken(snapshots: &[snapshot::Model], held: &[operation_hold::Model]) -> Vec
         .collect()
 }
 
-/// Volumes that nothing would ever bring to their end: on their way, and nobody is at work on them.
-fn idle(hanging: &Hanging, open: &[operation::Model]) -> Vec<String> {
+/// Volumes that nothing would ever bring to their end: on their way, and nobody is at work on them, nor on the snapshots
+/// that they wait for.
+fn idle(hanging: &Hanging, open: &[operation::Model], held: &[operation_hold::Model]) -> Vec<String> {
     let kind = ResourceKind::Volume.resource_type();
     let volumes = open
         .iter()
         .map(operation::Model::subject)
         .filter(|(of, _)| *of == kind);
     let busy: BTreeSet<VolumeId> = volumes.map(|(_, id)| VolumeId::from_db(id)).collect();
+    let taken = being_taken(held);
+    let waits = |id| hanging.made_of(id).is_some_and(|of| taken.contains(&of.to_db()));
     let moving = hanging
         .unsettled()
         .into_iter()
-        .filter(|(id, _)| !busy.contains(id));
+        .filter(|(id, _)| !busy.contains(id) && !waits(*id));
     moving
         .map(|(id, words)| format!("{id} {words}, and nothing is under way for it"))
         .collect()

@@ -49,7 +49,7 @@ async fn catch_up(store: &Store) {
     match cumulet_store::catch_up::run(store).await {
         Ok(false) => {}
         Ok(true) => {
-            tracing::info!("an earlier program has made or ended instances; their rows are complete now")
+            tracing::info!("an earlier program has made or ended something; its rows are complete now")
         }
         Err(error) => tracing::warn!(%error, "what an earlier program has made could not be completed"),
     }

@@ -17,7 +17,7 @@ use cumulet_domain::{
 use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
 use cumulet_store::{
     entity::{columns::Amount, operation::Model, snapshot},
-    images, snapshots,
+    images, snapshots, volume_copies,
 };
 use sea_orm::DatabaseTransaction;
 
@@ -150,8 +150,9 @@ impl Operation for CreateSnapshot {
 
     async fn lock(txn: &DatabaseTransaction, operation: &Model) -> Result<()> {
         let ids = all_of(operation)?;
-        // Images come before snapshots (`store::lock`).
+        // Images and volumes come before snapshots (`store::lock`).
         images::lock_waiting(txn, &ids).await?;
+        volume_copies::lock_waiting(txn, &ids).await?;
         snapshots::lock(txn, &ids).await
     }
 

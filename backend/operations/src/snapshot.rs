@@ -9,7 +9,7 @@ use cumulet_domain::{
 use cumulet_journal::{self as journal, NewOperation, Operation as _, Resource, Target, enqueue};
 use cumulet_store::{
     entity::{operation, snapshot},
-    images, snapshots,
+    images, snapshots, volume_copies,
 };
 use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,7 @@ pub(crate) async fn settle(
     now: Timestamp,
 ) -> Result<()> {
     snapshots::close(txn, ids, failure, now).await?;
+    volume_copies::settle(txn, ids, failure).await?;
     images::settle(txn, ids, failure).await
 }
 

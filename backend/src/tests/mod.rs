@@ -17,4 +17,5 @@ mod refusals;
 mod security_groups;
 mod tags;
 mod upgrades;
+mod volume_copies;
 mod volumes;

@@ -1,10 +1,11 @@
 //! The writing of what an earlier program does not write, while one runs beside this: the volumes and addresses of
-//! what it has launched, and the end of those of what it has ended. Readers go by its own columns until then.
+//! what it has launched, and the end of those of what it has ended, where readers go by its own columns until then; and
+//! the end of the waiting of copies of volumes for snapshots that it has taken.
 
-use cumulet_domain::Result;
+use cumulet_domain::{Result, snapshot::SnapshotState};
 use cumulet_migrations::rows_of_earlier;
 
-use super::{Invalidates, Store, failed, lock};
+use super::{Invalidates, Store, failed, lock, volume_copies};
 use crate::boxed;
 
 /// Looks, and writes what is missing; whether anything was. A file has one program at a time, whose migrations have
@@ -27,11 +28,33 @@ pub async fn run(store: &Store) -> Result<bool> {
 #[boxed]
 pub async fn write_missing(store: &Store) -> Result<bool> {
     // A read first, so that nobody waits for a transaction that has nothing to do.
+    let settled = settle_copies(store).await?;
     if !rows_of_earlier::are_missing(store.read()).await.map_err(failed)? {
-        return Ok(false);
+        return Ok(settled);
     }
     let write = store.write_with(Invalidates::Everything, |txn| {
         Box::pin(async move { rows_of_earlier::write(txn).await.map_err(failed) })
+    });
+    write.await.map(|()| true)
+}
+
+/// Ends the waiting of copies whose snapshots nobody takes any more; whether there were any.
+async fn settle_copies(store: &Store) -> Result<bool> {
+    let over = volume_copies::forgotten(store.read()).await?;
+    if over.is_empty() {
+        return Ok(false);
+    }
+    let write = store.write(move |txn| {
+        Box::pin(async move {
+            for row in &over {
+                let failure = match row.state.0 {
+                    SnapshotState::Completed => None,
+                    _ => Some(row.state_message.as_deref().unwrap_or_default()),
+                };
+                volume_copies::settle(txn, &[row.id.to_db()], failure).await?;
+            }
+            Ok(())
+        })
     });
     write.await.map(|()| true)
 }

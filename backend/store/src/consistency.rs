@@ -1,18 +1,18 @@
 //! What must hold between instances and the rows that hang on them: each that lives has one root volume attached, each
-//! interface one primary address, and nothing is left of what has ended; between images and what they are made of; and
-//! between what is encrypted and its data keys.
+//! interface one primary address, and nothing is left of what has ended; between images and what they are made of;
+//! between copies of volumes and what they wait for; and between what is encrypted and its data keys.
 //! `cumulet audit` and the simulator ask it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cumulet_domain::{
     Result,
-    id::{InstanceId, NetworkInterfaceId, VolumeId},
+    id::{InstanceId, NetworkInterfaceId, SnapshotId, VolumeId},
     volume::{AttachmentState, ModificationState, VolumeShape, VolumeState},
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 
-use super::{encryption, images, rows};
+use super::{encryption, images, rows, volume_copies};
 use crate::entity::{
     columns::Ipv4, instance, interface, interface_address, volume, volume_attachment, volume_modification,
 };
@@ -28,6 +28,8 @@ pub struct Hanging {
     images: Vec<String>,
     /// What does not hold of what is encrypted, and of what is not.
     encryption: Vec<String>,
+    /// What does not hold of copies of volumes and the snapshots that they are to be made of.
+    copies: Vec<String>,
 }
 
 impl Hanging {
@@ -44,6 +46,7 @@ impl Hanging {
             addresses: rows::all(interface_address::Entity::find(), conn).await?,
             images: images::findings(conn).await?,
             encryption: encryption::findings(conn).await?,
+            copies: volume_copies::findings(conn).await?,
         })
     }
 
@@ -56,12 +59,17 @@ impl Hanging {
         there.map(|row| i64::from(row.size_gib.0)).sum()
     }
 
+    /// The snapshot that a volume was made of, or is to be.
+    pub fn made_of(&self, volume: VolumeId) -> Option<SnapshotId> {
+        self.volumes.get(&volume)?.snapshot.map(|snapshot| snapshot.0)
+    }
+
     /// What is on its way to another state, in words.
     pub fn unsettled(&self) -> Vec<(VolumeId, String)> {
         let is_at_rest = |state: VolumeState| {
             matches!(
                 state,
-                VolumeState::Available | VolumeState::InUse | VolumeState::Deleted
+                VolumeState::Available | VolumeState::InUse | VolumeState::Deleted | VolumeState::Error
             )
         };
         let volumes = self.volumes.iter().filter(|(_, row)| !is_at_rest(row.state.0));
@@ -112,7 +120,8 @@ impl Hanging {
         let mut found = self.disks(&living);
         found.extend(self.states());
         found.extend(self.addresses_of(interfaces));
-        found.extend(self.images.iter().chain(&self.encryption).cloned());
+        let others = self.images.iter().chain(&self.encryption).chain(&self.copies);
+        found.extend(others.cloned());
         found
     }
 

@@ -40,6 +40,7 @@ pub mod tags;
 pub mod tunnels;
 pub mod user_data;
 mod versions;
+pub mod volume_copies;
 pub mod volumes;
 mod work;
 mod writer;

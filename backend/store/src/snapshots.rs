@@ -186,15 +186,23 @@ pub async fn sources<'v>(
     Ok(wanted.into_iter().filter_map(of).collect())
 }
 
-/// Snapshots whose data volumes still wait for, by the snapshots' numbers.
+/// Snapshots whose data volumes still wait for, by the snapshots' numbers; of a volume that is gone, as long as a
+/// snapshot of it is being taken, which is what the volume was to be made of.
 pub fn awaited() -> sea_orm::Select<volume::Entity> {
     use volume::Column as C;
+    let being_taken = snapshot::Entity::find()
+        .select_only()
+        .column(snapshot::Column::Volume)
+        .filter(snapshot::Column::State.eq(Named(SnapshotState::Pending)));
+    let waits = Condition::any()
+        .add(C::DeletedAt.is_null())
+        .add(C::Id.in_subquery(being_taken.into_query()));
     volume::Entity::find()
         .select_only()
         .column(C::Snapshot)
         .filter(C::Snapshot.is_not_null())
         .filter(C::MadeAt.is_null())
-        .filter(C::DeletedAt.is_null())
+        .filter(waits)
 }
 
 /// Of these volumes, those of which snapshots are being taken.
@@ -227,8 +235,11 @@ pub struct Needed {
 /// Those of the database; `Internal` where a row is damaged.
 pub async fn needed(conn: &impl ConnectionTrait) -> Result<Needed> {
     use snapshot::Column as C;
+    // One that is being taken may be hidden, for a copy of a volume that is gone already: until its host has answered,
+    // nobody knows what is left of it.
     let is_needed = Condition::any()
         .add(C::DeletedAt.is_null())
+        .add(C::State.eq(Named(SnapshotState::Pending)))
         .add(C::Id.in_subquery(awaited().into_query()));
     let rows = rows::all(snapshot::Entity::find().filter(is_needed), conn).await?;
     let pending = rows.iter().filter(|row| row.state.0 == SnapshotState::Pending);
@@ -243,7 +254,8 @@ pub async fn needed(conn: &impl ConnectionTrait) -> Result<Needed> {
     })
 }
 
-/// Some snapshots that were deleted at the horizon or before it, and that no volume waits for.
+/// Some snapshots that were deleted at the horizon or before it, or hidden then, that no volume waits for and nobody
+/// takes any more.
 ///
 /// # Errors
 /// Those of the database.
@@ -253,6 +265,7 @@ pub async fn gone(conn: &impl ConnectionTrait, horizon: Timestamp, most: u64) ->
         .select_only()
         .column(C::Id)
         .filter(C::DeletedAt.lte(horizon.0))
+        .filter(C::State.ne(Named(SnapshotState::Pending)))
         .filter(C::Id.not_in_subquery(awaited().into_query()))
         .limit(most);
     column(gone, conn).await

@@ -61,6 +61,7 @@ pub fn data(
         made_at: None,
         auto_enable_io: None,
         data_key,
+        source_volume: None,
     }
 }
 
@@ -153,6 +154,7 @@ fn new(volume: volume::Model) -> volume::ActiveModel {
         made_at: NotSet,
         auto_enable_io: NotSet,
         data_key: NotSet,
+        source_volume: NotSet,
         ..volume.into()
     }
 }

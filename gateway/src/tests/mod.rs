@@ -24,6 +24,7 @@ mod services;
 mod slow;
 mod snapshots;
 mod untagged;
+mod volume_copies;
 mod volumes;
 mod whole;
 mod wrong;

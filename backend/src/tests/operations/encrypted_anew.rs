@@ -32,7 +32,7 @@ const ENCRYPTED: EncryptionAsked = EncryptionAsked {
 
 impl Instances {
     /// A host has a key pair, and is heard of.
-    async fn able(&self, name: &'static str) -> HostKey {
+    pub(super) async fn able(&self, name: &'static str) -> HostKey {
         let key = self.rig.cloud.rng.with(HostKey::generate);
         let (public, now) = (key.public().to_string(), self.rig.cloud.now());
         let write = self.conductor.store.write(move |txn| {
@@ -60,7 +60,7 @@ impl Instances {
     }
 
     /// An encrypted volume that is to be made of a snapshot.
-    async fn encrypted_volume(&self, of: SnapshotId) -> VolumeId {
+    pub(super) async fn encrypted_volume(&self, of: SnapshotId) -> VolumeId {
         let new = NewVolume {
             availability_zone: ZONE.into(),
             size_gib: None,
@@ -76,7 +76,7 @@ impl Instances {
     }
 
     /// The command to take snapshots that was sent last, and to which host.
-    async fn takes(&mut self) -> Option<(&'static str, Command)> {
+    pub(super) async fn takes(&mut self) -> Option<(&'static str, Command)> {
         let mut last = None;
         for (name, mailbox) in ["host-1", "host-2"].into_iter().zip(&mut self.mailboxes) {
             while let Some(Some(delivery)) = mailbox.next().now_or_never() {
@@ -98,7 +98,7 @@ impl Instances {
         self.round().await;
     }
 
-    async fn needed(&self) -> Vec<String> {
+    pub(super) async fn needed(&self) -> Vec<String> {
         let needed = store::needed(self.conductor.store.read()).await.unwrap();
         needed.manifests.into_iter().collect()
     }

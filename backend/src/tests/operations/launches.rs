@@ -76,7 +76,7 @@ impl Instances {
         self.say(host, ReportContent::VolumeDone(outcome)).await;
     }
 
-    async fn state_of(&self, volume: VolumeId) -> VolumeState {
+    pub(super) async fn state_of(&self, volume: VolumeId) -> VolumeState {
         self.disk(volume).await.state.0
     }
 }

@@ -1,5 +1,6 @@
 //! The operations on instances against the checks that all operations must pass, and the page about them.
 
+mod copies;
 mod damaged;
 mod encrypted_anew;
 mod images;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The manifest that the host of the tests takes of a snapshot.
-fn manifest(id: SnapshotId) -> String {
+pub(super) fn manifest(id: SnapshotId) -> String {
     format!("{:064x}", id.number())
 }
 
@@ -69,12 +69,12 @@ impl Instances {
     }
 
     /// What hosts were told last to take.
-    async fn told_to_take(&mut self) -> Option<Vec<SnapshotSource>> {
+    pub(super) async fn told_to_take(&mut self) -> Option<Vec<SnapshotSource>> {
         self.told_of_data().await.0
     }
 
     /// And how many volumes to delete.
-    async fn told_of_data(&mut self) -> (Option<Vec<SnapshotSource>>, usize) {
+    pub(super) async fn told_of_data(&mut self) -> (Option<Vec<SnapshotSource>>, usize) {
         let (mut last, mut deleted) = (None, 0);
         for mailbox in &mut self.mailboxes {
             while let Some(Some(delivery)) = mailbox.next().now_or_never() {
@@ -133,7 +133,11 @@ impl Instances {
         write.await.unwrap();
     }
 
-    async fn made_of(&self, snapshot: SnapshotId, gib: Option<u32>) -> cumulet_domain::Result<VolumeId> {
+    pub(super) async fn made_of(
+        &self,
+        snapshot: SnapshotId,
+        gib: Option<u32>,
+    ) -> cumulet_domain::Result<VolumeId> {
         let new = NewVolume {
             availability_zone: ZONE.into(),
             size_gib: gib,

@@ -21,6 +21,7 @@ use cumulet_store::{
         columns::{Flag, Key, Named, Owner},
         instance, snapshot, volume, volume_attachment,
     },
+    failed,
     resource::{self, Lock},
     rows, tags,
 };
@@ -238,6 +239,28 @@ pub(crate) async fn insert_rows(
         super::insert(txn, cx, grant, view).await?;
     }
     Ok(made)
+}
+
+/// A snapshot of a volume that is nobody's to see: it is deleted from the beginning, counts for no quota, and is kept for
+/// as long as it is being taken, and then for what is to be made of it. It is taken as any other. Who calls has locked the
+/// volume.
+pub(crate) async fn insert_hidden(
+    txn: &DatabaseTransaction,
+    cx: &RequestContext,
+    grant: &Grant,
+    disk: &volume::Model,
+) -> Result<snapshot::Model> {
+    may_be_taken(disk)?;
+    let row = snapshot::Model {
+        base: plain_data(txn, disk).await?,
+        deleted_at: Some(cx.now().0),
+        ..new_row(cx, grant, disk, "")?
+    };
+    let insert = snapshot::Entity::insert(snapshot::ActiveModel::from(row.clone()));
+    insert.exec_without_returning(txn).await.map_err(failed)?;
+    let id = cx.rng.id::<marker::Operation>();
+    subject::ask(txn, std::slice::from_ref(&row), id, cx.now()).await?;
+    Ok(row)
 }
 
 fn may_be_taken(disk: &volume::Model) -> Result<()> {

@@ -94,7 +94,7 @@ pub async fn create(cx: &RequestContext, who: &Principal, mut new: NewVolume) ->
 }
 
 /// The volume that the same request has made before.
-async fn again(txn: &DatabaseTransaction, grant: &Grant, made: &str) -> Result<VolumeView> {
+pub(super) async fn again(txn: &DatabaseTransaction, grant: &Grant, made: &str) -> Result<VolumeView> {
     let gone = |_| resource::not_found::<volume::Entity>(made.to_owned());
     let id: VolumeId = made.parse().map_err(gone)?;
     let row = resource::find::<volume::Entity>(txn, grant, id, Lock::None).await?;
@@ -142,8 +142,20 @@ async fn insert(
         made_at: None,
         auto_enable_io: None,
         data_key,
+        source_volume: None,
     };
-    resource::show_new::<volume::Entity>(grant, &row, &new.tags)?;
+    keep(txn, cx, grant, row, &new.tags).await
+}
+
+/// Keeps a new volume with its tags. It is shown to the policy as it is going to be.
+pub(super) async fn keep(
+    txn: &DatabaseTransaction,
+    cx: &RequestContext,
+    grant: &Grant,
+    row: volume::Model,
+    wanted: &[Tag],
+) -> Result<VolumeView> {
+    resource::show_new::<volume::Entity>(grant, &row, wanted)?;
     let made = volume::ActiveModel {
         state_message: NotSet,
         ..row.clone().into()
@@ -151,12 +163,12 @@ async fn insert(
     let insert = volume::Entity::insert(made).exec_without_returning(txn);
     insert.await.map_err(failed)?;
     cx.made(&row.id.0);
-    let kind = ResourceKind::Volume;
-    tags::insert(txn, account, kind, &[row.id.to_db()], &new.tags).await?;
+    let (kind, account) = (ResourceKind::Volume, grant.account());
+    tags::insert(txn, account, kind, &[row.id.to_db()], wanted).await?;
     Ok(VolumeView {
         row,
         attachment: None,
-        tags: new.tags.clone(),
+        tags: wanted.to_vec(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! (`backend/operations`).
 
 mod attributes;
+mod copy;
 mod create;
 mod delete;
 mod describe;
@@ -19,6 +20,7 @@ use cumulet_domain::{
 use cumulet_store::entity::{volume, volume_attachment};
 
 pub use attributes::{auto_enable_io, enable_io, set_auto_enable_io};
+pub use copy::{NewCopy, copy};
 pub use create::{NewVolume, create};
 pub use delete::delete;
 pub use describe::{VolumeQuery, describe};

@@ -50,6 +50,7 @@ permissions! {
         write AUTHORIZE_SECURITY_GROUP_INGRESS "AuthorizeSecurityGroupIngress";
         write COPY_IMAGE "CopyImage";
         write COPY_SNAPSHOT "CopySnapshot";
+        write COPY_VOLUMES "CopyVolumes";
         write CREATE_IMAGE "CreateImage";
         write CREATE_KEY_PAIR "CreateKeyPair";
         write CREATE_PLACEMENT_GROUP "CreatePlacementGroup";

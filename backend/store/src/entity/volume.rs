@@ -35,6 +35,7 @@ pub struct Model {
     pub made_at: Option<i64>,
     pub auto_enable_io: Option<Flag>,
     pub data_key: Option<SecretText>,
+    pub source_volume: Option<Key<Volume>>,
 }
 
 impl Model {

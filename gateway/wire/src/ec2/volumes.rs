@@ -18,6 +18,7 @@ use super::shared::{
 
 operations! {
     AttachVolume(AttachVolumeRequest) -> VolumeAttachment;
+    CopyVolumes(CopyVolumesRequest) -> CopyVolumesResult;
     CreateVolume(CreateVolumeRequest) -> Volume;
     DeleteVolume(DeleteVolumeRequest) -> crate::codec::Done;
     DescribeVolumeAttribute(DescribeVolumeAttributeRequest) -> DescribeVolumeAttributeResult;
@@ -101,6 +102,24 @@ input! { AttachVolumeRequest {
     volume_id: String = "VolumeId" (required);
     ebs_card_index: Option<i32> = "EbsCardIndex";
     dry_run: Option<bool> = "DryRun";
+} }
+
+input! { CopyVolumesRequest {
+    source_volume_id: String = "SourceVolumeId" (required);
+    iops: Option<i32> = "Iops";
+    size: Option<i32> = "Size";
+    volume_type: Option<String> = "VolumeType";
+    dry_run: Option<bool> = "DryRun";
+    tag_specifications: Vec<TagSpecification> = "TagSpecification";
+    multi_attach_enabled: Option<bool> = "MultiAttachEnabled";
+    throughput: Option<i32> = "Throughput";
+    client_token: Option<String> = "ClientToken";
+    encrypted: Option<bool> = "Encrypted";
+    kms_key_id: Option<String> = "KmsKeyId";
+} }
+
+output! { CopyVolumesResult {
+    volumes: Vec<Volume> = "volumeSet";
 } }
 
 input! { CreateVolumeRequest {

@@ -51,13 +51,16 @@ pub(super) fn shown(ctx: &Ctx, view: &VolumeView) -> Volume {
     };
     let has = row.volume_type.0.performance(row.size_gib.0, asked);
     let number = |number: Option<u32>| number.and_then(|number| i32::try_from(number).ok());
+    // That of a copy is nobody's to see.
+    let snapshot = row.snapshot.filter(|_| row.source_volume.is_none());
     let id = view.id().to_string();
     Volume {
         volume_arn: Some(ctx.arn("volume", &id)),
         volume_id: Some(id),
         owner_id: Some(ctx.account()),
         size: number(Some(row.size_gib.0)),
-        snapshot_id: Some(row.snapshot.map_or_else(String::new, |id| id.0.to_string())),
+        snapshot_id: Some(snapshot.map_or_else(String::new, |id| id.0.to_string())),
+        source_volume_id: row.source_volume.map(|id| id.0.to_string()),
         availability_zone: Some(row.availability_zone.clone()),
         availability_zone_id: Some(regions::zone_id(&row.availability_zone)),
         state: Some(row.state.0.name().into()),

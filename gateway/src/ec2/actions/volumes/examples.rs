@@ -8,6 +8,11 @@ pub(crate) const EXAMPLES: &[Example] = &[
         "AvailabilityZone=us-east-1a&Size=8&VolumeType=gp3&Iops=4000&Throughput=200&Encrypted=true&\
          KmsKeyId=alias/aws/ebs",
     ),
+    example(
+        "CopyVolumes",
+        "SourceVolumeId={attached}&Size=8&VolumeType=gp3&Iops=4000&Throughput=200&Encrypted=true&\
+         KmsKeyId=alias/aws/ebs",
+    ),
     example("DescribeVolumes", "VolumeId.1={volume}"),
     example("DeleteVolume", "VolumeId={volume}"),
     example(

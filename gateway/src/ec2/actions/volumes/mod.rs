@@ -1,6 +1,7 @@
 //! Volumes.
 
 mod attach_volume;
+mod copy_volumes;
 mod create_volume;
 mod delete_volume;
 mod describe_volume_attribute;
