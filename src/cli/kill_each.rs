@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use cumulet_backend::conductor::crash_points;
 use cumulet_domain::crash::Point;
-use cumulet_simulate::{Layout, Trial, TrialOutcome, attempt, survey, template, trials};
+use cumulet_simulate::{Layout, Trial, TrialOutcome, acts, attempt, survey, template, trials};
 
 use super::jobs;
 use crate::{telemetry::say, wiring};
@@ -29,6 +29,10 @@ pub(crate) struct KillEach {
     /// Of these, only one point (`launch.7.sent`) or operation (`launch`).
     #[arg(long, requires = "kill_each", value_name = "POINT")]
     only: Option<String>,
+    /// Of these, only those in which this is asked for, where several calls become one operation (`copy-volume` takes a
+    /// snapshot).
+    #[arg(long, requires = "kill_each", value_name = "WHAT")]
+    act: Option<String>,
     /// Of these, only those with so many deaths in a row; with --roles, whatever the number is.
     #[arg(long, requires = "kill_each", value_name = "N")]
     deaths: Option<u32>,
@@ -97,19 +101,22 @@ impl KillEach {
         let mut all = trials(points, seed);
         if let (Some(deaths), Some(roles)) = (self.deaths, self.roles) {
             // Any number of deaths can be asked for like this.
-            all = points
+            let trial = |(point, act): (&Point, _)| Trial {
+                point: point.clone(),
+                act,
+                deaths,
+                layout: roles.layout(),
+                ended: self.ended,
+                seed,
+            };
+            let pairs = points
                 .iter()
-                .map(|point| Trial {
-                    point: point.clone(),
-                    deaths,
-                    layout: roles.layout(),
-                    ended: self.ended,
-                    seed,
-                })
-                .collect();
+                .flat_map(|point| acts(point.operation).map(move |act| (point, act)));
+            all = pairs.map(trial).collect();
         }
         all.retain(|trial| {
-            self.deaths.is_none_or(|deaths| trial.deaths == deaths)
+            self.act.as_ref().is_none_or(|act| trial.act == act)
+                && self.deaths.is_none_or(|deaths| trial.deaths == deaths)
                 && self.roles.is_none_or(|roles| trial.layout == roles.layout())
                 && (!self.ended || trial.ended)
         });

@@ -32,7 +32,7 @@ mod volumes;
 mod world;
 
 pub use faults::{FaultKind, FaultKinds, Faults};
-pub use kill_each::{Layout, Trial, TrialOutcome, attempt, survey, trials};
+pub use kill_each::{Layout, Trial, TrialOutcome, acts, attempt, survey, trials};
 pub use options::{Options, Sabotage};
 pub use outcome::{Invariant, Latencies, Outcome, Violation};
 pub use run::{run, template};

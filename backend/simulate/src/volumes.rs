@@ -1,12 +1,12 @@
-//! Simulated clients' volumes: they are made, attached, modified, detached and deleted, and snapshots of them are taken,
-//! deleted and made volumes of, whatever their instances do meanwhile.
+//! Simulated clients' volumes: they are made, copied, attached, modified, detached and deleted, and snapshots of them are
+//! taken, deleted and made volumes of, whatever their instances do meanwhile.
 
 use std::fmt::Display;
 
 use cumulet_backend::api::{
     ClientToken, Cloud as Api,
     snapshots::{self, NewSnapshot},
-    volumes::{self, Detach, NewVolume},
+    volumes::{self, Detach, NewCopy, NewVolume},
 };
 use cumulet_domain::{
     Error, Result,
@@ -31,7 +31,8 @@ impl Client {
         let Some(volume) = dice.pick(&self.volumes).copied() else {
             return;
         };
-        match dice.number(0..8) {
+        match dice.number(0..9) {
+            8.. if self.volumes.len() < MOST => self.copy_volume(volume).await,
             6.. => self.some_snapshot(volume).await,
             0..3 => {
                 let Some(instance) = dice.pick(&self.mine).copied() else {
@@ -125,26 +126,59 @@ impl Client {
         };
         // What is made of a snapshot is encrypted where that is.
         let encrypted = (snapshot.is_none() && self.world.dice.chance(0.4)).then_some(true);
+        let new = NewVolume {
+            availability_zone: ZONE.into(),
+            size_gib: Some(1),
+            snapshot,
+            kind: VolumeType::Gp2,
+            provisioned: Provisioned::default(),
+            encryption: EncryptionAsked { encrypted, key: None },
+            tags: Vec::new(),
+            client_token: Some(self.token()),
+        };
+        let make = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<VolumeId>> {
+            let new = new.clone();
+            Box::pin(async move { Ok(volumes::create(&cloud, &who, new).await?.id()) })
+        };
+        self.until_answered(make).await;
+    }
+
+    /// The same for a copy. Some of what is plain becomes encrypted.
+    async fn copy_volume(&mut self, source: VolumeId) {
+        let new = NewCopy {
+            source,
+            size_gib: None,
+            kind: VolumeType::Gp2,
+            provisioned: Provisioned::default(),
+            encryption: EncryptionAsked {
+                encrypted: self.world.dice.chance(0.3).then_some(true),
+                key: None,
+            },
+            tags: Vec::new(),
+            client_token: Some(self.token()),
+        };
+        let copy = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<VolumeId>> {
+            let new = new.clone();
+            Box::pin(async move { Ok(volumes::copy(&cloud, &who, new).await?.id()) })
+        };
+        self.until_answered(copy).await;
+    }
+
+    /// The client token of a volume that it is to have.
+    fn token(&mut self) -> ClientToken {
         self.made += 1;
-        let token = format!("v{}-{}", self.number, self.made);
+        ClientToken {
+            token: format!("v{}-{}", self.number, self.made),
+            request_hash: String::new(),
+        }
+    }
+
+    async fn until_answered(
+        &mut self,
+        make: impl Fn(Api, Principal) -> BoxFuture<'static, Result<VolumeId>> + Clone,
+    ) {
         for _ in 0..8 {
-            let new = NewVolume {
-                availability_zone: ZONE.into(),
-                size_gib: Some(1),
-                snapshot,
-                kind: VolumeType::Gp2,
-                provisioned: Provisioned::default(),
-                encryption: EncryptionAsked { encrypted, key: None },
-                tags: Vec::new(),
-                client_token: Some(ClientToken {
-                    token: token.clone(),
-                    request_hash: String::new(),
-                }),
-            };
-            let make = move |cloud: Api, who: Principal| -> BoxFuture<'static, Result<_>> {
-                Box::pin(async move { Ok(volumes::create(&cloud, &who, new).await?.id()) })
-            };
-            match self.ask(make).await {
+            match self.ask(make.clone()).await {
                 Ok(Ok(id)) => {
                     self.world.note(format_args!("client {} has {id}", self.number));
                     return self.volumes.push(id);

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use cumulet_backend::conductor::crash_points;
 use cumulet_bus::{Bus, LocalBus};
 use cumulet_domain::crash::Point;
-use cumulet_simulate::{Layout, Sabotage, Trial, TrialOutcome, attempt, survey, template, trials};
+use cumulet_simulate::{Layout, Sabotage, Trial, TrialOutcome, acts, attempt, survey, template, trials};
 
 fn bus() -> Arc<dyn Bus> {
     Arc::new(LocalBus::new())
@@ -21,8 +21,10 @@ fn point(name: &str) -> Point {
 }
 
 fn trial(name: &str, deaths: u32, layout: Layout) -> Trial {
+    let point = point(name);
     Trial {
-        point: point(name),
+        act: acts(point.operation).next().unwrap(),
+        point,
         deaths,
         layout,
         ended: false,
@@ -50,6 +52,7 @@ fn one_point_of_each_role_and_the_same_run_again() {
         "stop.13.heard",
         "attach-volume.5.waiting",
         "delete-volume.6.sent",
+        "create-snapshot.9.kept",
     ] {
         for one in trials(&[point(name)], 1) {
             let came = go(&one, None);

@@ -5,6 +5,7 @@
 mod bystander;
 mod doom;
 mod script;
+mod storage;
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -50,6 +51,8 @@ pub enum Layout {
 pub struct Trial {
     /// The crash point of the deaths.
     pub point: Point,
+    /// What is asked for, which becomes the point's operation.
+    pub act: &'static str,
     /// How often at the most: some points are not passed again.
     pub deaths: u32,
     /// Who dies with it.
@@ -69,8 +72,8 @@ impl fmt::Display for Trial {
         };
         write!(
             f,
-            "--only {} --deaths {} --roles {layout}",
-            self.point.name, self.deaths
+            "--only {} --act {} --deaths {} --roles {layout}",
+            self.point.name, self.act, self.deaths
         )?;
         if self.ended {
             f.write_str(" --ended")?;
@@ -94,23 +97,32 @@ pub struct TrialOutcome {
     pub trace: String,
 }
 
-/// Every trial of the points that a simulated cloud passes: one death and three in a row, of the one process and of
-/// the role alone; and, where something is left to end, an end that is asked for while the role is away.
+/// What can be asked for that becomes an operation.
+pub fn acts(operation: &str) -> impl Iterator<Item = &'static str> {
+    script::acts_of(operation)
+}
+
+/// Every trial of the points that a simulated cloud passes, for each act that comes to them: one death and three in a
+/// row, of the one process and of the role alone; and, where something is left to end, an end that is asked for while the
+/// role is away.
 pub fn trials(points: &[Point], seed: u64) -> Vec<Trial> {
     let mut all = Vec::new();
     for point in points {
-        let trial = |deaths, layout, ended| Trial {
-            point: point.clone(),
-            deaths,
-            layout,
-            ended,
-            seed,
-        };
-        for layout in [Layout::Together, Layout::Apart] {
-            all.extend([1, 3].map(|deaths| trial(deaths, layout, false)));
-        }
-        if point.operation != "terminate" {
-            all.push(trial(1, Layout::Apart, true));
+        for act in acts(point.operation) {
+            let trial = |deaths, layout, ended| Trial {
+                point: point.clone(),
+                act,
+                deaths,
+                layout,
+                ended,
+                seed,
+            };
+            for layout in [Layout::Together, Layout::Apart] {
+                all.extend([1, 3].map(|deaths| trial(deaths, layout, false)));
+            }
+            if point.operation != "terminate" {
+                all.push(trial(1, Layout::Apart, true));
+            }
         }
     }
     all
@@ -125,14 +137,19 @@ pub fn survey(template: &Template, bus: &dyn Fn() -> Arc<dyn Bus>) -> Result<BTr
     let operations: BTreeSet<_> = listed.iter().map(|point| point.operation).collect();
     let mut passed = BTreeSet::new();
     for operation in operations {
-        let (plan, ended) = ((operation, None), false);
-        let attempt = in_thread(plan, ended, &Setting::of(Layout::Apart, 1), template, bus())?;
-        if let Some(problem) = attempt.problems.first() {
+        if acts(operation).next().is_none() {
             return Err(Error::Internal(format!(
-                "{operation}, where nobody dies: {problem}"
+                "{operation} has crash points and no line in kill_each/script.rs"
             )));
         }
-        passed.extend(attempt.passed);
+        for act in acts(operation) {
+            let (plan, ended) = ((act, None), false);
+            let attempt = in_thread(plan, ended, &Setting::of(Layout::Apart, 1), template, bus())?;
+            if let Some(problem) = attempt.problems.first() {
+                return Err(Error::Internal(format!("{act}, where nobody dies: {problem}")));
+            }
+            passed.extend(attempt.passed);
+        }
     }
     let unknown: Vec<_> = passed
         .iter()
@@ -162,7 +179,7 @@ pub fn attempt(
         keep_trace,
         ..Setting::of(trial.layout, trial.seed)
     };
-    let plan = (trial.point.operation, Some((trial.point.clone(), trial.deaths)));
+    let plan = (trial.act, Some((trial.point.clone(), trial.deaths)));
     in_thread(plan, trial.ended, &setting, template, bus)
 }
 
@@ -185,7 +202,7 @@ impl Setting {
     }
 }
 
-/// An operation, and the point at which how many die in it.
+/// What is asked for, and the point at which how many die in it.
 type Plan = (&'static str, Option<(Point, u32)>);
 
 fn in_thread(
@@ -206,14 +223,14 @@ fn in_thread(
 }
 
 async fn go(
-    (operation, death): Plan,
+    (act, death): Plan,
     ended: bool,
     setting: &Setting,
     template: &Template,
     bus: Arc<dyn Bus>,
 ) -> Result<TrialOutcome> {
     let (world, cloud, doom) = build(setting, template, bus).await?;
-    let mut script = Script::new(operation, &world, &cloud)?;
+    let mut script = Script::new(act, &world, &cloud)?;
     let bystander = Bystander::launch(&mut script).await?;
     script.prepare().await?;
     doom.plan(death.clone());

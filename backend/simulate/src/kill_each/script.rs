@@ -6,42 +6,31 @@ use std::{sync::Arc, time::Duration};
 use cumulet_backend::{
     api::{
         ClientToken, Cloud as Api,
-        images::{self, CreatedImage},
         instances::{self, LaunchSpec},
-        snapshots::{self, NewSnapshot},
-        volumes::{self, Detach, NewVolume},
     },
-    entity::{image, instance, snapshot},
-    store::{attachments, failed},
+    entity::instance,
+    store::failed,
 };
 use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::{InstanceId, VolumeId},
-    image::ImageState,
-    snapshot::SnapshotState,
-    volume::{
-        AttachmentState, DiskAsked, EncryptionAsked, Mapped, Mapping, Provisioned, VolumeChange, VolumeType,
-    },
 };
 use futures::future::BoxFuture;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
-use super::Doom;
+use super::{
+    Doom,
+    storage::{COPY, OF_IMAGES, data_disk, make_image, make_volume, on_volume},
+};
 use crate::{
     roles::Lost,
-    run::{
-        self,
-        setup::{Cloud, ZONE},
-    },
+    run::{self, setup::Cloud},
     world::World,
 };
 
 /// Instances that the operation is about.
 const COUNT: u32 = 2;
-
-/// The GiB that a volume is to grow to.
-const LARGER: u32 = 3;
 
 /// The client token of the launch that the run is about.
 const TOKEN: &str = "subject";
@@ -54,8 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// An operation with what it needs before, and what must be after it.
-struct Act {
-    name: &'static str,
+pub(super) struct Act {
+    pub(super) name: &'static str,
+    /// The operation that it becomes.
+    operation: &'static str,
     /// What is done to running instances before, one after the other.
     before: &'static [&'static str],
     /// The state that all of them come to.
@@ -65,8 +56,8 @@ struct Act {
     resets: (u64, u64),
 }
 
-/// Every operation of the registry: one without a line here is told as an error.
-const ACTS: [Act; 12] = [
+/// Every operation of the registry: one without a line here is told as an error. One may have several, by what asks for it.
+const ACTS: [Act; 13] = [
     act("launch", &[], "running", (1, 1), (0, 0)),
     act("start", &["stop"], "running", (2, 2), (0, 0)),
     act("stop", &[], "stopped", (1, 1), (0, 0)),
@@ -84,13 +75,20 @@ const ACTS: [Act; 12] = [
         (0, 0),
     ),
     act("create-snapshot", &["attach-volume"], "running", (1, 1), (0, 0)),
+    Act {
+        operation: "create-snapshot",
+        ..act(COPY, &["attach-volume"], "running", (1, 1), (0, 0))
+    },
     // Of the first instance; the other one goes on.
     act("create-image", &[], "running", (1, 2), (0, 0)),
     act("run-again", &[], "running", (1, 2), (0, 0)),
 ];
 
-/// The operations that a call for an image becomes.
-const OF_IMAGES: [&str; 2] = ["create-image", "run-again"];
+/// The names of what is done for an operation.
+pub(super) fn acts_of(operation: &str) -> impl Iterator<Item = &'static str> {
+    let theirs = ACTS.iter().filter(move |act| act.operation == operation);
+    theirs.map(|act| act.name)
+}
 
 const fn act(
     name: &'static str,
@@ -101,6 +99,7 @@ const fn act(
 ) -> Act {
     Act {
         name,
+        operation: name,
         before,
         state,
         starts,
@@ -110,23 +109,22 @@ const fn act(
 
 /// One user of the cloud, what he does, and what is wrong with what he gets.
 pub(super) struct Script<'a> {
-    act: &'static Act,
+    pub(super) act: &'static Act,
     pub(super) world: &'a Arc<World>,
     pub(super) cloud: &'a Cloud,
     who: Principal,
-    ids: Vec<InstanceId>,
+    pub(super) ids: Vec<InstanceId>,
     /// The volume that the operation is about, if it is about one: of the first instance.
-    volume: Option<VolumeId>,
+    pub(super) volume: Option<VolumeId>,
     pub(super) problems: Vec<String>,
 }
 
 impl<'a> Script<'a> {
-    pub(super) fn new(operation: &str, world: &'a Arc<World>, cloud: &'a Cloud) -> Result<Self> {
-        let act = ACTS.iter().find(|act| act.name == operation).ok_or_else(|| {
-            Error::Internal(format!(
-                "{operation} has crash points and no line in kill_each/script.rs"
-            ))
-        })?;
+    pub(super) fn new(name: &str, world: &'a Arc<World>, cloud: &'a Cloud) -> Result<Self> {
+        let act = ACTS
+            .iter()
+            .find(|act| act.name == name)
+            .ok_or_else(|| Error::Internal(format!("{name} has no line in kill_each/script.rs")))?;
         Ok(Script {
             act,
             world,
@@ -183,7 +181,7 @@ impl<'a> Script<'a> {
                     "reboot" => instances::reboot(&api, &who, &ids).await,
                     "terminate" => instances::terminate(&api, &who, &ids).await.map(drop),
                     "attach-volume" | "detach-volume" | "modify-volume" | "delete-volume"
-                    | "create-snapshot" => {
+                    | "create-snapshot" | COPY => {
                         let missing = || Error::Internal("it has no volume".into());
                         let volume = volume.ok_or_else(missing)?;
                         let first = ids.first().copied().ok_or_else(missing)?;
@@ -216,7 +214,7 @@ impl<'a> Script<'a> {
     }
 
     /// Asks for the operation. Where the answer is lost since the API has died at this step before anything was
-    /// written, nothing has happened, and it is asked for again; and so is a launch, by its token, in any case.
+    /// written, nothing has happened, and it is asked for again; and so is what has a token, in any case.
     pub(super) async fn ask(&mut self, step: Option<&str>) -> Result<()> {
         let before = self.rows().await?;
         let until = self.world.clock.elapsed() + PATIENCE.as_secs() * 1000;
@@ -243,7 +241,7 @@ impl<'a> Script<'a> {
                         self.wrong("nothing was answered or committed, and something has happened".into());
                     }
                 }
-                Err(Lost) if self.act.name == "launch" => {}
+                Err(Lost) if ["launch", COPY].contains(&self.act.name) => {}
                 Err(Lost) => return Ok(()),
             }
             tokio::time::sleep(LOOK).await;
@@ -286,87 +284,6 @@ impl<'a> Script<'a> {
         Ok(())
     }
 
-    /// Each instance has the volume that it was launched with, and it is made.
-    async fn check_disks(&mut self) -> Result<()> {
-        for id in self.ids.clone() {
-            let conn = self.cloud.store.read();
-            let theirs = attachments::of_instance(conn, id.to_db()).await?;
-            let data: Vec<_> = theirs.iter().filter(|disk| !disk.is_root()).collect();
-            let [disk] = data.as_slice() else {
-                self.wrong(format!("{id} shall have one volume: {data:?}"));
-                continue;
-            };
-            let row = attachments::find(conn, disk.volume.to_db()).await?;
-            let is_made = row.as_ref().is_some_and(|row| row.made_at.is_some());
-            if disk.state.0 != AttachmentState::Attached || !is_made {
-                self.wrong(format!("{id} shall have its volume: {disk:?}, {row:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// What has become of the volume.
-    async fn check_volume(&mut self) -> Result<()> {
-        if self.act.name == "launch" {
-            return self.check_disks().await;
-        }
-        if OF_IMAGES.contains(&self.act.name) {
-            return self.check_image().await;
-        }
-        let Some(id) = self.volume else {
-            return Ok(());
-        };
-        let conn = self.cloud.store.read();
-        if self.act.name == "create-snapshot" {
-            return self.check_snapshots(id).await;
-        }
-        let row = attachments::find(conn, id.to_db()).await?;
-        if self.act.name == "modify-volume" && row.as_ref().map(|row| row.size_gib.0) != Some(LARGER) {
-            self.wrong(format!("{id} shall be of {LARGER} GiB: {row:?}"));
-        }
-        let is = row.map_or("gone", |row| row.state.0.name());
-        let wanted = match self.act.name {
-            "attach-volume" | "modify-volume" => "in-use",
-            "detach-volume" => "available",
-            _ => "deleted",
-        };
-        if is != wanted {
-            self.wrong(format!("{id} shall be {wanted} and is {is}"));
-        }
-        Ok(())
-    }
-
-    /// Each snapshot of the volume that there is was taken. One whose asker was not told may have been asked for twice.
-    async fn check_snapshots(&mut self, volume: VolumeId) -> Result<()> {
-        let theirs = snapshot::Entity::find().filter(snapshot::Column::Volume.eq(volume.to_db()));
-        let theirs = theirs.all(self.cloud.store.read()).await.map_err(failed)?;
-        if theirs.is_empty() {
-            self.wrong(format!("there is no snapshot of {volume}"));
-        }
-        for row in theirs {
-            if row.state.0 != SnapshotState::Completed || row.manifest.is_none() {
-                let (id, why) = (row.id.0, row.state_message);
-                self.wrong(format!("{id} is {}, with {:?}: {why:?}", row.state, row.manifest));
-            }
-        }
-        Ok(())
-    }
-
-    /// There is one image, made of the first instance, which has started once more for it.
-    async fn check_image(&mut self) -> Result<()> {
-        let made = image::Entity::find().filter(image::Column::SourceInstance.is_not_null());
-        let made = made.all(self.cloud.store.read()).await.map_err(failed)?;
-        let is_whole = |row: &image::Model| row.state() == ImageState::Available && row.manifest.is_some();
-        if made.len() != 1 || !made.iter().all(is_whole) {
-            self.wrong(format!("one image shall be available: {made:?}"));
-        }
-        let starts = self.ids.first().map(|id| self.world.boots(*id).0);
-        if starts != Some(2) {
-            self.wrong(format!("the instance of the image has started {starts:?} times"));
-        }
-        Ok(())
-    }
-
     /// The instances that the operation is about.
     async fn rows(&self) -> Result<Vec<instance::Model>> {
         let mine = instance::Entity::find().filter(instance::Column::ClientToken.eq(TOKEN));
@@ -386,7 +303,7 @@ impl<'a> Script<'a> {
             ));
         }
         if !ended {
-            self.check_volume().await?;
+            self.check_storage().await?;
         }
         let state = if ended { "terminated" } else { self.act.state };
         for row in &rows {
@@ -409,88 +326,6 @@ impl<'a> Script<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// A volume that an instance is launched with.
-fn data_disk() -> Mapping {
-    Mapping {
-        device: "/dev/sdf".into(),
-        content: Mapped::Volume(DiskAsked {
-            size_gib: Some(1),
-            ..DiskAsked::default()
-        }),
-    }
-}
-
-async fn make_image(api: &Api, who: &Principal, instance: Option<InstanceId>) -> Result<()> {
-    let new = CreatedImage {
-        instance: instance.ok_or_else(|| Error::Internal("there is no instance".into()))?,
-        name: "image".into(),
-        description: String::new(),
-        no_reboot: false,
-        disks: Vec::new(),
-        tags: Vec::new(),
-        snapshot_tags: Vec::new(),
-    };
-    images::create(api, who, new).await.map(drop)
-}
-
-async fn make_volume(api: &Api, who: &Principal) -> Result<VolumeId> {
-    let new = NewVolume {
-        availability_zone: ZONE.into(),
-        size_gib: Some(1),
-        snapshot: None,
-        kind: VolumeType::Gp2,
-        provisioned: Provisioned::default(),
-        encryption: EncryptionAsked {
-            encrypted: Some(true),
-            key: None,
-        },
-        tags: Vec::new(),
-        client_token: None,
-    };
-    Ok(volumes::create(api, who, new).await?.id())
-}
-
-async fn on_volume(
-    api: &Api,
-    who: &Principal,
-    name: &str,
-    volume: VolumeId,
-    instance: InstanceId,
-) -> Result<()> {
-    let what = Detach {
-        volume,
-        instance: None,
-        device: None,
-    };
-    match name {
-        "attach-volume" => {
-            let attached = volumes::attach(api, who, volume, instance, "/dev/sdf").await;
-            attached.map(drop)
-        }
-        "detach-volume" => volumes::detach(api, who, what).await.map(drop),
-        "create-snapshot" => {
-            let new = NewSnapshot {
-                volume,
-                description: String::new(),
-                tags: Vec::new(),
-            };
-            snapshots::create(api, who, new).await.map(drop)
-        }
-        "modify-volume" => {
-            let change = VolumeChange {
-                size_gib: Some(LARGER),
-                ..VolumeChange::default()
-            };
-            match volumes::modify(api, who, volume, change).await {
-                // It was asked for before, and that was heard.
-                Err(Error::Modifying { .. }) => Ok(()),
-                other => other.map(drop),
-            }
-        }
-        _ => volumes::delete(api, who, volume).await,
     }
 }
 
