@@ -69,6 +69,10 @@ def test_statuses_attributes_and_modifications_are_as_the_model_says(account: Ac
     until(done, "the volume is modified")
     (shown,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
     assert (shown["Size"], shown["VolumeType"]) == (2, "gp3")
+    (copy,) = ec2.copy_volumes(SourceVolumeId=volume, VolumeType="gp3")["Volumes"]
+    assert (copy["State"], copy["Size"], copy["SourceVolumeId"]) == ("creating", 2, volume)
+    ec2.get_waiter("volume_available").wait(VolumeIds=[copy["VolumeId"]], WaiterConfig=FAST)
+    ec2.delete_volume(VolumeId=copy["VolumeId"])
     ec2.delete_volume(VolumeId=volume)
 
 
