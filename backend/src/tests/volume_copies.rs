@@ -97,7 +97,7 @@ async fn a_copy_has_nothing_of_its_source_but_the_zone_and_what_is_in_it() {
         ..VolumeQuery::default()
     };
     let shown = describe(&rig.cloud, &rig.who, &query, PageRequest::default()).await;
-    assert_eq!(shown.unwrap().rows, [made.clone()]);
+    assert_eq!(shown.unwrap().rows, std::slice::from_ref(&made));
     // The snapshot is deleted from the beginning, and without a tag.
     let hidden = rig.hidden().await;
     let (id, volume) = (hidden[0].id, hidden[0].volume.0);

@@ -173,6 +173,9 @@ async fn a_host_reads_what_it_was_granted_piece_by_piece() {
     assert_eq!(answers[4].body, vec![2; BLOCK]);
 }
 
+/// A request with its grant and range, the status of its answer, and what that says.
+type Case<'c> = (Method, String, Option<&'c str>, &'c str, u16, &'c str);
+
 #[actix_web::test]
 async fn nothing_else_is_read_or_written() {
     let rig = Rig::new();
@@ -189,7 +192,7 @@ async fn nothing_else_is_read_or_written() {
     let segment = &rig.segments()[0];
     let put = "/snapshots/snap-00000000000000005/segment/1?offset=0";
     let whole = "bytes=0-9";
-    let cases: Vec<(Method, String, Option<&str>, &str, u16, &str)> = vec![
+    let cases: Vec<Case> = vec![
         (
             Method::GET,
             format!("/images/{}", rig.image),

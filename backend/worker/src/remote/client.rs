@@ -68,7 +68,9 @@ impl StorageClient {
             Some("https") => false,
             _ => return Err(BadUrl::Malformed),
         };
-        if uri.host().is_none_or(str::is_empty) || uri.path().trim_matches('/') != "" || uri.query().is_some()
+        if uri.host().is_none_or(str::is_empty)
+            || !uri.path().trim_matches('/').is_empty()
+            || uri.query().is_some()
         {
             return Err(BadUrl::Malformed);
         }
@@ -157,7 +159,7 @@ impl StorageClient {
                 return Err(io::Error::new(io::ErrorKind::HostUnreachable, why));
             }
             tracing::debug!(path, why, "the storage door is asked again");
-            std::thread::sleep(pause);
+            wait(pause);
             pause = (pause * 2).min(LONGEST);
         }
     }
@@ -221,6 +223,15 @@ fn tls(ca_file: Option<&Path>) -> Result<TlsConfig, BadUrl> {
         .root_certs(RootCerts::Specific(Arc::new(roots)))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build())
+}
+
+/// Waits, on a thread that is there for work that blocks. That a door answers again is no event that could be awaited.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread is one of those for blocking work"
+)]
+fn wait(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 /// Whether an answer says that the server can't now.
