@@ -21,7 +21,7 @@ from report import Row, number
 SOURCE = Path(__file__).parents[1] / "guests/bench/flushes.c"
 FLUSHES = "/tmp/flushes"
 # The volume has no bound that a guest comes near.
-FAST = {"VolumeType": "gp3", "Iops": 16_000, "Throughput": 1000}
+FAST = {"VolumeType": "gp3", "Iops": 5000, "Throughput": 1000}
 GIB, WRITTEN, CHANGED = 10, 1024, 32
 # Of a free slot on the guest's bus for disks, and a place for it in names.
 SLOT, SEEN = "0x14", "vdb"

@@ -58,6 +58,10 @@ impl Backing for Directory {
     }
 }
 
+/// So many blocks, 8 MiB, are on the disk before more are written: a flush of a guest's waits for what the file system
+/// has not written of others' files, and so never for a whole segment.
+const WRITTEN_AHEAD: u64 = 16;
+
 /// The file of a segment that is being written. A segment that has its name stays: another snapshot may have brought
 /// the same blocks. A sweep knows.
 #[derive(Debug)]
@@ -71,6 +75,9 @@ impl NewSegment for NewFile {
     fn add(&mut self, content: &[u8]) -> io::Result<()> {
         self.file.write_all_at(content, self.slots * BLOCK)?;
         self.slots += 1;
+        if self.slots.is_multiple_of(WRITTEN_AHEAD) {
+            self.file.sync_data()?;
+        }
         Ok(())
     }
 }
