@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     backing::{Backing, NewSegment, Segments},
-    files::{Place, create, named, partial, publish, read_block, write},
+    files::{Place, Written, create, named, partial, publish, read_block},
     manifest::{BLOCK, Digest},
 };
 
@@ -49,12 +49,15 @@ impl Backing for Directory {
         Ok(NewFile { file, path, slots: 0 })
     }
 
-    /// The segment first, then the manifest that names it.
+    /// The segment first, then the manifest that names it. Both are written before either has its name, so that a
+    /// directory that is full has nothing of them.
     fn publish(&self, segment: Option<(NewFile, Digest)>, name: Digest, manifest: &[u8]) -> io::Result<()> {
+        let path = self.place.manifest(name);
+        let written = Written::new(&path, manifest)?;
         if let Some((new, name)) = segment {
             publish(&new.file, &new.path, &self.place.segment(name))?;
         }
-        write(&self.place.manifest(name), manifest)
+        written.publish(&path)
     }
 }
 

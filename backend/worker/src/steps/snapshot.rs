@@ -282,7 +282,7 @@ impl Worker {
                     ));
                 }
                 Copying::Failed(why) => {
-                    return Err(Failure::of("the guest's disks could not be copied", why));
+                    return Err(Failure::of_copies(why));
                 }
             }
         }
@@ -421,10 +421,7 @@ impl Worker {
 
 /// What has come to the store is a snapshot.
 fn is_kept(told: &SnapshotSource, kept: io::Result<Stored>) -> Result<TakenSnapshot, Failure> {
-    let kept = kept.map_err(|error| Failure {
-        detail: Some(error.to_string()),
-        ..Failure::from(error)
-    })?;
+    let kept = kept.map_err(|error| Failure::of_store(&error))?;
     crash_point!(NAME, "kept");
     Ok(TakenSnapshot {
         id: told.snapshot,
