@@ -15,4 +15,5 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cumulet_cache/target}
 export CUMULET_BIN=$CARGO_TARGET_DIR/release/cumulet
 export CUMULET_ROUNDTRIP=$CARGO_TARGET_DIR/debug/examples/roundtrip
 export CUMULET_TINY_IMAGE=$cumulet_cache/guests/tiny.qcow2
+export CUMULET_BENCH_IMAGE=$cumulet_cache/guests/bench.qcow2
 export CUMULET_DEBIAN_IMAGE=$cumulet_cache/guests/debian.qcow2

@@ -6,7 +6,10 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
-use cumulet_hypervisor::{Diagnosis, probe::kvm_works};
+use cumulet_hypervisor::{
+    Diagnosis,
+    probe::{io_uring, kvm_works},
+};
 
 use super::CloudArgs;
 use crate::{
@@ -22,6 +25,9 @@ pub(crate) struct Doctor {
     #[command(flatten)]
     cloud: CloudArgs,
 }
+
+/// The emulator's program.
+const QEMU: &str = "qemu-system-x86_64";
 
 /// What a check found.
 struct Finding {
@@ -61,7 +67,7 @@ impl Doctor {
 
     async fn findings(&self, config: &Config) -> Result<Vec<Finding>> {
         let slow = Duration::from_secs(config.hypervisor.slow_call.get()?);
-        let kvm = kvm_works(Path::new("qemu-system-x86_64")).await;
+        let kvm = kvm_works(Path::new(QEMU)).await;
         let mut findings = vec![
             check("root", true, root()),
             check("libvirt", true, libvirt(config.libvirt.uri.text(), slow).await),
@@ -69,6 +75,7 @@ impl Doctor {
             check("UEFI", false, uefi(&FIRMWARE.map(Path::new))),
             check("guests", false, guests(config, kvm)),
             check("bounds", false, bounds(config)),
+            check("guests' disks", false, disks(io_uring(Path::new(QEMU)).await)),
             check(
                 "confinement",
                 false,
@@ -230,6 +237,17 @@ fn as_whom(users: &GuestUsers, may_be_root: bool) -> Result<String, String> {
             "{text}; as root where nobody else could reach their disks (`libvirt.guests_as_root`)"
         )),
         (found, false) => found,
+    }
+}
+
+/// How guests' disks are read and written.
+fn disks(uring: Result<(), &str>) -> Result<String, String> {
+    let past = "past the page cache, where their file system can do that";
+    match uring {
+        Ok(()) => Ok(format!("by io_uring, {past}")),
+        Err(why) => Err(format!(
+            "by the kernel's older asynchronous I/O, {past}; io_uring: {why}"
+        )),
     }
 }
 

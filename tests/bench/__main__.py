@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import api  # noqa: E402
 import clusters  # noqa: E402
+import guest_io  # noqa: E402
+import guest_volumes  # noqa: E402
 import guests  # noqa: E402
 import imds  # noqa: E402
 import launches  # noqa: E402
@@ -26,13 +28,19 @@ import scheduler  # noqa: E402
 import simulated  # noqa: E402
 import storm  # noqa: E402
 import versus  # noqa: E402
+import volume_api  # noqa: E402
 from clouds import CONFIG, UNLIMITED, Moto  # noqa: E402
 from harness.cloud import Cloud  # noqa: E402
 from harness.folder import fresh  # noqa: E402
 from report import Row, by_hand, document, machine, markdown, number  # noqa: E402
 from servers import moto  # noqa: E402
 
-PARTS = ["api", "moto", "launches", "clusters", "storm", "noisy", "simulate", "imds", "guests", "scheduler"]
+PARTS = [
+    "api", "moto", "launches", "clusters", "storm", "noisy", "simulate", "imds", "guests", "guest-io", "volumes",
+    "volume-api", "scheduler",
+]  # fmt: skip
+# What sends no requests by `wrk`.
+WITHOUT_LOAD = {"clusters", "storm", "noisy", "simulate", "guests", "guest-io", "volumes", "scheduler"}
 SIZES = [100, 1000, 10_000]
 
 
@@ -46,7 +54,7 @@ def main() -> int:
     wanted = given.only.split(",")
     if not set(wanted) <= set(PARTS):
         arguments.error(f"--only takes {', '.join(PARTS)}")
-    if not shutil.which("wrk"):
+    if (given.versus or not set(wanted) <= WITHOUT_LOAD) and not shutil.which("wrk"):
         sys.exit("wrk is not installed; scripts/bench does that")
     # Told to end, it ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -109,6 +117,15 @@ def run(wanted: list[str], folder: Path, rounds: int) -> list[Row]:
         add(imds.reads(folder, rounds))
     if "guests" in wanted:
         add(guests.launch_time(folder, rounds))
+    if "volume-api" in wanted:
+        say("making and describing volumes")
+        add(volume_api.rows(rounds))
+    if "guest-io" in wanted:
+        say("reading and writing a guest's disk, and bare QEMU's")
+        add(guest_io.rows(folder, rounds))
+    if "volumes" in wanted:
+        say("attaching volumes to a guest, and taking snapshots of them")
+        add(guest_volumes.rows(folder))
     return rows
 
 

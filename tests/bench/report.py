@@ -108,6 +108,13 @@ all hosts that it is on. Memory is what is resident when all run. In the one pro
 simulated hosts; of separate processes the control plane is gateway, scheduler and conductor, `compute` is the
 simulated hosts, and database and broker are not counted.
 
+Guests' disks (`--only guest-io`): one guest (`tests/guests/bench`) with a volume, and the same guest started by hand as
+fast as it was found to be: a raw file past the page cache by io_uring, an I/O thread, no bridge. Both have the processor
+that the cloud gives its guests here; both command lines are printed. They run in turn, and a ratio is the median of all
+pairs'. The block options of both are measured once more by `qemu-img bench`, since an emulated processor can hide a slow
+disk. `--only volumes` is one guest with a shell: it watches for a disk that is attached, by the API and by `virsh` with the
+same element; and it writes 4 KiB with a flush every few milliseconds while snapshots are taken.
+
 `cumulet simulate` runs everything in one thread, with its database in memory; its marks are its invariants.
 """
 

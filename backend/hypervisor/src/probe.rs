@@ -1,6 +1,12 @@
-//! The KVM probe: whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt
-//! can call it usable, while a guest hangs before its first instruction; so a guest of one sector is run. It has the
-//! host's processor, as guests have: there are hosts where QEMU runs its default one and dies of setting that one up.
+//! The probes of what guests can use of this host, by running the emulator; the driver asks at its start, and
+//! `cumulet doctor`.
+//!
+//! KVM: whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt can call it usable,
+//! while a guest hangs before its first instruction; so a guest of one sector is run. It has the host's processor, as
+//! guests have: there are hosts where QEMU runs its default one and dies of setting that one up.
+//!
+//! `io_uring`: whether the emulator reads a file by it. Kernels and emulators are built without, and system calls are
+//! filtered in containers.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -8,6 +14,9 @@ use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell};
 
 /// How long the probe may take.
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Whom the kernel lets use `io_uring`: 0, where there is the file, is everybody.
+const URING_FOR: &str = "/proc/sys/kernel/io_uring_disabled";
 
 /// What `isa-debug-exit` makes of the 0x2a that the guest writes: `(0x2a << 1) | 1`.
 const EXIT: i32 = 0x55;
@@ -59,6 +68,63 @@ async fn runs(qemu: &Path, accelerator: &str, processor: &str) -> bool {
     worked
 }
 
+/// Whether guests' disks can be read and written by `io_uring`; if not, why. Asked once a process; `qemu` is the
+/// emulator's program.
+///
+/// # Errors
+/// The reason, to be read after "io_uring: ".
+pub async fn io_uring(qemu: &Path) -> Result<(), &'static str> {
+    static ANSWER: OnceCell<Result<(), &'static str>> = OnceCell::const_new();
+    let ask = || async {
+        let answer = uring(qemu, &std::fs::read_to_string(URING_FOR).unwrap_or_default()).await;
+        tracing::info!(?answer, "asked the emulator for io_uring");
+        answer
+    };
+    *ANSWER.get_or_init(ask).await
+}
+
+/// The same, where the kernel says whom it is for.
+async fn uring(qemu: &Path, disabled: &str) -> Result<(), &'static str> {
+    // The emulator runs as root here, guests do not.
+    if !matches!(disabled.trim(), "" | "0") {
+        return Err("the kernel does not let everybody use it (kernel.io_uring_disabled)");
+    }
+    if opens(qemu).await {
+        Ok(())
+    } else {
+        Err("the emulator can't use it")
+    }
+}
+
+/// Has the emulator open a file by `io_uring`, and quit.
+async fn opens(qemu: &Path) -> bool {
+    let Ok(sector) = boot_sector().await else {
+        return false;
+    };
+    let file = format!(
+        "driver=file,node-name=probe,aio=io_uring,filename={}",
+        sector.path.display()
+    );
+    let mut command = Command::new(qemu);
+    command
+        .args(["-nodefaults", "-no-user-config", "-display", "none"])
+        .args(["-machine", "none", "-monitor", "stdio", "-blockdev", &file])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let ran = async {
+        let mut child = command.spawn()?;
+        if let Some(mut monitor) = child.stdin.take() {
+            // One that has ended already does not read it.
+            drop(monitor.write_all(b"quit\n").await);
+        }
+        child.wait().await
+    };
+    let ran = tokio::time::timeout(DEADLINE, ran).await;
+    matches!(&ran, Ok(Ok(status)) if status.success())
+}
+
 /// The disk of the probe guest; gone when dropped.
 struct Sector {
     path: std::path::PathBuf,
@@ -102,6 +168,36 @@ mod tests {
     async fn a_program_that_is_no_emulator_proves_nothing() {
         for program in ["/bin/true", "/bin/false", "/nonexistent"] {
             assert!(!runs(Path::new(program), "tcg", "qemu64").await, "{program}");
+        }
+    }
+
+    /// The kernel's answer is looked at first; then the emulator's.
+    #[tokio::test]
+    async fn io_uring_is_for_guests_where_everybody_may_and_the_emulator_can() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let emulator = dir.path().join("qemu");
+        let script = "#!/bin/sh\nread word\n[ \"$word\" = quit ] || exit 2\ncase \"$*\" in *aio=io_uring*) exit $STATUS ;; esac\nexit 3\n";
+        for (status, works) in [("0", true), ("1", false)] {
+            std::fs::write(&emulator, script.replace("$STATUS", status)).unwrap();
+            std::fs::set_permissions(&emulator, std::fs::Permissions::from_mode(0o700)).unwrap();
+            for everybody in ["", "0\n"] {
+                assert_eq!(uring(&emulator, everybody).await.is_ok(), works, "{status}");
+            }
+            for few in ["1\n", "2\n"] {
+                assert!(
+                    uring(&emulator, few)
+                        .await
+                        .unwrap_err()
+                        .contains("io_uring_disabled")
+                );
+            }
+        }
+        for program in ["/bin/false", "/nonexistent"] {
+            assert_eq!(
+                uring(Path::new(program), "").await,
+                Err("the emulator can't use it")
+            );
         }
     }
 

@@ -383,6 +383,129 @@ async fn disks_come_and_go_while_the_guest_runs() {
     }
 }
 
+/// A disk's `driver` element in the XML of a guest's process.
+fn opened(instance: InstanceId, disk: &DomainDisk) -> String {
+    let uri = std::env::var("CUMULET_TEST_LIBVIRT").unwrap();
+    let text = output("virsh", &["-c", &uri, "dumpxml", &instance.to_string()]);
+    let file = disk.path.to_str().unwrap();
+    let element = text.split("<disk ").find(|part| part.contains(file)).unwrap();
+    let line = element.lines().find(|line| line.contains("<driver ")).unwrap();
+    line.trim().to_owned()
+}
+
+/// A file system of the kernel's that has no other way than the page cache; gone when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(path: PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        output(
+            "mount",
+            &["-t", "ramfs", "-o", "mode=755", "ramfs", path.to_str().unwrap()],
+        );
+        Mounted(path)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        output("umount", &["-l", self.0.to_str().unwrap()]);
+    }
+}
+
+/// Of a disk, as it is in the guest's process: it may be slowed down, grow, and be copied.
+async fn is_usable(driver: &Libvirt, instance: InstanceId, disk: &DomainDisk) {
+    let throttle = Throttle {
+        bytes: Some(1 << 30),
+        operations: None,
+    };
+    driver.throttle(instance, &disk.path, throttle).await.unwrap();
+    let has = driver.devices(instance).await.unwrap();
+    let found = has.disks.iter().find(|found| found.path == disk.path).unwrap();
+    assert_eq!(found.throttle, throttle);
+    let bytes = found.bytes.unwrap() + (64 << 20);
+    driver.resize(instance, &disk.path, bytes).await.unwrap();
+    let copy = DiskCopy {
+        disk: disk.path.clone(),
+        copy: disk.path.with_extension("copy"),
+        secret: None,
+    };
+    driver.copy_disks(instance, &[copy]).await.unwrap();
+    let whole = async {
+        while driver.copying(instance).await.unwrap() != Copying::Done {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), whole)
+        .await
+        .unwrap();
+}
+
+/// Past the page cache and in a thread of their own, as well as the files and the guest allow.
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_are_read_and_written_as_well_as_their_files_and_their_guest_allow() {
+    let Some((driver, dir)) = host("io").await else {
+        return;
+    };
+    let uring = cumulet_hypervisor::probe::io_uring(Path::new("/usr/bin/qemu-system-x86_64")).await;
+    let best = if uring.is_ok() {
+        "io='io_uring'"
+    } else {
+        "io='native'"
+    };
+    let (id, of_before) = (random_id(), random_id());
+    let spec_of = |id| spec(dir.path(), id, None);
+    // Guests see what was mounted before they were started.
+    let memory = Mounted::at(dir.path().join("ramfs"));
+    for id in [id, of_before] {
+        driver.prepare(&spec_of(id)).await.unwrap();
+    }
+    let (one, slow) = (blank(dir.path(), "one"), blank(&memory.0, "slow"));
+    for (disk, cache, io) in [
+        (&one, "cache='none'", best),
+        (&slow, "cache='writeback'", "io='threads'"),
+    ] {
+        driver.plug(id, &Device::Disk(disk.clone())).await.unwrap();
+        let found = opened(id, disk);
+        for word in [cache, io, "discard='unmap'", "iothread='1'"] {
+            assert!(found.contains(word), "{word}: {found}");
+        }
+    }
+    is_usable(&driver, id, &one).await;
+    is_usable(&driver, id, &slow).await;
+
+    // As an earlier program has started it.
+    driver.ensure_off(of_before, Duration::ZERO).await.unwrap();
+    let name = of_before.to_string();
+    let definition = output("virsh", &["dumpxml", "--inactive", &name]);
+    let words = [
+        " iothread='1'",
+        " io='io_uring'",
+        " io='native'",
+        "<iothreads>1</iothreads>",
+    ];
+    let before = words.iter().fold(definition, |text, word| text.replace(word, ""));
+    assert!(!before.contains("iothread"), "{before}");
+    let file = dir.path().join("before.xml");
+    std::fs::write(&file, before.replace("cache='none'", "cache='writeback'")).unwrap();
+    output("virsh", &["define", file.to_str().unwrap()]);
+    output("virsh", &["start", "--paused", &name]);
+    let two = blank(dir.path(), "two");
+    driver.plug(of_before, &Device::Disk(two.clone())).await.unwrap();
+    let root = opened(of_before, &spec_of(of_before).disks[0]);
+    assert!(root.contains("cache='writeback'"), "{root}");
+    let found = opened(of_before, &two);
+    assert!(found.contains(best) && !found.contains("iothread"), "{found}");
+    is_usable(&driver, of_before, &two).await;
+    // The next time that it is started it has what others have.
+    driver.ensure_off(of_before, Duration::ZERO).await.unwrap();
+    driver.prepare(&spec_of(of_before)).await.unwrap();
+    assert!(opened(of_before, &spec_of(of_before).disks[0]).contains("iothread='1'"));
+    for id in [id, of_before] {
+        driver.ensure_absent(id).await.unwrap();
+    }
+}
+
 /// libvirtd ends and starts again: guests run on, what happened meanwhile is found, and events come again.
 /// `CUMULET_TEST_LIBVIRTD_PID` names the pid file of a libvirtd that nobody else uses.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     backing::{Backing, NewSegment, Segments},
-    files::{Place, create, named, partial, publish, read_block, write},
+    files::{Place, Written, create, named, partial, publish, read_block},
     manifest::{BLOCK, Digest},
 };
 
@@ -49,14 +49,21 @@ impl Backing for Directory {
         Ok(NewFile { file, path, slots: 0 })
     }
 
-    /// The segment first, then the manifest that names it.
+    /// The segment first, then the manifest that names it. Both are written before either has its name, so that a
+    /// directory that is full has nothing of them.
     fn publish(&self, segment: Option<(NewFile, Digest)>, name: Digest, manifest: &[u8]) -> io::Result<()> {
+        let path = self.place.manifest(name);
+        let written = Written::new(&path, manifest)?;
         if let Some((new, name)) = segment {
             publish(&new.file, &new.path, &self.place.segment(name))?;
         }
-        write(&self.place.manifest(name), manifest)
+        written.publish(&path)
     }
 }
+
+/// So many blocks, 8 MiB, are on the disk before more are written: a flush of a guest's waits for what the file system
+/// has not written of others' files, and so never for a whole segment.
+const WRITTEN_AHEAD: u64 = 16;
 
 /// The file of a segment that is being written. A segment that has its name stays: another snapshot may have brought
 /// the same blocks. A sweep knows.
@@ -71,6 +78,9 @@ impl NewSegment for NewFile {
     fn add(&mut self, content: &[u8]) -> io::Result<()> {
         self.file.write_all_at(content, self.slots * BLOCK)?;
         self.slots += 1;
+        if self.slots.is_multiple_of(WRITTEN_AHEAD) {
+            self.file.sync_data()?;
+        }
         Ok(())
     }
 }

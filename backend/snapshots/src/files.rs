@@ -41,16 +41,35 @@ pub(crate) fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a small file, whole or not at all.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = partial(path);
-    let mut file = create(&fresh)?;
-    let written = file.write_all(bytes).and_then(|()| publish(&file, &fresh, path));
-    if written.is_err() {
-        // What can't be removed either goes with a sweep.
-        drop(fs::remove_file(&fresh));
+/// A small file that is whole and on disk, and has no name yet. One that is dropped leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Written {
+    path: PathBuf,
+    file: File,
+}
+
+impl Written {
+    /// Writes the file that is to have this path.
+    pub(crate) fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let path = partial(path);
+        let file = create(&path)?;
+        let mut written = Written { path, file };
+        written.file.write_all(bytes)?;
+        written.file.sync_all()?;
+        Ok(written)
     }
-    written
+
+    /// It has its name.
+    pub(crate) fn publish(self, path: &Path) -> io::Result<()> {
+        publish(&self.file, &self.path, path)
+    }
+}
+
+impl Drop for Written {
+    /// After it got its name there is nothing of its own any more. What can't be removed goes with a sweep.
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.path));
+    }
 }
 
 /// The name of a file that is not whole yet; several are written at once.

@@ -260,6 +260,8 @@ impl Uploads {
                 "the manifest names the segment {other}, which is not of its base"
             )));
         }
+        // Both are on disk before either has its name.
+        whole.file.sync_all()?;
         if let (Some(fresh), Some(path), Some(made)) =
             (&fresh, segment.map(|name| name.path(&self.store)), made)
         {

@@ -38,6 +38,34 @@ impl Failure {
     }
 }
 
+/// As QEMU and what else tells it in words says that there is no room.
+pub(crate) const NO_ROOM: &str = "No space left on device";
+
+impl Failure {
+    /// Of what was to come to the store of snapshots.
+    pub(crate) fn of_store(error: &io::Error) -> Self {
+        let why = match error.kind() {
+            io::ErrorKind::StorageFull => "the store of snapshots is full".into(),
+            io::ErrorKind::QuotaExceeded => "the quota of the store of snapshots is used up".into(),
+            _ => plain(error),
+        };
+        Failure {
+            unanswered: is_unanswered(error),
+            ..Failure::of(format!("the snapshot can't be kept: {why}"), error)
+        }
+    }
+
+    /// Of copies of a guest's disks, by what the hypervisor says of them.
+    pub(crate) fn of_copies(said: String) -> Self {
+        let why = if said.contains(NO_ROOM) {
+            ": the disk is full"
+        } else {
+            ""
+        };
+        Failure::of(format!("the guest's disks could not be copied{why}"), said)
+    }
+}
+
 /// The system's answer without its number.
 fn plain(error: &io::Error) -> String {
     match error.kind() {
@@ -244,6 +272,9 @@ mod tests {
             ("", ImageError::Io(no_room()).into()),
             ("U", ImageError::Io(late()).into()),
             ("", no_room().into()),
+            ("", Failure::of_store(&no_room())),
+            ("U", Failure::of_store(&away())),
+            ("", Failure::of_copies(LIBVIRTS.into())),
             ("U", late().into()),
         ]
     }
@@ -279,6 +310,20 @@ mod tests {
             assert!(is_for_tenants(reason), "{reason}");
             assert!(detail.is_some(), "nothing for the log: {reason}");
         }
+    }
+
+    #[test]
+    fn what_has_no_room_is_named() {
+        let store = Failure::of_store(&no_room()).reason;
+        assert_eq!(
+            store,
+            "the snapshot can't be kept: the store of snapshots is full"
+        );
+        let said = String::from("block job failed: No space left on device");
+        let copies = Failure::of_copies(said).reason;
+        assert_eq!(copies, "the guest's disks could not be copied: the disk is full");
+        let other = Failure::of_copies("block job failed: Input/output error".into());
+        assert_eq!(other.reason, "the guest's disks could not be copied");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use crate::failure::NO_ROOM;
+
 /// How long one run may take that copies nothing.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -71,5 +73,10 @@ pub(crate) fn complaint(name: &str, output: &Output) -> io::Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: String = said.trim().chars().take(COMPLAINT).collect();
-    Err(io::Error::other(format!("{name}: {}: {said}", output.status)))
+    let kind = if said.contains(NO_ROOM) {
+        io::ErrorKind::StorageFull
+    } else {
+        io::ErrorKind::Other
+    };
+    Err(io::Error::new(kind, format!("{name}: {}: {said}", output.status)))
 }

@@ -16,7 +16,14 @@ use virt::{
 };
 
 use super::{
-    For, Libvirt, Signal, disk_xml, driver::status_of, ffi, is, owns, secrets::Lent, slots::Slots, tree, xml,
+    For, Libvirt, Signal,
+    disk_io::{DiskIo, has_thread},
+    disk_xml::{self, Setting},
+    driver::status_of,
+    ffi, is, owns,
+    secrets::Lent,
+    slots::Slots,
+    tree, xml,
 };
 use crate::{
     ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, Result, Unplugged,
@@ -195,7 +202,7 @@ impl Libvirt {
     }
 
     pub(super) async fn plug_in(&self, instance: InstanceId, device: &Device) -> Result<()> {
-        let (device, bounds) = (device.clone(), self.config.guests.bounds);
+        let (device, bounds, io) = (device.clone(), self.config.guests.bounds, self.io);
         let key = device.key();
         let plug = move |domain: Option<Domain>| {
             let Some(domain) = domain else {
@@ -221,7 +228,16 @@ impl Libvirt {
                 }
                 let text = match &device {
                     Device::Nic(nic) => xml::nic_alone(nic, slot),
-                    Device::Disk(disk) => disk_xml::disk_alone(disk, &has.target(&disk.target), bounds, slot),
+                    Device::Disk(disk) => {
+                        let setting = Setting {
+                            target: &has.target(&disk.target),
+                            bounds,
+                            slot,
+                            io: DiskIo::of(disk, io),
+                            has_thread: has_thread(&text),
+                        };
+                        disk_xml::disk_alone(disk, setting)
+                    }
                 };
                 match text.map(|text| domain.attach_device_flags(&text, place.1)) {
                     Ok(Err(error)) if slot.is_none() && error.message().contains(NO_PORT) => {

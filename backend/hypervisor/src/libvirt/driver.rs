@@ -229,7 +229,7 @@ impl Hypervisor for Libvirt {
     async fn prepare(&self, spec: &DomainSpec) -> Result<Prepared> {
         let guests = &self.config.guests;
         let user = guests.user(spec)?;
-        let (bounds, kvm, instance) = (guests.bounds, self.kvm, spec.instance);
+        let (bounds, kvm, io, instance) = (guests.bounds, self.kvm, self.io, spec.instance);
         let (spec, cloud, known) = (spec.clone(), self.config.cloud.clone(), self.known.clone());
         let work = move |connection: &virt::connect::Connect| {
             let mut before = Slots::default();
@@ -254,6 +254,7 @@ impl Hypervisor for Libvirt {
                 kvm,
                 user,
                 bounds,
+                io,
             };
             let text = match described(&spec, &before, &host) {
                 Ok(text) => text,

@@ -3,6 +3,7 @@
 mod console;
 mod copies;
 mod devices;
+mod disk_io;
 mod disk_xml;
 mod driver;
 mod events;
@@ -38,6 +39,7 @@ use virt::{
 };
 
 use crate::{Error, Event, Result, outstanding::For, probe};
+use disk_io::HostIo;
 use events::Signal;
 pub use guests::{Bounds, Confinement, GuestUser, Guests, confinement};
 use kept::Kept;
@@ -98,6 +100,7 @@ pub struct LibvirtConfig {
 pub struct Libvirt {
     config: LibvirtConfig,
     kvm: bool,
+    io: HostIo,
     pool: Arc<Pool>,
     profile: Arc<Kept<HostProfile>>,
     known: Arc<Known>,
@@ -139,6 +142,7 @@ impl Libvirt {
         if config.accel == Accel::Kvm && !kvm {
             return Err(Error::Refused("KVM runs no guest here".into()));
         }
+        let uring = probe::io_uring(Path::new(QEMU)).await.is_ok();
         let (stop, stopped) = mpsc::channel();
         let (known, freezes) = (Arc::<Known>::default(), Arc::<Freezes>::default());
         let thawing = Thawing {
@@ -149,6 +153,7 @@ impl Libvirt {
         };
         let driver = Arc::new(Libvirt {
             kvm,
+            io: HostIo { uring },
             pool,
             profile: Arc::default(),
             known,

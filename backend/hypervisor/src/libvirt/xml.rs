@@ -10,7 +10,8 @@ use quick_xml::{
 };
 
 use super::{
-    disk_xml::disk,
+    disk_io::{DiskIo, HostIo},
+    disk_xml::{Setting, disk},
     guests::{Bounds, GuestUser},
     slots::{self, Slots},
 };
@@ -58,6 +59,8 @@ pub(super) struct HostFacts<'a> {
     pub(super) user: Option<GuestUser>,
     /// What it may use of the host.
     pub(super) bounds: Bounds,
+    /// How the host can read and write disks.
+    pub(super) io: HostIo,
 }
 
 pub(super) type Out = Writer<Vec<u8>>;
@@ -84,6 +87,7 @@ pub(super) fn domain(spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>) -> 
                 })?;
             }
             text(out, "vcpu", &spec.vcpus.to_string())?;
+            text(out, "iothreads", "1")?;
             firmware(out, spec)?;
             processor(out, host)?;
             empty(out, "clock", &[("offset", "utc")])?;
@@ -218,8 +222,14 @@ const fn most_memory(guest: u64) -> u64 {
 
 fn devices(out: &mut Out, spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>) -> io::Result<()> {
     for each in &spec.disks {
-        let slot = slots.get(&DeviceKey::Disk(each.path.clone()));
-        disk(out, each, &each.target, host.bounds, slot)?;
+        let setting = Setting {
+            target: &each.target,
+            bounds: host.bounds,
+            slot: slots.get(&DeviceKey::Disk(each.path.clone())),
+            io: DiskIo::of(each, host.io),
+            has_thread: true,
+        };
+        disk(out, each, setting)?;
     }
     for each in &spec.nics {
         nic(out, each, slots.get(&DeviceKey::Nic(each.mac)))?;
@@ -430,6 +440,7 @@ mod tests {
             disk_bytes: 1 << 30,
             disk_operations: 16_000,
         },
+        io: HostIo { uring: true },
     };
 
     fn written(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<String> {

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole.
 
 mod encrypted;
+mod full;
 mod sources;
 mod uploads;
 

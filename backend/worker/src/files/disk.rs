@@ -175,6 +175,13 @@ impl HostFiles for DiskFiles {
         })
     }
 
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        match fs::File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened?.sync_data(),
+        }
+    }
+
     fn disk_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
         let is_raw = path
             .extension()

@@ -127,6 +127,12 @@ pub trait HostFiles: fmt::Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::NotFound`], and those of the system.
     fn own_bytes(&self, path: &Path) -> io::Result<u64>;
 
+    /// What somebody has written of a file is on the disk; one that is not there is fine.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
     /// The size of the disk in a volume's file; `None` if there is no file.
     ///
     /// # Errors

@@ -219,6 +219,10 @@ impl HostFiles for MemoryFiles {
         }
     }
 
+    fn sync(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn disk_bytes(&self, path: &Path) -> io::Result<Option<u64>> {
         match self.nodes().get(path) {
             Some(Node::Disk(bytes)) => Ok(Some(*bytes)),

@@ -34,7 +34,7 @@ use crate::{
 const NAME: &str = "create-snapshot";
 
 /// How often it is looked whether copies are whole.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A volume of which a snapshot is taken, and where it is.
 struct Source<'s> {
@@ -240,7 +240,7 @@ impl Worker {
             self.make_copies(guest, &copies).await?;
             self.deps.hypervisor.copy_disks(guest, &copies).await?;
             drop(turns);
-            self.copied(guest, deadline).await?;
+            self.copied(guest, &copies, deadline).await?;
             crash_point!(NAME, "copied");
             let mut taken = Vec::with_capacity(sources.len());
             for (source, copy) in sources.iter().zip(&copies) {
@@ -258,25 +258,42 @@ impl Worker {
         done
     }
 
-    /// Waits until copies are whole.
-    async fn copied(&self, guest: InstanceId, deadline: Timestamp) -> Result<(), Failure> {
+    /// Waits until copies are whole. What has come of them is brought to the disk all the while: left to the page cache
+    /// until it is full, the guest's own flushes would wait for all of it.
+    async fn copied(
+        &self,
+        guest: InstanceId,
+        copies: &[DiskCopy],
+        deadline: Timestamp,
+    ) -> Result<(), Failure> {
         loop {
             match self.deps.hypervisor.copying(guest).await? {
                 Copying::Done => return Ok(()),
                 Copying::Running if self.deps.clock.now() > deadline => {
                     return Err(Failure::temporary("the copies were not made in time"));
                 }
-                Copying::Running => tokio::time::sleep(LOOK).await,
+                Copying::Running => {
+                    self.sync_copies(copies).await?;
+                    tokio::time::sleep(LOOK).await;
+                }
                 Copying::Nothing => {
                     return Err(Failure::temporary(
                         "the guest went off while its disks were copied",
                     ));
                 }
                 Copying::Failed(why) => {
-                    return Err(Failure::of("the guest's disks could not be copied", why));
+                    return Err(Failure::of_copies(why));
                 }
             }
         }
+    }
+
+    async fn sync_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
+        let paths: Vec<PathBuf> = copies.iter().map(|copy| copy.copy.clone()).collect();
+        let synced = self
+            .layout
+            .blocking(move |files| paths.iter().try_for_each(|path| files.sync(path)));
+        Ok(synced.await?)
     }
 
     /// Where one of a guest's disks is encrypted, the copies of all are there before they are written.
@@ -404,10 +421,7 @@ impl Worker {
 
 /// What has come to the store is a snapshot.
 fn is_kept(told: &SnapshotSource, kept: io::Result<Stored>) -> Result<TakenSnapshot, Failure> {
-    let kept = kept.map_err(|error| Failure {
-        detail: Some(error.to_string()),
-        ..Failure::from(error)
-    })?;
+    let kept = kept.map_err(|error| Failure::of_store(&error))?;
     crash_point!(NAME, "kept");
     Ok(TakenSnapshot {
         id: told.snapshot,

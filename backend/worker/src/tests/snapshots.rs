@@ -223,7 +223,7 @@ async fn what_fails_says_why_and_leaves_nothing() {
     let (mut host, data) = Host::with_snapshots().await;
     host.order(run(1, 1, None)).await;
     for (kind, words) in [
-        (io::ErrorKind::StorageFull, "the disk is full"),
+        (io::ErrorKind::StorageFull, "the store of snapshots is full"),
         (io::ErrorKind::InvalidData, "invalid data"),
     ] {
         data.failures.lock().unwrap().push(kind);
