@@ -2,15 +2,20 @@
 //! `cumulet doctor`.
 //!
 //! KVM: whether hardware virtualisation really runs a guest here. `/dev/kvm` can exist, and libvirt can call it usable,
-//! while a guest hangs before its first instruction; so a guest of one sector is run. It has the host's processor, as
-//! guests have: there are hosts where QEMU runs its default one and dies of setting that one up.
+//! while a guest hangs before its first instruction, or at an instruction that this KVM can't emulate; so a guest of one
+//! sector is run, which goes through protected and long mode (`probe/guest.S`). It has the host's processor, as guests
+//! have: there are hosts where QEMU runs its default one and dies of setting that one up.
 //!
 //! `io_uring`: whether the emulator reads a file by it. Kernels and emulators are built without, and system calls are
 //! filtered in containers.
 
+mod sector;
+
 use std::{path::Path, process::Stdio, time::Duration};
 
 use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell};
+
+use sector::CODE;
 
 /// How long the probe may take.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -20,9 +25,6 @@ const URING_FOR: &str = "/proc/sys/kernel/io_uring_disabled";
 
 /// What `isa-debug-exit` makes of the 0x2a that the guest writes: `(0x2a << 1) | 1`.
 const EXIT: i32 = 0x55;
-
-/// `mov al, 0x2a; out 0xf4, al; hlt; jmp $-1`: QEMU's debug exit device takes the byte and ends.
-const CODE: [u8; 7] = [0xb0, 0x2a, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
 
 /// Whether a guest ran under KVM. Asked once a process; `qemu` is the emulator's program.
 pub async fn kvm_works(qemu: &Path) -> bool {
