@@ -254,13 +254,26 @@ def test_tags_come_and_go(account: Account, ec2):
     assert tags == {NAME: "pvc-1", CLUSTER: "true", "empty": ""}
 
 
+def test_a_clone_of_a_claim_is_one_volume_of_its_own(account: Account, ec2):
+    source = provision(account, "pvc-1")
+    size = volumes.describe(account, source)["Size"]
+    tags = wanted(account, "pvc-2")["TagSpecifications"]
+    clone = {"SourceVolumeId": source, "Size": size + 1, "VolumeType": "gp3", "TagSpecifications": tags}
+    (made,) = ec2.copy_volumes(**clone)["Volumes"]
+    assert (made["SourceVolumeId"], made["Size"]) == (source, size + 1) and made["VolumeId"] != source
+    volumes.wait_free(account, made["VolumeId"])
+    found = ec2.describe_volumes(Filters=[{"Name": f"tag:{NAME}", "Values": ["pvc-2"]}])["Volumes"]
+    assert [volume["VolumeId"] for volume in found] == [made["VolumeId"]]
+    with refused("InvalidVolume.NotFound"):
+        ec2.copy_volumes(**clone | {"SourceVolumeId": "vol-0123456789abcdef0"})
+
+
 def test_what_is_not_served_is_refused_as_the_driver_expects_it(account: Account, ec2):
-    """Clones, fast restores and locks: only where a class asks for them."""
+    """Fast restores and locks: only where a class asks for them."""
     volume = provision(account, "pvc-1")
     snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     zones = [volumes.zone(account)]
     for call, given in (
-        (ec2.copy_volumes, {"SourceVolumeId": volume, "Size": 4, "VolumeType": "gp3"}),
         (ec2.enable_fast_snapshot_restores, {"AvailabilityZones": zones, "SourceSnapshotIds": [snapshot]}),
         (ec2.lock_snapshot, {"SnapshotId": snapshot, "LockMode": "governance", "LockDuration": 1}),
     ):
