@@ -153,10 +153,16 @@ def test_a_volume_is_as_fast_as_its_type_and_no_faster(pair):
         disk = wait_disk(one, volume)
         for size, count, rate in rates:
             for ends in (f"if=/dev/{disk} of=/dev/null iflag=direct", f"if=/dev/zero of=/dev/{disk} oflag=direct"):
-                # What it has saved up, a tenth of a second's, is spent first.
-                one.ssh(f"dd {ends} bs={size} count={rate // 5} status=none", timeout=120)
-                took = seconds(one, f"dd {ends} bs={size} count={count} status=none")
-                assert rate * 0.85 < count / took < rate * 1.15, (kind, ends, size, count / took, rate)
+                # Never faster, and as fast in one of a few tries: the tests beside this one take of the host, too.
+                for _ in range(5):
+                    # What it has saved up, a tenth of a second's, is spent first.
+                    one.ssh(f"dd {ends} bs={size} count={rate // 5} status=none", timeout=120)
+                    reached = count / seconds(one, f"dd {ends} bs={size} count={count} status=none")
+                    assert reached < rate * 1.15, (kind, ends, size, reached, rate)
+                    if reached > rate * 0.85:
+                        break
+                else:
+                    raise AssertionError((kind, ends, size, reached, rate))
         detach(account, volume)
 
 
