@@ -7,15 +7,11 @@ from harness import volumes
 from harness.cloud import Account, Cloud
 from harness.ec2 import FAST, error_of, refused
 from harness.guest import Guest
-from harness.volumes import attach, detach, wait_completed, wait_disk
+from harness.volumes import attach, begin_counting, detach, mount, wait_completed, wait_disk
 
 pytestmark = pytest.mark.one_process
 
 SUM = "sha256sum </mnt/file"
-
-
-def mount(guest: Guest, volume: str, options: str = "rw") -> None:
-    guest.ssh(f"mkdir -p /mnt && mount -t ext4 -o {options} /dev/{wait_disk(guest, volume)} /mnt", timeout=120)
 
 
 def room(cloud: Cloud) -> int:
@@ -47,9 +43,7 @@ def test_a_snapshot_is_what_the_disk_was_while_its_guest_goes_on_writing(pair):
     one.ssh(f"mkfs.ext4 -q /dev/{wait_disk(one, volume)}", timeout=300)
     mount(one, volume)
     written = one.ssh(f"head -c 20000000 /dev/urandom >/mnt/file; sync; {SUM}", timeout=120)
-    loop = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >/mnt/.new; sync; mv /mnt/.new /mnt/counter; sync; done"
-    one.ssh(f"echo '{loop}' >/tmp/loop; (sh /tmp/loop </dev/null >/dev/null 2>&1 &); sleep 1; cat /mnt/counter")
-    before = int(one.ssh("cat /mnt/counter"))
+    before = begin_counting(one)
 
     words = ("create-snapshot", "--volume-id", volume, "--description", "while it writes")
     made = cloud.aws("ec2", *words, key=account.key)

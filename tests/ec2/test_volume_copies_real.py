@@ -7,15 +7,11 @@ from harness import volumes
 from harness.cloud import Account
 from harness.ec2 import FAST, error_of, refused
 from harness.guest import Guest
-from harness.volumes import attach, detach, describe, wait_disk, wait_gone
+from harness.volumes import attach, begin_counting, describe, detach, mount, wait_disk, wait_gone
 
 pytestmark = pytest.mark.one_process
 
 SUM = "sha256sum </mnt/file"
-
-
-def mount(guest: Guest, volume: str) -> None:
-    guest.ssh(f"mkdir -p /mnt && mount -t ext4 -o rw /dev/{wait_disk(guest, volume)} /mnt", timeout=120)
 
 
 def copied(account: Account, source: str, **more) -> str:
@@ -46,11 +42,9 @@ def test_a_copy_is_what_the_disk_was_while_its_guest_goes_on_writing(pair):
     one.ssh(f"mkfs.ext4 -q /dev/{wait_disk(one, source)}", timeout=300)
     mount(one, source)
     written = one.ssh(f"head -c 20000000 /dev/urandom >/mnt/file; sync; {SUM}", timeout=120)
-    loop = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >/mnt/.new; sync; mv /mnt/.new /mnt/counter; sync; done"
-    one.ssh(f"echo '{loop}' >/tmp/loop; (sh /tmp/loop </dev/null >/dev/null 2>&1 &); sleep 1; cat /mnt/counter")
 
     # Two of them while it writes: a larger one of another type, and an encrypted one.
-    moments, copies = [int(one.ssh("cat /mnt/counter"))], []
+    moments, copies = [begin_counting(one)], []
     for more in ({"Size": 2, "VolumeType": "gp3"}, {"Encrypted": True}):
         copies.append(copied(account, source, **more))
         moments.append(int(one.ssh("cat /mnt/counter")))

@@ -109,3 +109,14 @@ def disk_in(guest: Guest, volume: str) -> str:
 
 def wait_disk(guest: Guest, volume: str, timeout: float = 60.0) -> str:
     return until(lambda: disk_in(guest, volume), f"{guest.id} sees {volume}", timeout, every=0.5)
+
+
+def mount(guest: Guest, volume: str, options: str = "rw") -> None:
+    """A volume's file system, at /mnt."""
+    guest.ssh(f"mkdir -p /mnt && mount -t ext4 -o {options} /dev/{wait_disk(guest, volume)} /mnt", timeout=120)
+
+
+def begin_counting(guest: Guest) -> int:
+    """Has a guest count in /mnt/counter, each number flushed, until there is a /tmp/stop; how far it is."""
+    loop = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >/mnt/.new; sync; mv /mnt/.new /mnt/counter; sync; done"
+    return int(guest.ssh(f"echo '{loop}' >/tmp/loop; (sh /tmp/loop </dev/null >/dev/null 2>&1 &); sleep 1; cat /mnt/counter"))

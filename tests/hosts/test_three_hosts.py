@@ -186,7 +186,7 @@ def test_what_one_host_has_made_is_on_the_others(net: Net):
     volume = volumes.create(account)
     volumes.attach(account, volume, one.id)
     one.ssh(f"mkfs.ext4 -q /dev/{volumes.wait_disk(one, volume)}", timeout=300)
-    one.ssh(f"mkdir -p /mnt && mount -t ext4 /dev/{volumes.wait_disk(one, volume)} /mnt", timeout=120)
+    volumes.mount(one, volume)
     written = one.ssh(f"head -c 9000000 /dev/urandom >/mnt/file; cp /mnt/file /root/file; sync; {SUM}", timeout=120)
     first = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     # Whoever serves the stores is gone in the middle of it, or right before.
@@ -204,7 +204,7 @@ def test_what_one_host_has_made_is_on_the_others(net: Net):
     assert grown < 9_000_000, f"{grown} bytes for one that is {room}"
     made = ec2.create_volume(AvailabilityZone=volumes.zone(account), SnapshotId=second)["VolumeId"]
     volumes.attach(account, made, two.id)
-    two.ssh(f"mkdir -p /mnt && mount -t ext4 /dev/{volumes.wait_disk(two, made)} /mnt", timeout=120)
+    volumes.mount(two, made)
     assert two.ssh(SUM, timeout=120) == changed == written
 
     image = ec2.create_image(InstanceId=one.id, Name="of the first", NoReboot=True)["ImageId"]
