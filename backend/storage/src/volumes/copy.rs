@@ -6,7 +6,7 @@ use cumulet_core::{ClientToken, RequestContext, tag_room::room as tag_room};
 use cumulet_domain::{
     Error, Result,
     account::Principal,
-    id::{VolumeId, marker},
+    id::VolumeId,
     tag::Tag,
     volume::{DataKey, EncryptionAsked, Provisioned, StaysEncrypted, VolumeState, VolumeType, data_key},
 };
@@ -16,11 +16,7 @@ use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
     encryption::by_default,
-    entity::{
-        account,
-        columns::{Amount, Count, Flag, Key, Named, Owner},
-        snapshot, volume,
-    },
+    entity::{account, columns::Named, snapshot, volume},
     lock,
     resource::{self, Lock},
     tags,
@@ -29,7 +25,7 @@ use sea_orm::DatabaseTransaction;
 
 use super::{
     VolumeView,
-    create::{again, keep},
+    create::{Shape, again, available, keep},
     room::room,
 };
 use crate::{boxed, encryption, snapshots::insert_hidden};
@@ -110,46 +106,19 @@ async fn insert(
     room(txn, cx.config.quotas, account, (1, size_gib)).await?;
     let taken = insert_hidden(txn, cx, grant, &source).await?;
     let key = key(new, by_default(txn, account).await?, &taken)?;
-    let id = cx.rng.id::<marker::Volume>();
+    let shape = Shape {
+        availability_zone: &source.availability_zone,
+        size_gib,
+        kind: new.kind,
+        provisioned: new.provisioned,
+    };
     let row = volume::Model {
-        account: Owner(account),
-        size_gib: Count(size_gib),
-        ..copied(cx, new, id, (&source, &taken), key)?
+        // It waits for its snapshot.
+        state: Named(VolumeState::Creating),
+        source_volume: Some(source.id),
+        ..available(cx, account, shape, Some(&taken), key)?
     };
     keep(txn, cx, grant, row, &new.tags).await
-}
-
-/// The row of a copy that waits for its snapshot, as large as its source.
-fn copied(
-    cx: &RequestContext,
-    new: &NewCopy,
-    id: VolumeId,
-    (source, taken): (&volume::Model, &snapshot::Model),
-    key: DataKey,
-) -> Result<volume::Model> {
-    let data_key = encryption::of_volume(cx, key, Some(taken), id)?;
-    Ok(volume::Model {
-        id: Key(id),
-        account: source.account,
-        availability_zone: source.availability_zone.clone(),
-        size_gib: source.size_gib,
-        volume_type: Named(new.kind),
-        state: Named(VolumeState::Creating),
-        state_message: None,
-        image: None,
-        snapshot: Some(taken.id),
-        encrypted: Flag(data_key.is_some()),
-        iops: new.provisioned.iops.map(Count),
-        throughput: new.provisioned.throughput.map(Count),
-        host: None,
-        generation: Amount(1),
-        created_at: cx.now().0,
-        deleted_at: None,
-        made_at: None,
-        auto_enable_io: None,
-        data_key,
-        source_volume: Some(source.id),
-    })
 }
 
 /// Whose data key it has. Of an encrypted source it is encrypted, also where a request says that it is not to be, as on

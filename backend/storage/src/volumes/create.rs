@@ -120,21 +120,47 @@ async fn insert(
     new.kind.check(size_gib, new.provisioned)?;
     room(txn, cx.config.quotas, account, (1, size_gib)).await?;
     let key = key(txn, account, new, source.as_ref()).await?;
+    let shape = Shape {
+        availability_zone: &new.availability_zone,
+        size_gib,
+        kind: new.kind,
+        provisioned: new.provisioned,
+    };
+    let row = available(cx, account, shape, source.as_ref(), key)?;
+    keep(txn, cx, grant, row, &new.tags).await
+}
+
+/// Where a new volume is, how large, and how fast.
+pub(super) struct Shape<'a> {
+    pub(super) availability_zone: &'a str,
+    pub(super) size_gib: u32,
+    pub(super) kind: VolumeType,
+    pub(super) provisioned: Provisioned,
+}
+
+/// The row of an account's new volume, made of a snapshot or empty.
+pub(super) fn available(
+    cx: &RequestContext,
+    account: AccountId,
+    shape: Shape<'_>,
+    source: Option<&snapshot::Model>,
+    key: DataKey,
+) -> Result<volume::Model> {
     let id = cx.rng.id::<marker::Volume>();
-    let data_key = encryption::of_volume(cx, key, source.as_ref(), id)?;
-    let row = volume::Model {
+    let data_key = encryption::of_volume(cx, key, source, id)?;
+    Ok(volume::Model {
         id: Key(id),
         account: Owner(account),
-        availability_zone: new.availability_zone.clone(),
-        size_gib: Count(size_gib),
-        volume_type: Named(new.kind),
+        availability_zone: shape.availability_zone.to_owned(),
+        size_gib: Count(shape.size_gib),
+        volume_type: Named(shape.kind),
         state: Named(VolumeState::Available),
         state_message: None,
         image: None,
         snapshot: source.map(|row| row.id),
         encrypted: Flag(data_key.is_some()),
-        iops: new.provisioned.iops.map(Count),
-        throughput: new.provisioned.throughput.map(Count),
+        iops: shape.provisioned.iops.map(Count),
+        throughput: shape.provisioned.throughput.map(Count),
         host: None,
         generation: Amount(1),
         created_at: cx.now().0,
@@ -143,8 +169,7 @@ async fn insert(
         auto_enable_io: None,
         data_key,
         source_volume: None,
-    };
-    keep(txn, cx, grant, row, &new.tags).await
+    })
 }
 
 /// Keeps a new volume with its tags. It is shown to the policy as it is going to be.
