@@ -43,6 +43,14 @@ pub(crate) fn check(config: &Config, roles: &Roles) -> Result<()> {
         "configuration: {} is for a host of a cluster; without `bus` this process has the directories itself",
         url.name()
     );
+    let ca_file = &config.storage.ca_file;
+    ensure!(
+        ca_file.is_empty() || url.text().starts_with("https:"),
+        "configuration: {} is for an https URL; {} is {:?}",
+        ca_file.name(),
+        url.name(),
+        url.text()
+    );
     client(config).map(drop)
 }
 

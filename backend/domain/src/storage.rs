@@ -31,9 +31,10 @@ pub const PIECE: u64 = 4 << 20;
 /// The header that says how many bytes an upload has.
 pub const OFFSET: &str = "upload-offset";
 
-/// Bytes of a manifest at the most, for a disk of so many bytes: less than a thousandth of it, and its head.
+/// Bytes of a manifest at the most, for a disk of so many bytes: 44 for each block of 512 KiB, and 32 for a segment of its
+/// own; and its head.
 pub const fn most_of_manifest(disk: u64) -> u64 {
-    disk / 1024 + (1 << 16)
+    disk.div_ceil(512 << 10) * (44 + 32) + (1 << 16)
 }
 
 /// Bytes of a segment at the most, for a disk of so many bytes: whole blocks.

@@ -75,8 +75,12 @@ pub enum Put {
 #[derive(Debug)]
 pub struct Uploads {
     store: SnapshotStore,
-    open: Mutex<HashMap<UploadName, Arc<Mutex<Growing>>>>,
+    open: Mutex<Open>,
 }
+
+/// One at a time works at an upload, and whoever waits for that looks at what has become of it: `None` before its file
+/// was read, and after it got its name, so that nobody writes into what has one.
+type Open = HashMap<UploadName, Arc<Mutex<Option<Growing>>>>;
 
 /// A file that grows.
 #[derive(Debug)]
@@ -104,6 +108,13 @@ impl Growing {
     fn digest(&self) -> Digest {
         Digest(self.name.clone().finalize().into())
     }
+
+    /// What there is, as a manifest.
+    fn manifest(&self) -> io::Result<Manifest> {
+        let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Manifest::decode(&bytes).map_err(|error| refused(error.to_string()))
+    }
 }
 
 fn refused(why: impl Into<String>) -> io::Error {
@@ -124,8 +135,8 @@ impl Uploads {
         &self.store
     }
 
-    pub(crate) fn open(&self) -> MutexGuard<'_, HashMap<UploadName, Arc<Mutex<Growing>>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn open(&self) -> MutexGuard<'_, Open> {
+        lock(&self.open)
     }
 
     /// Adds a piece at an offset, to an upload that may have `most` bytes. Segments' pieces are whole blocks.
@@ -142,8 +153,12 @@ impl Uploads {
         if end > most {
             return Err(refused(format!("the upload may have {most} bytes, and no more")));
         }
-        let growing = self.growing(name)?;
-        let mut growing = lock(&growing);
+        let upload = self.upload(name);
+        let mut upload = lock(&upload);
+        let growing = match upload.as_mut() {
+            Some(known) => known,
+            None => upload.insert(self.begun(name)?),
+        };
         if offset > growing.length {
             return Ok(Put::Gap(growing.length));
         }
@@ -161,19 +176,20 @@ impl Uploads {
         Ok(Put::There(growing.length))
     }
 
-    /// The state of an upload: in memory, or read from its file, which is made if it is not there.
-    fn growing(&self, name: &UploadName) -> io::Result<Arc<Mutex<Growing>>> {
-        if let Some(known) = self.open().get(name) {
-            return Ok(known.clone());
-        }
-        self.store.make()?;
-        let found = Arc::new(Mutex::new(self.found(name, true)?));
+    /// What is known of an upload.
+    fn upload(&self, name: &UploadName) -> Arc<Mutex<Option<Growing>>> {
         let mut open = self.open();
-        if open.len() >= OPEN {
+        if open.len() >= OPEN && !open.contains_key(name) {
             // Those that nobody works at are found again.
-            open.retain(|_, growing| Arc::strong_count(growing) > 1);
+            open.retain(|_, upload| Arc::strong_count(upload) > 1);
         }
-        Ok(open.entry(name.clone()).or_insert(found).clone())
+        open.entry(name.clone()).or_default().clone()
+    }
+
+    /// What the file of an upload has, which is made if it is not there.
+    fn begun(&self, name: &UploadName) -> io::Result<Growing> {
+        self.store.make()?;
+        self.found(name, true)
     }
 
     /// What a file has. Of a segment a broken block at its end is none.
@@ -237,50 +253,60 @@ impl Uploads {
         granted: &[Digest],
     ) -> io::Result<()> {
         let place = &self.store.backing.place;
-        let whole = self.whole(manifest)?;
-        let whole = lock(&whole);
+        let upload = self.upload(manifest);
+        let mut upload = lock(&upload);
+        let whole = self.whole(&mut upload, manifest)?;
         if whole.digest() != name {
-            return Err(refused(format!(
-                "the manifest is {}, and not {name}",
-                whole.digest()
-            )));
+            let is = whole.digest();
+            return Err(refused(format!("the manifest is {is}, and not {name}")));
         }
-        let fresh = segment.map(|segment| self.whole(segment)).transpose()?;
-        let fresh = fresh.as_ref().map(|fresh| lock(fresh));
-        let made = fresh.as_ref().map(|fresh| fresh.digest());
-        let mut may_name: BTreeSet<Digest> = made.into_iter().collect();
-        for base in granted {
-            may_name.extend(self.store.manifest(*base)?.segments);
-        }
-        let mut bytes = vec![0; usize::try_from(whole.length).map_err(io::Error::other)?];
-        whole.file.read_exact_at(&mut bytes, 0)?;
-        let names = Manifest::decode(&bytes).map_err(|error| refused(error.to_string()))?;
-        if let Some(other) = names.segments.iter().find(|segment| !may_name.contains(segment)) {
-            return Err(refused(format!(
-                "the manifest names the segment {other}, which is not of its base"
-            )));
-        }
+        let names = whole.manifest()?;
+        let segment = segment.map(|name| (name, self.upload(name)));
+        let mut brought = segment.as_ref().map(|(name, upload)| (*name, lock(upload)));
+        let fresh = match &mut brought {
+            Some((name, upload)) => Some((*name, self.whole(upload, name)?)),
+            None => None,
+        };
+        self.check_names(&names, fresh.as_ref().map(|(_, fresh)| fresh.digest()), granted)?;
         // Both are on disk before either has its name.
         whole.file.sync_all()?;
-        if let (Some(fresh), Some(path), Some(made)) =
-            (&fresh, segment.map(|name| name.path(&self.store)), made)
-        {
-            publish(&fresh.file, &path, &place.segment(made))?;
+        if let Some((name, fresh)) = fresh {
+            publish(
+                &fresh.file,
+                &name.path(&self.store),
+                &place.segment(fresh.digest()),
+            )?;
         }
         publish(&whole.file, &manifest.path(&self.store), &place.manifest(name))?;
-        let mut open = self.open();
-        open.remove(manifest);
-        if let Some(segment) = segment {
-            open.remove(segment);
+        *upload = None;
+        self.open().remove(manifest);
+        if let Some((name, upload)) = &mut brought {
+            **upload = None;
+            self.open().remove(name);
         }
         Ok(())
     }
 
-    fn whole(&self, name: &UploadName) -> io::Result<Arc<Mutex<Growing>>> {
-        if let Some(known) = self.open().get(name) {
-            return Ok(known.clone());
+    /// What there is of an upload whose lock is held.
+    fn whole<'u>(&self, upload: &'u mut Option<Growing>, name: &UploadName) -> io::Result<&'u Growing> {
+        Ok(match upload {
+            Some(known) => known,
+            none => none.insert(self.found(name, false)?),
+        })
+    }
+
+    /// That a manifest names the segment that was brought with it, and those that the granted manifests name, alone.
+    fn check_names(&self, names: &Manifest, brought: Option<Digest>, granted: &[Digest]) -> io::Result<()> {
+        let mut may_name: BTreeSet<Digest> = brought.into_iter().collect();
+        for base in granted {
+            may_name.extend(self.segments_of(*base)?);
         }
-        Ok(Arc::new(Mutex::new(self.found(name, false)?)))
+        match names.segments.iter().find(|segment| !may_name.contains(segment)) {
+            None => Ok(()),
+            Some(other) => Err(refused(format!(
+                "the manifest names the segment {other}, which is not of its base"
+            ))),
+        }
     }
 
     /// Gives an upload up: nothing is left of it.
@@ -288,6 +314,9 @@ impl Uploads {
     /// # Errors
     /// Those of the file system.
     pub fn give_up(&self, name: &UploadName) -> io::Result<()> {
+        let upload = self.upload(name);
+        let mut upload = lock(&upload);
+        *upload = None;
         self.open().remove(name);
         match std::fs::remove_file(name.path(&self.store)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -304,6 +333,6 @@ impl Uploads {
     }
 }
 
-fn lock(growing: &Mutex<Growing>) -> MutexGuard<'_, Growing> {
-    growing.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

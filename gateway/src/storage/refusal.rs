@@ -48,7 +48,13 @@ impl fmt::Display for Refusal {
                 "the upload has {bytes} bytes, and the piece begins beyond them"
             ),
             Refusal::Busy => f.write_str("the host has too many requests under way"),
-            Refusal::Files(error) => error.fmt(f),
+            // A host needs no names of files of this machine.
+            Refusal::Files(error) => match error.kind() {
+                io::ErrorKind::NotFound => f.write_str("there is no such file"),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => f.write_str("the store is full"),
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => error.fmt(f),
+                _ => f.write_str("the files can't be read or written"),
+            },
         }
     }
 }
@@ -64,7 +70,7 @@ impl ResponseError for Refusal {
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Files(error) => match error.kind() {
                 io::ErrorKind::NotFound => StatusCode::NOT_FOUND,
-                io::ErrorKind::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => StatusCode::UNPROCESSABLE_ENTITY,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
@@ -83,10 +89,8 @@ impl ResponseError for Refusal {
         if let Some(header) = header {
             answer.insert_header(header);
         }
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            // A host needs no names of files of this machine.
-            tracing::error!(error = %self, "a request of a host for the stores has failed");
-            return answer.body("the files can't be read or written");
+        if let Refusal::Files(error) = self {
+            tracing::warn!(%error, %status, "a request of a host for the stores has failed");
         }
         answer
             .content_type("text/plain; charset=utf-8")

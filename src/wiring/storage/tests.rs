@@ -39,6 +39,8 @@ fn a_hosts_settings_are_looked_at_where_it_is_one() {
     for (roles, given) in [("all", &[][..]), ("compute", &[bus, url]), ("metadata", &[url])] {
         assert_eq!(said(roles, given), "", "{roles}");
     }
+    let unused = said("compute", &[bus, url, ("storage.ca_file", "/ca.pem")]);
+    assert!(unused.contains("storage.ca_file is for an https URL"), "{unused}");
     let listen = Config::of(&[("storage.listen", "127.0.0.1:0")]);
     for (roles, serves) in [
         ("conductor,gateway", true),

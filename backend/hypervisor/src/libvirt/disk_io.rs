@@ -23,7 +23,7 @@ pub(super) enum DiskIo {
     Uring,
     /// Past the page cache, by the kernel's older interface, which works for nothing else.
     Native,
-    /// Through the page cache, by threads: measured to be the faster there.
+    /// Through the page cache, by threads.
     Buffered,
 }
 

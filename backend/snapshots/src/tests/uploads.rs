@@ -161,6 +161,45 @@ fn what_a_host_was_not_given_it_can_not_name() {
     assert_eq!(uploads.segments_of(over.name).unwrap().len(), 2);
 }
 
+/// A piece that waits while its upload gets its name, and one that comes after it, would be written into what others
+/// read.
+#[test]
+fn nobody_writes_into_what_has_a_name() {
+    let (there, made) = (Rig::new(), made(&[1, 2], None));
+    let uploads = uploads(&there);
+    let (segment, manifest) = (name(1, Part::Segment), name(1, Part::Manifest));
+    uploads.put(&segment, 0, &made.segment, ALL).unwrap();
+    uploads.put(&manifest, 0, &made.manifest, ALL).unwrap();
+    let end = made.manifest.len() as u64;
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            let kept = |put| matches!(put, Put::There(has) | Put::Gap(has) if has <= end + 1);
+            let puts = (0..200).map(|_| uploads.put(&manifest, end, b"x", ALL).unwrap());
+            assert!(puts.into_iter().all(kept));
+        });
+        // Which of both is first is chance: it is the manifest, or it is refused.
+        let done = uploads.finish(Some(&segment), &manifest, made.name, &[]);
+        late.join().unwrap();
+        if done.is_err() {
+            uploads.give_up(&manifest).unwrap();
+            uploads.put(&manifest, 0, &made.manifest, ALL).unwrap();
+            uploads.finish(Some(&segment), &manifest, made.name, &[]).unwrap();
+        }
+    });
+    assert_eq!(
+        uploads.put(&manifest, end, b"x", ALL).unwrap(),
+        Put::Gap(0),
+        "another one"
+    );
+    assert_eq!(
+        uploads.put(&segment, 2 * BLOCK, &block(9), ALL).unwrap(),
+        Put::Gap(0)
+    );
+    assert_eq!(there.content(made.name, None).unwrap(), super::content(&[1, 2]));
+    let kept = there.store.backing.place.manifest(made.name);
+    assert_eq!(fs::read(kept).unwrap(), made.manifest);
+}
+
 #[test]
 fn uploads_have_their_limits() {
     let there = Rig::new();

@@ -102,7 +102,10 @@ impl StorageClient {
     pub(super) fn get(&self, grant: &str, path: &str, first: u64, most: u64) -> io::Result<(Vec<u8>, u64)> {
         let most = most.clamp(1, PIECE);
         let range = format!("bytes={first}-{}", first.saturating_add(most - 1));
-        let answer = self.ask(Method::GET, grant, path, Some(&range), &[])?;
+        let answer = self.ask(&Asked {
+            range: Some(&range),
+            ..Asked::plain(Method::GET, grant, path)
+        })?;
         let of = answer
             .header("content-range")
             .and_then(|text| text.rsplit('/').next()?.parse().ok());
@@ -119,34 +122,24 @@ impl StorageClient {
 
     /// Adds a piece to an upload; how much that has then, which is less where it lacks what is before the piece.
     pub(super) fn put(&self, grant: &str, path: &str, offset: u64, content: &[u8]) -> io::Result<Has> {
-        let answer = self.ask(
-            Method::PUT,
-            grant,
-            &format!("{path}?offset={offset}"),
-            None,
+        let answer = self.ask(&Asked {
             content,
-        )?;
+            ..Asked::plain(Method::PUT, grant, &format!("{path}?offset={offset}"))
+        })?;
         let has = answer.header(OFFSET).and_then(|text| text.parse().ok());
         has.map(Has).ok_or_else(|| strange("no Upload-Offset"))
     }
 
     /// A request whose answer says no more than that it was done.
     pub(super) fn tell(&self, method: Method, grant: &str, path: &str) -> io::Result<()> {
-        self.ask(method, grant, path, None, &[]).map(drop)
+        self.ask(&Asked::plain(method, grant, path)).map(drop)
     }
 
     /// Asks until there is an answer that is not the server's own trouble.
-    fn ask(
-        &self,
-        method: Method,
-        grant: &str,
-        path: &str,
-        range: Option<&str>,
-        content: &[u8],
-    ) -> io::Result<Answer> {
+    fn ask(&self, asked: &Asked<'_>) -> io::Result<Answer> {
         let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
-            let why = match self.once(method.clone(), grant, path, range, content) {
+            let why = match self.once(asked) {
                 Ok(answer) if is_trouble(answer.status) => answer.status.to_string(),
                 Ok(answer) => return answer.judged(),
                 Err(ureq::Error::BadUri(why)) => {
@@ -158,30 +151,23 @@ impl StorageClient {
                 let why = format!("the storage door does not answer: {why}");
                 return Err(io::Error::new(io::ErrorKind::HostUnreachable, why));
             }
-            tracing::debug!(path, why, "the storage door is asked again");
+            tracing::debug!(asked.path, why, "the storage door is asked again");
             wait(pause);
             pause = (pause * 2).min(LONGEST);
         }
     }
 
-    fn once(
-        &self,
-        method: Method,
-        grant: &str,
-        path: &str,
-        range: Option<&str>,
-        content: &[u8],
-    ) -> Result<Answer, ureq::Error> {
+    fn once(&self, asked: &Asked<'_>) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder()
-            .method(method.clone())
-            .uri(format!("{}{path}", self.base))
-            .header("authorization", format!("Bearer {grant}"));
-        if let Some(range) = range {
+            .method(asked.method.clone())
+            .uri(format!("{}{}", self.base, asked.path))
+            .header("authorization", format!("Bearer {}", asked.grant));
+        if let Some(range) = asked.range {
             request = request.header("range", range);
         }
-        let mut answer = match method {
+        let mut answer = match asked.method {
             Method::GET | Method::DELETE => self.agent.run(request.body(())?)?,
-            _ => self.agent.run(request.body(content)?)?,
+            _ => self.agent.run(request.body(asked.content)?)?,
         };
         // One that is cut off in the middle is none.
         let body = answer.body_mut().with_config().limit(PIECE + 1).read_to_vec()?;
@@ -237,6 +223,27 @@ fn wait(pause: Duration) {
 /// Whether an answer says that the server can't now.
 fn is_trouble(status: StatusCode) -> bool {
     status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE
+}
+
+/// A request.
+struct Asked<'a> {
+    method: Method,
+    grant: &'a str,
+    path: &'a str,
+    range: Option<&'a str>,
+    content: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    const fn plain(method: Method, grant: &'a str, path: &'a str) -> Self {
+        Asked {
+            method,
+            grant,
+            path,
+            range: None,
+            content: &[],
+        }
+    }
 }
 
 /// An answer, whole.
