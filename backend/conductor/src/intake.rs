@@ -25,13 +25,18 @@ const RATE: u64 = 500;
 /// What it may report at once: the outcomes of 10,000 launches with their networks and metadata, and all their ends.
 const BURST: u64 = 50_000;
 
+/// Reports of one host that wait at the most: what may come at once, twice.
+const LANE: usize = 100_000;
+
 /// What a heartbeat weighs: it is a transaction that waits for a host's row, and one comes every few seconds.
 const HEARTBEAT: u64 = 20;
 
 /// So many instances of a full report weigh as much as a report about one: most of them cost a part of a query.
 const FULL: usize = 20;
 
-/// Reports of one host that are taken before it is another host's turn.
+/// Reports of one host that are taken before it is another host's turn. One that reports too much has one turn among
+/// those that are applied side by side: with more, its reports would take every connection to the database that
+/// operations wait for.
 const TURN: usize = 16;
 
 /// How often the log has a line about one host at the most.
@@ -69,11 +74,17 @@ fn weight(content: &ReportContent) -> u64 {
 struct Budget {
     left: u64,
     at: Timestamp,
+    /// Whether there was too much, until it is half full again.
+    overdrawn: bool,
 }
 
 impl Budget {
     fn full(at: Timestamp) -> Self {
-        Budget { left: BURST, at }
+        Budget {
+            left: BURST,
+            at,
+            overdrawn: false,
+        }
     }
 
     fn fill(&mut self, now: Timestamp) {
@@ -84,13 +95,17 @@ impl Budget {
             self.left = self.left.saturating_add(more).min(BURST);
             self.at = now;
         }
+        self.overdrawn &= self.left < BURST / 2;
     }
 
     fn take(&mut self, weight: u64, now: Timestamp) -> bool {
         self.fill(now);
         match self.left.checked_sub(weight) {
             Some(left) => self.left = left,
-            None => return false,
+            None => {
+                self.overdrawn = true;
+                return false;
+            }
         }
         true
     }
@@ -123,6 +138,13 @@ impl Lane {
 
     fn is_empty(&self) -> bool {
         self.heartbeat.is_none() && self.full.is_none() && self.rest.is_empty()
+    }
+
+    /// Whether a report can wait here. None can where a host's reports are applied more slowly, for long, than its
+    /// budget fills up.
+    fn has_room(&self, content: &ReportContent) -> bool {
+        let replaces = matches!(content, ReportContent::Heartbeat(_) | ReportContent::Full(_));
+        replaces || self.rest.len() < LANE
     }
 
     fn put(&mut self, report: Delivered<Report>) {
@@ -188,7 +210,7 @@ impl Intake {
             self.forget_idle(now);
         }
         let lane = self.lanes.entry(host.clone()).or_insert_with(|| Lane::new(now));
-        if !lane.budget.take(weight(&report.content), now) {
+        if !(lane.has_room(&report.content) && lane.budget.take(weight(&report.content), now)) {
             // It is not to come again: it would be as much then.
             report.ack();
             self.dropped.0.fetch_add(1, Ordering::Relaxed);
@@ -205,7 +227,7 @@ impl Intake {
 
     /// The next reports, `limit` at the most, a few of each host in turn.
     pub(super) fn take(&mut self, limit: usize) -> Vec<Delivered<Report>> {
-        let mut taken = Vec::new();
+        let (mut taken, mut had_theirs) = (Vec::new(), Vec::new());
         while taken.len() < limit
             && let Some(host) = self.turns.pop_front()
         {
@@ -214,10 +236,13 @@ impl Intake {
             };
             let turn = TURN.min(limit - taken.len());
             taken.extend(std::iter::from_fn(|| lane.take()).take(turn));
-            if !lane.is_empty() {
-                self.turns.push_back(host);
+            match (lane.is_empty(), lane.budget.overdrawn) {
+                (true, _) => {}
+                (false, true) => had_theirs.push(host),
+                (false, false) => self.turns.push_back(host),
             }
         }
+        self.turns.extend(had_theirs);
         taken
     }
 
@@ -303,10 +328,14 @@ mod tests {
         // A second later there is room for what a second has.
         (0..RATE + 5).for_each(|n| intake.put(changed("bad", n), at(1)));
         assert_eq!(dropped.count(), 75);
-        let waiting = next(&mut intake, usize::MAX);
+        let mut waited = BTreeMap::<String, usize>::new();
+        while !intake.is_empty() {
+            for (host, count) in next(&mut intake, usize::MAX) {
+                *waited.entry(host).or_default() += count;
+            }
+        }
         let all = usize::try_from(BURST + RATE).unwrap();
-        assert_eq!((waiting["bad"], waiting["good"]), (all, 100));
-        assert!(intake.is_empty());
+        assert_eq!((waited["bad"], waited["good"]), (all, 100));
         // A clock that is set back takes nothing away.
         intake.put(changed("bad", 1), at(0));
         (0..RATE).for_each(|n| intake.put(changed("bad", n), at(1)));
@@ -353,6 +382,50 @@ mod tests {
         assert_eq!((taken.len(), sizes), (7, vec![4]));
         let expensive = [heartbeat("a"), full("a", 1000)].map(|report| weight(&report.content));
         assert!(expensive.iter().all(|weight| *weight >= 20), "{expensive:?}");
+    }
+
+    /// Where the database is so slow that a host's turns don't keep up with what it may report.
+    #[test]
+    fn what_waits_of_a_host_is_bounded() {
+        let dropped = Dropped::default();
+        let mut intake = Intake::new(dropped.clone());
+        let seconds = 3 * BURST / RATE;
+        for second in 0..seconds {
+            (0..RATE).for_each(|n| intake.put(changed("bad", n), at(second)));
+        }
+        let lane = &intake.lanes[&HostId("bad".into())];
+        assert_eq!(lane.rest.len(), LANE);
+        assert_eq!(dropped.count(), seconds * RATE - u64::try_from(LANE).unwrap());
+        intake.put(heartbeat("bad"), at(seconds));
+        assert!(intake.lanes[&HostId("bad".into())].heartbeat.is_some());
+    }
+
+    #[test]
+    fn a_host_that_reports_too_much_has_one_turn_of_those_side_by_side() {
+        let mut intake = Intake::new(Dropped::default());
+        (0..BURST).for_each(|n| intake.put(changed("bad", n), at(0)));
+        (0..1000).for_each(|n| intake.put(changed("good", n), at(0)));
+        // Within its budget it may be a host that launches much: it has all there is.
+        assert_eq!(next(&mut intake, 256).values().collect::<Vec<_>>(), [&128, &128]);
+        intake.put(changed("bad", BURST), at(0));
+        let counted = next(&mut intake, 256);
+        assert_eq!(
+            (counted["bad"], counted["good"]),
+            (TURN, 256 - TURN),
+            "{counted:?}"
+        );
+        // Its turn comes again each time, and all that it may report is applied.
+        let counted = next(&mut intake, 256);
+        assert_eq!(
+            (counted["bad"], counted["good"]),
+            (TURN, 256 - TURN),
+            "{counted:?}"
+        );
+        next(&mut intake, 1000);
+        assert_eq!(next(&mut intake, 256), BTreeMap::from([("bad".into(), TURN)]));
+        // Half a budget later it is a host as any.
+        intake.put(changed("bad", 0), at(BURST / RATE / 2));
+        assert_eq!(next(&mut intake, 256)["bad"], 256);
     }
 
     #[test]
