@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cumulet_domain::account::AccountId;
 use futures::{Stream, StreamExt as _};
 
@@ -138,7 +138,8 @@ impl Bodies {
         self.0.used().all
     }
 
-    /// Reads a client's body of at most so many bytes, which may take so long.
+    /// Reads a client's body of at most so many bytes, which may take so long. No more than that is ever held of the
+    /// budget for it, in whatever pieces it comes.
     ///
     /// # Errors
     /// What the client is told.
@@ -169,16 +170,19 @@ impl Bodies {
             holder: Holder::client(client),
             bytes: 0,
         };
-        let mut body = BytesMut::new();
+        let mut body = Vec::new();
         while let Some(part) = parts.next().await {
             let part = part.map_err(|_| BROKEN)?;
-            if body.len() + part.len() > most {
+            let length = body.len() + part.len();
+            if length > most {
                 return Err(TOO_LARGE);
             }
-            held.grow(grown(body.capacity(), body.len() + part.len()))?;
+            let room = grown(body.capacity(), length).min(most);
+            held.grow(room)?;
+            body.reserve_exact(room - body.len());
             body.extend_from_slice(&part);
         }
-        let (bytes, held) = (body.freeze(), Some(held));
+        let (bytes, held) = (body.into(), Some(held));
         Ok(Body { bytes, held })
     }
 }
@@ -333,6 +337,22 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    /// A body that has its client's part of the budget to itself fits, in whatever pieces it comes.
+    #[tokio::test]
+    async fn a_body_takes_no_more_than_it_has_however_it_comes() {
+        const LENGTH: usize = 400_000;
+        let bodies = Bodies::new(2 * LENGTH);
+        for each in [
+            1000, 7, 33_333, 65_536, 100_000, 133_333, 199_999, 200_000, 399_999, LENGTH,
+        ] {
+            let rest = stream::iter([Ok(Bytes::from(vec![b'x'; LENGTH % each]))]);
+            let pieces = parts(LENGTH / each, each).chain(rest);
+            let body = bodies.read(pieces, HERE, LENGTH, LONG).await;
+            assert_eq!(body.map(|body| body.bytes.len()), Ok(LENGTH), "pieces of {each}");
+            assert_eq!(bodies.used(), 0);
+        }
     }
 
     #[tokio::test]

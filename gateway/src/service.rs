@@ -162,9 +162,12 @@ impl<'a> Request<'a> {
 }
 
 async fn read(gate: &Gate, body: Incoming<'_>, most: usize) -> Result<bodies::Body, Refusal> {
-    if body.announced.is_some_and(|length| length > most as u64) {
-        return Err(TOO_LARGE);
-    }
+    // No more than was announced comes.
+    let most = match body.announced.map(usize::try_from) {
+        Some(Ok(length)) if length <= most => length,
+        Some(_) => return Err(TOO_LARGE),
+        None => most,
+    };
     let read = gate
         .bodies
         .read(body.pieces, body.client, most, body.time)
