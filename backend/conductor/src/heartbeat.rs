@@ -7,6 +7,7 @@ use cumulet_domain::{
     host::{HostProfile, Metrics, NotReady, SIMULATED},
     id::{HostId, marker::Vpc},
     message::{Heartbeat, HostResources},
+    snapshot::SnapshotProgress,
 };
 use cumulet_operations::specs::tunnel;
 use cumulet_store::{
@@ -15,7 +16,7 @@ use cumulet_store::{
         columns::{Amount, Flag, Ipv4, Key},
         host,
     },
-    failed, groups, rows,
+    failed, groups, rows, snapshots,
     tunnels::{has_others, unconfirmed, untunnelled},
 };
 use sea_orm::{
@@ -52,7 +53,26 @@ struct Writes {
 }
 
 /// A host is there, with these resources; the first heartbeat registers it. What it says is within the limits.
-pub(super) async fn apply(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
+pub(super) async fn apply(conductor: &Conductor, id: HostId, mut heartbeat: Heartbeat) -> Result<()> {
+    let snapshots = std::mem::take(&mut heartbeat.snapshots);
+    host(conductor, id.clone(), heartbeat).await?;
+    progress(conductor, id, snapshots).await
+}
+
+/// How far it has come with the snapshots that it takes. In a transaction of its own: others have a snapshot's row
+/// before a host's.
+async fn progress(conductor: &Conductor, id: HostId, mut told: Vec<SnapshotProgress>) -> Result<()> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    told.sort_by_key(|each| each.id);
+    let write = conductor.store.write_with(Invalidates::Nothing, move |txn| {
+        Box::pin(async move { snapshots::progressed(txn, &id.0, &told).await })
+    });
+    write.await
+}
+
+async fn host(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
     let told = heartbeat.profile.as_deref().and_then(profile);
     let tunnel = heartbeat.tunnel_address.map(Ipv4);
     // A host that can't tell what it has yet has what it had.

@@ -47,6 +47,7 @@ mod heartbeats;
 mod launches;
 mod metadata;
 mod other_host;
+mod progress;
 pub(crate) mod races;
 mod readiness;
 mod tunnels;

@@ -14,7 +14,7 @@ use crate::{
     id::{HostId, InstanceId, OperationId, SnapshotId, VolumeId, VpcId},
     metadata::InstanceMetadata,
     network::VpcPolicy,
-    snapshot::TakenSnapshot,
+    snapshot::{SnapshotProgress, TakenSnapshot},
     spec::InstanceSpec,
     time::Timestamp,
 };
@@ -380,6 +380,9 @@ pub struct Heartbeat {
     /// What is not as it should be on it, a sentence each, for the operator; none: nothing that it knows of.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// How far it has come with the snapshots that it takes.
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotProgress>,
 }
 
 /// What a report says.

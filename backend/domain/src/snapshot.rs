@@ -23,14 +23,27 @@ named! {
     }
 }
 
+/// The most that is told of a snapshot which is not whole, in per cent.
+pub const MAX_PROGRESS: u8 = 99;
+
 impl SnapshotState {
-    /// How far it has come, as EC2 shows it.
-    pub const fn progress(self) -> &'static str {
-        match self {
-            SnapshotState::Completed => "100%",
-            SnapshotState::Pending | SnapshotState::Error => "0%",
-        }
+    /// How far a snapshot has come, as EC2 shows it, where its host has told so many per cent.
+    pub fn progress(self, told: Option<u8>) -> String {
+        let percent = match self {
+            SnapshotState::Completed => 100,
+            SnapshotState::Pending | SnapshotState::Error => told.unwrap_or(0).min(MAX_PROGRESS),
+        };
+        format!("{percent}%")
     }
+}
+
+/// How far a host has come with the taking of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotProgress {
+    /// Which snapshot.
+    pub id: SnapshotId,
+    /// In per cent, [`MAX_PROGRESS`] at the most.
+    pub percent: u8,
 }
 
 /// A snapshot's data, as a host finds it.

@@ -23,8 +23,13 @@ pub struct DiskCopy {
 pub enum Copying {
     /// None are being made, and none were.
     Nothing,
-    /// They are being made.
-    Running,
+    /// They are being made: so many bytes of all.
+    Running {
+        /// Those that are.
+        done: u64,
+        /// All, as far as is known.
+        of: u64,
+    },
     /// They are whole. This is told once.
     Done,
     /// They are not whole, and won't be. This is told once.

@@ -15,6 +15,7 @@
 //! - `manifest`: what a snapshot consists of, and how that is written.
 //! - `source`: the disks that snapshots are taken of and restored to; `raw`: those that are files; `nbd`: those that a
 //!   server has.
+//! - `progress`: how far the taking of one has come.
 //! - `making`, `content`: a snapshot that is taken, and one that is read.
 //! - `store`: taking and restoring.
 //! - `backing`: who has the files; `directory`: a directory.
@@ -29,6 +30,7 @@ mod files;
 mod making;
 mod manifest;
 mod nbd;
+mod progress;
 mod raw;
 mod source;
 mod store;
@@ -44,6 +46,7 @@ pub use directory::Directory;
 pub use making::Taken;
 pub use manifest::{BLOCK, Digest};
 pub use nbd::NbdDisk;
+pub use progress::Progress;
 pub use raw::RawDisk;
 pub use source::{Source, Target};
 pub use store::SnapshotStore;

@@ -9,6 +9,7 @@ use crate::{
     cipher::{BlockKey, Cipher, KeyCheck},
     files::BLOCK_BYTES,
     manifest::{BLOCK, Block, Digest, Manifest},
+    progress::Progress,
     source::{Source, is_zero},
 };
 
@@ -55,12 +56,12 @@ impl<'s, B: Backing> Making<'s, B> {
     }
 
     /// Takes it. What fails leaves nothing.
-    pub(crate) fn run(mut self, source: &dyn Source) -> io::Result<Taken> {
-        self.read(source)?;
+    pub(crate) fn run(mut self, source: &dyn Source, progress: &Progress) -> io::Result<Taken> {
+        self.read(source, progress)?;
         self.publish()
     }
 
-    fn read(&mut self, source: &dyn Source) -> io::Result<()> {
+    fn read(&mut self, source: &dyn Source, progress: &Progress) -> io::Result<()> {
         let mut buffer = vec![0; BLOCK_BYTES];
         let mut next = 0;
         for offset in source.data_blocks() {
@@ -72,6 +73,7 @@ impl<'s, B: Backing> Making<'s, B> {
                 return Err(io::Error::other("the disk's blocks are out of order"));
             }
             next = offset + BLOCK;
+            progress.done(offset, self.size, 100);
             source.read_block(offset, &mut buffer)?;
             if is_zero(&buffer) {
                 continue;

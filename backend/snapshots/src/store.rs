@@ -10,6 +10,7 @@ use crate::{
     files::{make_dir, named},
     making::{Making, Taken},
     manifest::{Digest, Manifest},
+    progress::Progress,
     raw::RawDisk,
     source::{Source, Target},
 };
@@ -18,6 +19,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct SnapshotStore<B = Directory> {
     pub(crate) backing: B,
+    /// Who is told how far the taking of a snapshot has come.
+    progress: Progress,
 }
 
 impl SnapshotStore {
@@ -80,8 +83,20 @@ impl SnapshotStore {
 
 impl<B: Backing> SnapshotStore<B> {
     /// The store that this has.
-    pub const fn over(backing: B) -> Self {
-        SnapshotStore { backing }
+    pub fn over(backing: B) -> Self {
+        SnapshotStore {
+            backing,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The same store, for the taking of a snapshot of which it is told how far it has come.
+    #[must_use]
+    pub fn telling(self, progress: &Progress) -> Self {
+        SnapshotStore {
+            progress: progress.rest(),
+            ..self
+        }
     }
 
     /// Takes the content of a disk, which nobody changes meanwhile, encrypted where there is a key. Blocks that are as
@@ -96,7 +111,7 @@ impl<B: Backing> SnapshotStore<B> {
         let base = base
             .filter(|base| base.key == key.map(BlockKey::check))
             .unwrap_or_default();
-        Making::new(&self.backing, &base, disk.size()?, key).run(disk)
+        Making::new(&self.backing, &base, disk.size()?, key).run(disk, &self.progress)
     }
 
     /// Takes the content of a raw file.

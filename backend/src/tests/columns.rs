@@ -166,7 +166,8 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
         placement_group_host: partition_number = "-1", members = "-1";
         security_group: is_default = "2";
         subnet: cidr = "'10.0.0.0/99'", is_default = "2", map_public_ip = "2";
-        snapshot: size_gib = "-1", state = "'lost'", encrypted = "2", public = "2", bytes = "-1";
+        snapshot: size_gib = "-1", state = "'lost'", encrypted = "2", public = "2", bytes = "-1",
+            progress = "256";
         volume: size_gib = "-1", volume_type = "'tape'", state = "'lost'", encrypted = "2", iops = "-1",
             throughput = "-1", generation = "-1", auto_enable_io = "2";
         volume_attachment: boot_index = "-1", state = "'glued'", delete_on_termination = "2",

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use cumulet_domain::{
     Result,
-    snapshot::{SnapshotState, TakenSnapshot},
+    snapshot::{SnapshotProgress, SnapshotState, TakenSnapshot},
     time::Timestamp,
 };
 use sea_orm::{
@@ -14,7 +14,7 @@ use sea_orm::{
 
 use super::{batch::load_in, column, failed, lock, rows};
 use crate::entity::{
-    columns::{Amount, Flag, Named},
+    columns::{Amount, Flag, Named, Small},
     host, snapshot, snapshot_permission, volume,
 };
 
@@ -122,6 +122,28 @@ pub async fn untold(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
         .filter(C::Id.is_in(ids.iter().copied()))
         .filter(C::State.eq(Named(SnapshotState::Pending)));
     update.exec(txn).await.map(drop).map_err(failed)
+}
+
+/// Keeps how far a host has come with snapshots that it was told to take. It only grows: a host that begins anew shows
+/// what it had.
+///
+/// # Errors
+/// Those of the database.
+pub async fn progressed(txn: &impl ConnectionTrait, host: &str, told: &[SnapshotProgress]) -> Result<()> {
+    use snapshot::Column as C;
+    for SnapshotProgress { id, percent } in told {
+        let less = Condition::any()
+            .add(C::Progress.is_null())
+            .add(C::Progress.lt(Small(*percent)));
+        let update = snapshot::Entity::update_many()
+            .col_expr(C::Progress, Expr::value(Small(*percent)))
+            .filter(C::Id.eq(id.to_db()))
+            .filter(C::Host.eq(host))
+            .filter(C::State.eq(Named(SnapshotState::Pending)))
+            .filter(less);
+        update.exec(txn).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Keeps what was taken of a snapshot.

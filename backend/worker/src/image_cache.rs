@@ -338,7 +338,7 @@ mod tests {
         fs::write(&disk, vec![7; 4096]).unwrap();
         let snapshots = DirectorySnapshots::new(&at);
         let kept = snapshots
-            .take(SnapshotId::new(1), Content::Plain(&disk), None)
+            .take(&SnapshotId::new(1).into(), Content::Plain(&disk), None)
             .await
             .unwrap();
         let image = ImageRef {

@@ -1,7 +1,7 @@
 //! Snapshots as a host has to do with them: where their data is kept, and which are being taken.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -10,8 +10,11 @@ use std::{
 
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
-use cumulet_domain::id::{InstanceId, OperationId, SnapshotId};
-use cumulet_snapshots::{Backing, BlockKey, Digest, Directory, NbdDisk, SnapshotStore, Taken};
+use cumulet_domain::{
+    id::{InstanceId, OperationId, SnapshotId},
+    snapshot::{MAX_PROGRESS, SnapshotProgress},
+};
+use cumulet_snapshots::{Backing, BlockKey, Digest, Directory, NbdDisk, Progress, SnapshotStore, Taken};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::{
@@ -53,6 +56,25 @@ pub enum Content<'a> {
     Encrypted(UnixStream, &'a DiskKey),
 }
 
+/// A snapshot that is being taken.
+#[derive(Clone, Debug)]
+pub struct Taking {
+    /// Which.
+    pub id: SnapshotId,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// One of which nobody asks how far it has come.
+impl From<SnapshotId> for Taking {
+    fn from(id: SnapshotId) -> Self {
+        Taking {
+            id,
+            progress: Progress::default(),
+        }
+    }
+}
+
 /// Where snapshots' data is kept.
 #[async_trait]
 pub trait SnapshotData: Send + Sync + 'static {
@@ -60,14 +82,14 @@ pub trait SnapshotData: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of the files. Then nothing was kept.
-    async fn take(&self, snapshot: SnapshotId, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored>;
+    async fn take(&self, snapshot: &Taking, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored>;
 
     /// Keeps the content of a plain manifest as a snapshot's, encrypted with this key.
     ///
     /// # Errors
     /// Those of the files; `InvalidData` where the data is damaged, `InvalidInput` where it is encrypted. Then nothing
     /// was kept.
-    async fn encrypt(&self, snapshot: SnapshotId, manifest: &str, key: &DiskKey) -> io::Result<Stored>;
+    async fn encrypt(&self, snapshot: &Taking, manifest: &str, key: &DiskKey) -> io::Result<Stored>;
 
     /// Makes a disk of a manifest's content, of so many bytes at least. A plain file that has the path is replaced; an
     /// encrypted disk is empty and as large as that.
@@ -147,11 +169,11 @@ fn digest(text: &str) -> io::Result<Digest> {
 
 #[async_trait]
 impl<S: Stores> SnapshotData for S {
-    async fn take(&self, snapshot: SnapshotId, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
-        let (stores, disk) = (self.clone(), disk.owned());
+    async fn take(&self, snapshot: &Taking, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+        let (stores, disk, snapshot) = (self.clone(), disk.owned(), snapshot.clone());
         let base = base.map(digest).transpose()?;
         let taken = blocking(move || {
-            let store = stores.to_bring(snapshot)?;
+            let store = stores.to_bring(snapshot.id)?.telling(&snapshot.progress);
             match disk {
                 Owned::Plain(path) => store.take_file(&path, None, base),
                 Owned::Encrypted(stream, key) => {
@@ -163,10 +185,13 @@ impl<S: Stores> SnapshotData for S {
         taken.await.map(Stored::from)
     }
 
-    async fn encrypt(&self, snapshot: SnapshotId, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
-        let (stores, manifest) = (self.clone(), digest(manifest)?);
+    async fn encrypt(&self, snapshot: &Taking, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
+        let (stores, manifest, snapshot) = (self.clone(), digest(manifest)?, snapshot.clone());
         let key = BlockKey::new(&key.of_blocks());
-        let taken = blocking(move || stores.to_bring(snapshot)?.encrypt(manifest, &key));
+        let taken = blocking(move || {
+            let store = stores.to_bring(snapshot.id)?.telling(&snapshot.progress);
+            store.encrypt(manifest, &key)
+        });
         taken.await.map(Stored::from)
     }
 
@@ -209,7 +234,7 @@ pub struct NoSnapshots;
 
 #[async_trait]
 impl SnapshotData for NoSnapshots {
-    async fn take(&self, _: SnapshotId, _: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, _: &Taking, _: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
         Ok(Stored {
             manifest: Digest::of(b"").to_string(),
             fresh_bytes: 0,
@@ -217,7 +242,7 @@ impl SnapshotData for NoSnapshots {
         })
     }
 
-    async fn encrypt(&self, _: SnapshotId, _: &str, _: &DiskKey) -> io::Result<Stored> {
+    async fn encrypt(&self, _: &Taking, _: &str, _: &DiskKey) -> io::Result<Stored> {
         Ok(Stored {
             manifest: Digest::of(b"").to_string(),
             fresh_bytes: 0,
@@ -233,7 +258,7 @@ impl SnapshotData for NoSnapshots {
 /// The snapshots that are being taken on this host.
 #[derive(Debug)]
 pub(crate) struct Takes {
-    operations: Mutex<BTreeSet<OperationId>>,
+    operations: Mutex<BTreeMap<OperationId, BTreeMap<SnapshotId, Progress>>>,
     guests: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     pub(crate) places: Semaphore,
 }
@@ -252,6 +277,22 @@ impl Default for Takes {
 #[derive(Debug)]
 pub(crate) struct Take<'t>(&'t Takes, OperationId);
 
+impl Take<'_> {
+    /// One of its snapshots; of one that is not, nobody is told.
+    pub(crate) fn of(&self, id: SnapshotId) -> Taking {
+        let Take(takes, operation) = self;
+        let known = takes
+            .operations()
+            .get(operation)
+            .and_then(|all| all.get(&id))
+            .cloned();
+        Taking {
+            id,
+            progress: known.unwrap_or_default(),
+        }
+    }
+}
+
 impl Drop for Take<'_> {
     fn drop(&mut self) {
         self.0.operations().remove(&self.1);
@@ -259,15 +300,38 @@ impl Drop for Take<'_> {
 }
 
 impl Takes {
-    fn operations(&self) -> MutexGuard<'_, BTreeSet<OperationId>> {
+    fn operations(&self) -> MutexGuard<'_, BTreeMap<OperationId, BTreeMap<SnapshotId, Progress>>> {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins an operation's; `None` where they are being taken already.
-    pub(crate) fn begin(&self, operation: OperationId) -> Option<Take<'_>> {
-        let is_first = self.operations().insert(operation);
-        // Only then: what is dropped ends it.
-        is_first.then(|| Take(self, operation))
+    pub(crate) fn begin(
+        &self,
+        operation: OperationId,
+        snapshots: impl IntoIterator<Item = SnapshotId>,
+    ) -> Option<Take<'_>> {
+        let mut operations = self.operations();
+        let Entry::Vacant(place) = operations.entry(operation) else {
+            return None;
+        };
+        place.insert(
+            snapshots
+                .into_iter()
+                .map(|id| (id, Progress::default()))
+                .collect(),
+        );
+        Some(Take(self, operation))
+    }
+
+    /// How far all of them have come.
+    pub(crate) fn progress(&self) -> Vec<SnapshotProgress> {
+        let operations = self.operations();
+        let each = operations.values().flatten();
+        each.map(|(id, progress)| SnapshotProgress {
+            id: *id,
+            percent: progress.percent().min(MAX_PROGRESS),
+        })
+        .collect()
     }
 
     /// Waits until no copies of a guest's disks are made for anybody else: a guest has one set at a time.
@@ -285,17 +349,28 @@ impl Takes {
 mod tests {
     use super::*;
 
-    const SNAPSHOT: SnapshotId = SnapshotId::new(7);
+    fn taking() -> Taking {
+        SnapshotId::new(7).into()
+    }
 
     #[tokio::test]
     async fn an_operation_is_carried_out_once_at_a_time() {
         let takes = Takes::default();
         let (one, two) = (OperationId::new(1 << 40), OperationId::new(2 << 40));
-        let first = takes.begin(one).unwrap();
-        assert!(takes.begin(one).is_none());
-        assert!(takes.begin(two).is_some());
+        let of = |n| [SnapshotId::new(n)];
+        let first = takes.begin(one, of(1)).unwrap();
+        assert!(takes.begin(one, of(2)).is_none());
+        assert!(takes.begin(two, of(3)).is_some());
+        first.of(SnapshotId::new(1)).progress.done(1, 2, 100);
+        first.of(SnapshotId::new(9)).progress.done(1, 2, 100);
+        let half = SnapshotProgress {
+            id: SnapshotId::new(1),
+            percent: 50,
+        };
+        assert_eq!(takes.progress(), [half]);
         drop(first);
-        assert!(takes.begin(one).is_some());
+        assert_eq!(takes.progress(), []);
+        assert!(takes.begin(one, of(1)).is_some());
         let guest = InstanceId::new(1 << 40);
         let turn = takes.guest(guest).await;
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), takes.guest(guest));
@@ -310,10 +385,10 @@ mod tests {
         let data = DirectorySnapshots::new(&dir.path().join("snapshots"));
         let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
         std::fs::write(&disk, vec![7; 4096]).unwrap();
-        let kept = data.take(SNAPSHOT, Content::Plain(&disk), None).await.unwrap();
+        let kept = data.take(&taking(), Content::Plain(&disk), None).await.unwrap();
         assert!(kept.bytes > 0 && kept.bytes == kept.fresh_bytes);
         let again = data
-            .take(SNAPSHOT, Content::Plain(&disk), Some(&kept.manifest))
+            .take(&taking(), Content::Plain(&disk), Some(&kept.manifest))
             .await
             .unwrap();
         assert_eq!((again.fresh_bytes, &again.manifest), (0, &kept.manifest));
@@ -325,7 +400,7 @@ mod tests {
         for wrong in ["", "../x", "abc"] {
             assert!(data.restore(wrong, Content::Plain(&copy), 0).await.is_err());
             assert!(
-                data.take(SNAPSHOT, Content::Plain(&disk), Some(wrong))
+                data.take(&taking(), Content::Plain(&disk), Some(wrong))
                     .await
                     .is_err()
             );
@@ -340,11 +415,11 @@ mod tests {
         let key = rng.with(DiskKey::generate);
         let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
         std::fs::write(&disk, b"in the clear".repeat(1000)).unwrap();
-        let plain = data.take(SNAPSHOT, Content::Plain(&disk), None).await.unwrap();
-        let made = data.encrypt(SNAPSHOT, &plain.manifest, &key).await.unwrap();
+        let plain = data.take(&taking(), Content::Plain(&disk), None).await.unwrap();
+        let made = data.encrypt(&taking(), &plain.manifest, &key).await.unwrap();
         assert!(made.manifest != plain.manifest && made.bytes > 0);
         assert_eq!(
-            data.encrypt(SNAPSHOT, &plain.manifest, &key)
+            data.encrypt(&taking(), &plain.manifest, &key)
                 .await
                 .unwrap()
                 .manifest,
@@ -357,14 +432,14 @@ mod tests {
             .unwrap();
         assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&disk).unwrap());
         assert!(data.store.restore_file(manifest, None, &copy, 0).is_err());
-        let again = data.encrypt(SNAPSHOT, &made.manifest, &key).await.unwrap_err();
+        let again = data.encrypt(&taking(), &made.manifest, &key).await.unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::InvalidInput);
         for (wrong, kind) in [
             ("abc".to_owned(), io::ErrorKind::InvalidInput),
             ("a".repeat(64), io::ErrorKind::NotFound),
         ] {
             assert_eq!(
-                data.encrypt(SNAPSHOT, &wrong, &key).await.unwrap_err().kind(),
+                data.encrypt(&taking(), &wrong, &key).await.unwrap_err().kind(),
                 kind
             );
         }

@@ -205,7 +205,7 @@ async fn a_snapshot_of_one_host_is_a_disk_on_another() {
         let (snapshots, disk) = (rig.host.snapshots.clone(), disk.clone());
         async move {
             snapshots
-                .take(SNAPSHOT, Content::Plain(&disk), base.as_deref())
+                .take(&SNAPSHOT.into(), Content::Plain(&disk), base.as_deref())
                 .await
         }
     };

@@ -331,6 +331,7 @@ async fn a_deleted_snapshot_goes_when_no_volume_waits_for_it() {
                 completed_at: Some(0),
                 deleted_at,
                 data_key: None,
+                progress: None,
             };
             for (id, deleted) in [(1, Some(0)), (2, Some(0)), (3, None)] {
                 let made = snapshot::ActiveModel::from(of(id, deleted));

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     host::{MAX_PROBLEMS, NotReady, check_host_name, check_metrics, check_name, one_line},
     host_address::{check_console_address, check_tunnel_address},
-    snapshot::is_digest,
+    snapshot::{MAX_PROGRESS, SnapshotProgress, is_digest},
     volume::MAX_ATTACHED,
 };
 
@@ -30,6 +30,9 @@ const MAX_BYTES: u64 = 1 << 60;
 
 /// The volumes that one guest keeps at the most.
 const MAX_KEPT: usize = 100;
+
+/// The snapshots that a host takes at once, at the most.
+const MAX_TAKEN: usize = 4 * MAX_ATTACHED;
 
 /// The last moment of the year 9999, in milliseconds.
 const END: i64 = 253_402_300_799_999;
@@ -203,6 +206,18 @@ fn possible(has: &HostResources) -> Result<(), String> {
     Ok(())
 }
 
+/// How far snapshots have come: of as many as a host takes, and none is whole.
+fn progress_within(mut told: Vec<SnapshotProgress>, left_out: &mut Vec<String>) -> Vec<SnapshotProgress> {
+    if told.len() > MAX_TAKEN {
+        left_out.push(format!("how far {} snapshots have come", told.len() - MAX_TAKEN));
+        told.truncate(MAX_TAKEN);
+    }
+    for each in &mut told {
+        each.percent = each.percent.min(MAX_PROGRESS);
+    }
+    told
+}
+
 /// A host that tells a wrong address is not one without tunnels: it is one that nobody reaches.
 fn unreachable() -> NotReady {
     NotReady {
@@ -247,6 +262,7 @@ impl Heartbeat {
             not_ready,
             disk_key,
             problems,
+            snapshots,
         } = self;
         check_name("its hypervisor's name", &hypervisor)?;
         check_name("its zone's name", &availability_zone)?;
@@ -285,6 +301,7 @@ impl Heartbeat {
                 .map(|text| one_line(text, crate::host::MAX_REASON))
                 .filter(|text| !text.is_empty())
                 .collect(),
+            snapshots: progress_within(snapshots, left_out),
         })
     }
 }

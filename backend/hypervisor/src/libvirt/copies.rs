@@ -34,7 +34,10 @@ fn told(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Result<Option
     }
     let why = || job.error.clone().unwrap_or_else(|| "it does not say why".into());
     Ok(match job.kind {
-        sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED => Some(Copying::Running),
+        sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED => Some(Copying::Running {
+            done: job.done,
+            of: job.total,
+        }),
         sys::VIR_DOMAIN_JOB_COMPLETED if !job.has_failed => Some(Copying::Done),
         sys::VIR_DOMAIN_JOB_COMPLETED | sys::VIR_DOMAIN_JOB_FAILED => Some(Copying::Failed(why())),
         sys::VIR_DOMAIN_JOB_CANCELLED => Some(Copying::Failed("it was ended".into())),
@@ -136,7 +139,7 @@ impl Libvirt {
     pub(super) async fn end_copies(&self, instance: InstanceId) -> Result<()> {
         let end = move |domain: Option<Domain>| {
             let Some(domain) = domain else { return Ok(()) };
-            if told(&domain, 0)? != Some(Copying::Running) {
+            if !matches!(told(&domain, 0)?, Some(Copying::Running { .. })) {
                 return Ok(());
             }
             match ffi::abort_job(&domain) {

@@ -130,13 +130,17 @@ pub(super) struct Job {
     pub(super) has_failed: bool,
     /// Why, where that is told.
     pub(super) error: Option<String>,
+    /// The bytes of disks that it has come through, of all that it has to; 0 where that is not told.
+    pub(super) done: u64,
+    /// See `done`.
+    pub(super) total: u64,
 }
 
 /// Asks for a domain's job. (The crate's form of this reads a list that is not there where there is none.)
 pub(super) fn job(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Result<Job, Error> {
     let (mut kind, mut params, mut count) = (0, std::ptr::null_mut(), 0);
     // SAFETY: the domain is borrowed for the call, which writes the three that it is given.
-    let done = unsafe {
+    let answer = unsafe {
         sys::virDomainGetJobStats(
             domain.as_ptr(),
             &raw mut kind,
@@ -145,10 +149,11 @@ pub(super) fn job(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Res
             flags,
         )
     };
-    if done < 0 {
+    if answer < 0 {
         return Err(Error::last_error());
     }
     let (mut operation, mut success, mut text) = (0, 1, std::ptr::null());
+    let (mut done, mut total) = (0, 0);
     if !params.is_null() {
         // SAFETY: there are `count` parameters, which libvirt looks for these names in and writes what it finds, each
         // of the type that its function has; what is not there is left as it is.
@@ -165,6 +170,12 @@ pub(super) fn job(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Res
                 sys::VIR_DOMAIN_JOB_SUCCESS.as_ptr(),
                 &raw mut success,
             );
+            for (name, into) in [
+                (sys::VIR_DOMAIN_JOB_DISK_PROCESSED, &raw mut done),
+                (sys::VIR_DOMAIN_JOB_DISK_TOTAL, &raw mut total),
+            ] {
+                sys::virTypedParamsGetULLong(params, count, name.as_ptr(), into);
+            }
             sys::virTypedParamsGetString(params, count, sys::VIR_DOMAIN_JOB_ERRMSG.as_ptr(), &raw mut text);
         }
     }
@@ -177,6 +188,8 @@ pub(super) fn job(domain: &Domain, flags: sys::virDomainGetJobStatsFlags) -> Res
         operation: operation.cast_unsigned(),
         has_failed: success == 0,
         error,
+        done,
+        total,
     })
 }
 

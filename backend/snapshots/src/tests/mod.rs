@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{BLOCK, BlockKey, Digest, SnapshotStore, Taken};
+use crate::{BLOCK, BlockKey, Digest, Progress, SnapshotStore, Taken};
 
 /// A store, and room for disks beside it.
 pub(crate) struct Rig {
@@ -85,4 +85,27 @@ pub(crate) fn content(blocks: &[u8]) -> Vec<u8> {
     let mut all: Vec<u8> = all.flatten().collect();
     all.truncate(all.len() - 512);
     all
+}
+
+#[test]
+fn whoever_waits_is_told_how_far_it_has_come() {
+    let rig = Rig::new();
+    let (all, disk) = (Progress::default(), rig.disk(&[1, 0, 2, 3]));
+    all.done(1, 1, 50);
+    let taken = rig
+        .store
+        .clone()
+        .telling(&all)
+        .take_file(&disk, None, None)
+        .unwrap();
+    // The last block was about to be read.
+    assert_eq!(all.percent(), 87);
+    let key = BlockKey::new(&[1; 32]);
+    let encrypted = Progress::default();
+    rig.store
+        .clone()
+        .telling(&encrypted)
+        .encrypt(taken.manifest, &key)
+        .unwrap();
+    assert_eq!(encrypted.percent(), 75);
 }

@@ -48,6 +48,7 @@ impl Rig {
             completed_at: Some(1),
             deleted_at: None,
             data_key: None,
+            progress: None,
         };
         let write = self.cloud.store.write(move |txn| {
             Box::pin(async move {

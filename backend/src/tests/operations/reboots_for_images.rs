@@ -44,6 +44,7 @@ impl Instances {
             completed_at: None,
             deleted_at: None,
             data_key: None,
+            progress: None,
         };
         let (made, next) = (root.id.0, self.rig.cloud.rng.id::<marker::Operation>());
         let write = self.conductor.store.write(move |txn| {

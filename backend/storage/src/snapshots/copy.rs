@@ -95,6 +95,7 @@ pub(crate) fn copied(
         created_at: now.0,
         completed_at: Some(now.0),
         data_key: None,
+        progress: None,
         ..source.clone()
     };
     if key != DataKey::Fresh {

@@ -317,5 +317,6 @@ fn new_row(
         completed_at: None,
         deleted_at: None,
         data_key,
+        progress: None,
     })
 }

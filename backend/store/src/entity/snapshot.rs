@@ -8,7 +8,7 @@ use cumulet_domain::{
 use sea_orm::{Condition, QuerySelect as _, QueryTrait as _, entity::prelude::*};
 
 use super::{
-    columns::{Amount, Count, Flag, Key, Named, Owner},
+    columns::{Amount, Count, Flag, Key, Named, Owner, Small},
     secret_text::SecretText,
 };
 
@@ -33,6 +33,7 @@ pub struct Model {
     pub completed_at: Option<i64>,
     pub deleted_at: Option<i64>,
     pub data_key: Option<SecretText>,
+    pub progress: Option<Small>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

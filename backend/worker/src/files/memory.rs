@@ -11,14 +11,14 @@ use std::{
 
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
-use cumulet_domain::{id::SnapshotId, image::ImageRef};
+use cumulet_domain::image::ImageRef;
 use sha2::{Digest as _, Sha256};
 
 use super::{HostFiles, Log};
 use crate::{
     disks::{DiskFile, Disks, May},
     image_cache::ImageSource,
-    snapshots::{Content, SnapshotData, Stored},
+    snapshots::{Content, SnapshotData, Stored, Taking},
 };
 
 /// What a name in a directory stands for.
@@ -334,7 +334,7 @@ impl Disks for MemoryDisks {
 /// Snapshots of disks in memory: which disk it was, is all that there is of it.
 #[async_trait]
 impl SnapshotData for MemoryDisks {
-    async fn take(&self, _: SnapshotId, disk: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, _: &Taking, disk: Content<'_>, _: Option<&str>) -> io::Result<Stored> {
         let path = match disk {
             Content::Plain(path) => path,
             Content::Encrypted(..) => Path::new("encrypted"),
@@ -347,7 +347,7 @@ impl SnapshotData for MemoryDisks {
         })
     }
 
-    async fn encrypt(&self, _: SnapshotId, manifest: &str, _: &DiskKey) -> io::Result<Stored> {
+    async fn encrypt(&self, _: &Taking, manifest: &str, _: &DiskKey) -> io::Result<Stored> {
         Ok(Stored {
             manifest: hex::encode(Sha256::digest(format!("encrypted {manifest}"))),
             fresh_bytes: 0,

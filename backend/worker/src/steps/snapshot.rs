@@ -26,7 +26,7 @@ use crate::{
     disks::{DiskFile, Lock},
     failure::Failure,
     retry::{PAUSE, goes_on},
-    snapshots::{Content, Stored},
+    snapshots::{Content, Stored, Take, Taking},
     volumes::{Open, Turn},
 };
 
@@ -35,6 +35,9 @@ const NAME: &str = "create-snapshot";
 
 /// How often it is looked whether copies are whole.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How far a snapshot has come when its copy is whole, in per cent: as much is to be read again.
+const COPIED: u8 = 50;
 
 /// A volume of which a snapshot is taken, and where it is.
 struct Source<'s> {
@@ -45,6 +48,7 @@ struct Source<'s> {
     holder: Option<InstanceId>,
     /// What it is encrypted with.
     secret: Option<DiskSecret>,
+    taking: Taking,
 }
 
 impl Worker {
@@ -53,7 +57,8 @@ impl Worker {
         let Some(operation) = command.operation else {
             return;
         };
-        let Some(_take) = self.takes.begin(operation) else {
+        let ids = sources.iter().map(|source| source.snapshot);
+        let Some(take) = self.takes.begin(operation, ids) else {
             self.counters.repeated();
             return command.ack();
         };
@@ -66,18 +71,19 @@ impl Worker {
             return tracing::info!(%operation, "dropped a command after its deadline");
         }
         crash_point!(NAME, "received");
-        let done = self.all_taken(sources, command.deadline).await;
+        let done = self.all_taken(&take, sources, command.deadline).await;
         self.forget_keys(sources);
         self.tell_taken(operation, done).await;
     }
 
     async fn all_taken(
         &self,
+        take: &Take<'_>,
         sources: &[SnapshotSource],
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
         loop {
-            let failure = match self.take_all(sources, deadline).await {
+            let failure = match self.take_all(take, sources, deadline).await {
                 Err(failure) => failure,
                 done => return done,
             };
@@ -115,6 +121,7 @@ impl Worker {
 
     async fn take_all(
         &self,
+        take: &Take<'_>,
         sources: &[SnapshotSource],
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
@@ -122,28 +129,31 @@ impl Worker {
         let volumes: Vec<&SnapshotSource> = volumes.collect();
         let mut taken = match volumes.is_empty() {
             true => Vec::new(),
-            false => self.take_volumes(&volumes, deadline).await?,
+            false => self.take_volumes(take, &volumes, deadline).await?,
         };
         for source in sources {
             if let Some(manifest) = &source.of {
-                taken.push(self.encrypt(source, manifest).await?);
+                taken.push(self.encrypt(&take.of(source.snapshot), source, manifest).await?);
             }
         }
         Ok(taken)
     }
 
     /// What a plain snapshot has is kept encrypted.
-    async fn encrypt(&self, told: &SnapshotSource, manifest: &str) -> Result<TakenSnapshot, Failure> {
+    async fn encrypt(
+        &self,
+        taking: &Taking,
+        told: &SnapshotSource,
+        manifest: &str,
+    ) -> Result<TakenSnapshot, Failure> {
         let key = self.keys.get(told.snapshot)?;
         crash_point!(NAME, "copied");
-        is_kept(
-            told,
-            self.deps.snapshots.encrypt(told.snapshot, manifest, &key).await,
-        )
+        is_kept(told, self.deps.snapshots.encrypt(taking, manifest, &key).await)
     }
 
     async fn take_volumes(
         &self,
+        take: &Take<'_>,
         sources: &[&SnapshotSource],
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
@@ -158,7 +168,7 @@ impl Worker {
             let secret = self.secret(told.volume, told.encrypted)?;
             found.push(Source {
                 secret,
-                ..self.source(told, &open).await?
+                ..self.source(take, told, &open).await?
             });
         }
         let holder = found.first().and_then(|source| source.holder);
@@ -174,7 +184,13 @@ impl Worker {
     }
 
     /// Where a volume is.
-    async fn source<'s>(&self, told: &'s SnapshotSource, open: &Open) -> Result<Source<'s>, Failure> {
+    async fn source<'s>(
+        &self,
+        take: &Take<'_>,
+        told: &'s SnapshotSource,
+        open: &Open,
+    ) -> Result<Source<'s>, Failure> {
+        let taking = take.of(told.snapshot);
         let candidates = match told.root_of {
             Some(instance) => vec![(self.layout.disk(instance), DiskFormat::Qcow2)],
             None => [DiskFormat::Qcow2, DiskFormat::Raw]
@@ -189,6 +205,7 @@ impl Worker {
                     format: *format,
                     holder: Some(*holder),
                     secret: None,
+                    taking,
                 });
             }
         }
@@ -208,6 +225,7 @@ impl Worker {
                 format,
                 holder: None,
                 secret: None,
+                taking,
             }),
             None => Err(Failure {
                 permanent: true,
@@ -240,7 +258,7 @@ impl Worker {
             self.make_copies(guest, &copies).await?;
             self.deps.hypervisor.copy_disks(guest, &copies).await?;
             drop(turns);
-            self.copied(guest, &copies, deadline).await?;
+            self.copied(guest, sources, &copies, deadline).await?;
             crash_point!(NAME, "copied");
             let mut taken = Vec::with_capacity(sources.len());
             for (source, copy) in sources.iter().zip(&copies) {
@@ -263,16 +281,20 @@ impl Worker {
     async fn copied(
         &self,
         guest: InstanceId,
+        sources: &[Source<'_>],
         copies: &[DiskCopy],
         deadline: Timestamp,
     ) -> Result<(), Failure> {
         loop {
             match self.deps.hypervisor.copying(guest).await? {
                 Copying::Done => return Ok(()),
-                Copying::Running if self.deps.clock.now() > deadline => {
+                Copying::Running { .. } if self.deps.clock.now() > deadline => {
                     return Err(Failure::temporary("the copies were not made in time"));
                 }
-                Copying::Running => {
+                Copying::Running { done, of } => {
+                    for Source { taking, .. } in sources {
+                        taking.progress.done(done, of, COPIED);
+                    }
                     self.sync_copies(copies).await?;
                     tokio::time::sleep(LOOK).await;
                 }
@@ -390,14 +412,14 @@ impl Worker {
     }
 
     async fn keep(&self, source: &Source<'_>, disk: &DiskFile<'_>) -> Result<TakenSnapshot, Failure> {
-        let (base, snapshot) = (source.told.base.as_deref(), source.told.snapshot);
+        let (base, taking) = (source.told.base.as_deref(), &source.taking);
         let snapshots = &self.deps.snapshots;
         let kept = match disk.lock {
-            None => snapshots.take(snapshot, Content::Plain(disk.path), base).await,
+            None => snapshots.take(taking, Content::Plain(disk.path), base).await,
             Some(Lock { key, .. }) => {
                 let mut served = self.deps.disks.serve(disk, false).await?;
                 let content = Content::Encrypted(served.connection()?, key);
-                let taken = snapshots.take(snapshot, content, base).await;
+                let taken = snapshots.take(taking, content, base).await;
                 served.end(taken).await
             }
         };

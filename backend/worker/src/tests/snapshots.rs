@@ -16,7 +16,7 @@ use cumulet_hypervisor::Copying;
 
 use super::*;
 use crate::{
-    snapshots::{Content, SnapshotData, Stored},
+    snapshots::{Content, SnapshotData, Stored, Taking},
     testing::data,
 };
 
@@ -46,7 +46,8 @@ impl Recorder {
 
 #[async_trait]
 impl SnapshotData for Recorder {
-    async fn take(&self, _: SnapshotId, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+    async fn take(&self, snapshot: &Taking, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
+        snapshot.progress.done(1, 4, 100);
         let disk = match disk {
             Content::Plain(disk) => disk,
             Content::Encrypted(..) => Path::new("encrypted"),
@@ -64,7 +65,7 @@ impl SnapshotData for Recorder {
         })
     }
 
-    async fn encrypt(&self, _: SnapshotId, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
+    async fn encrypt(&self, _: &Taking, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
         self.encrypts
             .lock()
             .unwrap()
@@ -211,6 +212,11 @@ async fn a_snapshot_is_taken_once_however_often_it_is_asked_for() {
     while host.worker.counters().read() == repeated || !is_kept() {
         tokio::task::yield_now().await;
     }
+    let told = host.until(|content| match content {
+        ReportContent::Heartbeat(told) => told.snapshots.first().copied(),
+        _ => None,
+    });
+    assert_eq!(told.await.percent, 25);
     // The instance is nobody's meanwhile: it can be stopped.
     host.order(stop(1, 2)).await;
     drop(gate);

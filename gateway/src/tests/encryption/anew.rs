@@ -26,6 +26,9 @@ async fn what_is_encrypted_anew_is_pending_until_a_host_has_done_it() {
             );
             assert_eq!(one(&xml, "encrypted"), "true");
             if state == "pending" {
+                world.has_come(id, 42).await;
+                let half = format!("{shown}&Filter.1.Name=progress&Filter.1.Value.1=42%25");
+                assert_eq!(one(&world.ask(&half).await, "progress"), "42%");
                 let early = world.refused(&format!("{VOLUME}&SnapshotId={id}")).await;
                 assert_eq!(early, "IncorrectState");
                 world.complete(id).await;
@@ -41,6 +44,20 @@ async fn what_is_encrypted_anew_is_pending_until_a_host_has_done_it() {
 }
 
 impl World {
+    /// A host has told how far it has come.
+    async fn has_come(&self, id: &str, percent: u8) {
+        let id: SnapshotId = id.parse().unwrap();
+        let write = self.cloud.store.write(move |txn| {
+            Box::pin(async move {
+                let come = snapshot::Entity::update_many()
+                    .col_expr(snapshot::Column::Progress, Expr::value(i64::from(percent)))
+                    .filter(snapshot::Column::Id.eq(id.to_db()));
+                come.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+    }
+
     /// A snapshot is of a disk that was written to.
     async fn has_data(&self, id: &str) {
         let id: SnapshotId = id.parse().unwrap();

@@ -53,6 +53,10 @@ fn alive(change: impl FnOnce(&mut Heartbeat)) -> ReportContent {
         not_ready: None,
         problems: vec!["one".into()],
         disk_key: None,
+        snapshots: vec![SnapshotProgress {
+            id: SnapshotId::new(1),
+            percent: 40,
+        }],
     };
     change(&mut told);
     ReportContent::Heartbeat(Box::new(told))
@@ -306,6 +310,21 @@ fn texts_are_one_line_and_not_too_long() {
             .all(|text| text.len() <= MAX_REASON && !text.contains('\n'))
     );
     assert_eq!(told.not_ready.map(|why| why.reason.len()), Some(MAX_REASON));
+    let whole = SnapshotProgress {
+        id: SnapshotId::new(1),
+        percent: 255,
+    };
+    let (told, left_out) = report(alive(|told| told.snapshots = vec![whole; 1000]))
+        .within_limits()
+        .unwrap();
+    let ReportContent::Heartbeat(told) = told.content else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (told.snapshots.len(), told.snapshots[0].percent),
+        (MAX_TAKEN, MAX_PROGRESS)
+    );
+    assert_eq!(left_out.len(), 1, "{left_out:?}");
     // A guest that runs is not off for a reason.
     let on = InstanceReport {
         power: Power::On,

@@ -8,6 +8,7 @@ use cumulet_wire::{
     ec2::snapshots::{CreateSnapshots, CreateSnapshotsRequest, CreateSnapshotsResult, SnapshotInfo},
 };
 
+use super::describe_snapshots::progress;
 use crate::{
     ec2::{
         action::Action,
@@ -49,7 +50,7 @@ fn info(view: &SnapshotView) -> SnapshotInfo {
         volume_id: Some(row.volume.0.to_string()),
         volume_size: i32::try_from(row.size_gib.0).ok(),
         state: Some(row.state.0.name().into()),
-        progress: Some(row.state.0.progress().into()),
+        progress: Some(progress(view)),
         start_time: Some(Timestamp(row.created_at)),
         owner_id: Some(row.account.0.to_string()),
         description: Some(row.description.clone()),

@@ -95,6 +95,11 @@ fn listed(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
     }
 }
 
+/// How far a snapshot has come.
+pub(super) fn progress(view: &SnapshotView) -> String {
+    view.row.state.0.progress(view.row.progress.map(|told| told.0))
+}
+
 /// A snapshot as the answers show it.
 pub(super) fn shown(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
     let row = &view.row;
@@ -105,7 +110,7 @@ pub(super) fn shown(ctx: &Ctx, view: &SnapshotView) -> Snapshot {
         volume_size: i32::try_from(row.size_gib.0).ok(),
         state: text(row.state.0.name()),
         state_message: row.state_message.clone(),
-        progress: text(row.state.0.progress()),
+        progress: Some(progress(view)),
         start_time: Some(Timestamp(row.created_at)),
         completion_time: row.completed_at.map(Timestamp),
         owner_id: Some(row.account.0.to_string()),
