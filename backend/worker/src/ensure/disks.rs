@@ -92,17 +92,29 @@ impl Worker {
             ..file(disk)
         };
         let (disks, snapshots) = (&*self.deps.disks, &*self.deps.snapshots);
-        let restored = restore(disks, snapshots, &snapshot.manifest, &to).await;
-        restored.map_err(|error| Failure {
-            permanent: error.kind() == io::ErrorKind::InvalidData,
-            ..Failure::of(
-                format!("{} can't be made of {}", wanted.volume, snapshot.id),
-                error,
-            )
-        })?;
+        if let Err(error) = restore(disks, snapshots, &snapshot.manifest, &to).await {
+            self.remove_partial(fresh).await;
+            return Err(Failure {
+                permanent: error.kind() == io::ErrorKind::InvalidData,
+                ..Failure::of(
+                    format!("{} can't be made of {}", wanted.volume, snapshot.id),
+                    error,
+                )
+            });
+        }
         let path = disk.path.clone();
         let named = self.layout.blocking(move |files| files.rename(&fresh, &path));
         Ok(named.await?)
+    }
+
+    /// What came of a file that is not whole is removed: where it has filled the disk, nothing else could be kept.
+    async fn remove_partial(&self, partial: PathBuf) {
+        let removed = self.layout.blocking(move |files| files.remove(&partial)).await;
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "what was made of a volume can't be removed");
+        }
     }
 
     /// What a volume is opened with, where it is encrypted.
