@@ -58,7 +58,7 @@ impl Dropped {
 /// What a report weighs. A kind that comes to be has to be named here.
 fn weight(content: &ReportContent) -> u64 {
     match content {
-        ReportContent::Heartbeat(_) => HEARTBEAT,
+        ReportContent::Heartbeat(told) => HEARTBEAT + u64::try_from(told.snapshots.len()).unwrap_or(u64::MAX),
         ReportContent::Full(all) => 1 + u64::try_from(all.len() / FULL).unwrap_or(u64::MAX),
         ReportContent::Changed(_)
         | ReportContent::Done(_)
@@ -147,6 +147,11 @@ impl Lane {
         replaces || self.rest.len() < LANE
     }
 
+    /// Whether it has one turn only: its host reports more than it may, or than is applied of it.
+    fn is_too_much(&self) -> bool {
+        self.budget.overdrawn || self.rest.len() > LANE / 2
+    }
+
     fn put(&mut self, report: Delivered<Report>) {
         let newest = match report.content {
             ReportContent::Heartbeat(_) => &mut self.heartbeat,
@@ -210,7 +215,8 @@ impl Intake {
             self.forget_idle(now);
         }
         let lane = self.lanes.entry(host.clone()).or_insert_with(|| Lane::new(now));
-        if !(lane.has_room(&report.content) && lane.budget.take(weight(&report.content), now)) {
+        // What is dropped for want of room is paid for all the same: a flood is no smaller for it.
+        if !(lane.budget.take(weight(&report.content), now) && lane.has_room(&report.content)) {
             // It is not to come again: it would be as much then.
             report.ack();
             self.dropped.0.fetch_add(1, Ordering::Relaxed);
@@ -236,7 +242,7 @@ impl Intake {
             };
             let turn = TURN.min(limit - taken.len());
             taken.extend(std::iter::from_fn(|| lane.take()).take(turn));
-            match (lane.is_empty(), lane.budget.overdrawn) {
+            match (lane.is_empty(), lane.is_too_much()) {
                 (true, _) => {}
                 (false, true) => had_theirs.push(host),
                 (false, false) => self.turns.push_back(host),
@@ -395,6 +401,8 @@ mod tests {
         }
         let lane = &intake.lanes[&HostId("bad".into())];
         assert_eq!(lane.rest.len(), LANE);
+        // It is no more than it may, and yet more than is applied.
+        assert!(!lane.budget.overdrawn && lane.is_too_much());
         assert_eq!(dropped.count(), seconds * RATE - u64::try_from(LANE).unwrap());
         intake.put(heartbeat("bad"), at(seconds));
         assert!(intake.lanes[&HostId("bad".into())].heartbeat.is_some());

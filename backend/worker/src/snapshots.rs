@@ -323,15 +323,17 @@ impl Takes {
         Some(Take(self, operation))
     }
 
-    /// How far all of them have come.
+    /// How far those have come that have begun.
     pub(crate) fn progress(&self) -> Vec<SnapshotProgress> {
         let operations = self.operations();
         let each = operations.values().flatten();
-        each.map(|(id, progress)| SnapshotProgress {
-            id: *id,
-            percent: progress.percent().min(MAX_PROGRESS),
-        })
-        .collect()
+        let begun = each.filter(|(_, progress)| progress.percent() > 0);
+        begun
+            .map(|(id, progress)| SnapshotProgress {
+                id: *id,
+                percent: progress.percent().min(MAX_PROGRESS),
+            })
+            .collect()
     }
 
     /// Waits until no copies of a guest's disks are made for anybody else: a guest has one set at a time.

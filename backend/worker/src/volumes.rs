@@ -164,7 +164,7 @@ impl Volumes {
 }
 
 /// Removes a file; one that is not there is fine.
-fn remove(files: &dyn HostFiles, path: &Path) -> io::Result<()> {
+pub(crate) fn remove(files: &dyn HostFiles, path: &Path) -> io::Result<()> {
     match files.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

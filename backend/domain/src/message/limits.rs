@@ -31,7 +31,7 @@ const MAX_BYTES: u64 = 1 << 60;
 /// The volumes that one guest keeps at the most.
 const MAX_KEPT: usize = 100;
 
-/// The snapshots that a host takes at once, at the most.
+/// The snapshots that a host may have begun: twice those that it takes at once.
 const MAX_TAKEN: usize = 4 * MAX_ATTACHED;
 
 /// The last moment of the year 9999, in milliseconds.

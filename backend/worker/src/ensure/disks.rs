@@ -18,6 +18,7 @@ use crate::{
     image_cache::Sources,
     layout::PARTIAL,
     snapshots::restore,
+    volumes::remove,
 };
 
 impl Worker {
@@ -109,10 +110,8 @@ impl Worker {
 
     /// What came of a file that is not whole is removed: where it has filled the disk, nothing else could be kept.
     async fn remove_partial(&self, partial: PathBuf) {
-        let removed = self.layout.blocking(move |files| files.remove(&partial)).await;
-        if let Err(error) = removed
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        let removed = self.layout.blocking(move |files| remove(files, &partial));
+        if let Err(error) = removed.await {
             tracing::warn!(%error, "what was made of a volume can't be removed");
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     failure::Failure,
     retry::{PAUSE, goes_on},
     snapshots::{Content, Stored, Take, Taking},
-    volumes::{Open, Turn},
+    volumes::{Open, Turn, remove},
 };
 
 /// What the conductor calls it.
@@ -292,7 +292,8 @@ impl Worker {
                     return Err(Failure::temporary("the copies were not made in time"));
                 }
                 Copying::Running { done, of } => {
-                    for Source { taking, .. } in sources {
+                    // 0 is nothing that was told yet.
+                    for Source { taking, .. } in sources.iter().filter(|_| of > 0) {
                         taking.progress.done(done, of, COPIED);
                     }
                     self.sync_copies(copies).await?;
@@ -428,15 +429,9 @@ impl Worker {
 
     async fn remove_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
         let paths: Vec<PathBuf> = copies.iter().map(|copy| copy.copy.clone()).collect();
-        let removed = self.layout.blocking(move |files| {
-            for path in &paths {
-                match files.remove(path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-            }
-            Ok(())
-        });
+        let removed = self
+            .layout
+            .blocking(move |files| paths.iter().try_for_each(|path| remove(files, path)));
         Ok(removed.await?)
     }
 }

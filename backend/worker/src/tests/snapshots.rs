@@ -212,6 +212,7 @@ async fn a_snapshot_is_taken_once_however_often_it_is_asked_for() {
     while host.worker.counters().read() == repeated || !is_kept() {
         tokio::task::yield_now().await;
     }
+    host.worker.heartbeat(1).await;
     let told = host.until(|content| match content {
         ReportContent::Heartbeat(told) => told.snapshots.first().copied(),
         _ => None,
