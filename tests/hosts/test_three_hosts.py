@@ -317,6 +317,8 @@ def test_f18_libvirt_restarts_and_guests_do_not(net: Net):
     with figures.trial("F18"):
         until(lambda: again() > seen, "the worker is connected again", 10, every=0.05)
     only_on(site, host)
+    # It tells so with a heartbeat, after it has said that it is connected.
+    until(lambda: site.listed()[host.name]["ready"], "the host is ready again", 30)
     try:
         # While launches are under way.
         ids = [each.id for each in site.launch(net.account, guest.key, 2)]
