@@ -11,8 +11,7 @@ pytest.register_assert_rewrite("harness")
 from harness import volumes  # noqa: E402
 from harness.cluster import KIND  # noqa: E402
 from harness.cloud import BIN, DEBIAN, TINY, Account, Cloud  # noqa: E402
-from harness.ec2 import default_group  # noqa: E402
-from harness.guest import allow, launch, ssh_key, terminate  # noqa: E402
+from harness.guest import launch, shell_key, terminate  # noqa: E402
 from harness.signing import Raw  # noqa: E402
 
 
@@ -88,17 +87,14 @@ def real_cloud(real):
 def pair(real_cloud: Cloud, key_folder):
     """Two guests with a shell, and their account; volumes and snapshots of it are gone at the end."""
     account = real_cloud.account()
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     one, two = launch(account, key, "k", 2)
     yield account, one.wait_ssh(), two.wait_ssh()
     left = [guest for guest in (one, two) if guest.state != "terminated"]
     if left:
         terminate(account, *left)
     volumes.delete_all(account)
-    for snapshot in account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
-        account.ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+    volumes.delete_snapshots(account)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,7 @@ from xml.etree import ElementTree
 from guests import virsh
 from harness import volumes
 from harness.cloud import Account, Cloud
-from harness.ec2 import default_group
-from harness.guest import Guest, allow, launch, ssh_key, terminate
+from harness.guest import Guest, launch, shell_key, terminate
 from harness.volumes import attach, detach, wait_attached, wait_completed, wait_disk
 from harness.wait import until
 from report import Row, number
@@ -45,9 +44,7 @@ def one_guest(cloud: Cloud, room: Path) -> Iterator[Guest]:
     program = room / "flushes"
     subprocess.run(["gcc", "-O2", "-static", "-s", "-o", str(program), str(SOURCE)], check=True)
     account = cloud.account()
-    key, public = ssh_key(room)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, room)
     (guest,) = launch(account, key, "k")
     guest.wait_ssh()
     write = guest.ssh_command(f"cat >{FLUSHES}; chmod 755 {FLUSHES}")
@@ -57,8 +54,7 @@ def one_guest(cloud: Cloud, room: Path) -> Iterator[Guest]:
     finally:
         terminate(account, guest)
         volumes.delete_all(account)
-        for snapshot in account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
-            account.ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+        volumes.delete_snapshots(account)
 
 
 # ---- attach

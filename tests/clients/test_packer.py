@@ -11,8 +11,7 @@ import pytest
 
 from harness import volumes
 from harness.cloud import Cloud
-from harness.ec2 import default_group
-from harness.guest import allow, launch, ssh_key, terminate
+from harness.guest import launch, shell_key, terminate
 
 PROGRAM = shutil.which("packer")
 
@@ -58,9 +57,7 @@ def test_an_image_is_built_and_boots(real_cloud: Cloud, debian_image, key_folder
     account = real_cloud.account()
     ec2 = account.ec2
     source = real_cloud.run("image", "import", "--name", "debian-12", "--account", account.id, str(debian_image))
-    key, public = ssh_key(key_folder)
-    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     said = packer(real_cloud, account, tmp_path, template(real_cloud, source, key))
     (artifact,) = [line.split(",")[-1] for line in said.splitlines() if ",artifact,0,id," in line]
     image = artifact.split(":")[-1].removeprefix("us-east-1%!(PACKER_COLON)")

@@ -7,8 +7,8 @@ import pytest
 
 from harness.cloud import Cloud
 from harness.crash import dies, points, points_of, settled, step_of
-from harness.ec2 import default_group, instances, wait
-from harness.guest import TINY_READY, Guest, allow, launch, reachable, ssh_key, terminate
+from harness.ec2 import instances, wait
+from harness.guest import TINY_READY, Guest, launch, reachable, shell_key, terminate
 
 # Short, so that a guest that has not booted yet and does not listen costs little.
 CONFIG = "[libvirt]\nstop_grace = 10\n"
@@ -57,9 +57,7 @@ class Untouched:
 
 def test_a_guest_runs_through_every_death(cloud: Cloud, key_folder: Path):
     account = cloud.first_account()
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     (guest,) = launch(account, key, "k")
     witness = Untouched(guest)
 
@@ -91,9 +89,7 @@ def test_a_guest_is_stopped_started_and_reset_through_deaths(cloud: Cloud, key_f
     """Its disk and its address are its own all the time."""
     account = cloud.first_account()
     ec2 = account.ec2
-    key, public = ssh_key(key_folder)
-    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     first, second = launch(account, key, "k", 2)
     witness = Untouched(first)
     second.wait_ssh()

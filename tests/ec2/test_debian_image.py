@@ -8,8 +8,8 @@ import pytest
 
 from harness import agent, volumes
 from harness.cloud import Account, Cloud
-from harness.ec2 import FAST, default_group
-from harness.guest import Guest, allow, launch, ssh_key, terminate
+from harness.ec2 import FAST
+from harness.guest import Guest, launch, shell_key, terminate
 from harness.wait import until
 
 USER_DATA = """#cloud-config
@@ -28,9 +28,7 @@ def debian(real_cloud: Cloud, debian_image, tmp_path_factory):
     key_folder.chmod(0o700)
     account = real_cloud.account()
     image = real_cloud.run("image", "import", "--name", "debian-12", "--account", account.id, str(debian_image))
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     (guest,) = launch(account, key, "k", user="debian", ImageId=image, InstanceType="t2.micro", UserData=USER_DATA)
     guest.wait_console("login:", timeout=240)
     guest.wait_ssh(120)
@@ -38,8 +36,7 @@ def debian(real_cloud: Cloud, debian_image, tmp_path_factory):
     yield guest
     terminate(account, guest)
     volumes.delete_all(account)
-    for snapshot in account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
-        account.ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+    volumes.delete_snapshots(account)
     real_cloud.wait_clean()
 
 

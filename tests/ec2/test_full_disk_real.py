@@ -12,8 +12,7 @@ import pytest
 
 from harness import volumes
 from harness.cloud import Account, Cloud
-from harness.ec2 import default_group
-from harness.guest import Guest, allow, launch, ssh_key, terminate
+from harness.guest import Guest, launch, shell_key, terminate
 from harness.volumes import attach, attached_to, wait_completed, wait_disk
 from harness.wait import until
 
@@ -57,15 +56,12 @@ def small(real):
 def guest(small: Cloud, key_folder: Path):
     """A guest with a shell."""
     account = small.account()
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     (made,) = launch(account, key, "k")
     yield made.wait_ssh()
     terminate(account, made)
     volumes.delete_all(account)
-    for snapshot in account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
-        account.ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+    volumes.delete_snapshots(account)
 
 
 def copies(cloud: Cloud) -> list[Path]:
@@ -115,25 +111,23 @@ def attaches(account: Account, volume: str, guest: Guest) -> bool:
 def test_a_snapshot_for_which_the_store_has_no_room_says_so_and_leaves_nothing(small: Cloud, guest: Guest):
     account, store = guest.account, small.state / "snapshots"
     volume, before = written(account, guest, 16), files(store)
-    resize(store, 8)
-    failed = account.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
-    assert FULL in wait_error(account, failed)
-    assert files(store) == before
-    assert not copies(small)
-    small.wait_clean()
+    with filled(store, 8):
+        failed = account.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+        assert FULL in wait_error(account, failed)
+        assert files(store) == before
+        assert not copies(small)
+        small.wait_clean()
 
-    resize(store, ROOM["snapshots"])
     taken = account.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     wait_completed(account, taken)
     kept = files(store)
     # An encrypted copy is written anew.
-    resize(store, 24)
     copy = {"SourceRegion": "us-east-1", "SourceSnapshotId": taken, "Encrypted": True}
-    failed = account.ec2.copy_snapshot(**copy)["SnapshotId"]
-    assert FULL in wait_error(account, failed)
-    assert files(store) == kept
-    small.wait_clean()
-    resize(store, ROOM["snapshots"])
+    with filled(store, 8):
+        failed = account.ec2.copy_snapshot(**copy)["SnapshotId"]
+        assert FULL in wait_error(account, failed)
+        assert files(store) == kept
+        small.wait_clean()
     wait_completed(account, account.ec2.copy_snapshot(**copy)["SnapshotId"])
     assert guest.ssh("echo here") == "here"
 

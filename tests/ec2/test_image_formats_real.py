@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.cloud import TINY, Cloud
-from harness.ec2 import default_group
-from harness.guest import allow, launch, ssh_key, terminate
+from harness.guest import launch, shell_key, terminate
 
 pytestmark = pytest.mark.one_process
 
@@ -23,9 +22,7 @@ def converted(folder: Path, format: str, kind: str, options: str) -> Path:
 
 def test_guests_start_from_images_of_other_formats(real_cloud: Cloud, key_folder):
     account = real_cloud.account()
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     guests = []
     for format, kind, options in KINDS:
         file = converted(key_folder, format, kind, options)

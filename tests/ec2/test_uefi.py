@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.cloud import TINY, Cloud
-from harness.ec2 import default_group
-from harness.guest import allow, launch, ssh_key, terminate
+from harness.guest import launch, shell_key, terminate
 
 pytestmark = pytest.mark.one_process
 
@@ -38,9 +37,7 @@ def test_an_image_that_asks_for_uefi_is_started_by_it(real_cloud: Cloud, key_fol
     file = started_by_uefi(key_folder)
     words = ("--name", "tiny-uefi", "--boot-mode", "uefi", "--root-device", "/dev/sda1", "--account", account.id)
     image = real_cloud.run("image", "import", *words, str(file))
-    key, public = ssh_key(key_folder)
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, key_folder)
     (guest,) = launch(account, key, "k", ImageId=image)
     guest.wait_console("cumulet-tiny ready:", timeout=180)
     guest.wait_ssh()

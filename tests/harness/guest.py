@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from .cloud import Account, Cloud
+from .ec2 import default_group
 from .wait import until
 
 # Under emulation, on two busy processors.
@@ -22,6 +23,14 @@ def ssh_key(folder: Path, name: str = "id") -> tuple[Path, bytes]:
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)], check=True, capture_output=True
     )
     return path, path.with_suffix(".pub").read_bytes()
+
+
+def shell_key(account: Account, folder: Path) -> Path:
+    """Opens an account's guests for SSH: a key pair `k`, and the port in its default group. The private key's file."""
+    key, public = ssh_key(folder)
+    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
+    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    return key
 
 
 class Guest:

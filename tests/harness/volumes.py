@@ -100,6 +100,11 @@ def files(cloud: Cloud) -> list[Path]:
     return sorted(cloud.state.glob("hosts/*/volumes/*"))
 
 
+def delete_snapshots(account: Account) -> None:
+    for snapshot in account.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        account.ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+
+
 def disk_in(guest: Guest, volume: str) -> str:
     """What the guest calls the disk that has the volume's serial number; empty where it has none."""
     serial = volume.replace("-", "")

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from harness.cloud import Account, Cloud
-from harness.ec2 import default_group, instance
-from harness.guest import Guest, allow, launch, ssh_key, terminate
+from harness.ec2 import instance
+from harness.guest import Guest, launch, shell_key, terminate
 from harness.wait import until
 
 BASE = "http://169.254.169.254"
@@ -18,9 +18,7 @@ USER_DATA = bytes(range(256)) * 4
 def guests(real_cloud: Cloud, tmp_path_factory):
     """Two guests; the first has tags in its metadata."""
     account = real_cloud.account()
-    key, public = ssh_key(tmp_path_factory.mktemp("keys"))
-    account.ec2.import_key_pair(KeyName="k", PublicKeyMaterial=public)
-    allow(account, default_group(account.ec2), "tcp", (22, 22))
+    key = shell_key(account, tmp_path_factory.mktemp("keys"))
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "one"}, {"Key": "a:b", "Value": "x"}]}]
     options = {"InstanceMetadataTags": "enabled", "HttpEndpoint": "enabled"}
     made = launch(account, key, "k", UserData=USER_DATA, TagSpecifications=tags, MetadataOptions=options)

@@ -55,7 +55,7 @@ struct Writes {
 /// A host is there, with these resources; the first heartbeat registers it. What it says is within the limits.
 pub(super) async fn apply(conductor: &Conductor, id: HostId, mut heartbeat: Heartbeat) -> Result<()> {
     let snapshots = std::mem::take(&mut heartbeat.snapshots);
-    host(conductor, id.clone(), heartbeat).await?;
+    register(conductor, id.clone(), heartbeat).await?;
     // The host's row is written: a heartbeat that came again would be an old one. This comes with the next.
     if let Err(error) = progress(conductor, id, snapshots).await {
         tracing::warn!(%error, "how far snapshots have come could not be kept");
@@ -64,18 +64,22 @@ pub(super) async fn apply(conductor: &Conductor, id: HostId, mut heartbeat: Hear
 }
 
 /// How far it has come with the snapshots that it takes. In a transaction of its own, so that the host's row is free.
-async fn progress(conductor: &Conductor, id: HostId, mut told: Vec<SnapshotProgress>) -> Result<()> {
+async fn progress(conductor: &Conductor, id: HostId, told: Vec<SnapshotProgress>) -> Result<()> {
     if told.is_empty() {
         return Ok(());
     }
-    told.sort_by_key(|each| each.id);
     let write = conductor.store.write_with(Invalidates::Nothing, move |txn| {
-        Box::pin(async move { snapshots::progressed(txn, &id.0, &told).await })
+        Box::pin(async move {
+            let ids: Vec<i64> = told.iter().map(|each| each.id.to_db()).collect();
+            snapshots::lock(txn, &ids).await?;
+            snapshots::progressed(txn, &id.0, &told).await
+        })
     });
     write.await
 }
 
-async fn host(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
+/// What it says of itself is in its row, which its first heartbeat makes.
+async fn register(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
     let told = heartbeat.profile.as_deref().and_then(profile);
     let tunnel = heartbeat.tunnel_address.map(Ipv4);
     // A host that can't tell what it has yet has what it had.

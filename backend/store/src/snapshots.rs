@@ -1,6 +1,6 @@
 //! Snapshots' rows as operations change them: each function is a part of a transaction that has locked the snapshots.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cumulet_domain::{
     Result,
@@ -131,13 +131,18 @@ pub async fn untold(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
 /// Those of the database.
 pub async fn progressed(txn: &impl ConnectionTrait, host: &str, told: &[SnapshotProgress]) -> Result<()> {
     use snapshot::Column as C;
-    for SnapshotProgress { id, percent } in told {
+    // Those of one operation are copied together, and have come as far.
+    let mut as_far: BTreeMap<u8, Vec<i64>> = BTreeMap::new();
+    for each in told {
+        as_far.entry(each.percent).or_default().push(each.id.to_db());
+    }
+    for (percent, ids) in as_far {
         let less = Condition::any()
             .add(C::Progress.is_null())
-            .add(C::Progress.lt(Small(*percent)));
+            .add(C::Progress.lt(Small(percent)));
         let update = snapshot::Entity::update_many()
-            .col_expr(C::Progress, Expr::value(Small(*percent)))
-            .filter(C::Id.eq(id.to_db()))
+            .col_expr(C::Progress, Expr::value(Small(percent)))
+            .filter(C::Id.is_in(ids))
             .filter(C::Host.eq(host))
             .filter(C::State.eq(Named(SnapshotState::Pending)))
             .filter(less);

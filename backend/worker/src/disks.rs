@@ -123,7 +123,11 @@ impl Disks for QemuDisks {
             path: &fresh,
             ..*disk
         };
-        self.make(&made).await?;
+        if let Err(error) = self.make(&made).await {
+            // What came of it would take the room that something else needs. Where it can't go, the next one replaces it.
+            drop(blocking(move || fs::remove_file(&fresh)).await);
+            return Err(error);
+        }
         let path = disk.path.to_owned();
         blocking(move || fs::rename(&fresh, &path)).await?;
         Ok(true)
@@ -275,6 +279,31 @@ mod tests {
         let error = disks.ensure(&over_nothing, GROWS).await;
         assert!(error.unwrap_err().to_string().contains("qemu-img"));
         assert!(!other.exists());
+    }
+
+    /// As on a disk that is full: a program that has begun, and can't go on.
+    #[tokio::test]
+    async fn what_came_of_a_disk_that_could_not_be_made_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, path) = (dir.path().join("qemu-img"), dir.path().join("disk.raw"));
+        let text = "#!/bin/sh\nfor word; do case $word in *.new) echo half >$word;; esac; done\nexit 1\n";
+        fs::write(&program, text).unwrap();
+        only_owners(&program, 0o700).unwrap();
+        let file = DiskFile {
+            path: &path,
+            format: DiskFormat::Raw,
+            bytes: 1 << 20,
+            image: None,
+            lock: None,
+        };
+        let may = May {
+            make: true,
+            grow: false,
+        };
+        QemuDisks::new(&program).ensure(&file, may).await.unwrap_err();
+        let names = fs::read_dir(dir.path()).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["qemu-img"]);
     }
 
     /// A volume that is lost is an error, never an empty disk.
