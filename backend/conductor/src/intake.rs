@@ -28,6 +28,10 @@ const BURST: u64 = 50_000;
 /// Reports of one host that wait at the most: what may come at once, twice.
 const LANE: usize = 100_000;
 
+/// Reports that wait at the most of a host that has overdrawn its budget. A broker hands out so many and no more until
+/// some are acknowledged (RabbitMQ: 1,000 for all hosts together): what waits of a flood keeps the others' from coming.
+const LANE_OVERDRAWN: usize = 256;
+
 /// What a heartbeat weighs: it is a transaction that waits for a host's row, and one comes every few seconds.
 const HEARTBEAT: u64 = 20;
 
@@ -144,7 +148,11 @@ impl Lane {
     /// budget fills up.
     fn has_room(&self, content: &ReportContent) -> bool {
         let replaces = matches!(content, ReportContent::Heartbeat(_) | ReportContent::Full(_));
-        replaces || self.rest.len() < LANE
+        let room = match self.budget.overdrawn {
+            true => LANE_OVERDRAWN,
+            false => LANE,
+        };
+        replaces || self.rest.len() < room
     }
 
     /// Whether it has one turn only: its host reports more than it may, or than is applied of it.
@@ -313,6 +321,17 @@ mod tests {
         count
     }
 
+    /// Takes all that waits: how many of each host.
+    fn all(intake: &mut Intake) -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::<String, usize>::new();
+        while !intake.is_empty() {
+            for (host, count) in next(intake, usize::MAX) {
+                *all.entry(host).or_default() += count;
+            }
+        }
+        all
+    }
+
     #[test]
     fn an_honest_report_does_not_wait_for_a_flood() {
         let mut intake = Intake::new(Dropped::default());
@@ -331,20 +350,18 @@ mod tests {
         assert_eq!(dropped.count(), 70);
         (0..100).for_each(|n| intake.put(changed("good", n), at(0)));
         assert_eq!(dropped.count(), 70);
-        // A second later there is room for what a second has.
-        (0..RATE + 5).for_each(|n| intake.put(changed("bad", n), at(1)));
+        let waited = all(&mut intake);
+        assert_eq!((waited["bad"], waited["good"]), (BURST as usize, 100));
+        // A second later there is room for what a second has, of which no more waits than is needed to go on with.
+        let few = LANE_OVERDRAWN as u64;
+        (0..few).for_each(|n| intake.put(changed("bad", n), at(1)));
+        assert_eq!((dropped.count(), all(&mut intake)["bad"]), (70, LANE_OVERDRAWN));
+        (few..RATE + 5).for_each(|n| intake.put(changed("bad", n), at(1)));
         assert_eq!(dropped.count(), 75);
-        let mut waited = BTreeMap::<String, usize>::new();
-        while !intake.is_empty() {
-            for (host, count) in next(&mut intake, usize::MAX) {
-                *waited.entry(host).or_default() += count;
-            }
-        }
-        let all = usize::try_from(BURST + RATE).unwrap();
-        assert_eq!((waited["bad"], waited["good"]), (all, 100));
         // A clock that is set back takes nothing away.
+        all(&mut intake);
         intake.put(changed("bad", 1), at(0));
-        (0..RATE).for_each(|n| intake.put(changed("bad", n), at(1)));
+        (0..few).for_each(|n| intake.put(changed("bad", n), at(1)));
         assert_eq!(dropped.count(), 76);
     }
 
@@ -406,6 +423,19 @@ mod tests {
         assert_eq!(dropped.count(), seconds * RATE - u64::try_from(LANE).unwrap());
         intake.put(heartbeat("bad"), at(seconds));
         assert!(intake.lanes[&HostId("bad".into())].heartbeat.is_some());
+    }
+
+    /// Of a flood no more is held than is needed to go on with: a broker gives the others' when it is let go of.
+    #[test]
+    fn little_waits_of_a_host_that_has_overdrawn() {
+        let dropped = Dropped::default();
+        let mut intake = Intake::new(dropped.clone());
+        (0..=BURST).for_each(|n| intake.put(changed("bad", n), at(0)));
+        // What came within the budget is applied, whatever else comes.
+        assert_eq!(all(&mut intake)["bad"], BURST as usize);
+        (0..RATE).for_each(|n| intake.put(changed("bad", n), at(1)));
+        assert_eq!(all(&mut intake)["bad"], LANE_OVERDRAWN);
+        assert_eq!(dropped.count(), 1 + RATE - LANE_OVERDRAWN as u64);
     }
 
     #[test]

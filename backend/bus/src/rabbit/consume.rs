@@ -78,7 +78,11 @@ pub(super) async fn open<S: Subject>(
     subject: S,
 ) -> lapin::Result<(Mailbox<S::Item>, Ender)> {
     let first = Consuming::begin(&shared, &subject).await?;
-    let (outgoing, incoming) = mpsc::channel(1);
+    // All that may be out: of a mailbox with room for one, a batch would always be one.
+    let room = subject
+        .prefetch(&shared)
+        .map_or(1, |count| usize::from(count).max(1));
+    let (outgoing, incoming) = mpsc::channel(room);
     let (stop, stopped) = watch::channel(false);
     let (over_sender, over) = watch::channel(false);
     let ended = over.clone();
