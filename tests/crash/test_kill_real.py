@@ -1,11 +1,14 @@
 """The same with real guests, at the steps where something real is half done; and a guest that runs through it all."""
 
+import json
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.cloud import Cloud
+from harness import volumes
+from harness.cloud import Account, Cloud
 from harness.crash import dies, points, points_of, settled, step_of
 from harness.ec2 import instances, wait
 from harness.guest import TINY_READY, Guest, launch, reachable, shell_key, terminate
@@ -19,6 +22,16 @@ START = ("tap", "firewall")
 STOP = ("off", "network")
 REBOOT = ("begun", "reset")
 TERMINATE = ("received", "absent", "network", "tombstone", "reported")
+# Those that only an end comes to which leaves the root.
+KEPT = ("flattened", "moved")
+
+
+def kept_root(account: Account, id: str) -> str:
+    """The root of an instance, which outlives it from now on."""
+    (root,) = account.ec2.describe_instances(InstanceIds=[id])["Reservations"][0]["Instances"][0]["BlockDeviceMappings"]
+    kept = {"DeviceName": root["DeviceName"], "Ebs": {"DeleteOnTermination": False}}
+    account.ec2.modify_instance_attribute(InstanceId=id, BlockDeviceMappings=[kept])
+    return root["Ebs"]["VolumeId"]
 
 
 def those(operation: str, steps: tuple[str, ...]) -> list[str]:
@@ -69,6 +82,11 @@ def test_a_guest_runs_through_every_death(cloud: Cloud, key_folder: Path):
     guests = [i["InstanceId"] for i in instances(account.ec2) if i["State"]["Name"] == "running"]
     others = [id for id in guests if id != guest.id]
     assert len(others) == len(those("launch", LAUNCH)), "every launch that was accepted has got through"
+    ends = those("terminate", TERMINATE)
+    if len(others) < len(ends):
+        more = launch(account, key, "k", len(ends) - len(others))
+        wait(account, [one.id for one in more], "running")
+        others += [one.id for one in more]
 
     # While the process is away, guests and their packets go on.
     cloud.process.send_signal(signal.SIGKILL)
@@ -76,11 +94,18 @@ def test_a_guest_runs_through_every_death(cloud: Cloud, key_folder: Path):
     assert reachable(witness.before["PublicIpAddress"], 22)
     cloud.start()
 
-    for point, id in zip(those("terminate", TERMINATE), others):
+    for point, id in zip(ends, others):
+        root = kept_root(account, id) if step_of(point) in KEPT else None
         dies(cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=[id]))
         settled(account, {"running", "terminated"})
         witness.check()
+        if root:
+            volumes.wait_free(account, root)
+            (file,) = [file for file in volumes.files(cloud) if root in file.name]
+            told = subprocess.run(["qemu-img", "info", "--output", "json", file], capture_output=True, check=True).stdout
+            assert "backing-filename" not in json.loads(told), "it lies over nothing"
     cloud.wait_clean()
+    volumes.delete_all(account)
     terminate(account, guest)
     cloud.wait_clean()
 

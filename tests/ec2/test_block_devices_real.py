@@ -1,5 +1,5 @@
 """Disks of a launch with a real guest: it has them when it boots for the first time, an empty one and one of a snapshot,
-and one of them outlives it."""
+and one of them outlives it, and so does its root."""
 
 import pytest
 
@@ -11,6 +11,8 @@ from harness.volumes import attach, detach, wait_completed, wait_disk, wait_free
 pytestmark = pytest.mark.one_process
 
 SUM = "sha256sum </mnt/file"
+# Of the small image's disk.
+ROOT_PARTITION = "2"
 
 # What the first boot's user data finds: the disks' serial numbers.
 LOOK = """#!/bin/sh
@@ -18,8 +20,8 @@ for b in /sys/block/vd*; do cat $b/serial; echo; done >/root/serials
 """
 
 
-def mounted(guest: Guest, volume: str, command: str) -> str:
-    guest.ssh(f"mkdir -p /mnt && mount -t ext4 /dev/{wait_disk(guest, volume)} /mnt", timeout=120)
+def mounted(guest: Guest, volume: str, command: str, partition: str = "") -> str:
+    guest.ssh(f"mkdir -p /mnt && mount -t ext4 /dev/{wait_disk(guest, volume)}{partition} /mnt", timeout=120)
     try:
         return guest.ssh(command, timeout=120)
     finally:
@@ -38,6 +40,7 @@ def test_a_guest_has_its_disks_at_its_first_boot(pair):
     detach(account, source)
 
     key_name = one.describe()["KeyName"]
+    root = one.describe()["RootDeviceName"]
     (guest,) = launch(
         account,
         one.key,
@@ -47,6 +50,7 @@ def test_a_guest_has_its_disks_at_its_first_boot(pair):
         BlockDeviceMappings=[
             {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3"}},
             {"DeviceName": "/dev/sdg", "Ebs": {"SnapshotId": snapshot, "DeleteOnTermination": False}},
+            {"DeviceName": root, "Ebs": {"DeleteOnTermination": False}},
         ],
     )
     guest.wait_state("running")
@@ -61,10 +65,23 @@ def test_a_guest_has_its_disks_at_its_first_boot(pair):
     assert guest.ssh(f"head -c 1048576 /dev/{wait_disk(guest, empty)} | tr -d '\\0' | wc -c") == "0"
     assert mounted(guest, filled, SUM) == written
 
+    on_root = guest.ssh("head -c 3000000 /dev/urandom >/root/file; sync; sha256sum </root/file")
+
     terminate(account, guest)
     wait_gone(account, empty)
     wait_free(account, filled)
     attach(account, filled, two.id)
     assert mounted(two, filled, SUM) == written
     detach(account, filled)
+    # What was the root is a volume as any other: it has what the image had, and what the guest has made of it.
+    kept = disks[root]
+    wait_free(account, kept)
+    attach(account, kept, two.id)
+    assert mounted(two, kept, "sha256sum </mnt/root/file", ROOT_PARTITION) == on_root
+    assert mounted(two, kept, "ls /mnt/sbin/init", ROOT_PARTITION) == "/mnt/sbin/init"
+    detach(account, kept)
+    taken = ec2.create_snapshot(VolumeId=kept)["SnapshotId"]
+    wait_completed(account, taken)
+    ec2.delete_volume(VolumeId=kept)
+    wait_gone(account, kept)
     cloud.wait_clean()

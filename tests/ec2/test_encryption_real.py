@@ -9,7 +9,7 @@ from harness import volumes
 from harness.cloud import Account, Cloud
 from harness.ec2 import FAST, refused
 from harness.guest import Guest, launch, terminate
-from harness.volumes import attach, detach, wait_completed, wait_disk
+from harness.volumes import attach, detach, wait_completed, wait_disk, wait_free
 
 pytestmark = pytest.mark.one_process
 
@@ -148,7 +148,16 @@ def test_roots_are_encrypted_where_the_account_has_it_so(pair):
         assert mapping["Ebs"]["Encrypted"]
     with refused("InvalidParameter"):
         ec2.modify_image_attribute(ImageId=images[0], LaunchPermission={"Add": [{"Group": "all"}]})
+    kept = {"DeviceName": mappings[0]["DeviceName"], "Ebs": {"DeleteOnTermination": False}}
+    ec2.modify_instance_attribute(InstanceId=fresh.id, BlockDeviceMappings=[kept])
     terminate(account, fresh)
+    wait_free(account, root["VolumeId"])
+    attach(account, root["VolumeId"], two.id)
+    disk = wait_disk(two, root["VolumeId"])
+    look = f"mkdir -p /mnt && mount -t ext4 /dev/{disk}2 /mnt && sha256sum </mnt/root/file; umount /mnt"
+    assert two.ssh(look, timeout=120) == written, "it outlives its instance, encrypted as it was"
+    detach(account, root["VolumeId"])
+    ec2.delete_volume(VolumeId=root["VolumeId"])
     for image in images:
         (made,) = launch(account, two.key, "k", ImageId=image)
         assert made.wait_ssh().ssh("sha256sum </root/file") == written

@@ -12,8 +12,8 @@ from .cloud import BIN, Account, Cloud
 from .ec2 import instance, instances, running
 from .wait import until
 
-# Steps of which a simulated host has none.
-REAL_STEPS = ("image", "disk")
+# Steps of which a simulated host has none. (A root that outlives its instance is "flattened" and "moved".)
+REAL_STEPS = ("image", "disk", "flattened", "moved")
 
 # Steps of the worker at which every operation that has them kills a real process, in every run.
 ALWAYS = (*REAL_STEPS, "tap", "tombstone")

@@ -22,6 +22,11 @@ use crate::{
 pub use limits::{MAX_FAILURE, MAX_INSTANCES, MAX_SIZE, MAX_VCPUS};
 pub use words::is_for_tenants;
 
+/// The newest version of the protocol that this program understands: 2 is an instance of any number of disks, and of
+/// interfaces in several VPCs; 3 one that is started by UEFI, snapshots, and volumes that are made from them; 4 disks
+/// that are encrypted; 5 a root that outlives its instance.
+pub const NEWEST_VERSION: u32 = 5;
+
 /// A command to one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
@@ -82,9 +87,11 @@ pub struct SealedKey {
 }
 
 impl Command {
-    /// The version of the protocol that it takes to understand it.
+    /// The version of the protocol that it takes to understand it, [`NEWEST_VERSION`] at the most.
     pub fn version(&self) -> u32 {
         match &self.action {
+            // A host that does not know of it would remove the root with the instance.
+            Action::Destroy { kept: Some(_), .. } => 5,
             Action::Run { spec, .. } => spec.version(),
             Action::Change { spec, .. } => spec.version().max(2),
             Action::DeleteVolume { .. } => 2,
@@ -106,6 +113,7 @@ impl Command {
                 let sources = sources.iter().filter(|source| source.encrypted);
                 sources.map(SnapshotSource::key_of).collect()
             }
+            Action::Destroy { kept: Some(root), .. } if root.encrypted => vec![root.volume.into()],
             _ => Vec::new(),
         }
     }
@@ -149,12 +157,16 @@ pub enum Action {
         /// Its generation.
         generation: u64,
     },
-    /// Nothing of the instance shall be left on the host.
+    /// Nothing of the instance shall be left on the host, but for a root that outlives it: that is a volume from then
+    /// on.
     Destroy {
         /// The instance.
         instance: InstanceId,
         /// Its generation.
         generation: u64,
+        /// Its root, where that is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<KeptRoot>,
     },
     /// Nothing of the volume shall be left on the host. No instance has it.
     DeleteVolume {
@@ -184,7 +196,9 @@ impl Action {
                 instance, generation, ..
             }
             | Action::Reboot { instance, generation }
-            | Action::Destroy { instance, generation } => Some((*instance, *generation)),
+            | Action::Destroy {
+                instance, generation, ..
+            } => Some((*instance, *generation)),
             Action::DeleteVolume { .. }
             | Action::TakeSnapshots(_)
             | Action::Network(_)
@@ -192,6 +206,16 @@ impl Action {
             | Action::ReportAll => None,
         }
     }
+}
+
+/// The root of an instance that ends, where it outlives that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRoot {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its data is encrypted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
 }
 
 /// What a snapshot is to be taken of: a volume of the host, or a plain snapshot.

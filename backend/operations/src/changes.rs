@@ -62,7 +62,11 @@ pub async fn changed(driver: &Driver, host: HostId, at: Timestamp, seen: Instanc
         driver.wake.now();
     }
     if let Some(generation) = remains {
-        let action = Action::Destroy { instance, generation };
+        let action = Action::Destroy {
+            instance,
+            generation,
+            kept: None,
+        };
         driver.send(&host, action, now).await;
     }
     Ok(())

@@ -81,7 +81,8 @@ impl Operation for Launch {
         let failure = match &end.how {
             How::Done => {
                 release::running(txn, operation, end.now).await?;
-                if journal::state::<Self>(operation)?.volumes.is_empty() {
+                let state = journal::state::<Self>(operation)?;
+                if state.volumes.is_empty() && !state.keeps_root {
                     return Ok(());
                 }
                 return launch_volumes::attached(txn, instance_of(operation), end.now).await;
@@ -108,6 +109,7 @@ impl Driven for Launch {
     ) -> Result<Action> {
         if CLEAR.is_of(operation) {
             return Ok(Action::Destroy {
+                kept: None,
                 instance: id_of(operation),
                 generation: operation.generation.0,
             });

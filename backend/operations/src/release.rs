@@ -3,6 +3,7 @@
 
 use cumulet_domain::{
     Error, ResourceKind, Result, crash_point,
+    id::VolumeId,
     instance::{Event, State, StateReason, transition},
     time::Timestamp,
 };
@@ -16,7 +17,7 @@ use cumulet_store::{
     entity::{
         account,
         columns::{Amount, Count, Flag, Key, Named},
-        host, instance, interface, interface_group, operation, volume,
+        host, instance, interface, interface_group, operation, volume, volume_attachment,
     },
     failed, groups, placement, rows, tags,
 };
@@ -103,7 +104,16 @@ pub async fn terminated(
     now: Timestamp,
 ) -> Result<Vec<volume::Model>> {
     let state = moved(&row, Event::Destroyed)?;
-    give_back(conn, &row, i64::from(row.disk_gib.0)).await?;
+    let disks = attachments::of_instance(conn, row.id.to_db()).await?;
+    let kept = attachments::kept_among(conn, &disks).await?;
+    let kept = kept
+        .values()
+        .map(|root| root.volume)
+        .next()
+        .zip(row.host.as_deref());
+    // What a root that is kept takes of the host is the volume's from now on.
+    let disk_gib = if kept.is_some() { 0 } else { row.disk_gib.0 };
+    give_back(conn, &row, disk_gib.into()).await?;
     placement::leave(conn, &row).await?;
     crash_point!("terminate", "freed");
     let usage = account::Column::InstancesUsed;
@@ -119,7 +129,7 @@ pub async fn terminated(
         .map_err(failed)?;
     // After the account: a launch that asks for one of the addresses has that, and waits for this.
     drop_interfaces(conn, row.id.to_db()).await?;
-    let deleting = drop_volumes(conn, row.id.to_db(), now).await?;
+    let deleting = drop_volumes(conn, &disks, kept, now).await?;
     crash_point!("terminate", "released");
     groups::bump_policy(conn, [row.vpc]).await?;
     let mut change = row.into_active_model();
@@ -213,10 +223,11 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
 /// Ends the volumes that end with an instance, and the tags of those that are gone; those that are to be deleted yet.
 async fn drop_volumes(
     conn: &impl ConnectionTrait,
-    instance: i64,
+    disks: &[volume_attachment::Model],
+    kept: Option<(VolumeId, &str)>,
     now: Timestamp,
 ) -> Result<Vec<volume::Model>> {
-    let released = attachments::release(conn, instance, now).await?;
+    let released = attachments::release(conn, disks, kept, now).await?;
     tags::remove(conn, ResourceKind::Volume, &released.ended).await?;
     Ok(released.deleting)
 }

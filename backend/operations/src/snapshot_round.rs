@@ -159,14 +159,14 @@ impl SnapshotRound {
         };
         let attached = self.attachments.get(&row.volume.to_db());
         match (attached, volume.image) {
-            (Some(attached), Some(_)) if attached.is_root() => self.root(attached.instance.to_db()),
-            (_, Some(_)) => gone("the volume has ended with its instance"),
-            (Some(attached), None)
+            (Some(attached), Some(_)) if attached.is_root() => self.root(attached),
+            (None, Some(_)) if volume.host.is_none() => gone("the volume has ended with its instance"),
+            (Some(attached), _)
                 if attached.state.0 == AttachmentState::Attaching && volume.made_at.is_none() =>
             {
                 Content::Unsettled
             }
-            (_, None) => match (&volume.host, volume.made_at) {
+            (_, _) => match (&volume.host, volume.made_at) {
                 (Some(host), Some(_)) => Content::On {
                     host: host.clone(),
                     root_of: None,
@@ -176,7 +176,8 @@ impl SnapshotRound {
         }
     }
 
-    fn root(&self, id: i64) -> Content {
+    fn root(&self, attached: &volume_attachment::Model) -> Content {
+        let id = attached.instance.to_db();
         let Some(instance) = self.instances.get(&id) else {
             return gone("the instance is gone");
         };
@@ -185,6 +186,8 @@ impl SnapshotRound {
                 host: host.clone(),
                 root_of: Some(id),
             },
+            // It is a volume of the host's when its instance has ended.
+            (State::ShuttingDown, Some(_)) if !attached.delete_on_termination.0 => Content::Unsettled,
             (State::ShuttingDown | State::Terminated, _) => gone("the instance has ended"),
             _ => Content::Unsettled,
         }

@@ -46,13 +46,15 @@ pub struct TerminateState {
     pub reason: Option<StateReason>,
 }
 
-const DESTROY: Step = Step::elsewhere(
+pub(crate) const DESTROY: Step = Step::elsewhere(
     "destroy",
     Role::Host,
     &[
         "received",
         "begun",
         "absent",
+        "flattened",
+        "moved",
         "network",
         "metadata",
         "tombstone",
@@ -117,10 +119,11 @@ impl Operation for Terminate {
 impl Driven for Terminate {
     const IS_ENDLESS: bool = true;
 
-    async fn action(_: &Round, operation: &Model, _: &instance::Model, _: &HostId) -> Result<Action> {
+    async fn action(round: &Round, operation: &Model, _: &instance::Model, _: &HostId) -> Result<Action> {
         Ok(Action::Destroy {
             instance: id_of(operation),
             generation: operation.generation.0,
+            kept: round.kept_root(operation),
         })
     }
 

@@ -237,7 +237,14 @@ impl std::fmt::Display for Told<'_> {
                 force,
             } => write!(f, "stop {instance} at {generation} {force}"),
             Action::Reboot { instance, generation } => write!(f, "reboot {instance} at {generation}"),
-            Action::Destroy { instance, generation } => write!(f, "destroy {instance} at {generation}"),
+            Action::Destroy {
+                instance,
+                generation,
+                kept,
+            } => {
+                write!(f, "destroy {instance} at {generation}")?;
+                kept.map_or(Ok(()), |root| write!(f, " and keep {}", root.volume))
+            }
             Action::Network(policy) => write!(f, "network {} at {}", policy.vpc, policy.generation),
             Action::Metadata(snapshot) => {
                 write!(f, "metadata {} at {}", snapshot.instance, snapshot.revision)
@@ -300,6 +307,7 @@ mod tests {
                 action: Action::Destroy {
                     instance: InstanceId::new(instance),
                     generation,
+                    kept: None,
                 },
                 keys: Vec::new(),
                 storage: None,

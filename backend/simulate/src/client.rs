@@ -16,7 +16,7 @@ use cumulet_domain::{
     account::{AccountId, Principal},
     id::{ImageId, InstanceId, SnapshotId, VolumeId},
     instance::ShutdownBehavior,
-    volume::{DiskAsked, Mapped, Mapping},
+    volume::{DiskAsked, Mapped, Mapping, ROOT_DEVICE},
 };
 
 use crate::{
@@ -30,6 +30,17 @@ fn outliving(made: &ReservationView) -> Vec<VolumeId> {
     let disks = made.instances.iter().flat_map(|view| &view.disks);
     let outliving = disks.filter(|disk| !disk.delete_on_termination);
     outliving.map(|disk| disk.volume).collect()
+}
+
+/// The root of an instance, which outlives it.
+pub(crate) fn kept_root() -> Mapping {
+    Mapping {
+        device: ROOT_DEVICE.to_owned(),
+        content: Mapped::Volume(DiskAsked {
+            delete_on_termination: Some(false),
+            ..DiskAsked::default()
+        }),
+    }
 }
 
 /// How often a call is made at the most.
@@ -194,7 +205,7 @@ impl Client {
         Default::default()
     }
 
-    /// One or two volumes beside the root, some of which outlive their instances.
+    /// One or two volumes beside the root, some of which outlive their instances, as some roots do.
     fn some_disks(&self) -> Vec<Mapping> {
         let dice = &self.world.dice;
         let devices = ["/dev/sdf", "/dev/sdg"];
@@ -211,7 +222,11 @@ impl Client {
             }),
         };
         let count = usize::try_from(dice.number(1..3)).unwrap_or(1);
-        devices.iter().take(count).map(disk).collect()
+        let mut disks: Vec<Mapping> = devices.iter().take(count).map(disk).collect();
+        if dice.chance(0.5) {
+            disks.push(kept_root());
+        }
+        disks
     }
 
     fn acknowledged(&self, spec: &LaunchSpec, ids: &[InstanceId], called: u64, began: Instant) {

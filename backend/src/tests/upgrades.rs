@@ -23,6 +23,7 @@ use cumulet_domain::{
 };
 use cumulet_migrations::rows_of_earlier;
 use cumulet_store::{
+    attachments,
     catch_up::{run, write_missing},
     connect, connect_to,
     consistency::Hanging,
@@ -523,9 +524,11 @@ async fn a_root_volume_of_another_number_is_the_one_that_is_shown_tagged_and_end
     assert!(modify(other).await.is_ok());
     assert!(matches!(modify(old).await, Err(Error::NoDevice { .. })));
     let now = rig.cloud.now();
-    let release = rig
-        .cloud
-        .store
-        .write(move |txn| Box::pin(async move { cumulet_store::attachments::release(txn, from, now).await }));
+    let release = rig.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let disks = attachments::of_instance(txn, from).await?;
+            attachments::release(txn, &disks, None, now).await
+        })
+    });
     assert_eq!(release.await.unwrap().ended, [to]);
 }

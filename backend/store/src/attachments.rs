@@ -1,8 +1,12 @@
 //! Data volumes and their attachments as calls and operations change them: each function is a part of a transaction
 //! that has locked the instance and then the volume.
 
+use std::collections::HashMap;
+
 use cumulet_domain::{
     Error, Result,
+    id::VolumeId,
+    message::KeptRoot,
     time::Timestamp,
     volume::{AttachmentState, VolumeState},
 };
@@ -13,7 +17,7 @@ use sea_orm::{
 
 use super::{failed, instances, lock, rows};
 use crate::entity::{
-    columns::{Amount, Named},
+    columns::{Amount, Flag, Named},
     host, instance, volume, volume_attachment,
 };
 
@@ -222,7 +226,56 @@ pub async fn made(txn: &impl ConnectionTrait, volume: i64, now: Timestamp) -> Re
     update.exec(txn).await.map(drop).map_err(failed)
 }
 
-/// An instance has come up with all of its volumes.
+/// The roots that outlive their instances, by instance: of those that have come up at least once, so that there is
+/// something to keep.
+///
+/// # Errors
+/// Those of the database; `Internal` where a row is damaged.
+pub async fn kept_roots(
+    conn: &impl ConnectionTrait,
+    instances: impl IntoIterator<Item = i64>,
+) -> Result<HashMap<i64, KeptRoot>> {
+    use volume_attachment::Column as A;
+    let ids: Vec<i64> = instances.into_iter().collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let roots = volume_attachment::Entity::find()
+        .filter(A::Instance.is_in(ids))
+        .filter(A::BootIndex.eq(0))
+        .filter(A::DeleteOnTermination.eq(Flag(false)));
+    kept_among(conn, &rows::all(roots, conn).await?).await
+}
+
+/// Those of the attachments that are of such roots.
+///
+/// # Errors
+/// Those of [`kept_roots`].
+pub async fn kept_among(
+    conn: &impl ConnectionTrait,
+    attached: &[volume_attachment::Model],
+) -> Result<HashMap<i64, KeptRoot>> {
+    let roots = attached
+        .iter()
+        .filter(|row| row.is_root() && !row.delete_on_termination.0);
+    let of: HashMap<_, _> = roots.map(|root| (root.volume, root.instance.to_db())).collect();
+    if of.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let made = volume::Entity::find()
+        .filter(volume::Column::Id.is_in(of.keys().copied()))
+        .filter(volume::Column::MadeAt.is_not_null());
+    let kept = rows::all(made, conn).await?.into_iter().filter_map(|row| {
+        let root = KeptRoot {
+            volume: row.id.0,
+            encrypted: row.encrypted.0,
+        };
+        Some((*of.get(&row.id)?, root))
+    });
+    Ok(kept.collect())
+}
+
+/// An instance has come up with all of its volumes: those beside its root, and that one where it outlives the instance.
 ///
 /// # Errors
 /// Those of the database.
@@ -234,12 +287,13 @@ pub async fn all_made(txn: &impl ConnectionTrait, instance: i64, now: Timestamp)
         .select_only()
         .column(A::Volume)
         .filter(A::Instance.eq(instance))
-        .filter(A::BootIndex.is_null())
+        .filter(A::BootIndex.is_null().or(A::DeleteOnTermination.eq(Flag(false))))
         .filter(A::State.is_in(there));
     let update = volume::Entity::update_many()
         .col_expr(C::MadeAt, Expr::value(now.0))
         .filter(C::Id.in_subquery(theirs.into_query()))
-        .filter(C::Host.is_not_null())
+        // A root is where its instance is.
+        .filter(C::Host.is_not_null().or(C::Image.is_not_null()))
         .filter(C::MadeAt.is_null());
     update.exec(txn).await.map(drop).map_err(failed)
 }
@@ -253,17 +307,26 @@ pub struct Released {
     pub deleting: Vec<volume::Model>,
 }
 
-/// Ends the attachments of an instance that has ended. Volumes that end with it are deleted; the others are free.
+/// Ends the attachments of an instance that has ended, which are all of its own. Volumes that end with it are deleted; the
+/// others are free. `kept` is its root, where that outlives it, and the host that has it as a volume and has been charged
+/// for it.
 ///
 /// # Errors
 /// Those of the database; `Internal` where a row is damaged.
-pub async fn release(txn: &impl ConnectionTrait, instance: i64, now: Timestamp) -> Result<Released> {
-    let theirs = of_instance(txn, instance).await?;
-    if theirs.is_empty() {
+pub async fn release(
+    txn: &impl ConnectionTrait,
+    theirs: &[volume_attachment::Model],
+    kept: Option<(VolumeId, &str)>,
+    now: Timestamp,
+) -> Result<Released> {
+    let Some(first) = theirs.first() else {
         return Ok(Released::default());
+    };
+    if let Some((root, host)) = kept {
+        settle(txn, root, host).await?;
     }
-    // A root's data is the instance's, and has gone with it.
-    let ends = |row: &&volume_attachment::Model| row.is_root() && row.delete_on_termination.0;
+    // A root's data is the instance's, and has gone with it, unless a host has it as a volume.
+    let ends = |row: &&volume_attachment::Model| row.is_root() && kept.is_none();
     let (roots, data): (Vec<_>, Vec<_>) = theirs.iter().partition(ends);
     let mut released = Released {
         ended: roots.iter().map(|row| row.volume.to_db()).collect(),
@@ -274,9 +337,19 @@ pub async fn release(txn: &impl ConnectionTrait, instance: i64, now: Timestamp) 
         release_data(txn, &data, now, &mut released).await?;
     }
     use volume_attachment::Column as A;
-    let delete = volume_attachment::Entity::delete_many().filter(A::Instance.eq(instance));
+    let delete = volume_attachment::Entity::delete_many().filter(A::Instance.eq(first.instance));
     delete.exec(txn).await.map_err(failed)?;
     Ok(released)
+}
+
+/// A root is on a host from now on, as any volume.
+async fn settle(txn: &impl ConnectionTrait, root: VolumeId, host: &str) -> Result<()> {
+    use volume::Column as C;
+    let update = volume::Entity::update_many()
+        .col_expr(C::Host, Expr::value(host))
+        .filter(C::Id.eq(root.to_db()))
+        .filter(C::Host.is_null());
+    update.exec(txn).await.map(drop).map_err(failed)
 }
 
 /// Volumes of which no host has anything are deleted.

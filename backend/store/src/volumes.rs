@@ -70,7 +70,7 @@ pub fn root_id(instance: &instance::Model) -> VolumeId {
     VolumeId::from_db(instance.id.to_db())
 }
 
-/// The attachment of an instance's root volume.
+/// The attachment of an instance's root volume, which ends with it.
 pub fn root_attachment(instance: &instance::Model, device: &str) -> volume_attachment::Model {
     volume_attachment::Model {
         instance: instance.id,

@@ -72,6 +72,12 @@ pub trait Disks: Send + Sync + 'static {
     /// Makes an empty disk. What has its path is replaced.
     async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()>;
 
+    /// A disk that no guest has lies over nothing from now on: it has itself what it took from the image below. Cut off, it
+    /// is what it was, and can be done again. (Disks that are no files lie over nothing.)
+    async fn flatten(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes a raw copy of a disk that no guest has, with holes where that has nothing.
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()>;
 
@@ -137,6 +143,10 @@ impl Disks for QemuDisks {
         qemu_img::create(&self.program, disk).await?;
         let path = disk.path.to_owned();
         blocking(move || only_owners(&path, 0o600)).await
+    }
+
+    async fn flatten(&self, disk: &DiskFile<'_>) -> io::Result<()> {
+        qemu_img::flatten(&self.program, disk).await
     }
 
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {

@@ -76,6 +76,26 @@ fn resize_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
     arguments
 }
 
+/// The arguments that have a disk lie over nothing: what it takes from below is written into it first, and its header
+/// changed last.
+fn flatten_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
+    let (mut arguments, which): (Vec<OsString>, _) = match &disk.lock {
+        Some(_) => (
+            ["rebase", "-q", "--object", KEY].map(OsString::from).into(),
+            document(disk).into(),
+        ),
+        None => (
+            ["rebase", "-q", "-f", disk.format.name()]
+                .map(OsString::from)
+                .into(),
+            disk.path.into(),
+        ),
+    };
+    arguments.extend(["-b", ""].map(OsString::from));
+    arguments.push(which);
+    arguments
+}
+
 /// The arguments that make a raw copy of a disk. Stretches of zeros are left out from 64 KiB on.
 fn copy_arguments(disk: &DiskFile<'_>, copy: &Path) -> Vec<OsString> {
     let format = disk.format.name();
@@ -90,6 +110,11 @@ fn copy_arguments(disk: &DiskFile<'_>, copy: &Path) -> Vec<OsString> {
 /// Makes a raw copy of a disk that no guest has.
 pub(crate) async fn copy(program: &Path, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
     run(program, disk, copy_arguments(disk, copy), COPY_DEADLINE).await
+}
+
+/// Has a disk that no guest has lie over nothing.
+pub(crate) async fn flatten(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+    run(program, disk, flatten_arguments(disk), COPY_DEADLINE).await
 }
 
 /// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
@@ -178,6 +203,8 @@ mod tests {
             "/c",
         ];
         assert_eq!(copied, told);
+        let flattened = ["rebase", "-q", "-f", "qcow2", "-b", "", "/i/disk.qcow2"];
+        assert_eq!(flatten_arguments(&disk), flattened);
         assert_eq!(resize_arguments(&empty), ["resize", "-q", "-f", "raw", "/d", "1"]);
     }
 
@@ -225,6 +252,10 @@ mod tests {
         assert_eq!(
             resize_arguments(&disk),
             ["resize", "-q", "--object", KEY, &whole, "1"].map(OsString::from)
+        );
+        assert_eq!(
+            flatten_arguments(&disk),
+            ["rebase", "-q", "--object", KEY, "-b", "", &whole].map(OsString::from)
         );
         // A plain file below is not asked what lies below it.
         let below = DiskFile {

@@ -2,7 +2,7 @@
 
 use cumulet_domain::{
     id::{InstanceId, NetworkInterfaceId, OperationId, VpcId},
-    message::{Action, Change, InstanceReport, OffReason, Power},
+    message::{Action, Change, Command, InstanceReport, KeptRoot, OffReason, Power},
     spec::InstanceSpec,
     time::Timestamp,
 };
@@ -77,6 +77,25 @@ pub(crate) struct CommandHeader {
     pub(crate) deadline: Timestamp,
     /// What is to be done.
     pub(crate) kind: CommandKind,
+    /// What is left of an instance of which nothing else shall be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<KeptRoot>,
+}
+
+impl CommandHeader {
+    /// The header of a command about an instance.
+    pub(crate) fn of(command: &Command) -> Option<CommandHeader> {
+        let kept = match &command.action {
+            Action::Destroy { kept, .. } => *kept,
+            _ => None,
+        };
+        Some(CommandHeader {
+            operation: command.operation,
+            deadline: command.deadline,
+            kind: CommandKind::of(&command.action)?,
+            kept,
+        })
+    }
 }
 
 /// What a worker remembers of an instance.

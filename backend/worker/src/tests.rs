@@ -5,6 +5,7 @@ mod cases;
 mod consoles;
 mod devices;
 mod heartbeats;
+mod kept_roots;
 mod keys;
 mod memory;
 mod order;
@@ -273,6 +274,7 @@ fn stop(n: u8, generation: u64) -> Action {
 
 fn destroy(n: u8, generation: u64) -> Action {
     Action::Destroy {
+        kept: None,
         instance: instance(n),
         generation,
     }

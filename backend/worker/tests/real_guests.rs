@@ -396,6 +396,7 @@ async fn a_guest_lives_and_leaves_nothing() {
     assert_eq!((done.failure, done.report.power), (None, Power::On));
 
     let destroy = Action::Destroy {
+        kept: None,
         instance: id,
         generation: 6,
     };

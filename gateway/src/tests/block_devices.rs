@@ -133,11 +133,6 @@ async fn what_can_not_be_is_refused_in_ec2s_words() {
             "BlockDeviceMapping.1.Ebs.VolumeSize",
         ),
         (
-            vec!["1.DeviceName=/dev/xvda", "1.Ebs.DeleteOnTermination=false"],
-            "UnsupportedOperation",
-            "A root disk that outlives its instance is not supported.",
-        ),
-        (
             vec!["1.DeviceName=/dev/xvda", &of_snapshot],
             "UnsupportedOperation",
             "A root disk of another snapshot than its image's is not supported.",

@@ -65,7 +65,8 @@ const ATTRIBUTES: &[(&str, Outcome)] = &[
     ),
     (
         "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.DeleteOnTermination=false",
-        Err("UnsupportedOperation"),
+        // A root that nobody has made yet is not there to be kept.
+        Err("IncorrectInstanceState"),
     ),
     (
         "BlockDeviceMapping.1.DeviceName=/dev/sdz&BlockDeviceMapping.1.Ebs.DeleteOnTermination=true",

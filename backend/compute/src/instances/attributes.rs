@@ -9,7 +9,7 @@ use cumulet_domain::{
     instance::{ShutdownBehavior, State},
 };
 use cumulet_store::{
-    Invalidates,
+    Invalidates, attachments,
     authority::{Grant, Permission},
     entity::{
         columns::{Flag, Named},
@@ -59,7 +59,7 @@ pub struct DiskChange {
     pub device: String,
     /// The volume that the caller takes it for.
     pub volume: Option<VolumeId>,
-    /// Only `true` is possible for the root disk, which ends with its instance.
+    /// Otherwise the volume outlives the instance.
     pub delete_on_termination: bool,
 }
 
@@ -132,12 +132,26 @@ async fn apply(
         AttributeChange::EnaSupport(value) => return only(value, "turning enhanced networking off"),
         AttributeChange::Disk(change) => {
             let disk = disk(txn, row, &change).await?;
-            let possible = change.delete_on_termination || !disk.is_root();
-            only(possible, "a root disk that outlives its instance")?;
+            if disk.is_root() && !change.delete_on_termination {
+                keep_root(txn, cx, row, &disk).await?;
+            }
             return volumes::set_delete_on_termination(txn, &disk, change.delete_on_termination).await;
         }
     };
     update(txn, row, columns).await
+}
+
+/// A root is to outlive its instance, which has to have one: until it has come up for the first time no host has made it.
+async fn keep_root(
+    txn: &DatabaseTransaction,
+    cx: &RequestContext,
+    row: &instance::Model,
+    root: &volume_attachment::Model,
+) -> Result<()> {
+    if row.state.0 == State::Pending {
+        return Err(instances::incorrect_state(row, "running or stopped"));
+    }
+    attachments::made(txn, root.volume.to_db(), cx.now()).await
 }
 
 /// The disk of a change: the instance must have it, and it be what the caller takes it for.

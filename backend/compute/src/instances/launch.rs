@@ -184,6 +184,7 @@ impl<'a> Launch<'a> {
                 hints: self.spec.hints.clone(),
                 volumes: data.map(|disk| disk.volume.0).collect(),
                 volumes_gib: plan.disks.data_gib(),
+                keeps_root: !plan.disks.root.delete_on_termination,
                 ..LaunchState::default()
             };
             NewOperation::of::<operations::Launch>(id, target(row, row.generation.0), &state, self.now)
@@ -296,7 +297,10 @@ impl<'a> Launch<'a> {
         for row in rows {
             let key = root_key.of(self.compute, volumes::root_id(row))?;
             made.push(volumes::root(row, root, key));
-            let mut disks = vec![volumes::root_attachment(row, &root.device)];
+            let mut disks = vec![volume_attachment::Model {
+                delete_on_termination: Flag(root.delete_on_termination),
+                ..volumes::root_attachment(row, &root.device)
+            }];
             for DataDisk { disk, gib, key } in data {
                 let id = self.compute.rng.id::<marker::Volume>();
                 let key = key.of(self.compute, id)?;

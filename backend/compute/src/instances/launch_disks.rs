@@ -90,10 +90,6 @@ impl LaunchDisks {
     ) -> Result<Self> {
         let (root, others) = of_image(txn, image).await?;
         let (root, data) = merge(root, others, &spec.mappings)?;
-        if !root.delete_on_termination {
-            let what = "a root disk that outlives its instance".into();
-            return Err(Error::Unsupported { what });
-        }
         let root_gib = root_size(image, &root)?;
         // What is not encrypted needs nothing of its root's snapshot.
         let of_root = root.snapshot.filter(|_| image.encrypted == Some(Flag(true)));

@@ -52,6 +52,9 @@ pub struct LaunchState {
     /// The GiB of all of those, which come to the host with it: none of them can be modified before it runs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub volumes_gib: u32,
+    /// Its root outlives it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_root: bool,
 }
 
 /// Whether a number says nothing.

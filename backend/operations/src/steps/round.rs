@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
-use cumulet_domain::{Error, Result, time::Timestamp};
+use cumulet_domain::{Error, Result, message::KeptRoot, time::Timestamp};
 use cumulet_journal::{Batch, Context, Look, Step};
 use cumulet_store::{
+    attachments,
     entity::{instance, operation},
     rows,
 };
@@ -16,6 +17,7 @@ use crate::{
     instance::instance_of,
     specs::{Policies, Specs},
     steps::{PLACE, RUN, demand::Demands},
+    terminate::DESTROY,
 };
 
 /// See the module.
@@ -30,6 +32,8 @@ pub struct Round {
     pub(crate) read: tokio::sync::OnceCell<()>,
     pub(crate) specs: Specs,
     pub(crate) policies: Policies,
+    /// The roots that outlive instances which end, by instance.
+    kept: HashMap<i64, KeptRoot>,
 }
 
 impl std::fmt::Debug for Round {
@@ -56,7 +60,11 @@ impl Batch<Driver> for Round {
             let rows = rows.iter().filter(|row| theirs.contains(&row.id.to_db()));
             rows.collect::<Vec<&instance::Model>>()
         };
-        let (placed, run) = (of_those_with(&PLACE), of_those_with(&RUN));
+        let (placed, run, ended) = (
+            of_those_with(&PLACE),
+            of_those_with(&RUN),
+            of_those_with(&DESTROY),
+        );
         if !placed.is_empty() {
             driver.scheduler.look(conn, look.now).await?;
         }
@@ -68,6 +76,7 @@ impl Batch<Driver> for Round {
             read: tokio::sync::OnceCell::new(),
             specs: Specs::load(conn, &run, driver).await?,
             policies: Policies::default(),
+            kept: attachments::kept_roots(conn, ended.iter().map(|row| row.id.to_db())).await?,
             instances: rows.into_iter().map(|row| (row.id.to_db(), row)).collect(),
         })
     }
@@ -77,6 +86,11 @@ impl Round {
     /// Whether an operation's time is over.
     pub(crate) fn is_overdue(&self, operation: &operation::Model) -> bool {
         self.by.0 >= operation.deadline
+    }
+
+    /// The root of an operation's instance, where that outlives it.
+    pub(crate) fn kept_root(&self, operation: &operation::Model) -> Option<KeptRoot> {
+        self.kept.get(&instance_of(operation)).copied()
     }
 
     pub(crate) fn instance(&self, operation: &operation::Model) -> Result<&instance::Model> {

@@ -24,6 +24,7 @@ use super::{
     storage::{COPY, OF_IMAGES, data_disk, make_image, make_volume, on_volume},
 };
 use crate::{
+    client::kept_root,
     roles::Lost,
     run::{self, setup::Cloud},
     world::World,
@@ -154,8 +155,11 @@ impl<'a> Script<'a> {
     pub(super) async fn launch(&self, count: u32, token: &str) -> Result<Result<Vec<InstanceId>>, Lost> {
         let mut spec = LaunchSpec::new(self.cloud.image(), "t3.nano");
         (spec.min, spec.max) = (count, count);
-        if self.act.name == "launch" {
-            spec.mappings = vec![data_disk()];
+        match self.act.name {
+            "launch" => spec.mappings = vec![data_disk()],
+            // Their roots outlive them.
+            "terminate" => spec.mappings = vec![kept_root()],
+            _ => {}
         }
         spec.client_token = Some(ClientToken {
             token: token.to_owned(),

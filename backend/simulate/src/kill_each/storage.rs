@@ -38,8 +38,10 @@ pub(super) const COPY: &str = "copy-volume";
 impl Script<'_> {
     /// What has become of volumes, snapshots and images.
     pub(super) async fn check_storage(&mut self) -> Result<()> {
-        if self.act.name == "launch" {
-            return self.check_disks().await;
+        match self.act.name {
+            "launch" => return self.check_disks().await,
+            "terminate" => return self.check_roots().await,
+            _ => {}
         }
         if OF_IMAGES.contains(&self.act.name) {
             return self.check_image().await;
@@ -114,6 +116,18 @@ impl Script<'_> {
         let starts = self.ids.first().map(|id| self.world.boots(*id).0);
         if starts != Some(2) {
             self.wrong(format!("the instance of the image has started {starts:?} times"));
+        }
+        Ok(())
+    }
+
+    /// The root of each instance is a volume of the host that it was on.
+    async fn check_roots(&mut self) -> Result<()> {
+        for id in self.ids.clone() {
+            let row = attachments::find(self.cloud.store.read(), id.to_db()).await?;
+            let is_kept = |row: &volume::Model| row.state.0 == VolumeState::Available && row.host.is_some();
+            if !row.as_ref().is_some_and(is_kept) {
+                self.wrong(format!("the root of {id} shall be available: {row:?}"));
+            }
         }
         Ok(())
     }

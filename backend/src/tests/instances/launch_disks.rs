@@ -220,10 +220,6 @@ async fn what_disks_can_not_be_is_refused_and_nothing_is_made() {
             Error::VolumeTooSmall { gib: 1, least: 2 },
         ),
         (
-            mapped(ROOT_DEVICE, |disk| disk.delete_on_termination = Some(false)),
-            unsupported("a root disk that outlives its instance"),
-        ),
-        (
             mapped(ROOT_DEVICE, |disk| disk.snapshot = Some(mine)),
             unsupported("a root disk of another snapshot than its image's"),
         ),
@@ -310,14 +306,8 @@ async fn whether_a_volume_ends_with_its_instance_may_be_said_later() {
         ("/dev/sdf", Some(volume), true, Ok(true)),
         ("/dev/sdf", Some(volume), false, Ok(false)),
         (ROOT_DEVICE, None, true, Ok(false)),
-        (
-            ROOT_DEVICE,
-            None,
-            false,
-            Err(Error::Unsupported {
-                what: "a root disk that outlives its instance".into(),
-            }),
-        ),
+        (ROOT_DEVICE, None, false, Ok(false)),
+        (ROOT_DEVICE, None, true, Ok(false)),
         (
             "/dev/sdf",
             Some(view.disks[0].volume),

@@ -4,6 +4,7 @@ mod copies;
 mod damaged;
 mod encrypted_anew;
 mod images;
+mod kept_roots;
 mod launches;
 mod modify;
 mod reboots_for_images;

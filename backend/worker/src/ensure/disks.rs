@@ -126,7 +126,7 @@ impl Worker {
     }
 
     /// The disks of a specification as the guest is to know them, and where their files are.
-    pub(super) fn described(&self, spec: &InstanceSpec) -> Vec<DomainDisk> {
+    pub(crate) fn described(&self, spec: &InstanceSpec) -> Vec<DomainDisk> {
         let root = spec.root().map(|disk| disk.volume);
         let path = |disk: &DiskSpec| match &disk.source {
             DiskSource::Image(_) if Some(disk.volume) == root => self.layout.disk(spec.id),
@@ -138,7 +138,7 @@ impl Worker {
 }
 
 /// A disk's file, as it is made.
-fn file(disk: &DomainDisk) -> DiskFile<'_> {
+pub(crate) fn file(disk: &DomainDisk) -> DiskFile<'_> {
     let below = disk.backing.as_ref();
     DiskFile {
         path: &disk.path,

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::{Worker, failure::Failure, layout::volume_of};
 pub use changes::Changes;
 use changes::changes;
+pub(crate) use disks::file;
 
 impl Worker {
     /// A guest that ran before the command came gets the devices that it has not, and disks as large and as fast as

@@ -318,6 +318,15 @@ impl Disks for MemoryDisks {
         self.files.put(disk.path, Node::Disk(disk.bytes))
     }
 
+    async fn flatten(&self, disk: &DiskFile<'_>) -> io::Result<()> {
+        match (self.files.exists(disk.path)?, disk.image) {
+            (false, _) => not_found(disk.path),
+            // What it lies over has to be here until then.
+            (true, Some((image, _))) if !self.files.exists(image)? => not_found(image),
+            (true, _) => Ok(()),
+        }
+    }
+
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
         let found = self.files.nodes().get(disk.path).cloned();
         match found {

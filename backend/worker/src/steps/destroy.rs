@@ -1,10 +1,14 @@
 //! The command `destroy`: nothing of the instance is left on the host but its tombstone, the generation at
-//! which it went.
+//! which it went, and a root that outlives it, which is a volume from then on.
 
-use cumulet_domain::{crash_point, message::InstanceReport};
+use cumulet_domain::{
+    crash_point,
+    image::DiskFormat,
+    message::{InstanceReport, KeptRoot},
+};
 
 use super::{Attempt, absent};
-use crate::{Worker, failure::Failure, record::Record};
+use crate::{Worker, ensure::file, failure::Failure, record::Record};
 
 impl Worker {
     pub(super) async fn destroy(
@@ -20,6 +24,9 @@ impl Worker {
         }
         crash_point!(attempt.name, "begun");
         self.deps.hypervisor.ensure_absent(id).await?;
+        if let Some(root) = attempt.pending.kept {
+            self.keep_root(attempt, root).await?;
+        }
         if let Ok(spec) = self.read_spec(id).await {
             spec.disks.iter().for_each(|disk| self.keys.forget(disk.volume));
         }
@@ -36,5 +43,43 @@ impl Worker {
         self.uids.free(id);
         crash_point!(attempt.name, "removed");
         Ok(absent(id, attempt.generation))
+    }
+    /// The root of an instance without a guest becomes a volume's file: it lies over nothing from then on, so that it needs
+    /// no image, and has the volume's place. Cut off at any point it is done again.
+    async fn keep_root(&self, attempt: &Attempt<'_>, root: KeptRoot) -> Result<(), Failure> {
+        let KeptRoot { volume, encrypted } = root;
+        if !self.deps.disks.uses_images() {
+            return Ok(());
+        }
+        let _turn = self.volumes.turns([volume]).await;
+        let (from, to) = (
+            self.layout.disk(attempt.instance),
+            self.layout.volume(volume, DiskFormat::Qcow2),
+        );
+        let there = from.clone();
+        if !self.layout.blocking(move |files| files.exists(&there)).await? {
+            // It is where it is to be, or was lost before: then the volume's next attachment says so.
+            return Ok(());
+        }
+        let spec = self.read_spec(attempt.instance).await?;
+        let described = self.described(&spec).into_iter().zip(&spec.disks);
+        let mut described = described.filter(|(_, wanted)| wanted.volume == volume);
+        let Some((mut disk, _)) = described.next() else {
+            return Err(Failure::temporary(format!(
+                "{volume} is no disk of {}",
+                attempt.instance
+            )));
+        };
+        disk.secret = self.secret(volume, encrypted)?;
+        self.deps.disks.flatten(&file(&disk)).await?;
+        crash_point!(attempt.name, "flattened");
+        let layout = self.layout.clone();
+        let moved = self.layout.blocking(move |files| {
+            layout.take_back(&from)?;
+            files.rename(&from, &to)
+        });
+        moved.await?;
+        crash_point!(attempt.name, "moved");
+        Ok(())
     }
 }

@@ -57,12 +57,7 @@ impl Worker {
     pub(crate) async fn work(&self, id: InstanceId, queued: Queued) {
         let done = match queued {
             Queued::Command(command) => {
-                if let Some(kind) = CommandKind::of(&command.action) {
-                    let pending = CommandHeader {
-                        operation: command.operation,
-                        deadline: command.deadline,
-                        kind,
-                    };
+                if let Some(pending) = CommandHeader::of(&command) {
                     self.obey(id, pending, &command).await;
                 }
                 command.ack();
