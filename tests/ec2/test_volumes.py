@@ -38,6 +38,31 @@ def test_a_volume_outlives_its_attachment(account: Account, ec2):
     ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=FAST)
 
 
+@pytest.mark.roles
+def test_what_newer_messages_say_comes_to_hosts(account: Account, ec2):
+    """Disks that are encrypted, at launch and later, and a root that outlives its instance: messages that older programs
+    would misread, and this one must not."""
+    root = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "DeleteOnTermination": False}}
+    data = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "Encrypted": True, "DeleteOnTermination": True}}
+    (id,) = run(account, BlockDeviceMappings=[root, data])
+    ec2.get_waiter("instance_running").wait(InstanceIds=[id], WaiterConfig=FAST)
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, Encrypted=True)["VolumeId"]
+    ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=FAST)
+    ec2.attach_volume(VolumeId=volume, InstanceId=id, Device="/dev/sdg")
+    until_attached(ec2, volume)
+    (shown,) = instances(ec2, [id])
+    disks = {disk["DeviceName"]: disk["Ebs"] for disk in shown["BlockDeviceMappings"]}
+    kept, ends = disks["/dev/xvda"], disks["/dev/sdf"]
+    assert (kept["DeleteOnTermination"], ends["DeleteOnTermination"]) == (False, True)
+    ec2.terminate_instances(InstanceIds=[id])
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=[id], WaiterConfig=FAST)
+    ec2.get_waiter("volume_available").wait(VolumeIds=[kept["VolumeId"], volume], WaiterConfig=FAST)
+    ec2.get_waiter("volume_deleted").wait(VolumeIds=[ends["VolumeId"]], WaiterConfig=FAST)
+    for free in (kept["VolumeId"], volume):
+        ec2.delete_volume(VolumeId=free)
+    ec2.get_waiter("volume_deleted").wait(VolumeIds=[kept["VolumeId"], volume], WaiterConfig=FAST)
+
+
 def test_statuses_attributes_and_modifications_are_as_the_model_says(account: Account, ec2):
     """Each answer is compared with the model; what is said is in process (`gateway/src/tests/volumes.rs`)."""
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
