@@ -31,6 +31,7 @@ mod m0028_image_aliases;
 mod m0029_encryption;
 mod m0030_volume_copies;
 mod m0031_snapshot_progress;
+mod m0032_volume_format;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -78,6 +79,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0029_encryption::Migration),
             Box::new(m0030_volume_copies::Migration),
             Box::new(m0031_snapshot_progress::Migration),
+            Box::new(m0032_volume_format::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

@@ -125,7 +125,7 @@ def test_a_volume_is_readable_by_the_guest_that_has_it_and_by_nobody_else(real_c
         (file,) = volumes.files(real_cloud)
         assert owner(file) == (*who[guest.id], 0o600)
         assert readers(file) == [guest.id]
-        allowed = rf"-r hosts/[^/]+/cache/[0-9a-f]{{64}}|-[rw] hosts/[^/]+/(instances/{guest.id}/disk|volumes/{volume})\.qcow2"
+        allowed = rf"-r hosts/[^/]+/cache/[0-9a-f]{{64}}|-[rw] hosts/[^/]+/(instances/{guest.id}/disk\.qcow2|volumes/{volume}\.raw)"
         mine = seen_by(*who[guest.id], state)
         assert all(re.fullmatch(allowed, line) for line in mine), mine
         volumes.detach(account, volume)

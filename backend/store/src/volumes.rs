@@ -62,6 +62,7 @@ pub fn data(
         auto_enable_io: None,
         data_key,
         source_volume: None,
+        format: None,
     }
 }
 
@@ -155,6 +156,7 @@ fn new(volume: volume::Model) -> volume::ActiveModel {
         auto_enable_io: NotSet,
         data_key: NotSet,
         source_volume: NotSet,
+        format: NotSet,
         ..volume.into()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use cumulet_domain::{
     Error, Result,
-    image::{DiskFormat, ImageRef},
+    image::ImageRef,
     snapshot::SnapshotRef,
     spec::{DiskSource, DiskSpec, Throttle},
     volume::{AttachmentState, Provisioned, VolumeType},
@@ -101,9 +101,7 @@ const fn is_to_be(state: AttachmentState) -> bool {
     matches!(state, AttachmentState::Attaching | AttachmentState::Attached)
 }
 
-/// A volume as a disk beside the root: made by the first host that gets it, empty or of its snapshot. What is made of a
-/// snapshot is raw: its blocks are written where they belong, and nothing is copied twice. What is encrypted is never raw: where a raw
-/// file has nothing, its key would make noise of that. What was a root keeps the format that it had as one.
+/// A volume as a disk beside the root: made by the first host that gets it, empty or of its snapshot.
 fn data_disk(volume: &volume::Model, source: Option<&snapshot::Model>) -> Result<(DiskSource, u64)> {
     if volume.made_at.is_none() && volume.snapshot.is_some() && source.is_none() {
         return Err(Error::Internal(
@@ -117,10 +115,7 @@ fn data_disk(volume: &volume::Model, source: Option<&snapshot::Model>) -> Result
         })
     };
     let source = DiskSource::Volume {
-        format: match volume.snapshot {
-            Some(_) if !volume.encrypted.0 && volume.image.is_none() => DiskFormat::Raw,
-            _ => DiskFormat::Qcow2,
-        },
+        format: volume.format(),
         create: volume.made_at.is_none(),
         generation: volume.generation.0,
         from: source.and_then(of),

@@ -3,6 +3,7 @@
 use cumulet_compute::instances as api;
 use cumulet_domain::{
     id::{InstanceId, VolumeId},
+    image::DiskFormat,
     message::{
         Action, Change, Command, InstanceReport, OffReason, Outcome, Power, ReportContent, VolumeOutcome,
     },
@@ -17,7 +18,7 @@ use cumulet_store::{
     failed,
 };
 use futures::FutureExt as _;
-use sea_orm::{EntityTrait as _, sea_query::Expr};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
 use super::{Instances, outcome};
 
@@ -182,6 +183,47 @@ async fn a_guest_that_runs_gets_a_volume_and_lets_go_of_it() {
     stage.attach(volume, id, "/dev/sdg").await;
     stage.round().await;
     assert_eq!(data(&stage.told().await.unwrap().1), [(volume, false)]);
+}
+
+/// What a program of before has made stays what it is.
+#[tokio::test]
+async fn a_volume_is_raw_where_it_is_plain_and_was_not_made_before() {
+    let mut stage = Instances::new().await;
+    let id = stage.running().await;
+    let host = stage.row(id.to_db()).await.host.unwrap();
+    for (encrypted, before, expected) in [
+        (false, false, DiskFormat::Raw),
+        (true, false, DiskFormat::Qcow2),
+        (false, true, DiskFormat::Qcow2),
+    ] {
+        let volume = stage.made().await;
+        let host = before.then(|| host.clone());
+        let write = stage.conductor.store.write(move |txn| {
+            let host = host.clone();
+            Box::pin(async move {
+                let made = host.as_ref().map(|_| 1_i64);
+                let update = volume::Entity::update_many()
+                    .col_expr(volume::Column::Encrypted, Expr::value(i64::from(encrypted)))
+                    .col_expr(volume::Column::Host, Expr::value(host))
+                    .col_expr(volume::Column::MadeAt, Expr::value(made))
+                    .filter(volume::Column::Id.eq(volume.to_db()));
+                update.exec(txn).await.map(drop).map_err(failed)
+            })
+        });
+        write.await.unwrap();
+        let open = stage.attach(volume, id, "/dev/sdf").await;
+        stage.round().await;
+        let (_, spec, _) = stage.told().await.unwrap();
+        let disk = spec.disks.iter().find(|disk| disk.volume == volume);
+        let DiskSource::Volume { format, .. } = disk.unwrap().source else {
+            panic!("{disk:?}");
+        };
+        assert_eq!(format, expected, "{encrypted} {before}");
+        stage.answer_of(&open, id, DONE).await;
+        let open = stage.detach(volume).await;
+        stage.round().await;
+        stage.answer_of(&open, id, DONE).await;
+    }
 }
 
 #[tokio::test]

@@ -169,6 +169,7 @@ pub(super) fn available(
         auto_enable_io: None,
         data_key,
         source_volume: None,
+        format: None,
     })
 }
 

@@ -3,6 +3,7 @@
 
 use cumulet_domain::{
     id::marker::{Image, Snapshot, Volume},
+    image::DiskFormat,
     volume::{Provisioned, VolumeShape, VolumeState, VolumeType},
 };
 use sea_orm::entity::prelude::*;
@@ -36,9 +37,21 @@ pub struct Model {
     pub auto_enable_io: Option<Flag>,
     pub data_key: Option<SecretText>,
     pub source_volume: Option<Key<Volume>>,
+    pub format: Option<Named<DiskFormat>>,
 }
 
 impl Model {
+    /// The format of its file on the host that it is bound to, or of that which a host is going to make: an instance is
+    /// specified with its volumes before it comes to a host with them.
+    pub fn format(&self) -> DiskFormat {
+        let raw = match (&self.host, &self.format) {
+            (None, _) => !self.encrypted.0,
+            (Some(_), Some(Named(format))) => return *format,
+            (Some(_), None) => self.snapshot.is_some() && !self.encrypted.0,
+        };
+        if raw { DiskFormat::Raw } else { DiskFormat::Qcow2 }
+    }
+
     /// What of it can be modified.
     pub fn shape(&self) -> VolumeShape {
         VolumeShape {
