@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cumulet_backend::entity::{volume, volume_attachment, volume_modification};
 use cumulet_domain::{
     id::{InstanceId, VolumeId},
+    image::DiskFormat,
     instance::State,
     volume::{AttachmentState, ModificationState, VolumeState},
 };
@@ -26,18 +27,25 @@ pub(super) struct Volume {
     pub(super) made: bool,
     /// How large it is, and how large its file may be: as a modification left it that has failed.
     pub(super) gib: (u32, u32),
+    /// The format of that file.
+    pub(super) format: DiskFormat,
+    /// An instance starts from it, and it is to outlive that: its file is an instance's disk, or about to be its own.
+    pub(super) is_root: bool,
     /// What it is attached to.
     pub(super) attached: Option<(InstanceId, AttachmentState)>,
 }
 
-/// The volumes that are files of their own: those that instances start from are instances' disks.
+/// The volumes that are files of their own or may become so: others that instances start from are instances' disks.
 pub(super) fn volumes(
     rows: &[volume::Model],
     attachments: &[volume_attachment::Model],
     modifications: &[volume_modification::Model],
 ) -> BTreeMap<VolumeId, Volume> {
     let roots = attachments.iter().filter(|row| row.is_root());
-    let roots: BTreeSet<VolumeId> = roots.map(|row| row.volume.0).collect();
+    let roots: BTreeMap<VolumeId, bool> = roots
+        .map(|row| (row.volume.0, row.delete_on_termination.0))
+        .collect();
+    let ends_with_it = |row: &volume::Model| roots.get(&row.id.0) == Some(&true);
     let attached = attachments.iter().filter(|row| !row.is_root());
     let attached: BTreeMap<VolumeId, _> = attached
         .map(|row| (row.volume.0, (row.instance.0, row.state.0)))
@@ -49,13 +57,15 @@ pub(super) fn volumes(
     };
     let own = rows
         .iter()
-        .filter(|row| !roots.contains(&row.id.0) && row.state.0 != VolumeState::Deleted);
+        .filter(|row| !ends_with_it(row) && row.state.0 != VolumeState::Deleted);
     own.map(|row| {
         let compared = Volume {
             state: row.state.0,
             generation: row.generation.to_db(),
             host: row.host.clone(),
             made: row.made_at.is_some(),
+            format: row.format(),
+            is_root: roots.contains_key(&row.id.0),
             gib: (row.size_gib.0, row.size_gib.0.max(left(row))),
             attached: attached.get(&row.id.0).copied(),
         };
@@ -90,7 +100,7 @@ fn unexpected(rows: &Rows, object: &HostObject, id: VolumeId) -> Option<Differen
     let volume = rows.volumes.get(&id);
     let words = match (object.kind, object.instance) {
         (ObjectKind::Volume, _) => match volume {
-            Some(volume) if volume.host.is_some() => return None,
+            Some(volume) if volume.host.is_some() || volume.is_root => return None,
             _ => format!(
                 "a file of {id} is on the host and no volume of the database has its data here; if nobody misses it, \
                  remove it from the folder volumes of the host's state directory"
@@ -124,12 +134,12 @@ fn without_file(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
         .iter()
         .filter(|(id, volume)| volume.made && volume.host.is_some() && kept(volume) && !files.contains(id));
     lost.map(|(id, volume)| {
-        let state = volume.state;
+        let (state, format) = (volume.state, volume.format.name());
         let host = volume.host.as_deref().unwrap_or_default();
         about(
             *id,
             format!(
-                "{id} is {state} in the database and its file is not on its host; put volumes/{id}.qcow2 of the host \
+                "{id} is {state} in the database and its file is not on its host; put volumes/{id}.{format} of the host \
                  {host} back from a backup, or delete the volume"
             ),
         )
@@ -199,6 +209,8 @@ mod tests {
             generation: 1,
             host: host.map(str::to_owned),
             made: host.is_some(),
+            format: DiskFormat::Raw,
+            is_root: false,
             gib: (2, 3),
             attached: attached.map(|state| (INSTANCE, state)),
         };

@@ -8,8 +8,8 @@ use cumulet_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, sea_query::Expr,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, sea_query::Expr,
 };
 
 use super::{batch::load_in, column, failed, lock, rows};
@@ -214,7 +214,8 @@ pub async fn sources<'v>(
 }
 
 /// Snapshots whose data volumes still wait for, by the snapshots' numbers; of a volume that is gone, as long as a
-/// snapshot of it is being taken, which is what the volume was to be made of.
+/// snapshot of it is being taken, which is what the volume was to be made of. A root lies over what it was made of for as
+/// long as it is one, and is where its instance is.
 pub fn awaited() -> sea_orm::Select<volume::Entity> {
     use volume::Column as C;
     let being_taken = snapshot::Entity::find()
@@ -228,7 +229,11 @@ pub fn awaited() -> sea_orm::Select<volume::Entity> {
         .select_only()
         .column(C::Snapshot)
         .filter(C::Snapshot.is_not_null())
-        .filter(C::MadeAt.is_null())
+        .filter(
+            C::MadeAt
+                .is_null()
+                .or(C::Image.is_not_null().and(C::Host.is_null())),
+        )
         .filter(waits)
 }
 

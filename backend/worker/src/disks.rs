@@ -87,8 +87,8 @@ pub trait Disks: Send + Sync + 'static {
         Served::nothing()
     }
 
-    /// What there is for disks in `dir`, in GiB: what they take already and what is free.
-    async fn capacity_gib(&self, dir: &Path) -> io::Result<u64>;
+    /// What there is for disks in these directories of one file system, in GiB: what they take already and what is free.
+    async fn capacity_gib(&self, dirs: &[PathBuf]) -> io::Result<u64>;
 }
 
 /// Disks for QEMU.
@@ -160,27 +160,33 @@ impl Disks for QemuDisks {
         qemu_nbd::serve(&self.program.with_file_name("qemu-nbd"), disk, write).await
     }
 
-    async fn capacity_gib(&self, dir: &Path) -> io::Result<u64> {
-        let dir = dir.to_owned();
+    async fn capacity_gib(&self, dirs: &[PathBuf]) -> io::Result<u64> {
+        let dirs = dirs.to_owned();
         blocking(move || {
-            let system = nix::sys::statvfs::statvfs(&dir)?;
-            let free = system.blocks_available() * system.fragment_size();
-            Ok((free + allocated(&dir)?) >> 30)
+            let mut bytes = 0;
+            if let Some(first) = dirs.first() {
+                let system = nix::sys::statvfs::statvfs(first)?;
+                bytes = system.blocks_available() * system.fragment_size();
+            }
+            for dir in &dirs {
+                bytes += allocated(dir)?;
+            }
+            Ok(bytes >> 30)
         })
         .await
     }
 }
 
-/// The bytes that the files of the directories in `dir` take.
+/// The bytes that the files in `dir` and in its directories take.
 fn allocated(dir: &Path) -> io::Result<u64> {
+    let taken = |file: &fs::DirEntry| file.metadata().map_or(0, |found| found.blocks() * 512);
     let mut bytes = 0;
-    for instance in fs::read_dir(dir)? {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
         // An instance may be destroyed meanwhile.
-        let Ok(files) = fs::read_dir(instance?.path()) else {
-            continue;
-        };
-        for file in files {
-            bytes += file?.metadata().map_or(0, |m| m.blocks() * 512);
+        match fs::read_dir(entry.path()) {
+            Ok(files) => bytes += files.flatten().map(|file| taken(&file)).sum::<u64>(),
+            Err(_) => bytes += taken(&entry),
         }
     }
     Ok(bytes)
@@ -219,7 +225,7 @@ impl Disks for FakeDisks {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[PathBuf]) -> io::Result<u64> {
         Ok(self.capacity_gib)
     }
 }
@@ -346,6 +352,20 @@ mod tests {
             };
             assert!(disks.ensure(&larger, may(false)).await.unwrap());
             assert_eq!(disk_size(&path, format).unwrap(), Some(2 << 20));
+        }
+    }
+
+    #[test]
+    fn what_disks_take_is_in_a_directory_or_in_one_of_each_instance() {
+        let dir = tempfile::tempdir().unwrap();
+        let (instance, block) = (dir.path().join("i-1"), [7; 4096]);
+        fs::create_dir(&instance).unwrap();
+        assert_eq!(allocated(dir.path()).unwrap(), 0);
+        for (file, blocks) in [(instance.join("disk.qcow2"), 3), (dir.path().join("v.raw"), 2)] {
+            let before = allocated(dir.path()).unwrap();
+            fs::write(file, block.repeat(blocks)).unwrap();
+            let more = allocated(dir.path()).unwrap() - before;
+            assert_eq!(more, 4096 * blocks as u64);
         }
     }
 

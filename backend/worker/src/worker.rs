@@ -72,6 +72,8 @@ pub struct Worker {
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
     pub(crate) launches: Semaphore,
+    /// Roots that are kept are made whole one after the other: each reads and writes as much as its image has.
+    pub(crate) flattening: Semaphore,
     pub(crate) counters: Counters,
     waiting: Arc<Semaphore>,
     reads: Semaphore,
@@ -106,6 +108,7 @@ impl Worker {
             },
             readiness: Readiness::new(config.slow_call),
             launches: Semaphore::new(config.concurrency.max(1)),
+            flattening: Semaphore::new(1),
             counters: Counters::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             reads: Semaphore::new(READS),
@@ -436,7 +439,8 @@ impl Worker {
     }
 
     async fn disk_gib(&self) -> Option<u64> {
-        let gib = self.deps.disks.capacity_gib(&self.layout.instances()).await;
+        let dirs = [self.layout.instances(), self.layout.volumes()];
+        let gib = self.deps.disks.capacity_gib(&dirs).await;
         gib.inspect_err(|error| tracing::warn!(%error, "can't tell how much disk there is"))
             .ok()
     }

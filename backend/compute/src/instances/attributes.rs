@@ -132,7 +132,7 @@ async fn apply(
         AttributeChange::EnaSupport(value) => return only(value, "turning enhanced networking off"),
         AttributeChange::Disk(change) => {
             let disk = disk(txn, row, &change).await?;
-            if disk.is_root() && !change.delete_on_termination {
+            if disk.is_root() && disk.delete_on_termination.0 && !change.delete_on_termination {
                 keep_root(txn, cx, row, &disk).await?;
             }
             return volumes::set_delete_on_termination(txn, &disk, change.delete_on_termination).await;
@@ -151,6 +151,9 @@ async fn keep_root(
     if row.state.0 == State::Pending {
         return Err(instances::incorrect_state(row, "running or stopped"));
     }
+    // It counts as a volume of the account from now on.
+    let more = (1, row.disk_gib.0);
+    cumulet_storage::volumes::room(txn, cx.config.quotas, row.account.0, more).await?;
     attachments::made(txn, root.volume.to_db(), cx.now()).await
 }
 

@@ -197,8 +197,8 @@ impl<'a> Launch<'a> {
     async fn fitting(&self, txn: &DatabaseTransaction, plan: &LaunchPlan) -> Result<i64> {
         let (compute, account) = (self.compute, self.account);
         let mut fitting = plan.fit(compute, txn, account, self.spec).await?;
-        if !plan.disks.data.is_empty() {
-            let each = (plan.disks.data.len() as u64, plan.disks.data_gib().into());
+        let each = plan.disks.counted();
+        if each.0 > 0 {
             let wanted = (self.spec.min.into(), fitting.unsigned_abs());
             let room = room::fitting(txn, compute.config.quotas, account, each, wanted);
             fitting = room.await?.cast_signed();

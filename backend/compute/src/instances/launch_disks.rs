@@ -110,6 +110,15 @@ impl LaunchDisks {
         })
     }
 
+    /// What counts as volumes of the account, of one instance, and its GiB: what outlives the instance or may.
+    pub(super) fn counted(&self) -> (u64, u64) {
+        let (count, gib) = (self.data.len() as u64, u64::from(self.data_gib()));
+        match self.root.delete_on_termination {
+            true => (count, gib),
+            false => (count + 1, gib + u64::from(self.root_gib.0)),
+        }
+    }
+
     /// The GiB of the disks beside the root, of one instance.
     pub(super) fn data_gib(&self) -> u32 {
         let sizes = self.data.iter().map(|disk| disk.gib);

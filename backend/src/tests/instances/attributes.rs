@@ -87,7 +87,7 @@ async fn flags_behaviour_and_user_data() {
     for (change, possible) in [
         (disk("/dev/xvda", None, true), true),
         (disk("/dev/xvda", Some(VolumeId::from_db(id.to_db())), true), true),
-        (disk("/dev/xvda", None, false), false),
+        (disk("/dev/xvda", None, false), true),
         (A::SourceDestCheck(true), true),
         (A::SourceDestCheck(false), false),
         (A::EbsOptimized(false), true),

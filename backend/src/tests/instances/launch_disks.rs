@@ -235,6 +235,46 @@ async fn what_disks_can_not_be_is_refused_and_nothing_is_made() {
 }
 
 #[tokio::test]
+async fn a_root_that_outlives_its_instance_counts_for_the_quotas() {
+    let rig = cloud().await;
+    let with = |min, max, gib| {
+        let mut spec: LaunchSpec = rig.spec();
+        (spec.min, spec.max) = (min, max);
+        spec.mappings = vec![mapped(ROOT_DEVICE, |disk| {
+            (disk.size_gib, disk.delete_on_termination) = (Some(gib), Some(false));
+        })];
+        launch(&rig.cloud, &rig.who, spec)
+    };
+    let max = QUOTAS.volume_gib;
+    let full = Error::LimitExceeded {
+        limit: Limit::VolumeStorage,
+        max,
+    };
+    let most = u32::try_from(max).unwrap() / 2 - 1;
+    assert_eq!(with(3, 3, most).await.unwrap_err(), full);
+    let made = with(1, 3, most).await.unwrap();
+    assert_eq!(made.instances.len(), 2, "as many as fit");
+    assert_eq!(with(1, 1, 4).await.unwrap_err(), full);
+    let other = launched(&rig, rig.spec()).await;
+    rig.settle(other.id(), State::Running).await;
+    let change = |kept: bool, device: &str| {
+        AttributeChange::Disk(DiskChange {
+            device: device.into(),
+            volume: None,
+            delete_on_termination: !kept,
+        })
+    };
+    let modify = async |id, kept| modify_attribute(&rig.cloud, &rig.who, id, change(kept, ROOT_DEVICE)).await;
+    // Two GiB are left, and that is what it has.
+    modify(other.id(), true).await.unwrap();
+    let more = launched(&rig, rig.spec()).await;
+    rig.settle(more.id(), State::Running).await;
+    assert_eq!(modify(more.id(), true).await.unwrap_err(), full);
+    modify(other.id(), false).await.unwrap();
+    modify(more.id(), true).await.unwrap();
+}
+
+#[tokio::test]
 async fn volumes_count_for_the_quotas_and_as_many_instances_as_fit_are_made() {
     let rig = cloud().await;
     let with = |min, max, gib| {
@@ -305,9 +345,8 @@ async fn whether_a_volume_ends_with_its_instance_may_be_said_later() {
         ("/dev/sdf", None, false, Ok(false)),
         ("/dev/sdf", Some(volume), true, Ok(true)),
         ("/dev/sdf", Some(volume), false, Ok(false)),
-        (ROOT_DEVICE, None, true, Ok(false)),
         (ROOT_DEVICE, None, false, Ok(false)),
-        (ROOT_DEVICE, None, true, Ok(false)),
+        (ROOT_DEVICE, None, true, Ok(true)),
         (
             "/dev/sdf",
             Some(view.disks[0].volume),
@@ -331,7 +370,9 @@ async fn whether_a_volume_ends_with_its_instance_may_be_said_later() {
             delete_on_termination: value,
         });
         let done = modify_attribute(&rig.cloud, &rig.who, view.id(), change).await;
-        let shown = seen(&rig, view.id()).await.disks[1].delete_on_termination;
+        let disks = seen(&rig, view.id()).await.disks;
+        let shown = disks.iter().find(|disk| disk.device == device);
+        let shown = shown.is_some_and(|disk| disk.delete_on_termination);
         assert_eq!(done.map(|()| shown), expected, "{device} {of:?} {value}");
     }
 }

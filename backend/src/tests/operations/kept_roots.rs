@@ -9,7 +9,9 @@ use cumulet_domain::{
     spec::DiskSource,
     volume::{AttachmentState, ROOT_DEVICE, VolumeState},
 };
+use cumulet_store::{catch_up, entity::volume, failed};
 use futures::FutureExt as _;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
 use super::{
     Instances,
@@ -181,4 +183,26 @@ async fn a_kept_root_can_be_taken_a_snapshot_of() {
     stage.terminated(id).await;
     let snapshot = stage.complete(root).await;
     assert_eq!(stage.kept(snapshot).await.host, Some(host));
+}
+
+/// As a conductor of before leaves it, which has launched the instance.
+#[tokio::test]
+async fn a_root_that_nobody_has_noted_is_noted_and_kept() {
+    let mut stage = Instances::new().await;
+    let id = stage.launched_to_keep().await;
+    stage.up(id).await;
+    let root = root_of(id);
+    let forget = stage.conductor.store.write(move |txn| {
+        Box::pin(async move {
+            let forget = volume::Entity::update_many()
+                .col_expr(volume::Column::MadeAt, Expr::value(Option::<i64>::None))
+                .filter(volume::Column::Id.eq(root.to_db()));
+            forget.exec(txn).await.map(drop).map_err(failed)
+        })
+    });
+    forget.await.unwrap();
+    let store = &stage.conductor.store;
+    assert!(catch_up::write_missing(store).await.unwrap());
+    assert!(!catch_up::write_missing(store).await.unwrap());
+    assert!(stage.terminated(id).await.is_some());
 }

@@ -25,7 +25,7 @@ pub use create::{NewVolume, create};
 pub use delete::delete;
 pub use describe::{VolumeQuery, describe};
 pub use modify::{describe_modifications, modify};
-pub use room::fitting;
+pub use room::{fitting, room};
 pub use status::{VolumeStatusView, describe as describe_status};
 
 /// A volume with what hangs on it.

@@ -68,7 +68,8 @@ async fn commit(
     may_be_modified(txn, cx, &disk, now).await?;
     let target = disk.shape().changed(change)?;
     let more = target.size_gib.saturating_sub(disk.size_gib.0);
-    if more > 0 && disk.image.is_none() {
+    let is_counted = disk.image.is_none() || disk.host.is_some();
+    if more > 0 && is_counted {
         room(txn, cx.config.quotas, grant.account(), (0, more)).await?;
     }
     let begun = modifications::begin(txn, &disk, target, now).await?;

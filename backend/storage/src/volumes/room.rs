@@ -8,19 +8,26 @@ use cumulet_domain::{
     volume::{ModificationState, VolumeState},
 };
 use cumulet_store::{
-    entity::{account, columns::Named, volume, volume_modification},
+    entity::{
+        account,
+        columns::{Flag, Named},
+        volume, volume_attachment, volume_modification,
+    },
     failed, lock,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait as _, JoinType, QueryFilter,
-    QuerySelect as _, QueryTrait as _, RelationDef, sea_query::Expr,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait as _, JoinType,
+    QueryFilter, QuerySelect as _, QueryTrait as _, RelationDef, sea_query::Expr,
 };
 
 use crate::boxed;
 
 /// Whether the account may have so many volumes and so many GiB more: those who count come one after the other, since
 /// each has the account's lock until its own is there.
-pub(super) async fn room(
+///
+/// # Errors
+/// `LimitExceeded`; those of the database.
+pub async fn room(
     txn: &DatabaseTransaction,
     quotas: Quotas,
     account: AccountId,
@@ -82,7 +89,24 @@ pub async fn fitting(
 
 const GONE: [VolumeState; 2] = [VolumeState::Deleting, VolumeState::Deleted];
 
-/// The account's volumes and their GiB. Those that instances start from come and go with those.
+/// What is counted: all but the volumes that instances start from and that go with those.
+fn counted() -> Condition {
+    use volume::Column as C;
+    use volume_attachment::Column as A;
+    let outliving = volume_attachment::Entity::find()
+        .select_only()
+        .column(A::Volume)
+        .filter(A::BootIndex.eq(0))
+        .filter(A::DeleteOnTermination.eq(Flag(false)));
+    Condition::all().add(C::State.is_not_in(GONE.map(Named))).add(
+        Condition::any()
+            .add(C::Image.is_null())
+            .add(C::Host.is_not_null())
+            .add(C::Id.in_subquery(outliving.into_query())),
+    )
+}
+
+/// The account's volumes and their GiB.
 async fn has(txn: &DatabaseTransaction, account: AccountId) -> Result<(u64, u64)> {
     use volume::Column as C;
     let sum = Expr::col(C::SizeGib).sum();
@@ -91,8 +115,7 @@ async fn has(txn: &DatabaseTransaction, account: AccountId) -> Result<(u64, u64)
         .column_as(C::Id.count(), "volumes")
         .expr_as(quota::whole(txn, sum), "gib")
         .filter(C::Account.eq(account.to_db()))
-        .filter(C::Image.is_null())
-        .filter(C::State.is_not_in(GONE.map(Named)));
+        .filter(counted());
     let row = txn.query_one(&has.into_query()).await.map_err(failed)?;
     let (volumes, used): (i64, Option<i64>) = match row {
         Some(row) => (
@@ -120,8 +143,7 @@ async fn growing(txn: &DatabaseTransaction, account: AccountId) -> Result<u64> {
         .join(JoinType::InnerJoin, its_volume)
         .filter(M::State.eq(Named(ModificationState::Modifying)))
         .filter(C::Account.eq(account.to_db()))
-        .filter(C::Image.is_null())
-        .filter(C::State.is_not_in(GONE.map(Named)));
+        .filter(counted());
     let row = txn.query_one(&growing.into_query()).await.map_err(failed)?;
     let sum: Option<i64> = match row {
         Some(row) => row.try_get("", "gib").map_err(failed)?,

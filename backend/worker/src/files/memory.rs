@@ -335,7 +335,7 @@ impl Disks for MemoryDisks {
         }
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[PathBuf]) -> io::Result<u64> {
         Ok(self.capacity_gib)
     }
 }

@@ -174,7 +174,7 @@ async fn images_and_disks_in_memory_are_their_sizes() {
         assert_eq!(files.own_bytes(disk).unwrap(), expected);
     }
     assert!(files.read(disk).is_err(), "a disk's content is nobody's");
-    assert_eq!(disks.capacity_gib(disk).await.unwrap(), 7);
+    assert_eq!(disks.capacity_gib(&[disk.to_owned()]).await.unwrap(), 7);
     let copy = Path::new("/host/copy");
     disks.copy(&file(3), copy).await.unwrap();
     assert_eq!(files.own_bytes(copy).unwrap(), 3);

@@ -56,11 +56,22 @@ impl Worker {
             self.layout.disk(attempt.instance),
             self.layout.volume(volume, DiskFormat::Qcow2),
         );
-        let there = from.clone();
-        if !self.layout.blocking(move |files| files.exists(&there)).await? {
-            // It is where it is to be, or was lost before: then the volume's next attachment says so.
-            return Ok(());
+        let paths = (from.clone(), to.clone());
+        let look = self
+            .layout
+            .blocking(move |files| Ok((files.exists(&paths.0)?, files.exists(&paths.1)?)));
+        match look.await? {
+            (true, _) => {}
+            (false, true) => return Ok(()),
+            // It was lost before, and the volume's next attachment says so: no end could wait for it.
+            (false, false) => {
+                tracing::error!(instance = %attempt.instance, %volume, "the root that is to be kept is not on this host");
+                return Ok(());
+            }
         }
+        let Ok(_alone) = self.flattening.acquire().await else {
+            return Err(Failure::temporary("the worker ends"));
+        };
         let spec = self.read_spec(attempt.instance).await?;
         let described = self.described(&spec).into_iter().zip(&spec.disks);
         let mut described = described.filter(|(_, wanted)| wanted.volume == volume);

@@ -44,6 +44,8 @@ struct Source<'s> {
     told: &'s SnapshotSource,
     disk: PathBuf,
     format: DiskFormat,
+    /// The instance whose root it still is.
+    root_of: Option<InstanceId>,
     /// The guest that has it in hands.
     holder: Option<InstanceId>,
     /// What it is encrypted with.
@@ -191,18 +193,20 @@ impl Worker {
         open: &Open,
     ) -> Result<Source<'s>, Failure> {
         let taking = take.of(told.snapshot);
-        let candidates = match told.root_of {
-            Some(instance) => vec![(self.layout.disk(instance), DiskFormat::Qcow2)],
-            None => [DiskFormat::Qcow2, DiskFormat::Raw]
-                .map(|format| (self.layout.volume(told.volume, format), format))
-                .into(),
-        };
-        for (disk, format) in &candidates {
+        // A root may have outlived its instance meanwhile.
+        let root = told
+            .root_of
+            .map(|instance| (self.layout.disk(instance), DiskFormat::Qcow2, Some(instance)));
+        let own = [DiskFormat::Qcow2, DiskFormat::Raw]
+            .map(|format| (self.layout.volume(told.volume, format), format, None));
+        let candidates: Vec<_> = root.into_iter().chain(own).collect();
+        for (disk, format, root_of) in &candidates {
             if let Some((holder, _)) = open.iter().find(|(_, path)| path == disk) {
                 return Ok(Source {
                     told,
                     disk: disk.clone(),
                     format: *format,
+                    root_of: *root_of,
                     holder: Some(*holder),
                     secret: None,
                     taking,
@@ -211,18 +215,19 @@ impl Worker {
         }
         let has_files = self.deps.disks.uses_images();
         let there = self.layout.blocking(move |files| {
-            for (disk, format) in candidates {
-                if !has_files || files.exists(&disk)? {
-                    return Ok(Some((disk, format)));
+            for found in candidates {
+                if !has_files || files.exists(&found.0)? {
+                    return Ok(Some(found));
                 }
             }
             Ok(None)
         });
         match there.await? {
-            Some((disk, format)) => Ok(Source {
+            Some((disk, format, root_of)) => Ok(Source {
                 told,
                 disk,
                 format,
+                root_of,
                 holder: None,
                 secret: None,
                 taking,
@@ -363,7 +368,7 @@ impl Worker {
     async fn take_copy(&self, source: &Source<'_>) -> Result<TakenSnapshot, Failure> {
         let copies = [DiskCopy {
             disk: source.disk.clone(),
-            copy: self.layout.copy(source.told.root_of, source.told.snapshot),
+            copy: self.layout.copy(source.root_of, source.told.snapshot),
             secret: None,
         }];
         self.remove_copies(&copies).await?;
@@ -387,7 +392,7 @@ impl Worker {
         source: &Source<'_>,
         secret: &DiskSecret,
     ) -> Result<TakenSnapshot, Failure> {
-        let image = match source.told.root_of {
+        let image = match source.root_of {
             Some(instance) => self
                 .read_spec(instance)
                 .await?

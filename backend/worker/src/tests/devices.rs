@@ -251,7 +251,7 @@ impl Disks for Asked {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[std::path::PathBuf]) -> io::Result<u64> {
         Ok(1 << 20)
     }
 }

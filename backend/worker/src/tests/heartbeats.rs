@@ -33,7 +33,7 @@ impl Disks for LateDisks {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[std::path::PathBuf]) -> io::Result<u64> {
         let mut refusals = self.refusals.lock().unwrap();
         if *refusals == 0 {
             return Ok(77);
@@ -64,7 +64,7 @@ impl Disks for FileDisks {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[std::path::PathBuf]) -> io::Result<u64> {
         blocking(|| Ok(77)).await
     }
 }

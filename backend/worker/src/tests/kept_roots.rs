@@ -53,7 +53,7 @@ impl Disks for Words {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[PathBuf]) -> io::Result<u64> {
         Ok(1 << 20)
     }
 }

@@ -258,7 +258,7 @@ impl Disks for LateDisks {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[std::path::PathBuf]) -> io::Result<u64> {
         Ok(100)
     }
 }

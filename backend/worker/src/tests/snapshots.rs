@@ -259,6 +259,26 @@ async fn copies_of_a_worker_that_died_are_removed() {
     assert_eq!(host.copies(), 2, "what nobody here has made stays");
 }
 
+/// The command says whose root it was when that was sent.
+#[tokio::test]
+async fn a_root_that_has_outlived_its_instance_meanwhile_is_taken_as_a_volume() {
+    let data = Arc::new(Recorder::default());
+    let kept = data.clone();
+    let mut host = Host::with(|deps| {
+        deps.snapshots = kept;
+        deps.disks = Arc::new(Given);
+    })
+    .await;
+    let done = host.take(vec![source(1, Some(1), None)]).await;
+    assert!(done.failure.unwrap().contains("is not on this host"));
+    let volume = spec(1, 1).disks[0].volume;
+    let file = host.worker.layout.volume(volume, DiskFormat::Qcow2);
+    std::fs::write(file, "root").unwrap();
+    let done = host.take(vec![source(1, Some(1), None)]).await;
+    assert_eq!((done.failure, done.taken.len()), (None, 1));
+    assert_eq!(data.takes.lock().unwrap().len(), 1);
+}
+
 /// With files, as on a real host: it is made of the snapshot once, whole, and never again.
 #[tokio::test]
 async fn a_volume_is_made_of_its_snapshot_once() {
@@ -383,7 +403,7 @@ impl crate::disks::Disks for Given {
         Ok(())
     }
 
-    async fn capacity_gib(&self, _: &Path) -> io::Result<u64> {
+    async fn capacity_gib(&self, _: &[std::path::PathBuf]) -> io::Result<u64> {
         Ok(77)
     }
 }
