@@ -27,7 +27,7 @@ use crate::{
     run_again::RunAgain,
     start::Start,
     steps::{
-        ASK, COMMAND, command,
+        ASK, COMMAND, DESTROY, command,
         driven::{self, Driven},
         round::Round,
     },
@@ -45,23 +45,6 @@ pub struct TerminateState {
     #[serde(default)]
     pub reason: Option<StateReason>,
 }
-
-pub(crate) const DESTROY: Step = Step::elsewhere(
-    "destroy",
-    Role::Host,
-    &[
-        "received",
-        "begun",
-        "absent",
-        "flattened",
-        "moved",
-        "network",
-        "metadata",
-        "tombstone",
-        "removed",
-        "reported",
-    ],
-);
 
 const HEAR: Step = Step::elsewhere(
     "hear",

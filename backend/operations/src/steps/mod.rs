@@ -58,6 +58,24 @@ pub(crate) const RUN: Step = Step::elsewhere(
     ],
 );
 
+/// The end of an instance on its host.
+pub(crate) const DESTROY: Step = Step::elsewhere(
+    "destroy",
+    Role::Host,
+    &[
+        "received",
+        "begun",
+        "absent",
+        "flattened",
+        "moved",
+        "network",
+        "metadata",
+        "tombstone",
+        "removed",
+        "reported",
+    ],
+);
+
 /// The report that ends an operation.
 pub(crate) const HEAR: Step = Step::elsewhere("hear", Role::Conductor, &["heard", "closed", "ended"]);
 

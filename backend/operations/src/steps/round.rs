@@ -16,8 +16,7 @@ use crate::{
     Driver,
     instance::instance_of,
     specs::{Policies, Specs},
-    steps::{PLACE, RUN, demand::Demands},
-    terminate::DESTROY,
+    steps::{DESTROY, PLACE, RUN, demand::Demands},
 };
 
 /// See the module.

@@ -27,6 +27,7 @@ use crate::boxed;
 ///
 /// # Errors
 /// `LimitExceeded`; those of the database.
+#[boxed]
 pub async fn room(
     txn: &DatabaseTransaction,
     quotas: Quotas,
