@@ -358,6 +358,14 @@ async fn a_deleted_snapshot_goes_when_no_volume_waits_for_it() {
         })
     });
     write.await.unwrap();
+    assert_eq!(swept(&rig).await.snapshots, 0, "a root lies over it");
+    let write = rig.cloud.store.write(|txn| {
+        Box::pin(async move {
+            let settled = volume::Entity::update_many().col_expr(volume::Column::Host, Expr::value("one"));
+            settled.exec(txn).await.map(drop).map_err(failed)
+        })
+    });
+    write.await.unwrap();
     assert_eq!(swept(&rig).await.snapshots, 1);
     assert_eq!(count::<snapshot::Entity>(&rig).await, 1);
 }
