@@ -12,7 +12,7 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, m: &SchemaManager) -> Result<(), DbErr> {
         // A name of `DiskFormat`. Null: no host has it, or a program of before has bound it, which made raw what is plain
-        // and of a snapshot, and qcow2 all else.
+        // and of a snapshot and was no root, and qcow2 all else.
         add_column(m, "volumes", name_null("format")).await
     }
 

@@ -20,7 +20,7 @@ use sea_orm::{
 
 use super::{failed, instances, lock, rows};
 use crate::entity::{
-    columns::{Amount, Flag, Named},
+    columns::{Amount, Count, Flag, Named},
     host, instance, volume, volume_attachment,
 };
 
@@ -196,10 +196,12 @@ pub async fn claim(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) 
     }
 }
 
-/// The format in which the host makes a volume's file that it is bound to: raw, which costs a guest least (`make bench
-/// --only guest-io`), but where it is encrypted: what a raw file has not would be deciphered to noise.
+/// The format in which the host makes a volume's file that it is bound to, as the entity says.
 pub(super) fn made_as() -> SimpleExpr {
-    let plain = volume::Column::Encrypted.eq(Flag(false));
+    use volume::Column as C;
+    let plain = C::Encrypted
+        .eq(Flag(false))
+        .and(C::SizeGib.lte(Count(volume::LARGEST_RAW)));
     let [raw, qcow2] = [DiskFormat::Raw, DiskFormat::Qcow2].map(|format| Expr::value(Named(format)));
     Expr::case(plain, raw).finally(qcow2).into()
 }
@@ -221,6 +223,7 @@ pub async fn give_back(txn: &impl ConnectionTrait, row: &volume::Model) -> Resul
     give.exec(txn).await.map_err(failed)?;
     let forget = volume::Entity::update_many()
         .col_expr(C::Host, Expr::value(Option::<String>::None))
+        .col_expr(C::Format, Expr::value(Option::<String>::None))
         .filter(C::Id.eq(row.id));
     forget.exec(txn).await.map(drop).map_err(failed)
 }

@@ -439,7 +439,8 @@ impl Worker {
     }
 
     async fn disk_gib(&self) -> Option<u64> {
-        let dirs = [self.layout.instances(), self.layout.volumes()];
+        // In this order: a root that becomes a volume meanwhile is left out, and not counted twice.
+        let dirs = [self.layout.volumes(), self.layout.instances()];
         let gib = self.deps.disks.capacity_gib(&dirs).await;
         gib.inspect_err(|error| tracing::warn!(%error, "can't tell how much disk there is"))
             .ok()

@@ -6,11 +6,11 @@ use cumulet_compute::instances::{
 use cumulet_domain::{
     Error, ResourceKind,
     error::Limit,
-    id::SnapshotId,
+    id::{InstanceId, SnapshotId, VolumeId},
     instance::State,
     snapshot::SnapshotState,
     tag::Tag,
-    volume::{AttachmentState, Mapped, Mapping, Provisioned, ROOT_DEVICE, VolumeType},
+    volume::{AttachmentState, Mapped, Mapping, Provisioned, ROOT_DEVICE, VolumeChange, VolumeType},
 };
 use cumulet_store::{
     entity::{
@@ -22,6 +22,7 @@ use cumulet_store::{
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, sea_query::Expr};
 
 use crate::{
+    api::volumes,
     test_support::{QUOTAS, Rig, cloud, volume as mapped},
     tests::instances::{launched, seen},
 };
@@ -272,6 +273,19 @@ async fn a_root_that_outlives_its_instance_counts_for_the_quotas() {
     assert_eq!(modify(more.id(), true).await.unwrap_err(), full);
     modify(other.id(), false).await.unwrap();
     modify(more.id(), true).await.unwrap();
+    // Nor can one grow beyond them that may: the other goes with its instance.
+    let larger = VolumeChange {
+        size_gib: Some(3),
+        ..VolumeChange::default()
+    };
+    let grow = async |id: InstanceId| {
+        let root = VolumeId::from_db(id.to_db());
+        volumes::modify(&rig.cloud, &rig.who, root, larger)
+            .await
+            .map(drop)
+    };
+    assert_eq!(grow(more.id()).await.unwrap_err(), full);
+    grow(other.id()).await.unwrap();
 }
 
 #[tokio::test]

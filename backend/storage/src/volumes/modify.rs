@@ -20,7 +20,7 @@ use cumulet_store::{
     Invalidates, attachments,
     authority::{Grant, Permission},
     batch::{load_in, missing},
-    entity::{account, volume, volume_modification},
+    entity::{account, volume, volume_attachment, volume_modification},
     instances, lock, modifications,
     resource::{self, Lock},
 };
@@ -62,13 +62,17 @@ async fn commit(
     if let Some(attached) = attachments::of_volume(txn, id.to_db()).await? {
         instances::lock(txn, &[attached.instance.to_db()]).await?;
     }
+    // What is said of it is said under the instance's lock.
+    let attached = attachments::of_volume(txn, id.to_db()).await?;
+    let outlives =
+        |attached: &volume_attachment::Model| attached.is_root() && !attached.delete_on_termination.0;
     lock::rows::<account::Entity>(txn, account::Column::Id, &[grant.account().to_db()]).await?;
     let disk = find(Lock::Exclusive).await?;
     let now = cx.now();
     may_be_modified(txn, cx, &disk, now).await?;
     let target = disk.shape().changed(change)?;
     let more = target.size_gib.saturating_sub(disk.size_gib.0);
-    let is_counted = disk.image.is_none() || disk.host.is_some();
+    let is_counted = disk.image.is_none() || disk.host.is_some() || attached.as_ref().is_some_and(outlives);
     if more > 0 && is_counted {
         room(txn, cx.config.quotas, grant.account(), (0, more)).await?;
     }

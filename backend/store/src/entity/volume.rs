@@ -40,16 +40,32 @@ pub struct Model {
     pub format: Option<Named<DiskFormat>>,
 }
 
+/// The GiB of the largest volume that is a raw file: ext4 has none of 16 TiB.
+pub const LARGEST_RAW: u32 = 16_383;
+
+/// The format in which a host makes a volume's file: raw, which costs a guest least (`make bench --only guest-io`), but
+/// where it is encrypted (what a raw file has not would be deciphered to noise) or too large.
+const fn made_as(encrypted: bool, size_gib: u32) -> DiskFormat {
+    if encrypted || size_gib > LARGEST_RAW {
+        DiskFormat::Qcow2
+    } else {
+        DiskFormat::Raw
+    }
+}
+
 impl Model {
     /// The format of its file on the host that it is bound to, or of that which a host is going to make: an instance is
     /// specified with its volumes before it comes to a host with them.
     pub fn format(&self) -> DiskFormat {
-        let raw = match (&self.host, &self.format) {
-            (None, _) => !self.encrypted.0,
-            (Some(_), Some(Named(format))) => return *format,
-            (Some(_), None) => self.snapshot.is_some() && !self.encrypted.0,
+        let of_before = || match self.snapshot.is_some() && self.image.is_none() && !self.encrypted.0 {
+            true => DiskFormat::Raw,
+            false => DiskFormat::Qcow2,
         };
-        if raw { DiskFormat::Raw } else { DiskFormat::Qcow2 }
+        match (&self.host, &self.format) {
+            (None, _) => made_as(self.encrypted.0, self.size_gib.0),
+            (Some(_), Some(Named(format))) => *format,
+            (Some(_), None) => of_before(),
+        }
     }
 
     /// What of it can be modified.

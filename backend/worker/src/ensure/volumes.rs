@@ -1,12 +1,64 @@
 //! Volumes of an instance, before its guest gets them and after it has let go of them: none that another guest of this
 //! host has in hands, none that was deleted, and files that are a guest's own only for as long as it has them.
 
-use cumulet_domain::spec::InstanceSpec;
+use std::borrow::Cow;
+
+use cumulet_domain::{
+    image::DiskFormat,
+    spec::{DiskSource, InstanceSpec},
+};
 use cumulet_hypervisor::{DeviceKey, Devices};
 
 use crate::{Worker, failure::Failure, layout::volume_of, volumes::named};
 
 impl Worker {
+    /// A specification with the formats that its volumes' files have here: while processes of two versions send commands,
+    /// one may call raw what the other has had made as qcow2. A volume has one file.
+    pub(crate) async fn as_made<'s>(&self, spec: &'s InstanceSpec) -> Cow<'s, InstanceSpec> {
+        let told = spec
+            .disks
+            .iter()
+            .enumerate()
+            .filter_map(|(n, disk)| match &disk.source {
+                DiskSource::Volume { format, .. } => Some((n, disk.volume, *format)),
+                DiskSource::Image(_) => None,
+            });
+        let told: Vec<_> = told.collect();
+        if told.is_empty() || !self.deps.disks.uses_images() {
+            return Cow::Borrowed(spec);
+        }
+        let layout = self.layout.clone();
+        let differ = self.layout.blocking(move |files| {
+            let mut differ = Vec::new();
+            for (n, volume, format) in told {
+                let other = match format {
+                    DiskFormat::Raw => DiskFormat::Qcow2,
+                    DiskFormat::Qcow2 => DiskFormat::Raw,
+                };
+                if !files.exists(&layout.volume(volume, format))?
+                    && files.exists(&layout.volume(volume, other))?
+                {
+                    differ.push((n, other));
+                }
+            }
+            Ok(differ)
+        });
+        // Where that can't be told, what is done next says why.
+        let differ = differ.await.unwrap_or_default();
+        if differ.is_empty() {
+            return Cow::Borrowed(spec);
+        }
+        let mut made = spec.clone();
+        for (n, other) in differ {
+            if let Some(DiskSource::Volume { format, .. }) =
+                made.disks.get_mut(n).map(|disk| &mut disk.source)
+            {
+                *format = other;
+            }
+        }
+        Cow::Owned(made)
+    }
+
     /// The guest may get the volumes of the specification. Who calls has their turns.
     pub(crate) async fn admit(&self, spec: &InstanceSpec, has: Option<&Devices>) -> Result<(), Failure> {
         let plugged = |volume| {

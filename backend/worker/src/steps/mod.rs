@@ -94,15 +94,18 @@ impl Worker {
             return tracing::info!(instance = %id, generation, "dropped a command after its deadline");
         }
         let record = self.slots.record(id);
+        let launch = match action {
+            Action::Run { spec, policy } | Action::Change { spec, policy, .. } => {
+                Some((self.as_made(spec).await, policy))
+            }
+            _ => None,
+        };
         let attempt = Attempt {
             instance: id,
             generation,
             pending,
             name: name(pending.kind, record.as_ref()),
-            launch: match action {
-                Action::Run { spec, policy } | Action::Change { spec, policy, .. } => Some((spec, policy)),
-                _ => None,
-            },
+            launch: launch.as_ref().map(|(spec, policy)| (&**spec, *policy)),
             came: Some(command),
         };
         match judge(

@@ -7,11 +7,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cumulet_domain::{image::DiskFormat, message::KeptRoot};
+use cumulet_domain::{
+    image::DiskFormat,
+    message::KeptRoot,
+    spec::{DiskSource, DiskSpec},
+};
 use cumulet_hypervisor::fake::FaultPlan;
 
 use super::*;
-use crate::disks::{DiskFile, Disks, May};
+use crate::{
+    disks::{DiskFile, Disks, May},
+    testing::data,
+};
 
 /// Disks that are files with a word in them; what is to be flattened is written down, and fails as often as it is to.
 #[derive(Default)]
@@ -142,4 +149,33 @@ fn what_is_kept_is_in_the_notes_of_a_command() {
     let text = serde_json::to_string(&noted).unwrap();
     let read: crate::record::CommandHeader = serde_json::from_str(&text).unwrap();
     assert_eq!((read, read.kept), (noted, Some(root())));
+}
+
+/// While conductors of two versions send commands: the file that there is, is the volume's.
+#[tokio::test(start_paused = true)]
+async fn a_volume_whose_file_has_another_format_is_that_file() {
+    let disks = Arc::new(Words::default());
+    let mut host = Host::with_root(&disks).await;
+    let volume = data(1, 1).volume;
+    let [qcow2, raw] =
+        [DiskFormat::Qcow2, DiskFormat::Raw].map(|format| host.worker.layout.volume(volume, format));
+    std::fs::write(&qcow2, "of before").unwrap();
+    let mut told = spec(1, 2);
+    told.disks.push(DiskSpec {
+        source: DiskSource::Volume {
+            format: DiskFormat::Raw,
+            create: true,
+            generation: 1,
+            from: None,
+        },
+        ..data(1, 1)
+    });
+    let action = Action::Run {
+        spec: Box::new(told),
+        policy: Arc::new(policy(2, &[1])),
+    };
+    assert_eq!(host.order(action).await.failure, None);
+    assert!(qcow2.exists() && !raw.exists());
+    let has = host.hypervisor.devices(instance(1)).await.unwrap();
+    assert!(has.disks.iter().any(|disk| disk.path == qcow2), "{has:?}");
 }
