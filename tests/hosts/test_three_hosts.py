@@ -48,10 +48,7 @@ class Net:
         return [*self.guests, self.other]
 
 
-# Never beside other real guests: two processors emulate. (Each host has its own libvirt; the machine's is not used.)
-pytestmark = pytest.mark.xdist_group("real")
-
-
+# Each host has its own libvirt; the machine's is not used.
 @pytest.fixture(scope="module")
 def site():
     assert os.geteuid() == 0, "hosts need root"

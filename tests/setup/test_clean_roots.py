@@ -11,7 +11,6 @@ import pytest
 from harness.cloud import BIN
 from setup.clean_root import CleanRoot, has_suite, mirror
 
-pytestmark = pytest.mark.xdist_group("clean-roots")
 BACKPORTS = "bookworm-backports"
 
 

@@ -20,9 +20,6 @@ from harness.storage_after import Storage
 from harness.upgrade import FIXTURES, KINDS, Restored, manifest
 from harness.wait import until
 
-# Guests of several hosts: never beside other real ones.
-pytestmark = pytest.mark.xdist_group("real")
-
 OLD = os.environ.get("CUMULET_OLD_BIN")
 # How long a guest that is to be stopped may take.
 GRACE = 5
