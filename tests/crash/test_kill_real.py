@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import volumes
-from harness.cloud import Account, Cloud
+from harness.cloud import Cloud
 from harness.crash import dies, points, points_of, settled, step_of
 from harness.ec2 import instances, wait
 from harness.guest import TINY_READY, Guest, launch, reachable, shell_key, terminate
@@ -24,14 +24,6 @@ REBOOT = ("begun", "reset")
 TERMINATE = ("received", "absent", "network", "tombstone", "reported")
 # Those that only an end comes to which leaves the root.
 KEPT = ("flattened", "moved")
-
-
-def kept_root(account: Account, id: str) -> str:
-    """The root of an instance, which outlives it from now on."""
-    (root,) = account.ec2.describe_instances(InstanceIds=[id])["Reservations"][0]["Instances"][0]["BlockDeviceMappings"]
-    kept = {"DeviceName": root["DeviceName"], "Ebs": {"DeleteOnTermination": False}}
-    account.ec2.modify_instance_attribute(InstanceId=id, BlockDeviceMappings=[kept])
-    return root["Ebs"]["VolumeId"]
 
 
 def those(operation: str, steps: tuple[str, ...]) -> list[str]:
@@ -95,7 +87,7 @@ def test_a_guest_runs_through_every_death(cloud: Cloud, key_folder: Path):
     cloud.start()
 
     for point, id in zip(ends, others):
-        root = kept_root(account, id) if step_of(point) in KEPT else None
+        root = volumes.keep_root(account, id) if step_of(point) in KEPT else None
         dies(cloud, point, lambda: account.ec2.terminate_instances(InstanceIds=[id]))
         settled(account, {"running", "terminated"})
         witness.check()

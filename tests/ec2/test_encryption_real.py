@@ -38,8 +38,8 @@ def format_and_write(guest: Guest, disk: str) -> str:
     return guest.ssh(f"{made} && {WRITE} >/mnt/file; sync; sha256sum </mnt/file", timeout=300)
 
 
-def read(guest: Guest, disk: str) -> str:
-    look = f"mkdir -p /mnt && mount -t ext4 /dev/{disk} /mnt && sha256sum </mnt/file; umount /mnt"
+def read(guest: Guest, disk: str, file: str = "file") -> str:
+    look = f"mkdir -p /mnt && mount -t ext4 /dev/{disk} /mnt && sha256sum </mnt/{file}; umount /mnt"
     return guest.ssh(look, timeout=120)
 
 
@@ -148,16 +148,14 @@ def test_roots_are_encrypted_where_the_account_has_it_so(pair):
         assert mapping["Ebs"]["Encrypted"]
     with refused("InvalidParameter"):
         ec2.modify_image_attribute(ImageId=images[0], LaunchPermission={"Add": [{"Group": "all"}]})
-    kept = {"DeviceName": mappings[0]["DeviceName"], "Ebs": {"DeleteOnTermination": False}}
-    ec2.modify_instance_attribute(InstanceId=fresh.id, BlockDeviceMappings=[kept])
+    kept = volumes.keep_root(account, fresh.id)
     terminate(account, fresh)
-    wait_free(account, root["VolumeId"])
-    attach(account, root["VolumeId"], two.id)
-    disk = wait_disk(two, root["VolumeId"])
-    look = f"mkdir -p /mnt && mount -t ext4 /dev/{disk}2 /mnt && sha256sum </mnt/root/file; umount /mnt"
-    assert two.ssh(look, timeout=120) == written, "it outlives its instance, encrypted as it was"
-    detach(account, root["VolumeId"])
-    ec2.delete_volume(VolumeId=root["VolumeId"])
+    wait_free(account, kept)
+    attach(account, kept, two.id)
+    partition = f"{wait_disk(two, kept)}2"
+    assert read(two, partition, "root/file") == written, "it outlives its instance, encrypted as it was"
+    detach(account, kept)
+    ec2.delete_volume(VolumeId=kept)
     for image in images:
         (made,) = launch(account, two.key, "k", ImageId=image)
         assert made.wait_ssh().ssh("sha256sum </root/file") == written

@@ -66,6 +66,15 @@ def detach(account: Account, id: str) -> None:
     wait_free(account, id)
 
 
+def keep_root(account: Account, instance: str) -> str:
+    """The root of an instance, which outlives it from now on."""
+    described = account.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    (root,) = [one for one in described["BlockDeviceMappings"] if one["DeviceName"] == described["RootDeviceName"]]
+    kept = {"DeviceName": root["DeviceName"], "Ebs": {"DeleteOnTermination": False}}
+    account.ec2.modify_instance_attribute(InstanceId=instance, BlockDeviceMappings=[kept])
+    return root["Ebs"]["VolumeId"]
+
+
 def delete_all(account: Account) -> None:
     """Every volume that no instance starts from, once it is free."""
     pages = account.ec2.get_paginator("describe_volumes").paginate()

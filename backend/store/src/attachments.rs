@@ -14,14 +14,15 @@ use cumulet_domain::{
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _,
-    sea_query::{Expr, SimpleExpr},
+    QuerySelect as _, QueryTrait as _, sea_query::Expr,
 };
 
 use super::{failed, instances, lock, rows};
 use crate::entity::{
-    columns::{Amount, Count, Flag, Named},
-    host, instance, volume, volume_attachment,
+    columns::{Amount, Flag, Named},
+    host, instance,
+    volume::{self, made_as},
+    volume_attachment,
 };
 
 /// A volume that is there, or was until lately.
@@ -183,7 +184,10 @@ pub async fn claim(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) 
     }
     let placed = volume::Entity::update_many()
         .col_expr(C::Host, Expr::value(name))
-        .col_expr(C::Format, made_as())
+        .col_expr(
+            C::Format,
+            Expr::value(Named(made_as(row.encrypted.0, row.size_gib.0))),
+        )
         .filter(C::Id.eq(row.id))
         .filter(C::Generation.eq(row.generation))
         .filter(C::Host.is_null());
@@ -194,16 +198,6 @@ pub async fn claim(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) 
             row.id.0
         ))),
     }
-}
-
-/// The format in which the host makes a volume's file that it is bound to, as the entity says.
-pub(super) fn made_as() -> SimpleExpr {
-    use volume::Column as C;
-    let plain = C::Encrypted
-        .eq(Flag(false))
-        .and(C::SizeGib.lte(Count(volume::LARGEST_RAW)));
-    let [raw, qcow2] = [DiskFormat::Raw, DiskFormat::Qcow2].map(|format| Expr::value(Named(format)));
-    Expr::case(plain, raw).finally(qcow2).into()
 }
 
 /// Gives back what a volume has claimed of its host, of which nothing is left there.

@@ -41,11 +41,17 @@ pub async fn write_missing(store: &Store) -> Result<bool> {
 
 /// Notes of roots that are to be kept that there is something to keep; whether there were any.
 async fn note_roots(store: &Store) -> Result<bool> {
-    if attachments::roots_to_note(store.read()).await?.is_empty() {
+    let seen = attachments::roots_to_note(store.read()).await?;
+    if seen.is_empty() {
         return Ok(false);
     }
-    let write = store.write(|txn| {
+    let write = store.write(move |txn| {
+        let seen = seen.clone();
         Box::pin(async move {
+            // Of one that is about to end it is settled already what its host is told.
+            for row in &seen {
+                attachments::lock_with_instance(txn, row.id.to_db()).await?;
+            }
             for row in attachments::roots_to_note(txn).await? {
                 attachments::made(txn, row.id.to_db(), Timestamp(row.created_at)).await?;
             }

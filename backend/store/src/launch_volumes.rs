@@ -30,7 +30,7 @@ pub async fn bind(txn: &impl ConnectionTrait, instance: i64, host: &str, count: 
     use volume::Column as C;
     let update = volume::Entity::update_many()
         .col_expr(C::Host, Expr::value(host))
-        .col_expr(C::Format, attachments::made_as())
+        .col_expr(C::Format, volume::each_made_as())
         .filter(C::Id.in_subquery(coming(instance)))
         .filter(C::Host.is_null());
     let bound = update.exec(txn).await.map_err(failed)?.rows_affected;

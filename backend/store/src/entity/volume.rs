@@ -6,7 +6,7 @@ use cumulet_domain::{
     image::DiskFormat,
     volume::{Provisioned, VolumeShape, VolumeState, VolumeType},
 };
-use sea_orm::entity::prelude::*;
+use sea_orm::{ExprTrait as _, entity::prelude::*, sea_query::SimpleExpr};
 
 use super::{
     columns::{Amount, Count, Flag, Key, Named, Owner},
@@ -41,16 +41,27 @@ pub struct Model {
 }
 
 /// The GiB of the largest volume that is a raw file: ext4 has none of 16 TiB.
-pub const LARGEST_RAW: u32 = 16_383;
+const LARGEST_RAW: u32 = 16_383;
 
-/// The format in which a host makes a volume's file: raw, which costs a guest least (`make bench --only guest-io`), but
-/// where it is encrypted (what a raw file has not would be deciphered to noise) or too large.
-const fn made_as(encrypted: bool, size_gib: u32) -> DiskFormat {
+/// The format in which a host makes a volume's file: raw, which has no tables between a guest and its blocks, but where
+/// it is encrypted (what a raw file has not would be deciphered to noise) or too large.
+pub const fn made_as(encrypted: bool, size_gib: u32) -> DiskFormat {
     if encrypted || size_gib > LARGEST_RAW {
         DiskFormat::Qcow2
     } else {
         DiskFormat::Raw
     }
+}
+
+/// The same of every row of an update.
+pub fn each_made_as() -> SimpleExpr {
+    let raw = Column::Encrypted
+        .eq(Flag(false))
+        .and(Column::SizeGib.lte(Count(LARGEST_RAW)));
+    let name = |format| Expr::value(Named(format));
+    Expr::case(raw, name(DiskFormat::Raw))
+        .finally(name(DiskFormat::Qcow2))
+        .into()
 }
 
 impl Model {

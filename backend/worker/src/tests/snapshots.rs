@@ -262,13 +262,7 @@ async fn copies_of_a_worker_that_died_are_removed() {
 /// The command says whose root it was when that was sent.
 #[tokio::test]
 async fn a_root_that_has_outlived_its_instance_meanwhile_is_taken_as_a_volume() {
-    let data = Arc::new(Recorder::default());
-    let kept = data.clone();
-    let mut host = Host::with(|deps| {
-        deps.snapshots = kept;
-        deps.disks = Arc::new(Given);
-    })
-    .await;
+    let (mut host, data) = Host::with_files().await;
     let done = host.take(vec![source(1, Some(1), None)]).await;
     assert!(done.failure.unwrap().contains("is not on this host"));
     let volume = spec(1, 1).disks[0].volume;
@@ -282,13 +276,7 @@ async fn a_root_that_has_outlived_its_instance_meanwhile_is_taken_as_a_volume() 
 /// With files, as on a real host: it is made of the snapshot once, whole, and never again.
 #[tokio::test]
 async fn a_volume_is_made_of_its_snapshot_once() {
-    let data = Arc::new(Recorder::default());
-    let kept = data.clone();
-    let mut host = Host::with(|deps| {
-        deps.snapshots = kept;
-        deps.disks = Arc::new(Given);
-    })
-    .await;
+    let (mut host, data) = Host::with_files().await;
     // The image of the root was fetched before.
     let root = spec(1, 1).disks.remove(0);
     let image = host
@@ -380,6 +368,19 @@ async fn a_plain_snapshots_content_is_encrypted_with_the_key_that_came_along() {
     let encrypts = data.encrypts.lock().unwrap();
     assert!(encrypts.iter().all(|done| *done == (plain.clone(), key.clone())));
     assert!(encrypts.len() >= 2);
+}
+
+impl Host {
+    /// A host with files, and what snapshots are taken and made of there.
+    async fn with_files() -> (Host, Arc<Recorder>) {
+        let data = Arc::new(Recorder::default());
+        let kept = data.clone();
+        let host = Host::with(|deps| {
+            deps.snapshots = kept;
+            deps.disks = Arc::new(Given);
+        });
+        (host.await, data)
+    }
 }
 
 /// Disks that are there, whatever they are.
