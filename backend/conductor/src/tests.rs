@@ -231,6 +231,7 @@ impl Rig {
             failure,
             permanent: true,
             kept: Vec::new(),
+            root: None,
         }))
         .await;
     }

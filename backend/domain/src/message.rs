@@ -324,6 +324,10 @@ pub struct Outcome {
     /// for another reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<VolumeId>,
+    /// The root of an instance that has gone, where the host has it as a volume: what it was told to keep is not said
+    /// again here, but what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<VolumeId>,
 }
 
 /// What became of a command about a volume that no instance has.

@@ -69,7 +69,7 @@ impl NewOperation {
             on,
             holds,
             step: first.name,
-            state: serde_json::to_string(state).map_err(|e| Error::internal(&e))?,
+            state: written(state)?,
             deadline: now.after(O::DEADLINE),
             now,
         })
@@ -304,4 +304,9 @@ pub async fn active(conn: &impl ConnectionTrait, resource: Resource) -> Result<O
 /// What an operation's row carries.
 pub fn state<O: Operation>(operation: &Model) -> Result<O::State> {
     serde_json::from_str(&operation.state).map_err(|e| Error::internal(&e))
+}
+
+/// The same, as the row keeps it.
+pub fn written(state: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(state).map_err(|e| Error::internal(&e))
 }

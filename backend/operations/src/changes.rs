@@ -151,7 +151,7 @@ async fn went_off(
     let generation = row.generation.next();
     let (on, why) = (target(&row, generation.0), Some(reason.clone()));
     let new = if terminate {
-        NewOperation::of::<Terminate>(id, on, &TerminateState { reason: why }, now)
+        NewOperation::of::<Terminate>(id, on, &TerminateState::because(why), now)
     } else {
         let (force, reason) = (true, why);
         NewOperation::of::<Stop>(id, on, &StopState { force, reason }, now)

@@ -95,7 +95,7 @@ impl Operation for Launch {
         };
         let (generation, reason) = fail(txn, &row, Event::LaunchFailed, Intent::Terminated, failure).await?;
         let (on, reason) = (target(&row, generation), Some(reason));
-        let new = NewOperation::of::<Terminate>(end.next, on, &TerminateState { reason }, end.now)?;
+        let new = NewOperation::of::<Terminate>(end.next, on, &TerminateState::because(reason), end.now)?;
         enqueue(txn, new).await.map(drop)
     }
 }

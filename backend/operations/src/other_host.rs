@@ -2,7 +2,7 @@
 //! operation of the next generation, which begins with `clear` on the old host; it carries what has failed so
 //! far. Reports of failed launches call it.
 
-use cumulet_domain::{Error, Result, id::marker};
+use cumulet_domain::{Result, id::marker};
 use cumulet_journal::{self as journal, NewOperation};
 use cumulet_store::{
     entity::{instance, operation},
@@ -60,9 +60,8 @@ async fn why_not(
         )));
     }
     let (conn, now) = (driver.store.read(), driver.clock.now());
-    let tried = serde_json::to_string(state).map_err(|error| Error::internal(&error))?;
     let operation = operation::Model {
-        state: tried,
+        state: journal::written(state)?,
         ..operation.clone()
     };
     // It is on no host as far as the next one is concerned.

@@ -96,21 +96,23 @@ pub async fn stopped(
 
 /// A terminate has ended: nothing of the instance is left on any host, and everything that it took is
 /// given back. The row stays to be seen for a while. What is answered are volumes that end with it and whose data is
-/// still to be deleted.
+/// still to be deleted. `root` is what the host keeps of it.
 pub async fn terminated(
     conn: &impl ConnectionTrait,
     row: instance::Model,
     reason: Option<StateReason>,
+    root: Option<VolumeId>,
     now: Timestamp,
 ) -> Result<Vec<volume::Model>> {
     let state = moved(&row, Event::Destroyed)?;
     let disks = attachments::of_instance(conn, row.id.to_db()).await?;
-    let kept = attachments::kept_among(conn, &disks).await?;
-    let kept = kept
-        .values()
-        .map(|root| root.volume)
-        .next()
-        .zip(row.host.as_deref());
+    let promised = attachments::kept_among(conn, &disks).await?;
+    let promised = promised.into_values().map(|root| root.volume).next();
+    let kept = promised.filter(|volume| root == Some(*volume));
+    if let (Some(volume), None) = (promised, kept) {
+        tracing::error!(instance = %row.id, %volume, host = row.host, "a root that was to be kept has gone with its instance");
+    }
+    let kept = kept.zip(row.host.as_deref());
     // What a root that is kept takes of the host is the volume's from now on.
     let disk_gib = if kept.is_some() { 0 } else { row.disk_gib.0 };
     give_back(conn, &row, disk_gib.into()).await?;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use cumulet_domain::{
     Result,
     crash::Role,
-    id::HostId,
+    id::{HostId, VolumeId},
     instance::StateReason,
     message::{Action, Power},
 };
-use cumulet_journal::{self as journal, End, How, Next, Operation, Step, state};
+use cumulet_journal::{self as journal, End, How, Next, Operation, Step, state, written};
 use cumulet_store::entity::{instance, operation::Model};
 use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,16 @@ pub struct TerminateState {
     /// What the instance's StateReason becomes when it is done.
     #[serde(default)]
     pub reason: Option<StateReason>,
+    /// The root that the host says to have as a volume; `None` until it has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<VolumeId>,
+}
+
+impl TerminateState {
+    /// One that begins, for this reason.
+    pub fn because(reason: Option<StateReason>) -> Self {
+        TerminateState { reason, root: None }
+    }
 }
 
 const HEAR: Step = Step::elsewhere(
@@ -78,7 +88,12 @@ impl Operation for Terminate {
         command::tell::<Self>(round, operation, host, &COMMAND).await
     }
 
-    async fn heard(driver: &Driver, operation: Model, heard: Heard) -> Result<()> {
+    async fn heard(driver: &Driver, mut operation: Model, heard: Heard) -> Result<()> {
+        if let Heard::Instance(of) = &heard {
+            let mut state = state::<Self>(&operation)?;
+            state.root = of.outcome.root;
+            operation.state = written(&state)?;
+        }
         driven::heard::<Self>(driver, operation, heard).await
     }
 
@@ -93,8 +108,8 @@ impl Operation for Terminate {
         let Some(row) = release::subject(txn, operation).await? else {
             return Ok(());
         };
-        let reason = state::<Self>(operation)?.reason;
-        let deleting = release::terminated(txn, row, reason, end.now).await?;
+        let TerminateState { reason, root } = state::<Self>(operation)?;
+        let deleting = release::terminated(txn, row, reason, root, end.now).await?;
         delete_all(txn, &deleting, end).await
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cumulet_bus::Bus;
 use cumulet_domain::{
     host::NotReady,
-    id::HostId,
+    id::{HostId, VolumeId},
     message::{Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report, ReportContent},
     time::{Clock, Timestamp},
 };
@@ -49,12 +49,13 @@ impl Reporter {
         }
     }
 
-    /// What became of a command.
+    /// What became of a command; `root` is what the host keeps of an instance that has gone.
     pub(crate) async fn outcome(
         &self,
         pending: &CommandHeader,
         report: InstanceReport,
         failure: Option<Failure>,
+        root: Option<VolumeId>,
     ) {
         let Some(operation) = pending.operation else {
             return self.send(ReportContent::Changed(report)).await;
@@ -67,6 +68,7 @@ impl Reporter {
             failure,
             permanent,
             kept: kept.unwrap_or_default(),
+            root,
         }))
         .await;
     }

@@ -81,7 +81,7 @@ impl Ask {
             Ask::Start => NewOperation::of::<Start>(id, on, &Default::default(), now),
             Ask::Stop { force } => NewOperation::of::<Stop>(id, on, &StopState { force, reason }, now),
             Ask::Reboot => NewOperation::of::<Reboot>(id, on, &Default::default(), now),
-            Ask::Terminate => NewOperation::of::<Terminate>(id, on, &TerminateState { reason }, now),
+            Ask::Terminate => NewOperation::of::<Terminate>(id, on, &TerminateState::because(reason), now),
         }
     }
 

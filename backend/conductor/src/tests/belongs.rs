@@ -99,6 +99,7 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
             failure: failure.map(str::to_owned),
             permanent: true,
             kept: Vec::new(),
+            root: None,
         })
     };
     let lies = vec![

@@ -28,6 +28,7 @@ fn all(instance: InstanceId, operation: OperationId, vpc: VpcId) -> Vec<ReportCo
         failure: None,
         permanent: false,
         kept: Vec::new(),
+        root: None,
     };
     vec![
         ReportContent::Heartbeat(Box::new(alive())),

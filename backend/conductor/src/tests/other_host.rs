@@ -135,6 +135,7 @@ impl Hosts {
             failure: failure.map(str::to_owned),
             permanent: true,
             kept: Vec::new(),
+            root: None,
         };
         self.say(host, ReportContent::Done(outcome)).await;
     }

@@ -88,6 +88,7 @@ impl Rig {
             failure: Some(failure.into()),
             permanent: false,
             kept: Vec::new(),
+            root: None,
         }))
         .await;
     }

@@ -145,6 +145,7 @@ async fn each_host_is_told_of_the_others() {
         failure: None,
         permanent: false,
         kept: Vec::new(),
+        root: None,
     };
     let (host, at) = (b, rig.cloud.now());
     let content = ReportContent::Done(outcome);

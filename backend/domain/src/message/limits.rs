@@ -121,6 +121,7 @@ impl Outcome {
             failure,
             permanent,
             mut kept,
+            root,
         } = self;
         if kept.len() > MAX_KEPT {
             left_out.push(format!("{} volumes that a guest keeps", kept.len() - MAX_KEPT));
@@ -132,6 +133,7 @@ impl Outcome {
             failure: failure.map(|text| words_of(&text, left_out)),
             permanent,
             kept,
+            root,
         })
     }
 }

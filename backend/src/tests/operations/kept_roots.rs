@@ -47,8 +47,13 @@ impl Instances {
         api::modify_attribute(&self.rig.cloud, &self.rig.who, id, change).await
     }
 
-    /// Ends an instance; what its host is told to keep of it.
+    /// Ends an instance; what its host is told to keep of it, and does.
     async fn terminated(&mut self, id: InstanceId) -> Option<KeptRoot> {
+        self.terminated_by(id, true).await
+    }
+
+    /// The same, by a host that has it then, or not.
+    async fn terminated_by(&mut self, id: InstanceId, has_it: bool) -> Option<KeptRoot> {
         let ended = api::terminate(&self.rig.cloud, &self.rig.who, &[id]).await;
         ended.unwrap();
         self.round().await;
@@ -68,6 +73,7 @@ impl Instances {
         let open = self.open(id).await;
         let gone = Said {
             power: Power::Absent,
+            root: told.flatten().map(|root| root.volume).filter(|_| has_it),
             ..DONE
         };
         self.answer_of(&open, id, gone).await;
@@ -205,4 +211,19 @@ async fn a_root_that_nobody_has_noted_is_noted_and_kept() {
     assert!(catch_up::write_missing(store).await.unwrap());
     assert!(!catch_up::write_missing(store).await.unwrap());
     assert!(stage.terminated(id).await.is_some());
+}
+
+/// A conductor of before has told its host to keep nothing, or the host had lost the disk: what the host says is believed.
+#[tokio::test]
+async fn a_root_that_its_host_does_not_have_ends_with_its_instance() {
+    let mut stage = Instances::new().await;
+    let id = stage.launched_to_keep().await;
+    let (host, root) = (stage.up(id).await, root_of(id));
+    assert!(stage.terminated_by(id, false).await.is_some());
+    let row = stage.disk(root).await;
+    assert_eq!((row.state.0, row.host), (VolumeState::Deleted, None));
+    assert_eq!(
+        (stage.states(root).await.1, stage.disk_used(&host).await),
+        (None, 0)
+    );
 }

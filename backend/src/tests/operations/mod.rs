@@ -329,6 +329,7 @@ pub(super) fn outcome(row: &operation::Model, of: &instance::Model, failure: Opt
         failure: failure.map(str::to_owned),
         permanent: true,
         kept: Vec::new(),
+        root: None,
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Said<'a> {
     pub(super) permanent: bool,
     pub(super) power: Power,
     pub(super) kept: &'a [VolumeId],
+    pub(super) root: Option<VolumeId>,
 }
 
 pub(super) const DONE: Said<'_> = Said {
@@ -36,6 +37,7 @@ pub(super) const DONE: Said<'_> = Said {
     permanent: false,
     power: Power::On,
     kept: &[],
+    root: None,
 };
 
 impl Instances {
@@ -93,6 +95,7 @@ impl Instances {
             failure: said.failure.map(str::to_owned),
             permanent: said.permanent,
             kept: said.kept.to_vec(),
+            root: said.root,
             report: InstanceReport {
                 power: said.power,
                 off_reason: (said.power == Power::Off).then_some(OffReason::GuestShutdown),

@@ -3,6 +3,7 @@
 
 use cumulet_domain::{
     crash_point,
+    id::VolumeId,
     image::DiskFormat,
     message::{InstanceReport, KeptRoot},
 };
@@ -44,6 +45,17 @@ impl Worker {
         crash_point!(attempt.name, "removed");
         Ok(absent(id, attempt.generation))
     }
+
+    /// The volume, if its file is on this host. (A host without images has no files at all.)
+    pub(super) async fn kept_root(&self, volume: VolumeId) -> Result<Option<VolumeId>, Failure> {
+        if !self.deps.disks.uses_images() {
+            return Ok(Some(volume));
+        }
+        let path = self.layout.volume(volume, DiskFormat::Qcow2);
+        let there = self.layout.blocking(move |files| files.exists(&path)).await?;
+        Ok(there.then_some(volume))
+    }
+
     /// The root of an instance without a guest becomes a volume's file: it lies over nothing from then on, so that it needs
     /// no image, and has the volume's place. Cut off at any point it is done again.
     async fn keep_root(&self, attempt: &Attempt<'_>, root: KeptRoot) -> Result<(), Failure> {
@@ -63,7 +75,7 @@ impl Worker {
         match look.await? {
             (true, _) => {}
             (false, true) => return Ok(()),
-            // It was lost before, and the volume's next attachment says so: no end could wait for it.
+            // It was lost before, and the outcome does not name it: no end could wait for it.
             (false, false) => {
                 tracing::error!(instance = %attempt.instance, %volume, "the root that is to be kept is not on this host");
                 return Ok(());

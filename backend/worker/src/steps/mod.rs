@@ -126,7 +126,7 @@ impl Worker {
                 self.counters.repeated();
                 let mut report = record.map_or_else(|| absent(id, generation), |r| r.report());
                 report.generation = generation;
-                self.reporter.outcome(&pending, report, None).await;
+                self.tell(&pending, report, None).await;
             }
             Verdict::Do => self.carry_out(attempt, record).await,
         }
@@ -178,8 +178,20 @@ impl Worker {
                 (self.give_up(&attempt).await, Some(failure))
             }
         };
-        self.reporter.outcome(&attempt.pending, report, failure).await;
+        self.tell(&attempt.pending, report, failure).await;
         crash_point!(attempt.name, "reported");
+    }
+
+    /// Tells what became of a command, and, of an instance that has gone, whether its root is a volume here now.
+    async fn tell(&self, pending: &CommandHeader, report: InstanceReport, failure: Option<Failure>) {
+        let (root, failure) = match pending.kept.filter(|_| failure.is_none()) {
+            None => (None, failure),
+            Some(root) => match self.kept_root(root.volume).await {
+                Ok(root) => (root, None),
+                Err(failure) => (None, Some(failure)),
+            },
+        };
+        self.reporter.outcome(pending, report, failure, root).await;
     }
 
     /// Goes through an order's steps, and from their beginning again where something has not answered, as long as

@@ -107,6 +107,7 @@ async fn a_root_that_is_kept_becomes_a_volume_and_one_that_is_not_goes() {
         for _ in 0..2 {
             let done = host.order(destroy_but(2, kept)).await;
             assert_eq!((done.failure, done.report.power), (None, Power::Absent));
+            assert_eq!(done.root, kept.map(|root| root.volume), "what is there is said");
         }
         assert!(!host.worker.layout.instance(instance(1)).exists());
         let found = std::fs::read_to_string(host.kept_file()).ok();
@@ -178,4 +179,16 @@ async fn a_volume_whose_file_has_another_format_is_that_file() {
     assert!(qcow2.exists() && !raw.exists());
     let has = host.hypervisor.devices(instance(1)).await.unwrap();
     assert!(has.disks.iter().any(|disk| disk.path == qcow2), "{has:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_was_lost_is_not_said_to_be_kept() {
+    let disks = Arc::new(Words::default());
+    let mut host = Host::with_root(&disks).await;
+    std::fs::remove_file(host.worker.layout.disk(instance(1))).unwrap();
+    let done = host.order(destroy_but(2, Some(root()))).await;
+    assert_eq!(
+        (done.failure, done.report.power, done.root),
+        (None, Power::Absent, None)
+    );
 }

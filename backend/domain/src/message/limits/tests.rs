@@ -34,6 +34,7 @@ fn done(failure: Option<&str>, generation: u64) -> Outcome {
         failure: failure.map(str::to_owned),
         permanent: false,
         kept: vec![VolumeId::new(1)],
+        root: None,
     }
 }
 
