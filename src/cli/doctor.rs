@@ -15,7 +15,7 @@ use super::CloudArgs;
 use crate::{
     config::Config,
     telemetry::say,
-    wiring::guests::{self, GuestUsers},
+    wiring::guests::{self, GuestUsers, MemoryLimit},
 };
 use programs::PROGRAMS;
 
@@ -253,13 +253,18 @@ fn disks(uring: Result<(), &str>) -> Result<String, String> {
 
 /// What of the host each guest may use.
 fn bounds(config: &Config) -> Result<String, String> {
-    let why = match config.libvirt.memory_limit.text() {
-        "never" => Some("`libvirt.memory_limit` says never"),
-        _ => guests::unbounded_memory(),
-    };
-    match why {
-        None => Ok("memory, disk and network of each guest".into()),
-        Some(why) => Err(format!("disk and network of each guest; not its memory: {why}")),
+    let limit = guests::memory_limit(config).map_err(|error| error.to_string())?;
+    match (limit, guests::unbounded_memory()) {
+        (MemoryLimit::Never, _) => {
+            Err("disk and network of each guest; not its memory: `libvirt.memory_limit` says never".into())
+        }
+        (_, None) => Ok("memory, disk and network of each guest".into()),
+        (MemoryLimit::Auto, Some(why)) => {
+            Err(format!("disk and network of each guest; not its memory: {why}"))
+        }
+        (MemoryLimit::Always, Some(why)) => Err(format!(
+            "memory, disk and network of each guest; libvirt may start none: {why}, and `libvirt.memory_limit` says always"
+        )),
     }
 }
 

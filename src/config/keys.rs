@@ -184,7 +184,8 @@ settings! {
         guests_as_root: bool = "false";
 
         /// Bound the memory of each guest's process to the guest's and what its emulator needs: `auto`, where
-        /// the kernel and libvirt can (`cumulet doctor` says it), or `never`.
+        /// the kernel and libvirt can (`cumulet doctor` says it), `always`, where a guest without such a bound is
+        /// not to start, or `never`.
         memory_limit: String = "auto";
 
         /// MiB that an instance's disk may read and write in a second; 0: any number.

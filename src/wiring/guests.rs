@@ -3,7 +3,7 @@
 
 use std::{ops::RangeInclusive, os::unix::fs::MetadataExt as _, path::Path};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cumulet_hypervisor::probe::kvm_works;
 use nix::unistd::{Gid, Group, Uid, User};
 
@@ -180,6 +180,31 @@ fn configured<'t>(text: &'t str, wanted: &str) -> Option<&'t str> {
         (name.trim() == wanted).then_some(value.trim().trim_matches('"'))
     });
     values.next_back()
+}
+
+/// Whether the memory of guests' processes is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryLimit {
+    /// Where it can be.
+    Auto,
+    /// A guest without a bound does not start.
+    Always,
+    /// It is not.
+    Never,
+}
+
+/// What is configured of that.
+pub(crate) fn memory_limit(config: &Config) -> Result<MemoryLimit> {
+    let key = &config.libvirt.memory_limit;
+    match key.text() {
+        "auto" => Ok(MemoryLimit::Auto),
+        "always" => Ok(MemoryLimit::Always),
+        "never" => Ok(MemoryLimit::Never),
+        other => bail!(
+            "configuration: {} = {other:?}; expecting auto, always or never",
+            key.name()
+        ),
+    }
 }
 
 /// Why the memory of guests' processes can't be bounded here, if it can't: libvirt needs a control group for it, and

@@ -23,7 +23,7 @@ use cumulet_worker::{
 
 use super::{
     fake::{self, GUESTS, Simulated},
-    guests::{self, GuestUsers},
+    guests::{self, GuestUsers, MemoryLimit},
     metadata, storage,
 };
 use crate::{config::Config, state::StateDir};
@@ -208,16 +208,16 @@ async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc
 /// As whom guests run, and what they may use.
 #[cfg(feature = "libvirt")]
 fn guests_of(config: &Config, users: &GuestUsers) -> Result<Guests> {
-    let memory = match config.libvirt.memory_limit.text() {
-        "auto" => {
+    let memory = match guests::memory_limit(config)? {
+        MemoryLimit::Always => true,
+        MemoryLimit::Never => false,
+        MemoryLimit::Auto => {
             let why = guests::unbounded_memory();
             if let Some(why) = why {
                 tracing::warn!(why, "the memory of guests' processes is not bounded");
             }
             why.is_none()
         }
-        "never" => false,
-        other => bail!("configuration: libvirt.memory_limit = {other:?}; expecting auto or never"),
     };
     Ok(Guests {
         usual: users.usual.map(|(uid, gid)| GuestUser { uid, gid }),

@@ -197,9 +197,9 @@ class Cloud:
             process.wait_ready(timeout)
 
     def tail(self, count: int = 4000) -> str:
-        if not self.cluster:
+        if len(self.processes) == 1 and not self.cluster:
             return self.processes[0].tail(count)
-        share = count // len(self.processes)
+        share = count // max(1, len(self.processes))
         return "\n".join(f"---- {p.name}\n{p.tail(share)}" for p in self.processes)
 
     def text(self) -> str:

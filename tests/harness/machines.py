@@ -28,6 +28,7 @@ set -e
 # A libvirt that finds control groups would want to share them with the other hosts'.
 umount -R /sys/fs/cgroup 2>/dev/null || :
 mount -t sysfs sysfs /sys
+{groups}
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock /run/libvirt
 for folder in {private}; do
@@ -37,6 +38,18 @@ ip link set lo up
 hostname {name}
 : > {root}/ready
 while :; do sleep 1000 & wait $! || :; done
+"""
+
+
+# Control groups for memory, of either kind: the machine's own, so that it is for one host by itself.
+MEMORY_GROUPS = r"""
+if grep -q "^[^ ]* [^ ]* cgroup2 .*memory" /proc/mounts || ! grep -q "^memory" /proc/cgroups; then
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+else
+    mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/memory
+    mount -t cgroup -o memory memory /sys/fs/cgroup/memory
+fi
 """
 
 
@@ -111,6 +124,10 @@ class Process:
 class Machine:
     """One host. `Machines` makes it."""
 
+    # What is started as its libvirtd, and whether that finds control groups for memory.
+    libvirtd: tuple[object, ...] = ("libvirtd",)
+    has_memory_groups = False
+
     def __init__(self, name: str, link: str, bridge: str, address: ipaddress.IPv4Interface) -> None:
         self.name, self.link, self.bridge, self.interface = name, link, bridge, address
         # Its network card stays the same from one start to the next.
@@ -132,7 +149,7 @@ class Machine:
         """Power on: what was kept on disk is there, nothing runs but libvirt."""
         assert self._unshare is None
         (self.root / "ready").unlink(missing_ok=True)
-        script = INIT.format(private=" ".join(PRIVATE), root=self.root, name=self.name)
+        script = INIT.format(private=" ".join(PRIVATE), root=self.root, name=self.name, groups=MEMORY_GROUPS if self.has_memory_groups else "")
         kinds = ["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
         with (self.root / "init.log").open("ab") as log:
             self._unshare = subprocess.Popen(
@@ -146,7 +163,7 @@ class Machine:
         return self
 
     def _start_libvirtd(self) -> None:
-        self.run("libvirtd", "-d")
+        self.run(*self.libvirtd, "-d")
         until(lambda: self.execute("virsh", "-q", "version").returncode == 0, f"libvirtd of {self.name}", 60)
 
     def _up(self) -> bool:
