@@ -12,7 +12,7 @@ import pytest
 from harness.cloud import TINY
 from harness.ec2 import running
 from harness.lone import Lone
-from harness.machines import Machines, is_qemu, command_line
+from harness.machines import Machines, command_line, is_qemu
 from harness.wait import until
 
 # libvirt lets a process lock as much memory as its bound, which root may not everywhere (CAP_SYS_RESOURCE). That is
