@@ -73,6 +73,25 @@ fn one_point_of_each_role_and_the_same_run_again() {
     }
 }
 
+/// To its host an image's shutdown is a stop, and what runs again is started.
+#[test]
+fn a_host_dies_in_an_images_reboot_too() {
+    for (name, act) in [("stop.9.off", "create-image"), ("start.16.started", "run-again")] {
+        let all = trials(&[point(name)], 1);
+        let theirs: Vec<_> = all.into_iter().filter(|one| one.act == act).collect();
+        assert_eq!(theirs.len(), 5, "{name}: as any act");
+        for one in theirs {
+            let came = go(&one, None);
+            assert_eq!(came.problems, Vec::<String>::new(), "{one}");
+            assert!(
+                (1..=one.deaths).contains(&came.deaths),
+                "{one}: {} deaths",
+                came.deaths
+            );
+        }
+    }
+}
+
 #[test]
 fn a_token_that_is_forgotten_is_found_where_the_answer_is_lost_after_the_commit() {
     for (name, found) in [

@@ -108,7 +108,7 @@ pub fn acts(operation: &str) -> impl Iterator<Item = &'static str> {
 pub fn trials(points: &[Point], seed: u64) -> Vec<Trial> {
     let mut all = Vec::new();
     for point in points {
-        for act in acts(point.operation) {
+        for act in script::acts_at(point) {
             let trial = |deaths, layout, ended| Trial {
                 point: point.clone(),
                 act,

@@ -14,6 +14,7 @@ use cumulet_backend::{
 use cumulet_domain::{
     Error, Result,
     account::Principal,
+    crash::{Point, Role},
     id::{InstanceId, VolumeId},
 };
 use futures::future::BoxFuture;
@@ -48,6 +49,8 @@ pub(super) struct Act {
     pub(super) name: &'static str,
     /// The operation that it becomes.
     operation: &'static str,
+    /// The one that it is to the host, if that is another: that one's points are passed there.
+    on_host: Option<&'static str>,
     /// What is done to running instances before, one after the other.
     before: &'static [&'static str],
     /// The state that all of them come to.
@@ -81,13 +84,28 @@ const ACTS: [Act; 13] = [
         ..act(COPY, &["attach-volume"], "running", (1, 1), (0, 0))
     },
     // Of the first instance; the other one goes on.
-    act("create-image", &[], "running", (1, 2), (0, 0)),
-    act("run-again", &[], "running", (1, 2), (0, 0)),
+    Act {
+        on_host: Some("stop"),
+        ..act("create-image", &[], "running", (1, 2), (0, 0))
+    },
+    Act {
+        on_host: Some("start"),
+        ..act("run-again", &[], "running", (1, 2), (0, 0))
+    },
 ];
 
 /// The names of what is done for an operation.
 pub(super) fn acts_of(operation: &str) -> impl Iterator<Item = &'static str> {
     let theirs = ACTS.iter().filter(move |act| act.operation == operation);
+    theirs.map(|act| act.name)
+}
+
+/// The names of what comes to a point.
+pub(super) fn acts_at(point: &Point) -> impl Iterator<Item = &'static str> {
+    let theirs = ACTS.iter().filter(|act| {
+        let on_host = act.on_host.filter(|_| point.role == Role::Host);
+        [Some(act.operation), on_host].contains(&Some(point.operation))
+    });
     theirs.map(|act| act.name)
 }
 
@@ -101,6 +119,7 @@ const fn act(
     Act {
         name,
         operation: name,
+        on_host: None,
         before,
         state,
         starts,
