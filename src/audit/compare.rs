@@ -98,7 +98,7 @@ fn unconnected(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
 /// VPCs whose instances run without something that guards or serves them.
 fn unguarded(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
     let running = rows.instances.values().filter(|row| row.state == State::Running);
-    let vpcs: BTreeSet<VpcId> = running.map(|row| row.vpc).collect();
+    let vpcs: BTreeSet<VpcId> = running.flat_map(|row| row.vpcs.iter().copied()).collect();
     let has = |vpc, kind| {
         found
             .iter()
@@ -147,7 +147,7 @@ fn unexpected(rows: &Rows, object: &HostObject) -> Option<Difference> {
     }
     let vpc = object.vpc?;
     let used = rows.instances.values().any(|row| {
-        let here = row.host.is_some() && row.vpc == vpc;
+        let here = row.host.is_some() && row.vpcs.contains(&vpc);
         here && row.state != State::Terminated && row.state != State::Stopped
     });
     (!used).then(|| Difference {

@@ -34,7 +34,8 @@ pub(super) struct Instance {
     pub(super) state: State,
     pub(super) generation: i64,
     pub(super) host: Option<String>,
-    pub(super) vpc: VpcId,
+    /// Those that its interfaces are in.
+    pub(super) vpcs: BTreeSet<VpcId>,
 }
 
 /// Which edition of its rows a thing was compared with, and whether something is under way for it.
@@ -93,7 +94,7 @@ impl Rows {
         leaks.extend(idle(&hanging, &operations, &held));
         leaks.extend(untaken(&taken, &held));
         let mut rows = Rows {
-            instances: instances.iter().map(compared).collect::<Result<_>>()?,
+            instances: compared(&instances, &interfaces),
             interfaces: interfaces.iter().map(owner).collect(),
             volumes: volumes::volumes(&disks, &attachments, &modifications),
             active: operations.iter().filter_map(at_work_on).collect(),
@@ -184,7 +185,7 @@ impl Rows {
             state,
             generation,
             host: Some("h".into()),
-            vpc: VpcId::new(1 << 40),
+            vpcs: [VpcId::new(1 << 40)].into(),
         };
         Rows {
             instances: [(id, row)].into(),
@@ -193,14 +194,21 @@ impl Rows {
     }
 }
 
-fn compared(row: &instance::Model) -> Result<(InstanceId, Instance)> {
-    let compared = Instance {
-        state: row.state.0,
-        generation: row.generation.to_db(),
-        host: row.host.clone(),
-        vpc: row.vpc.0,
+fn compared(rows: &[instance::Model], interfaces: &[interface::Model]) -> BTreeMap<InstanceId, Instance> {
+    let mut vpcs: BTreeMap<InstanceId, BTreeSet<VpcId>> = BTreeMap::new();
+    for row in interfaces {
+        vpcs.entry(row.instance.0).or_default().insert(row.vpc.0);
+    }
+    let mut compared = |row: &instance::Model| {
+        let instance = Instance {
+            state: row.state.0,
+            generation: row.generation.to_db(),
+            host: row.host.clone(),
+            vpcs: vpcs.remove(&row.id.0).unwrap_or_default(),
+        };
+        (row.id.0, instance)
     };
-    Ok((row.id.0, compared))
+    rows.iter().map(&mut compared).collect()
 }
 
 /// The instance that an operation works on, if it works on one.

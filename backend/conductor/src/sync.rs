@@ -20,7 +20,7 @@ use cumulet_store::{
         columns::{Amount, Key},
         host_network, instance, metadata_push, vpc,
     },
-    failed, first, instances,
+    failed, first, instances, interfaces,
     rows::{self, Sound},
 };
 use sea_orm::{
@@ -184,17 +184,7 @@ pub(crate) async fn network_applied(
 
 /// Whether nothing of a VPC is left on a host, and the host knows. Then the VPC is locked, and it stays so.
 async fn is_done(conn: &impl ConnectionTrait, host: &HostId, vpc: VpcId, generation: i64) -> Result<bool> {
-    let one: Option<i64> = first(
-        instance::Entity::find()
-            .select_only()
-            .column(instance::Column::Id)
-            .filter(instance::Column::Host.eq(host.0.as_str()))
-            .filter(instance::Column::Vpc.eq(vpc.to_db()))
-            .limit(1),
-        conn,
-    )
-    .await?;
-    if one.is_some() {
+    if interfaces::is_on(conn, &host.0, vpc).await? {
         return Ok(false);
     }
     // An instance that was placed since that look has raised the generation; one that is placed from now on

@@ -44,6 +44,7 @@ mod damaged;
 mod faults;
 mod floods;
 mod heartbeats;
+mod interfaces;
 mod launches;
 mod metadata;
 mod other_host;

@@ -128,12 +128,15 @@ impl Driven for Launch {
 
 /// The whole specification, with the VPC's policy on the host.
 pub(crate) async fn run(round: &Round, row: &instance::Model, host: &HostId) -> Result<Action> {
-    let spec = round.specs.get(row.id.to_db()).ok_or_else(|| {
+    let missing = || {
         let id = row.id.0;
         Error::Internal(format!("{id} has no interface, image or subnet to launch with"))
-    })?;
+    };
+    let spec = round.specs.get(row.id.to_db()).ok_or_else(missing)?;
+    // A command takes one policy along; what else the host has to do with it is told by itself.
+    let vpc = spec.primary().ok_or_else(missing)?.vpc;
     let conn = round.driver.store.read();
-    let policy = round.policies.get(conn, host, row.vpc.to_db()).await?;
+    let policy = round.policies.get(conn, host, vpc.to_db()).await?;
     Ok(Action::Run {
         spec: Box::new(spec),
         policy,

@@ -296,12 +296,15 @@ pub(crate) async fn tell<O: Plug>(
     let Some(spec) = Specs::load(conn, &[&row], cx).await?.get(row.id.to_db()) else {
         return Ok(()); // the log says why
     };
+    let Some(vpc) = spec.primary().map(|nic| nic.vpc) else {
+        return Ok(()); // none is specified without an interface
+    };
     let command = Command {
         operation: Some(operation.id.0),
         deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
         action: Action::Change {
             spec: Box::new(spec),
-            policy: round.policies.get(conn, host, row.vpc.to_db()).await?,
+            policy: round.policies.get(conn, host, vpc.to_db()).await?,
             what: O::WHAT,
         },
         keys: Vec::new(),

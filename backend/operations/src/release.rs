@@ -1,25 +1,27 @@
 //! The ends of operations: what a finished one writes into the instance, and what it gives back. Operations
 //! call it, in the transaction that ends them.
 
+use std::collections::BTreeSet;
+
 use cumulet_domain::{
     Error, ResourceKind, Result, crash_point,
-    id::VolumeId,
+    id::{VolumeId, marker::Vpc},
     instance::{Event, State, StateReason, transition},
     time::Timestamp,
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 
 use cumulet_store::{
-    addresses, attachments, column,
+    addresses, attachments,
     entity::{
         account,
         columns::{Amount, Count, Flag, Key, Named},
         host, instance, interface, interface_group, operation, volume, volume_attachment,
     },
-    failed, groups, placement, rows, tags,
+    failed, groups, interfaces, placement, rows, tags,
 };
 
 /// The state after an event, by the one transition function.
@@ -84,8 +86,8 @@ pub async fn stopped(
 ) -> Result<()> {
     let state = moved(&row, Event::Halted)?;
     give_back(conn, &row, 0).await?;
-    // Its interface is no part of what its host enforces any more.
-    groups::bump_policy(conn, [row.vpc]).await?;
+    // Its interfaces are no part of what its host enforces any more.
+    policies_change(conn, &row).await?;
     let mut change = row.into_active_model();
     change.state = Set(Named(state));
     change.claimed = Set(Flag(false));
@@ -130,10 +132,10 @@ pub async fn terminated(
         .await
         .map_err(failed)?;
     // After the account: a launch that asks for one of the addresses has that, and waits for this.
-    drop_interfaces(conn, row.id.to_db()).await?;
+    let vpcs = drop_interfaces(conn, row.id.to_db()).await?;
     let deleting = drop_volumes(conn, &disks, kept, now).await?;
     crash_point!("terminate", "released");
-    groups::bump_policy(conn, [row.vpc]).await?;
+    groups::bump_policy(conn, vpcs).await?;
     let mut change = row.into_active_model();
     change.state = Set(Named(state));
     change.host = Set(None);
@@ -165,7 +167,13 @@ pub async fn unplaced(conn: &impl ConnectionTrait, row: &instance::Model) -> Res
     }
     give_back(conn, row, i64::from(row.disk_gib.0)).await?;
     placement::leave(conn, row).await?;
-    groups::bump_policy(conn, [row.vpc]).await
+    policies_change(conn, row).await
+}
+
+/// What hosts enforce in each VPC that the instance has an interface in is another from now on.
+async fn policies_change(conn: &impl ConnectionTrait, row: &instance::Model) -> Result<()> {
+    let vpcs = interfaces::vpcs(conn, row.id.to_db()).await?;
+    groups::bump_policy(conn, vpcs).await
 }
 
 fn explain(change: &mut instance::ActiveModel, reason: Option<StateReason>) {
@@ -196,16 +204,25 @@ async fn give_back(conn: &impl ConnectionTrait, row: &instance::Model, disk_gib:
         .map(drop)
 }
 
-async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<()> {
+/// An interface that goes.
+#[derive(FromQueryResult)]
+struct Dropped {
+    id: i64,
+    vpc: Key<Vpc>,
+}
+
+/// Deletes the interfaces of an instance, with all that they have; the VPCs that they were in, each once.
+async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<BTreeSet<Key<Vpc>>> {
     use interface::Column as I;
     // Locked: a call that tags one of them at this time is either done, or finds it gone.
     let theirs = interface::Entity::find()
         .select_only()
-        .column(I::Id)
+        .columns([I::Id, I::Vpc])
         .filter(I::Instance.eq(instance))
         .order_by_asc(I::Id)
         .lock_exclusive();
-    let theirs = column(theirs, conn).await?;
+    let dropped: Vec<Dropped> = rows::selected(theirs, conn).await?;
+    let theirs: Vec<i64> = dropped.iter().map(|row| row.id).collect();
     interface_group::Entity::delete_many()
         .filter(interface_group::Column::Interface.is_in(theirs.iter().copied()))
         .exec(conn)
@@ -218,8 +235,8 @@ async fn drop_interfaces(conn: &impl ConnectionTrait, instance: i64) -> Result<(
         .filter(I::Instance.eq(instance))
         .exec(conn)
         .await
-        .map_err(failed)
-        .map(drop)
+        .map_err(failed)?;
+    Ok(dropped.into_iter().map(|row| row.vpc).collect())
 }
 
 /// Ends the volumes that end with an instance, and the tags of those that are gone; those that are to be deleted yet.

@@ -17,6 +17,7 @@ pub mod groups;
 pub mod images;
 mod inline;
 pub mod instances;
+pub mod interfaces;
 mod lanes;
 pub mod launch_volumes;
 mod location;

@@ -53,7 +53,7 @@ pub(super) async fn attach(
     for left in (0..TRIES).rev() {
         let without = left == 0 && !public_addresses::is_asked_for(spec);
         let (private, public) = draw(txn, cx, spec, plan, claim, without).await?;
-        let new = choose(cx, spec, instances, &private, &public.addresses, now);
+        let new = choose(cx, (spec, plan), instances, &private, &public.addresses, now);
         if insert(txn, &new).await? {
             if let Some(shortage) = public.shortage {
                 public_addresses::explain(txn, instances, public.addresses.len(), shortage).await?;
@@ -120,7 +120,7 @@ struct New {
 
 fn choose(
     cx: &RequestContext,
-    spec: &LaunchSpec,
+    (spec, plan): (&LaunchSpec, &LaunchPlan),
     instances: &[instance::Model],
     private: &[Ipv4Addr],
     public: &[Ipv4Addr],
@@ -140,8 +140,8 @@ fn choose(
                 instance: instance.id,
                 device_index: Count(0),
                 attachment: Key(rng.id::<marker::InterfaceAttachment>()),
-                vpc: instance.vpc,
-                subnet: instance.subnet,
+                vpc: plan.subnet.vpc,
+                subnet: plan.subnet.id,
                 mac: Ethernet(Mac::of(id)),
                 // A program of before `interface_addresses`, which may run beside this one, goes by these, and by
                 // their unique keys.

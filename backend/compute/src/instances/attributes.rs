@@ -227,15 +227,15 @@ async fn regroup(
             name: "GroupId".into(),
         });
     }
-    // Before the groups are looked at: until the end nobody deletes one of them.
-    groups::bump_policy(txn, [row.vpc]).await?;
-    let groups = resource::find_all::<security_group::Entity>(txn, grant, ids).await?;
-    let groups = check_groups(groups, row.vpc.0)?;
     let primary = interface::Entity::find()
         .filter(interface::Column::Instance.eq(row.id))
         .filter(interface::Column::DeviceIndex.eq(0));
     let primary = rows::one(primary, txn).await?;
     let primary = primary.ok_or_else(|| Error::Internal("a living instance has no interface".into()))?;
+    // Before the groups are looked at: until the end nobody deletes one of them.
+    groups::bump_policy(txn, [primary.vpc]).await?;
+    let groups = resource::find_all::<security_group::Entity>(txn, grant, ids).await?;
+    let groups = check_groups(groups, primary.vpc.0)?;
     let delete =
         interface_group::Entity::delete_many().filter(interface_group::Column::Interface.eq(primary.id));
     delete.exec(txn).await.map_err(failed)?;

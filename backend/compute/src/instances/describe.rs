@@ -16,14 +16,14 @@ use cumulet_network::interface_view::{InterfaceView, interface_views};
 use cumulet_store::{
     authority::{Grant, Permission},
     batch::load_in,
-    entity::{columns::Key, image, instance},
+    entity::{columns::Key, image, instance, interface},
     failed, placement,
     resource::{self, Lock},
     rows, tags, volumes,
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-    Select,
+    QueryTrait, Select, sea_query::SelectStatement,
 };
 
 use crate::{
@@ -48,19 +48,34 @@ impl InstanceQuery {
         if !self.states.is_empty() {
             select = select.filter(C::State.is_in(self.states.iter().map(|state| state.name())));
         }
-        if !self.vpcs.is_empty() {
-            select = select.filter(C::Vpc.is_in(self.vpcs.iter().map(|id| id.to_db())));
-        }
-        if !self.subnets.is_empty() {
-            select = select.filter(C::Subnet.is_in(self.subnets.iter().map(|id| id.to_db())));
+        if !self.vpcs.is_empty() || !self.subnets.is_empty() {
+            select = select.filter(C::Id.in_subquery(self.in_networks(grant)));
         }
         select
     }
 
-    fn wants(&self, row: &instance::Model) -> bool {
-        (self.states.is_empty() || self.states.contains(&row.state.0))
-            && (self.vpcs.is_empty() || self.vpcs.contains(&row.vpc.0))
-            && (self.subnets.is_empty() || self.subnets.contains(&row.subnet.0))
+    /// The instances whose primary interface is in one of the VPCs and in one of the subnets.
+    fn in_networks(&self, grant: &Grant) -> SelectStatement {
+        use interface::Column as I;
+        let mut primary = interface::Entity::find()
+            .select_only()
+            .column(I::Instance)
+            // For the index: no other account's would be found with an instance that is in sight.
+            .filter(resource::sight::<interface::Entity>(grant))
+            .filter(I::DeviceIndex.eq(0));
+        if !self.vpcs.is_empty() {
+            primary = primary.filter(I::Vpc.is_in(self.vpcs.iter().map(|id| id.to_db())));
+        }
+        if !self.subnets.is_empty() {
+            primary = primary.filter(I::Subnet.is_in(self.subnets.iter().map(|id| id.to_db())));
+        }
+        primary.into_query()
+    }
+
+    fn wants(&self, view: &InstanceView) -> bool {
+        (self.states.is_empty() || self.states.contains(&view.state()))
+            && (self.vpcs.is_empty() || view.vpc().is_some_and(|id| self.vpcs.contains(&id)))
+            && (self.subnets.is_empty() || view.subnet().is_some_and(|id| self.subnets.contains(&id)))
     }
 
     /// Whether all instances of the account are wanted.
@@ -82,7 +97,7 @@ async fn in_memory(
         match compute.instances.all(visibility.account, version) {
             Some(all) => all
                 .iter()
-                .filter(|view| query.wants(&view.row) && !visibility.has_lost(view.row.terminated_at))
+                .filter(|view| query.wants(view) && !visibility.has_lost(view.row.terminated_at))
                 .cloned()
                 .collect(),
             None if whole && query.is_all() => read_all(compute, grant, version).await?,
@@ -93,7 +108,7 @@ async fn in_memory(
             Some(found) => found,
             None => read_named(compute, grant, version, &query.ids).await?,
         };
-        found.retain(|view| query.wants(&view.row));
+        found.retain(|view| query.wants(view));
         found
     };
     if query.ids.len() > 1 {

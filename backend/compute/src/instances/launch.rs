@@ -227,6 +227,7 @@ impl<'a> Launch<'a> {
             metadata_revision: Amount(1),
             host: None,
             claimed: Flag(false),
+            // Facts of the launch for programs of before; this one goes by the interfaces.
             vpc: plan.subnet.vpc,
             subnet: plan.subnet.id,
             availability_zone: plan.subnet.availability_zone.clone(),

@@ -157,12 +157,14 @@ impl InstanceView {
         self.row.image.0
     }
 
-    pub fn vpc(&self) -> VpcId {
-        self.row.vpc.0
+    /// The VPC of the primary interface; none once it has ended, as on EC2.
+    pub fn vpc(&self) -> Option<VpcId> {
+        self.primary().map(InterfaceView::vpc)
     }
 
-    pub fn subnet(&self) -> SubnetId {
-        self.row.subnet.0
+    /// The subnet of the primary interface; none once it has ended, as on EC2.
+    pub fn subnet(&self) -> Option<SubnetId> {
+        self.primary().map(InterfaceView::subnet)
     }
 
     /// The interface at device index 0.

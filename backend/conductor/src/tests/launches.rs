@@ -20,9 +20,12 @@ use cumulet_store::{
     },
     failed, volumes,
 };
-use sea_orm::{ConnectionTrait as _, EntityTrait};
+use sea_orm::EntityTrait;
 
-use crate::tests::*;
+use crate::tests::{
+    interfaces::{SECOND, second_interface},
+    *,
+};
 
 #[tokio::test]
 async fn user_data_that_is_sealed_in_the_database_comes_to_the_host() {
@@ -195,40 +198,7 @@ async fn a_second_interface_is_served_in_its_own_vpc_and_goes_with_its_instance(
     let mut rig = Rig::start().await;
     let id = rig.running(|_| ()).await;
     let first = rig.view(id).await.interfaces[0].clone();
-    let (instance, account) = (id.to_db(), first.row.account);
-    let address = |last: u8| format!("00000000000000000000ffff0a4200{last:02x}");
-    let mut all = vec![
-        format!(
-            "INSERT INTO vpcs (id, account, cidr, is_default, policy_generation, created_at) \
-             VALUES (777, {account}, '10.66.0.0/16', 0, 1, 0)"
-        ),
-        format!(
-            "INSERT INTO subnets (id, account, vpc, cidr, availability_zone, is_default, map_public_ip, created_at) \
-             VALUES (778, {account}, 777, '10.66.0.0/24', 'us-east-1a', 0, 0, 0)"
-        ),
-        format!(
-            "INSERT INTO interfaces (id, account, instance, device_index, attachment, vpc, subnet, mac, private_ip, \
-             description, created_at) VALUES (779, {account}, {instance}, 1, 779, 777, 778, 779, 172097545, '', 0)"
-        ),
-    ];
-    for (index, last) in [(0, 9), (1, 10)] {
-        let address = address(last);
-        all.push(format!(
-            "INSERT INTO interface_addresses (subnet, address, interface, address_index, account, vpc) \
-             VALUES (778, '{address}', 779, {index}, {account}, 777)"
-        ));
-    }
-    let write = rig.cloud.store.write(move |txn| {
-        Box::pin(async move {
-            for sql in all {
-                txn.execute_unprepared(&sql)
-                    .await
-                    .map_err(cumulet_store::failed)?;
-            }
-            Ok(())
-        })
-    });
-    write.await.unwrap();
+    second_interface(&rig, id).await;
 
     let conn = rig.cloud.store.read();
     let host = HostId(rig.host().await.unwrap().id);
@@ -242,7 +212,7 @@ async fn a_second_interface_is_served_in_its_own_vpc_and_goes_with_its_instance(
         [(first.id(), first.private_ip())]
     );
     assert_eq!(
-        served(777).await,
+        served(SECOND.to_db()).await,
         [(NetworkInterfaceId::from_db(779), [10, 66, 0, 9].into())]
     );
     let second = rig.view(id).await.interfaces[1].clone();

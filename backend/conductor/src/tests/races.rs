@@ -26,6 +26,7 @@ use cumulet_store::{
     entity::{columns::Key, host_network, instance, metadata_push, operation, tag, vpc},
     failed,
     instances::bump_metadata,
+    interfaces,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 
@@ -90,7 +91,8 @@ async fn put(txn: &DatabaseTransaction, row: &instance::Model) -> Result<()> {
         .col_expr(instance::Column::Claimed, Expr::value(1_i64))
         .filter(instance::Column::Id.eq(row.id));
     settle.exec(txn).await.map_err(failed)?;
-    subscribe(txn, row, HOST).await.map(drop)
+    let vpcs = interfaces::vpcs(txn, row.id.to_db()).await?;
+    subscribe(txn, &vpcs, HOST).await.map(drop)
 }
 
 pub(crate) async fn place(store: &Store, row: instance::Model) -> Result<()> {

@@ -14,7 +14,7 @@ use std::{
 
 use cumulet_domain::{
     Error, ResourceKind, Result, dns,
-    id::SecurityGroupId,
+    id::{SecurityGroupId, marker::Vpc},
     metadata::{InstanceMetadata, InterfaceMetadata, PublicKey},
     spec::{InstanceSpec, NicSpec},
     tag::Tag,
@@ -23,7 +23,7 @@ use cumulet_domain::{
 use cumulet_store::{
     addresses::{self, InterfaceAddresses, Served},
     batch::load_in,
-    entity::{image, instance, interface, subnet, vpc},
+    entity::{columns::Key, image, instance, interface, subnet, vpc},
     instances, placement, tags, user_data,
 };
 use sea_orm::ConnectionTrait;
@@ -68,6 +68,13 @@ impl Specs {
     /// An instance's, where it can be specified.
     pub fn get(&self, instance: i64) -> Option<InstanceSpec> {
         self.0.get(&instance).cloned()
+    }
+
+    /// The VPCs that an instance has interfaces in, each once, in the order of their numbers, where it can be specified.
+    pub(crate) fn vpcs(&self, instance: i64) -> Option<Vec<Key<Vpc>>> {
+        let nics = self.0.get(&instance)?.nics.iter();
+        let vpcs: BTreeSet<Key<Vpc>> = nics.map(|nic| Key(nic.vpc)).collect();
+        Some(vpcs.into_iter().collect())
     }
 }
 

@@ -82,12 +82,12 @@ pub async fn moved(
     .await
 }
 
-/// Whether other hosts have to do with the VPC.
-pub async fn shared(conn: &impl ConnectionTrait, host: &str, vpc: i64) -> Result<bool> {
+/// Whether other hosts have to do with any of these VPCs.
+pub async fn shared(conn: &impl ConnectionTrait, host: &str, vpcs: &[Key<Vpc>]) -> Result<bool> {
     let other = host_network::Entity::find()
         .select_only()
         .column(host_network::Column::Vpc)
-        .filter(host_network::Column::Vpc.eq(vpc))
+        .filter(host_network::Column::Vpc.is_in(vpcs.iter().copied()))
         .filter(host_network::Column::Host.ne(host))
         .limit(1);
     Ok(first::<_, i64>(other, conn).await?.is_some())

@@ -3,15 +3,18 @@
 
 use std::time::Duration;
 
-use cumulet_domain::{Error, Result, crash_point, id::HostId};
+use cumulet_domain::{
+    Error, Result, crash_point,
+    id::{HostId, marker::Vpc},
+};
 use cumulet_journal::{self as journal, Next, Operation};
 use cumulet_scheduler::Refusal;
 use cumulet_store::{
     entity::{
-        columns::{Amount, Count},
+        columns::{Amount, Count, Key},
         host, host_network, instance, operation,
     },
-    failed, groups, instances, launch_volumes, placement,
+    failed, groups, instances, interfaces, launch_volumes, placement,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -149,6 +152,9 @@ async fn claim(
         None => demand::volumes(operation)?,
         Some(_) => (0, 0),
     };
+    // Read with the round, after the operation was asked for: since then nobody gives the instance an interface or takes
+    // one. What can't be specified is read by itself.
+    let vpcs = round.specs.vpcs(row.id.to_db());
     let next = round.now.after(command::RESEND);
     let shared = round
         .driver
@@ -169,14 +175,18 @@ async fn claim(
                 if volumes > 0 {
                     launch_volumes::bind(txn, row.id.to_db(), &host, volumes).await?;
                 }
-                let shared = subscribe(txn, &row, &host).await?;
+                let vpcs = match vpcs {
+                    Some(vpcs) => vpcs,
+                    None => interfaces::vpcs(txn, row.id.to_db()).await?,
+                };
+                let shared = subscribe(txn, &vpcs, &host).await?;
                 crash_point!(&copy.kind, "claimed");
                 Ok(shared)
             })
         })
         .await?;
     if shared {
-        // The VPC's other hosts let the guest's packets in when they know of it.
+        // The VPCs' other hosts let the guest's packets in when they know of it.
         round.driver.wake.hosts();
     }
     crash_point!(&operation.kind, "waiting");
@@ -255,24 +265,22 @@ async fn settle(
     }
 }
 
-/// The host has to do with the VPC from now on, and the VPC's policy there has changed; whether others
-/// have, too.
+/// The host has to do with these VPCs, all those of an instance's interfaces, from now on, and their policies there have
+/// changed; whether other hosts have to do with one of them, too.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn subscribe(conn: &impl ConnectionTrait, row: &instance::Model, id: &str) -> Result<bool> {
-    // First the VPC, whose lock keeps `sync::network_applied` from forgetting what is about to be needed.
-    groups::bump_policy(conn, [row.vpc]).await?;
-    let network = host_network::ActiveModel {
-        host: Set(id.to_owned()),
-        vpc: Set(row.vpc),
+pub async fn subscribe(conn: &impl ConnectionTrait, vpcs: &[Key<Vpc>], host: &str) -> Result<bool> {
+    // First the VPCs, whose locks keep `sync::network_applied` from forgetting what is about to be needed.
+    groups::bump_policy(conn, vpcs.to_vec()).await?;
+    let networks = vpcs.iter().map(|vpc| host_network::ActiveModel {
+        host: Set(host.to_owned()),
+        vpc: Set(*vpc),
         applied_generation: Set(Amount(0)),
-    };
+    });
     let keys = [host_network::Column::Host, host_network::Column::Vpc];
-    host_network::Entity::insert(network)
-        .on_conflict(OnConflict::columns(keys).do_nothing_on(keys).to_owned())
-        .exec_without_returning(conn)
-        .await
-        .map_err(failed)?;
-    tunnel::shared(conn, id, row.vpc.to_db()).await
+    let there = OnConflict::columns(keys).do_nothing_on(keys).to_owned();
+    let insert = host_network::Entity::insert_many(networks).on_conflict(there);
+    insert.exec_without_returning(conn).await.map_err(failed)?;
+    tunnel::shared(conn, host, vpcs).await
 }

@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use cumulet_compute::instances::{InstanceQuery, describe, describe_reservations, get};
 use cumulet_core::PageRequest;
-use cumulet_domain::{Error, instance::State};
+use cumulet_domain::{
+    Error,
+    id::{SubnetId, VpcId},
+    instance::State,
+};
+use cumulet_store::{entity::instance, failed};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::{
     test_support::{cloud, pages},
@@ -66,7 +72,7 @@ async fn queries_narrow_exactly() {
         ),
         (
             InstanceQuery {
-                vpcs: vec![cumulet_domain::id::VpcId::new(7)],
+                vpcs: vec![VpcId::new(7)],
                 ..query(&[])
             },
             vec![],
@@ -80,6 +86,49 @@ async fn queries_narrow_exactly() {
             expected,
             "{query:?}"
         );
+    }
+}
+
+/// What its own row says is a fact of its launch, for programs of before.
+#[tokio::test]
+async fn an_instance_is_in_the_vpc_and_the_subnet_of_its_primary_interface() {
+    let rig = cloud().await;
+    let id = in_state(&rig, State::Running).await;
+    let write = rig.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            let update = instance::Entity::update_many()
+                .col_expr(instance::Column::Vpc, Expr::value(7_i64))
+                .col_expr(instance::Column::Subnet, Expr::value(7_i64))
+                .filter(instance::Column::Id.eq(id.to_db()));
+            update.exec(txn).await.map(drop).map_err(failed)
+        })
+    });
+    write.await.unwrap();
+    let view = get(&rig.cloud, &rig.who, id).await.unwrap();
+    let (vpc, subnet) = (view.interfaces[0].vpc(), view.interfaces[0].subnet());
+    assert_eq!((view.vpc(), view.subnet()), (Some(vpc), Some(subnet)));
+    let (other_vpc, other_subnet) = (VpcId::new(7), SubnetId::new(7));
+    // First with the database's help, then of what is in memory by then.
+    for _ in 0..2 {
+        for (vpcs, subnets, found) in [
+            (vec![vpc], vec![], true),
+            (vec![], vec![subnet, other_subnet], true),
+            (vec![other_vpc, vpc], vec![subnet], true),
+            (vec![other_vpc], vec![], false),
+            (vec![], vec![other_subnet], false),
+            (vec![vpc], vec![other_subnet], false),
+        ] {
+            let query = InstanceQuery {
+                vpcs,
+                subnets,
+                ..InstanceQuery::default()
+            };
+            let page = describe(&rig.cloud, &rig.who, &query, PageRequest::default()).await;
+            assert_eq!(page.unwrap().rows.len(), usize::from(found), "{query:?}");
+        }
+        let all = InstanceQuery::default();
+        let page = describe(&rig.cloud, &rig.who, &all, PageRequest::default()).await;
+        assert_eq!(page.unwrap().rows.len(), 1);
     }
 }
 

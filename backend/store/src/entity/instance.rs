@@ -1,4 +1,5 @@
-//! An instance.
+//! An instance. `vpc` and `subnet` are facts of its launch: they are written for programs of before, which go by them and
+//! may run beside this one. Nothing here does: an instance's network is that of its interfaces (`store::interfaces`).
 #![allow(missing_docs)] // the columns are explained in the migrations
 
 use cumulet_domain::{

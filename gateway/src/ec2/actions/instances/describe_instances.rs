@@ -214,7 +214,7 @@ fn row(ctx: &Ctx, filters: &Filters<Row>, view: ReservationView) -> Row {
 }
 
 /// What of the filters the database can look for by itself. A value that can't be parsed matches nothing,
-/// which the filter itself sees to; columns that ended instances don't show are left to it as well.
+/// which the filter itself sees to.
 fn columns(filters: &Filters<Row>) -> InstanceQuery {
     let states = filters.literals("instance-state-name").unwrap_or_default();
     InstanceQuery {
