@@ -1,6 +1,6 @@
 """The process dies at each named step of the operations on volumes, in the API, the conductor and the worker, and comes
 back: what was asked for is done or nothing has happened, the next operation on the volume is done too, and database
-and hosts agree. Simulated hosts; real ones in `tests/ec2/test_volumes_real.py`."""
+and hosts agree. Simulated hosts; a real guest at every point of an attach and a detach in `test_kill_real.py`."""
 
 import pytest
 

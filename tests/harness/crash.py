@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
@@ -85,9 +85,27 @@ def dies(cloud: Cloud, point: str, call: Callable, times: int = 1) -> object:
     for death in range(times):
         if death:
             cloud.launch(CUMULET_CRASH_AT=point)
-        assert cloud.wait_death(30) in (-signal.SIGKILL, -signal.SIGABRT), cloud.tail()
+        dead(cloud)
     cloud.start()
     return answer
+
+
+def dead(cloud: Cloud) -> None:
+    """It has died of what it was to die of."""
+    assert cloud.wait_death(30) in (-signal.SIGKILL, -signal.SIGABRT), cloud.tail()
+
+
+def deaths(cloud: Cloud, order: list[str], call: Callable[[str], object]) -> Iterator[str]:
+    """The cloud dies at one point after the other, of what `call` does for it, and after each death the point is yielded,
+    for whoever looks at what has come of it. One start for each: what is back dies at the next point, which nothing may
+    come to that is gone on with or looked at."""
+    cloud.stop()
+    cloud.start(CUMULET_CRASH_AT=order[0])
+    for at, point in enumerate(order):
+        last_words(lambda: call(point))
+        dead(cloud)
+        cloud.start(**{"CUMULET_CRASH_AT": following for following in order[at + 1 : at + 2]})
+        yield point
 
 
 def settled(account: Account, final: set[str]) -> list[dict]:

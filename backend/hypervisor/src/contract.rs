@@ -14,19 +14,19 @@ use cumulet_domain::{
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    ConsoleStream, Copying, Device, DeviceKey, Devices, DiskCopy, DomainDisk, DomainSpec, Event, Hypervisor,
-    Prepared, Unplugged,
+    ConsoleStream, Copying, Device, DeviceKey, Devices, DiskCopy, DomainDisk, DomainNic, DomainSpec, Event,
+    Hypervisor, Prepared, Unplugged,
 };
 
 /// How long an event may take.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Runs the suite on a driver without guests. `spec` makes a guest's specification, whose disk and devices
-/// exist, and `extra` is a disk that no guest has; the guest never has to react to anything.
+/// Runs the suite on a driver without guests. `spec` makes a guest's specification, of a disk and an interface that
+/// exist, and the `extra` ones are no guest's; the guest never has to react to anything.
 pub async fn run<F: Future<Output = DomainSpec>>(
     driver: &dyn Hypervisor,
     spec: impl Fn(InstanceId) -> F,
-    extra: DomainDisk,
+    extra: (DomainDisk, DomainNic),
     ids: [InstanceId; 2],
 ) {
     let capabilities = driver.capabilities().await.expect("capabilities");
@@ -40,7 +40,8 @@ pub async fn run<F: Future<Output = DomainSpec>>(
     let [one, two] = ids;
     nothing_is_there(driver, one).await;
     starts_in_two_phases(driver, &spec(one).await).await;
-    takes_and_gives_disks(driver, &spec(one).await, &extra).await;
+    takes_and_gives_disks(driver, &spec(one).await, &extra.0).await;
+    takes_and_gives_interfaces(driver, &spec(one).await, &extra.1).await;
     copies_disks(driver, &spec(one).await).await;
     goes_off_and_on(driver, &spec(one).await).await;
     let second = spec(two).await;
@@ -158,9 +159,8 @@ async fn starts_in_two_phases(driver: &dyn Hypervisor, spec: &DomainSpec) {
 /// A guest that runs gets a disk and a larger one at once; one that is off is started with what it was told last.
 async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra: &DomainDisk) {
     let (id, device) = (spec.instance, Device::Disk(extra.clone()));
-    let (key, larger) = (device.key(), extra.bytes * 2);
-    let devices = async || driver.devices(id).await.expect("devices");
-    let before = devices().await;
+    let larger = extra.bytes * 2;
+    let before = devices(driver, id).await;
     assert_eq!(
         (before.disks.len(), before.nics.len()),
         (spec.disks.len(), spec.nics.len())
@@ -177,9 +177,10 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
         assert_eq!(driver.resize(id, &extra.path, bytes).await, Ok(()));
     }
     slows_disks(driver, id, extra).await;
-    let now = devices().await;
+    let now = devices(driver, id).await;
     let others = now.disks.iter().filter(|disk| disk.path != extra.path);
     assert!(others.eq(&before.disks), "the others are as they were");
+    assert_eq!(now.nics, before.nics, "and so are the interfaces");
     let disk = now.disks.iter().find(|disk| disk.path == extra.path);
     let disk = disk.expect("it has the disk");
     assert!(
@@ -188,29 +189,74 @@ async fn takes_and_gives_disks(driver: &dyn Hypervisor, spec: &DomainSpec, extra
     );
     assert_eq!(disk.bytes, Some(larger));
     assert_eq!(open_disks(driver).await, files(id, &now));
+    is_asked_and_goes_off(driver, id, &device.key()).await;
+    assert_eq!(open_disks(driver).await, [], "it is off");
+    assert!(driver.resize(id, &extra.path, 1).await.is_err(), "it is off");
+    is_told_while_it_is_off(driver, spec, &device).await;
+}
+
+/// The same with interfaces: a guest that runs gets one more at once, and keeps it when it starts over.
+async fn takes_and_gives_interfaces(driver: &dyn Hypervisor, spec: &DomainSpec, extra: &DomainNic) {
+    let (id, device) = (spec.instance, Device::Nic(extra.clone()));
+    let before = devices(driver, id).await;
+    assert!(!before.nics.is_empty(), "it is its second one");
+    let told = spec.nics.iter().map(|nic| (nic.mac, &nic.tap));
+    let has = before.nics.iter().map(|nic| (nic.mac, &nic.tap));
+    assert!(has.eq(told), "{before:?}");
+    for _ in 0..2 {
+        assert_eq!(driver.plug(id, &device).await, Ok(()));
+    }
+    for starts_over in [false, true] {
+        if starts_over {
+            assert_eq!(driver.reboot(id, Duration::from_millis(1)).await, Ok(()));
+        }
+        let now = devices(driver, id).await;
+        let others = now.nics.iter().filter(|nic| nic.mac != extra.mac);
+        assert!(others.eq(&before.nics), "the others are as they were: {now:?}");
+        assert_eq!(now.disks, before.disks, "and so are the disks");
+        let its = now.nics.iter().filter(|nic| nic.mac == extra.mac);
+        assert!(its.map(|nic| &nic.tap).eq([&extra.tap]), "once: {now:?}");
+    }
+    is_asked_and_goes_off(driver, id, &device.key()).await;
+    is_told_while_it_is_off(driver, spec, &device).await;
+}
+
+/// What a guest has.
+async fn devices(driver: &dyn Hypervisor, id: InstanceId) -> Devices {
+    driver.devices(id).await.expect("devices")
+}
+
+/// A guest that runs is asked for a device, and goes off.
+async fn is_asked_and_goes_off(driver: &dyn Hypervisor, id: InstanceId, key: &DeviceKey) {
     // Whether it lets go of it is the guest's; that the answer is true, the driver's.
-    let answer = driver.unplug(id, &key, Duration::from_millis(1)).await;
-    let keeps = devices().await.has(&key);
+    let answer = driver.unplug(id, key, Duration::from_millis(1)).await;
+    let keeps = devices(driver, id).await.has(key);
     assert_eq!(answer, Ok(if keeps { Unplugged::Busy } else { Unplugged::Gone }));
     assert_eq!(driver.ensure_off(id, Duration::ZERO).await, Ok(()));
     assert!(
-        !devices().await.has(&key),
+        !devices(driver, id).await.has(key),
         "what it was asked for it does not come back with"
     );
-    assert_eq!(open_disks(driver).await, [], "it is off");
-    assert!(driver.resize(id, &extra.path, 1).await.is_err(), "it is off");
+}
+
+/// A guest that is off has a device and has it not, as it is told, until it is started from a specification again.
+async fn is_told_while_it_is_off(driver: &dyn Hypervisor, spec: &DomainSpec, device: &Device) {
+    let (id, key) = (spec.instance, device.key());
     for (unplugged, expected) in [(false, true), (true, false)] {
         for _ in 0..2 {
             match unplugged {
                 true => assert_eq!(driver.unplug(id, &key, SOON).await, Ok(Unplugged::Gone)),
-                false => assert_eq!(driver.plug(id, &device).await, Ok(())),
+                false => assert_eq!(driver.plug(id, device).await, Ok(())),
             }
-            assert_eq!(devices().await.has(&key), expected);
+            assert_eq!(devices(driver, id).await.has(&key), expected);
         }
     }
-    assert_eq!(driver.plug(id, &device).await, Ok(()));
+    assert_eq!(driver.plug(id, device).await, Ok(()));
     assert_eq!(driver.prepare(spec).await, Ok(Prepared::Paused));
-    assert!(!devices().await.has(&key), "one that is off is defined anew");
+    assert!(
+        !devices(driver, id).await.has(&key),
+        "one that is off is defined anew"
+    );
     assert_eq!(driver.resume(id).await, Ok(()));
 }
 

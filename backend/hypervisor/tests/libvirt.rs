@@ -13,16 +13,17 @@ use std::{
 
 use cumulet_certs::DiskKey;
 use cumulet_domain::{
-    id::{InstanceId, VolumeId},
+    id::{InstanceId, NetworkInterfaceId, VolumeId},
     image::DiskFormat,
     message::{OffReason, Power},
+    network::Mac,
     rng::SharedRng,
     spec::{Throttle, secret_uuid},
     volume::MAX_ATTACHED,
 };
 use cumulet_hypervisor::{
-    Backing, Copying, Device, DiskCopy, DiskSecret, DomainDisk, DomainSpec, Error, Event, Hypervisor,
-    Unplugged, contract,
+    Backing, Copying, Device, DeviceKey, DiskCopy, DiskSecret, DomainDisk, DomainNic, DomainSpec, Error,
+    Event, Hypervisor, Unplugged, contract,
     libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
@@ -110,14 +111,63 @@ fn blank(dir: &Path, name: &str) -> DomainDisk {
     }
 }
 
+/// A tap as the worker's network makes it: libvirt takes it as it is, and neither makes nor removes it
+/// (`managed='no'`). Gone when dropped, whoever has it in hands.
+struct Tap(DomainNic);
+
+impl Tap {
+    fn make() -> Self {
+        let id = NetworkInterfaceId::random(&mut rand::rng());
+        let tap = Tap(DomainNic {
+            mac: Mac::of(id),
+            // Not as the worker's taps begin, whom nobody is to take it for.
+            tap: format!("ct{}", id.short()),
+        });
+        let name = tap.0.tap.as_str();
+        for words in [
+            &["tuntap", "add", "dev", name, "mode", "tap"][..],
+            &["link", "set", "dev", name, "addrgenmode", "none"],
+        ] {
+            let done = Command::new("ip").args(words).output().unwrap();
+            assert!(done.status.success(), "{words:?}: {done:?}");
+        }
+        tap
+    }
+
+    /// Whether a guest's process has it in hands, as the kernel tells of its open files.
+    fn is_open(&self, instance: InstanceId) -> bool {
+        let process = output("pgrep", &["-f", &format!("guest={instance}")]);
+        let files = std::fs::read_dir(format!("/proc/{}/fdinfo", process.trim())).unwrap();
+        files.flatten().any(|file| {
+            let told = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let mut names = told.lines().filter_map(|line| line.strip_prefix("iff:"));
+            names.any(|name| name.trim() == self.0.tap)
+        })
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        output("ip", &["link", "delete", "dev", &self.0.tap]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
     let Some((driver, dir)) = host("contract").await else {
         return;
     };
-    let make = async |id| spec(dir.path(), id, None);
-    let extra = blank(dir.path(), "extra");
-    contract::run(&*driver, make, extra, [random_id(), random_id()]).await;
+    let ids = [random_id(), random_id()];
+    let [first, second, extra] = [Tap::make(), Tap::make(), Tap::make()];
+    let make = async |id: InstanceId| {
+        let tap = if id == ids[0] { &first } else { &second };
+        DomainSpec {
+            nics: vec![tap.0.clone()],
+            ..spec(dir.path(), id, None)
+        }
+    };
+    let extras = (blank(dir.path(), "extra"), extra.0.clone());
+    contract::run(&*driver, make, extras, ids).await;
 }
 
 /// The disk as an encrypted one, empty and of 64 MiB.
@@ -381,6 +431,41 @@ async fn disks_come_and_go_while_the_guest_runs() {
     for id in [id, deaf] {
         driver.ensure_absent(id).await.unwrap();
     }
+}
+
+/// A guest that runs takes as many interfaces as it has slots for them, with taps that are there, and lets go of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn interfaces_come_and_go_while_the_guest_runs() {
+    let Some((driver, dir)) = host("nics").await else {
+        return;
+    };
+    let Some(image) = std::env::var_os("CUMULET_TEST_IMAGE").map(PathBuf::from) else {
+        return;
+    };
+    let id = random_id();
+    let (taps, more) = ([Tap::make(), Tap::make(), Tap::make()], Tap::make());
+    let guest = spec(dir.path(), id, Some(&image));
+    driver.prepare(&guest).await.unwrap();
+    driver.resume(id).await.unwrap();
+    until_console_has(&driver, id, "cumulet-tiny ready:").await;
+    // What is in a process's hands no other device can have: in the second round each tap has been let go of.
+    for round in 0..2 {
+        for tap in &taps {
+            driver.plug(id, &Device::Nic(tap.0.clone())).await.unwrap();
+            assert!(tap.is_open(id));
+        }
+        assert_eq!(driver.devices(id).await.unwrap().nics.len(), taps.len());
+        let refused = driver.plug(id, &Device::Nic(more.0.clone())).await;
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        for tap in &taps {
+            let (began, key) = (Instant::now(), DeviceKey::Nic(tap.0.mac));
+            let gone = driver.unplug(id, &key, Duration::from_secs(60)).await;
+            println!("round {round}: unplugged after {:?}", began.elapsed());
+            assert_eq!(gone, Ok(Unplugged::Gone));
+        }
+        assert!(driver.devices(id).await.unwrap().nics.is_empty());
+    }
+    driver.ensure_absent(id).await.unwrap();
 }
 
 /// A disk's `driver` element in the XML of a guest's process.

@@ -1,9 +1,9 @@
 //! The simulated hypervisor: the contract that every driver keeps, and its own faults.
 
-use cumulet_domain::{image::DiskFormat, spec::Throttle};
+use cumulet_domain::{image::DiskFormat, network::Mac, spec::Throttle};
 
 use super::*;
-use crate::{DomainDisk, contract};
+use crate::{DomainDisk, DomainNic, contract};
 
 fn spec(instance: InstanceId) -> DomainSpec {
     DomainSpec {
@@ -34,6 +34,13 @@ fn disk(name: &str, target: &str) -> DomainDisk {
     }
 }
 
+fn nic(number: u8) -> DomainNic {
+    DomainNic {
+        mac: Mac([2, 0x16, 0, 0, 0, number]),
+        tap: format!("tap{number}"),
+    }
+}
+
 const ONE: InstanceId = InstanceId::new(0x1111_1111_1111);
 const TWO: InstanceId = InstanceId::new(0x2222_2222_2222);
 
@@ -42,9 +49,11 @@ async fn keeps_the_contract() {
     let host = FakeHypervisor::new(FakeConfig::default()).unwrap();
     let make = async |id: InstanceId| DomainSpec {
         disks: vec![disk(&id.to_string(), "vda")],
+        nics: vec![nic(1)],
         ..spec(id)
     };
-    contract::run(&*host, make, disk("extra", "vda"), [ONE, TWO]).await;
+    let extra = (disk("extra", "vda"), nic(2));
+    contract::run(&*host, make, extra, [ONE, TWO]).await;
 }
 
 #[tokio::test]
