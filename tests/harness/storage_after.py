@@ -53,7 +53,7 @@ class Storage:
     # ---- what was under way
 
     def _volume(self, id: str) -> str:
-        return "gone" if volumes.is_gone(self.account, id) else volumes.describe(self.account, id)["State"]
+        return volumes.state(self.account, id)
 
     def _now(self) -> dict[str, dict[str, str]]:
         """How things are with which something was under way."""

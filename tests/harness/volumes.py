@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from botocore.exceptions import ClientError
+
 from .cloud import Account, Cloud
 from .ec2 import FAST, error_of
 from .guest import Guest
@@ -30,8 +32,17 @@ def attached_to(account: Account, id: str) -> tuple[str, str] | None:
 
 
 def is_gone(account: Account, id: str) -> bool:
-    code, _ = error_of(account.ec2.describe_volumes, VolumeIds=[id])
-    return code == "InvalidVolume.NotFound"
+    return state(account, id) == "gone"
+
+
+def state(account: Account, id: str) -> str:
+    """The state of a volume, by one look; `gone` where there is none."""
+    try:
+        return describe(account, id)["State"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidVolume.NotFound":
+            raise
+        return "gone"
 
 
 def wait_attached(account: Account, id: str, instance: str, timeout: float = 60.0) -> None:
