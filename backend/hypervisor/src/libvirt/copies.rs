@@ -1,9 +1,10 @@
 //! Copies of a libvirt guest's disks: a backup job of QEMU's, which keeps what a guest overwrites until it is copied.
 
-use std::io;
+use std::{io, time::Duration};
 
 use cumulet_domain::{id::InstanceId, image::DiskFormat, message::Power};
 use quick_xml::Writer;
+use tokio::time::Instant;
 use virt::{
     domain::Domain,
     error::{Error as LibvirtError, ErrorNumber},
@@ -85,6 +86,10 @@ fn backup(copies: &[(String, DiskCopy)], disks: impl Iterator<Item = String>) ->
     String::from_utf8(out.into_inner()).map_err(io::Error::other)
 }
 
+/// How long a job may take to end that was given up, and how often that is looked at.
+const ENDED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
+
 impl Libvirt {
     pub(super) async fn begin_copies(&self, instance: InstanceId, copies: &[DiskCopy]) -> Result<()> {
         let (copies, freezes) = (copies.to_vec(), self.freezes.clone());
@@ -147,7 +152,17 @@ impl Libvirt {
                 other => other,
             }
         };
-        self.call(For::Process(instance), ACTION, end).await
+        self.call(For::Process(instance), ACTION, end).await?;
+        // libvirt only asks for the end of a job.
+        let patience = Instant::now() + ENDED;
+        while matches!(self.copies_of(instance).await, Ok(Copying::Running { .. })) {
+            if Instant::now() > patience {
+                let text = format!("the copies of {instance}'s disks go on, though they were given up");
+                return Err(Error::Unavailable(text));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 }
 
