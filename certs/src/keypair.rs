@@ -9,6 +9,7 @@
 //!
 //! EC2 prints the base64 with its `=`, where `ssh-keygen` leaves it out and writes `SHA256:` before.
 
+use cumulet_domain::named;
 use md5::Md5;
 use rand::CryptoRng;
 use rsa::pkcs1::EncodeRsaPrivateKey;
@@ -25,22 +26,13 @@ use crate::secret::SecretString;
 /// Size of the RSA keys that are made here.
 pub const RSA_BITS: usize = 2048;
 
-/// Kind of a key pair; EC2 knows these two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyType {
-    /// RSA.
-    Rsa,
-    /// ED25519.
-    Ed25519,
-}
-
-impl KeyType {
-    /// The name on EC2's wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rsa => "rsa",
-            Self::Ed25519 => "ed25519",
-        }
+named! {
+    /// Kind of a key pair; EC2 knows these two. The name is that on EC2's wire.
+    KeyType {
+        /// RSA.
+        Rsa = "rsa",
+        /// ED25519.
+        Ed25519 = "ed25519",
     }
 }
 

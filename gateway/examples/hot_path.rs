@@ -36,7 +36,7 @@ use cumulet_bus::LocalBus;
 use cumulet_certs::{MasterKey, Sealer, SecretString};
 use cumulet_domain::{
     account::{AccountId, Principal},
-    image::{BootMode, DiskFormat},
+    image::{Architecture, BootMode, DiskFormat},
     network::Cidr,
     time::{ManualClock, Timestamp},
 };
@@ -291,7 +291,7 @@ fn image(account: AccountId) -> images::NewImage {
         name: "tiny".into(),
         description: "a tiny guest".into(),
         public: true,
-        architecture: "x86_64".into(),
+        architecture: Architecture::X86_64,
         format: DiskFormat::Qcow2,
         sha256: "0".repeat(64),
         size_bytes: 1 << 20,

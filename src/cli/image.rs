@@ -14,7 +14,7 @@ use cumulet_backend::{
 use cumulet_domain::{
     account::AccountId,
     id::ImageId,
-    image::{BootMode, FileFormat},
+    image::{Architecture, BootMode, FileFormat},
     volume::{ROOT_DEVICE, ROOT_DEVICES},
 };
 
@@ -54,8 +54,8 @@ pub(crate) struct Import {
     #[arg(long, default_value = "qcow2")]
     format: FileFormat,
     /// What it runs on: x86_64 or arm64.
-    #[arg(long, default_value = "x86_64", value_parser = ["x86_64", "arm64"])]
-    architecture: String,
+    #[arg(long, default_value = "x86_64")]
+    architecture: Architecture,
     /// What instances' root devices are called.
     #[arg(long, default_value = ROOT_DEVICE, value_parser = ROOT_DEVICES)]
     root_device: String,
@@ -122,7 +122,7 @@ impl Import {
             name: self.name.clone(),
             description: self.description.clone(),
             public: !self.private,
-            architecture: self.architecture.clone(),
+            architecture: self.architecture,
             root_device: self.root_device.clone(),
             boot_mode: self.boot_mode,
         };

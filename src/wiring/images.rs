@@ -17,7 +17,7 @@ use cumulet_backend::{
 use cumulet_domain::{
     account::AccountId,
     id::ImageId,
-    image::{BootMode, FileFormat, ImageState},
+    image::{Architecture, BootMode, FileFormat, ImageState},
     volume::ROOT_DEVICE,
 };
 
@@ -35,8 +35,8 @@ pub(crate) struct ImageFile {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) public: bool,
-    /// `x86_64` or `arm64`.
-    pub(crate) architecture: String,
+    /// What it runs on.
+    pub(crate) architecture: Architecture,
     /// What its root device is called.
     pub(crate) root_device: String,
     /// How it wants to be started.
@@ -75,7 +75,7 @@ pub(crate) async fn import_image(
         name: source.name.clone(),
         description: source.description.clone(),
         public: source.public,
-        architecture: source.architecture.clone(),
+        architecture: source.architecture,
         format: format.kept(),
         sha256: imported.sha256,
         size_bytes: imported.size_bytes,
@@ -115,7 +115,7 @@ pub(crate) async fn tiny(
         name: TINY.into(),
         description: "A small Linux for trying things out".into(),
         public: true,
-        architecture: "x86_64".into(),
+        architecture: Architecture::X86_64,
         root_device: ROOT_DEVICE.into(),
         boot_mode: BootMode::LegacyBios,
     };

@@ -21,7 +21,7 @@ use cumulet_core::{RequestContext, quota, tag_room::room as tag_room};
 use cumulet_store::{
     authority::{Grant, Permission},
     entity::{
-        columns::{Key, Owner},
+        columns::{Key, Named, Owner},
         key_pair,
     },
     failed,
@@ -169,7 +169,7 @@ async fn insert(
         id: Key(cx.rng.id::<marker::KeyPair>()),
         account: Owner(grant.account()),
         name: name.into(),
-        kind: public.key_type().as_str().into(),
+        kind: Named(public.key_type()),
         fingerprint,
         public_key: public.openssh_line(name),
         created_at: cx.now().0,

@@ -11,7 +11,7 @@ use cumulet_core::{CloudConfig, Parts, Quotas, Wake, retention::Retention};
 use cumulet_domain::{
     account::{Principal, Role},
     id::{HostId, ImageId, InstanceId},
-    image::{BootMode, DiskFormat},
+    image::{Architecture, BootMode, DiskFormat},
     instance::{ShutdownBehavior, State},
     message::{
         Action, Command, Heartbeat, HostResources, InstanceReport, OffReason, Outcome, Power, Report,
@@ -94,7 +94,7 @@ impl Rig {
             name: "tiny".into(),
             description: String::new(),
             public: true,
-            architecture: "x86_64".into(),
+            architecture: Architecture::X86_64,
             format: DiskFormat::Qcow2,
             sha256: "ab".repeat(32),
             size_bytes: 1 << 20,

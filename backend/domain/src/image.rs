@@ -50,6 +50,14 @@ impl FileFormat {
 }
 
 named! {
+    /// What machines an image is for, in EC2's terms. (What a host is, is its own word: [`crate::host::HostProfile`].)
+    Architecture {
+        X86_64 = "x86_64",
+        Arm64 = "arm64",
+    }
+}
+
+named! {
     /// Where an image is in its life, in EC2's terms.
     ImageState {
         Available = "available",

@@ -1,7 +1,9 @@
 //! Typed columns: a value that stands for nothing is an error that names its table, row and column, whichever it is.
 
+use cumulet_certs::KeyType;
 use cumulet_compute::{
     instances::launch,
+    key_pairs,
     placement_groups::{self, NewGroup},
 };
 use cumulet_domain::{
@@ -9,14 +11,15 @@ use cumulet_domain::{
     volume::{VolumeChange, VolumeType},
 };
 use cumulet_identity::accounts;
+use cumulet_operator::services;
 use cumulet_storage::{aliases, snapshots, volumes};
 use cumulet_store::{
     entity::{
         access_key, account,
         columns::{Flag, Named},
         host, host_network, image, image_alias, image_mapping, instance, instance_type, interface,
-        interface_address, operation, placement_group, placement_group_host, security_group, snapshot,
-        subnet, user, volume, volume_attachment, volume_modification, vpc,
+        interface_address, key_pair, operation, placement_group, placement_group_host, security_group,
+        service, snapshot, subnet, user, volume, volume_attachment, volume_modification, vpc,
     },
     failed, rows,
 };
@@ -62,6 +65,9 @@ async fn lived_in() -> Rig {
     placement_groups::create(&rig.cloud, &rig.who, group)
         .await
         .unwrap();
+    key_pairs::create(&rig.cloud, &rig.who, "k", KeyType::Ed25519, Vec::new())
+        .await
+        .unwrap();
     let launched = launch(&rig.cloud, &rig.who, rig.spec()).await.unwrap();
     let larger = VolumeChange {
         size_gib: Some(100),
@@ -77,6 +83,10 @@ async fn lived_in() -> Rig {
     snapshots::create(&rig.cloud, &rig.who, of_root).await.unwrap();
     let parts = rig.cloud.parts();
     aliases::set(&parts, "/aws/service/tiny", rig.image)
+        .await
+        .unwrap();
+    let (store, now) = (&rig.cloud.store, rig.cloud.now());
+    services::heartbeat(store, "gateway@host-1", "gateway", "host-1", "0.1.0", now)
         .await
         .unwrap();
     let role = cumulet_domain::account::Role::ReadOnly;
@@ -148,11 +158,12 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
             memory_mib_max = "-1", disk_gib_max = "-1", tunnel_address = "-1", draining = "2",
             confirmed_tunnel = "4294967296";
         host_network: applied_generation = "-1";
-        image: boot_mode = "'floppy'", state = "'lost'", public = "7", format = "'floppy'", size_bytes = "-1", virtual_bytes = "-1",
+        image: architecture = "'pdp11'", boot_mode = "'floppy'", state = "'lost'", public = "7", format = "'floppy'", size_bytes = "-1", virtual_bytes = "-1",
             phase = "'lost'", protection = "'perhaps'", encrypted = "2";
         image_mapping: size_gib = "-1", volume_type = "'tape'", iops = "-1", throughput = "-1",
             delete_on_termination = "2", encrypted = "2";
         image_alias: version = "-1";
+        key_pair: kind = "'dsa'";
         instance: launch_index = "-1", vcpus = "-1", memory_mib = "-1", disk_gib = "-1", state = "'lost'",
             intent = "'away'", generation = "-1", metadata_revision = "-1", claimed = "2",
             shutdown_behavior = "'wait'", disable_api_termination = "2", disable_api_stop = "2",
@@ -177,4 +188,32 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
             original_throughput = "-1", target_throughput = "-1", progress = "-1", generation = "-1";
         vpc: cidr = "'everything'", is_default = "2", policy_generation = "-1", vni = "-1";
     }
+}
+
+macro_rules! read_all_the_same {
+    ($rig:ident, $($entity:ident: $($column:ident),+;)+) => {
+        $($({
+            let error = damaged::<$entity::Entity>(&$rig, stringify!($column), "'tomorrows'").await;
+            assert!(matches!(error, Error::Unavailable(_)), "{}: {error}", stringify!($entity.$column));
+        })+)+
+    };
+}
+
+/// What a newer program, or a host of one, may have other words for than this one has: a row that has them is read.
+#[tokio::test]
+async fn words_of_newer_programs_are_no_damage() {
+    let rig = lived_in().await;
+    read_all_the_same! { rig,
+        host: hypervisor, architecture;
+        operation: kind, step;
+        service: role;
+    }
+    // The operator is shown them.
+    let (store, now) = (&rig.cloud.store, rig.cloud.now());
+    services::heartbeat(store, "tomorrows@host-1", "tomorrows", "host-1", "0.2.0", now)
+        .await
+        .unwrap();
+    let shown = services::list(&rig.cloud.parts()).await.unwrap();
+    let roles: Vec<&str> = shown.iter().map(|view| view.role.as_str()).collect();
+    assert_eq!(roles, ["compute", "gateway", "tomorrows"]);
 }

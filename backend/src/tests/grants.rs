@@ -1,10 +1,14 @@
-//! Tests of declarations, listings, and of a policy that goes by tags, over a real database.
+//! Tests of declarations, listings, and of a policy that goes by tags, over a real database. (That every operation
+//! shows its rows to the policy is tested over the examples of all of them: `gateway/src/tests/examples/policies.rs`.)
 
 use std::sync::Arc;
 
-use cumulet_compute::{instances, placement_groups};
+use cumulet_compute::{
+    instances::{self, LaunchTags},
+    placement_groups,
+};
 use cumulet_core::{
-    PageRequest,
+    ClientToken, PageRequest,
     tags::{TagTarget, create},
 };
 use cumulet_domain::{
@@ -141,6 +145,40 @@ async fn of_several_rows_one_that_is_refused_keeps_all_as_they_are() {
     let refused = instances::get(&bound, who, ids[0]).await;
     assert_eq!(refused, Err(Permission::DESCRIBE_INSTANCE_ATTRIBUTE.refused()));
     instances::terminate(&bound, who, &ids[1..]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_launch_makes_is_shown_as_it_is_going_to_be_and_what_it_has_made_as_it_is() {
+    let rig = cloud().await;
+    let who = &rig.who;
+    let bound = rig
+        .cloud
+        .clone()
+        .with_authoriser(Arc::new(Unlocked { reads_tags: true }));
+    let each: [fn(&mut LaunchTags); 3] = [
+        |tags| tags.instance = locked(),
+        |tags| tags.network_interface = locked(),
+        |tags| tags.volume = locked(),
+    ];
+    let refused = || Permission::RUN_INSTANCES.refused();
+    for tag in each {
+        let mut spec = rig.spec();
+        tag(&mut spec.tags);
+        let answer = instances::launch(&bound, who, spec).await;
+        assert_eq!(answer.unwrap_err(), refused());
+    }
+    let mut spec = rig.spec();
+    spec.client_token = Some(ClientToken {
+        token: "t".into(),
+        request_hash: String::new(),
+    });
+    let made = instances::launch(&bound, who, spec.clone()).await.unwrap();
+    let again = instances::launch(&bound, who, spec.clone()).await.unwrap();
+    assert_eq!(again.id, made.id);
+    let target = [TagTarget::of(made.instances[0].id())];
+    create(&rig.cloud, who, &target, &locked()).await.unwrap();
+    let answer = instances::launch(&bound, who, spec).await;
+    assert_eq!(answer.unwrap_err(), refused());
 }
 
 #[tokio::test]

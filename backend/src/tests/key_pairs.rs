@@ -3,6 +3,7 @@
 use cumulet_certs::KeyType;
 use cumulet_compute::key_pairs::*;
 use cumulet_domain::{Error, ResourceKind, account::Principal, error::Limit, tag::Tag};
+use cumulet_store::entity::columns::Named;
 
 use crate::test_support::cloud;
 
@@ -23,7 +24,7 @@ async fn both_kinds_are_made_and_imported_back() {
         let made = create(&rig.cloud, &rig.who, kind, key_type, Vec::new())
             .await
             .unwrap();
-        assert_eq!(made.view.row.kind, kind);
+        assert_eq!(made.view.row.kind, Named(key_type));
         assert!(made.view.row.public_key.starts_with(prefix));
         assert!(made.private_pem.expose().contains("PRIVATE KEY"));
         let again = format!("{kind} again");
@@ -35,7 +36,7 @@ async fn both_kinds_are_made_and_imported_back() {
             Vec::new(),
         )
         .await;
-        assert_eq!(imported.unwrap().row.kind, kind);
+        assert_eq!(imported.unwrap().row.kind, Named(key_type));
     }
     let all = describe(&rig.cloud, &rig.who, &KeyPairQuery::default())
         .await

@@ -11,6 +11,7 @@ mod filters;
 mod http;
 mod ids;
 mod instances;
+mod json_versions;
 mod listeners;
 mod modify;
 mod network_interfaces;
@@ -47,7 +48,7 @@ use cumulet_certs::{MasterKey, Sealer};
 use cumulet_domain::{
     account::{AccountId, Principal, Role},
     id::{InstanceId, SnapshotId, VpcId},
-    image::{BootMode, DiskFormat},
+    image::{Architecture, BootMode, DiskFormat},
     network::Cidr,
     time::{ManualClock, Timestamp},
 };
@@ -302,7 +303,7 @@ fn new_image(account: AccountId, name: &str) -> images::NewImage {
         name: name.into(),
         description: "a tiny guest".into(),
         public: false,
-        architecture: "x86_64".into(),
+        architecture: Architecture::X86_64,
         format: DiskFormat::Qcow2,
         sha256: "0".repeat(64),
         size_bytes: 1 << 20,

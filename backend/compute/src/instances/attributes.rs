@@ -3,7 +3,7 @@
 
 use cumulet_core::{RequestContext, quota};
 use cumulet_domain::{
-    Error, Result,
+    Error, ResourceKind, Result,
     account::Principal,
     id::{InstanceId, SecurityGroupId, VolumeId},
     instance::{ShutdownBehavior, State},
@@ -131,7 +131,7 @@ async fn apply(
         AttributeChange::EbsOptimized(value) => return only(!value, "EBS optimization"),
         AttributeChange::EnaSupport(value) => return only(value, "turning enhanced networking off"),
         AttributeChange::Disk(change) => {
-            let disk = disk(txn, row, &change).await?;
+            let disk = disk(txn, grant, row, &change).await?;
             if disk.is_root() && disk.delete_on_termination.0 && !change.delete_on_termination {
                 keep_root(txn, cx, row, &disk).await?;
             }
@@ -157,9 +157,11 @@ async fn keep_root(
     attachments::made(txn, root.volume.to_db(), cx.now()).await
 }
 
-/// The disk of a change: the instance must have it, and it be what the caller takes it for.
+/// The disk of a change: the instance must have it, and it be what the caller takes it for. Its volume is shown to the
+/// policy.
 async fn disk(
     txn: &DatabaseTransaction,
+    grant: &Grant,
     row: &instance::Model,
     change: &DiskChange,
 ) -> Result<volume_attachment::Model> {
@@ -168,9 +170,12 @@ async fn disk(
         disk.device.0 == change.device && change.volume.is_none_or(|volume| volume == disk.volume.0)
     };
     let disks = disks.remove(&row.id.to_db()).unwrap_or_default();
-    disks.into_iter().find(meant).ok_or_else(|| Error::NoDevice {
+    let disk = disks.into_iter().find(meant).ok_or_else(|| Error::NoDevice {
         device: change.device.clone(),
-    })
+    })?;
+    let volume = (disk.volume.0.digits(), row.account.0);
+    resource::shown(txn, grant, ResourceKind::Volume, &[volume]).await?;
+    Ok(disk)
 }
 
 async fn update(

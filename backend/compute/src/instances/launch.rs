@@ -25,9 +25,9 @@ use cumulet_store::{
     authority::{Grant, Permission},
     entity::{
         columns::{Amount, Count, Flag, Key, Named, Owner, Small},
-        image, instance, reservation, volume_attachment,
+        image, instance, interface, reservation, volume, volume_attachment,
     },
-    failed, tags, user_data, volumes,
+    failed, resource, tags, user_data, volumes,
 };
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
@@ -256,6 +256,9 @@ impl<'a> Launch<'a> {
     }
 
     async fn insert(&self, txn: &DatabaseTransaction, rows: &[instance::Model]) -> Result<()> {
+        for row in rows {
+            resource::show_new::<instance::Entity>(self.grant, row, &self.spec.tags.instance)?;
+        }
         let row = reservation::Model {
             id: Key(self.reservation),
             account: Owner(self.account),
@@ -281,7 +284,12 @@ impl<'a> Launch<'a> {
         claim: Claim,
         rows: &mut [instance::Model],
     ) -> Result<Vec<InterfaceView>> {
-        addresses::attach(txn, self.compute, self.spec, plan, claim, rows, self.now).await
+        let made = addresses::attach(txn, self.compute, self.spec, plan, claim, rows, self.now).await?;
+        let tags = &self.spec.tags.network_interface;
+        for InterfaceView { row, .. } in &made {
+            resource::show_new::<interface::Entity>(self.grant, row, tags)?;
+        }
+        Ok(made)
     }
 
     /// Makes the volumes of each instance; its attachments, in the instances' order, each one's root first.
@@ -310,6 +318,9 @@ impl<'a> Launch<'a> {
                 self.compute.made(&id);
             }
             attached.push(disks);
+        }
+        for volume in &made {
+            resource::show_new::<volume::Entity>(self.grant, volume, &self.spec.tags.volume)?;
         }
         volumes::insert(txn, made, &attached.concat()).await?;
         Ok(attached)

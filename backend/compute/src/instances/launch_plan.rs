@@ -95,7 +95,7 @@ impl LaunchPlan {
             memory_mib: self.kind.memory_mib.to_db(),
             disk_gib: i64::from(self.disks.root_gib.0) + i64::from(self.disks.data_gib()),
             account: account.to_string(),
-            architecture: Some(self.image.architecture.clone()),
+            architecture: Some(self.image.architecture.to_string()),
             extra_specs: fleet.type_specs(&self.kind.name),
             ..Request::default()
         };

@@ -7,7 +7,7 @@ use cumulet_network::interface_view::InterfaceView;
 use cumulet_store::{
     authority::Grant,
     entity::{instance, volume_attachment},
-    rows,
+    resource, rows,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
@@ -57,6 +57,7 @@ pub(super) async fn reservation(
         .filter(instance::Column::Account.eq(grant.account().to_db()))
         .order_by_asc(instance::Column::LaunchIndex);
     let rows = rows::all(query, conn).await?;
+    resource::show::<instance::Entity>(conn, grant, &rows).await?;
     Ok(ReservationView {
         id,
         account: grant.account(),

@@ -6,7 +6,7 @@ use cumulet_domain::{
     Result,
     account::AccountId,
     id::{ImageId, InstanceId, ReservationId, SubnetId, VolumeId, VpcId},
-    image::BootMode,
+    image::{Architecture, BootMode},
     instance::{ShutdownBehavior, State, StateReason},
     metadata::MetadataOptions,
     tag::Tag,
@@ -224,7 +224,11 @@ impl InstanceView {
         image.map_or(BootMode::LegacyBios, |image| image.boot_mode())
     }
 
-    pub fn architecture(&self) -> &str {
-        self.image.as_ref().map_or("x86_64", |image| &image.architecture)
+    /// What its image is for; `x86_64` where the image of one that has ended is gone.
+    pub fn architecture(&self) -> &'static str {
+        let image = self.image.as_ref();
+        image
+            .map_or(Architecture::X86_64, |image| image.architecture.0)
+            .name()
     }
 }

@@ -55,6 +55,9 @@ pub async fn authorize(
         Box::pin(async move {
             let group = group::changing(txn, &grant, &which).await?;
             let rows = add(txn, &cx_of, &grant, &group, direction, &new).await?;
+            for row in &rows {
+                resource::show_new::<security_group_rule::Entity>(&grant, row, &new_tags)?;
+            }
             let ids: Vec<i64> = rows.iter().map(|row| row.id.to_db()).collect();
             tags::insert(txn, account, ResourceKind::SecurityGroupRule, &ids, &new_tags).await?;
             room.check(txn).await?;

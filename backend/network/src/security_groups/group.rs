@@ -113,6 +113,7 @@ async fn insert(
         is_default: Flag(false),
         created_at: now.0,
     };
+    resource::show_new::<security_group::Entity>(grant, &row, &new.tags)?;
     let insert = security_group::Entity::insert(security_group::ActiveModel::from(row.clone()));
     insert.exec_without_returning(txn).await.map_err(|error| {
         if is_taken(&error) {

@@ -73,6 +73,7 @@ pub async fn revoke(
         Box::pin(async move {
             let group = group::changing(txn, &grant, &which).await?;
             let (rows, unknown) = chosen(txn, &grant, &group, direction, &what).await?;
+            resource::show::<security_group_rule::Entity>(txn, &grant, &rows).await?;
             let views = rules::views(txn, rows).await?;
             views.iter().for_each(|rule| call.made(&rule.id));
             let ids: Vec<i64> = views.iter().map(|rule| rule.id.to_db()).collect();

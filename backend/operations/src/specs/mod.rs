@@ -181,7 +181,7 @@ impl SpecRows {
             reservation: row.reservation.0,
             image: row.image.0,
             instance_type: row.instance_type.clone(),
-            architecture: image.architecture.clone(),
+            architecture: image.architecture.to_string(),
             launch_index: row.launch_index.0,
             private_dns_name: dns::private_name(primary.private_ip, region),
             public_dns_name: primary.public_ip.map(|ip| dns::public_name(ip, region)),

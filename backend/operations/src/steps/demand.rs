@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use cumulet_domain::{
     Error, Result,
     id::{HostId, InstanceId, VolumeId},
+    image::Architecture,
     time::Timestamp,
 };
 use cumulet_scheduler::{Fleet, Group, HostSet, Member, Policy, Request};
@@ -84,7 +85,7 @@ pub(crate) fn tried(operation: &operation::Model) -> Result<Vec<FailedHost>> {
 /// The rows around the instances of a round that are to be placed.
 #[derive(Debug, Default)]
 pub(crate) struct Demands {
-    architectures: HashMap<i64, String>,
+    architectures: HashMap<i64, Architecture>,
     groups: HashMap<i64, placement_group::Model>,
     members: HashMap<i64, Vec<placement_group_host::Model>>,
     /// By instance: where it has been tried, its hints, and the GiB of the volumes that come with it.
@@ -107,7 +108,7 @@ impl Demands {
         let images: BTreeSet<i64> = rows.iter().map(|row| row.image.to_db()).collect();
         let images = image::Entity::find().filter(image::Column::Id.is_in(images));
         for row in rows::all(images, conn).await? {
-            demands.architectures.insert(row.id.to_db(), row.architecture);
+            demands.architectures.insert(row.id.to_db(), row.architecture.0);
         }
         let groups: BTreeSet<i64> = rows
             .iter()
@@ -184,7 +185,10 @@ impl Demands {
                 i64::from(row.disk_gib.0)
             },
             account: row.account.0.to_string(),
-            architecture: self.architectures.get(&row.image.to_db()).cloned(),
+            architecture: self
+                .architectures
+                .get(&row.image.to_db())
+                .map(ToString::to_string),
             extra_specs: fleet.type_specs(&row.instance_type),
             ..Request::default()
         }

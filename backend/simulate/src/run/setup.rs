@@ -15,7 +15,7 @@ use cumulet_domain::{
     Result,
     account::{AccountId, Principal, Role},
     id::{HostId, ImageId},
-    image::{BootMode, DiskFormat},
+    image::{Architecture, BootMode, DiskFormat},
     message::HostResources,
 };
 
@@ -258,7 +258,7 @@ fn image(account: AccountId) -> images::NewImage {
         name: "simulated".into(),
         description: String::new(),
         public: true,
-        architecture: "x86_64".into(),
+        architecture: Architecture::X86_64,
         format: DiskFormat::Qcow2,
         sha256: "ab".repeat(32),
         size_bytes: 1 << 20,

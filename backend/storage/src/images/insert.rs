@@ -6,7 +6,7 @@ use cumulet_domain::{
     account::AccountId,
     error::Limit,
     id::ImageId,
-    image::{BootMode, DiskFormat, ImageState},
+    image::{Architecture, BootMode, DiskFormat, ImageState},
     tag::Tag,
     time::Timestamp,
 };
@@ -84,7 +84,7 @@ pub(super) fn fresh(id: ImageId, account: AccountId, name: String, now: Timestam
         description: String::new(),
         state: Named(ImageState::Available),
         public: Flag(false),
-        architecture: String::new(),
+        architecture: Named(Architecture::X86_64),
         format: Named(DiskFormat::Raw),
         sha256: String::new(),
         size_bytes: Amount(0),

@@ -5,7 +5,7 @@ use cumulet_domain::{
     Error, ResourceKind, Result,
     account::AccountId,
     id::{ImageId, marker},
-    image::{BootMode, DiskFormat},
+    image::{Architecture, BootMode, DiskFormat},
     volume::check_root_device,
 };
 use cumulet_store::{
@@ -36,8 +36,8 @@ pub struct NewImage {
     pub description: String,
     /// Every account sees it.
     pub public: bool,
-    /// For instance `x86_64`.
-    pub architecture: String,
+    /// What it runs on.
+    pub architecture: Architecture,
     pub format: DiskFormat,
     /// Of the stored file, 64 lower-case hexadecimal digits.
     pub sha256: String,
@@ -58,7 +58,7 @@ pub async fn add(parts: &Parts, new: NewImage) -> Result<ImageView> {
     let row = image::Model {
         description: new.description,
         public: Flag(new.public),
-        architecture: new.architecture,
+        architecture: Named(new.architecture),
         format: Named(new.format),
         sha256: new.sha256,
         size_bytes: Amount(new.size_bytes),

@@ -5,7 +5,7 @@ use cumulet_domain::{
     Error, Result,
     account::Principal,
     id::{ImageId, marker},
-    image::BootMode,
+    image::{Architecture, BootMode},
     snapshot::check_description,
     tag::Tag,
     volume::{ROOT_DEVICES, check_root_device},
@@ -29,9 +29,13 @@ use crate::boxed;
 /// The root device of a request that names none.
 const ROOT: &str = ROOT_DEVICES[1];
 
-/// What images may be for, and how they are started where nothing is said.
-/// (Nothing that is kept is legacy-bios, too.)
-const ARCHITECTURES: [(&str, Option<BootMode>); 2] = [("x86_64", None), ("arm64", Some(BootMode::Uefi))];
+/// How images for an architecture are started where nothing is said. (Nothing that is kept is legacy-bios, too.)
+const fn default_boot_mode(of: Architecture) -> Option<BootMode> {
+    match of {
+        Architecture::X86_64 => None,
+        Architecture::Arm64 => Some(BootMode::Uefi),
+    }
+}
 
 /// An image to be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +114,7 @@ async fn make(
         cx.now(),
     );
     row.description = new.description.clone();
-    row.architecture = architecture.into();
+    row.architecture = Named(architecture);
     row.boot_mode = boot_mode.map(Named);
     row.root_device = Device(root_device.into());
     row.virtual_bytes = Amount(u64::from(root_gib) << 30);
@@ -123,19 +127,18 @@ async fn make(
 }
 
 /// What it is for, and how it is started.
-fn boot_mode(new: &Registration) -> Result<(&'static str, Option<BootMode>)> {
-    let wanted = new.architecture.as_deref().unwrap_or(ARCHITECTURES[0].0);
-    let known = ARCHITECTURES.iter().find(|(name, _)| *name == wanted);
-    let Some((name, default)) = known else {
+fn boot_mode(new: &Registration) -> Result<(Architecture, Option<BootMode>)> {
+    let wanted = new.architecture.as_deref().unwrap_or(Architecture::X86_64.name());
+    let Some(architecture) = Architecture::from_name(wanted) else {
         let reason = "this cloud has machines of x86_64 and arm64";
         return Err(Error::invalid("Architecture", wanted, reason));
     };
-    let mode = new.boot_mode.or(*default);
-    if let ("arm64", Some(BootMode::LegacyBios)) = (*name, mode) {
+    let mode = new.boot_mode.or(default_boot_mode(architecture));
+    if let (Architecture::Arm64, Some(BootMode::LegacyBios)) = (architecture, mode) {
         let reason = "machines of arm64 are started by UEFI";
         return Err(Error::invalid("BootMode", BootMode::LegacyBios.name(), reason));
     }
-    Ok((name, mode))
+    Ok((architecture, mode))
 }
 
 #[cfg(test)]
@@ -158,13 +161,17 @@ mod tests {
             boot_mode(&new).ok()
         };
         for (architecture, mode, expected) in [
-            (None, None, Some(("x86_64", None))),
+            (None, None, Some((Architecture::X86_64, None))),
             (
                 Some("x86_64"),
                 Some(BootMode::UefiPreferred),
-                Some(("x86_64", Some(BootMode::UefiPreferred))),
+                Some((Architecture::X86_64, Some(BootMode::UefiPreferred))),
             ),
-            (Some("arm64"), None, Some(("arm64", Some(BootMode::Uefi)))),
+            (
+                Some("arm64"),
+                None,
+                Some((Architecture::Arm64, Some(BootMode::Uefi))),
+            ),
             (Some("arm64"), Some(BootMode::LegacyBios), None),
             (Some("i386"), None, None),
         ] {

@@ -11,6 +11,9 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     pub availability_zone: String,
+    // The host's own word, and a text: its worker may be of a program that has a driver which this one has not, and a
+    // host that can't be read is one that nothing is placed on and that no command shows. It is compared with what an
+    // image wants, and shown; nobody needs to know them all.
     pub hypervisor: String,
     pub enabled: Flag,
     pub vcpus: Amount,
@@ -28,6 +31,8 @@ pub struct Model {
     pub tunnel_address: Option<Ipv4>,
     pub disabled_reason: Option<String>,
     pub draining: Option<Flag>,
+    // The host's own word likewise, and no closed set: a machine is what it is, and libvirt has names for more of them
+    // than there are images for (`image::Architecture`). One that no image is for gets none.
     pub architecture: Option<String>,
     pub capabilities: Option<String>,
     pub metrics: Option<String>,

@@ -3,7 +3,7 @@
 
 use cumulet_domain::{
     id::marker::{Image, Instance},
-    image::{BootMode, DeregistrationProtection, DiskFormat, ImageState},
+    image::{Architecture, BootMode, DeregistrationProtection, DiskFormat, ImageState},
 };
 use sea_orm::{QuerySelect as _, QueryTrait as _, entity::prelude::*};
 
@@ -19,7 +19,7 @@ pub struct Model {
     pub description: String,
     pub state: Named<ImageState>,
     pub public: Flag,
-    pub architecture: String,
+    pub architecture: Named<Architecture>,
     pub format: Named<DiskFormat>,
     pub sha256: String,
     pub size_bytes: Amount,

@@ -1,10 +1,11 @@
 //! The public half of a key pair.
 #![allow(missing_docs)] // the columns are explained in the migrations
 
+use cumulet_certs::KeyType;
 use cumulet_domain::id::marker::KeyPair;
 use sea_orm::entity::prelude::*;
 
-use super::columns::{Key, Owner};
+use super::columns::{Key, Named, Owner};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "key_pairs")]
@@ -13,7 +14,7 @@ pub struct Model {
     pub id: Key<KeyPair>,
     pub account: Owner,
     pub name: String,
-    pub kind: String,
+    pub kind: Named<KeyType>,
     pub fingerprint: String,
     pub public_key: String,
     pub created_at: i64,

@@ -21,12 +21,14 @@ named! {
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Key<Operation>,
+    // A text, as the step is: what a newer program has begun is left to that (`Registry::find`), and holds up no other.
     pub kind: String,
     pub account: Owner,
     pub instance: i64,
     pub active_instance: Option<i64>,
     pub generation: Amount,
     pub status: Named<OperationStatus>,
+    // One of its kind's own list (`Operation::STEPS`), which a newer program may have made longer.
     pub step: String,
     pub state: String,
     pub attempts: Count,

@@ -8,6 +8,8 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
+    // A text: the roles are the binary's (`src/roles.rs`), and a newer program, which runs beside this one while roles
+    // are replaced one after the other, may have one more. Nothing goes by it; the operator is shown it, above all then.
     pub role: String,
     pub host: String,
     pub version: String,

@@ -29,7 +29,7 @@ const GARBLED: [&str; 5] = [
 ];
 
 /// Everything that an account can see.
-async fn picture(world: &World) -> String {
+pub(super) async fn picture(world: &World) -> String {
     let mut whole = String::new();
     for info in EC2.model.operations {
         let listing = info.name.starts_with("Describe") && info.required.is_empty();

@@ -4,6 +4,7 @@ mod asking;
 mod checks;
 mod filters;
 mod listings;
+mod policies;
 mod scene;
 
 use super::*;

@@ -116,7 +116,7 @@ fn shown(ctx: &Ctx, view: &ImageView) -> Image {
         owner_id: Some(owner),
         creation_date: Some(Timestamp(row.created_at).to_string()),
         public: Some(view.is_public()),
-        architecture: text(&row.architecture),
+        architecture: text(row.architecture.0.name()),
         image_type: text("machine"),
         name: text(&row.name),
         description: text(&row.description).filter(|d| !d.is_empty()),

@@ -48,7 +48,7 @@ impl Describe for DescribeKeyPairs {
 fn info(view: KeyPairView, with_key: bool) -> KeyPairInfo {
     KeyPairInfo {
         key_pair_id: Some(view.id().to_string()),
-        key_type: Some(view.row.kind),
+        key_type: Some(view.row.kind.to_string()),
         tags: shown_tags(&view.tags),
         public_key: Some(view.row.public_key).filter(|_| with_key),
         create_time: Some(Timestamp(view.row.created_at)),
