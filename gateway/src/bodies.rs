@@ -1,6 +1,6 @@
 //! Requests' bodies: read within bounds, into memory that grows by what has come, and that all bodies of a
 //! process have one budget of. The head has been judged before: what a stranger can make the process keep is
-//! a small body for each connection.
+//! a small body for each connection. Of one that is read piece by piece, what is in flight counts.
 //!
 //! Whoever knows the id of an access key can send a head that names it, so before the signature is verified
 //! a large body counts as its client's address', and only then as the account's. Either may hold as much of
@@ -10,6 +10,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    ops::Deref,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -37,13 +38,15 @@ pub(crate) const TOO_LARGE: Refusal = (
     "The request's body is larger than it may be.",
 );
 
-const LATE: Refusal = (
+/// It has not come in its time.
+pub(crate) const LATE: Refusal = (
     "RequestTimeout",
     408,
     "The request's body did not arrive in time.",
 );
 
-const BROKEN: Refusal = ("InvalidRequest", 400, "The request's body could not be read.");
+/// It has come to an end before its end.
+pub(crate) const BROKEN: Refusal = ("InvalidRequest", 400, "The request's body could not be read.");
 
 const FULL: Refusal = (
     "Unavailable",
@@ -96,6 +99,21 @@ pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     /// Given back with this.
     held: Option<Held>,
+}
+
+/// A piece of a body, with its part of the budget until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[derive(Debug)]
@@ -165,11 +183,7 @@ impl Bodies {
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
     {
-        let mut held = Held {
-            memory: self.0.clone(),
-            holder: Holder::client(client),
-            bytes: 0,
-        };
+        let mut held = self.none(Holder::client(client));
         let mut body = Vec::new();
         while let Some(part) = parts.next().await {
             let part = part.map_err(|_| BROKEN)?;
@@ -184,6 +198,25 @@ impl Bodies {
         }
         let (bytes, held) = (body.into(), Some(held));
         Ok(Body { bytes, held })
+    }
+
+    /// A piece of a body that an account has signed. So many bytes of it are not counted.
+    ///
+    /// # Errors
+    /// Where the account holds its share already.
+    pub(crate) fn piece(&self, account: AccountId, bytes: Bytes, free: usize) -> Result<Piece, Refusal> {
+        let mut held = self.none(Holder::Account(account));
+        held.take(bytes.len().saturating_sub(free))?;
+        Ok(Piece { bytes, _held: held })
+    }
+
+    /// Nothing yet of the budget.
+    fn none(&self, holder: Holder) -> Held {
+        Held {
+            memory: self.0.clone(),
+            holder,
+            bytes: 0,
+        }
     }
 }
 
@@ -228,7 +261,11 @@ impl Used {
 impl Held {
     /// Makes it so many bytes, of which the first ones are not counted.
     fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let more = bytes.saturating_sub(SMALL_BODY).saturating_sub(self.bytes);
+        self.take(bytes.saturating_sub(SMALL_BODY).saturating_sub(self.bytes))
+    }
+
+    /// Takes so many bytes more.
+    fn take(&mut self, more: usize) -> Result<(), Refusal> {
         if more == 0 {
             return Ok(());
         }

@@ -138,6 +138,11 @@ impl Work {
         self.0.body
     }
 
+    /// More of the request's body has come: its connection is not one that waits.
+    pub(crate) fn goes_on(&self) {
+        self.0.since.set(Instant::now());
+    }
+
     /// The request is whole: the connection stays until it is answered.
     pub(crate) fn is_whole(&self) {
         self.0.stage.set(Stage::Work);
@@ -251,5 +256,31 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_gives_way_to_nobody_who_says_nothing() {
+        for comes in [true, false] {
+            let crowd = Crowd::new(2, Limits::default());
+            let (_, sending) = crowd.admit();
+            let work = sending.begin();
+            advance(SECOND).await;
+            let (_, silent) = crowd.admit();
+            advance(SECOND).await;
+            if comes {
+                work.goes_on();
+            }
+            crowd.admit();
+            assert_eq!((sending.evicted.get(), silent.evicted.get()), (!comes, comes));
+        }
     }
 }

@@ -9,7 +9,7 @@ use futures::stream;
 
 use crate::{
     auth::{AuthConfig, AuthError, Dialect, RequestHead},
-    bodies::{self, Refusal, SMALL_BODY, TOO_LARGE},
+    bodies::{Refusal, SMALL_BODY, TOO_LARGE},
     fault::Answer,
     fences::RequestLimits,
     gate::Gate,
@@ -52,6 +52,8 @@ impl Door {
         body_memory: usize,
     ) -> Self {
         auth.services = services.iter().map(Service::scope).collect();
+        let unsigned = services.iter().filter(|service| service.takes_unsigned());
+        auth.unsigned = unsigned.map(Service::scope).collect();
         Door {
             gate: Gate::new(cloud, auth, limits, body_memory),
             services,
@@ -116,7 +118,6 @@ impl Door {
         if self.is_too_large(&head, body.announced) {
             return self.refuse_form(&head, TOO_LARGE, request_id);
         }
-        let small = body.announced.is_none_or(|length| length <= SMALL_BODY as u64);
         let judged = match self.gate.judge(head).await {
             Ok(judged) => judged,
             Err(error) => {
@@ -125,22 +126,13 @@ impl Door {
                     |dialect| rejection(&error, dialect, request_id),
                     request_id,
                 );
-                if small {
-                    bodies::discard(body.pieces, body.time).await;
-                    return reply;
-                }
-                return reply.held_back();
+                return body.unread(reply).await;
             }
         };
         let Some(service) = self.service(judged.service(), &head) else {
             // Nobody's: unsigned, and of a form that no service takes without a signature.
             let missing = |dialect| rejection(&AuthError::Missing, dialect, request_id);
-            let reply = self.refuse(&head, missing, request_id);
-            if small {
-                bodies::discard(body.pieces, body.time).await;
-                return reply;
-            }
-            return reply.held_back();
+            return body.unread(self.refuse(&head, missing, request_id)).await;
         };
         let request = Request {
             gate: &self.gate,

@@ -8,7 +8,7 @@ use cumulet_backend::api::Cloud;
 use cumulet_domain::account::Principal;
 
 use crate::{
-    auth::{AuthConfig, AuthError, Judged, RequestHead, SigV2Policy, Verified, Verifier},
+    auth::{AuthConfig, AuthError, Judged, Payload, RequestHead, SigV2Policy, Verified, Verifier},
     bodies::Bodies,
     credentials::CloudCredentials,
     fences::{Fences, RequestLimits},
@@ -54,5 +54,19 @@ impl Gate {
         body: Bytes,
     ) -> Result<Verified<Arc<Principal>>, AuthError> {
         self.verifier.verify(judged, body, self.cloud.now().0).await
+    }
+
+    /// Who signed a request whose body is yet to come, and the check of that.
+    pub(crate) fn verify_head(
+        &self,
+        judged: &Judged<'_, Arc<Principal>>,
+    ) -> Result<(Arc<Principal>, Payload), AuthError> {
+        let (principal, payload) = self.verifier.verify_head(judged)?;
+        Ok((principal.clone(), payload))
+    }
+
+    /// Whether the key of such a request still is there, now that its body is.
+    pub(crate) async fn confirm(&self, judged: &Judged<'_, Arc<Principal>>) -> Result<(), AuthError> {
+        self.verifier.confirm(judged, self.cloud.now().0).await
     }
 }

@@ -12,7 +12,7 @@ pub struct Limits {
     pub idle: Duration,
     /// For a request's head to arrive.
     pub head: Duration,
-    /// For a request's body to arrive.
+    /// For a request's body to arrive; of one that is taken piece by piece, for each MiB.
     pub body: Duration,
     /// From one piece of an answer that a client takes to the next.
     pub stall: Duration,

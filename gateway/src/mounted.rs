@@ -23,6 +23,9 @@ pub(crate) enum Mounted {
     /// One that answers what it is sent.
     #[cfg(test)]
     Echo(crate::tests::echo::Echo),
+    /// One that answers each piece of what it is sent.
+    #[cfg(test)]
+    InPieces(crate::tests::streamed::InPieces),
 }
 
 impl Mounted {
@@ -39,6 +42,8 @@ macro_rules! each {
             Mounted::Rpc($service) => $do,
             #[cfg(test)]
             Mounted::Echo($service) => $do,
+            #[cfg(test)]
+            Mounted::InPieces($service) => $do,
         }
     };
 }
@@ -54,6 +59,10 @@ impl Service for Mounted {
 
     fn limits(&self) -> BodyLimits {
         each!(self, service => service.limits())
+    }
+
+    fn takes_unsigned(&self) -> bool {
+        each!(self, service => service.takes_unsigned())
     }
 
     fn dialect(&self) -> Dialect {

@@ -1,8 +1,12 @@
 //! The seam between the door and the services behind it: what a service says of itself, and what it is given.
 //!
-//! Who asks is known to a service only through [`Request::whole`], which keeps the body within the service's limits
-//! and the process's memory and verifies the signature over it, and through [`Caller::admit`], which takes the request
-//! from the account's and the key's share. So each service has all of the door's fences, without doing anything.
+//! Who asks is known to a service only through a [`Caller`]. It has one from [`Request::whole`], which keeps the body
+//! within the service's limits and the process's memory and verifies the signature over it, or from
+//! [`Request::stream`], which verifies the signature over the head and gives out the body as it comes, within the same
+//! limits; and [`Caller::admit`] takes the request from the account's and the key's share. So each service has all of
+//! the door's fences, without doing anything.
+
+mod streamed;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -35,6 +39,12 @@ pub(crate) trait Service {
     /// How large its requests' bodies may be.
     fn limits(&self) -> BodyLimits {
         BodyLimits::default()
+    }
+
+    /// Whether bodies may come that no signature covers (`UNSIGNED-PAYLOAD`), to [`Request::stream`] and to nothing
+    /// else.
+    fn takes_unsigned(&self) -> bool {
+        false
     }
 
     /// In whose words a signature is refused.
@@ -79,6 +89,27 @@ pub(crate) struct Incoming<'a> {
     pub(crate) time: Duration,
     /// The connection that it comes over, which is told when it is whole.
     pub(crate) work: Option<&'a Work>,
+}
+
+impl Incoming<'_> {
+    /// How many bytes may come, where a service takes so many: no more than was announced.
+    fn most(&self, limit: usize) -> Result<usize, Refusal> {
+        match self.announced.map(usize::try_from) {
+            Some(Ok(length)) if length <= limit => Ok(length),
+            Some(_) => Err(TOO_LARGE),
+            None => Ok(limit),
+        }
+    }
+
+    /// The answer to a request whose body nobody reads. A small one is let come all the same, so that the answer
+    /// arrives; after a large one it is not to be had quickly.
+    pub(crate) async fn unread(self, reply: Reply) -> Reply {
+        if self.announced.is_some_and(|length| length > SMALL_BODY as u64) {
+            return reply.held_back();
+        }
+        bodies::discard(self.pieces, self.time).await;
+        reply
+    }
 }
 
 /// A request whose head was judged.
@@ -161,13 +192,8 @@ impl<'a> Request<'a> {
     }
 }
 
-async fn read(gate: &Gate, body: Incoming<'_>, most: usize) -> Result<bodies::Body, Refusal> {
-    // No more than was announced comes.
-    let most = match body.announced.map(usize::try_from) {
-        Some(Ok(length)) if length <= most => length,
-        Some(_) => return Err(TOO_LARGE),
-        None => most,
-    };
+async fn read(gate: &Gate, body: Incoming<'_>, limit: usize) -> Result<bodies::Body, Refusal> {
+    let most = body.most(limit)?;
     let read = gate
         .bodies
         .read(body.pieces, body.client, most, body.time)
@@ -179,8 +205,13 @@ async fn read(gate: &Gate, body: Incoming<'_>, most: usize) -> Result<bodies::Bo
 }
 
 /// What a service answers to a body that is not taken.
-fn refused(service: &impl Service, (code, status, message): Refusal, request_id: &str) -> Reply {
-    service.refuse(&Answer::new(code, status, message), request_id)
+fn refused(service: &impl Service, refusal: Refusal, request_id: &str) -> Reply {
+    service.refuse(&told(refusal), request_id)
+}
+
+/// The same without its form.
+fn told((code, status, message): Refusal) -> Answer {
+    Answer::new(code, status, message)
 }
 
 /// What a service answers to a signature that does not hold.

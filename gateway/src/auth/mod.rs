@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of HTTP servers, accounts or operations: a request goes in, first its head and then its
 //! body; a [`Verified`] principal with the parameters that it has signed, or an [`AuthError`], comes out.
-//! Whoever acts on a request has its parameters from there and from nowhere else. Secrets are looked up
-//! through [`CredentialSource`]; time is handed in.
+//! Whoever acts on a request has its parameters from there and from nowhere else. A body that nobody wants
+//! to hold is checked as it comes: then the head alone goes in, and a [`Payload`] comes out, which is told
+//! of the body's pieces. Secrets are looked up through [`CredentialSource`]; time is handed in.
 //!
 //! What the HTTP layer must have done before: refused a request target whose host is not the `Host`
 //! header's, folded headers and `Transfer-Encoding` together with `Content-Length`; limited the body; put
@@ -15,6 +16,7 @@ mod error;
 mod headers;
 mod key_cache;
 mod params;
+mod payload;
 mod sigv2;
 mod sigv4;
 mod time;
@@ -29,6 +31,7 @@ use bytes::Bytes;
 use cumulet_certs::SecretString;
 
 pub use error::{AuthError, Dialect, Rejection};
+pub use payload::Payload;
 pub use verifier::{Judged, Verifier};
 
 /// A request's head as it was received: nothing decoded, nothing normalised.
@@ -89,6 +92,9 @@ pub struct AuthConfig {
     pub hosts: Option<Vec<String>>,
     /// Service names of the scope that are served behind this door.
     pub services: Vec<&'static str>,
+    /// Those of them whose bodies may be unsigned (`UNSIGNED-PAYLOAD`), where they are taken as they come
+    /// ([`Verifier::verify_head`]); in one that is verified as a whole, everything is signed.
+    pub unsigned: Vec<&'static str>,
     /// How many derived signing keys are kept.
     pub cached_keys: usize,
 }
@@ -101,6 +107,7 @@ impl Default for AuthConfig {
             max_skew: Duration::from_secs(15 * 60),
             hosts: None,
             services: vec!["ec2", "iam", "sts"],
+            unsigned: Vec::new(),
             cached_keys: 1024,
         }
     }

@@ -11,6 +11,7 @@ use cumulet_certs::{SecretBytes, SecretString};
 use super::claim::{ALGORITHM, Scope, V4Claim};
 use super::encoding::{canonical_path, canonical_query, pairs, parts};
 use super::headers::Headers;
+use super::payload::{DIFFERS, UNSIGNED};
 use super::{AuthError, RequestHead};
 
 /// Signing keys with HMAC's two first blocks already hashed.
@@ -24,6 +25,15 @@ thread_local! {
 
 /// Larger buffers than this are given back.
 const MAX_SCRATCH: usize = 16 * 1024;
+
+/// What of the body is in the canonical request.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// The hash of this, which is all of it.
+    Whole(&'a [u8]),
+    /// What the head states of it, which is yet to come.
+    Stated(&'a [u8]),
+}
 
 /// Derives the signing key of a scope from the secret access key.
 pub(super) fn derive_key(secret: &SecretString, scope: &Scope<'_>) -> SigningKey {
@@ -41,11 +51,13 @@ fn mac(key: &[u8]) -> SigningKey {
     SigningKey::new_from_slice(key).unwrap_or_else(|_| SigningKey::new(&Default::default()))
 }
 
-/// Checks that everything that must be signed is, before any secret is looked up.
+/// Checks that everything that must be signed is, before any secret is looked up. The body may be `unsigned` where its
+/// service takes that.
 pub(super) fn check_coverage(
     head: &RequestHead<'_>,
     headers: &Headers<'_>,
     claim: &V4Claim<'_>,
+    unsigned: bool,
 ) -> Result<(), AuthError> {
     for (name, _) in head.headers {
         let is_amz = name
@@ -58,7 +70,9 @@ pub(super) fn check_coverage(
         }
     }
     match headers.amz_content_sha256 {
-        Some(b"UNSIGNED-PAYLOAD") => Err(AuthError::Payload("the payload must be signed for this service")),
+        Some(hash) if hash == UNSIGNED && !unsigned => {
+            Err(AuthError::Payload("the payload must be signed for this service"))
+        }
         Some(hash) if hash.starts_with(b"STREAMING-") => Err(AuthError::Payload(
             "streaming payloads are not supported for this service",
         )),
@@ -70,7 +84,7 @@ pub(super) fn check_coverage(
 pub(super) fn verify(
     head: &RequestHead<'_>,
     headers: &Headers<'_>,
-    body: &[u8],
+    content: Content<'_>,
     claim: &V4Claim<'_>,
     key: SigningKey,
 ) -> Result<(), AuthError> {
@@ -78,7 +92,7 @@ pub(super) fn verify(
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
         scratch.shrink_to(MAX_SCRATCH);
-        canonical_request(scratch, head, headers, body, claim)?;
+        canonical_request(scratch, head, headers, content, claim)?;
         let hash = hex32(&Sha256::digest(scratch.as_slice()).into());
         scratch.clear();
         for line in [ALGORITHM, &claim.timestamp, claim.scope.line] {
@@ -99,7 +113,7 @@ fn canonical_request(
     out: &mut Vec<u8>,
     head: &RequestHead<'_>,
     headers: &Headers<'_>,
-    body: &[u8],
+    content: Content<'_>,
     claim: &V4Claim<'_>,
 ) -> Result<(), AuthError> {
     out.extend_from_slice(head.method.as_bytes());
@@ -117,6 +131,18 @@ fn canonical_request(
     out.push(b'\n');
     out.extend_from_slice(claim.signed_headers.as_bytes());
     out.push(b'\n');
+    push_content(out, headers, content)
+}
+
+/// Appends the line that stands for the body.
+fn push_content(out: &mut Vec<u8>, headers: &Headers<'_>, content: Content<'_>) -> Result<(), AuthError> {
+    let body = match content {
+        Content::Whole(body) => body,
+        Content::Stated(stated) => {
+            out.extend_from_slice(stated);
+            return Ok(());
+        }
+    };
     let body_hash = hex32(&Sha256::digest(body).into());
     // Presigned or not: a declared hash must be the body's. In the canonical request stands the
     // computed one.
@@ -124,9 +150,7 @@ fn canonical_request(
         .amz_content_sha256
         .is_some_and(|declared| declared != body_hash)
     {
-        return Err(AuthError::Payload(
-            "the X-Amz-Content-SHA256 header is not the hash of the body",
-        ));
+        return Err(DIFFERS);
     }
     out.extend_from_slice(&body_hash);
     Ok(())
@@ -174,12 +198,17 @@ fn push_collapsed(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn decode_signature(text: &str) -> Result<[u8; 32], AuthError> {
+    unhex32(text.as_bytes()).ok_or(AuthError::SignatureMismatch)
+}
+
+/// 32 bytes in lower-case hexadecimal digits.
+pub(super) fn unhex32(text: &[u8]) -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
-    let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let lower = text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if !lower || hex::decode_to_slice(text, &mut bytes).is_err() {
-        return Err(AuthError::SignatureMismatch);
+        return None;
     }
-    Ok(bytes)
+    Some(bytes)
 }
 
 fn hex32(bytes: &[u8; 32]) -> [u8; 64] {

@@ -1,5 +1,6 @@
 //! The order of checks: structure, then time and scope, then the secret, all of which the head tells; then
-//! the signature over head and body.
+//! the signature over head and body. Where the head states the body's hash, the signature can be verified over the
+//! head alone ([`Verifier::verify_head`]), and the body is checked against the hash as it comes.
 //!
 //! Everything that costs a stranger nothing to get wrong is refused before a secret is looked up, and before
 //! a body is read.
@@ -11,7 +12,9 @@ use super::claim::{Presigned, V4Claim, from_header};
 use super::headers::Headers;
 use super::key_cache::KeyCache;
 use super::params::Parameters;
+use super::payload::Payload;
 use super::sigv2::{V2Claim, When};
+use super::sigv4::Content;
 use super::{
     AuthConfig, AuthError, Credential, CredentialSource, LookupError, RegionPolicy, RequestHead,
     SignatureMethod, SignedParameters, Verified, sigv2, sigv4,
@@ -189,6 +192,53 @@ impl<S: CredentialSource> Verifier<S> {
         }
     }
 
+    /// Who signed this request, whose head was judged, and the check of its body, which is yet to come and is no form:
+    /// the signature is over what the head states of it. Of a head that was judged a while ago, [`Verifier::confirm`]
+    /// tells whether that still holds.
+    ///
+    /// # Errors
+    /// [`AuthError::Payload`] where the head does not state the body's hash; otherwise whatever is wrong with the
+    /// signature.
+    pub fn verify_head<'j>(
+        &self,
+        judged: &'j Judged<'_, S::Principal>,
+    ) -> Result<(&'j S::Principal, Payload), AuthError> {
+        let presigned;
+        let (claim, signer) = match &judged.way {
+            Way::Header(claim, signer) => (claim, signer),
+            Way::Query(parameters, signer) => {
+                presigned = parameters.claim()?;
+                (&presigned, signer)
+            }
+            Way::Parameters => return Err(AuthError::Missing),
+        };
+        let stated = judged.headers.amz_content_sha256.unwrap_or_default();
+        let payload = Payload::stated(stated)?;
+        let (content, credential) = (Content::Stated(stated), &signer.credential);
+        self.check_v4_signature(&judged.head, &judged.headers, content, claim, &credential.secret)?;
+        Ok((&credential.principal, payload))
+    }
+
+    /// Whether the key of a request still is there whose body has come since its head was judged. `now_ms` is the time
+    /// when all of it is there, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// What is wrong with the key by now.
+    pub async fn confirm(&self, judged: &Judged<'_, S::Principal>, now_ms: i64) -> Result<(), AuthError> {
+        let Judged {
+            head, headers, now, ..
+        } = judged;
+        if now_ms.div_euclid(1000) - *now <= FRESH {
+            return Ok(());
+        }
+        let signer = match &judged.way {
+            Way::Header(claim, _) => self.judge_v4(head, headers, claim, *now).await,
+            Way::Query(presigned, _) => self.judge_v4(head, headers, &presigned.claim()?, *now).await,
+            Way::Parameters => Err(AuthError::Missing),
+        };
+        signer.map(drop)
+    }
+
     async fn judge_v4(
         &self,
         head: &RequestHead<'_>,
@@ -199,7 +249,8 @@ impl<S: CredentialSource> Verifier<S> {
         self.check_host(headers)?;
         self.check_v4_time(claim, now)?;
         let service = self.check_scope(claim)?;
-        sigv4::check_coverage(head, headers, claim)?;
+        let unsigned = self.config.unsigned.contains(&service);
+        sigv4::check_coverage(head, headers, claim, unsigned)?;
         let credential = self
             .look_up(claim.scope.access_key_id, claim.session_token)
             .await?;
@@ -214,7 +265,8 @@ impl<S: CredentialSource> Verifier<S> {
         claim: &V4Claim<'_>,
         (method, signer): (SignatureMethod, Signer<S::Principal>),
     ) -> Result<Verified<S::Principal>, AuthError> {
-        self.check_v4_signature(head, headers, &body, claim, &signer.credential.secret)?;
+        let content = Content::Whole(&body);
+        self.check_v4_signature(head, headers, content, claim, &signer.credential.secret)?;
         Ok(Verified {
             access_key_id: claim.scope.access_key_id.to_owned(),
             principal: signer.credential.principal,
@@ -340,15 +392,15 @@ impl<S: CredentialSource> Verifier<S> {
         &self,
         head: &RequestHead<'_>,
         headers: &Headers<'_>,
-        body: &[u8],
+        content: Content<'_>,
         claim: &V4Claim<'_>,
         secret: &SecretString,
     ) -> Result<(), AuthError> {
         if let Some(key) = self.keys.get(&claim.scope, secret) {
-            return sigv4::verify(head, headers, body, claim, key);
+            return sigv4::verify(head, headers, content, claim, key);
         }
         let key = sigv4::derive_key(secret, &claim.scope);
-        sigv4::verify(head, headers, body, claim, key.clone())?;
+        sigv4::verify(head, headers, content, claim, key.clone())?;
         self.keys.put(&claim.scope, secret, key);
         Ok(())
     }

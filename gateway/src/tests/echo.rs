@@ -15,7 +15,7 @@ use crate::{
 };
 use aws_credential_types::Credentials;
 use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
 };
 
@@ -73,6 +73,15 @@ impl Service for Echo {
     }
 }
 
+/// What the head of a request states of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stated {
+    Nothing,
+    Hash,
+    /// That it is not signed.
+    Unsigned,
+}
+
 /// A request, and with what it is signed.
 #[derive(Clone)]
 pub(crate) struct Signing<'a> {
@@ -80,6 +89,7 @@ pub(crate) struct Signing<'a> {
     content_type: String,
     target: Option<String>,
     body: String,
+    stated: Stated,
     key: Option<&'a str>,
     secret: Option<&'a str>,
 }
@@ -91,6 +101,7 @@ impl<'a> Signing<'a> {
             content_type: "application/x-www-form-urlencoded; charset=utf-8".into(),
             target: None,
             body: body.into(),
+            stated: Stated::Nothing,
             key: None,
             secret: None,
         }
@@ -119,19 +130,32 @@ impl<'a> Signing<'a> {
         self
     }
 
+    pub(crate) fn stating(mut self, stated: Stated) -> Self {
+        self.stated = stated;
+        self
+    }
+
     /// The headers, with the signature's.
-    fn headers(&self, world: &World) -> Vec<(String, String)> {
+    pub(crate) fn headers(&self, world: &World) -> Vec<(String, String)> {
         let (key, secret) = (
             self.key.unwrap_or(&world.access_key_id),
             self.secret.unwrap_or(&world.secret),
         );
         let identity = Credentials::new(key, secret, None, None, "test").into();
+        let mut settings = SigningSettings::default();
+        if self.stated != Stated::Nothing {
+            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        }
+        let body = match self.stated {
+            Stated::Nothing | Stated::Hash => SignableBody::Bytes(self.body.as_bytes()),
+            Stated::Unsigned => SignableBody::UnsignedPayload,
+        };
         let params = SigningParams::builder()
             .identity(&identity)
             .region("us-east-1")
             .name(&self.service)
             .time(std::time::UNIX_EPOCH + Duration::from_millis(NOW.0 as u64))
-            .settings(SigningSettings::default())
+            .settings(settings)
             .build()
             .unwrap()
             .into();
@@ -145,7 +169,7 @@ impl<'a> Signing<'a> {
             "POST",
             "http://127.0.0.1:8773/",
             headers.iter().map(|(name, value)| (&**name, &**value)),
-            SignableBody::Bytes(self.body.as_bytes()),
+            body,
         );
         let (instructions, _) = sign(signable.unwrap(), &params).unwrap().into_parts();
         let made = instructions.headers();
@@ -167,6 +191,20 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
+    /// All of a reply, which must have an end.
+    pub(crate) async fn of(reply: Reply) -> Answered {
+        Answered {
+            status: reply.status,
+            content_type: reply.content_type.into(),
+            error_type: reply.error_type.map(|kind| kind.into_owned()),
+            text: reply
+                .body
+                .text()
+                .await
+                .unwrap_or_else(|_| panic!("it has no end")),
+        }
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
@@ -195,17 +233,7 @@ pub(crate) async fn ask(world: &World, door: &Door, signing: &Signing<'_>) -> An
         query: "",
         headers: &headers,
     };
-    let reply = door.answer(head, signing.body.clone().into(), "req-1").await;
-    Answered {
-        status: reply.status,
-        content_type: reply.content_type.into(),
-        error_type: reply.error_type.map(|kind| kind.into_owned()),
-        text: reply
-            .body
-            .text()
-            .await
-            .unwrap_or_else(|_| panic!("it has no end")),
-    }
+    Answered::of(door.answer(head, signing.body.clone().into(), "req-1").await).await
 }
 
 fn echo(world: &World, limits: RequestLimits, memory: usize) -> Door {

@@ -24,6 +24,7 @@ mod sentences;
 mod services;
 mod slow;
 mod snapshots;
+pub(crate) mod streamed;
 mod untagged;
 mod volume_copies;
 mod volumes;

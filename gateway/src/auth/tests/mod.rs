@@ -5,6 +5,7 @@ mod rust_sdk;
 mod sessions;
 mod signer;
 mod sigv2;
+mod stated;
 mod suite;
 mod vectors;
 
