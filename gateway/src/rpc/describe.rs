@@ -24,8 +24,8 @@ pub(crate) trait Describe: Listing<Output: XmlBody> {
     type Row: Row<Shape = Self::Item>;
     /// The filters whose texts are no member's: those that `models/filter_members.toml` calls computed.
     const COMPUTED: &'static [Def<Self::Row>] = &[];
-    /// Rows that are read at once where all are wanted; `None`: all of them, where something bounds how
-    /// many there are.
+    /// Rows that are read at once where all are wanted; `None`: as many as [`Describe::load`] finds right, where
+    /// something bounds how many there are, or it answers where the next ones begin.
     const CHUNK: Option<u32> = Some(1000);
 
     /// The rows after `page.after`, at most `page.limit`, in the order of their keys. `filters` may be

@@ -61,6 +61,11 @@ pub(crate) trait Row: Send + Sync + 'static {
 
     /// How it is shown, at the end.
     fn into_shown(self) -> Self::Shape;
+
+    /// How many things it has in it: what is held and written at once goes by that.
+    fn parts(&self) -> usize {
+        1
+    }
 }
 
 /// A row with its shape, and with what the action needs of it besides.

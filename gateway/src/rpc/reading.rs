@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     ctx::Ctx,
     describe::{Describe, KeyOf},
-    filter::{Filters, Row as _},
+    filter::{Filters, Row},
     page,
 };
 use crate::{fault::Fault, reply::Body};
@@ -27,8 +27,11 @@ use crate::{fault::Fault, reply::Body};
 /// Rows read at once where filters drop some of them.
 const CHUNK: u32 = 1000;
 
-/// Rows written at once.
+/// Rows written at once, or things that rows have in them, as reservations have instances.
 const BATCH: usize = if cfg!(test) { 2 } else { 128 };
+
+/// Such things in a page: one whose rows have more ends early.
+const HELD: usize = if cfg!(test) { 120 } else { 10_000 };
 
 /// Bytes of an answer that is sent as a whole.
 const WHOLE: usize = if cfg!(test) { 1200 } else { 1 << 20 };
@@ -112,9 +115,9 @@ where
         } else {
             limit.max(CHUNK)
         };
-        let (mut kept, mut last) = (Vec::new(), None);
+        let (mut kept, mut parts, mut last) = (Vec::new(), 0, None);
         let next = loop {
-            if kept.len() >= limit as usize {
+            if kept.len() >= limit as usize || parts >= HELD {
                 // The next page starts after the last row that was looked at.
                 let unread = !self.rows.as_slice().is_empty();
                 break if unread { last } else { self.after.take() };
@@ -122,7 +125,7 @@ where
             match self.rows.next() {
                 Some(row) => {
                     last = Some(row.key());
-                    kept.extend(D::narrow(row, &self.filters));
+                    parts += keep(&mut kept, D::narrow(row, &self.filters));
                 }
                 None if !self.more => break None,
                 None => self.load(Some(chunk)).await?,
@@ -201,10 +204,10 @@ where
     async fn batch(&mut self) -> Result<Vec<D::Row>, Fault> {
         let named = D::pages(&self.input).named;
         let chunk = if named { None } else { D::CHUNK };
-        let mut kept = Vec::new();
-        while kept.len() < BATCH {
+        let (mut kept, mut parts) = (Vec::new(), 0);
+        while parts < BATCH {
             match self.rows.next() {
-                Some(row) => kept.extend(D::narrow(row, &self.filters)),
+                Some(row) => parts += keep(&mut kept, D::narrow(row, &self.filters)),
                 None if !self.more => break,
                 None => self.load(chunk).await?,
             }
@@ -267,4 +270,11 @@ where
         }
         Ok(())
     }
+}
+
+/// Keeps a row, if there is one, and answers how many things it has in it.
+fn keep<R: Row>(kept: &mut Vec<R>, row: Option<R>) -> usize {
+    let parts = row.as_ref().map_or(0, Row::parts);
+    kept.extend(row);
+    parts
 }

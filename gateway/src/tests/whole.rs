@@ -1,5 +1,6 @@
 //! Answers without `MaxResults`: whole, however long, and never held as a whole.
 
+use cumulet_backend::api::instances::InstanceCache;
 use futures::StreamExt as _;
 
 use super::*;
@@ -106,6 +107,70 @@ async fn of_a_long_answer_a_piece_at_a_time_is_held() {
         *first < 2200 && rest.len() > 5 && rest.iter().all(|size| *size < 1700),
         "{sizes:?}"
     );
+}
+
+/// Of instances there may be more than their quota says, since those that have ended are in sight for a while.
+#[tokio::test]
+async fn of_more_instances_than_can_be_kept_a_chunk_at_a_time_is_held() {
+    let mut world = World::new().await;
+    for _ in 0..9 {
+        world.run(6, "").await;
+    }
+    let filter = "Filter.1.Name=instance-type&Filter.1.Value.1=t3.*";
+    let calls = [
+        "Action=DescribeInstances".to_owned(),
+        format!("Action=DescribeInstances&{filter}"),
+        "Action=DescribeInstanceStatus&IncludeAllInstances=true".to_owned(),
+    ];
+    let mut at_once = Vec::new();
+    for call in &calls {
+        at_once.push(world.ask(call).await);
+    }
+    world.cloud.compute.instances = InstanceCache::with_room(13);
+    for (call, at_once) in calls.iter().zip(&at_once) {
+        let Body::Pieces(mut pieces) = body(&world, call).await else {
+            panic!("it is long");
+        };
+        let mut whole = String::new();
+        while let Some(piece) = pieces.next().await {
+            let piece = String::from_utf8(piece.unwrap().to_vec()).unwrap();
+            // In tests two are enough for a piece; those of one launch are in one.
+            assert!(all(&piece, "instanceId").len() <= 6, "{call}: {piece}");
+            whole += &piece;
+        }
+        assert_eq!(all(&whole, "instanceId").len(), 54, "{call}");
+        assert_eq!(whole, *at_once, "{call}");
+    }
+    assert_eq!(
+        world.cloud.compute.instances.bytes(),
+        0,
+        "nothing was read all at once, to be kept"
+    );
+}
+
+/// A page has whole reservations, and ends early where these have very many instances.
+#[tokio::test]
+async fn a_page_of_large_reservations_ends_early() {
+    let world = World::new().await;
+    let mut launched = Vec::new();
+    for _ in 0..4 {
+        launched.extend(world.run(50, "").await);
+        world.advance(1);
+    }
+    // Read page by page, and then out of what is kept of all.
+    for _ in 0..2 {
+        // In tests 120 instances are enough for a page.
+        let first = world.ask("Action=DescribeInstances&MaxResults=5").await;
+        assert_eq!(all(&first, "instanceId"), launched[..150]);
+        let rest = format!(
+            "Action=DescribeInstances&MaxResults=5&NextToken={}",
+            one(&first, "nextToken")
+        );
+        let rest = world.ask(&rest).await;
+        assert_eq!(all(&rest, "instanceId"), launched[150..]);
+        assert!(!rest.contains("nextToken"));
+        world.ask("Action=DescribeInstances").await;
+    }
 }
 
 /// A4: a request whose filters take too long is refused, and others are answered meanwhile.

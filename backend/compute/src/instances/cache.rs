@@ -20,8 +20,12 @@ const BYTES: usize = 16 << 20;
 const VIEW: usize = 1280;
 
 /// See the module. Cheap to clone; clones share what is kept.
-#[derive(Clone, Default)]
-pub struct InstanceCache(Arc<Mutex<Kept>>);
+#[derive(Clone)]
+pub struct InstanceCache {
+    kept: Arc<Mutex<Kept>>,
+    /// Bytes that it keeps at the most.
+    most: usize,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -40,9 +44,31 @@ struct Shelf {
     bytes: usize,
 }
 
+impl Default for InstanceCache {
+    fn default() -> Self {
+        InstanceCache {
+            kept: Arc::default(),
+            most: BYTES,
+        }
+    }
+}
+
 impl InstanceCache {
+    /// One that keeps so many instances at the most.
+    pub fn with_room(instances: usize) -> Self {
+        InstanceCache {
+            most: instances.saturating_mul(VIEW),
+            ..InstanceCache::default()
+        }
+    }
+
+    /// How many instances can be kept at the most: what are more is not worth being read at once.
+    pub fn room(&self) -> usize {
+        self.most / VIEW
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The named instances, if all of them are kept and can still be seen.
@@ -102,10 +128,10 @@ impl InstanceCache {
             Some(same) if same == version => {}
             _ => kept.drop_shelf(account),
         }
-        if kept.bytes + bytes > BYTES {
+        if kept.bytes + bytes > self.most {
             *kept = Kept::default();
         }
-        if bytes > BYTES {
+        if bytes > self.most {
             return;
         }
         kept.bytes += bytes;

@@ -1,4 +1,6 @@
-//! The listing of instances: rows first, then what belongs to all of them, one query a table.
+//! The listing of instances: rows first, then what belongs to all of them, one query a table. As many as can be kept for
+//! the next time are read at once; of more (those that have ended are in sight for a while, and no quota counts them) a
+//! chunk is held at a time.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,6 +18,7 @@ use cumulet_network::interface_view::{InterfaceView, interface_views};
 use cumulet_store::{
     authority::{Grant, Permission},
     batch::load_in,
+    column,
     entity::{columns::Key, image, instance, interface},
     failed, placement,
     resource::{self, Lock},
@@ -28,8 +31,11 @@ use sea_orm::{
 
 use crate::{
     Compute, boxed,
-    instances::{DiskView, InstanceView, ReservationKey, ReservationView},
+    instances::{DiskView, InstanceView, ReservationKey, ReservationView, launch_spec::MAX_INSTANCES},
 };
+
+/// Instances in a chunk at the most: those of any one launch are in one.
+const CHUNK: u32 = MAX_INSTANCES;
 
 /// Which instances are wanted. Empty lists mean any; the given ids must all exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +106,10 @@ async fn in_memory(
                 .filter(|view| query.wants(view) && !visibility.has_lost(view.row.terminated_at))
                 .cloned()
                 .collect(),
-            None if whole && query.is_all() => read_all(compute, grant, version).await?,
+            None if whole && query.is_all() => match read_all(compute, grant, version).await? {
+                Some(all) => all,
+                None => return Ok(None),
+            },
             None => return Ok(None),
         }
     } else {
@@ -131,17 +140,44 @@ async fn read_named(
     Ok(found)
 }
 
-async fn read_all(compute: &Compute, grant: &Grant, version: u64) -> Result<Vec<Arc<InstanceView>>> {
-    let conn = compute.store.read();
-    let select = InstanceQuery::default().select(grant);
-    let mut found = views(conn, rows::all(select, conn).await?).await?;
+/// All that the account sees, which are kept; `None` where they are more than can be. What fits a chunk is one
+/// statement.
+async fn read_all(compute: &Compute, grant: &Grant, version: u64) -> Result<Option<Vec<Arc<InstanceView>>>> {
+    use instance::Column as C;
+    let (conn, chunk) = (compute.store.read(), chunk(compute));
+    let select = InstanceQuery::default().select(grant).order_by_asc(C::Id);
+    let mut found = rows::all(select.clone().limit(u64::from(chunk) + 1), conn).await?;
+    if found.len() > chunk as usize
+        && let Some(last) = found.last().map(|row| row.id.to_db())
+    {
+        let Some(left) = compute.instances.room().checked_sub(found.len()) else {
+            return Ok(None);
+        };
+        // Looked for before the others are read, so that what is too much is never held.
+        let rest = select.filter(C::Id.gt(last));
+        let beyond = rest.clone().select_only().column(C::Id);
+        let beyond = beyond.offset(left as u64).limit(1);
+        let beyond: Vec<i64> = column(beyond, conn).await?;
+        if !beyond.is_empty() {
+            return Ok(None);
+        }
+        found.extend(rows::all(rest, conn).await?);
+    }
+    let mut found = views(conn, found).await?;
     // In the order of the usual question, so that sorting it is one look over it.
     found.sort_by_key(|view| in_reservation(&view.row));
     compute.instances.put_all(grant.account(), version, &found);
-    Ok(found)
+    Ok(Some(found))
 }
 
-/// Instances in the order of their ids, for their states.
+/// How many instances are read at once where it is not known that all can be kept.
+fn chunk(compute: &Compute) -> u32 {
+    let room = u32::try_from(compute.instances.room()).unwrap_or(u32::MAX);
+    room.clamp(1, CHUNK)
+}
+
+/// Instances in the order of their ids, for their states. Where no limit is given, all of them, or a chunk with where
+/// the next one starts.
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
@@ -160,6 +196,10 @@ pub async fn describe(
         return Ok(Page::cut(found, &page, |view| view.row.id.to_db()));
     }
     let conn = compute.store.read();
+    let page = PageRequest {
+        limit: page.limit.or_else(|| Some(chunk(compute))),
+        after: page.after,
+    };
     let mut select = query.select(&grant).order_by_asc(instance::Column::Id);
     if let Some(after) = page.after {
         select = select.filter(instance::Column::Id.gt(after));
@@ -173,7 +213,7 @@ pub async fn describe(
 }
 
 /// Reservations in the order of their launches, each with those of its instances that are wanted. A page
-/// holds whole reservations.
+/// holds whole reservations; it ends before its limit, or without one, where they have more instances than a chunk.
 ///
 /// # Errors
 /// `NotFound`, naming every id that is not there.
@@ -214,12 +254,40 @@ pub async fn describe_reservations(
         };
         select = select.filter(up_to(last));
     }
-    let rows = rows::all(select, conn).await?;
+    let (groups, more) = first_of(conn, select, chunk(compute)).await?;
     // Cut first: what belongs to the rows of the next page is not read.
-    let Page { rows, next } = Page::cut(grouped(rows, |row| row), &page, |(key, _)| *key);
+    let Page { rows, next } = Page::cut(groups, &page, |(key, _)| *key);
+    let next = next.or_else(|| rows.last().filter(|_| more).map(|(key, _)| *key));
     let rows = rows.into_iter().flat_map(|(_, rows)| rows).collect();
     let rows = grouped(views(conn, rows).await?, |view| &view.row);
     Ok(reservations(who.account, Page { rows, next }))
+}
+
+/// The rows of the first reservations of a query, which have no more than `most` instances and of each all that the
+/// query selects; and whether there are others.
+async fn first_of(
+    conn: &impl ConnectionTrait,
+    select: Select<instance::Entity>,
+    most: u32,
+) -> Result<(Vec<GroupedRows>, bool)> {
+    use instance::Column as C;
+    let select = select.order_by_asc(C::CreatedAt).order_by_asc(C::Reservation);
+    let mut most = u64::from(most);
+    loop {
+        let found = rows::all(select.clone().limit(most + 1), conn).await?;
+        let more = found.len() as u64 > most;
+        let mut groups = grouped(found, |row| row);
+        if !more {
+            return Ok((groups, false));
+        }
+        // Of the last one some may not have been read.
+        groups.pop();
+        if !groups.is_empty() {
+            return Ok((groups, true));
+        }
+        // One with more instances than a launch makes is whole all the same.
+        most *= 2;
+    }
 }
 
 /// The condition on instances of reservations that come after this place. (What it says first and once more is
@@ -265,6 +333,9 @@ fn grouped<T>(mut all: Vec<T>, row: impl Fn(&T) -> &instance::Model) -> Vec<(Res
     }
     groups
 }
+
+/// The rows of one reservation, under its place.
+type GroupedRows = (ReservationKey, Vec<instance::Model>);
 
 /// Instances of one reservation, under its place.
 type Grouped = (ReservationKey, Vec<Arc<InstanceView>>);

@@ -17,7 +17,7 @@ use cumulet_store::tags;
 use crate::instances::{MetadataChange, UserData};
 
 /// Instances in one launch at the most.
-const MAX_INSTANCES: u32 = 1000;
+pub(super) const MAX_INSTANCES: u32 = 1000;
 
 /// Tags for what a launch makes, by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cumulet_compute::instances::{InstanceQuery, describe, describe_reservations, get};
-use cumulet_core::PageRequest;
+use cumulet_compute::instances::{InstanceCache, InstanceQuery, describe, describe_reservations, get};
+use cumulet_core::{Page, PageRequest};
 use cumulet_domain::{
-    Error,
+    Error, Result,
     id::{SubnetId, VpcId},
     instance::State,
 };
@@ -160,6 +160,67 @@ async fn reservations_come_whole_in_pages() {
     assert_eq!(sizes, (1..=7).collect::<Vec<_>>());
     let each = pages(5, async |page| describe(&rig.cloud, &rig.who, &all, page).await).await;
     assert_eq!(each.iter().map(Vec::len).sum::<usize>(), 28);
+}
+
+/// What is answered where no limit is given, chunk by chunk.
+async fn chunks<T, K>(list: impl AsyncFn(PageRequest<K>) -> Result<Page<T, K>>) -> Vec<Vec<T>> {
+    let (mut chunks, mut after) = (Vec::new(), None);
+    loop {
+        let Page { rows, next } = list(PageRequest { limit: None, after }).await.unwrap();
+        chunks.push(rows);
+        match next {
+            Some(next) => after = Some(next),
+            None => return chunks,
+        }
+    }
+}
+
+/// Those that have ended are in sight for a while and no quota counts them, so that there may be any number.
+#[tokio::test]
+async fn more_than_can_be_kept_are_read_a_chunk_at_a_time() {
+    let rig = cloud().await;
+    for n in 1..=7 {
+        let mut spec = rig.spec();
+        (spec.min, spec.max) = (n, n);
+        launched(&rig, spec).await;
+    }
+    let all = InstanceQuery::default();
+    let pending = InstanceQuery {
+        states: vec![State::Pending],
+        ..InstanceQuery::default()
+    };
+    for query in [&all, &pending] {
+        let whole = describe_reservations(&rig.cloud, &rig.who, query, PageRequest::default()).await;
+        let whole = whole.unwrap();
+        assert_eq!((whole.rows.len(), whole.next), (7, None));
+        let each = describe(&rig.cloud, &rig.who, query, PageRequest::default()).await;
+        let each = each.unwrap();
+        assert_eq!((each.rows.len(), each.next), (28, None));
+        for room in [1, 7, 10, 27, 28] {
+            let mut small = rig.cloud.clone();
+            small.compute.instances = InstanceCache::with_room(room);
+            let found = chunks(async |page| describe(&small, &rig.who, query, page).await).await;
+            assert!(found.iter().all(|chunk| chunk.len() <= room), "{room}");
+            assert_eq!(found.len() > 1, room < 28, "{room}");
+            assert_eq!(found.concat(), each.rows, "{room}");
+
+            let found = chunks(async |page| describe_reservations(&small, &rig.who, query, page).await);
+            let found = found.await;
+            for chunk in &found {
+                let held: usize = chunk.iter().map(|one| one.instances.len()).sum();
+                // What is launched at once is in one, also where there is less room.
+                assert!(held <= room.max(8), "{room}: {held}");
+            }
+            assert_eq!(found.len() > 1, room < 28, "{room}");
+            assert_eq!(found.concat(), whole.rows, "{room}");
+            let found = pages(3, async |page| {
+                describe_reservations(&small, &rig.who, query, page).await
+            });
+            let found = found.await;
+            assert!(found.iter().all(|page| page.len() <= 3), "{room}");
+            assert_eq!(found.concat(), whole.rows, "{room}");
+        }
+    }
 }
 
 #[tokio::test]

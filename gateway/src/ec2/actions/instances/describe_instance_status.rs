@@ -33,7 +33,7 @@ type Row = Keyed<i64, InstanceStatus>;
 #[async_trait]
 impl Describe for DescribeInstanceStatus {
     type Row = Row;
-    /// Their quota bounds them.
+    /// As with DescribeInstances.
     const CHUNK: Option<u32> = None;
 
     async fn load(

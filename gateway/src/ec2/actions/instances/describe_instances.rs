@@ -51,6 +51,10 @@ impl filter::Row for Row {
     fn into_shown(self) -> Reservation {
         self.shown
     }
+
+    fn parts(&self) -> usize {
+        self.instances.len()
+    }
 }
 
 /// The tags of all its interfaces, which are not shown with the instance.
@@ -78,7 +82,8 @@ impl Describe for DescribeInstances {
             groups.filter(|name| !name.is_empty()).for_each(hear);
         }),
     ];
-    /// Their quota bounds them, and all of an account are kept in memory for the next time.
+    /// All of an account are read at once as long as they can be kept in memory for the next time. Of more (their
+    /// quota does not count those that have ended) the domain reads a chunk at a time.
     const CHUNK: Option<u32> = None;
 
     async fn load(
