@@ -60,9 +60,14 @@ pub(super) async fn prepare(config: &Config, roles: &Roles, parts: Option<&Parts
             address = Some(IN_PROCESS.to_owned());
         }
     }
-    let verifier = match parts {
+    // Whatever the roles: it is there when the operator asks for it, who only looks.
+    let made = match parts {
+        Some(parts) => Some(consoles::prepare(parts).await.context("the consoles' key")?),
+        None => None,
+    };
+    let verifier = match made {
         _ if door.is_none() && address.is_none() => None,
-        Some(parts) => Some(consoles::verifier(parts).await.context("the consoles' key")?),
+        Some(made) => Some(made),
         None => Some(config.console.public_key.get()?),
     };
     let seconds = config.console.idle.get()?;

@@ -1,5 +1,5 @@
-//! Console tokens, which the operator asks for. The signing key is the cloud's, made when it is first wanted
-//! and kept sealed; consoles and hosts have its public half alone.
+//! Console tokens, which the operator asks for. The signing key is the cloud's, made when a process that opens the
+//! database starts and kept sealed; consoles and hosts have its public half alone. Whoever only asks makes none.
 
 use std::time::Duration;
 
@@ -33,20 +33,37 @@ pub struct Granted {
     pub expires: Timestamp,
 }
 
-/// What verifies the cloud's tokens.
+/// What an operator reads who asks before a start has made the key.
+const NO_KEY: &str = "the cloud has no key for consoles yet: start `cumulet up`, or, on several machines, one of its roles \
+                      that open the database (gateway, scheduler, conductor), which makes it";
+
+/// What verifies the cloud's tokens. Nothing is changed.
+///
+/// # Errors
+/// Those of the database; `InvalidCombination` where no start has made the key yet; `Internal` where it can't be opened.
+#[boxed]
+pub async fn verifier(parts: &Parts) -> Result<ConsoleVerifier> {
+    Ok(signer(parts).await?.verifier())
+}
+
+/// The same for a start, which makes the key if it is not there.
 ///
 /// # Errors
 /// Those of the database; `Internal` where the key can't be opened.
 #[boxed]
-pub async fn verifier(parts: &Parts) -> Result<ConsoleVerifier> {
-    Ok(signer(parts).await?.verifier())
+pub async fn prepare(parts: &Parts) -> Result<ConsoleVerifier> {
+    let sealed = match settings::get(parts.store.read(), settings::CONSOLE_KEY).await? {
+        Some(sealed) => sealed,
+        None => make(parts).await?,
+    };
+    Ok(opened(parts, &sealed)?.verifier())
 }
 
 /// A token for one connection to a console of an instance that runs.
 ///
 /// # Errors
 /// `NotFound`; `IncorrectState` for an instance that does not run; `InvalidCombination` where its host takes no
-/// console connections; those of the database.
+/// console connections, or the cloud has no key yet; those of the database.
 #[boxed]
 pub async fn grant(
     parts: &Parts,
@@ -105,13 +122,17 @@ pub async fn grant(
     })
 }
 
-/// The cloud's key, made if it is not there.
+/// The cloud's key, as a start has made it.
 async fn signer(parts: &Parts) -> Result<ConsoleSigner> {
-    let sealed = match settings::get(parts.store.read(), settings::CONSOLE_KEY).await? {
-        Some(sealed) => sealed,
-        None => make(parts).await?,
-    };
-    ConsoleSigner::open(&parts.sealer, &sealed).map_err(|error| Error::internal(&error))
+    let sealed = settings::get(parts.store.read(), settings::CONSOLE_KEY).await?;
+    let sealed = sealed.ok_or_else(|| Error::InvalidCombination {
+        reason: NO_KEY.into(),
+    })?;
+    opened(parts, &sealed)
+}
+
+fn opened(parts: &Parts, sealed: &str) -> Result<ConsoleSigner> {
+    ConsoleSigner::open(&parts.sealer, sealed).map_err(|error| Error::internal(&error))
 }
 
 async fn make(parts: &Parts) -> Result<String> {
@@ -189,6 +210,9 @@ mod tests {
             "{told}"
         );
         on_host(&rig, id, Some("10.0.0.9:6081")).await;
+        let told = ask(id).await.unwrap_err().to_string();
+        assert_eq!(told, NO_KEY);
+        prepare(&parts).await.unwrap();
         let made = ask(id).await.unwrap();
         let (key, now) = (verifier(&parts).await.unwrap(), rig.cloud.now());
         let read = key.verify(made.token.expose(), now).unwrap();
@@ -201,6 +225,25 @@ mod tests {
         let late = key.verify(made.token.expose(), now.after(TIME));
         assert_eq!(late, Err(ConsoleRefusal::Expired));
         assert_ne!(ask(id).await.unwrap().token.expose(), made.token.expose());
+    }
+
+    #[tokio::test]
+    async fn a_start_makes_the_key_and_whoever_asks_for_it_makes_none() {
+        let (_database, parts, _) = test_support::parts().await;
+        let kept = async || {
+            settings::get(parts.store.read(), settings::CONSOLE_KEY)
+                .await
+                .unwrap()
+        };
+        let error = verifier(&parts).await.unwrap_err();
+        assert_eq!(error.to_string(), NO_KEY);
+        assert_eq!(kept().await, None);
+        let made = prepare(&parts).await.unwrap();
+        let first = kept().await;
+        assert!(first.is_some());
+        assert_eq!(prepare(&parts).await.unwrap(), made);
+        assert_eq!(verifier(&parts).await.unwrap(), made);
+        assert_eq!(kept().await, first);
     }
 
     #[tokio::test]
