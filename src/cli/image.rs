@@ -32,7 +32,7 @@ pub(crate) enum Image {
     Import(Import),
     /// List the images.
     List(CloudArgs),
-    /// Delete an image that no instance is made from and that has no alias.
+    /// Delete an image that no instance is made from, that has no alias and that its owner does not protect.
     Delete(Delete),
     /// Name images, for `resolve:ssm:NAME` and Parameter Store.
     #[command(subcommand)]

@@ -236,6 +236,37 @@ async fn a_protected_image_is_not_deregistered() {
 }
 
 #[tokio::test]
+async fn a_protected_image_is_not_deleted_by_the_operator_either() {
+    use cumulet_domain::image::DeregistrationProtection as How;
+    let rig = cloud().await;
+    let parts = rig.cloud.parts();
+    protect(&rig.cloud, &rig.who, rig.image, How::EnabledWithCooldown)
+        .await
+        .unwrap();
+    // Each time the sentence says what is to be done first.
+    let refused = delete(&parts, rig.image).await.unwrap_err();
+    assert!(matches!(refused, Error::Protected { .. }), "{refused}");
+    let told = format!(
+        "{}: its deregistration protection is enabled; its account {} takes that off first: \
+         `aws ec2 disable-image-deregistration-protection --image-id {0}`",
+        rig.image, rig.who.account
+    );
+    assert_eq!(refused.to_string(), told);
+    unprotect(&rig.cloud, &rig.who, rig.image).await.unwrap();
+    let refused = delete(&parts, rig.image).await.unwrap_err();
+    assert!(matches!(refused, Error::Protected { .. }), "{refused}");
+    let until = Timestamp(rig.cloud.now().0 + 24 * 3_600_000);
+    assert!(
+        refused.to_string().ends_with(&format!("delete it after {until}")),
+        "{refused}"
+    );
+    assert_eq!(list(&parts).await.unwrap().len(), 1);
+    rig.pass(std::time::Duration::from_secs(24 * 3600));
+    delete(&parts, rig.image).await.unwrap();
+    assert_eq!(list(&parts).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
 async fn the_clouds_own_images_are_found_by_their_owner() {
     let rig = cloud().await;
     add(&rig.cloud.parts(), image(rig.who.account, "private", false))

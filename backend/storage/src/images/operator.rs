@@ -6,6 +6,7 @@ use cumulet_domain::{
     account::AccountId,
     id::{ImageId, marker},
     image::{Architecture, BootMode, DiskFormat},
+    time::Timestamp,
     volume::check_root_device,
 };
 use cumulet_store::{
@@ -108,14 +109,16 @@ pub async fn list(parts: &Parts) -> Result<Vec<image::Model>> {
 /// Removes an image's row and answers it, with whether it has a file that no other image has: then that can go too.
 ///
 /// # Errors
-/// `NotFound`; `InUse` while an instance that was made from it has not ended, and while it has an alias: somebody
-/// launches by that name, and is to be told another image first.
+/// `NotFound`; `Protected` while its owner keeps it from being deregistered; `InUse` while an instance that was made from
+/// it has not ended, and while it has an alias: somebody launches by that name, and is to be told another image first.
 #[boxed]
 pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> {
+    let now = parts.clock.now();
     let write = parts.store.write(move |txn| {
         Box::pin(async move {
             // Locked before its users are counted: a launch that has read it is waited for.
             let row = resource::find::<image::Entity>(txn, &Operator, id, Lock::Exclusive).await?;
+            check_unprotected(&row, now)?;
             let users = instance::Entity::find()
                 .filter(instance::Column::Image.eq(row.id))
                 .filter(instance::Column::TerminatedAt.is_null());
@@ -139,4 +142,24 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
         })
     });
     write.await
+}
+
+/// A protection guards the effect, whichever call brings it: what is gone with its file is more than deregistered.
+fn check_unprotected(row: &image::Model, now: Timestamp) -> Result<()> {
+    let (id, account) = (row.id.0, row.account.0);
+    let reason = match (row.protection, row.protected_until) {
+        (Some(_), _) => format!(
+            "its deregistration protection is enabled; its account {account} takes that off first: \
+             `aws ec2 disable-image-deregistration-protection --image-id {id}`"
+        ),
+        (None, Some(until)) if until > now.0 => format!(
+            "its deregistration protection was disabled and lasts for a day from then; delete it after {}",
+            Timestamp(until)
+        ),
+        (None, _) => return Ok(()),
+    };
+    Err(Error::Protected {
+        id: id.to_string(),
+        reason,
+    })
 }
