@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            telemetry::complain(&error);
+            telemetry::complain(&cli::told(&error));
             ExitCode::FAILURE
         }
     }

@@ -231,10 +231,10 @@ pub(crate) fn say(line: impl Display) {
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-/// Prints an error with its causes. Texts of others are in it, so it can't steer the terminal.
-pub(crate) fn complain(error: &anyhow::Error) {
+/// Prints what is told of an error. Texts of others are in it, so it can't steer the terminal.
+pub(crate) fn complain(told: &str) {
     let mut text = String::from("cumulet: ");
-    for (number, line) in format!("{error:#}").lines().enumerate() {
+    for (number, line) in told.lines().enumerate() {
         text.push_str(if number == 0 { "" } else { "\n" });
         text.push_str(&escaped(line));
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod admin;
+mod advice;
 mod audit;
 mod cloud_args;
 mod config;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+pub(crate) use advice::told;
 use cloud_args::CloudArgs;
 
 /// An EC2-compatible cloud: real virtual machines behind the AWS API.
