@@ -29,6 +29,12 @@ pub(crate) fn asked<'a>(
     let mut change = Sharing::default();
     grantees(&mut change.add, add)?;
     grantees(&mut change.remove, remove)?;
+    if let Some(operation) = flat.operation
+        && flat.users.is_empty()
+        && flat.groups.is_empty()
+    {
+        return repeated(operation, change);
+    }
     let into = match flat.operation {
         Some("add") => &mut change.add,
         Some("remove") => &mut change.remove,
@@ -41,6 +47,24 @@ pub(crate) fn asked<'a>(
     }
     for group in flat.groups {
         add_group(into, group)?;
+    }
+    Ok(change)
+}
+
+/// An operation without lists: it may say once more what the other form says, and nothing else.
+fn repeated(operation: &str, change: Sharing) -> Result<Sharing, Fault> {
+    let (said, other) = match operation {
+        "add" => (&change.add, &change.remove),
+        "remove" => (&change.remove, &change.add),
+        unknown => return Err(Fault::invalid("OperationType", unknown, "expecting add or remove")),
+    };
+    if *other != Grantees::default() {
+        return Err(Fault::combination(
+            "The OperationType is another one than that of the permissions",
+        ));
+    }
+    if *said == Grantees::default() {
+        return Err(Fault::missing("UserId"));
     }
     Ok(change)
 }

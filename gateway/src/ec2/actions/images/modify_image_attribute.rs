@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use cumulet_backend::api::images::{self, ImageChange, Sharing};
+use cumulet_domain::Error;
 use cumulet_wire::{
     Done,
     ec2::images::{ModifyImageAttribute, ModifyImageAttributeRequest},
@@ -48,18 +49,24 @@ fn changes(input: &ModifyImageAttributeRequest) -> Result<Vec<ImageChange>, Faul
         changes.push(ImageChange::ImdsV2);
     }
     let sharing = sharing(input)?;
-    if sharing != Sharing::default() {
+    let launchers = sharing != Sharing::default();
+    if launchers {
         changes.push(ImageChange::Launchers(sharing));
     }
-    changes.extend(named(input, !changes.is_empty())?);
+    changes.extend(named(input, launchers)?);
     Ok(changes)
 }
 
 /// The change that `Attribute` names, whatever the case (Ansible's is `Description`). What an attribute's own parameter
-/// says needs no `Value` besides.
-fn named(input: &ModifyImageAttributeRequest, said: bool) -> Result<Option<ImageChange>, Fault> {
+/// says needs no `Value` besides, and a `Value` of no attribute is refused; an empty one is as good as none.
+fn named(input: &ModifyImageAttributeRequest, launchers: bool) -> Result<Option<ImageChange>, Fault> {
+    let stray = input.value.as_ref().is_some_and(|value| !value.is_empty());
     let Some(attribute) = input.attribute.as_deref() else {
-        return Ok(None);
+        let (parameter, needs) = ("Value", "Attribute");
+        return match stray {
+            true => Err(Error::ParameterDependency { parameter, needs }.into()),
+            false => Ok(None),
+        };
     };
     let value = |said_already: bool| match input.value.as_deref() {
         None if said_already => Ok(None),
@@ -76,8 +83,11 @@ fn named(input: &ModifyImageAttributeRequest, said: bool) -> Result<Option<Image
                 .map(|version| imds(version).map(|()| ImageChange::ImdsV2))
                 .transpose()
         }
+        "launchpermission" if stray => Err(Fault::combination(
+            "The parameter Value does not go with the attribute launchPermission",
+        )),
         // What goes with it has been looked at.
-        "launchpermission" if said => Ok(None),
+        "launchpermission" if launchers => Ok(None),
         "launchpermission" => Err(Fault::missing("LaunchPermission")),
         _ => {
             let reason = "expecting description, imdsSupport or launchPermission";
@@ -155,6 +165,10 @@ mod tests {
                 launchers(given(true, &[]), given(false, &[])),
             ),
             (
+                "OperationType=add&LaunchPermission.Add.1.Group=all",
+                launchers(given(true, &[]), given(false, &[])),
+            ),
+            (
                 "Attribute=launchPermission&OperationType=remove&UserId.1=123456789012",
                 launchers(given(false, &[]), given(false, &[123_456_789_012])),
             ),
@@ -176,6 +190,25 @@ mod tests {
             ("OperationType=set&UserId.1=123456789012", "InvalidParameterValue"),
             ("OperationType=add&UserId.1=somebody", "InvalidParameterValue"),
             ("OperationType=add&UserGroup.1=some", "InvalidParameterValue"),
+            // Nothing is done beside what is left aside.
+            ("Value=words", "InvalidParameterDependency"),
+            (
+                "Description.Value=words&Value=others",
+                "InvalidParameterDependency",
+            ),
+            (
+                "Attribute=launchPermission&Description.Value=words",
+                "MissingParameter",
+            ),
+            (
+                "Attribute=launchPermission&LaunchPermission.Add.1.Group=all&Value=words",
+                "InvalidParameterCombination",
+            ),
+            ("Description.Value=words&OperationType=add", "MissingParameter"),
+            (
+                "OperationType=remove&LaunchPermission.Add.1.Group=all",
+                "InvalidParameterCombination",
+            ),
         ] {
             assert_eq!(of(rest).unwrap_err(), code, "{rest}");
         }

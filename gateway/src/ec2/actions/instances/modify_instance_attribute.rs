@@ -73,9 +73,17 @@ fn named(input: ModifyInstanceAttributeRequest) -> Result<Vec<AttributeChange>, 
     if !input.groups.is_empty() {
         changes.push(C::Groups(ids(&input.groups)?));
     }
-    if let Some(name) = input.attribute {
-        let value = input.value.ok_or_else(|| Fault::missing("Value"))?;
-        changes.push(by_name(&name, value.0)?);
+    match (input.attribute, input.value) {
+        (Some(name), value) => {
+            let value = value.ok_or_else(|| Fault::missing("Value"))?;
+            changes.push(by_name(&name, value.0)?);
+        }
+        // Of no attribute; an empty one is as good as none.
+        (None, Some(value)) if !value.0.is_empty() => {
+            let (parameter, needs) = ("Value", "Attribute");
+            return Err(Error::ParameterDependency { parameter, needs }.into());
+        }
+        (None, _) => {}
     }
     for (n, mapping) in input.block_device_mappings.into_iter().enumerate() {
         changes.push(C::Disk(disk(n + 1, mapping)?));
@@ -210,6 +218,10 @@ mod tests {
                 Err("InvalidVolumeID.Malformed".into()),
             ),
             ("Attribute=userData", Err("MissingParameter".into())),
+            (
+                "DisableApiStop.Value=true&Value=false",
+                Err("InvalidParameterDependency".into()),
+            ),
             ("Attribute=userData&Value=", Ok(vec![C::UserData(None)])),
             (
                 "Attribute=disableApiStop&Value=",
