@@ -15,7 +15,8 @@ use cumulet_domain::{
 };
 use futures::future::BoxFuture;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, DatabaseTransaction, EntityTrait, IntoActiveModel, PaginatorTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    PaginatorTrait, QueryFilter,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ use cumulet_store::{
     Store, connect,
     entity::{
         columns::{Key, Named},
-        operation::{Entity, Model, OperationStatus},
+        operation::{Column, Entity, Model, OperationStatus},
         operation_hold,
     },
     failed,
@@ -417,6 +418,70 @@ async fn a_newer_programs_operation_is_left_to_it_and_holds_up_no_other() {
     let row = workshop.row(unknown).await;
     assert_eq!(row.status.0, OperationStatus::Active);
     assert!(row.next_at > workshop.now().0, "it is looked at again later");
+}
+
+impl Workshop {
+    /// Accounts ask one after the other, each for so many at once.
+    async fn asked_by(&self, accounts: &[usize]) {
+        let mut on = 0;
+        for (account, count) in (1..).zip(accounts) {
+            self.clock.advance(Duration::from_millis(1));
+            let mut new = Vec::with_capacity(*count);
+            for _ in 0..*count {
+                on += 1;
+                let target = Target {
+                    account: AccountId(account),
+                    subject: volume(on),
+                    generation: 1,
+                };
+                let one = NewOperation::of::<Wipe>(self.next_id(), target, &(), self.now());
+                new.push(one.unwrap());
+            }
+            let write = self
+                .store
+                .write(move |txn| Box::pin(async move { enqueue_new(txn, &new).await }));
+            write.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_account_asks_for_is_begun_in_the_first_round_however_much_another_has_asked_for() {
+    let (_database, workshop) = Workshop::open().await;
+    workshop.asked_by(&[1000, 3]).await;
+    assert_eq!(workshop.round().await, 256);
+    let theirs = Entity::find()
+        .filter(Column::Account.eq(AccountId(2).to_db()))
+        .all(workshop.store.read())
+        .await
+        .unwrap();
+    let states: Vec<_> = theirs.iter().map(|row| row.status.0).collect();
+    assert_eq!(states, [OperationStatus::Done; 3]);
+}
+
+#[tokio::test]
+async fn accounts_take_turns_where_more_is_due_than_a_round_takes() {
+    let cases: [(&[usize], u64, &[usize]); 6] = [
+        (&[5, 3], 9, &[5, 3]),
+        (&[5, 3], 8, &[5, 3]),
+        (&[8, 1], 8, &[7, 1]),
+        // The oldest of each, then the next.
+        (&[20, 20, 1], 8, &[4, 3, 1]),
+        (&[1, 1, 20], 8, &[1, 1, 6]),
+        // Where there are too many accounts, those that have asked last wait for another round.
+        (&[9, 2, 2, 2], 3, &[1, 1, 1, 0]),
+    ];
+    for (asked, limit, expected) in cases {
+        let (_database, workshop) = Workshop::open().await;
+        workshop.asked_by(asked).await;
+        let steps = REGISTRY.steps_of(&[Role::Conductor]);
+        let leased = lease(&workshop.store, "workshop", &steps, workshop.now(), limit).await;
+        let mut found = vec![0_usize; asked.len()];
+        for row in leased.unwrap() {
+            found[usize::try_from(row.account.0.0).unwrap() - 1] += 1;
+        }
+        assert_eq!(found, expected, "{asked:?} in {limit}");
+    }
 }
 
 #[test]
