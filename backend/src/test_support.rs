@@ -53,6 +53,8 @@ pub const QUOTAS: Quotas = Quotas {
     volume_gib: 51_200,
     snapshots: 12,
     images: 10,
+    pending_snapshots: 8,
+    pending_snapshot_copies: 3,
 };
 
 /// The zone of the test cloud.

@@ -29,6 +29,10 @@ pub struct Quotas {
     pub snapshots: u64,
     /// Images, as many as on EC2 in a region.
     pub images: u64,
+    /// Snapshots that are being taken or made at a time, those that nobody sees among them: as many as on EC2.
+    pub pending_snapshots: u64,
+    /// Of those, copies, when CopySnapshot asks for another one: as many as on EC2.
+    pub pending_snapshot_copies: u64,
 }
 
 impl Default for Quotas {
@@ -41,6 +45,8 @@ impl Default for Quotas {
             volume_gib: 51_200,
             snapshots: 100_000,
             images: 50_000,
+            pending_snapshots: 100,
+            pending_snapshot_copies: 20,
         }
     }
 }

@@ -26,6 +26,9 @@ pub enum Limit {
     VolumeStorage,
     VolumesPerInstance,
     Snapshots,
+    PendingSnapshots,
+    PendingSnapshotsPerVolume,
+    PendingSnapshotCopies,
 }
 
 /// What a call does to an instance, as the sentences about it have it.
@@ -70,7 +73,7 @@ impl Effect {
 
 impl Limit {
     /// Every one.
-    pub const ALL: [Limit; 14] = [
+    pub const ALL: [Limit; 17] = [
         Limit::Instances,
         Limit::Vcpus,
         Limit::SecurityGroups,
@@ -85,6 +88,9 @@ impl Limit {
         Limit::VolumeStorage,
         Limit::VolumesPerInstance,
         Limit::Snapshots,
+        Limit::PendingSnapshots,
+        Limit::PendingSnapshotsPerVolume,
+        Limit::PendingSnapshotCopies,
     ];
 }
 

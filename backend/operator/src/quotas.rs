@@ -1,7 +1,12 @@
 //! Quotas: how much of each kind an account may have, as it is enforced where something is made.
 
 use cumulet_core::{RequestContext, quota};
-use cumulet_domain::{Result, account::Principal, error::Limit, volume::MAX_ATTACHED};
+use cumulet_domain::{
+    Result,
+    account::Principal,
+    error::Limit,
+    volume::{MAX_ATTACHED, VolumeType},
+};
 use cumulet_network::{
     interface_view::MAX_GROUPS as MAX_GROUPS_PER_INTERFACE,
     security_groups::{MAX_GROUPS, MAX_RULES},
@@ -42,6 +47,17 @@ pub async fn describe(cx: &RequestContext, who: &Principal) -> Result<Vec<Quota>
         of(Limit::KeyPairs, quotas.key_pairs, false),
         of(Limit::PlacementGroups, quotas.placement_groups, false),
         of(Limit::Snapshots, quotas.snapshots, false),
+        of(Limit::PendingSnapshots, quotas.pending_snapshots, false),
+        of(
+            Limit::PendingSnapshotsPerVolume,
+            VolumeType::Gp3.concurrent_snapshots(),
+            false,
+        ),
+        of(
+            Limit::PendingSnapshotCopies,
+            quotas.pending_snapshot_copies,
+            false,
+        ),
         of(Limit::Images, quotas.images, false),
         of(Limit::Volumes, quotas.volumes, false),
         of(Limit::VolumeStorage, quotas.volume_gib, false),

@@ -15,6 +15,7 @@ mod placement_groups;
 mod races;
 mod refusals;
 mod security_groups;
+mod snapshot_limits;
 mod tags;
 mod upgrades;
 mod volume_copies;

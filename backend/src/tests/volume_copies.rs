@@ -13,7 +13,7 @@ use cumulet_domain::{
 use cumulet_store::{
     encryption,
     entity::{snapshot, volume},
-    failed,
+    failed, snapshots, volume_copies,
 };
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::Expr};
 
@@ -69,6 +69,19 @@ impl Rig {
             .await
             .unwrap()
     }
+}
+
+/// Hosts have taken all that they were asked for.
+async fn all_taken(rig: &Rig) {
+    let ids: Vec<i64> = rig.hidden().await.iter().map(|row| row.id.to_db()).collect();
+    let now = rig.cloud.now();
+    let write = rig.cloud.store.write(move |txn| {
+        Box::pin(async move {
+            snapshots::close(txn, &ids, None, now).await?;
+            volume_copies::settle(txn, &ids, None).await
+        })
+    });
+    write.await.unwrap();
 }
 
 #[tokio::test]
@@ -198,6 +211,7 @@ async fn copies_count_as_volumes_and_what_they_are_made_of_as_nothing() {
     rig.copy(large(most - 100)).await.unwrap();
     for _ in 2..QUOTAS.volumes {
         rig.copy(new(source)).await.unwrap();
+        all_taken(&rig).await;
     }
     let refused = rig.copy(new(source)).await.unwrap_err();
     let (limit, max) = (Limit::Volumes, QUOTAS.volumes);
@@ -212,7 +226,38 @@ async fn copies_count_as_volumes_and_what_they_are_made_of_as_nothing() {
         crate::api::snapshots::create(&rig.cloud, &rig.who, of)
             .await
             .unwrap();
+        all_taken(&rig).await;
     }
+}
+
+/// A host takes what is hidden as any other, and does so when the copy is gone.
+#[tokio::test]
+async fn what_copies_are_made_of_counts_while_it_is_being_taken_whatever_becomes_of_them() {
+    let rig = cloud().await;
+    let (one, other) = (rig.source(&rig.who, 1).await, rig.source(&rig.who, 1).await);
+    let copy_and_delete = async |source: VolumeId| {
+        let made = rig.copy(new(source)).await?;
+        delete(&rig.cloud, &rig.who, made.id()).await
+    };
+    let (limit, max) = (Limit::PendingSnapshotsPerVolume, 5);
+    for _ in 0..max {
+        copy_and_delete(one).await.unwrap();
+    }
+    let refused = copy_and_delete(one).await.unwrap_err();
+    assert_eq!(refused, Error::LimitExceeded { limit, max });
+    let (limit, max) = (Limit::PendingSnapshots, QUOTAS.pending_snapshots);
+    for _ in 5..max {
+        copy_and_delete(other).await.unwrap();
+    }
+    let refused = copy_and_delete(other).await.unwrap_err();
+    assert_eq!(refused, Error::LimitExceeded { limit, max });
+    // What was refused has left nothing.
+    assert_eq!(rig.hidden().await.len() as u64, max);
+    // It is nobody else's affair.
+    let theirs = rig.source(&rig.stranger, 1).await;
+    copy(&rig.cloud, &rig.stranger, new(theirs)).await.unwrap();
+    all_taken(&rig).await;
+    rig.copy(new(one)).await.unwrap();
 }
 
 #[tokio::test]

@@ -155,10 +155,12 @@ const fn limit_exceeded(limit: Limit) -> &'static str {
         Limit::PublicAddresses => "AddressLimitExceeded",
         Limit::PlacementGroups => "PlacementGroupLimitExceeded",
         Limit::KeyPairs => "KeyPairLimitExceeded",
-        Limit::Images => "ResourceLimitExceeded",
+        Limit::Images | Limit::PendingSnapshotCopies => "ResourceLimitExceeded",
         Limit::Volumes | Limit::VolumeStorage => "VolumeLimitExceeded",
         Limit::VolumesPerInstance => "AttachmentLimitExceeded",
         Limit::Snapshots => "SnapshotLimitExceeded",
+        Limit::PendingSnapshots => "PendingSnapshotLimitExceeded",
+        Limit::PendingSnapshotsPerVolume => "ConcurrentSnapshotLimitExceeded",
     }
 }
 
@@ -206,10 +208,7 @@ fn message(error: &Error) -> String {
             format!("The client token '{token}' was used before in a request with other parameters.")
         }
         Error::InvalidPaginationToken => "The specified NextToken is not valid for this request.".into(),
-        Error::LimitExceeded {
-            limit: Limit::PublicAddresses,
-            ..
-        } => "The maximum number of addresses has been reached.".into(),
+        Error::LimitExceeded { limit, max } => of_limit(error, *limit, *max),
         Error::NoDefaultVpc => "No default VPC for this user.".into(),
         Error::Unusable {
             kind: ResourceKind::Image,
@@ -219,6 +218,21 @@ fn message(error: &Error) -> String {
         Error::Unavailable(_) => "The service is unavailable. Please try again shortly.".into(),
         Error::Internal(_) => "An internal error has occurred. The request id names it in the log.".into(),
         other => of_volume(other),
+    }
+}
+
+/// EC2's own sentences about limits, where they are known, and others in their way.
+fn of_limit(error: &Error, limit: Limit, max: u64) -> String {
+    match limit {
+        Limit::PublicAddresses => "The maximum number of addresses has been reached.".into(),
+        Limit::PendingSnapshotsPerVolume => {
+            "Maximum allowed in-progress snapshots for a single volume exceeded.".into()
+        }
+        Limit::PendingSnapshots => format!("Too many snapshots in progress. The limit is {max}."),
+        Limit::PendingSnapshotCopies => {
+            format!("Too many snapshot copies in progress. The limit is {max} for this destination region.")
+        }
+        _ => sentence(&error.to_string()),
     }
 }
 

@@ -39,7 +39,19 @@ const fn names(limit: Limit) -> ((&'static str, &'static str), &'static str, &'s
             "Storage of EBS volumes per Region, in GiB",
         ),
         Limit::VolumesPerInstance => (EC2, "C-VolumesPerInstance", "EBS volumes per instance"),
+        // (AWS has those of snapshots in a service of its own, `ebs`.)
         Limit::Snapshots => (EC2, "C-Snapshots", "Snapshots per Region"),
+        Limit::PendingSnapshots => (EC2, "C-PendingSnapshots", "Pending snapshots per account"),
+        Limit::PendingSnapshotsPerVolume => (
+            EC2,
+            "C-PendingSnapshotsPerVolume",
+            "Concurrent snapshots per volume",
+        ),
+        Limit::PendingSnapshotCopies => (
+            EC2,
+            "C-PendingSnapshotCopies",
+            "Concurrent snapshot copies per destination Region",
+        ),
         Limit::SecurityGroups => (VPC, "L-E79EC296", "VPC security groups per Region"),
         Limit::RulesPerSecurityGroup => (VPC, "L-0EA8095F", "Inbound or outbound rules per security group"),
         Limit::SecurityGroupsPerInterface => (VPC, "L-2AFB9258", "Security groups per network interface"),
@@ -58,6 +70,10 @@ const fn description(limit: Limit) -> Option<&'static str> {
         }
         Limit::VolumesPerInstance => Some("The volume that it starts from is one of them."),
         Limit::Instances => Some("Instances that are not terminated, stopped ones too."),
+        Limit::PendingSnapshots => {
+            Some("Those being taken, for copies of volumes too, and copies that are being encrypted.")
+        }
+        Limit::PendingSnapshotsPerVolume => Some("Of a volume of the types st1 and sc1 one."),
         _ => None,
     }
 }

@@ -42,6 +42,15 @@ impl VolumeType {
         }
     }
 
+    /// How many snapshots of one are taken at a time, at the most (EBS user guide, "Quotas": concurrent snapshots per
+    /// volume).
+    pub const fn concurrent_snapshots(self) -> u64 {
+        match self {
+            VolumeType::Gp2 | VolumeType::Gp3 | VolumeType::Io1 | VolumeType::Io2 | VolumeType::Standard => 5,
+            VolumeType::St1 | VolumeType::Sc1 => 1,
+        }
+    }
+
     const fn provisionable(self) -> Option<Iops> {
         let (range, each_gib, required) = match self {
             VolumeType::Gp3 => (3000..=80_000, 500, false),

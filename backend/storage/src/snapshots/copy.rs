@@ -27,7 +27,7 @@ use cumulet_store::{
 };
 use sea_orm::DatabaseTransaction;
 
-use super::{SnapshotView, check_completed, create::room, insert};
+use super::{SnapshotView, check_completed, create::room, insert, pending};
 use crate::{boxed, encryption};
 
 /// What is copied.
@@ -65,6 +65,9 @@ pub async fn copy(cx: &RequestContext, who: &Principal, mut what: Copy) -> Resul
             let row = copied(&call, grant.account(), (source, key), what.description)?;
             let made = SnapshotView { row, tags: what.tags };
             insert(txn, &call, &grant, &made).await?;
+            if made.row.state.0 == SnapshotState::Pending {
+                pending::check_copies(txn, call.config.quotas, grant.account()).await?;
+            }
             encrypt(txn, &call, std::slice::from_ref(&made.row)).await?;
             tags_room.check(txn).await?;
             Ok(made)
@@ -120,7 +123,7 @@ pub(crate) fn copied(
     })
 }
 
-/// Has those copies encrypted that wait for it.
+/// Has those copies encrypted that wait for it, where so many may be under way. All are of one account.
 pub(crate) async fn encrypt(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
@@ -128,5 +131,9 @@ pub(crate) async fn encrypt(
 ) -> Result<()> {
     let waiting = copies.iter().filter(|row| row.state.0 == SnapshotState::Pending);
     let waiting: Vec<snapshot::Model> = waiting.cloned().collect();
+    let Some(first) = waiting.first() else {
+        return Ok(());
+    };
+    pending::check(txn, cx.config.quotas, first.account.0, &[]).await?;
     subject::ask(txn, &waiting, cx.rng.id::<marker::Operation>(), cx.now()).await
 }

@@ -10,7 +10,7 @@ use cumulet_domain::{
     id::{InstanceId, VolumeId, marker},
     snapshot::{SnapshotState, check_description},
     tag::Tag,
-    volume::VolumeState,
+    volume::{VolumeState, VolumeType},
 };
 use cumulet_journal::Operation as _;
 use cumulet_operations::{CreateSnapshot, snapshot as subject};
@@ -27,6 +27,7 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _};
 
+use super::pending;
 use crate::{boxed, encryption, snapshots::SnapshotView};
 
 /// A snapshot to be taken of a volume.
@@ -73,8 +74,11 @@ pub async fn create(cx: &RequestContext, who: &Principal, mut new: NewSnapshot) 
         move |txn| {
             Box::pin(async move {
                 let present = grant.clone().present();
-                let disk =
-                    resource::find::<volume::Entity>(txn, &present, new.volume, Lock::Exclusive).await?;
+                let find = |lock| resource::find::<volume::Entity>(txn, &present, new.volume, lock);
+                // Who has no such volume holds up nobody for it; and accounts come before volumes (`store::lock`).
+                find(Lock::None).await?;
+                room(txn, &call, grant.account(), 1).await?;
+                let disk = find(Lock::Exclusive).await?;
                 let one = vec![(disk, new.tags)];
                 let mut made = insert_all(txn, &call, &grant, one, &new.description).await?;
                 tags_room.check(txn).await?;
@@ -218,7 +222,7 @@ async fn insert_all(
     Ok(made)
 }
 
-/// The rows alone, for who enqueues what takes them. Who calls has locked the volumes.
+/// The rows alone, for who enqueues what takes them, where so many may be under way. Who calls has locked the volumes.
 pub(crate) async fn insert_rows(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
@@ -226,6 +230,7 @@ pub(crate) async fn insert_rows(
     volumes: Vec<(volume::Model, Vec<Tag>)>,
     description: &str,
 ) -> Result<Vec<SnapshotView>> {
+    let of: Vec<_> = volumes.iter().map(|(disk, _)| kind_of(disk)).collect();
     let mut made = Vec::with_capacity(volumes.len());
     for (disk, tags) in volumes {
         may_be_taken(&disk)?;
@@ -238,12 +243,18 @@ pub(crate) async fn insert_rows(
     for view in &made {
         super::insert(txn, cx, grant, view).await?;
     }
+    pending::check(txn, cx.config.quotas, grant.account(), &of).await?;
     Ok(made)
 }
 
-/// A snapshot of a volume that is nobody's to see: it is deleted from the beginning, counts for no quota, and is kept for
-/// as long as it is being taken, and then for what is to be made of it. It is taken as any other. Who calls has locked the
-/// volume.
+/// A volume of which a snapshot is taken, and its type.
+fn kind_of(disk: &volume::Model) -> (VolumeId, VolumeType) {
+    (disk.id.0, disk.volume_type.0)
+}
+
+/// A snapshot of a volume that is nobody's to see: it is deleted from the beginning, counts for no quota but that of what
+/// is under way, and is kept for as long as it is being taken, and then for what is to be made of it. It is taken as any
+/// other. Who calls has locked the volume.
 pub(crate) async fn insert_hidden(
     txn: &DatabaseTransaction,
     cx: &RequestContext,
@@ -258,6 +269,7 @@ pub(crate) async fn insert_hidden(
     };
     let insert = snapshot::Entity::insert(snapshot::ActiveModel::from(row.clone()));
     insert.exec_without_returning(txn).await.map_err(failed)?;
+    pending::check(txn, cx.config.quotas, grant.account(), &[kind_of(disk)]).await?;
     let id = cx.rng.id::<marker::Operation>();
     subject::ask(txn, std::slice::from_ref(&row), id, cx.now()).await?;
     Ok(row)

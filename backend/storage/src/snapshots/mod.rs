@@ -5,6 +5,7 @@ mod copy;
 mod create;
 mod delete;
 mod describe;
+mod pending;
 mod room;
 mod share;
 
