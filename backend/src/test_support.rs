@@ -55,6 +55,8 @@ pub const QUOTAS: Quotas = Quotas {
     images: 10,
     pending_snapshots: 8,
     pending_snapshot_copies: 3,
+    accounts_per_image: 4,
+    accounts_per_snapshot: 3,
 };
 
 /// The zone of the test cloud.

@@ -33,6 +33,10 @@ pub struct Quotas {
     pub pending_snapshots: u64,
     /// Of those, copies, when CopySnapshot asks for another one: as many as on EC2.
     pub pending_snapshot_copies: u64,
+    /// Accounts that an image is shared with, as many as on EC2.
+    pub accounts_per_image: u64,
+    /// Accounts that a snapshot is shared with. EC2 says nothing of it: as many as of an image.
+    pub accounts_per_snapshot: u64,
 }
 
 impl Default for Quotas {
@@ -47,6 +51,8 @@ impl Default for Quotas {
             images: 50_000,
             pending_snapshots: 100,
             pending_snapshot_copies: 20,
+            accounts_per_image: 1_000,
+            accounts_per_snapshot: 1_000,
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum Limit {
     PendingSnapshots,
     PendingSnapshotsPerVolume,
     PendingSnapshotCopies,
+    AccountsPerImage,
+    AccountsPerSnapshot,
 }
 
 /// What a call does to an instance, as the sentences about it have it.
@@ -73,7 +75,7 @@ impl Effect {
 
 impl Limit {
     /// Every one.
-    pub const ALL: [Limit; 17] = [
+    pub const ALL: [Limit; 19] = [
         Limit::Instances,
         Limit::Vcpus,
         Limit::SecurityGroups,
@@ -91,6 +93,8 @@ impl Limit {
         Limit::PendingSnapshots,
         Limit::PendingSnapshotsPerVolume,
         Limit::PendingSnapshotCopies,
+        Limit::AccountsPerImage,
+        Limit::AccountsPerSnapshot,
     ];
 }
 

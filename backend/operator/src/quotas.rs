@@ -58,6 +58,8 @@ pub async fn describe(cx: &RequestContext, who: &Principal) -> Result<Vec<Quota>
             quotas.pending_snapshot_copies,
             false,
         ),
+        of(Limit::AccountsPerSnapshot, quotas.accounts_per_snapshot, false),
+        of(Limit::AccountsPerImage, quotas.accounts_per_image, false),
         of(Limit::Images, quotas.images, false),
         of(Limit::Volumes, quotas.volumes, false),
         of(Limit::VolumeStorage, quotas.volume_gib, false),

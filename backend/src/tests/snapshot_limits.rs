@@ -1,8 +1,9 @@
-//! How many snapshots an account has, and how many of them are under way at a time.
+//! How many snapshots an account has, how many of them are under way at a time, and with how many accounts one is shared,
+//! and an image.
 
 use cumulet_domain::{
     Error, Result,
-    account::Principal,
+    account::{AccountId, Principal},
     error::Limit,
     id::{SnapshotId, VolumeId},
     instance::State,
@@ -18,9 +19,9 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 use crate::{
     Cloud,
     api::{
-        images::{self, CreatedImage},
+        images::{self, CreatedImage, ImageChange},
         instances,
-        snapshots::{self as api, Copy, NewSnapshot, NewSnapshots},
+        snapshots::{self as api, Copy, Grantees, NewSnapshot, NewSnapshots, Sharing},
         volumes::{self, NewCopy, NewVolume},
     },
     test_support::{QUOTAS, Rig, ZONE, cloud},
@@ -242,4 +243,65 @@ async fn two_do_not_share_the_last_one_that_may_be_under_way() {
     first.unwrap();
     let full = exceeded(Limit::PendingSnapshots, QUOTAS.pending_snapshots);
     assert_eq!(second.unwrap_err(), full);
+}
+
+/// Some accounts.
+fn to(accounts: std::ops::Range<u64>) -> Grantees {
+    Grantees {
+        all: false,
+        accounts: accounts.map(|n| AccountId(200_000_000_000 + n)).collect(),
+    }
+}
+
+fn adding(accounts: std::ops::Range<u64>) -> Sharing {
+    Sharing {
+        add: to(accounts),
+        remove: Grantees::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_shared_with_so_many_accounts() {
+    let rig = cloud().await;
+    let id = take(&rig.cloud, &rig.who, volume(&rig).await).await.unwrap();
+    let share = async |change: Sharing| api::share(&rig.cloud, &rig.who, id, change).await;
+    let max = QUOTAS.accounts_per_snapshot;
+    let full = exceeded(Limit::AccountsPerSnapshot, max);
+    assert_eq!(share(adding(0..max + 1)).await.unwrap_err(), full);
+    share(adding(1..max)).await.unwrap();
+    // Two of the last.
+    let (first, second) = rig
+        .overlap(
+            async |cloud| api::share(cloud, &rig.who, id, adding(0..1)).await,
+            async |cloud| api::share(cloud, &rig.who, id, adding(max..max + 1)).await,
+        )
+        .await;
+    first.unwrap();
+    assert_eq!(second.unwrap_err(), full);
+    // Those that have it need no room, and one that goes makes some; nor does everybody, or its owner.
+    share(adding(0..max)).await.unwrap();
+    let mut change = Sharing {
+        add: to(max..max + 1),
+        remove: to(0..1),
+    };
+    change.add.all = true;
+    change.add.accounts.insert(rig.who.account);
+    share(change).await.unwrap();
+    let found = api::grantees(&rig.cloud, &rig.who, id).await.unwrap();
+    assert_eq!((found.all, found.accounts), (true, to(1..max + 1).accounts));
+}
+
+#[tokio::test]
+async fn an_image_is_shared_with_so_many_accounts() {
+    let rig = cloud().await;
+    let share = async |change: Sharing| {
+        let change = ImageChange::Launchers(change);
+        images::modify(&rig.cloud, &rig.who, rig.image, change).await
+    };
+    let max = QUOTAS.accounts_per_image;
+    share(adding(0..max)).await.unwrap();
+    let refused = share(adding(max..max + 1)).await.unwrap_err();
+    assert_eq!(refused, exceeded(Limit::AccountsPerImage, max));
+    let found = images::attributes(&rig.cloud, &rig.who, rig.image).await.unwrap();
+    assert_eq!(found.launchers.accounts, to(0..max).accounts);
 }

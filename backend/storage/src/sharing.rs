@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use cumulet_domain::{Result, account::AccountId};
+use cumulet_core::Quotas;
+use cumulet_domain::{Error, Result, account::AccountId, error::Limit};
 use cumulet_store::{column, entity::columns::Flag, failed};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _,
@@ -43,6 +44,8 @@ pub(crate) trait Shared {
     /// The accounts that they were given.
     type Given: EntityTrait;
 
+    /// How many accounts one can be given.
+    const LIMIT: Limit;
     /// The row's number.
     const ID: Column<Self::Rows>;
     /// Whether everybody may.
@@ -51,6 +54,9 @@ pub(crate) trait Shared {
     const WHICH: Column<Self::Given>;
     /// To whom.
     const TO: Column<Self::Given>;
+
+    /// The number of that limit.
+    fn most(quotas: Quotas) -> u64;
 
     /// The row that gives one to an account.
     fn given(id: i64, to: AccountId) -> impl ActiveModelTrait<Entity = Self::Given> + Send;
@@ -66,12 +72,16 @@ pub(crate) async fn accounts<S: Shared>(conn: &impl ConnectionTrait, id: i64) ->
     Ok(theirs.into_iter().map(AccountId::from_db).collect())
 }
 
-/// Changes who may. `is_public` is whether everybody did before.
+/// Changes who may. `is_public` is whether everybody did before. Who has more accounts than it may have, since an earlier
+/// program has let it, can take them away.
+///
+/// # Errors
+/// `LimitExceeded`; those of the database.
 pub(crate) async fn change<S: Shared>(
     txn: &DatabaseTransaction,
-    id: i64,
-    is_public: bool,
+    (id, is_public): (i64, bool),
     change: &Sharing,
+    quotas: Quotas,
 ) -> Result<()> {
     let Sharing { add, remove } = change;
     set_public::<S>(txn, id, (is_public || add.all) && !remove.all).await?;
@@ -82,7 +92,13 @@ pub(crate) async fn change<S: Shared>(
         return Ok(());
     }
     let insert = S::Given::insert_many(rows).exec_without_returning(txn);
-    insert.await.map(drop).map_err(failed)
+    insert.await.map_err(failed)?;
+    // The resource is locked: nobody else gives it to anybody meanwhile.
+    let (limit, max) = (S::LIMIT, S::most(quotas));
+    match accounts::<S>(txn, id).await?.len() as u64 > max {
+        true => Err(Error::LimitExceeded { limit, max }),
+        false => Ok(()),
+    }
 }
 
 /// Nobody may any more but the account.

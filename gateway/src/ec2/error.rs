@@ -155,7 +155,10 @@ const fn limit_exceeded(limit: Limit) -> &'static str {
         Limit::PublicAddresses => "AddressLimitExceeded",
         Limit::PlacementGroups => "PlacementGroupLimitExceeded",
         Limit::KeyPairs => "KeyPairLimitExceeded",
-        Limit::Images | Limit::PendingSnapshotCopies => "ResourceLimitExceeded",
+        Limit::Images
+        | Limit::PendingSnapshotCopies
+        | Limit::AccountsPerImage
+        | Limit::AccountsPerSnapshot => "ResourceLimitExceeded",
         Limit::Volumes | Limit::VolumeStorage => "VolumeLimitExceeded",
         Limit::VolumesPerInstance => "AttachmentLimitExceeded",
         Limit::Snapshots => "SnapshotLimitExceeded",
@@ -232,8 +235,14 @@ fn of_limit(error: &Error, limit: Limit, max: u64) -> String {
         Limit::PendingSnapshotCopies => {
             format!("Too many snapshot copies in progress. The limit is {max} for this destination region.")
         }
+        Limit::AccountsPerImage => shared_with(max, "an image"),
+        Limit::AccountsPerSnapshot => shared_with(max, "a snapshot"),
         _ => sentence(&error.to_string()),
     }
+}
+
+fn shared_with(max: u64, what: &str) -> String {
+    format!("You have reached your quota of {max} for the number of accounts that {what} is shared with.")
 }
 
 fn missing(parameter: &str) -> String {

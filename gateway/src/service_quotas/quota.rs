@@ -52,6 +52,8 @@ const fn names(limit: Limit) -> ((&'static str, &'static str), &'static str, &'s
             "C-PendingSnapshotCopies",
             "Concurrent snapshot copies per destination Region",
         ),
+        Limit::AccountsPerImage => (EC2, "L-70015FFA", "AMI sharing"),
+        Limit::AccountsPerSnapshot => (EC2, "C-AccountsPerSnapshot", "Accounts per shared snapshot"),
         Limit::SecurityGroups => (VPC, "L-E79EC296", "VPC security groups per Region"),
         Limit::RulesPerSecurityGroup => (VPC, "L-0EA8095F", "Inbound or outbound rules per security group"),
         Limit::SecurityGroupsPerInterface => (VPC, "L-2AFB9258", "Security groups per network interface"),
@@ -74,6 +76,7 @@ const fn description(limit: Limit) -> Option<&'static str> {
             Some("Those being taken, for copies of volumes too, and copies that are being encrypted.")
         }
         Limit::PendingSnapshotsPerVolume => Some("Of a volume of the types st1 and sc1 one."),
+        Limit::AccountsPerImage => Some("The accounts that one AMI is shared with."),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -47,28 +47,22 @@ pub(super) enum Place {
     Text { text: String, each: Option<String> },
 }
 
-/// How the names of operations begin that make something.
-const MAKERS: [&str; 9] = [
-    "Allocate",
-    "Authorize",
-    "Copy",
-    "Create",
-    "Import",
-    "Register",
-    "Request",
-    "Run",
-    "Start",
-];
-
-/// Operations with such a name that make nothing: they set going what is there.
-const NO_MAKERS: [&str; 1] = ["StartInstances"];
-
 impl Action {
-    /// Whether an operation of this name may only be served with a limit on what it makes.
-    pub(super) fn must_have_limits(&self, name: &str) -> bool {
-        self.kind == Kind::Write
-            && !NO_MAKERS.contains(&name)
-            && MAKERS.iter().any(|maker| name.starts_with(maker))
+    /// What writes says what there is more of after it, and what makes something which limits there are on that. Names say
+    /// nothing of it: who modifies a permission makes rows as well as who creates an image.
+    pub(super) fn check_makes(&self) -> Result<()> {
+        match (self.kind, &self.makes) {
+            (Kind::Write, None) => bail!("it writes: say what there is more of after it, in `makes`"),
+            (Kind::Read, Some(_)) => bail!("it reads: it makes nothing"),
+            (_, makes) => {
+                let makes_something = makes.as_ref().is_some_and(|made| !made.is_empty());
+                match (makes_something, self.limits.is_empty()) {
+                    (true, true) => bail!("it makes something: name the limit of how much, in `limits`"),
+                    (false, false) => bail!("it has limits on nothing: say in `makes` what they are on"),
+                    _ => Ok(()),
+                }
+            }
+        }
     }
 
     /// What a request costs.
@@ -98,6 +92,8 @@ pub(super) struct Action {
     /// Lists whose lengths multiply to the rows that are written.
     #[serde(default)]
     pub(super) weight_rows: Vec<String>,
+    /// What there is more of after it, of what writes: rows, and what is bounded otherwise.
+    pub(super) makes: Option<Vec<String>>,
     /// The domain's limits on what it makes.
     #[serde(default)]
     pub(super) limits: Vec<String>,
@@ -203,23 +199,35 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 mod tests {
     use super::*;
 
+    fn action(kind: &str, rest: &str) -> Action {
+        toml::from_str(&format!("family = \"f\"\nkind = {kind:?}\n{rest}")).unwrap()
+    }
+
     #[test]
-    fn what_makes_something_has_a_limit_and_what_writes_weighs_more() {
-        let action =
-            |kind: &str| -> Action { toml::from_str(&format!("family = \"f\"\nkind = {kind:?}")).unwrap() };
-        let (read, write) = (action("read"), action("write"));
-        for (name, must) in [
-            ("CreateVolume", true),
-            ("RunInstances", true),
-            ("ImportKeyPair", true),
-            ("AuthorizeSecurityGroupEgress", true),
-            ("StartInstances", false),
-            ("DeleteTags", false),
-            ("TerminateInstances", false),
+    fn what_writes_weighs_more() {
+        let weight = |kind| action(kind, "").weight();
+        assert_eq!((weight("read"), weight("write")), (1, 5));
+    }
+
+    #[test]
+    fn what_writes_says_what_it_makes_and_what_makes_something_has_a_limit() {
+        for (kind, rest, told) in [
+            ("read", "", ""),
+            ("read", "makes = []", "it reads"),
+            ("read", "limits = [\"Tags\"]", "limits on nothing"),
+            ("write", "", "it writes"),
+            ("write", "limits = [\"Tags\"]", "it writes"),
+            ("write", "makes = []", ""),
+            ("write", "makes = []\nlimits = [\"Tags\"]", "limits on nothing"),
+            ("write", "makes = [\"tags\"]", "name the limit"),
+            ("write", "makes = [\"tags\"]\nlimits = [\"Tags\"]", ""),
         ] {
-            assert_eq!(write.must_have_limits(name), must, "{name}");
-            assert!(!read.must_have_limits(name), "{name}");
+            let checked = action(kind, rest).check_makes();
+            let found = checked.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(
+                found.contains(told) && found.is_empty() == told.is_empty(),
+                "{kind} {rest}: {found}"
+            );
         }
-        assert_eq!((read.weight(), write.weight()), (1, 5));
     }
 }

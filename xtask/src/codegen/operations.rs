@@ -147,7 +147,7 @@ impl Table<'_> {
         writeln!(out, "        permission: {permission:?},")?;
         writeln!(out, "        anyone: {},", action.anyone)?;
         writeln!(out, "        access: Access::{access},")?;
-        self.costs(name, action, members, out)?;
+        self.costs(action, members, out)?;
         writeln!(out, "        dry_run: {},", wire("DryRun").is_some())?;
         writeln!(out, "        client_token: {token:?},")?;
         let required: Vec<String> = members
@@ -183,7 +183,7 @@ impl Table<'_> {
                 .any(|exception| exception.member == path)
     }
 
-    fn costs(&self, name: &str, action: &Action, members: &Members, out: &mut String) -> Result<()> {
+    fn costs(&self, action: &Action, members: &Members, out: &mut String) -> Result<()> {
         for per in action.weight_per.iter().chain(&action.weight_rows) {
             let mut names = members
                 .iter()
@@ -192,9 +192,7 @@ impl Table<'_> {
                 bail!("the model has no {per} to be the weight's");
             }
         }
-        if action.must_have_limits(name) && action.limits.is_empty() {
-            bail!("it makes something: name the limit of how much, in `limits`");
-        }
+        action.check_makes()?;
         writeln!(out, "        weight: {},", action.weight())?;
         writeln!(out, "        weight_per: {:?},", action.weight_per)?;
         writeln!(out, "        weight_rows: &{:?},", action.weight_rows)?;

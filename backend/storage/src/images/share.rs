@@ -1,9 +1,10 @@
 //! Who may launch an image beside its account: some accounts, or everybody.
 
-use cumulet_core::RequestContext;
+use cumulet_core::{Quotas, RequestContext};
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::{AccountId, Principal},
+    error::Limit,
     id::ImageId,
     image::ImageState,
 };
@@ -32,10 +33,15 @@ impl Shared for Images {
     type Rows = image::Entity;
     type Given = given::Entity;
 
+    const LIMIT: Limit = Limit::AccountsPerImage;
     const ID: image::Column = image::Column::Id;
     const PUBLIC: image::Column = image::Column::Public;
     const WHICH: given::Column = given::Column::Image;
     const TO: given::Column = given::Column::Account;
+
+    fn most(quotas: Quotas) -> u64 {
+        quotas.accounts_per_image
+    }
 
     fn given(id: i64, to: AccountId) -> impl ActiveModelTrait<Entity = given::Entity> + Send {
         given::ActiveModel::from(given::Model {
@@ -49,10 +55,11 @@ impl Shared for Images {
 ///
 /// # Errors
 /// `NotFound`; `Unauthorized` for another account's; `Unusable` where it was deregistered and while it is disabled;
-/// `AccountsKey` where it has an encrypted snapshot.
+/// `AccountsKey` where it has an encrypted snapshot; `LimitExceeded`.
 #[boxed]
 pub async fn share(cx: &RequestContext, who: &Principal, id: ImageId, change: Sharing) -> Result<()> {
     let grant = cx.authorise(who, Permission::MODIFY_IMAGE_ATTRIBUTE)?;
+    let quotas = cx.config.quotas;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let row = registered(txn, &grant, id, Lock::Exclusive).await?;
@@ -63,7 +70,7 @@ pub async fn share(cx: &RequestContext, who: &Principal, id: ImageId, change: Sh
                 let (kind, id) = (ResourceKind::Image, id.to_string());
                 return Err(Error::AccountsKey { kind, id });
             }
-            sharing::change::<Images>(txn, id.to_db(), row.public.0, &change).await
+            sharing::change::<Images>(txn, (id.to_db(), row.public.0), &change, quotas).await
         })
     });
     write.await

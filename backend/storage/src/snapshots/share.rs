@@ -1,9 +1,10 @@
 //! Who may make volumes of a snapshot beside its account: some accounts, or everybody.
 
-use cumulet_core::RequestContext;
+use cumulet_core::{Quotas, RequestContext};
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::{AccountId, Principal},
+    error::Limit,
     id::SnapshotId,
 };
 use cumulet_store::{
@@ -29,10 +30,15 @@ impl Shared for Snapshots {
     type Rows = snapshot::Entity;
     type Given = given::Entity;
 
+    const LIMIT: Limit = Limit::AccountsPerSnapshot;
     const ID: snapshot::Column = snapshot::Column::Id;
     const PUBLIC: snapshot::Column = snapshot::Column::Public;
     const WHICH: given::Column = given::Column::Snapshot;
     const TO: given::Column = given::Column::Account;
+
+    fn most(quotas: Quotas) -> u64 {
+        quotas.accounts_per_snapshot
+    }
 
     fn given(id: i64, to: AccountId) -> impl ActiveModelTrait<Entity = given::Entity> + Send {
         given::ActiveModel::from(given::Model {
@@ -60,12 +66,13 @@ pub async fn grantees(cx: &RequestContext, who: &Principal, id: SnapshotId) -> R
 /// Changes who may.
 ///
 /// # Errors
-/// `NotFound`; `Unauthorized` for another account's; `AccountsKey` where it is encrypted.
+/// `NotFound`; `Unauthorized` for another account's; `AccountsKey` where it is encrypted; `LimitExceeded`.
 #[boxed]
 pub async fn share(cx: &RequestContext, who: &Principal, id: SnapshotId, mut change: Sharing) -> Result<()> {
     let grant = cx.authorise(who, Permission::MODIFY_SNAPSHOT_ATTRIBUTE)?;
     // It may anyway.
     change.add.accounts.remove(&grant.account());
+    let quotas = cx.config.quotas;
     let write = cx.store.write_with(Invalidates::Nothing, move |txn| {
         Box::pin(async move {
             let row = resource::find::<snapshot::Entity>(txn, &grant, id, Lock::Exclusive).await?;
@@ -73,7 +80,7 @@ pub async fn share(cx: &RequestContext, who: &Principal, id: SnapshotId, mut cha
                 let (kind, id) = (ResourceKind::Snapshot, id.to_string());
                 return Err(Error::AccountsKey { kind, id });
             }
-            sharing::change::<Snapshots>(txn, id.to_db(), row.public.0, &change).await
+            sharing::change::<Snapshots>(txn, (id.to_db(), row.public.0), &change, quotas).await
         })
     });
     write.await
