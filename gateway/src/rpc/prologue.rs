@@ -10,7 +10,7 @@ use cumulet_backend::{
     },
     authority::Permission,
 };
-use cumulet_domain::account::Principal;
+use cumulet_domain::{account::Principal, error::Limit};
 use cumulet_wire::{
     Codec, Known, OperationInfo,
     operation::Access,
@@ -178,7 +178,21 @@ async fn run(ctx: &Arc<Ctx>, asked: &Asked<'_>, request_id: &str) -> Result<Body
     let entry = ctx.service.entry(info.name).ok_or_else(|| {
         cumulet_domain::Error::Internal(format!("{} is served and has no action", info.name))
     })?;
-    (entry.run)(ctx, asked, request_id).await
+    let outcome = (entry.run)(ctx, asked, request_id).await;
+    if let Err(Fault::Domain(cumulet_domain::Error::LimitExceeded { limit, .. })) = &outcome {
+        debug_assert!(
+            is_named(info, *limit),
+            "{} came to a limit that the manifest does not name: {limit:?}",
+            info.name
+        );
+    }
+    outcome
+}
+
+/// Whether a limit is one of those that the manifest has of an operation.
+fn is_named(info: &OperationInfo, limit: Limit) -> bool {
+    let name = format!("{limit:?}");
+    info.limits.iter().any(|known| *known == name)
 }
 
 fn is_true(value: Option<&str>) -> bool {
@@ -253,7 +267,6 @@ fn note_failure(request_id: &str, written: cumulet_domain::Result<()>) {
 mod tests {
     use std::collections::HashSet;
 
-    use cumulet_domain::error::Limit;
     use cumulet_wire::{Protocol, Query};
 
     use super::*;
@@ -304,7 +317,7 @@ mod tests {
         assert!(unused.is_empty(), "not in the manifest: {unused:?}");
     }
 
-    /// That operations which make something have one is codegen's to see to.
+    /// That operations which make something have one is codegen's to see to; that they come to them, `examples/limits.rs`'s.
     #[test]
     fn limits_of_the_manifest_are_the_domains() {
         let known = Limit::ALL.map(|limit| format!("{limit:?}"));

@@ -8,7 +8,7 @@ use cumulet_wire::operation::Access;
 
 use super::{
     asking::{with, without},
-    *,
+    limits, *,
 };
 
 /// Digits of every form: this cloud's, those of others, and the old ones.
@@ -90,7 +90,7 @@ async fn a_dry_call_changes_nothing_and_leaves_no_entry() {
 }
 
 /// Each is done for real, in a scene of its own where it changes something, after it was rehearsed: no token, name or rule was used up by that.
-/// What changes something is in the audit log once, and what reads is not.
+/// What changes something is in the audit log once, and what reads is not. What makes rows has a limit on them.
 #[tokio::test]
 async fn each_is_done_and_audited_once() {
     let mut scene = Scene::new().await;
@@ -107,8 +107,12 @@ async fn each_is_done_and_audited_once() {
             let refusal = ask(world, &world.who, service, example.operation, &dry).await;
             assert_eq!(refusal.expect_err(&name).code, "DryRunOperation", "{name}");
         }
+        let rows = limits::rows(world).await;
         let done = ask(world, &world.who, service, example.operation, &parameters).await;
         let done = done.unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+        if info.limits.is_empty() {
+            limits::check_rows(&name, &rows, &limits::rows(world).await);
+        }
         let mut expected = before;
         if info.access == Access::Write {
             expected.push((info.permission.to_owned(), "ok".to_owned()));

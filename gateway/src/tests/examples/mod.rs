@@ -3,6 +3,7 @@
 mod asking;
 mod checks;
 mod filters;
+mod limits;
 mod listings;
 mod policies;
 mod scene;

@@ -44,7 +44,12 @@ impl Scene {
 
     /// The parameters of an example.
     pub(super) fn parameters(&self, example: &Example) -> String {
-        replaced(example.parameters, &self.own)
+        self.filled(example.parameters)
+    }
+
+    /// Parameters with what is named of the scene.
+    pub(super) fn filled(&self, parameters: &str) -> String {
+        replaced(parameters, &self.own)
     }
 
     /// The parameters of an example with each of its ids in turn replaced: by what, and of which kind.
