@@ -2,13 +2,15 @@
 //!
 //! Its [`ConnectionTimeout`] ends what is left unfinished. Beyond that the connections of a worker know each
 //! other ([`Crowd`]): when there are as many as there may be, the next one takes the place of the one
-//! that has waited longest, first of those that never sent a whole request. So a correct client is
-//! answered however many others open connections and say nothing.
+//! that has waited longest, first of the strangers'. So a correct client is answered however many others
+//! open connections and say nothing. Whom a connection waits for is told by [`crate::under_way`], around
+//! every request.
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
+    ops::Deref,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -40,9 +42,9 @@ pub(crate) struct Crowd {
 enum Stage {
     /// The client: for a request, or to take an answer.
     Client,
-    /// The client, for a body, for which its reader has a deadline.
+    /// The client, for the rest of a body, which has a deadline of its own.
     Body,
-    /// The door.
+    /// The door: the connection stays, however long that takes.
     Work,
 }
 
@@ -50,8 +52,8 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Member {
     stage: Cell<Stage>,
-    /// Whether a whole request has come so far.
-    served: Cell<bool>,
+    /// Whether it is no stranger's: a request of its was answered well, or has shown whose it is.
+    known: Cell<bool>,
     /// How long its requests' bodies may take.
     body: Duration,
     /// Since when it waits for its client.
@@ -83,7 +85,7 @@ impl Crowd {
         };
         if members.len() >= self.most && staying(&members) >= self.most {
             let waiting = members.values().filter(|member| member.may_go());
-            match waiting.min_by_key(|member| (member.served.get(), member.since.get())) {
+            match waiting.min_by_key(|member| (member.known.get(), member.since.get())) {
                 Some(member) => member.evict(),
                 None => tracing::debug!("more connections than wanted, all at work"),
             }
@@ -92,7 +94,7 @@ impl Crowd {
         self.next.set(id + 1);
         let member = Rc::new(Member {
             stage: Cell::new(Stage::Client),
-            served: Cell::new(false),
+            known: Cell::new(false),
             body: self.limits.body,
             since: Cell::new(Instant::now()),
             evicted: Cell::new(false),
@@ -121,15 +123,44 @@ impl Member {
         self.presence.clone()
     }
 
-    /// A request's head has come: until the result is dropped, the connection's clock stands.
-    pub(crate) fn begin(self: &Rc<Self>) -> Work {
-        self.stage.set(Stage::Body);
+    /// A request's head has come: until the result is dropped, the connection waits for the door, or for the rest of
+    /// the request's body.
+    pub(crate) fn begin(self: &Rc<Self>) -> Begun {
+        self.stage.set(Stage::Work);
+        Begun(self.work())
+    }
+
+    /// The request under way.
+    pub(crate) fn work(self: &Rc<Self>) -> Work {
         Work(self.clone())
+    }
+
+    /// Its client is no stranger: when connections have to go, strangers' go first.
+    pub(crate) fn is_known(&self) {
+        self.known.set(true);
     }
 }
 
-/// A request under way.
+/// A request that has begun, until this is dropped. Whoever has it says how it goes on.
 #[derive(Debug)]
+pub(crate) struct Begun(Work);
+
+impl Deref for Begun {
+    type Target = Work;
+
+    fn deref(&self) -> &Work {
+        &self.0
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.rests();
+    }
+}
+
+/// A request under way, as what answers it knows of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Work(Rc<Member>);
 
 impl Work {
@@ -138,20 +169,33 @@ impl Work {
         self.0.body
     }
 
-    /// More of the request's body has come: its connection is not one that waits.
+    /// Nothing more of the body is there: the client is waited for, from now on if it was not before.
+    pub(crate) fn waits_for_body(&self) {
+        if self.0.stage.replace(Stage::Body) != Stage::Body {
+            self.0.since.set(Instant::now());
+        }
+    }
+
+    /// The body is waited for no longer.
     pub(crate) fn goes_on(&self) {
-        self.0.since.set(Instant::now());
+        if self.0.stage.get() == Stage::Body {
+            self.0.stage.set(Stage::Work);
+        }
     }
 
-    /// The request is whole: the connection stays until it is answered.
+    /// The request is whole, and not a stranger's: the connection stays until it is answered.
     pub(crate) fn is_whole(&self) {
-        self.0.stage.set(Stage::Work);
-        self.0.served.set(true);
+        self.goes_on();
+        self.is_known();
     }
-}
 
-impl Drop for Work {
-    fn drop(&mut self) {
+    /// See [`Member::is_known`].
+    pub(crate) fn is_known(&self) {
+        self.0.is_known();
+    }
+
+    /// Nothing is done for the request now: the connection waits like any other, and gives way to others.
+    pub(crate) fn rests(&self) {
         self.0.stage.set(Stage::Client);
         self.0.since.set(Instant::now());
     }
@@ -273,11 +317,13 @@ mod tests {
             let crowd = Crowd::new(2, Limits::default());
             let (_, sending) = crowd.admit();
             let work = sending.begin();
+            work.waits_for_body();
             advance(SECOND).await;
             let (_, silent) = crowd.admit();
             advance(SECOND).await;
             if comes {
                 work.goes_on();
+                work.waits_for_body();
             }
             crowd.admit();
             assert_eq!((sending.evicted.get(), silent.evicted.get()), (!comes, comes));

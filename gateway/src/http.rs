@@ -37,7 +37,7 @@ const HEADERS: usize = 16;
 /// Answers every path: the old endpoints of EC2 (`/services/Cloud`, `/services/compute`) are served too.
 pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Door>) -> HttpResponse {
     let member = request.conn_data::<Rc<Member>>();
-    let work = member.map(Member::begin);
+    let work = member.map(Member::work);
     let presence = member.map(|member| member.presence()).unwrap_or_default();
     let request_id = door.request_id();
     let span = tracing::info_span!("request", request_id = request_id.as_str());
@@ -51,8 +51,9 @@ pub(crate) async fn handle(request: HttpRequest, payload: Payload, door: Data<Do
     ));
     let reply = answer.instrument(span).await;
     if reply.held_back {
-        // The connection waits like any other, and gives way to others meanwhile.
-        drop(work);
+        if let Some(work) = &work {
+            work.rests();
+        }
         tokio::time::sleep(HELD_BACK).await;
     }
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

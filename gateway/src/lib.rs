@@ -34,6 +34,7 @@ mod service_quotas;
 mod ssm;
 pub mod storage;
 mod sts;
+mod under_way;
 mod words;
 
 pub use door::Door;

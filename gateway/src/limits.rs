@@ -5,14 +5,14 @@ use std::time::Duration;
 /// What connections may use, so that slow clients hold up no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections. When there are more, those that have waited longest are closed: first those
-    /// without any request so far. A connection whose request is being answered stays.
+    /// Open connections. When there are more, those that have waited longest are closed: first strangers',
+    /// of which no request was answered well so far. A connection whose request is being worked on stays.
     pub connections: usize,
     /// From one answer to the next request.
     pub idle: Duration,
     /// For a request's head to arrive.
     pub head: Duration,
-    /// For a request's body to arrive; of one that is taken piece by piece, for each MiB.
+    /// For each MiB of a request's body to arrive, from when it is waited for.
     pub body: Duration,
     /// From one piece of an answer that a client takes to the next.
     pub stall: Duration,

@@ -1,5 +1,6 @@
 //! The HTTP server under every listener of the gateway, and the API's. There is one function that makes
-//! servers ([`listen`]), so that whoever listens has the crowd control of [`crate::connection`].
+//! servers ([`listen`]), so that whoever listens has the crowd control of [`crate::connection`], and one that has
+//! requests answered ([`serve`]), so that each of them is known there while it is under way.
 
 use std::{
     future::ready,
@@ -32,6 +33,7 @@ use crate::{
     fences::RequestLimits,
     http,
     limits::Limits,
+    under_way::{self, ForAnybody},
 };
 
 /// How the door is served.
@@ -76,19 +78,25 @@ impl Gateway {
             self.body_memory,
         ));
         let routes = move |app: &mut ServiceConfig| {
-            let health = web::get().to(|| async { HttpResponse::Ok().body("ok\n") });
             app.app_data(door.clone())
-                .route("/cumulet/health", health)
+                .route("/cumulet/health", web::get().to(health))
                 .default_service(web::to(http::handle));
         };
         serve("api", self.listeners, self.workers, self.limits, Arc::new(routes))
     }
 }
 
+async fn health() -> HttpResponse {
+    let mut answer = HttpResponse::Ok().body("ok\n");
+    answer.extensions_mut().insert(ForAnybody);
+    answer
+}
+
 /// What a listener answers.
 pub(crate) type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
-/// Starts a server on these sockets that answers requests.
+/// Starts a server on these sockets that answers requests. While one is under way its connection waits for the door, or
+/// for the rest of a body, and not for its client; whatever the routes are, they need to do nothing for that.
 pub(crate) fn serve(
     name: &'static str,
     listeners: Vec<TcpListener>,
@@ -97,7 +105,19 @@ pub(crate) fn serve(
     routes: Routes,
 ) -> io::Result<Running> {
     listen(name, listeners, workers, limits, move |base| {
-        let app = App::new().configure(|app| routes(app));
+        let app = App::new()
+            .configure(|app| routes(app))
+            .wrap_fn(|mut request, next| {
+                let under_way = under_way::begin(&mut request);
+                let answer = next.call(request);
+                async move {
+                    let answer = answer.await;
+                    if let Ok(answer) = &answer {
+                        under_way.answered(answer);
+                    }
+                    answer
+                }
+            });
         let app = app
             .into_factory()
             .map_err(|e: actix_web::Error| e.error_response());

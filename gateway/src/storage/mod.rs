@@ -12,7 +12,7 @@ mod requests;
 mod uploads;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{io, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,6 +30,9 @@ use requests::Turns;
 
 /// Connections at the most: each host keeps a few.
 const CONNECTIONS: usize = 1024;
+
+/// How long a piece may take to come.
+const PIECE_TIME: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct StorageDoor {
@@ -67,9 +70,14 @@ impl StorageDoor {
     pub fn start(self, listeners: Vec<TcpListener>) -> io::Result<Running> {
         let limits = Limits {
             connections: CONNECTIONS,
-            body: Duration::from_secs(60),
+            body: PIECE_TIME,
             ..Limits::default()
         };
+        self.start_within(listeners, limits)
+    }
+
+    /// The same within these limits.
+    pub(crate) fn start_within(self, listeners: Vec<TcpListener>, limits: Limits) -> io::Result<Running> {
         serve("storage", listeners, 1, limits, self.routes())
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     NoSuchRange(u64),
     /// A piece begins beyond what is there of an upload, which is so many bytes.
     Gap(u64),
+    /// A piece did not come in time.
+    Late,
     /// The host has as many requests under way as it may have.
     Busy,
     /// The files.
@@ -47,6 +49,7 @@ impl fmt::Display for Refusal {
                 f,
                 "the upload has {bytes} bytes, and the piece begins beyond them"
             ),
+            Refusal::Late => f.write_str("the piece did not come in time"),
             Refusal::Busy => f.write_str("the host has too many requests under way"),
             // A host needs no names of files of this machine.
             Refusal::Files(error) => match error.kind() {
@@ -67,6 +70,7 @@ impl ResponseError for Refusal {
             Refusal::Grant(GrantRefusal::Expired) | Refusal::NotGranted(_) => StatusCode::FORBIDDEN,
             Refusal::NoSuchRange(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Refusal::Gap(_) => StatusCode::CONFLICT,
+            Refusal::Late => StatusCode::REQUEST_TIMEOUT,
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Files(error) => match error.kind() {
                 io::ErrorKind::NotFound => StatusCode::NOT_FOUND,

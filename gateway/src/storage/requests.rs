@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,6 +15,7 @@ use cumulet_domain::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Shared, refusal::Refusal};
+use crate::connection::Member;
 
 /// Requests that are worked on or answered at once: a piece of each is in memory.
 const AT_WORK: usize = 64;
@@ -24,12 +26,16 @@ const OF_ONE_HOST: usize = 4;
 /// Requests of one host that are worked on or wait for it.
 const WAITING: usize = 32;
 
-/// The grant that a request carries.
+/// The grant that a request carries. Whoever has one is no stranger.
 pub(super) fn granted(shared: &Shared, request: &HttpRequest) -> Result<StorageGrant, Refusal> {
     let given = request.headers().get(header::AUTHORIZATION);
     let text = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let text = text.ok_or(GrantRefusal::Invalid)?;
-    Ok(storage_grant::open(&shared.sealer, text, shared.clock.now())?)
+    let grant = storage_grant::open(&shared.sealer, text, shared.clock.now())?;
+    if let Some(member) = request.conn_data::<Rc<Member>>() {
+        member.is_known();
+    }
+    Ok(grant)
 }
 
 /// The part of a file that is asked for, in bytes: where it begins, and how many at the most.

@@ -1,6 +1,6 @@
 //! Tests of the door with requests as hosts send them.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, net::SocketAddr};
 
 use actix_web::{
     App,
@@ -19,17 +19,25 @@ use cumulet_domain::{
 };
 
 use cumulet_backend::api::snapshots::Digest;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use super::*;
 
 const BLOCK: usize = 512 << 10;
+
+/// Longer than anything takes here.
+const LONG: Duration = Duration::from_secs(60);
 
 fn sealer() -> Sealer {
     Sealer::new(MasterKey::from_bytes([7; 32]))
 }
 
 /// A store with an image and a snapshot of two blocks.
-struct Rig {
+pub(crate) struct Rig {
     dir: tempfile::TempDir,
     image: String,
     manifest: String,
@@ -42,7 +50,7 @@ struct Answer {
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bytes = (0..200_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<u8>>();
         let image = Digest::of(&bytes).to_string();
@@ -68,7 +76,14 @@ impl Rig {
         }
     }
 
-    fn door(&self, now: i64) -> StorageDoor {
+    /// What a host that was granted the image sends for its first bytes, on a connection that stays.
+    pub(crate) fn request(&self) -> String {
+        let head = format!("GET {PREFIX}/images/{} HTTP/1.1\r\nHost: x\r\n", self.image);
+        let grant = sealed(&self.grant());
+        format!("{head}Authorization: Bearer {grant}\r\nRange: bytes=0-9\r\n\r\n")
+    }
+
+    pub(crate) fn door(&self, now: i64) -> StorageDoor {
         StorageDoor {
             sealer: Arc::new(sealer()),
             clock: Arc::new(ManualClock::new(Timestamp(now))),
@@ -171,6 +186,110 @@ async fn a_host_reads_what_it_was_granted_piece_by_piece() {
     assert_eq!(answers[2].headers["content-range"], "bytes */800000");
     assert_eq!(Digest::of(&answers[3].body).to_string(), rig.manifest);
     assert_eq!(answers[4].body, vec![2; BLOCK]);
+}
+
+/// The next answer on a connection, in lower case; none where it is closed before one is whole.
+pub(crate) async fn answer(stream: &mut TcpStream) -> Option<String> {
+    let (mut come, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&come).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if length.is_none_or(|length| body.len() >= length.parse::<usize>().unwrap()) {
+                return Some(text);
+            }
+        }
+        let read = timeout(LONG, stream.read(&mut buffer)).await.expect("an answer");
+        match read {
+            Ok(count @ 1..) => come.extend_from_slice(&buffer[..count]),
+            _ => return None,
+        }
+    }
+}
+
+/// A connection on which this was sent.
+async fn sent(address: SocketAddr, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// A host's request has the time that its work and its body take: it is not cut when a head would be, nor for others.
+#[actix_web::test]
+async fn what_takes_longer_than_a_head_may_is_answered() {
+    const HEAD: Duration = Duration::from_millis(300);
+    let rig = Rig::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        connections: 16,
+        head: HEAD,
+        ..Limits::default()
+    };
+    let running = rig.door(0).start_within(vec![listener], limits).unwrap();
+    // As many pieces as a host may have under way at once, half of each.
+    let (grant, mut pieces) = (sealed(&rig.grant()), Vec::new());
+    let id = "snap-00000000000000005";
+    for number in 0..4 {
+        let head = format!(
+            "PUT {PREFIX}/snapshots/{id}/manifest/{number}?offset=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+        );
+        pieces.push(sent(address, &format!("{head}Authorization: Bearer {grant}\r\n\r\n01234")).await);
+    }
+    // Connections are taken in their order: when this one is answered, those have their turns.
+    let mut other = sent(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(answer(&mut other).await.is_some());
+    let mut waiting = sent(address, &rig.request()).await;
+    sleep(2 * HEAD).await;
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(TcpStream::connect(address).await.unwrap());
+    }
+    sleep(HEAD).await;
+    let mut first = [0; 1];
+    let early = timeout(Duration::from_millis(1), waiting.read(&mut first)).await;
+    assert!(early.is_err(), "it waits for its turn: {early:?}");
+    for mut piece in pieces {
+        piece.write_all(b"56789").await.unwrap();
+        let answer = answer(&mut piece).await.expect("a piece is answered");
+        assert!(
+            answer.starts_with("http/1.1 200") && answer.contains("upload-offset: 10"),
+            "{answer}"
+        );
+    }
+    let answer = answer(&mut waiting).await.expect("who waits is answered");
+    assert!(answer.starts_with("http/1.1 206"), "{answer}");
+    drop((crowd, other, waiting));
+    running.stop().await.unwrap();
+}
+
+/// The time of a body is its own: who sends half a piece has that, and no more.
+#[actix_web::test]
+async fn half_a_piece_is_not_waited_for_for_ever() {
+    let rig = Rig::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits {
+        body: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let running = rig.door(0).start_within(vec![listener], limits).unwrap();
+    let head = format!(
+        "PUT {PREFIX}/snapshots/snap-00000000000000005/manifest/1?offset=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+    );
+    let grant = sealed(&rig.grant());
+    let mut half = sent(
+        address,
+        &format!("{head}Authorization: Bearer {grant}\r\n\r\n01234"),
+    )
+    .await;
+    let answer = answer(&mut half).await.expect("it is told");
+    assert!(
+        answer.starts_with("http/1.1 408") && answer.contains("did not come in time"),
+        "{answer}"
+    );
+    drop(half);
+    running.stop().await.unwrap();
 }
 
 /// A request with its grant and range, the status of its answer, and what that says.

@@ -1,10 +1,13 @@
 //! What hosts bring: the segment and the manifest of a snapshot, piece by piece.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use std::io;
+
+use actix_web::{HttpRequest, HttpResponse, error::PayloadError, web};
+use bytes::Bytes;
 use cumulet_backend::api::snapshots::{Digest, Part, Put, UploadName};
 use cumulet_domain::{
     id::SnapshotId,
-    storage::{OFFSET, StorageGrant, most_of_manifest, most_of_segment},
+    storage::{OFFSET, PIECE, StorageGrant, most_of_manifest, most_of_segment},
 };
 use serde::Deserialize;
 
@@ -67,6 +70,17 @@ fn part(text: &str) -> Result<Part, Refusal> {
     }
 }
 
+/// A piece, whole.
+async fn piece(body: web::Payload) -> Result<Bytes, Refusal> {
+    let limit = usize::try_from(PIECE).unwrap_or(usize::MAX);
+    let too_large = || Refusal::Malformed(format!("a piece has {limit} bytes at the most"));
+    let body = body.to_bytes_limited(limit).await.map_err(|_| too_large())?;
+    body.map_err(|error| match error.as_error::<PayloadError>() {
+        Some(PayloadError::Io(late)) if late.kind() == io::ErrorKind::TimedOut => Refusal::Late,
+        _ => Refusal::Malformed(format!("the piece did not come whole: {error}")),
+    })
+}
+
 /// Adds a piece.
 pub(super) async fn put(
     shared: web::Data<Shared>,
@@ -84,14 +98,11 @@ pub(super) async fn put(
     };
     // Its memory is counted by its turn.
     let turn = shared.turns.wait(&grant.host).await?;
-    let limit = usize::try_from(cumulet_domain::storage::PIECE).unwrap_or(usize::MAX);
-    let too_large = || Refusal::Malformed(format!("a piece has {limit} bytes at the most"));
-    let body = body.to_bytes_limited(limit).await.map_err(|_| too_large())?;
-    let body = body.map_err(|error| Refusal::Malformed(format!("the piece did not come whole: {error}")))?;
+    let piece = piece(body).await?;
     let uploads = shared.uploads.clone();
     let put = blocking(move || {
         let _turn = turn;
-        Ok(uploads.put(&name, offset, &body, most)?)
+        Ok(uploads.put(&name, offset, &piece, most)?)
     });
     match put.await? {
         Put::There(bytes) => Ok(HttpResponse::Ok()

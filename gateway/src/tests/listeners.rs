@@ -1,6 +1,11 @@
-//! Every listener of the crate, by the same table: whoever opens connections and says nothing keeps nobody out.
+//! Every listener of the crate, by the same table: whoever opens connections and says nothing keeps nobody out, and cuts
+//! nobody off who is no stranger.
 
-use std::{io, net::SocketAddr, path::Path};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use cumulet_certs::ConsoleSigner;
@@ -12,11 +17,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::{http::serve_with, *};
+use super::{
+    http::{post, serve_with},
+    *,
+};
 use crate::{
     Limits,
     console::{ConsoleDoor, ConsoleLimits, HostStream, Hosts},
     serve_metrics,
+    storage::tests::{Rig, answer},
 };
 
 /// More than any listener takes.
@@ -77,12 +86,38 @@ async fn a_crowd_of_silent_strangers_shuts_no_listener() {
     };
     let (stop, stopped) = watch::channel(false);
     let console = tokio::spawn(console.serve(listener, stopped));
-    for (address, path, says) in [
-        (api_address, "/cumulet/health", "200 ok"),
-        (metrics_address, "/metrics", "counted 1"),
+    let rig = Rig::new();
+    let (listener, storage_address) = bound();
+    let storage = rig.door(0).start_within(vec![listener], limits).unwrap();
+    let regions = post(&world, api_address, "ec2", "Action=DescribeRegions");
+    let regions = String::from_utf8(regions).unwrap();
+    // How a stranger asks, and what a client sends again and again over one connection.
+    for (address, path, says, kept) in [
+        (
+            api_address,
+            "/cumulet/health",
+            "200 ok",
+            Some(regions.replace("Connection: close\r\n", "")),
+        ),
+        (
+            metrics_address,
+            "/metrics",
+            "counted 1",
+            Some("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()),
+        ),
         // The version that a WebSocket would have to have is told, too.
-        (console_address, "/", "sec-websocket-version: 13"),
+        (console_address, "/", "sec-websocket-version: 13", None),
+        (
+            storage_address,
+            "/cumulet/storage/v1/images/x",
+            "not of this cloud",
+            Some(rig.request()),
+        ),
     ] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        if let Some(request) = &kept {
+            again(&mut client, request).await;
+        }
         let mut crowd = Vec::new();
         for n in 0..CROWD {
             let mut silent = TcpStream::connect(address).await.unwrap();
@@ -95,33 +130,57 @@ async fn a_crowd_of_silent_strangers_shuts_no_listener() {
                 assert!(answer.contains(says), "{path} after {n}: {answer}");
             }
         }
+        // Whoever was there before them, and is no stranger, is there still.
+        if let Some(request) = &kept {
+            again(&mut client, request).await;
+        }
     }
     stop.send_replace(true);
     console.await.unwrap().unwrap();
     metrics.stop().await.unwrap();
     api.stop().await.unwrap();
+    storage.stop().await.unwrap();
+}
+
+/// Asks on a connection, which stays.
+async fn again(client: &mut TcpStream, request: &str) {
+    client.write_all(request.as_bytes()).await.unwrap();
+    let answer = answer(client).await.expect("the connection is there");
+    assert!(answer.starts_with("http/1.1 20"), "{request}: {answer}");
+}
+
+/// The files of the crate, but for this one, in which one of these is.
+fn files_with(texts: &[&str]) -> Vec<String> {
+    fn look(folder: &Path, texts: &[&str], found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                look(&path, texts, found);
+            } else if !path.ends_with("tests/listeners.rs") {
+                let file = std::fs::read_to_string(&path).unwrap();
+                found.extend(texts.iter().any(|text| file.contains(*text)).then_some(path));
+            }
+        }
+    }
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let (sources, mut found) = (Path::new(&here).join("src"), Vec::new());
+    look(&sources, texts, &mut found);
+    found.sort();
+    let names = found.iter().map(|path| path.strip_prefix(&sources).unwrap());
+    names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
 /// That there is one function which makes servers is what the table above goes by.
 #[test]
 fn nothing_else_in_the_crate_makes_a_server() {
-    fn makers(folder: &Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                makers(&path, found);
-            } else {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let makes = ["Server::build", "HttpServer::new", "TcpListener::accept"];
-                let made = makes.iter().filter(|made| text.contains(**made)).count();
-                if made > 0 && !path.ends_with("tests/listeners.rs") {
-                    found.push(path.file_name().unwrap().to_string_lossy().into_owned());
-                }
-            }
-        }
-    }
-    let mut found = Vec::new();
-    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
-    makers(&Path::new(&here).join("src"), &mut found);
-    assert_eq!(found, ["server.rs"]);
+    let makers = files_with(&["Server::build", "HttpServer::new", "TcpListener::accept"]);
+    assert_eq!(makers, ["server.rs"]);
+}
+
+/// And that there is one around everything that answers, which tells whom a connection waits for.
+#[test]
+fn nothing_else_in_the_crate_answers_without_being_known_to_the_crowd() {
+    // Consoles are no requests any more once they are open; they begin by themselves, and wait for nothing before.
+    assert_eq!(files_with(&["server::listen("]), ["console/mod.rs"]);
+    assert_eq!(files_with(&["Member::begin"]), ["console/relay.rs", "under_way.rs"]);
 }

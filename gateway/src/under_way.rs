@@ -1,0 +1,120 @@
+//! Requests under way, as the crowd of connections ([`crate::connection`]) has to know them: whom each waits for, the
+//! client for the rest of its body, or the door. `server::serve` has this around everything that answers, so that no
+//! listener and no route can leave it out; each MiB of its body has the time that the listener gives
+//! it, whoever reads it.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_http::BoxedPayloadStream;
+use actix_web::{
+    HttpMessage as _,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    error::PayloadError,
+};
+use bytes::Bytes;
+use futures::Stream;
+use tokio::time::{Sleep, sleep};
+
+use crate::connection::{Begun, Member, Work};
+
+/// What reads a body may have words of its own for one that is late: then it has so long for them.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// So much of a body has the listener's time, so that a long one may come as slowly as a short one.
+const SHARE: usize = 1 << 20;
+
+/// Among the extensions of an answer: anybody gets it, so that whoever has got it may still be a stranger.
+pub(crate) struct ForAnybody;
+
+/// A request under way; none of a connection that nobody counts, as tests have them.
+pub(crate) struct UnderWay(Option<Begun>);
+
+/// A request's head has come.
+pub(crate) fn begin(request: &mut ServiceRequest) -> UnderWay {
+    let begun = request.conn_data::<Rc<Member>>().map(Member::begin);
+    if let Some(begun) = &begun {
+        let body = request.take_payload();
+        request.set_payload(watched(body, begun));
+    }
+    UnderWay(begun)
+}
+
+impl UnderWay {
+    /// There is an answer: from here on the connection waits for its client, who is no stranger if the answer is none
+    /// for strangers.
+    pub(crate) fn answered<B>(self, answer: &ServiceResponse<B>) {
+        let is_for_anybody = answer.response().extensions().get::<ForAnybody>().is_some();
+        if let Some(begun) = self.0
+            && answer.status().is_success()
+            && !is_for_anybody
+        {
+            begun.is_known();
+        }
+    }
+}
+
+/// A body whose pieces tell whether they are waited for. Where there is none, nothing is.
+fn watched(body: Payload, work: &Work) -> Payload {
+    if matches!(body, Payload::None) {
+        return body;
+    }
+    let payload: BoxedPayloadStream = Box::pin(Body {
+        pieces: body,
+        work: work.clone(),
+        late: None,
+        came: 0,
+    });
+    Payload::Stream { payload }
+}
+
+/// A request's body, as it comes in.
+struct Body {
+    pieces: Payload,
+    work: Work,
+    /// When it is late; nearly always it is at hand, and needs no timer.
+    late: Option<Pin<Box<Sleep>>>,
+    /// What has come since it was waited for anew.
+    came: usize,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.pieces).poll_next(context) {
+            Poll::Ready(Some(Ok(piece))) => {
+                this.came += piece.len();
+                if this.came >= SHARE {
+                    (this.came, this.late) = (0, None);
+                }
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            Poll::Ready(end) => {
+                this.work.goes_on();
+                return Poll::Ready(end);
+            }
+            Poll::Pending => this.work.waits_for_body(),
+        }
+        let time = this.work.body_time() + LAST_WORD;
+        let late = this.late.get_or_insert_with(|| Box::pin(sleep(time)));
+        late.as_mut().poll(context).map(|()| {
+            this.work.goes_on();
+            let late = io::Error::new(io::ErrorKind::TimedOut, "it did not come in time");
+            Some(Err(PayloadError::Io(late)))
+        })
+    }
+}
+
+impl Drop for Body {
+    /// What reads it has enough of it, whole or not.
+    fn drop(&mut self) {
+        self.work.goes_on();
+    }
+}
