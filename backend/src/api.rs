@@ -16,9 +16,9 @@ pub mod snapshots {
     //! Snapshots of volumes.
 
     pub use cumulet_storage::snapshots::{
-        Copy, Digest, Grantees, NewSnapshot, NewSnapshots, Part, Put, Sharing, SnapshotQuery, SnapshotStore,
-        SnapshotView, Swept, UploadName, Uploads, copy, create, create_all, delete, describe, grantees,
-        reset, share, sweep,
+        Copy, Digest, Grantees, Most, NewSnapshot, NewSnapshots, Part, Put, Sharing, SnapshotQuery,
+        SnapshotStore, SnapshotView, Swept, UploadName, Uploads, copy, create, create_all, delete, describe,
+        grantees, reset, share, sweep,
     };
 }
 

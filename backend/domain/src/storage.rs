@@ -12,7 +12,8 @@
 //!
 //! All are below [`PREFIX`], and carry the grant of the command that they are for (`Authorization: Bearer`). Pieces are
 //! asked for with `Range` (RFC 9110, section 14) and have [`PIECE`] bytes at the most. An upload whose piece begins
-//! beyond what is there answers 409 with how many bytes are, in [`OFFSET`].
+//! beyond what is there answers 409 with how many bytes are, in [`OFFSET`]. Of each part of a snapshot there is the newest
+//! upload: a piece at the beginning, by another number, is the end of the one before, which has 0 bytes from then on.
 
 use crate::{
     id::{HostId, SnapshotId},

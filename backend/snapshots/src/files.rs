@@ -98,6 +98,27 @@ pub(crate) fn read_block(file: &File, offset: u64, into: &mut [u8]) -> io::Resul
     Ok(())
 }
 
+/// A file from its beginning on, wherever others are in it.
+#[derive(Debug)]
+pub(crate) struct FromStart<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl<'f> FromStart<'f> {
+    pub(crate) fn of(file: &'f File) -> Self {
+        FromStart { file, at: 0 }
+    }
+}
+
+impl io::Read for FromStart<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
 /// An error with the file that it is about.
 pub(crate) fn named(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))

@@ -19,7 +19,7 @@
 //! - `making`, `content`: a snapshot that is taken, and one that is read.
 //! - `store`: taking and restoring.
 //! - `backing`: who has the files; `directory`: a directory.
-//! - `uploads`: what comes into a directory from hosts that do not have it.
+//! - `uploads`: what comes into a directory from hosts that do not have it; `growing`: the file of such an upload.
 //! - `sweep`: the room of what nobody wants any more comes back.
 
 mod backing;
@@ -27,6 +27,7 @@ mod cipher;
 mod content;
 mod directory;
 mod files;
+mod growing;
 mod making;
 mod manifest;
 mod nbd;
@@ -43,6 +44,7 @@ mod tests;
 pub use backing::{Backing, NewSegment, Segments};
 pub use cipher::BlockKey;
 pub use directory::Directory;
+pub use growing::Part;
 pub use making::Taken;
 pub use manifest::{BLOCK, Digest};
 pub use nbd::NbdDisk;
@@ -51,4 +53,4 @@ pub use raw::RawDisk;
 pub use source::{Source, Target};
 pub use store::SnapshotStore;
 pub use sweep::{Swept, Wanted};
-pub use uploads::{Part, Put, UploadName, Uploads};
+pub use uploads::{Most, Put, UploadName, Uploads};

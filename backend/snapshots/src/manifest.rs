@@ -29,6 +29,9 @@ const ENCRYPTED: &[u8; 8] = b"CUMSNAPX";
 /// Magic, the key's check value, size, and the two counts.
 const HEADER: usize = 40;
 
+/// The name of a segment.
+const NAME: u64 = 32;
+
 /// Place, segment, place in the segment, and the digest.
 const ENTRY: usize = 44;
 
@@ -137,55 +140,117 @@ impl Manifest {
     /// # Errors
     /// `InvalidData` where they are no manifest.
     pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
-        Self::read(bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is no manifest"))
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (key, rest) = match bytes.split_first_chunk()? {
-            (PLAIN, rest) => (None, rest),
-            (ENCRYPTED, rest) => {
-                let (check, rest) = rest.split_first_chunk()?;
-                (Some(KeyCheck(*check)), rest)
-            }
-            _ => return None,
+        let reading = Reading::begin(bytes, bytes.len() as u64)?;
+        let room = |count: u32| usize::try_from(count).unwrap_or_default();
+        let mut read = Manifest {
+            key: reading.key,
+            size: reading.size,
+            segments: Vec::with_capacity(room(reading.segments)),
+            blocks: Vec::with_capacity(room(reading.blocks)),
         };
-        let (size, rest) = rest.split_first_chunk::<8>()?;
-        let (segments, rest) = rest.split_first_chunk::<4>()?;
-        let (blocks, rest) = rest.split_first_chunk::<4>()?;
-        let size = u64::from_be_bytes(*size);
-        let bytes_of =
-            |count: [u8; 4], each: usize| usize::try_from(u32::from_be_bytes(count)).ok()?.checked_mul(each);
-        let (segments, rest) = rest.split_at_checked(bytes_of(*segments, 32)?)?;
-        if rest.len() != bytes_of(*blocks, ENTRY)? {
-            return None;
-        }
-        let segments: Vec<Digest> = segments.as_chunks().0.iter().copied().map(Digest).collect();
-        let mut read: Vec<Block> = Vec::with_capacity(rest.len() / ENTRY);
-        for entry in rest.as_chunks::<ENTRY>().0 {
-            let (index, entry) = entry.split_first_chunk::<4>()?;
-            let (segment, entry) = entry.split_first_chunk::<4>()?;
-            let (slot, digest) = entry.split_first_chunk::<4>()?;
-            let block = Block {
-                index: u32::from_be_bytes(*index),
-                segment: u32::from_be_bytes(*segment),
-                slot: u32::from_be_bytes(*slot),
-                digest: Digest(digest.try_into().ok()?),
-            };
-            let follows = read.last().is_none_or(|last| last.index < block.index);
-            let is_on_it = u64::from(block.index) * BLOCK < size;
-            let is_somewhere = usize::try_from(block.segment).is_ok_and(|segment| segment < segments.len());
-            if !(follows && is_on_it && is_somewhere) {
-                return None;
+        reading.each(|entry| {
+            match entry {
+                Entry::Segment(name) => read.segments.push(name),
+                Entry::Block(block) => read.blocks.push(block),
             }
-            read.push(block);
+            Ok(())
+        })?;
+        Ok(read)
+    }
+}
+
+/// A part of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The name of a segment.
+    Segment(Digest),
+    /// A block. All segments come before the first one.
+    Block(Block),
+}
+
+/// A manifest that is read from its beginning to its end, of which nothing is kept: how large it is, and what is in it,
+/// costs no memory.
+pub(crate) struct Reading<R> {
+    from: R,
+    key: Option<KeyCheck>,
+    size: u64,
+    segments: u32,
+    blocks: u32,
+}
+
+impl<R: io::Read> Reading<R> {
+    /// Begins to read a manifest of so many bytes.
+    ///
+    /// # Errors
+    /// `InvalidData` where it is none, as far as its head and its length tell; those of reading it.
+    pub(crate) fn begin(mut from: R, bytes: u64) -> io::Result<Self> {
+        let magic: [u8; 8] = array(&mut from)?;
+        let key = match &magic {
+            PLAIN => None,
+            ENCRYPTED => Some(KeyCheck(array(&mut from)?)),
+            _ => return Err(none()),
+        };
+        let size = u64::from_be_bytes(array(&mut from)?);
+        let (segments, blocks) = (number(&mut from)?, number(&mut from)?);
+        let check = key.map_or(0, |KeyCheck(check)| check.len());
+        let head = (magic.len() + check + 8 + 4 + 4) as u64;
+        if head + u64::from(segments) * NAME + u64::from(blocks) * ENTRY as u64 != bytes {
+            return Err(none());
         }
-        Some(Manifest {
+        Ok(Reading {
+            from,
             key,
             size,
             segments,
-            blocks: read,
+            blocks,
         })
     }
+
+    /// Reads the rest.
+    ///
+    /// # Errors
+    /// `InvalidData` where it does not hold together; those of reading it, and of who is told of each.
+    pub(crate) fn each(mut self, mut told: impl FnMut(Entry) -> io::Result<()>) -> io::Result<()> {
+        for _ in 0..self.segments {
+            told(Entry::Segment(Digest(array(&mut self.from)?)))?;
+        }
+        let mut last: Option<u32> = None;
+        for _ in 0..self.blocks {
+            let (index, segment) = (number(&mut self.from)?, number(&mut self.from)?);
+            let block = Block {
+                index,
+                segment,
+                slot: number(&mut self.from)?,
+                digest: Digest(array(&mut self.from)?),
+            };
+            let follows = last.is_none_or(|last| last < index);
+            let is_on_it = u64::from(index) * BLOCK < self.size;
+            if !(follows && is_on_it && segment < self.segments) {
+                return Err(none());
+            }
+            last = Some(index);
+            told(Entry::Block(block))?;
+        }
+        Ok(())
+    }
+}
+
+fn none() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is no manifest")
+}
+
+/// So many bytes; what ends before them is no manifest.
+fn array<const BYTES: usize>(from: &mut impl io::Read) -> io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    match from.read_exact(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(none()),
+        Err(error) => Err(error),
+    }
+}
+
+fn number(from: &mut impl io::Read) -> io::Result<u32> {
+    Ok(u32::from_be_bytes(array(from)?))
 }
 
 #[cfg(test)]

@@ -1,6 +1,13 @@
 //! The store of snapshots' data: a disk's content is taken as a snapshot, and a disk is made of one.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
+};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     backing::Backing,
@@ -9,7 +16,7 @@ use crate::{
     directory::Directory,
     files::{make_dir, named},
     making::{Making, Taken},
-    manifest::{Digest, Manifest},
+    manifest::{Digest, Entry, Manifest, Reading},
     progress::Progress,
     raw::RawDisk,
     source::{Source, Target},
@@ -72,12 +79,67 @@ impl SnapshotStore {
     /// `NotFound`, `InvalidData`; `InvalidInput` where it is no manifest's name.
     pub fn check(&self, name: &str) -> io::Result<()> {
         let none = || io::Error::new(io::ErrorKind::InvalidInput, "it is no SHA-256");
-        let manifest = self.manifest(Digest::parse(name).ok_or_else(none)?)?;
-        for segment in &manifest.segments {
-            let path = self.backing.place.segment(*segment);
+        for segment in self.segments_of(Digest::parse(name).ok_or_else(none)?)? {
+            let path = self.backing.place.segment(segment);
             std::fs::metadata(&path).map_err(|error| named(error, &path))?;
         }
         Ok(())
+    }
+
+    /// The segments that a manifest names.
+    ///
+    /// # Errors
+    /// As `walk`.
+    pub(crate) fn segments_of(&self, name: Digest) -> io::Result<BTreeSet<Digest>> {
+        let mut segments = BTreeSet::new();
+        self.walk(name, |entry| {
+            if let Entry::Segment(segment) = entry {
+                segments.insert(segment);
+            }
+            Ok(())
+        })?;
+        Ok(segments)
+    }
+
+    /// Goes through a manifest, of which no more is in memory than a piece. What was told counts when this has returned
+    /// well, since only then it is known that the manifest is what its name says.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidData` where it is not what its name says; those of who is told.
+    pub(crate) fn walk(&self, name: Digest, told: impl FnMut(Entry) -> io::Result<()>) -> io::Result<()> {
+        if name == Digest::of(b"") {
+            return Ok(());
+        }
+        let file = self.manifest_file(name)?;
+        let bytes = file.metadata()?.len();
+        let mut hashed = Hashed {
+            file,
+            name: Sha256::new(),
+        };
+        let read = Reading::begin(BufReader::with_capacity(PIECE, &mut hashed), bytes)
+            .and_then(|reading| reading.each(told));
+        let read = read.and_then(|()| match Digest(hashed.name.finalize().into()) == name {
+            true => Ok(()),
+            false => Err(not_its_name()),
+        });
+        read.map_err(|error| of_manifest(name, error))
+    }
+}
+
+/// What of a manifest is in memory at a time, where it is gone through.
+const PIECE: usize = 64 << 10;
+
+/// A file that is read once, from its beginning to its end, and what its name is to be.
+struct Hashed {
+    file: File,
+    name: Sha256,
+}
+
+impl io::Read for Hashed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        self.name.update(into.get(..read).unwrap_or_default());
+        Ok(read)
     }
 }
 
@@ -183,11 +245,14 @@ impl<B: Backing> SnapshotStore<B> {
         }
         let bytes = self.backing.manifest(name)?;
         if Digest::of(&bytes) != name {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says");
-            return Err(of_manifest(name, error));
+            return Err(of_manifest(name, not_its_name()));
         }
         Manifest::decode(&bytes).map_err(|error| of_manifest(name, error))
     }
+}
+
+fn not_its_name() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says")
 }
 
 /// An error with the manifest that it is about.

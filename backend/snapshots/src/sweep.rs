@@ -14,7 +14,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::{
     files::PARTIAL,
-    manifest::{BLOCK, Digest},
+    manifest::{BLOCK, Digest, Entry},
     store::SnapshotStore,
 };
 
@@ -95,13 +95,19 @@ impl SnapshotStore {
         let mut needed: BTreeMap<Digest, Slots> = BTreeMap::new();
         for file in listed(&self.backing.place.manifests)? {
             let Some(name) = file.name else { continue };
-            let manifest = self.manifest(name)?;
-            for block in &manifest.blocks {
-                let at = usize::try_from(block.segment).map_err(io::Error::other)?;
-                if let Some(segment) = manifest.segments.get(at) {
-                    needed.entry(*segment).or_default().insert(block.slot);
+            let mut segments = Vec::new();
+            self.walk(name, |entry| {
+                match entry {
+                    Entry::Segment(segment) => segments.push(segment),
+                    Entry::Block(block) => {
+                        let at = usize::try_from(block.segment).map_err(io::Error::other)?;
+                        if let Some(segment) = segments.get(at) {
+                            needed.entry(*segment).or_default().insert(block.slot);
+                        }
+                    }
                 }
-            }
+                Ok(())
+            })?;
         }
         Ok(needed)
     }

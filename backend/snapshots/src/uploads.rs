@@ -1,35 +1,35 @@
 //! Snapshots on their way into a directory from hosts that do not have it: a segment and a manifest grow piece by piece,
 //! in order, each in a file of its own, and get their names together, when both are what they are said to be. A piece
 //! that comes twice is there once, so that whoever was cut off goes on from where it was.
+//!
+//! Of each part of a snapshot there is one upload, the newest: who begins another has lost the one before, since numbers
+//! are in a host's memory alone. So what is on its way takes no more room than the disk and its manifest, and what has
+//! got a name for a snapshot is counted beside it. A manifest is gone through where it lies, however long it is.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-    path::PathBuf,
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sha2::{Digest as _, Sha256};
-
 use crate::{
     SnapshotStore,
-    files::{BLOCK_BYTES, PARTIAL, named, publish, read_block},
-    manifest::{BLOCK, Digest, Manifest},
+    files::{BLOCK_BYTES, PARTIAL, publish},
+    growing::{Growing, Part},
+    manifest::{BLOCK, Digest, Entry},
 };
 
-/// Uploads whose state is in memory. That of others is found again in their files.
+/// Snapshots on their way whose state is in memory. That of others is found again in their files.
 pub(crate) const OPEN: usize = 64;
 
-/// What an upload becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
-    /// A segment: whole blocks.
-    Segment,
-    /// A manifest.
-    Manifest,
-}
+/// How often all of a snapshot may come in all: one that was brought and that nobody has heard of is taken anew, at
+/// another moment.
+const ANEW: u64 = 4;
+
+/// Snapshots of which it is known how much has got a name; beyond, all are counted anew.
+const COUNTED: usize = 1 << 16;
 
 /// Which upload: the snapshot that it is for, and the number that its sender has given it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,12 +53,50 @@ impl UploadName {
     }
 
     pub(crate) fn path(&self, store: &SnapshotStore) -> PathBuf {
+        let name = format!("{}-{:016x}{}", self.snapshot, self.number, self.ending());
+        store.backing.place.segments.join(name)
+    }
+
+    fn ending(&self) -> String {
         let part = match self.part {
             Part::Segment => "segment",
             Part::Manifest => "manifest",
         };
-        let name = format!("{}-{:016x}.{part}.{PARTIAL}", self.snapshot, self.number);
-        store.backing.place.segments.join(name)
+        format!(".{part}.{PARTIAL}")
+    }
+
+    /// Whether a file is one of an upload of the same part of the same snapshot, by whatever number.
+    fn is_like(&self, file: &OsStr) -> bool {
+        let ending = self.ending();
+        let number = file
+            .to_str()
+            .and_then(|file| file.strip_prefix(self.snapshot.as_str())?.strip_prefix('-'))
+            .and_then(|file| file.strip_suffix(ending.as_str()));
+        let is_digit = |byte: u8| byte.is_ascii_hexdigit();
+        number.is_some_and(|number| number.len() == 16 && number.bytes().all(is_digit))
+    }
+}
+
+/// Bytes that what comes of a snapshot may have at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Its segment.
+    pub segment: u64,
+    /// Its manifest.
+    pub manifest: u64,
+}
+
+impl Most {
+    fn of(self, part: Part) -> u64 {
+        match part {
+            Part::Segment => self.segment,
+            Part::Manifest => self.manifest,
+        }
+    }
+
+    /// With all that has got a name.
+    fn in_all(self) -> u64 {
+        self.segment.saturating_add(self.manifest).saturating_mul(ANEW)
     }
 }
 
@@ -75,45 +113,44 @@ pub enum Put {
 #[derive(Debug)]
 pub struct Uploads {
     store: SnapshotStore,
-    open: Mutex<Open>,
+    known: Mutex<Known>,
 }
 
-/// One at a time works at an upload, and whoever waits for that looks at what has become of it: `None` before its file
-/// was read, and after it got its name, so that nobody writes into what has one.
-type Open = HashMap<UploadName, Arc<Mutex<Option<Growing>>>>;
+#[derive(Debug, Default)]
+struct Known {
+    /// By snapshot. One at a time works at what comes of it, and whoever waits for that looks at what has become of it.
+    coming: HashMap<String, Arc<Mutex<Coming>>>,
+    /// By snapshot, the bytes that have got a name for it.
+    named: HashMap<String, u64>,
+}
 
-/// A file that grows.
+/// A snapshot on its way: `None` before a file was read, and after it got its name, so that nobody writes into what has
+/// one.
+#[derive(Debug, Default)]
+struct Coming {
+    segment: Option<Newest>,
+    manifest: Option<Newest>,
+}
+
+/// The newest upload of a part.
 #[derive(Debug)]
-pub(crate) struct Growing {
-    file: File,
-    length: u64,
-    /// Of what is there: of a segment the digests of its blocks, of a manifest its bytes.
-    name: Sha256,
+struct Newest {
+    number: u64,
+    growing: Growing,
+    /// Begun here: there is no other file of the part.
+    is_alone: bool,
 }
 
-impl Growing {
-    /// What a piece adds to the name.
-    fn know(&mut self, part: Part, content: &[u8]) {
+impl Coming {
+    fn part(&mut self, part: Part) -> &mut Option<Newest> {
         match part {
-            Part::Manifest => self.name.update(content),
-            Part::Segment => {
-                for block in content.chunks(BLOCK_BYTES) {
-                    self.name.update(Digest::of(block).0);
-                }
-            }
+            Part::Segment => &mut self.segment,
+            Part::Manifest => &mut self.manifest,
         }
-        self.length += content.len() as u64;
     }
 
-    fn digest(&self) -> Digest {
-        Digest(self.name.clone().finalize().into())
-    }
-
-    /// What there is, as a manifest.
-    fn manifest(&self) -> io::Result<Manifest> {
-        let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        Manifest::decode(&bytes).map_err(|error| refused(error.to_string()))
+    fn is_nothing(&self) -> bool {
+        self.segment.is_none() && self.manifest.is_none()
     }
 }
 
@@ -126,7 +163,7 @@ impl Uploads {
     pub fn new(store: SnapshotStore) -> Self {
         Uploads {
             store,
-            open: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -135,96 +172,140 @@ impl Uploads {
         &self.store
     }
 
-    pub(crate) fn open(&self) -> MutexGuard<'_, Open> {
-        lock(&self.open)
+    /// Snapshots whose state is in memory.
+    #[cfg(test)]
+    pub(crate) fn open(&self) -> usize {
+        lock(&self.known).coming.len()
     }
 
-    /// Adds a piece at an offset, to an upload that may have `most` bytes. Segments' pieces are whole blocks.
+    /// Adds a piece at an offset, to an upload that may have so many bytes. Segments' pieces are whole blocks. One at the
+    /// beginning begins an upload that is not known, and ends the one that the snapshot had of this part.
     ///
     /// # Errors
     /// `InvalidInput` where it is larger than it may be, or no whole blocks; those of the file system.
-    pub fn put(&self, name: &UploadName, offset: u64, content: &[u8], most: u64) -> io::Result<Put> {
-        if name.part == Part::Segment && !content.len().is_multiple_of(BLOCK_BYTES) {
+    pub fn put(&self, name: &UploadName, offset: u64, content: &[u8], most: Most) -> io::Result<Put> {
+        let is_whole = content.len().is_multiple_of(BLOCK_BYTES) && offset.is_multiple_of(BLOCK);
+        if name.part == Part::Segment && !is_whole {
             return Err(refused(format!(
                 "a piece of a segment is a multiple of {BLOCK} bytes"
             )));
         }
-        let end = offset.saturating_add(content.len() as u64);
-        if end > most {
-            return Err(refused(format!("the upload may have {most} bytes, and no more")));
+        let (end, most_of_it) = (offset.saturating_add(content.len() as u64), most.of(name.part));
+        if end > most_of_it {
+            return Err(refused(format!(
+                "the upload may have {most_of_it} bytes, and no more"
+            )));
         }
-        let upload = self.upload(name);
-        let mut upload = lock(&upload);
-        let growing = match upload.as_mut() {
-            Some(known) => known,
-            None => upload.insert(self.begun(name)?),
+        let coming = self.coming(&name.snapshot);
+        let mut coming = lock(&coming);
+        let named = lock(&self.known).named.get(&name.snapshot).copied();
+        if named.unwrap_or_default().saturating_add(end) > most.in_all() {
+            let all = most.in_all();
+            return Err(refused(format!(
+                "with all that was brought of it the snapshot may have {all} bytes, and no more"
+            )));
+        }
+        let may_begin = offset == 0 && !content.is_empty();
+        let Some(growing) = self.at(&mut coming, name, may_begin)? else {
+            return Ok(match offset {
+                0 => Put::There(0),
+                _ => Put::Gap(0),
+            });
         };
         if offset > growing.length {
             return Ok(Put::Gap(growing.length));
         }
-        // Of what came before, the rest may be new.
-        let known = usize::try_from(growing.length - offset).unwrap_or(usize::MAX);
-        let Some(fresh) = content.get(known..).filter(|fresh| !fresh.is_empty()) else {
-            return Ok(Put::There(growing.length));
-        };
-        if let Err(error) = growing.file.write_all_at(fresh, growing.length) {
-            // What is there of the piece does not count.
-            drop(growing.file.set_len(growing.length));
-            return Err(error);
-        }
-        growing.know(name.part, fresh);
+        growing.add(offset, content)?;
         Ok(Put::There(growing.length))
     }
 
-    /// What is known of an upload.
-    fn upload(&self, name: &UploadName) -> Arc<Mutex<Option<Growing>>> {
-        let mut open = self.open();
-        if open.len() >= OPEN && !open.contains_key(name) {
-            // Those that nobody works at are found again.
-            open.retain(|_, upload| Arc::strong_count(upload) > 1);
+    /// What is known of a snapshot's uploads.
+    fn coming(&self, snapshot: &str) -> Arc<Mutex<Coming>> {
+        let mut known = lock(&self.known);
+        let coming = &mut known.coming;
+        if coming.len() >= OPEN && !coming.contains_key(snapshot) {
+            // Nobody has what has one holder, and what nobody has is locked by nobody.
+            let is_something = |coming: &Mutex<Coming>| {
+                let coming = coming.try_lock();
+                coming.is_ok_and(|coming| !coming.is_nothing())
+            };
+            coming.retain(|_, coming| Arc::strong_count(coming) > 1 || is_something(coming));
+            if coming.len() >= OPEN {
+                // They are found again.
+                coming.retain(|_, coming| Arc::strong_count(coming) > 1);
+            }
         }
-        open.entry(name.clone()).or_default().clone()
+        coming.entry(snapshot.to_owned()).or_default().clone()
     }
 
-    /// What the file of an upload has, which is made if it is not there.
-    fn begun(&self, name: &UploadName) -> io::Result<Growing> {
+    /// An upload, if it is the newest of its part, or may begin to be.
+    fn at<'c>(
+        &self,
+        coming: &'c mut Coming,
+        name: &UploadName,
+        may_begin: bool,
+    ) -> io::Result<Option<&'c mut Growing>> {
+        let newest = coming.part(name.part);
+        if newest.is_none() {
+            *newest = self.found(name)?;
+        }
+        let is_it = newest.as_ref().is_some_and(|newest| newest.number == name.number);
+        match (is_it, may_begin) {
+            (true, _) => {}
+            (false, true) => self.begin(newest, name)?,
+            (false, false) => return Ok(None),
+        }
+        Ok(newest.as_mut().map(|newest| &mut newest.growing))
+    }
+
+    /// What a process of before has of an upload, or this one has forgotten.
+    fn found(&self, name: &UploadName) -> io::Result<Option<Newest>> {
+        match Growing::open(&name.path(&self.store), name.part, false) {
+            Ok(growing) => Ok(Some(Newest {
+                number: name.number,
+                growing,
+                is_alone: false,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new upload, in place of all others of its part.
+    fn begin(&self, newest: &mut Option<Newest>, name: &UploadName) -> io::Result<()> {
         self.store.make()?;
-        self.found(name, true)
-    }
-
-    /// What a file has. Of a segment a broken block at its end is none.
-    fn found(&self, name: &UploadName, create: bool) -> io::Result<Growing> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let path = name.path(&self.store);
-        let mut options = File::options();
-        options.read(true).write(true).create(create).mode(0o600);
-        let file = options.open(&path).map_err(|error| named(error, &path))?;
-        let there = file.metadata()?.len();
-        let whole = match name.part {
-            Part::Segment => there / BLOCK * BLOCK,
-            Part::Manifest => there,
-        };
-        file.set_len(whole)?;
-        let (mut growing, mut buffer) = (
-            Growing {
-                file,
-                length: 0,
-                name: Sha256::new(),
-            },
-            vec![0; BLOCK_BYTES],
-        );
-        while growing.length < whole {
-            let length = usize::try_from(whole - growing.length).unwrap_or(BLOCK_BYTES);
-            let block = buffer.split_at_mut(length.min(BLOCK_BYTES)).0;
-            read_block(&growing.file, growing.length, block)?;
-            growing.know(name.part, block);
+        match newest.take() {
+            Some(Newest {
+                number,
+                is_alone: true,
+                ..
+            }) => {
+                let other = UploadName {
+                    number,
+                    ..name.clone()
+                };
+                remove(&other.path(&self.store))?;
+            }
+            _ => {
+                for entry in fs::read_dir(&self.store.backing.place.segments)? {
+                    let entry = entry?;
+                    if name.is_like(&entry.file_name()) {
+                        remove(&entry.path())?;
+                    }
+                }
+            }
         }
-        Ok(growing)
+        *newest = Some(Newest {
+            number: name.number,
+            growing: Growing::open(&name.path(&self.store), name.part, true)?,
+            is_alone: true,
+        });
+        Ok(())
     }
 
     /// Gives uploads their names: the manifest, which must have this one, and the segment, if there is one. The manifest
-    /// may name that segment, and those that the manifests of `granted` name, and no others. Where it is there already,
-    /// with no upload left of it, that is well.
+    /// may name that segment, and those that the manifests of `granted` name, each once, and no others. Where it is there
+    /// already, with no upload left of it, that is well.
     ///
     /// # Errors
     /// `InvalidInput` where an upload is not what it is said to be, or names what it may not; `NotFound` where there is
@@ -238,9 +319,7 @@ impl Uploads {
     ) -> io::Result<()> {
         match self.publish(segment, manifest, name, granted) {
             // The answer to the first one was lost.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.store.manifest(name).is_ok() => {
-                Ok(())
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.segments_of(name).is_ok() => Ok(()),
             done => done,
         }
     }
@@ -252,61 +331,74 @@ impl Uploads {
         name: Digest,
         granted: &[Digest],
     ) -> io::Result<()> {
-        let place = &self.store.backing.place;
-        let upload = self.upload(manifest);
-        let mut upload = lock(&upload);
-        let whole = self.whole(&mut upload, manifest)?;
+        if segment.is_some_and(|segment| segment.snapshot != manifest.snapshot) {
+            return Err(refused("the segment is of another snapshot"));
+        }
+        let coming = self.coming(&manifest.snapshot);
+        let mut coming = lock(&coming);
+        let whole = self.whole(&mut coming, manifest)?;
         if whole.digest() != name {
             let is = whole.digest();
             return Err(refused(format!("the manifest is {is}, and not {name}")));
         }
-        let names = whole.manifest()?;
-        let segment = segment.map(|name| (name, self.upload(name)));
-        let mut brought = segment.as_ref().map(|(name, upload)| (*name, lock(upload)));
-        let fresh = match &mut brought {
-            Some((name, upload)) => Some((*name, self.whole(upload, name)?)),
+        let brought = match segment {
+            Some(name) => Some(self.whole(&mut coming, name)?.digest()),
             None => None,
         };
-        self.check_names(&names, fresh.as_ref().map(|(_, fresh)| fresh.digest()), granted)?;
+        let whole = self.whole(&mut coming, manifest)?;
+        self.check_names(whole, brought, granted)?;
         // Both are on disk before either has its name.
         whole.file.sync_all()?;
-        if let Some((name, fresh)) = fresh {
-            publish(
-                &fresh.file,
-                &name.path(&self.store),
-                &place.segment(fresh.digest()),
-            )?;
+        let place = &self.store.backing.place;
+        if let (Some(name), Some(digest)) = (segment, brought) {
+            self.name(&mut coming, name, &place.segment(digest))?;
         }
-        publish(&whole.file, &manifest.path(&self.store), &place.manifest(name))?;
-        *upload = None;
-        self.open().remove(manifest);
-        if let Some((name, upload)) = &mut brought {
-            **upload = None;
-            self.open().remove(name);
+        self.name(&mut coming, manifest, &place.manifest(name))
+    }
+
+    /// What there is of an upload.
+    fn whole<'c>(&self, coming: &'c mut Coming, name: &UploadName) -> io::Result<&'c Growing> {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "there is no such upload");
+        self.at(coming, name, false)?.map(|growing| &*growing).ok_or_else(none)
+    }
+
+    /// An upload gets its name. Whatever comes of it, from here on it is no upload, or is found again as one.
+    fn name(&self, coming: &mut Coming, name: &UploadName, path: &Path) -> io::Result<()> {
+        let Some(Newest { growing, .. }) = coming.part(name.part).take() else {
+            return Ok(());
+        };
+        // What was brought before takes no more room.
+        let more = if path.try_exists()? { 0 } else { growing.length };
+        publish(&growing.file, &name.path(&self.store), path)?;
+        let mut known = lock(&self.known);
+        if known.named.len() >= COUNTED && !known.named.contains_key(&name.snapshot) {
+            known.named.clear();
         }
+        let named = known.named.entry(name.snapshot.clone()).or_default();
+        *named = named.saturating_add(more);
         Ok(())
     }
 
-    /// What there is of an upload whose lock is held.
-    fn whole<'u>(&self, upload: &'u mut Option<Growing>, name: &UploadName) -> io::Result<&'u Growing> {
-        Ok(match upload {
-            Some(known) => known,
-            none => none.insert(self.found(name, false)?),
-        })
-    }
-
     /// That a manifest names the segment that was brought with it, and those that the granted manifests name, alone.
-    fn check_names(&self, names: &Manifest, brought: Option<Digest>, granted: &[Digest]) -> io::Result<()> {
+    fn check_names(&self, whole: &Growing, brought: Option<Digest>, granted: &[Digest]) -> io::Result<()> {
         let mut may_name: BTreeSet<Digest> = brought.into_iter().collect();
         for base in granted {
             may_name.extend(self.segments_of(*base)?);
         }
-        match names.segments.iter().find(|segment| !may_name.contains(segment)) {
-            None => Ok(()),
-            Some(other) => Err(refused(format!(
-                "the manifest names the segment {other}, which is not of its base"
+        let checked = whole.walk(|entry| match entry {
+            Entry::Segment(segment) if !may_name.contains(&segment) => Err(refused(format!(
+                "the manifest names the segment {segment}, which is not of its base, or twice"
             ))),
-        }
+            Entry::Segment(segment) => {
+                may_name.remove(&segment);
+                Ok(())
+            }
+            Entry::Block(_) => Ok(()),
+        });
+        checked.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => refused(error.to_string()),
+            _ => error,
+        })
     }
 
     /// Gives an upload up: nothing is left of it.
@@ -314,14 +406,14 @@ impl Uploads {
     /// # Errors
     /// Those of the file system.
     pub fn give_up(&self, name: &UploadName) -> io::Result<()> {
-        let upload = self.upload(name);
-        let mut upload = lock(&upload);
-        *upload = None;
-        self.open().remove(name);
-        match std::fs::remove_file(name.path(&self.store)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        let coming = self.coming(&name.snapshot);
+        let mut coming = lock(&coming);
+        drop(
+            coming
+                .part(name.part)
+                .take_if(|newest| newest.number == name.number),
+        );
+        remove(&name.path(&self.store))
     }
 
     /// The segments that a manifest names: what may be read with it.
@@ -329,7 +421,15 @@ impl Uploads {
     /// # Errors
     /// `NotFound`; `InvalidData` where it is not what its name says.
     pub fn segments_of(&self, manifest: Digest) -> io::Result<BTreeSet<Digest>> {
-        Ok(self.store.manifest(manifest)?.segments.into_iter().collect())
+        self.store.segments_of(manifest)
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

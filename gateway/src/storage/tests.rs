@@ -586,3 +586,35 @@ async fn a_snapshot_comes_whole_or_not_at_all() {
     );
     assert_eq!(rig.segments().len(), 2);
 }
+
+/// What a host brings for one snapshot takes no more room than that, by whatever numbers and however often.
+#[actix_web::test]
+async fn a_grant_is_room_for_one_snapshot() {
+    let rig = Rig::new();
+    let grant = sealed(&StorageGrant {
+        snapshots: vec![(SnapshotId::new(5), BLOCK as u64)],
+        ..rig.grant()
+    });
+    let id = "/snapshots/snap-00000000000000005";
+    let paths: Vec<String> = (1..=20_u64)
+        .map(|number| format!("{id}/segment/{number:x}?offset=0"))
+        .chain([format!("{id}/segment/14?offset={}", 9 * BLOCK)])
+        .collect();
+    let request = |path| Request {
+        method: Method::PUT,
+        path,
+        grant: Some(&grant),
+        range: None,
+        body: vec![7; BLOCK],
+    };
+    let answers = ask(
+        rig.door(0),
+        paths.iter().map(|path| request(path.as_str())).collect(),
+    )
+    .await;
+    let (beyond, good) = answers.split_last().unwrap();
+    assert!(good.iter().all(|answer| answer.status == StatusCode::OK));
+    // A segment may be a little larger than the disk, and no more.
+    assert_eq!(beyond.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(rig.segments().len(), 2, "the store's own, and the newest");
+}

@@ -4,7 +4,7 @@ use std::io;
 
 use actix_web::{HttpRequest, HttpResponse, error::PayloadError, web};
 use bytes::Bytes;
-use cumulet_backend::api::snapshots::{Digest, Part, Put, UploadName};
+use cumulet_backend::api::snapshots::{Digest, Most, Part, Put, UploadName};
 use cumulet_domain::{
     id::SnapshotId,
     storage::{OFFSET, PIECE, StorageGrant, most_of_manifest, most_of_segment},
@@ -90,11 +90,10 @@ pub(super) async fn put(
 ) -> Result<HttpResponse, Refusal> {
     let grant = granted(&shared, &request)?;
     let (id, disk) = snapshot(&grant, &path.0)?;
-    let part = part(&path.1)?;
-    let (name, At { offset }) = (upload(&id, &path.2, part)?, query(&request)?);
-    let most = match part {
-        Part::Segment => most_of_segment(disk),
-        Part::Manifest => most_of_manifest(disk),
+    let (name, At { offset }) = (upload(&id, &path.2, part(&path.1)?)?, query(&request)?);
+    let most = Most {
+        segment: most_of_segment(disk),
+        manifest: most_of_manifest(disk),
     };
     // Its memory is counted by its turn.
     let turn = shared.turns.wait(&grant.host).await?;

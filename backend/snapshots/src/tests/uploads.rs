@@ -5,9 +5,12 @@ use std::{fs, io::ErrorKind};
 use proptest::prelude::*;
 
 use super::{Rig, block};
-use crate::{BLOCK, Digest, Part, Put, SnapshotStore, UploadName, Uploads};
+use crate::{BLOCK, Digest, Most, Part, Put, SnapshotStore, UploadName, Uploads};
 
-const ALL: u64 = 1 << 40;
+const ALL: Most = Most {
+    segment: 1 << 40,
+    manifest: 1 << 40,
+};
 
 fn name(number: u64, part: Part) -> UploadName {
     UploadName::new("snap-1", number, part).unwrap()
@@ -210,22 +213,129 @@ fn uploads_have_their_limits() {
         ErrorKind::InvalidInput
     );
     assert_eq!(
-        kind(uploads.put(&segment, BLOCK, &block(1), BLOCK)),
+        kind(uploads.put(&segment, 1, &block(1), ALL)),
+        ErrorKind::InvalidInput
+    );
+    let one = Most {
+        segment: BLOCK,
+        manifest: 10,
+    };
+    assert_eq!(
+        kind(uploads.put(&segment, BLOCK, &block(1), one)),
         ErrorKind::InvalidInput
     );
     assert_eq!(
-        kind(uploads.put(&segment, u64::MAX, &block(1), BLOCK)),
+        kind(uploads.put(&segment, u64::MAX, &block(1), one)),
         ErrorKind::InvalidInput
     );
+    assert_eq!(
+        kind(uploads.put(&name(1, Part::Manifest), 0, &[1; 11], one)),
+        ErrorKind::InvalidInput
+    );
+    let nowhere = uploads.put(&segment, 7 * BLOCK, &block(1), ALL);
+    assert_eq!(nowhere.unwrap(), Put::Gap(0), "it was not begun at its beginning");
     assert_eq!(there.files().len(), 0, "nothing was begun");
     for wrong in ["", "../x", "Snap", "a/b", "a.new", &"a".repeat(65)] {
         assert_eq!(UploadName::new(wrong, 1, Part::Segment), None, "{wrong}");
     }
     for number in 0..200 {
-        let manifest = name(number, Part::Manifest);
-        uploads.put(&manifest, 0, b"x", ALL).unwrap();
-        assert!(uploads.open().len() <= crate::uploads::OPEN);
+        let of_another = UploadName::new(&format!("snap-{number}"), 1, Part::Manifest).unwrap();
+        uploads.put(&of_another, 0, b"x", ALL).unwrap();
+        assert!(uploads.open() <= crate::uploads::OPEN);
     }
+}
+
+/// Whatever numbers a host makes up, what comes of a snapshot takes the room of one.
+#[test]
+fn of_each_part_there_is_the_newest_upload_alone() {
+    let (there, first) = (Rig::new(), made(&[1, 2], None));
+    let server = uploads(&there);
+    let bytes = || -> u64 {
+        let files = there.files().into_iter();
+        files.map(|path| fs::metadata(path).unwrap().len()).sum()
+    };
+    for number in 0..200 {
+        for part in [Part::Segment, Part::Manifest] {
+            server.put(&name(number, part), 0, &block(1), ALL).unwrap();
+        }
+        assert_eq!((there.files().len(), bytes()), (2, 2 * BLOCK), "{number}");
+    }
+    // The one before is gone, and is begun anew or not at all.
+    let (old, new) = (name(198, Part::Segment), name(199, Part::Segment));
+    assert_eq!(server.put(&old, BLOCK, &block(1), ALL).unwrap(), Put::Gap(0));
+    server.give_up(&old).unwrap();
+    let put = server.put(&new, BLOCK, &block(2), ALL).unwrap();
+    assert_eq!(put, Put::There(2 * BLOCK), "and this one is what it was");
+    // So it is with a server that was started anew, which finds what there is.
+    let again = uploads(&there);
+    assert_eq!(again.put(&old, BLOCK, &block(1), ALL).unwrap(), Put::Gap(0));
+    again.put(&old, 0, &block(1), ALL).unwrap();
+    assert_eq!((there.files().len(), bytes()), (2, 2 * BLOCK));
+    // Others' are others'.
+    for other in ["snap-10", "snap-1-0", "snap"] {
+        let segment = UploadName::new(other, 7, Part::Segment).unwrap();
+        again.put(&segment, 0, &block(1), ALL).unwrap();
+    }
+    let (segment, manifest) = (name(7, Part::Segment), name(8, Part::Manifest));
+    again.put(&segment, 0, &first.segment, ALL).unwrap();
+    again.put(&manifest, 0, &first.manifest, ALL).unwrap();
+    assert_eq!(there.files().len(), 5);
+    again.finish(Some(&segment), &manifest, first.name, &[]).unwrap();
+    assert_eq!(there.content(first.name, None).unwrap(), super::content(&[1, 2]));
+}
+
+/// What has got a name for a snapshot stays for as long as one is being taken, and is counted.
+#[test]
+fn a_snapshot_is_not_brought_again_and_again() {
+    let there = Rig::new();
+    let uploads = uploads(&there);
+    let (segment, manifest) = (name(1, Part::Segment), name(1, Part::Manifest));
+    let most = Most {
+        segment: 2 * BLOCK,
+        manifest: 1000,
+    };
+    let bring = |blocks: &[u8]| {
+        let made = made(blocks, None);
+        uploads.put(&segment, 0, &made.segment, most)?;
+        uploads.put(&manifest, 0, &made.manifest, most)?;
+        uploads.finish(Some(&segment), &manifest, made.name, &[])
+    };
+    // The same again is there once.
+    for _ in 0..10 {
+        bring(&[1, 2]).unwrap();
+    }
+    for number in [3, 4, 5] {
+        bring(&[number, number + 10]).unwrap();
+    }
+    let error = bring(&[6, 7]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("with all that was brought"), "{error}");
+    assert_eq!(there.files().len(), 8, "four of them, and nothing of the fifth");
+    // Another snapshot has its own.
+    let of_another = UploadName::new("snap-2", 1, Part::Segment).unwrap();
+    uploads.put(&of_another, 0, &block(6), most).unwrap();
+}
+
+/// A manifest that names its segment again and again would be as much in memory of whoever reads it.
+#[test]
+fn a_manifest_names_each_segment_once() {
+    let (there, made) = (Rig::new(), made(&[1, 2], None));
+    let uploads = uploads(&there);
+    let (segment, manifest) = (name(1, Part::Segment), name(1, Part::Manifest));
+    uploads.put(&segment, 0, &made.segment, ALL).unwrap();
+    // Magic and size, so many segments, so many blocks, and then both.
+    let (head, blocks) = (&made.manifest[..16], &made.manifest[20..24]);
+    let (one, rest) = made.manifest[24..].split_at(32);
+    for times in [2, 10_000, 1] {
+        let (count, names) = (u32::try_from(times).unwrap().to_be_bytes(), one.repeat(times));
+        let all = [head, count.as_slice(), blocks, names.as_slice(), rest].concat();
+        uploads.give_up(&manifest).unwrap();
+        uploads.put(&manifest, 0, &all, ALL).unwrap();
+        let done = uploads.finish(Some(&segment), &manifest, Digest::of(&all), &[]);
+        let refusal = (times > 1).then_some(ErrorKind::InvalidInput);
+        assert_eq!(done.err().map(|error| error.kind()), refusal, "{times}");
+    }
+    there.store.check(&made.name.to_string()).unwrap();
 }
 
 proptest! {

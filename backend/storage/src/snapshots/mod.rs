@@ -18,7 +18,7 @@ pub use copy::{Copy, copy};
 pub(crate) use copy::{copied, encrypt};
 pub use create::{NewSnapshot, NewSnapshots, create, create_all};
 pub(crate) use create::{insert_hidden, insert_rows, room};
-pub use cumulet_snapshots::{Digest, Part, Put, SnapshotStore, Swept, UploadName, Uploads};
+pub use cumulet_snapshots::{Digest, Most, Part, Put, SnapshotStore, Swept, UploadName, Uploads};
 
 pub use crate::sharing::{Grantees, Sharing};
 pub use delete::delete;
