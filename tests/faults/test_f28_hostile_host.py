@@ -9,7 +9,7 @@ import time
 import pika
 import pytest
 
-from harness import cluster
+from harness import cluster, volumes
 from harness.cloud import Cloud
 from harness.database import sql
 from harness.ec2 import default_group, instances, running, states, wait
@@ -81,21 +81,31 @@ def of_others(cloud: Cloud) -> dict:
     }
 
 
-def lies(evil: Evil, ids: list[str], vpc: str, others: list[str]) -> None:
+def lies(evil: Evil, ids: list[str], vpc: str, volume: str, snapshot: str, others: list[str]) -> None:
     """Every kind of report, about everything that is not the host's."""
     most = (1 << 63) - 2
+    operation = "op-" + "0" * 16 + "1"
     for id in ids:
         for power in ("off", "absent", "on"):
             seen = {"instance": id, "generation": 1, "power": power, "off_reason": "guest-shutdown"}
             evil.report({"changed": seen})
             evil.report({"full": [seen]})
-            outcome = {"operation": "op-" + "0" * 16 + "1", "report": seen, "failure": None, "permanent": True}
+            outcome = {"operation": operation, "report": seen, "failure": None, "permanent": True}
             evil.report({"done": outcome})
             evil.report({"done": outcome | {"failure": "x\n" * (1 << 18)}})
         for revision in (0, 1, most, (1 << 64) - 1):
             evil.report({"metadata-applied": {"instance": id, "revision": revision}})
     for generation in (0, 1, most, (1 << 64) - 1):
         evil.report({"network-applied": {"vpc": vpc, "generation": generation}})
+    for failure in (None, "no", "x\n" * (1 << 18)):
+        said = {"operation": operation, "failure": failure, "permanent": True}
+        evil.report({"volume-done": said | {"volume": volume}})
+        for manifest in ("a" * 64, "../../etc/passwd", "x" * (1 << 18)):
+            for size in (1, (1 << 64) - 1):
+                taken = {"id": snapshot, "manifest": manifest, "fresh_bytes": size, "bytes": size}
+                evil.report({"snapshot-done": said | {"taken": [taken]}})
+        evil.report({"snapshot-done": said | {"taken": []}})
+        evil.report({"snapshot-done": said | {"taken": [taken | {"manifest": "a" * 64}] * 1000}})
     made_up = [
         {"instance": f"i-{number:017x}", "generation": 1, "power": "on", "off_reason": None}
         for number in range(1 << 40, (1 << 40) + 20_000)
@@ -113,8 +123,8 @@ def lies(evil: Evil, ids: list[str], vpc: str, others: list[str]) -> None:
         evil.send(body)
 
 
-def heartbeats(evil: Evil) -> None:
-    """What a host may say of itself, and what no host may."""
+def heartbeats(evil: Evil, snapshot: str) -> None:
+    """What a host may say of itself and of what it does, and what no host may."""
     for address in ADDRESSES:
         evil.alive(tunnel_address=address, console_address=f"{address}:22")
     evil.alive(hypervisor="x" * 1_000_000)
@@ -123,6 +133,10 @@ def heartbeats(evil: Evil) -> None:
     evil.alive(not_ready={"reason": "y" * 1_000_000, "cure": "z\n" * 100_000}, problems=["p" * 10_000] * 1000)
     evil.alive(profile={"architecture": "x" * 10_000, "capabilities": {str(n): "c" * 9000 for n in range(500)}})
     evil.alive(metrics={f"cpu{n}.percent": (1 << 62) for n in range(500)})
+    for key in ("", "A" * 43, "A" * 42 + "=", "ä" * 43, "A" * 1_000_000):
+        evil.alive(disk_key=key)
+    for percent in (0, 50, 255):
+        evil.alive(snapshots=[{"id": snapshot, "percent": percent}] * 10_000)
 
 
 def test_f28_a_hostile_host_changes_nothing_of_others(cloud: Cloud):
@@ -133,14 +147,18 @@ def test_f28_a_hostile_host_changes_nothing_of_others(cloud: Cloud):
     group = default_group(ec2)
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    volume = volumes.create(account)
+    volumes.attach(account, volume, ids[0])
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    stored = (volumes.describe(account, volume), volumes.wait_completed(account, snapshot))
     evil = Evil(cloud)
     evil.alive()
     until(lambda: Evil.name in hosts(cloud), "it has joined", 30)
     # Nothing of it counts before the operator has said so: no launch goes there.
     assert not hosts(cloud)[Evil.name]["ready"]
     before, seen = of_others(cloud), instances(ec2, ids)
-    heartbeats(evil)
-    lies(evil, ids, vpc, list(before))
+    heartbeats(evil, snapshot)
+    lies(evil, ids, vpc, volume, snapshot, list(before))
     # What is asked for meanwhile is done, and enforced on the hosts that the others are.
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[rule])
     ec2.create_tags(Resources=ids, Tags=[{"Key": "meanwhile", "Value": "yes"}])
@@ -160,6 +178,8 @@ def test_f28_a_hostile_host_changes_nothing_of_others(cloud: Cloud):
     for was, now in zip(seen, instances(ec2, ids)):
         for key in ("State", "StateReason", "PrivateIpAddress", "LaunchTime", "StateTransitionReason"):
             assert was.get(key) == now.get(key), key
+    (now,) = ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+    assert (volumes.describe(account, volume), now) == stored
     ec2.terminate_instances(InstanceIds=more)
     wait(account, more, "terminated")
     assert of_others(cloud) == before

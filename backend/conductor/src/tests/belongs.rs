@@ -3,14 +3,18 @@
 use cumulet_bus::Bus;
 use cumulet_compute::instances::{self, MetadataChange};
 use cumulet_domain::{
-    id::{HostId, InstanceId, OperationId, VolumeId, VpcId},
+    id::{HostId, InstanceId, OperationId, SnapshotId, VolumeId, VpcId},
     message::{
         Action, Heartbeat, HostResources, InstanceReport, Outcome, Power, Report, ReportContent,
         SnapshotOutcome, VolumeOutcome,
     },
+    snapshot::{SnapshotProgress, TakenSnapshot},
 };
 use cumulet_operator::hosts;
-use cumulet_store::entity::{columns::Amount, host, host_network, instance, metadata_push, operation, vpc};
+use cumulet_storage::snapshots::{self, NewSnapshot};
+use cumulet_store::entity::{
+    columns::Amount, host, host_network, instance, metadata_push, operation, snapshot, volume, vpc,
+};
 use sea_orm::EntityTrait;
 
 use crate::tests::*;
@@ -26,6 +30,8 @@ struct Rows {
     networks: Vec<host_network::Model>,
     pushes: Vec<metadata_push::Model>,
     vpcs: Vec<vpc::Model>,
+    volumes: Vec<volume::Model>,
+    snapshots: Vec<snapshot::Model>,
     host: host::Model,
 }
 
@@ -42,6 +48,8 @@ impl Rig {
             networks: host_network::Entity::find().all(conn).await.unwrap(),
             pushes: metadata_push::Entity::find().all(conn).await.unwrap(),
             vpcs: vpc::Entity::find().all(conn).await.unwrap(),
+            volumes: volume::Entity::find().all(conn).await.unwrap(),
+            snapshots: snapshot::Entity::find().all(conn).await.unwrap(),
             host: self.host().await.unwrap(),
         }
     }
@@ -84,8 +92,13 @@ fn alive(vcpus: u32) -> Heartbeat {
     }
 }
 
-/// What a host may say of others; a kind that comes to be is missed here until it is said too.
-fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u64) -> Vec<ReportContent> {
+/// What a host may say of others: of an instance and of what is done with it, and of a snapshot that is being taken.
+fn lies(
+    (instance, generation): (InstanceId, u64),
+    operation: OperationId,
+    vpc: VpcId,
+    (snapshot, taking): (SnapshotId, OperationId),
+) -> Vec<ReportContent> {
     let of = |power| InstanceReport {
         instance,
         generation,
@@ -102,10 +115,28 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
             root: None,
         })
     };
+    let snapshots_done = |operation, failure: Option<&str>| {
+        let taken = TakenSnapshot {
+            id: snapshot,
+            manifest: "a".repeat(64),
+            fresh_bytes: 1,
+            bytes: 1,
+        };
+        ReportContent::SnapshotDone(SnapshotOutcome {
+            operation,
+            taken: failure.is_none().then_some(taken).into_iter().collect(),
+            failure: failure.map(str::to_owned),
+            permanent: true,
+        })
+    };
     let lies = vec![
         ReportContent::Heartbeat(Box::new(Heartbeat {
             tunnel_address: Some(ADDRESS.into()),
             console_address: Some("10.200.0.1:6081".into()),
+            snapshots: vec![SnapshotProgress {
+                id: snapshot,
+                percent: 50,
+            }],
             ..alive(1)
         })),
         ReportContent::Changed(of(Power::Off)),
@@ -119,12 +150,11 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
             failure: None,
             permanent: false,
         }),
-        ReportContent::SnapshotDone(SnapshotOutcome {
-            operation,
-            taken: Vec::new(),
-            failure: Some("no".into()),
-            permanent: true,
-        }),
+        snapshots_done(taking, None),
+        snapshots_done(taking, Some("no")),
+        // A command that is not about it.
+        snapshots_done(operation, None),
+        snapshots_done(operation, Some("no")),
         ReportContent::NetworkApplied { vpc, generation: 1 },
         ReportContent::NetworkApplied {
             vpc,
@@ -141,20 +171,7 @@ fn lies(instance: InstanceId, operation: OperationId, vpc: VpcId, generation: u6
         ReportContent::Full(vec![of(Power::Off)]),
         ReportContent::Full(Vec::new()),
     ];
-    let mut kinds = [false; 8];
-    for lie in &lies {
-        kinds[match lie {
-            ReportContent::Heartbeat(_) => 0,
-            ReportContent::Changed(_) => 1,
-            ReportContent::Done(_) => 2,
-            ReportContent::NetworkApplied { .. } => 3,
-            ReportContent::MetadataApplied { .. } => 4,
-            ReportContent::Full(_) => 5,
-            ReportContent::VolumeDone(_) => 6,
-            ReportContent::SnapshotDone(_) => 7,
-        }] = true;
-    }
-    assert_eq!(kinds, [true; 8]);
+    says_every_kind(&lies);
     lies
 }
 
@@ -180,8 +197,18 @@ async fn no_kind_of_report_changes_what_is_another_hosts() {
     hosts::confirm(&parts, &this_host(), hosts::Given::default())
         .await
         .unwrap();
-    // One instance runs, whose metadata its host has not confirmed, and another one is being launched.
+    // One instance runs, whose metadata its host has not confirmed and of whose root it takes a snapshot, and another
+    // one is being launched.
     let id = rig.running(|_| ()).await;
+    let new = NewSnapshot {
+        volume: rig.view(id).await.root_disk().unwrap().volume,
+        description: String::new(),
+        tags: Vec::new(),
+    };
+    let snapshot = snapshots::create(&rig.cloud, &rig.who, new).await.unwrap().id();
+    let take = rig
+        .command(|action| matches!(action, Action::TakeSnapshots(_)))
+        .await;
     let change = MetadataChange {
         tokens_required: Some(true),
         ..MetadataChange::default()
@@ -196,8 +223,10 @@ async fn no_kind_of_report_changes_what_is_another_hosts() {
         .await;
     let before = rig.rows().await;
     assert!(!before.pushes.is_empty() && !before.networks.is_empty());
-    for (instance, generation) in [(id, 1), run.action.instance().unwrap()] {
-        for lie in lies(instance, run.operation.unwrap(), vpc, generation) {
+    assert_eq!(before.snapshots[0].host.as_deref(), Some("host-a"));
+    let taking = (snapshot, take.operation.unwrap());
+    for instance in [(id, 1), run.action.instance().unwrap()] {
+        for lie in lies(instance, run.operation.unwrap(), vpc, taking) {
             let told = format!("{lie:?}");
             rig.hear(STRANGER, lie).await;
             assert_eq!(rig.rows().await, before, "{told}");

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use cumulet_bus::{Bus, LocalBus};
 use cumulet_domain::{
-    id::{HostId, InstanceId, OperationId, VpcId},
+    id::{HostId, InstanceId, OperationId, SnapshotId, VolumeId, VpcId},
     instance::State,
-    message::{Heartbeat, HostResources, InstanceReport, Outcome, Power, Report, ReportContent},
+    message::{
+        Heartbeat, HostResources, InstanceReport, Outcome, Power, Report, ReportContent, SnapshotOutcome,
+        VolumeOutcome,
+    },
+    snapshot::{SnapshotProgress, TakenSnapshot},
     time::Timestamp,
 };
 
@@ -14,7 +18,7 @@ use crate::tests::*;
 
 const HOSTILE: &str = "host-b";
 
-/// What it says, again and again: a kind of report that comes to be is to be added.
+/// What it says, again and again: every kind of report.
 fn all(instance: InstanceId, operation: OperationId, vpc: VpcId) -> Vec<ReportContent> {
     let seen = InstanceReport {
         instance,
@@ -30,17 +34,46 @@ fn all(instance: InstanceId, operation: OperationId, vpc: VpcId) -> Vec<ReportCo
         kept: Vec::new(),
         root: None,
     };
-    vec![
-        ReportContent::Heartbeat(Box::new(alive())),
+    let snapshot = SnapshotId::new(1);
+    let all = vec![
+        ReportContent::Heartbeat(Box::new(Heartbeat {
+            snapshots: vec![
+                SnapshotProgress {
+                    id: snapshot,
+                    percent: 1
+                };
+                10
+            ],
+            ..alive()
+        })),
         ReportContent::Full(vec![seen.clone(); 1000]),
         ReportContent::Changed(seen),
         ReportContent::Done(outcome),
+        ReportContent::VolumeDone(VolumeOutcome {
+            operation,
+            volume: VolumeId::from_db(instance.to_db()),
+            failure: None,
+            permanent: false,
+        }),
+        ReportContent::SnapshotDone(SnapshotOutcome {
+            operation,
+            taken: vec![TakenSnapshot {
+                id: snapshot,
+                manifest: "a".repeat(64),
+                fresh_bytes: 1,
+                bytes: 1,
+            }],
+            failure: None,
+            permanent: false,
+        }),
         ReportContent::NetworkApplied { vpc, generation: 1 },
         ReportContent::MetadataApplied {
             instance,
             revision: 1,
         },
-    ]
+    ];
+    says_every_kind(&all);
+    all
 }
 
 fn alive() -> Heartbeat {
