@@ -5,20 +5,26 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use cumulet_certs::{DiskKey, SecretString};
 use cumulet_domain::image::DiskFormat;
+use tokio::time::Instant;
 
 use crate::{
     blocking::blocking,
     files::{HostFiles, disk_size, only_owners},
     layout::PARTIAL,
-    qemu_img, qemu_nbd,
+    program::DEADLINE,
+    qemu_img, qemu_nbd, writers,
 };
 
 pub use crate::qemu_nbd::Served;
+
+/// How often it is looked whether a file is nobody else's.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A disk's file.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +91,13 @@ pub trait Disks: Send + Sync + 'static {
     /// (Disks that are no files have nothing to serve.)
     async fn serve(&self, _: &DiskFile<'_>, _: bool) -> io::Result<Served> {
         Served::nothing()
+    }
+
+    /// A file that a guest's process has written, while the guest goes on, is the host's alone from now on: whoever has it
+    /// open to write is waited for a while. Before this nothing of QEMU's may open it for the host. (Disks that are no files
+    /// are nobody's.)
+    async fn reclaim(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     /// What there is for disks in these directories of one file system, in GiB: what they take already and what is free.
@@ -158,6 +171,24 @@ impl Disks for QemuDisks {
     async fn serve(&self, disk: &DiskFile<'_>, write: bool) -> io::Result<Served> {
         // Of the same package.
         qemu_nbd::serve(&self.program.with_file_name("qemu-nbd"), disk, write).await
+    }
+
+    async fn reclaim(&self, path: &Path) -> io::Result<()> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let file = path.to_owned();
+            if blocking(move || writers::take(&file)).await? {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                tracing::error!(
+                    file = %path.display(),
+                    "ALARM: a guest's process does not let go of a file that it has written: it may have been taken over"
+                );
+                return Err(io::Error::other("it is still open to be written"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn capacity_gib(&self, dirs: &[PathBuf]) -> io::Result<u64> {
@@ -295,6 +326,21 @@ mod tests {
         let error = disks.ensure(&over_nothing, GROWS).await;
         assert!(error.unwrap_err().to_string().contains("qemu-img"));
         assert!(!other.exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_guests_process_keeps_open_to_write_is_not_the_hosts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("snap-1.copy");
+        let disks = QemuDisks::new(QEMU_IMG);
+        let writer = fs::File::create(&path).unwrap();
+        let error = disks.reclaim(&path).await.unwrap_err();
+        assert!(error.to_string().contains("open to be written"), "{error}");
+        let (taken, ()) = tokio::join!(disks.reclaim(&path), async {
+            tokio::time::sleep(10 * LOOK).await;
+            drop(writer);
+        });
+        taken.unwrap();
     }
 
     /// As on a disk that is full: a program that has begun, and can't go on.

@@ -5,7 +5,7 @@ use std::io;
 
 use cumulet_domain::id::VolumeId;
 
-use crate::{image_cache::ImageError, network::NetworkError, vpcs::VpcError};
+use crate::{image_cache::ImageError, network::NetworkError, qcow2::Altered, vpcs::VpcError};
 
 /// A failure in words, and whether trying again here is of no use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,6 +172,12 @@ impl From<ImageError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if let Some(altered) = Altered::of(&error) {
+            return Failure {
+                permanent: true,
+                ..Failure::of(altered.told(), &error)
+            };
+        }
         Failure {
             unanswered: is_unanswered(&error),
             ..Failure::of(
@@ -184,7 +190,7 @@ impl From<io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{path::Path, time::Duration};
 
     use cumulet_domain::{
         console::ConsoleKind,
@@ -202,6 +208,11 @@ mod tests {
 
     fn late() -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, "qemu-img did not end in time")
+    }
+
+    fn altered() -> io::Error {
+        let disk = Path::new("/var/lib/cumulet/instances/i-0123/disk.qcow2");
+        Altered::error(disk, "it names a file below".into())
     }
 
     fn away() -> io::Error {
@@ -272,6 +283,7 @@ mod tests {
             ("", ImageError::Io(no_room()).into()),
             ("U", ImageError::Io(late()).into()),
             ("", no_room().into()),
+            ("P", altered().into()),
             ("", Failure::of_store(&no_room())),
             ("U", Failure::of_store(&away())),
             ("", Failure::of_copies(LIBVIRTS.into())),

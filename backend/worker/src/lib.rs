@@ -10,6 +10,7 @@ mod config;
 pub mod console;
 mod counters;
 pub mod disks;
+mod document;
 mod ensure;
 mod failure;
 mod files;
@@ -25,6 +26,7 @@ mod policy;
 mod policy_file;
 mod program;
 mod prune;
+mod qcow2;
 mod qemu_img;
 mod qemu_nbd;
 mod readiness;
@@ -46,6 +48,7 @@ mod uids;
 mod volumes;
 mod vpcs;
 mod worker;
+mod writers;
 
 // Async functions that others await are compiled here, once (`cargo xtask tidy` asks for it).
 pub(crate) use async_recursion::async_recursion as boxed;

@@ -1,11 +1,11 @@
-//! The one wrapper of `qemu-img`. Formats are always told; nothing is probed.
+//! The one wrapper of `qemu-img`. Formats are always told, nothing is probed, and a disk that is there is told as a whole
+//! (`document.rs`), so that no file's header is gone by.
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
-use serde_json::{Value, json};
-
 use crate::{
     disks::DiskFile,
+    document::{Document, look_below},
     program::{self, DEADLINE, Run},
 };
 
@@ -38,87 +38,56 @@ fn create_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
     arguments
 }
 
-/// An encrypted disk with all that lies below it, as QEMU's programs take it: nothing of it is looked up in the file.
-pub(crate) fn document(disk: &DiskFile<'_>) -> String {
-    let node = |path: &Path, format: &str, is_locked: bool, backing: Value| {
-        let mut node = json!({
-            "driver": format,
-            "file": {"driver": "file", "filename": path.to_string_lossy()},
-        });
-        if is_locked {
-            node["encrypt"] = json!({"format": "luks", "key-secret": "key"});
-        }
-        if format == "qcow2" {
-            node["backing"] = backing;
-        }
-        node
-    };
-    let below = disk.lock.as_ref().is_some_and(|lock| lock.below);
-    let backing = disk.image.map_or(Value::Null, |(path, format)| {
-        node(path, format.name(), below, Value::Null)
-    });
-    let all = node(disk.path, disk.format.name(), disk.lock.is_some(), backing);
-    format!("json:{all}")
+/// What a command begins with that opens a disk, which is named by its document alone.
+fn opening(command: &str, disk: &DiskFile<'_>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [command, "-q"].map(OsString::from).into();
+    if disk.lock.is_some() {
+        arguments.extend(["--object", KEY].map(OsString::from));
+    }
+    arguments
 }
 
 /// The arguments that make a disk larger.
-fn resize_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
-    if disk.lock.is_some() {
-        let mut arguments: Vec<OsString> = ["resize", "-q", "--object", KEY].map(OsString::from).into();
-        arguments.extend([document(disk).into(), disk.bytes.to_string().into()]);
-        return arguments;
-    }
-    let mut arguments: Vec<OsString> = ["resize", "-q", "-f", disk.format.name()]
-        .map(OsString::from)
-        .into();
-    arguments.push(disk.path.into());
-    arguments.push(disk.bytes.to_string().into());
+fn resize_arguments(disk: &DiskFile<'_>, document: &Document) -> Vec<OsString> {
+    let mut arguments = opening("resize", disk);
+    arguments.extend([document.argument(), disk.bytes.to_string().into()]);
     arguments
 }
 
 /// The arguments that have a disk lie over nothing: what it takes from below is written into it first, and its header
 /// changed last.
-fn flatten_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
-    let (mut arguments, which): (Vec<OsString>, _) = match &disk.lock {
-        Some(_) => (
-            ["rebase", "-q", "--object", KEY].map(OsString::from).into(),
-            document(disk).into(),
-        ),
-        None => (
-            ["rebase", "-q", "-f", disk.format.name()]
-                .map(OsString::from)
-                .into(),
-            disk.path.into(),
-        ),
-    };
+fn flatten_arguments(disk: &DiskFile<'_>, document: &Document) -> Vec<OsString> {
+    let mut arguments = opening("rebase", disk);
     arguments.extend(["-b", ""].map(OsString::from));
-    arguments.push(which);
+    arguments.push(document.argument());
     arguments
 }
 
 /// The arguments that make a raw copy of a disk. Stretches of zeros are left out from 64 KiB on.
-fn copy_arguments(disk: &DiskFile<'_>, copy: &Path) -> Vec<OsString> {
-    let format = disk.format.name();
-    let mut arguments: Vec<OsString> = ["convert", "-q", "-f", format, "-O", "raw", "-S", "65536"]
-        .map(OsString::from)
-        .into();
-    arguments.push(disk.path.into());
+fn copy_arguments(disk: &DiskFile<'_>, document: &Document, copy: &Path) -> Vec<OsString> {
+    let mut arguments = opening("convert", disk);
+    arguments.extend(["-O", "raw", "-S", "65536"].map(OsString::from));
+    arguments.push(document.argument());
     arguments.push(copy.into());
     arguments
 }
 
 /// Makes a raw copy of a disk that no guest has.
 pub(crate) async fn copy(program: &Path, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
-    run(program, disk, copy_arguments(disk, copy), COPY_DEADLINE).await
+    let arguments = copy_arguments(disk, &Document::of(disk).await?, copy);
+    run(program, disk, arguments, COPY_DEADLINE).await
 }
 
 /// Has a disk that no guest has lie over nothing.
 pub(crate) async fn flatten(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    run(program, disk, flatten_arguments(disk), COPY_DEADLINE).await
+    let arguments = flatten_arguments(disk, &Document::of(disk).await?);
+    run(program, disk, arguments, COPY_DEADLINE).await
 }
 
-/// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol.
+/// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol. What it is to lie over is a
+/// file that no guest's process can write.
 pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+    look_below(disk).await?;
     let mut again = 10;
     loop {
         match run(program, disk, create_arguments(disk), DEADLINE).await {
@@ -130,7 +99,8 @@ pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()
 
 /// Makes a disk larger that no guest has.
 pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    run(program, disk, resize_arguments(disk), DEADLINE).await
+    let arguments = resize_arguments(disk, &Document::of(disk).await?);
+    run(program, disk, arguments, DEADLINE).await
 }
 
 async fn run(
@@ -189,23 +159,35 @@ mod tests {
             lock: None,
         };
         assert_eq!(create_arguments(&empty), ["create", "-q", "-f", "raw", "/d", "1"]);
-        let copied = copy_arguments(&disk, Path::new("/c"));
-        let told = [
-            "convert",
-            "-q",
-            "-f",
-            "qcow2",
-            "-O",
-            "raw",
-            "-S",
-            "65536",
-            "/i/disk.qcow2",
-            "/c",
-        ];
-        assert_eq!(copied, told);
-        let flattened = ["rebase", "-q", "-f", "qcow2", "-b", "", "/i/disk.qcow2"];
-        assert_eq!(flatten_arguments(&disk), flattened);
-        assert_eq!(resize_arguments(&empty), ["resize", "-q", "-f", "raw", "/d", "1"]);
+    }
+
+    /// A path by itself would have QEMU go by the file's header.
+    #[test]
+    fn a_disk_that_is_there_is_never_told_by_its_path() {
+        let path = Path::new("/i/disk.qcow2");
+        let disk = DiskFile {
+            path,
+            format: DiskFormat::Qcow2,
+            bytes: 8 << 30,
+            image: Some((Path::new("/c/ab"), DiskFormat::Raw)),
+            lock: None,
+        };
+        let document = Document::unseen(&disk);
+        let whole = document.argument();
+        let copied = copy_arguments(&disk, &document, Path::new("/c"));
+        let told = ["convert", "-q", "-O", "raw", "-S", "65536"].map(OsString::from);
+        assert_eq!(copied[..6], told);
+        assert_eq!(copied[6..], [whole.clone(), "/c".into()]);
+        let flattened = flatten_arguments(&disk, &document);
+        assert_eq!(flattened[..4], ["rebase", "-q", "-b", ""].map(OsString::from));
+        assert_eq!(flattened[4..], [whole.clone()]);
+        let resized = resize_arguments(&disk, &document);
+        assert_eq!(resized[..2], ["resize", "-q"].map(OsString::from));
+        assert_eq!(resized[2..], [whole, "8589934592".into()]);
+        for arguments in [copied, flattened, resized] {
+            assert!(!arguments.iter().any(|argument| argument.as_os_str() == path));
+            assert!(!arguments.contains(&OsString::from("-f")), "the document has it");
+        }
     }
 
     #[test]
@@ -241,33 +223,14 @@ mod tests {
             "1",
         ];
         assert_eq!(create, told);
-        let whole = document(&disk);
-        let read: Value = serde_json::from_str(whole.strip_prefix("json:").unwrap()).unwrap();
-        let locked = json!({"format": "luks", "key-secret": "key"});
-        assert_eq!(
-            (&read["encrypt"], &read["backing"]["encrypt"]),
-            (&locked, &Value::Null)
-        );
-        assert_eq!(read["file"]["filename"], "/v/a,b.qcow2");
-        assert_eq!(
-            resize_arguments(&disk),
-            ["resize", "-q", "--object", KEY, &whole, "1"].map(OsString::from)
-        );
-        assert_eq!(
-            flatten_arguments(&disk),
-            ["rebase", "-q", "--object", KEY, "-b", "", &whole].map(OsString::from)
-        );
-        // A plain file below is not asked what lies below it.
-        let below = DiskFile {
-            image: Some((Path::new("/c/ab"), DiskFormat::Qcow2)),
-            lock: disk.lock.map(|lock| Lock { below: true, ..lock }),
-            ..disk
-        };
-        let read: Value = serde_json::from_str(document(&below).strip_prefix("json:").unwrap()).unwrap();
-        assert_eq!(
-            (&read["backing"]["encrypt"], &read["backing"]["backing"]),
-            (&locked, &Value::Null)
-        );
-        assert!(read["backing"].as_object().unwrap().contains_key("backing"));
+        let document = Document::unseen(&disk);
+        let whole = document.argument();
+        let resized = resize_arguments(&disk, &document);
+        assert_eq!(resized[..4], ["resize", "-q", "--object", KEY].map(OsString::from));
+        assert_eq!(resized[4..], [whole.clone(), "1".into()]);
+        let flattened = flatten_arguments(&disk, &document);
+        let told = ["rebase", "-q", "--object", KEY, "-b", ""].map(OsString::from);
+        assert_eq!(flattened[..6], told);
+        assert_eq!(flattened[6..], [whole]);
     }
 }

@@ -2,6 +2,7 @@
 //! connect to. The server takes one client and ends with it.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -18,8 +19,9 @@ use tokio::{process::Child, time::Instant};
 use crate::{
     blocking::blocking,
     disks::DiskFile,
+    document::Document,
     program::{DEADLINE, Run, complaint, start},
-    qemu_img::{KEY, document},
+    qemu_img::KEY,
 };
 
 /// A server's socket is called so, until its client has come.
@@ -88,22 +90,23 @@ impl Served {
 }
 
 /// The arguments that serve a disk; the socket's path is of the server's own directory.
-fn arguments(disk: &DiskFile<'_>, write: bool, name: &str) -> Vec<String> {
-    let mut arguments: Vec<String> = ["--object", KEY, "--cache=writeback", "--discard=unmap"]
-        .map(str::to_owned)
+fn arguments(document: &Document, write: bool, name: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["--object", KEY, "--cache=writeback", "--discard=unmap"]
+        .map(OsString::from)
         .into();
     if !write {
-        arguments.push("--read-only".to_owned());
+        arguments.push("--read-only".into());
     }
-    arguments.extend(["-k".to_owned(), format!("/proc/self/cwd/{name}"), document(disk)]);
+    let socket = format!("/proc/self/cwd/{name}");
+    arguments.extend([OsString::from("-k"), socket.into(), document.argument()]);
     arguments
 }
 
 /// Starts a server, whose socket is of this name, beside the disk.
 async fn launch(program: &Path, disk: &DiskFile<'_>, write: bool, name: &str) -> io::Result<Child> {
-    let arguments = arguments(disk, write, name).into_iter().map(Into::into);
+    let document = Document::of(disk).await?;
     let run = Run {
-        arguments: arguments.collect(),
+        arguments: arguments(&document, write, name),
         stdin: disk.passphrase(),
         dir: disk.path.parent().map(Path::to_owned),
     };

@@ -13,7 +13,7 @@ use cumulet_bus::Delivered;
 use cumulet_domain::{
     crash_point,
     id::{InstanceId, OperationId},
-    image::DiskFormat,
+    image::{DiskFormat, ImageRef},
     message::{Command, ReportContent, SnapshotOutcome, SnapshotSource},
     snapshot::TakenSnapshot,
     spec::DiskSpec,
@@ -267,6 +267,7 @@ impl Worker {
             crash_point!(NAME, "copied");
             let mut taken = Vec::with_capacity(sources.len());
             for (source, copy) in sources.iter().zip(&copies) {
+                self.reclaim(copy).await?;
                 taken.push(self.keep(source, &copied(copy)).await?);
             }
             Ok(taken)
@@ -314,6 +315,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// A copy that has a header is the host's alone before anything goes by that: the guest's process, which has written
+    /// it, goes on. One that is raw is read as it is.
+    async fn reclaim(&self, copy: &DiskCopy) -> Result<(), Failure> {
+        if copy.secret.is_none() {
+            return Ok(());
+        }
+        let reclaimed = self.deps.disks.reclaim(&copy.copy).await;
+        reclaimed.map_err(|error| Failure::of("the guest does not let go of a copy of its disk", error))
     }
 
     async fn sync_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
@@ -374,8 +385,11 @@ impl Worker {
         self.remove_copies(&copies).await?;
         let done = async {
             let [DiskCopy { disk, copy, .. }] = &copies;
+            let image = self.below(source).await?;
+            let image = image.as_ref().map(|image| (self.cache.path(image), image.kept_as()));
             let file = DiskFile {
                 format: source.format,
+                image: image.as_ref().map(|(path, format)| (path.as_path(), *format)),
                 ..plain(disk)
             };
             self.deps.disks.copy(&file, copy).await?;
@@ -392,15 +406,7 @@ impl Worker {
         source: &Source<'_>,
         secret: &DiskSecret,
     ) -> Result<TakenSnapshot, Failure> {
-        let image = match source.root_of {
-            Some(instance) => self
-                .read_spec(instance)
-                .await?
-                .root()
-                .and_then(DiskSpec::image)
-                .cloned(),
-            None => None,
-        };
+        let image = self.below(source).await?;
         let below = image
             .as_ref()
             .map(|image| (self.cache.path(image), image.kept_as()));
@@ -415,6 +421,15 @@ impl Worker {
         };
         crash_point!(NAME, "copied");
         self.keep(source, &file).await
+    }
+
+    /// The image that a disk lies over: the host's own notes say it, not the disk's file.
+    async fn below(&self, source: &Source<'_>) -> Result<Option<ImageRef>, Failure> {
+        let Some(instance) = source.root_of.filter(|_| self.deps.disks.uses_images()) else {
+            return Ok(None);
+        };
+        let spec = self.read_spec(instance).await?;
+        Ok(spec.root().and_then(DiskSpec::image).cloned())
     }
 
     async fn keep(&self, source: &Source<'_>, disk: &DiskFile<'_>) -> Result<TakenSnapshot, Failure> {
