@@ -41,6 +41,9 @@ pub struct WorkerConfig {
     pub full_report: Duration,
     /// Launches that are worked on at once.
     pub concurrency: usize,
+    /// Copies of whole disks that are made at once: images that are fetched, volumes that are made of snapshots, and roots
+    /// that are made to lie over nothing. One account has half of these places at the most.
+    pub copies: usize,
     /// What is kept of images that no instance of the host uses.
     pub unused_images: UnusedImages,
     /// Where console connections to its instances are taken, as the console role finds it; `None`: nowhere.
@@ -66,6 +69,7 @@ impl WorkerConfig {
             slow_call: Duration::from_secs(15),
             full_report: Duration::from_secs(30),
             concurrency: 8,
+            copies: 2,
             unused_images: UnusedImages::default(),
             console_address: None,
             guest_group: None,

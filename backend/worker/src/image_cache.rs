@@ -11,9 +11,10 @@ use std::{
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
 use cumulet_domain::{image::ImageRef, snapshot::is_digest, time::Timestamp};
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    blocking::blocking,
+    blocking::copying,
     disks::{DiskFile, Disks, Lock},
     layout::Layout,
     prune::{UnusedImages, prune},
@@ -54,7 +55,7 @@ impl ImageSource for DirectoryImages {
     async fn fetch(&self, image: &ImageRef, dest: &Path) -> io::Result<()> {
         let (source, dest) = (self.dir.join(&image.sha256), dest.to_owned());
         let name = source.display().to_string();
-        let copied = blocking(move || match fs::hard_link(&source, &dest) {
+        let copied = copying(move || match fs::hard_link(&source, &dest) {
             Ok(()) => Ok(()),
             Err(_) => fs::copy(&source, &dest).map(drop),
         });
@@ -85,13 +86,37 @@ pub(crate) enum ImageError {
     Io(#[from] io::Error),
 }
 
+/// The way of an image to the cache, for all who want it: one of them brings it.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    alone: tokio::sync::Mutex<()>,
+    landed: Notify,
+}
+
+impl Flight {
+    /// Whether somebody brings the image.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.alone.try_lock().is_err()
+    }
+
+    /// Waits until nobody does.
+    pub(crate) async fn ended(&self) {
+        drop(self.alone.lock().await);
+    }
+
+    /// Waits until somebody has brought it, from when this is called on.
+    pub(crate) fn landed(&self) -> Notified<'_> {
+        self.landed.notified()
+    }
+}
+
 /// The images of a host.
 #[derive(Debug)]
 pub(crate) struct ImageCache {
     layout: Layout,
     dir: PathBuf,
     /// One fetch of an image at a time; the others wait for it.
-    flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    flights: Mutex<HashMap<String, Weak<Flight>>>,
     /// Held by all who count on what they find, and alone by who removes.
     holds: tokio::sync::RwLock<()>,
 }
@@ -131,27 +156,32 @@ impl ImageCache {
         self.dir.join(&image.sha256)
     }
 
-    /// The image shall be here; its path. `key` is that of one that is encrypted.
+    /// Whether an image is here.
+    pub(crate) async fn has(&self, image: &ImageRef) -> Result<bool, ImageError> {
+        if !is_digest(&image.sha256) {
+            return Err(wrong(image, "its hash is no SHA-256".into()));
+        }
+        let path = self.path(image);
+        Ok(self.layout.blocking(move |files| files.exists(&path)).await?)
+    }
+
+    /// The image shall be here; its path. `key` is that of one that is encrypted. It may take hours: whoever calls has a
+    /// place for that, unless the image is here.
     pub(crate) async fn ensure(
         &self,
         image: &ImageRef,
         key: Option<&DiskKey>,
         sources: Sources<'_>,
     ) -> Result<PathBuf, ImageError> {
-        let hash = &image.sha256;
-        if !is_digest(hash) {
-            return Err(wrong(image, "its hash is no SHA-256".into()));
-        }
         let path = self.path(image);
-        let (there, wanted) = (path.clone(), path.clone());
-        if self.layout.blocking(move |files| files.exists(&there)).await? {
+        if self.has(image).await? {
             return Ok(path);
         }
-        let flight = self.flight(hash);
-        let _alone = flight.lock().await;
-        let part = self.dir.join(format!("{hash}.part"));
+        let flight = self.flight(image);
+        let _alone = flight.alone.lock().await;
+        let part = self.dir.join(format!("{}.part", image.sha256));
         // Another flight may have brought it.
-        if self.layout.blocking(move |files| files.exists(&wanted)).await? {
+        if self.has(image).await? {
             return Ok(path);
         }
         let goes_on = !image.from_snapshot && sources.images.goes_on();
@@ -174,6 +204,7 @@ impl ImageCache {
             }
         });
         named.await?;
+        flight.landed.notify_waiters();
         Ok(path)
     }
 
@@ -212,7 +243,7 @@ impl ImageCache {
         }
         from.images.fetch(image, part).await.map_err(source)?;
         let there = part.to_owned();
-        let content = self.layout.blocking(move |files| files.digest(&there));
+        let content = self.layout.copying(move |files| files.digest(&there));
         let (bytes, digest) = content.await?;
         if bytes == image.size_bytes && digest == image.sha256 {
             return Ok(());
@@ -220,14 +251,15 @@ impl ImageCache {
         Err(wrong(image, format!("{bytes} bytes with SHA-256 {digest}")))
     }
 
-    fn flight(&self, hash: &str) -> Arc<tokio::sync::Mutex<()>> {
+    /// The way of an image, which all have in common who want it now.
+    pub(crate) fn flight(&self, image: &ImageRef) -> Arc<Flight> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.retain(|_, flight| flight.strong_count() > 0);
-        if let Some(flight) = flights.get(hash).and_then(Weak::upgrade) {
+        if let Some(flight) = flights.get(&image.sha256).and_then(Weak::upgrade) {
             return flight;
         }
         let flight = Arc::default();
-        flights.insert(hash.to_owned(), Arc::downgrade(&flight));
+        flights.insert(image.sha256.clone(), Arc::downgrade(&flight));
         flight
     }
 }

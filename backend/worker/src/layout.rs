@@ -16,7 +16,7 @@ use cumulet_domain::{
 
 use crate::{
     WorkerError,
-    blocking::{at_once, blocking},
+    blocking::{at_once, blocking, copying},
     files::HostFiles,
 };
 
@@ -90,6 +90,18 @@ impl Layout {
         let files = self.files.clone();
         match files.may_block() {
             true => blocking(move || work(&*files)).await,
+            false => work(&*files),
+        }
+    }
+
+    /// The same for what reads a whole disk, on a thread that nothing small waits for.
+    pub(crate) async fn copying<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn HostFiles) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let files = self.files.clone();
+        match self.files.may_block() {
+            true => copying(move || work(&*files)).await,
             false => work(&*files),
         }
     }

@@ -22,6 +22,7 @@ mod layout;
 mod metrics;
 pub mod network;
 mod null_device;
+mod places;
 mod policy;
 mod policy_file;
 mod program;

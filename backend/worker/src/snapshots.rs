@@ -18,7 +18,7 @@ use cumulet_snapshots::{Backing, BlockKey, Digest, Directory, NbdDisk, Progress,
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::{
-    blocking::blocking,
+    blocking::copying,
     disks::{DiskFile, Disks, Lock},
 };
 
@@ -172,7 +172,7 @@ impl<S: Stores> SnapshotData for S {
     async fn take(&self, snapshot: &Taking, disk: Content<'_>, base: Option<&str>) -> io::Result<Stored> {
         let (stores, disk, snapshot) = (self.clone(), disk.owned(), snapshot.clone());
         let base = base.map(digest).transpose()?;
-        let taken = blocking(move || {
+        let taken = copying(move || {
             let store = stores.to_bring(snapshot.id)?.telling(&snapshot.progress);
             match disk {
                 Owned::Plain(path) => store.take_file(&path, None, base),
@@ -188,7 +188,7 @@ impl<S: Stores> SnapshotData for S {
     async fn encrypt(&self, snapshot: &Taking, manifest: &str, key: &DiskKey) -> io::Result<Stored> {
         let (stores, manifest, snapshot) = (self.clone(), digest(manifest)?, snapshot.clone());
         let key = BlockKey::new(&key.of_blocks());
-        let taken = blocking(move || {
+        let taken = copying(move || {
             let store = stores.to_bring(snapshot.id)?.telling(&snapshot.progress);
             store.encrypt(manifest, &key)
         });
@@ -198,7 +198,7 @@ impl<S: Stores> SnapshotData for S {
     async fn restore(&self, manifest: &str, disk: Content<'_>, bytes: u64) -> io::Result<()> {
         let (store, disk) = (self.to_read(manifest)?, disk.owned());
         let manifest = digest(manifest)?;
-        blocking(move || match disk {
+        copying(move || match disk {
             Owned::Plain(path) => store.restore_file(manifest, None, &path, bytes),
             Owned::Encrypted(stream, key) => {
                 let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
@@ -407,6 +407,25 @@ mod tests {
                     .is_err()
             );
         }
+    }
+
+    /// It takes hours: it has threads of its own, and file work the others.
+    #[tokio::test]
+    async fn whole_disks_wait_for_no_thread_of_the_file_work() {
+        let hanging = crate::blocking::tests::Hanging::everywhere().await;
+        let dir = tempfile::tempdir().unwrap();
+        let data = DirectorySnapshots::new(&dir.path().join("snapshots"));
+        let (disk, copy) = (dir.path().join("disk"), dir.path().join("copy"));
+        std::fs::write(&disk, vec![7; 4096]).unwrap();
+        let both = async {
+            let kept = data.take(&taking(), Content::Plain(&disk), None).await.unwrap();
+            let made = data.restore(&kept.manifest, Content::Plain(&copy), 4096);
+            made.await.unwrap();
+        };
+        let done = tokio::time::timeout(std::time::Duration::from_secs(20), both);
+        done.await.expect("they have threads");
+        assert_eq!(std::fs::read(&copy).unwrap(), [7; 4096]);
+        drop(hanging);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod away;
 mod cases;
 mod consoles;
+mod copies;
 mod devices;
 mod heartbeats;
 mod kept_roots;

@@ -4,6 +4,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
 use cumulet_domain::{
+    account::AccountId,
     crash,
     id::InstanceId,
     message::{Action, Command, Query, ReportContent},
@@ -23,6 +24,7 @@ use crate::{
     image_cache::ImageCache,
     keys::Keys,
     layout::{Layout, failed},
+    places::Places,
     readiness::Readiness,
     report::Reporter,
     slots::{Pushed, Queued, Slots},
@@ -72,8 +74,8 @@ pub struct Worker {
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
     pub(crate) launches: Semaphore,
-    /// Roots that are kept are made whole one after the other: each reads and writes as much as its image has.
-    pub(crate) flattening: Semaphore,
+    /// For what copies whole disks, by the account that it is for.
+    pub(crate) copies: Places<AccountId>,
     pub(crate) counters: Counters,
     waiting: Arc<Semaphore>,
     reads: Semaphore,
@@ -108,7 +110,7 @@ impl Worker {
             },
             readiness: Readiness::new(config.slow_call),
             launches: Semaphore::new(config.concurrency.max(1)),
-            flattening: Semaphore::new(1),
+            copies: Places::new(config.copies, config.copies / 2),
             counters: Counters::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             reads: Semaphore::new(READS),

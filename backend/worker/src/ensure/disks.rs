@@ -1,13 +1,17 @@
 //! Disks of an instance: the file of each on this host, made once and never again, and what the guest knows it by.
-//! A disk is its file: neither its name on the bus nor its serial number tells it from another.
+//! A disk is its file: neither its name on the bus nor its serial number tells it from another. What takes hours, the copy
+//! of a whole disk, comes before all that others wait for, and has places of its own (`places.rs`).
 
-use std::{io, path::PathBuf};
+use std::{future::Future, io, path::PathBuf};
 
+use cumulet_certs::DiskKey;
 use cumulet_domain::{
+    account::AccountId,
     crash_point,
-    id::VolumeId,
+    id::{InstanceId, VolumeId},
     image::{DiskFormat, ImageRef},
     spec::{DiskSource, DiskSpec, InstanceSpec, secret_uuid},
+    time::Timestamp,
 };
 use cumulet_hypervisor::{Backing, DeviceKey, Devices, DiskSecret, DomainDisk, free_target};
 
@@ -17,51 +21,67 @@ use crate::{
     failure::Failure,
     image_cache::Sources,
     layout::PARTIAL,
+    places::Place,
     snapshots::restore,
     volumes::remove,
 };
 
 impl Worker {
+    /// What has to be copied before an instance's disks can be made is copied: its images, and its volumes that are made of
+    /// snapshots. Each copy waits for a place of the instance's account, `until` its command's time is over. Since it may
+    /// take hours, whoever calls has nothing that others wait for: no place of a launch, and no volume's turn.
+    pub(crate) async fn gather(
+        &self,
+        name: &str,
+        spec: &InstanceSpec,
+        until: Timestamp,
+    ) -> Result<(), Failure> {
+        if !self.deps.disks.uses_images() {
+            return Ok(());
+        }
+        let disks = self.opened(spec)?;
+        for (disk, wanted) in disks.iter().zip(&spec.disks) {
+            if let Some(image) = wanted.image() {
+                let secret = disk.secret.as_ref().filter(|_| image.encrypted);
+                let key = secret.map(|secret| &secret.key);
+                self.bring(spec, image, key, until).await?;
+            }
+        }
+        crash_point!(name, "image");
+        for (disk, wanted) in disks.iter().zip(&spec.disks) {
+            self.restore_volume(spec, wanted, disk, until).await?;
+        }
+        Ok(())
+    }
+
     /// The files of an instance's disks shall be there, over their images, and as large as they should be where its
-    /// guest has not got them in hands yet; the disks.
+    /// guest has not got them in hands yet; the disks. What is copied for them was gathered before.
     pub(crate) async fn disks(
         &self,
         name: &str,
         spec: &InstanceSpec,
         has: Option<&Devices>,
     ) -> Result<Vec<DomainDisk>, Failure> {
-        let mut disks = self.described(spec);
-        for (disk, wanted) in disks.iter_mut().zip(&spec.disks) {
-            disk.secret = self.secret(wanted.volume, wanted.encrypted)?;
-        }
+        let disks = self.opened(spec)?;
         if !self.deps.disks.uses_images() {
             return Ok(disks);
         }
         // Images that disks are being made over are not pruned.
         let _hold = self.cache.hold().await;
-        let sources = Sources {
-            images: &*self.deps.images,
-            snapshots: &*self.deps.snapshots,
-            disks: &*self.deps.disks,
-        };
-        for (disk, wanted) in disks.iter().zip(&spec.disks) {
-            if let Some(image) = wanted.image() {
-                let secret = disk.secret.as_ref().filter(|_| image.encrypted);
-                let key = secret.map(|secret| &secret.key);
-                self.cache.ensure(image, key, sources).await?;
-            }
-        }
-        crash_point!(name, "image");
         for (disk, wanted) in disks.iter().zip(&spec.disks) {
             let file = file(disk);
-            self.restore_volume(wanted, disk).await?;
+            let (make, is_new) = match &wanted.source {
+                DiskSource::Image(_) => (true, true),
+                // One that is to be made of a snapshot is never made empty.
+                DiskSource::Volume { create, from, .. } => (*create && from.is_none(), *create),
+            };
             let may = May {
-                make: !matches!(wanted.source, DiskSource::Volume { create: false, .. }),
+                make,
                 grow: !has.is_some_and(|has| has.has(&DeviceKey::Disk(disk.path.clone()))),
             };
             if !self.deps.disks.ensure(&file, may).await? {
                 return Err(Failure {
-                    permanent: true,
+                    permanent: !is_new,
                     ..Failure::of(
                         format!("{} is not on this host", wanted.volume),
                         disk.path.display(),
@@ -73,18 +93,101 @@ impl Worker {
         Ok(disks)
     }
 
+    /// The disks of a specification, with what they are opened with.
+    fn opened(&self, spec: &InstanceSpec) -> Result<Vec<DomainDisk>, Failure> {
+        let mut disks = self.described(spec);
+        for (disk, wanted) in disks.iter_mut().zip(&spec.disks) {
+            disk.secret = self.secret(wanted.volume, wanted.encrypted)?;
+        }
+        Ok(disks)
+    }
+
+    /// An image shall be here. Somebody else who brings it is waited for, without a place; but nobody waits for a place
+    /// that another account has to get.
+    async fn bring(
+        &self,
+        spec: &InstanceSpec,
+        image: &ImageRef,
+        key: Option<&DiskKey>,
+        until: Timestamp,
+    ) -> Result<(), Failure> {
+        let flight = self.cache.flight(image);
+        loop {
+            let landed = flight.landed();
+            if self.cache.has(image).await? {
+                return Ok(());
+            }
+            let place = tokio::select! {
+                biased;
+                place = self.place(spec, until) => place?,
+                () = landed => continue,
+            };
+            if flight.is_under_way() {
+                drop(place);
+                self.patiently(spec.id, until, flight.ended()).await?;
+                continue;
+            }
+            // What is on its way is not pruned.
+            let _hold = self.cache.hold().await;
+            let sources = Sources {
+                images: &*self.deps.images,
+                snapshots: &*self.deps.snapshots,
+                disks: &*self.deps.disks,
+            };
+            self.cache.ensure(image, key, sources).await?;
+        }
+    }
+
+    /// A place for a copy of a disk of an instance.
+    async fn place(&self, spec: &InstanceSpec, until: Timestamp) -> Result<Place<AccountId>, Failure> {
+        let place = self.copies.take(spec.metadata.account);
+        self.patiently(spec.id, until, place).await
+    }
+
+    /// Waits for what may take hours to come, unless something more urgent is to be done with the instance.
+    async fn patiently<T>(
+        &self,
+        id: InstanceId,
+        until: Timestamp,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let left = until.since(self.deps.clock.now());
+        tokio::select! {
+            biased;
+            done = wait => Ok(done),
+            () = self.slots.urgent(id) => Err(Failure::temporary("something newer is to be done")),
+            () = tokio::time::sleep(left) => {
+                Err(Failure::temporary("the host copies other disks and has not come to this one in time"))
+            }
+        }
+    }
+
     /// A volume that is to be made of a snapshot is made, unless it is there: whole, or not at all.
-    async fn restore_volume(&self, wanted: &DiskSpec, disk: &DomainDisk) -> Result<(), Failure> {
+    async fn restore_volume(
+        &self,
+        spec: &InstanceSpec,
+        wanted: &DiskSpec,
+        disk: &DomainDisk,
+        until: Timestamp,
+    ) -> Result<(), Failure> {
         let DiskSource::Volume {
             create: true,
             from: Some(snapshot),
+            generation,
             ..
         } = &wanted.source
         else {
             return Ok(());
         };
-        let path = disk.path.clone();
-        if self.layout.blocking(move |files| files.exists(&path)).await? {
+        if self.is_there(disk).await? {
+            return Ok(());
+        }
+        // In this order: who waits for a place has no volume that others wait for.
+        let _place = self.place(spec, until).await?;
+        let _turn = self.volumes.turns([wanted.volume]).await;
+        self.volumes
+            .admit(wanted.volume, *generation, self.deps.clock.now())?;
+        if self.is_there(disk).await? {
             return Ok(());
         }
         let fresh = disk.path.with_extension(PARTIAL);
@@ -106,6 +209,11 @@ impl Worker {
         let path = disk.path.clone();
         let named = self.layout.blocking(move |files| files.rename(&fresh, &path));
         Ok(named.await?)
+    }
+
+    async fn is_there(&self, disk: &DomainDisk) -> Result<bool, Failure> {
+        let path = disk.path.clone();
+        Ok(self.layout.blocking(move |files| files.exists(&path)).await?)
     }
 
     /// What came of a file that is not whole is removed: where it has filled the disk, nothing else could be kept.

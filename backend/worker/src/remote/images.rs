@@ -15,7 +15,7 @@ use super::{
     client::StorageClient,
     grants::{Grants, Of},
 };
-use crate::{blocking::blocking, image_cache::ImageSource};
+use crate::{blocking::copying, image_cache::ImageSource};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl ImageSource for RemoteImages {
         let grant = self.grants.of(&Of::Image(image.sha256.clone()))?;
         let (client, dest) = (self.client.clone(), dest.to_owned());
         let (path, bytes) = (format!("/images/{}", image.sha256), image.size_bytes);
-        blocking(move || fetch(&client, &grant, &path, bytes, &dest)).await
+        copying(move || fetch(&client, &grant, &path, bytes, &dest)).await
     }
 
     fn goes_on(&self) -> bool {

@@ -37,7 +37,7 @@ impl Worker {
         // As at a launch: neither needs the other, and both are waited for to their end.
         let (built, plugged) = tokio::join!(
             clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
-            self.exchange(attempt.name, spec, record.uid, &clock),
+            self.exchange(attempt, spec, record.uid, &clock),
         );
         built?;
         let unplug = plugged?;
@@ -56,18 +56,20 @@ impl Worker {
     /// The guest gets what it has not; what it has and is not to have.
     async fn exchange(
         &self,
-        name: &str,
+        attempt: &Attempt<'_>,
         spec: &InstanceSpec,
         uid: Option<u32>,
         clock: &Stopwatch,
     ) -> Result<Vec<DeviceKey>, Failure> {
+        let copied = self.gather(attempt.name, spec, attempt.pending.deadline);
+        clock.time("copies", copied).await?;
         // As at a launch.
         let _turns = self
             .volumes
             .turns(spec.disks.iter().map(|disk| disk.volume))
             .await;
         let has = self.has(spec.id).await?.ok_or_else(is_off)?;
-        let domain = self.domain(name, spec, Some(&has), uid, clock).await?;
+        let domain = self.domain(attempt.name, spec, Some(&has), uid, clock).await?;
         clock.time("devices", self.complete(&domain, &has)).await
     }
 }

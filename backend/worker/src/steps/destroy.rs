@@ -63,7 +63,6 @@ impl Worker {
         if !self.deps.disks.uses_images() {
             return Ok(());
         }
-        let _turn = self.volumes.turns([volume]).await;
         let (from, to) = (
             self.layout.disk(attempt.instance),
             self.layout.volume(volume, DiskFormat::Qcow2),
@@ -81,10 +80,10 @@ impl Worker {
                 return Ok(());
             }
         }
-        let Ok(_alone) = self.flattening.acquire().await else {
-            return Err(Failure::temporary("the worker ends"));
-        };
         let spec = self.read_spec(attempt.instance).await?;
+        // In this order: who waits for a place has no volume that others wait for.
+        let _place = self.copies.take(spec.metadata.account).await;
+        let _turn = self.volumes.turns([volume]).await;
         let described = self.described(&spec).into_iter().zip(&spec.disks);
         let mut described = described.filter(|(_, wanted)| wanted.volume == volume);
         let Some((mut disk, _)) = described.next() else {

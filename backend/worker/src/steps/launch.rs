@@ -38,10 +38,13 @@ impl Worker {
         drop(hold);
         let (mut record, metadata) = kept;
         crash_point!(attempt.name, "begun");
-
-        let permit = self.launches.acquire().await;
         self.deps.metadata.put(&metadata);
         crash_point!(attempt.name, "metadata");
+        let copied = self.gather(attempt.name, spec, attempt.pending.deadline);
+        clock.time("copies", copied).await?;
+
+        // What others wait for is not held while disks are copied.
+        let permit = self.launches.acquire().await;
         // The VPC's namespace, rules and services are made while the guest's process is: neither needs the
         // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
         let (built, prepared) = tokio::join!(

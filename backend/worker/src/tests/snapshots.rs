@@ -121,7 +121,7 @@ impl Host {
     }
 
     /// The same host with other parts.
-    async fn with(change: impl FnOnce(&mut WorkerDeps)) -> Host {
+    pub(super) async fn with(change: impl FnOnce(&mut WorkerDeps)) -> Host {
         let mut host = Host::start().await;
         host.kill().await;
         host.forget_reports().await;
@@ -384,7 +384,7 @@ impl Host {
 }
 
 /// Disks that are there, whatever they are.
-struct Given;
+pub(super) struct Given;
 
 #[async_trait]
 impl crate::disks::Disks for Given {
