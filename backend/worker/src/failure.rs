@@ -19,6 +19,9 @@ pub(crate) struct Failure {
     pub(crate) unanswered: bool,
     /// Volumes that the guest was to let go of and has not; all else is done.
     pub(crate) kept: Vec<VolumeId>,
+    /// Somebody else has what it takes, perhaps for long: nothing is wrong, and whoever waits for that has nothing that
+    /// others wait for.
+    pub(crate) busy: bool,
 }
 
 impl Failure {

@@ -15,6 +15,7 @@ mod ensure;
 mod failure;
 mod files;
 pub mod image_cache;
+mod intake;
 mod inventory;
 mod kept;
 mod keys;

@@ -46,8 +46,24 @@ impl Queued {
                     && one.action.instance() == other.action.instance()
                     && CommandKind::of(&one.action) == CommandKind::of(&other.action)
             }
-            (Queued::Observe, Queued::Observe) => true,
+            // One of them says all that there is to say.
+            (Queued::Metadata(..), Queued::Metadata(..)) | (Queued::Observe, Queued::Observe) => true,
             _ => false,
+        }
+    }
+
+    /// Whether it says less than another that is the same.
+    fn is_older(&self, than: &Queued) -> bool {
+        match (self, than) {
+            (Queued::Metadata(one, _), Queued::Metadata(other, _)) => one.revision < other.revision,
+            _ => false,
+        }
+    }
+
+    /// The bus need not bring it again.
+    fn ack(&self) {
+        if let Queued::Command(command) | Queued::Metadata(_, command) = self {
+            command.ack();
         }
     }
 
@@ -182,16 +198,18 @@ impl Slots {
         let mut state = self.state();
         let idle = !state.queues.contains_key(&id);
         let queue = state.queues.entry(id).or_default();
-        // A command that is sent again while the first still waits takes its place: one that waits for a
-        // guest that hangs must not collect all that is sent meanwhile.
+        // A command that is sent again while the first still waits takes its place, and so does newer metadata: an
+        // instance that waits for a guest that hangs, or for hours, must not collect all that is sent meanwhile.
         if let Some(same) = queue
             .waiting
             .iter_mut()
             .find(|(waiting, _)| waiting.is_same(&queued))
         {
-            if let (Queued::Command(first), _) = same {
-                first.ack();
+            if queued.is_older(&same.0) {
+                queued.ack();
+                return Pushed::Again;
             }
+            same.0.ack();
             *same = (queued, permit);
             return Pushed::Again;
         }

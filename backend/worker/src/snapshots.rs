@@ -11,19 +11,30 @@ use std::{
 use async_trait::async_trait;
 use cumulet_certs::DiskKey;
 use cumulet_domain::{
-    id::{InstanceId, OperationId, SnapshotId},
+    id::{InstanceId, OperationId, SnapshotId, VolumeId},
+    message::SnapshotSource,
     snapshot::{MAX_PROGRESS, SnapshotProgress},
 };
 use cumulet_snapshots::{Backing, BlockKey, Digest, Directory, NbdDisk, Progress, SnapshotStore, Taken};
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     blocking::copying,
     disks::{DiskFile, Disks, Lock},
+    places::{Place, Places},
 };
 
-/// Snapshots that are taken at once: each reads and hashes whole disks.
+/// Commands whose snapshots are taken at once: each reads and hashes whole disks.
 const AT_ONCE: usize = 2;
+
+/// Commands that are in hand at the most, those that wait included. What comes beyond is sent again after some seconds.
+const IN_HAND: usize = 4096;
+
+/// Those of a volume: while they wait, another volume's have room.
+const OF_A_VOLUME: usize = 4;
+
+/// Those of no volume.
+const OF_COPIES: usize = 1024;
 
 /// What was kept of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,12 +266,46 @@ impl SnapshotData for NoSnapshots {
     }
 }
 
-/// The snapshots that are being taken on this host.
+/// Whose turn a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
+    /// That of a volume: the first one that it is about.
+    Volume(VolumeId),
+    /// That of all that is made of plain snapshots. A command says nothing of accounts, and every one of these is about
+    /// another snapshot; so they are one beside the volumes, and first come, first served.
+    Copies,
+}
+
+impl Whose {
+    fn of(sources: &[SnapshotSource]) -> Whose {
+        let volumes = sources.iter().filter(|source| source.of.is_none());
+        let first = volumes.map(|source| source.volume).min();
+        first.map_or(Whose::Copies, Whose::Volume)
+    }
+
+    /// How many commands it has in hand at the most.
+    const fn most(self) -> usize {
+        match self {
+            Whose::Volume(_) => OF_A_VOLUME,
+            Whose::Copies => OF_COPIES,
+        }
+    }
+}
+
+/// The snapshots that are being taken on this host, or wait to be.
 #[derive(Debug)]
 pub(crate) struct Takes {
-    operations: Mutex<BTreeMap<OperationId, BTreeMap<SnapshotId, Progress>>>,
+    operations: Mutex<BTreeMap<OperationId, InHand>>,
     guests: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
-    pub(crate) places: Semaphore,
+    /// One for whoever's turn it is.
+    places: Places<Whose>,
+}
+
+/// A command that is in hand.
+#[derive(Debug)]
+struct InHand {
+    whose: Whose,
+    snapshots: BTreeMap<SnapshotId, Progress>,
 }
 
 impl Default for Takes {
@@ -268,65 +313,91 @@ impl Default for Takes {
         Takes {
             operations: Mutex::default(),
             guests: Mutex::default(),
-            places: Semaphore::new(AT_ONCE),
+            places: Places::new(AT_ONCE, 1),
         }
     }
 }
 
+/// What becomes of a command that has come.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It is in hand from now on.
+    Now(Take),
+    /// It was.
+    Known,
+    /// There is no room for it.
+    TooMany,
+}
+
 /// An operation whose snapshots are being taken, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Take<'t>(&'t Takes, OperationId);
+pub(crate) struct Take {
+    takes: Arc<Takes>,
+    operation: OperationId,
+    whose: Whose,
+}
 
-impl Take<'_> {
+impl Take {
+    /// Which.
+    pub(crate) const fn operation(&self) -> OperationId {
+        self.operation
+    }
+
     /// One of its snapshots; of one that is not, nobody is told.
     pub(crate) fn of(&self, id: SnapshotId) -> Taking {
-        let Take(takes, operation) = self;
-        let known = takes
-            .operations()
-            .get(operation)
-            .and_then(|all| all.get(&id))
-            .cloned();
+        let operations = self.takes.operations();
+        let in_hand = operations.get(&self.operation);
+        let known = in_hand.and_then(|all| all.snapshots.get(&id)).cloned();
         Taking {
             id,
             progress: known.unwrap_or_default(),
         }
     }
+
+    /// Waits for its turn: a volume's second command is behind what other volumes wait for first.
+    pub(crate) async fn place(&self) -> Place<Whose> {
+        self.takes.places.take(self.whose).await
+    }
 }
 
-impl Drop for Take<'_> {
+impl Drop for Take {
     fn drop(&mut self) {
-        self.0.operations().remove(&self.1);
+        self.takes.operations().remove(&self.operation);
     }
 }
 
 impl Takes {
-    fn operations(&self) -> MutexGuard<'_, BTreeMap<OperationId, BTreeMap<SnapshotId, Progress>>> {
+    fn operations(&self) -> MutexGuard<'_, BTreeMap<OperationId, InHand>> {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an operation's; `None` where they are being taken already.
-    pub(crate) fn begin(
-        &self,
-        operation: OperationId,
-        snapshots: impl IntoIterator<Item = SnapshotId>,
-    ) -> Option<Take<'_>> {
+    /// Takes an operation's command in hand, where there is room for it.
+    pub(crate) fn begin(self: &Arc<Self>, operation: OperationId, sources: &[SnapshotSource]) -> Begun {
+        let whose = Whose::of(sources);
         let mut operations = self.operations();
-        let Entry::Vacant(place) = operations.entry(operation) else {
-            return None;
+        let theirs = operations.values().filter(|known| known.whose == whose);
+        let has_room = operations.len() < IN_HAND && theirs.count() < whose.most();
+        let place = match operations.entry(operation) {
+            Entry::Occupied(_) => return Begun::Known,
+            Entry::Vacant(_) if !has_room => return Begun::TooMany,
+            Entry::Vacant(place) => place,
         };
-        place.insert(
-            snapshots
-                .into_iter()
-                .map(|id| (id, Progress::default()))
-                .collect(),
-        );
-        Some(Take(self, operation))
+        let snapshots = sources.iter().map(|source| source.snapshot);
+        place.insert(InHand {
+            whose,
+            snapshots: snapshots.map(|id| (id, Progress::default())).collect(),
+        });
+        Begun::Now(Take {
+            takes: self.clone(),
+            operation,
+            whose,
+        })
     }
 
     /// How far those have come that have begun.
     pub(crate) fn progress(&self) -> Vec<SnapshotProgress> {
         let operations = self.operations();
-        let each = operations.values().flatten();
+        let each = operations.values().flat_map(|in_hand| &in_hand.snapshots);
         let begun = each.filter(|(_, progress)| progress.percent() > 0);
         begun
             .map(|(id, progress)| SnapshotProgress {
@@ -355,14 +426,35 @@ mod tests {
         SnapshotId::new(7).into()
     }
 
+    /// A snapshot of a volume, or of a plain snapshot.
+    fn source(snapshot: u64, volume: Option<u64>) -> SnapshotSource {
+        SnapshotSource {
+            snapshot: SnapshotId::new(snapshot),
+            volume: VolumeId::new(volume.unwrap_or_default()),
+            root_of: None,
+            base: None,
+            encrypted: volume.is_none(),
+            of: volume.is_none().then(|| "a".repeat(64)),
+        }
+    }
+
+    fn begin(takes: &Arc<Takes>, operation: u64, sources: &[SnapshotSource]) -> Option<Take> {
+        match takes.begin(OperationId::new(operation), sources) {
+            Begun::Now(take) => Some(take),
+            Begun::Known | Begun::TooMany => None,
+        }
+    }
+
     #[tokio::test]
     async fn an_operation_is_carried_out_once_at_a_time() {
-        let takes = Takes::default();
-        let (one, two) = (OperationId::new(1 << 40), OperationId::new(2 << 40));
-        let of = |n| [SnapshotId::new(n)];
-        let first = takes.begin(one, of(1)).unwrap();
-        assert!(takes.begin(one, of(2)).is_none());
-        assert!(takes.begin(two, of(3)).is_some());
+        let takes = Arc::<Takes>::default();
+        let of = |n| [source(n, Some(n))];
+        let first = begin(&takes, 1, &of(1)).unwrap();
+        assert!(matches!(
+            takes.begin(OperationId::new(1), &of(2)),
+            Begun::Known
+        ));
+        assert!(begin(&takes, 2, &of(3)).is_some());
         first.of(SnapshotId::new(1)).progress.done(1, 2, 100);
         first.of(SnapshotId::new(9)).progress.done(1, 2, 100);
         let half = SnapshotProgress {
@@ -372,13 +464,49 @@ mod tests {
         assert_eq!(takes.progress(), [half]);
         drop(first);
         assert_eq!(takes.progress(), []);
-        assert!(takes.begin(one, of(1)).is_some());
+        assert!(begin(&takes, 1, &of(1)).is_some());
         let guest = InstanceId::new(1 << 40);
         let turn = takes.guest(guest).await;
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), takes.guest(guest));
         assert!(waits.await.is_err());
         drop(turn);
         takes.guest(guest).await;
+    }
+
+    #[test]
+    fn a_volume_has_a_few_commands_in_hand_and_leaves_room_for_others() {
+        let takes = Arc::<Takes>::default();
+        let of_one = |n| begin(&takes, n, &[source(n, Some(7))]);
+        let mut held: Vec<Take> = (1..=4).map(|n| of_one(n).expect("there is room")).collect();
+        assert!(matches!(
+            takes.begin(OperationId::new(5), &[source(5, Some(7))]),
+            Begun::TooMany
+        ));
+        // One that is in hand is known, whatever room there is.
+        assert!(matches!(
+            takes.begin(OperationId::new(4), &[source(4, Some(7))]),
+            Begun::Known
+        ));
+        let others = [source(6, Some(8)), source(7, Some(9)), source(8, None)];
+        held.extend(others.map(|other| begin(&takes, other.snapshot.number(), &[other]).unwrap()));
+        drop(held.remove(0));
+        held.push(of_one(5).expect("there is room again"));
+        // There is an end to it all the same.
+        for n in 100.. {
+            let Some(take) = begin(&takes, n, &[source(n, Some(n))]) else {
+                break;
+            };
+            held.push(take);
+        }
+        assert_eq!(held.len(), IN_HAND);
+    }
+
+    #[test]
+    fn a_command_takes_the_turn_of_its_first_volume() {
+        let (one, two, none) = (source(1, Some(8)), source(2, Some(7)), source(3, None));
+        let whose = Whose::of(&[one, two, none.clone()]);
+        assert_eq!(whose, Whose::Volume(VolumeId::new(7)));
+        assert_eq!(Whose::of(&[none]), Whose::Copies);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ mod consoles;
 mod copies;
 mod devices;
 mod heartbeats;
+mod intake;
 mod kept_roots;
 mod keys;
 mod memory;

@@ -2,14 +2,8 @@
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use cumulet_bus::{Delivered, Delivery, HostMailbox, Reply};
-use cumulet_domain::{
-    account::AccountId,
-    crash,
-    id::InstanceId,
-    message::{Action, Command, Query, ReportContent},
-    network::VpcPolicy,
-};
+use cumulet_bus::HostMailbox;
+use cumulet_domain::{account::AccountId, crash, id::InstanceId};
 use cumulet_hypervisor::{Event, Quiesced};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
@@ -22,6 +16,7 @@ use crate::{
     counters::Counters,
     disks::limit_consoles,
     image_cache::ImageCache,
+    intake::{InHand, READS, WAITING},
     keys::Keys,
     layout::{Layout, failed},
     places::Places,
@@ -34,18 +29,6 @@ use crate::{
     volumes::Volumes,
     vpcs::Vpcs,
 };
-
-/// Deliveries that are worked on or wait for their turn; beyond, they stay with the bus.
-const WAITING: usize = 4096;
-
-/// Reads that are answered at once.
-const READS: usize = 16;
-
-/// How long a read may take: less than the asker waits.
-const READ_DEADLINE: Duration = Duration::from_secs(4);
-
-/// What is read of a console at the most.
-const CONSOLE: usize = 64 * 1024;
 
 /// A console's file is cut at this size, where nothing else keeps it short.
 const CONSOLE_FILE: u64 = 8 << 20;
@@ -69,7 +52,7 @@ pub struct Worker {
     pub(crate) vpcs: Vpcs,
     pub(crate) volumes: Volumes,
     pub(crate) keys: Keys,
-    pub(crate) takes: Takes,
+    pub(crate) takes: Arc<Takes>,
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
@@ -77,8 +60,9 @@ pub struct Worker {
     /// For what copies whole disks, by the account that it is for.
     pub(crate) copies: Places<AccountId>,
     pub(crate) counters: Counters,
-    waiting: Arc<Semaphore>,
-    reads: Semaphore,
+    pub(crate) waiting: Arc<Semaphore>,
+    pub(crate) deletions: Arc<InHand>,
+    pub(crate) reads: Semaphore,
 }
 
 impl Worker {
@@ -100,7 +84,7 @@ impl Worker {
             uids,
             volumes: Volumes::open(layout.clone(), deps.clock.now())?,
             keys: Keys::new(&deps.rng),
-            takes: Takes::default(),
+            takes: Arc::default(),
             vpcs: Vpcs::new(layout.clone(), deps.network.clone(), deps.metadata.clone()),
             cache: ImageCache::new(layout.clone()),
             reporter: Reporter {
@@ -113,6 +97,7 @@ impl Worker {
             copies: Places::new(config.copies, config.copies / 2),
             counters: Counters::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            deletions: Arc::default(),
             reads: Semaphore::new(READS),
             layout,
             config,
@@ -226,78 +211,6 @@ impl Worker {
             .ok()
     }
 
-    /// Gives a delivery to whom it is for; waits while too many wait.
-    async fn deliver(self: &Arc<Self>, delivery: Delivery) {
-        let Ok(permit) = self.waiting.clone().acquire_owned().await else {
-            return;
-        };
-        match delivery {
-            Delivery::Query(query, reply) => {
-                let this = self.clone();
-                self.deps.tasks.spawn(async move {
-                    this.answer(query, reply).await;
-                    drop(permit);
-                });
-            }
-            Delivery::Command(command) => self.take(command, permit),
-        }
-    }
-
-    fn take(self: &Arc<Self>, command: Delivered<Command>, permit: OwnedSemaphorePermit) {
-        self.keys.take(&command.keys);
-        self.deps.grants.take(&command);
-        if let Some((id, _)) = command.action.instance() {
-            return self.enqueue(id, Queued::Command(command), Some(permit));
-        }
-        match &command.action {
-            Action::Metadata(snapshot) => {
-                let snapshot = snapshot.clone();
-                self.enqueue(
-                    snapshot.instance,
-                    Queued::Metadata(snapshot, command),
-                    Some(permit),
-                )
-            }
-            Action::Network(policy) => {
-                let (this, policy) = (self.clone(), policy.clone());
-                self.deps.tasks.spawn(async move {
-                    this.enforce(policy).await;
-                    // Where it failed, too: it is sent again, perhaps newer, until it is confirmed.
-                    command.ack();
-                    drop(permit);
-                });
-            }
-            Action::DeleteVolume { volume, generation } => {
-                let (this, volume, generation) = (self.clone(), *volume, *generation);
-                self.deps.tasks.spawn(async move {
-                    this.delete_volume(volume, generation, &command).await;
-                    command.ack();
-                    drop(permit);
-                });
-            }
-            Action::TakeSnapshots(sources) => {
-                let (this, sources) = (self.clone(), sources.clone());
-                self.deps.tasks.spawn(async move {
-                    this.take_snapshots(&sources, &command).await;
-                    drop(permit);
-                });
-            }
-            Action::ReportAll => {
-                let this = self.clone();
-                self.deps.tasks.spawn(async move {
-                    this.report_all().await;
-                    command.ack();
-                    drop(permit);
-                });
-            }
-            Action::Run { .. }
-            | Action::Change { .. }
-            | Action::Stop { .. }
-            | Action::Reboot { .. }
-            | Action::Destroy { .. } => {}
-        }
-    }
-
     /// Queues work for an instance, and sees to it that a task works on the instance.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
@@ -328,38 +241,6 @@ impl Worker {
             }
             drop(permit);
         }
-    }
-
-    async fn enforce(&self, policy: Arc<VpcPolicy>) {
-        match self.vpcs.apply(&policy, |id| self.slots.needs(id)).await {
-            Ok(generation) => {
-                let vpc = policy.vpc;
-                self.reporter
-                    .send(ReportContent::NetworkApplied { vpc, generation })
-                    .await;
-            }
-            // Nobody is told: it will be commanded again.
-            Err(error) => tracing::error!(vpc = %policy.vpc, %error, "a policy can't be enforced"),
-        }
-    }
-
-    async fn answer(&self, query: Query, reply: Reply) {
-        let asked = async {
-            let _read = self.reads.acquire().await;
-            match query {
-                // An instance that is about to have a guest has nothing to say yet.
-                Query::ConsoleOutput(id) => match self.deps.hypervisor.console_tail(id, CONSOLE).await {
-                    Err(cumulet_hypervisor::Error::NotFound(_)) => Ok(Vec::new()),
-                    other => other,
-                },
-                Query::Screenshot(id) => self.deps.hypervisor.screenshot(id).await,
-            }
-        };
-        let result = match tokio::time::timeout(READ_DEADLINE, asked).await {
-            Ok(result) => result.map_err(|e| e.to_string()),
-            Err(_) => Err("the hypervisor did not answer in time".to_owned()),
-        };
-        reply.answer(result);
     }
 
     /// Looks at guests that the hypervisor says have changed.

@@ -6,6 +6,7 @@ mod destroy;
 mod launch;
 mod power;
 mod snapshot;
+mod still;
 mod volume;
 
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The command `take-snapshots`: the content of volumes, all as they are at one moment, comes to the store of snapshots.
 //! Of a guest that runs, copies are made that are as its disks are at the moment of the command, while it goes on. What
-//! no guest has in hands is read as it is; until it is read, no guest gets it. What is to be made of a plain snapshot is
-//! made of the store's data, and no volume is looked at.
+//! no guest has in hands is read as it is (`still.rs`). What is to be made of a plain snapshot is made of the store's
+//! data, and no volume is looked at. It takes hours, and few are taken at a time: who has a place waits for nothing that
+//! somebody else has for long.
 
 use std::{
     io,
@@ -9,17 +10,16 @@ use std::{
     time::Duration,
 };
 
-use cumulet_bus::Delivered;
 use cumulet_domain::{
     crash_point,
-    id::{InstanceId, OperationId},
-    image::{DiskFormat, ImageRef},
-    message::{Command, ReportContent, SnapshotOutcome, SnapshotSource},
-    snapshot::TakenSnapshot,
-    spec::DiskSpec,
+    id::{InstanceId, OperationId, VolumeId},
+    image::DiskFormat,
+    message::{ReportContent, SnapshotOutcome, SnapshotSource},
+    snapshot::{NO_VOLUME, TakenSnapshot},
     time::Timestamp,
 };
 use cumulet_hypervisor::{Copying, DiskCopy, DiskSecret};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     Worker,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What the conductor calls it.
-const NAME: &str = "create-snapshot";
+pub(super) const NAME: &str = "create-snapshot";
 
 /// How often it is looked whether copies are whole.
 const LOOK: Duration = Duration::from_millis(100);
@@ -39,62 +39,105 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How far a snapshot has come when its copy is whole, in per cent: as much is to be read again.
 const COPIED: u8 = 50;
 
+/// How long who has a place waits for volumes' turns, which others have for some seconds; for longer, without it.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
 /// A volume of which a snapshot is taken, and where it is.
-struct Source<'s> {
-    told: &'s SnapshotSource,
-    disk: PathBuf,
-    format: DiskFormat,
+pub(super) struct Source<'s> {
+    pub(super) told: &'s SnapshotSource,
+    pub(super) disk: PathBuf,
+    pub(super) format: DiskFormat,
     /// The instance whose root it still is.
-    root_of: Option<InstanceId>,
+    pub(super) root_of: Option<InstanceId>,
     /// The guest that has it in hands.
     holder: Option<InstanceId>,
     /// What it is encrypted with.
-    secret: Option<DiskSecret>,
+    pub(super) secret: Option<DiskSecret>,
     taking: Taking,
 }
 
+/// The volumes that a command is about.
+fn volumes(sources: &[SnapshotSource]) -> impl Iterator<Item = &SnapshotSource> {
+    sources.iter().filter(|source| source.of.is_none())
+}
+
 impl Worker {
-    /// Carries the command out if it is news, and tells its outcome.
-    pub(crate) async fn take_snapshots(&self, sources: &[SnapshotSource], command: &Delivered<Command>) {
-        let Some(operation) = command.operation else {
-            return;
-        };
-        let ids = sources.iter().map(|source| source.snapshot);
-        let Some(take) = self.takes.begin(operation, ids) else {
-            self.counters.repeated();
-            return command.ack();
-        };
-        // It may take hours, for which no bus waits. If this process ends before it, the command is given again.
-        command.ack();
-        let _place = self.takes.places.acquire().await;
-        if self.deps.clock.now() > command.deadline {
-            self.counters.expired();
-            self.forget_keys(sources);
-            return tracing::info!(%operation, "dropped a command after its deadline");
-        }
+    /// Carries a command out that is in hand, and tells its outcome.
+    pub(crate) async fn take_snapshots(&self, take: Take, sources: &[SnapshotSource], deadline: Timestamp) {
         crash_point!(NAME, "received");
-        let done = self.all_taken(&take, sources, command.deadline).await;
+        let done = self.all_taken(&take, sources, deadline).await;
         self.forget_keys(sources);
-        self.tell_taken(operation, done).await;
+        let operation = take.operation();
+        match done {
+            Some(done) => self.tell_taken(operation, done).await,
+            None => {
+                self.counters.expired();
+                tracing::info!(%operation, "dropped a command after its deadline");
+            }
+        }
     }
 
+    /// `None`: its deadline has passed before its turn came.
     async fn all_taken(
         &self,
-        take: &Take<'_>,
+        take: &Take,
         sources: &[SnapshotSource],
         deadline: Timestamp,
-    ) -> Result<Vec<TakenSnapshot>, Failure> {
+    ) -> Option<Result<Vec<TakenSnapshot>, Failure>> {
         loop {
-            let failure = match self.take_all(take, sources, deadline).await {
+            let failure = match self.take_in_turn(take, sources, deadline).await {
+                Ok(taken) => return taken.map(Ok),
                 Err(failure) => failure,
-                done => return done,
             };
             let Failure { reason, detail, .. } = &failure;
+            if failure.busy {
+                tracing::debug!(reason, "a snapshot waits for its volumes");
+                let theirs: Vec<VolumeId> = volumes(sources).map(|source| source.volume).collect();
+                drop(self.volumes.turns(theirs).await);
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
             tracing::warn!(reason, detail, "a snapshot can't be taken");
             if !goes_on(failure.unanswered, self.deps.clock.now(), deadline) {
-                return Err(failure);
+                return Some(Err(failure));
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits for its turn, and takes all that can be taken without waiting for anybody else: the guest's turn comes before
+    /// a place, since it is another's for as long as that one's copies are made.
+    async fn take_in_turn(
+        &self,
+        take: &Take,
+        sources: &[SnapshotSource],
+        deadline: Timestamp,
+    ) -> Result<Option<Vec<TakenSnapshot>>, Failure> {
+        let guest = self.guest_of(sources).await?;
+        let _place = take.place().await;
+        if self.deps.clock.now() > deadline {
+            return Ok(None);
+        }
+        let in_hands = guest.as_ref().map(|(id, _)| *id);
+        let taken = self.take_all(take, sources, in_hands, deadline).await;
+        taken.map(Some)
+    }
+
+    /// The guest that has one of the volumes in hands, and its turn: it makes copies for one command at a time.
+    async fn guest_of(
+        &self,
+        sources: &[SnapshotSource],
+    ) -> Result<Option<(InstanceId, OwnedMutexGuard<()>)>, Failure> {
+        if volumes(sources).next().is_none() {
+            return Ok(None);
+        }
+        let open = self.deps.hypervisor.open_disks().await?;
+        let found = volumes(sources)
+            .flat_map(|told| self.candidates(told))
+            .find_map(|(disk, ..)| holder(&disk, &open));
+        match found {
+            Some(id) => Ok(Some((id, self.takes.guest(id).await))),
+            None => Ok(None),
         }
     }
 
@@ -121,17 +164,18 @@ impl Worker {
         }
     }
 
+    /// `in_hands` is the guest that was seen to have volumes, whose turn is had.
     async fn take_all(
         &self,
-        take: &Take<'_>,
+        take: &Take,
         sources: &[SnapshotSource],
+        in_hands: Option<InstanceId>,
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
-        let volumes = sources.iter().filter(|source| source.of.is_none());
-        let volumes: Vec<&SnapshotSource> = volumes.collect();
+        let volumes: Vec<&SnapshotSource> = volumes(sources).collect();
         let mut taken = match volumes.is_empty() {
             true => Vec::new(),
-            false => self.take_volumes(take, &volumes, deadline).await?,
+            false => self.take_volumes(take, &volumes, in_hands, deadline).await?,
         };
         for source in sources {
             if let Some(manifest) = &source.of {
@@ -155,15 +199,16 @@ impl Worker {
 
     async fn take_volumes(
         &self,
-        take: &Take<'_>,
+        take: &Take,
         sources: &[&SnapshotSource],
+        in_hands: Option<InstanceId>,
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
         // Nobody gets or loses one of them until it is known who has them.
-        let turns = self
-            .volumes
-            .turns(sources.iter().map(|source| source.volume))
-            .await;
+        let turns = self.volumes.turns(sources.iter().map(|source| source.volume));
+        let Ok(turns) = tokio::time::timeout(BRIEFLY, turns).await else {
+            return Err(busy(sources.iter().map(|source| source.volume)));
+        };
         let open = self.deps.hypervisor.open_disks().await?;
         let mut found = Vec::with_capacity(sources.len());
         for told in sources {
@@ -180,37 +225,46 @@ impl Worker {
             ));
         }
         match holder {
-            Some(guest) => self.take_running(guest, &found, turns, deadline).await,
             None => self.take_still(&found, turns).await,
+            Some(guest) if in_hands == Some(guest) => {
+                self.take_running(guest, &found, turns, deadline).await
+            }
+            // It has got them just now, and its turn comes first.
+            Some(_) => Err(busy(sources.iter().map(|source| source.volume))),
         }
     }
 
-    /// Where a volume is.
-    async fn source<'s>(
-        &self,
-        take: &Take<'_>,
-        told: &'s SnapshotSource,
-        open: &Open,
-    ) -> Result<Source<'s>, Failure> {
-        let taking = take.of(told.snapshot);
-        // A root may have outlived its instance meanwhile.
+    /// The files that a volume may be: each with its format, and with the instance whose root it is then. A root may have
+    /// outlived its instance meanwhile.
+    fn candidates(&self, told: &SnapshotSource) -> Vec<(PathBuf, DiskFormat, Option<InstanceId>)> {
         let root = told
             .root_of
             .map(|instance| (self.layout.disk(instance), DiskFormat::Qcow2, Some(instance)));
         let own = [DiskFormat::Qcow2, DiskFormat::Raw]
             .map(|format| (self.layout.volume(told.volume, format), format, None));
-        let candidates: Vec<_> = root.into_iter().chain(own).collect();
-        for (disk, format, root_of) in &candidates {
-            if let Some((holder, _)) = open.iter().find(|(_, path)| path == disk) {
-                return Ok(Source {
-                    told,
-                    disk: disk.clone(),
-                    format: *format,
-                    root_of: *root_of,
-                    holder: Some(*holder),
-                    secret: None,
-                    taking,
-                });
+        root.into_iter().chain(own).collect()
+    }
+
+    /// Where a volume is.
+    async fn source<'s>(
+        &self,
+        take: &Take,
+        told: &'s SnapshotSource,
+        open: &Open,
+    ) -> Result<Source<'s>, Failure> {
+        let candidates = self.candidates(told);
+        let made = |(disk, format, root_of), holder| Source {
+            told,
+            disk,
+            format,
+            root_of,
+            holder,
+            secret: None,
+            taking: take.of(told.snapshot),
+        };
+        for found in &candidates {
+            if let Some(guest) = holder(&found.0, open) {
+                return Ok(made(found.clone(), Some(guest)));
             }
         }
         let has_files = self.deps.disks.uses_images();
@@ -223,15 +277,7 @@ impl Worker {
             Ok(None)
         });
         match there.await? {
-            Some((disk, format, root_of)) => Ok(Source {
-                told,
-                disk,
-                format,
-                root_of,
-                holder: None,
-                secret: None,
-                taking,
-            }),
+            Some(found) => Ok(made(found, None)),
             None => Err(Failure {
                 permanent: true,
                 ..Failure::temporary(format!("{} is not on this host", told.volume))
@@ -239,7 +285,8 @@ impl Worker {
         }
     }
 
-    /// Of a guest that runs: copies of one moment. From then on others may do with the volumes what they like.
+    /// Of a guest that runs, and whose turn is had: copies of one moment. From then on others may do with the volumes what
+    /// they like.
     async fn take_running(
         &self,
         guest: InstanceId,
@@ -247,7 +294,6 @@ impl Worker {
         turns: Vec<Turn>,
         deadline: Timestamp,
     ) -> Result<Vec<TakenSnapshot>, Failure> {
-        let _alone = self.takes.guest(guest).await;
         // What a worker of before has begun.
         self.deps.hypervisor.stop_copying(guest).await?;
         let copies: Vec<DiskCopy> = sources
@@ -355,84 +401,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Of what no guest has. Whoever wants it waits.
-    async fn take_still(
-        &self,
-        sources: &[Source<'_>],
-        _turns: Vec<Turn>,
-    ) -> Result<Vec<TakenSnapshot>, Failure> {
-        let mut taken = Vec::with_capacity(sources.len());
-        for source in sources {
-            taken.push(match (source.format, &source.secret) {
-                // Both are read where they are.
-                (_, Some(secret)) => self.take_encrypted(source, secret).await?,
-                (DiskFormat::Raw, None) => {
-                    crash_point!(NAME, "copied");
-                    self.keep(source, &plain(&source.disk)).await?
-                }
-                (DiskFormat::Qcow2, None) => self.take_copy(source).await?,
-            });
-        }
-        Ok(taken)
-    }
-
-    async fn take_copy(&self, source: &Source<'_>) -> Result<TakenSnapshot, Failure> {
-        let copies = [DiskCopy {
-            disk: source.disk.clone(),
-            copy: self.layout.copy(source.root_of, source.told.snapshot),
-            secret: None,
-        }];
-        self.remove_copies(&copies).await?;
-        let done = async {
-            let [DiskCopy { disk, copy, .. }] = &copies;
-            let image = self.below(source).await?;
-            let image = image.as_ref().map(|image| (self.cache.path(image), image.kept_as()));
-            let file = DiskFile {
-                format: source.format,
-                image: image.as_ref().map(|(path, format)| (path.as_path(), *format)),
-                ..plain(disk)
-            };
-            self.deps.disks.copy(&file, copy).await?;
-            crash_point!(NAME, "copied");
-            self.keep(source, &plain(copy)).await
-        };
-        let done = done.await;
-        self.remove_copies(&copies).await?;
-        done
-    }
-
-    async fn take_encrypted(
+    pub(super) async fn keep(
         &self,
         source: &Source<'_>,
-        secret: &DiskSecret,
+        disk: &DiskFile<'_>,
     ) -> Result<TakenSnapshot, Failure> {
-        let image = self.below(source).await?;
-        let below = image
-            .as_ref()
-            .map(|image| (self.cache.path(image), image.kept_as()));
-        let file = DiskFile {
-            format: source.format,
-            image: below.as_ref().map(|(path, format)| (path.as_path(), *format)),
-            lock: Some(Lock {
-                key: &secret.key,
-                below: image.is_some_and(|image| image.encrypted),
-            }),
-            ..plain(&source.disk)
-        };
-        crash_point!(NAME, "copied");
-        self.keep(source, &file).await
-    }
-
-    /// The image that a disk lies over: the host's own notes say it, not the disk's file.
-    async fn below(&self, source: &Source<'_>) -> Result<Option<ImageRef>, Failure> {
-        let Some(instance) = source.root_of.filter(|_| self.deps.disks.uses_images()) else {
-            return Ok(None);
-        };
-        let spec = self.read_spec(instance).await?;
-        Ok(spec.root().and_then(DiskSpec::image).cloned())
-    }
-
-    async fn keep(&self, source: &Source<'_>, disk: &DiskFile<'_>) -> Result<TakenSnapshot, Failure> {
         let (base, taking) = (source.told.base.as_deref(), &source.taking);
         let snapshots = &self.deps.snapshots;
         let kept = match disk.lock {
@@ -447,7 +420,7 @@ impl Worker {
         is_kept(source.told, kept)
     }
 
-    async fn remove_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
+    pub(super) async fn remove_copies(&self, copies: &[DiskCopy]) -> Result<(), Failure> {
         let paths: Vec<PathBuf> = copies.iter().map(|copy| copy.copy.clone()).collect();
         let removed = self
             .layout
@@ -468,8 +441,23 @@ fn is_kept(told: &SnapshotSource, kept: io::Result<Stored>) -> Result<TakenSnaps
     })
 }
 
+/// The guest that has a disk in hands.
+fn holder(disk: &Path, open: &Open) -> Option<InstanceId> {
+    let found = open.iter().find(|(_, path)| path == disk);
+    found.map(|(instance, _)| *instance)
+}
+
+/// Somebody else has what it takes of volumes: it is waited for without a place.
+fn busy(mut volumes: impl Iterator<Item = VolumeId>) -> Failure {
+    let first = volumes.next().unwrap_or(NO_VOLUME);
+    Failure {
+        busy: true,
+        ..Failure::temporary(format!("something else is being done with {first}"))
+    }
+}
+
 /// A raw file, as it is.
-fn plain(path: &Path) -> DiskFile<'_> {
+pub(super) fn plain(path: &Path) -> DiskFile<'_> {
     DiskFile {
         path,
         format: DiskFormat::Raw,

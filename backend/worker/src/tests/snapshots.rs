@@ -22,13 +22,13 @@ use crate::{
 
 /// A store that remembers what it was asked for.
 #[derive(Default)]
-struct Recorder {
-    takes: Mutex<Vec<(String, Option<String>)>>,
+pub(super) struct Recorder {
+    pub(super) takes: Mutex<Vec<(String, Option<String>)>>,
     encrypts: Mutex<Vec<(String, DiskKey)>>,
     restores: Mutex<Vec<(String, u64)>>,
     failures: Mutex<Vec<io::ErrorKind>>,
     /// Holds whoever takes until it is told.
-    gate: tokio::sync::Mutex<()>,
+    pub(super) gate: tokio::sync::Mutex<()>,
 }
 
 fn file_name(path: &Path) -> String {
@@ -131,7 +131,7 @@ impl Host {
         host
     }
 
-    async fn snapshots_done(&mut self, operation: OperationId) -> SnapshotOutcome {
+    pub(super) async fn snapshots_done(&mut self, operation: OperationId) -> SnapshotOutcome {
         self.until(|content| match content {
             ReportContent::SnapshotDone(done) if done.operation == operation => Some(done),
             _ => None,
