@@ -61,8 +61,8 @@ pub(crate) async fn run(state: &StateDir, mut config: Config, asked: &Asked) -> 
     let driver = settings::get(&database, wiring::DRIVER).await?;
     config.driver.replace(driver.filter(|_| !asked.driver));
     let first = bootstrap::existing(&database).await?;
-    let first = first
-        .ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet; `cumulet up` first"))?;
+    let first =
+        first.ok_or_else(|| anyhow::anyhow!("the cloud has not been started yet; `cumulet up` first"))?;
     let (host, simulated) = (asked.host.as_deref(), config.driver.text() == "fake");
     let (began, mut doubts) = (Instant::now(), Doubts::default());
     loop {

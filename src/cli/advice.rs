@@ -36,52 +36,8 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Internal(_) => {
             "the logs of the cloud's processes may say more, and `cumulet audit` says whether its database is sound"
         }
-        Error::NotFound { .. }
-        | Error::Malformed { .. }
-        | Error::NoId { .. }
-        | Error::MissingParameter { .. }
-        | Error::InvalidParameter { .. }
-        | Error::InvalidCombination { .. }
-        | Error::ParameterDependency { .. }
-        | Error::AccountsKey { .. }
-        | Error::Duplicate { .. }
-        | Error::ImageNameTaken { .. }
-        | Error::ImageStorage { .. }
-        | Error::DuplicateRule { .. }
-        | Error::RuleNotFound { .. }
-        | Error::InUse { .. }
-        | Error::IncorrectState { .. }
-        | Error::CannotBe { .. }
-        | Error::Protected { .. }
-        | Error::MayNotBe { .. }
-        | Error::UnknownInstanceType { .. }
-        | Error::UnknownInstanceTypes { .. }
-        | Error::UnknownZone { .. }
-        | Error::NoZone { .. }
-        | Error::NoDeviceName { .. }
-        | Error::DeviceInUse { .. }
-        | Error::AlreadyAttached { .. }
-        | Error::NotAttached { .. }
-        | Error::ZoneMismatch { .. }
-        | Error::DataElsewhere { .. }
-        | Error::Modifying { .. }
-        | Error::ModifiedLately { .. }
-        | Error::NeverModified { .. }
-        | Error::RootVolume { .. }
-        | Error::NotRunning { .. }
-        | Error::NoDevice { .. }
-        | Error::UnreadableTagKey { .. }
-        | Error::Unauthorized { .. }
-        | Error::InsufficientCapacity { .. }
-        | Error::InsufficientAddresses { .. }
-        | Error::InsufficientPublicAddresses { .. }
-        | Error::AddressInUse { .. }
-        | Error::IdempotentParameterMismatch { .. }
-        | Error::MalformedUserData { .. }
-        | Error::InvalidKeyFormat { .. }
-        | Error::VolumeTooSmall { .. }
-        | Error::InvalidMapping { .. }
-        | Error::Unusable { .. } => return None,
+        // Which those are is in the tests' table, which has every kind.
+        _ => return None,
     })
 }
 
@@ -296,7 +252,10 @@ mod tests {
                 None => {
                     assert_eq!(said, text);
                     let number = NUMBER.to_string();
-                    assert!(said.contains(VALUE) || said.contains(&number), "{error:?}: {said}");
+                    assert!(
+                        said.contains(VALUE) || said.contains(&number),
+                        "{error:?}: {said}"
+                    );
                 }
             }
             // One line, which goes on after `cumulet: `, and nothing of how the program writes its values down.

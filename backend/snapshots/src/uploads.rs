@@ -359,7 +359,9 @@ impl Uploads {
     /// What there is of an upload.
     fn whole<'c>(&self, coming: &'c mut Coming, name: &UploadName) -> io::Result<&'c Growing> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "there is no such upload");
-        self.at(coming, name, false)?.map(|growing| &*growing).ok_or_else(none)
+        self.at(coming, name, false)?
+            .map(|growing| &*growing)
+            .ok_or_else(none)
     }
 
     /// An upload gets its name. Whatever comes of it, from here on it is no upload, or is found again as one.

@@ -232,10 +232,7 @@ async fn two_do_not_share_the_last_one_that_may_be_under_way() {
     }
     let (first, second) = both(full, full).await;
     first.unwrap();
-    assert_eq!(
-        second.unwrap_err(),
-        exceeded(Limit::PendingSnapshotsPerVolume, 5)
-    );
+    assert_eq!(second.unwrap_err(), exceeded(Limit::PendingSnapshotsPerVolume, 5));
     for _ in 5..QUOTAS.pending_snapshots - 1 {
         take(&rig.cloud, &rig.who, other).await.unwrap();
     }

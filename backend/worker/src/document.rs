@@ -224,8 +224,13 @@ mod tests {
             ] {
                 let error = done.expect_err(what);
                 assert!(Altered::of(&error).is_some(), "{what}: {error}");
-                let Failure { reason, permanent, .. } = error.into();
-                assert!(permanent && reason.starts_with("the root of "), "{what}: {reason}");
+                let Failure {
+                    reason, permanent, ..
+                } = error.into();
+                assert!(
+                    permanent && reason.starts_with("the root of "),
+                    "{what}: {reason}"
+                );
             }
             assert!(!self.copy.exists());
         }
@@ -292,7 +297,9 @@ mod tests {
     /// The header's name is of before a cloud was moved: what is told is opened, and nothing looked for there.
     #[tokio::test]
     async fn where_the_image_is_is_told() {
-        let Some(mut scene) = Scene::new().await else { return };
+        let Some(mut scene) = Scene::new().await else {
+            return;
+        };
         let moved = scene.image.with_file_name("moved");
         fs::create_dir(&moved).unwrap();
         let image = moved.join("image");

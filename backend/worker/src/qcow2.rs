@@ -152,10 +152,7 @@ fn extensions(header: &[u8], begin: u64, end: u64) -> Result<(), String> {
             return Ok(());
         }
         let place = usize::try_from(at).map_err(|_| CUT)?;
-        let (kind, bytes) = (
-            u32_at(header, place)?,
-            u32_at(header, place.saturating_add(4))?,
-        );
+        let (kind, bytes) = (u32_at(header, place)?, u32_at(header, place.saturating_add(4))?);
         match kind {
             0 => return Ok(()),
             DATA_FILE_NAME => return Err("it names a file with its data".into()),
@@ -248,7 +245,7 @@ mod tests {
             (header(3, 1 << 5, &[], b""), "features"),
             (header(3, 0, &[(DATA_FILE_NAME, b"/c/key")], b""), "names a file"),
             (header(2, 0, &[(DATA_FILE_NAME, b"/c/key")], b""), "names a file"),
-            (header(3, 0, &[(1, b""); 40], b""), "without an end"),
+            (header(3, 0, &[(1, &b""[..]); 40], b""), "without an end"),
             (header(1, 0, &[], b""), "version 1"),
             (vec![0; 512], "no qcow2"),
             (Vec::new(), "no qcow2"),
@@ -262,7 +259,10 @@ mod tests {
     fn nothing_beyond_the_first_piece_is_looked_for() {
         let good = of(b"/c/abc");
         for length in [4, 24, 71, 103, 110, 120, 189] {
-            assert!(judge(&good[..length], Some(Path::new("/c/abc"))).is_err(), "{length}");
+            assert!(
+                judge(&good[..length], Some(Path::new("/c/abc"))).is_err(),
+                "{length}"
+            );
         }
         let changed = |at: usize, what: &[u8]| {
             let mut bytes = good.clone();

@@ -226,7 +226,10 @@ mod tests {
         let document = Document::unseen(&disk);
         let whole = document.argument();
         let resized = resize_arguments(&disk, &document);
-        assert_eq!(resized[..4], ["resize", "-q", "--object", KEY].map(OsString::from));
+        assert_eq!(
+            resized[..4],
+            ["resize", "-q", "--object", KEY].map(OsString::from)
+        );
         assert_eq!(resized[4..], [whole.clone(), "1".into()]);
         let flattened = flatten_arguments(&disk, &document);
         let told = ["rebase", "-q", "--object", KEY, "-b", ""].map(OsString::from);

@@ -450,10 +450,7 @@ mod tests {
         let takes = Arc::<Takes>::default();
         let of = |n| [source(n, Some(n))];
         let first = begin(&takes, 1, &of(1)).unwrap();
-        assert!(matches!(
-            takes.begin(OperationId::new(1), &of(2)),
-            Begun::Known
-        ));
+        assert!(matches!(takes.begin(OperationId::new(1), &of(2)), Begun::Known));
         assert!(begin(&takes, 2, &of(3)).is_some());
         first.of(SnapshotId::new(1)).progress.done(1, 2, 100);
         first.of(SnapshotId::new(9)).progress.done(1, 2, 100);

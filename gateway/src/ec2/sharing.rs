@@ -56,7 +56,13 @@ fn repeated(operation: &str, change: Sharing) -> Result<Sharing, Fault> {
     let (said, other) = match operation {
         "add" => (&change.add, &change.remove),
         "remove" => (&change.remove, &change.add),
-        unknown => return Err(Fault::invalid("OperationType", unknown, "expecting add or remove")),
+        unknown => {
+            return Err(Fault::invalid(
+                "OperationType",
+                unknown,
+                "expecting add or remove",
+            ));
+        }
     };
     if *other != Grantees::default() {
         return Err(Fault::combination(

@@ -194,7 +194,9 @@ pub(crate) async fn answer(stream: &mut TcpStream) -> Option<String> {
     loop {
         let text = String::from_utf8_lossy(&come).to_ascii_lowercase();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
             if length.is_none_or(|length| body.len() >= length.parse::<usize>().unwrap()) {
                 return Some(text);
             }
@@ -234,7 +236,13 @@ async fn what_takes_longer_than_a_head_may_is_answered() {
         let head = format!(
             "PUT {PREFIX}/snapshots/{id}/manifest/{number}?offset=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
         );
-        pieces.push(sent(address, &format!("{head}Authorization: Bearer {grant}\r\n\r\n01234")).await);
+        pieces.push(
+            sent(
+                address,
+                &format!("{head}Authorization: Bearer {grant}\r\n\r\n01234"),
+            )
+            .await,
+        );
     }
     // Connections are taken in their order: when this one is answered, those have their turns.
     let mut other = sent(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;

@@ -182,5 +182,8 @@ fn nothing_else_in_the_crate_makes_a_server() {
 fn nothing_else_in_the_crate_answers_without_being_known_to_the_crowd() {
     // Consoles are no requests any more once they are open; they begin by themselves, and wait for nothing before.
     assert_eq!(files_with(&["server::listen("]), ["console/mod.rs"]);
-    assert_eq!(files_with(&["Member::begin"]), ["console/relay.rs", "under_way.rs"]);
+    assert_eq!(
+        files_with(&["Member::begin"]),
+        ["console/relay.rs", "under_way.rs"]
+    );
 }

@@ -226,9 +226,7 @@ impl Worker {
         }
         match holder {
             None => self.take_still(&found, turns).await,
-            Some(guest) if in_hands == Some(guest) => {
-                self.take_running(guest, &found, turns, deadline).await
-            }
+            Some(guest) if in_hands == Some(guest) => self.take_running(guest, &found, turns, deadline).await,
             // It has got them just now, and its turn comes first.
             Some(_) => Err(busy(sources.iter().map(|source| source.volume))),
         }

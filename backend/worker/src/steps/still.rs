@@ -49,7 +49,9 @@ impl Worker {
         let done = async {
             let [DiskCopy { disk, copy, .. }] = &copies;
             let image = self.below(source).await?;
-            let image = image.as_ref().map(|image| (self.cache.path(image), image.kept_as()));
+            let image = image
+                .as_ref()
+                .map(|image| (self.cache.path(image), image.kept_as()));
             let file = DiskFile {
                 format: source.format,
                 image: image.as_ref().map(|(path, format)| (path.as_path(), *format)),

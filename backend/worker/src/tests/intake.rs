@@ -103,7 +103,13 @@ async fn a_volume_has_one_snapshot_taken_at_a_time_and_others_are_taken_beside_i
     };
     let begun = tokio::time::timeout(Duration::from_secs(20), begun).await;
     begun.expect("there are two places");
-    let begun: Vec<String> = store.takes.lock().unwrap().iter().map(|(disk, _)| disk.clone()).collect();
+    let begun: Vec<String> = store
+        .takes
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(disk, _)| disk.clone())
+        .collect();
     assert!(begun.len() == 2 && begun.contains(&name_of(4)), "{begun:?}");
     drop(gate);
     host.all_taken(4).await;
@@ -177,7 +183,10 @@ async fn of_metadata_that_waits_the_newest_is_all_there_is() {
     assert_eq!(host.order(run(2, 1, &[1, 2])).await.failure, None);
     host.hypervisor.set_plan(FaultPlan::default());
     let applied = host.until(|content| match content {
-        ReportContent::MetadataApplied { instance: of, revision } if of == instance(1) => Some(revision),
+        ReportContent::MetadataApplied {
+            instance: of,
+            revision,
+        } if of == instance(1) => Some(revision),
         _ => None,
     });
     assert_eq!(applied.await, newest);

@@ -49,9 +49,7 @@ fn words(limit: Limit, max: u64) -> (&'static str, String) {
         ),
         Limit::PendingSnapshotCopies => (
             "ResourceLimitExceeded",
-            format!(
-                "Too many snapshot copies in progress. The limit is {max} for this destination region."
-            ),
+            format!("Too many snapshot copies in progress. The limit is {max} for this destination region."),
         ),
         Limit::AccountsPerImage => ("ResourceLimitExceeded", shared("an image")),
         Limit::AccountsPerSnapshot => ("ResourceLimitExceeded", shared("a snapshot")),
@@ -236,9 +234,7 @@ fn asks(scene: &Scene, example: &Example, limit: Limit) -> String {
         }
         // The example has two.
         (Limit::VolumesPerInstance, "RunInstances") => more(disks(3, MAX_ATTACHED).trim_start_matches('&')),
-        (Limit::VolumesPerInstance, _) => {
-            scene.filled("VolumeId={volume}&InstanceId={full}&Device=/dev/sdz")
-        }
+        (Limit::VolumesPerInstance, _) => scene.filled("VolumeId={volume}&InstanceId={full}&Device=/dev/sdz"),
         (Limit::PendingSnapshots | Limit::PendingSnapshotCopies, "CopyImage" | "CopySnapshot") => {
             more("Encrypted=true")
         }

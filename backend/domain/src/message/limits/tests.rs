@@ -86,7 +86,10 @@ fn alive(change: impl FnOnce(&mut Heartbeat)) -> ReportContent {
             percent: 40,
         }],
     };
-    assert!(says_all(&told), "a heartbeat of these tables leaves something out");
+    assert!(
+        says_all(&told),
+        "a heartbeat of these tables leaves something out"
+    );
     change(&mut told);
     ReportContent::Heartbeat(Box::new(told))
 }
@@ -278,7 +281,11 @@ fn what_is_too_much_of_a_heartbeat_is_left_out() {
         let (told, left_out) = report(many).within_limits().unwrap();
         let short = format!("{wrong:.50}");
         assert_eq!(told.content, alive(|told| told.disk_key = None), "{short}");
-        assert_eq!(left_out, ["its public key: it is not 43 digits of base64url"], "{short}");
+        assert_eq!(
+            left_out,
+            ["its public key: it is not 43 digits of base64url"],
+            "{short}"
+        );
     }
     for (name, value) in [
         ("cpu.percent", 101),
