@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(copied[6..], [whole.clone(), "/c".into()]);
         let flattened = flatten_arguments(&disk, &document);
         assert_eq!(flattened[..4], ["rebase", "-q", "-b", ""].map(OsString::from));
-        assert_eq!(flattened[4..], [whole.clone()]);
+        assert_eq!(flattened[4..], *std::slice::from_ref(&whole));
         let resized = resize_arguments(&disk, &document);
         assert_eq!(resized[..2], ["resize", "-q"].map(OsString::from));
         assert_eq!(resized[2..], [whole, "8589934592".into()]);
