@@ -161,6 +161,7 @@ impl<'a> Request<'a> {
         let stranger = !judged.names_key() && !gate.takes_sigv2();
         let limits = service.limits();
         let most = if stranger { limits.stranger } else { limits.known };
+        let work = body.work;
         let mut body = match read(gate, body, most).await {
             Ok(body) => body,
             // More of it would not say whose it is.
@@ -177,6 +178,9 @@ impl<'a> Request<'a> {
             Ok(verified) => verified,
             Err(error) => return Err(rejected(service, &error, id)),
         };
+        if let Some(work) = work {
+            work.is_whole();
+        }
         if let Err(refusal) = body.belongs_to(principal.account) {
             return Err(refused(service, refusal, id));
         }
@@ -199,7 +203,7 @@ async fn read(gate: &Gate, body: Incoming<'_>, limit: usize) -> Result<bodies::B
         .read(body.pieces, body.client, most, body.time)
         .await?;
     if let Some(work) = body.work {
-        work.is_whole();
+        work.goes_on();
     }
     Ok(read)
 }

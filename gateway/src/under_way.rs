@@ -19,7 +19,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures::Stream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connection::{Begun, Member, Work};
 
@@ -68,6 +68,7 @@ fn watched(body: Payload, work: &Work) -> Payload {
         pieces: body,
         work: work.clone(),
         late: None,
+        left: work.body_time(),
         came: 0,
     });
     Payload::Stream { payload }
@@ -77,9 +78,11 @@ fn watched(body: Payload, work: &Work) -> Payload {
 struct Body {
     pieces: Payload,
     work: Work,
-    /// When it is late; nearly always it is at hand, and needs no timer.
-    late: Option<Pin<Box<Sleep>>>,
-    /// What has come since it was waited for anew.
+    /// Since when more is waited for, and when it is late; nearly always it is at hand, and needs no timer.
+    late: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// How long it may be waited for yet, but for what reads it, whose time is not the client's.
+    left: Duration,
+    /// What has come since that was all of its time.
     came: usize,
 }
 
@@ -90,9 +93,12 @@ impl Stream for Body {
         let this = self.get_mut();
         match Pin::new(&mut this.pieces).poll_next(context) {
             Poll::Ready(Some(Ok(piece))) => {
+                if let Some((since, _)) = this.late.take() {
+                    this.left = this.left.saturating_sub(since.elapsed());
+                }
                 this.came += piece.len();
                 if this.came >= SHARE {
-                    (this.came, this.late) = (0, None);
+                    (this.came, this.left) = (0, this.work.body_time());
                 }
                 return Poll::Ready(Some(Ok(piece)));
             }
@@ -102,8 +108,10 @@ impl Stream for Body {
             }
             Poll::Pending => this.work.waits_for_body(),
         }
-        let time = this.work.body_time() + LAST_WORD;
-        let late = this.late.get_or_insert_with(|| Box::pin(sleep(time)));
+        let time = this.left + LAST_WORD;
+        let (_, late) = this
+            .late
+            .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(time))));
         late.as_mut().poll(context).map(|()| {
             this.work.goes_on();
             let late = io::Error::new(io::ErrorKind::TimedOut, "it did not come in time");

@@ -12,7 +12,7 @@ use cumulet_domain::{
     id::ImageId,
     time::{Clock as _, SystemClock, Timestamp},
 };
-use cumulet_worker::BLOCKING_THREADS;
+use cumulet_worker::{BLOCKING_THREADS, COPYING_THREADS};
 use sea_orm::EntityTrait;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -33,7 +33,7 @@ use crate::{
 const HOST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Threads for file work at the most: those that a worker may have, and as many for all others in the process.
-const BLOCKING: usize = 2 * BLOCKING_THREADS;
+const BLOCKING: usize = 2 * BLOCKING_THREADS + COPYING_THREADS;
 
 /// See the module.
 #[derive(Args, Debug)]

@@ -34,8 +34,8 @@ pub struct Granted {
 }
 
 /// What an operator reads who asks before a start has made the key.
-const NO_KEY: &str = "the cloud has no key for consoles yet: start `cumulet up`, or, on several machines, one of its roles \
-                      that open the database (gateway, scheduler, conductor), which makes it";
+const NO_KEY: &str = "the cloud has no key for consoles yet: a start with this program makes it, of `cumulet up` or, on several \
+                      machines, of one of the roles that open the database (gateway, scheduler, conductor)";
 
 /// What verifies the cloud's tokens. Nothing is changed.
 ///

@@ -207,10 +207,12 @@ impl Uploads {
         }
         let may_begin = offset == 0 && !content.is_empty();
         let Some(growing) = self.at(&mut coming, name, may_begin)? else {
-            return Ok(match offset {
-                0 => Put::There(0),
-                _ => Put::Gap(0),
-            });
+            return match (offset, coming.part(name.part)) {
+                (0, _) => Ok(Put::There(0)),
+                (_, None) => Ok(Put::Gap(0)),
+                // Two that begin anew whenever the other has begun would never end.
+                (_, Some(_)) => Err(refused("a newer upload of this part has begun")),
+            };
         };
         if offset > growing.length {
             return Ok(Put::Gap(growing.length));

@@ -84,6 +84,7 @@ pub(crate) async fn change<S: Shared>(
     quotas: Quotas,
 ) -> Result<()> {
     let Sharing { add, remove } = change;
+    let before = accounts::<S>(txn, id).await?.len();
     set_public::<S>(txn, id, (is_public || add.all) && !remove.all).await?;
     take::<S>(txn, id, Some(&add.accounts | &remove.accounts)).await?;
     let fresh = add.accounts.difference(&remove.accounts);
@@ -95,7 +96,9 @@ pub(crate) async fn change<S: Shared>(
     insert.await.map_err(failed)?;
     // The resource is locked: nobody else gives it to anybody meanwhile.
     let (limit, max) = (S::LIMIT, S::most(quotas));
-    match accounts::<S>(txn, id).await?.len() as u64 > max {
+    let now = accounts::<S>(txn, id).await?.len();
+    // Where there were more, from before there was a limit, what is there may be said again.
+    match now > before && now as u64 > max {
         true => Err(Error::LimitExceeded { limit, max }),
         false => Ok(()),
     }

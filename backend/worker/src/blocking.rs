@@ -13,7 +13,7 @@ pub const BLOCKING_THREADS: usize = 16;
 
 /// Threads for copies of whole disks at the most. Who copies has a place (`places.rs`), and there are fewer of those:
 /// this holds where they are more, or a copy goes on that nobody waits for any more.
-const COPYING_THREADS: usize = 8;
+pub const COPYING_THREADS: usize = 8;
 
 /// Those that are free: for file work, and for copies.
 struct Free {

@@ -41,8 +41,9 @@ pub struct WorkerConfig {
     pub full_report: Duration,
     /// Launches that are worked on at once.
     pub concurrency: usize,
-    /// Copies of whole disks that are made at once: images that are fetched, volumes that are made of snapshots, and roots
-    /// that are made to lie over nothing. One account has half of these places at the most.
+    /// Copies of whole disks that are made at once: images that are fetched, and volumes that are made of snapshots, which
+    /// leave the last place to images. One account has half of these places at the most. Roots that are made to lie over
+    /// nothing have half as many of their own.
     pub copies: usize,
     /// What is kept of images that no instance of the host uses.
     pub unused_images: UnusedImages,
@@ -69,7 +70,7 @@ impl WorkerConfig {
             slow_call: Duration::from_secs(15),
             full_report: Duration::from_secs(30),
             concurrency: 8,
-            copies: 2,
+            copies: 3,
             unused_images: UnusedImages::default(),
             console_address: None,
             guest_group: None,

@@ -11,17 +11,22 @@
 //!   `"data-file"` is an error where it does not, `null` as good as nothing (`qcow2_do_open`). So such a disk is refused,
 //!   by the look (`qcow2.rs`).
 //!
-//! Between the look and the program's own nobody writes to the file. No guest has the disk then: its process was ended
-//! before, or never was, by whoever has the disk's turn (`volumes.rs`) or its instance's. The one file of a guest that runs
-//! is the encrypted copy that its process has made for a snapshot: it is taken from that process first
-//! (`Disks::reclaim`).
+//! Between the look and the program's own nobody writes to the file. No guest has the disk then, as libvirt has it; but a
+//! process that was taken over may keep a file open that it was to let go of. So it is taken first (`writers.rs`), and one
+//! that somebody has open to write is not looked at. The one file of a guest that runs is the encrypted copy that its
+//! process has made for a snapshot, which may take a while to let go of it (`Disks::reclaim`).
 
-use std::{ffi::OsString, io, path::Path};
+use std::{ffi::OsString, io, path::Path, time::Duration};
 
 use cumulet_domain::image::DiskFormat;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use crate::{blocking::blocking, disks::DiskFile, qcow2};
+use crate::{blocking::blocking, disks::DiskFile, qcow2, writers};
+
+/// How long a process that ends may take to let go of a file, and how often that is looked at.
+const LETS_GO: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A disk that is there, as a program's argument.
 pub(crate) struct Document(String);
@@ -32,6 +37,9 @@ impl Document {
     /// # Errors
     /// Those of the files; [`qcow2::Altered`] where one is not as it was made.
     pub(crate) async fn of(disk: &DiskFile<'_>) -> io::Result<Document> {
+        if disk.format == DiskFormat::Qcow2 {
+            taken(disk.path).await?;
+        }
         let (path, format) = (disk.path.to_owned(), disk.format);
         let below = disk.image.map(|(image, format)| (image.to_owned(), format));
         let looked = blocking(move || {
@@ -73,6 +81,30 @@ impl Document {
     /// The argument.
     pub(crate) fn argument(&self) -> OsString {
         OsString::from(&self.0)
+    }
+}
+
+/// Nobody has the file of a disk open to write. Where the file system has no leases to ask by, that is not known.
+async fn taken(path: &Path) -> io::Result<()> {
+    let until = Instant::now() + LETS_GO;
+    loop {
+        let file = path.to_owned();
+        match blocking(move || writers::take(&file)).await {
+            Ok(true) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(false) if Instant::now() < until => sleep(LOOK).await,
+            Ok(false) => {
+                tracing::error!(
+                    file = %path.display(),
+                    "ALARM: a disk that no guest has is open to be written: a guest's process may have been taken over"
+                );
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "it is still open to be written",
+                ));
+            }
+        }
     }
 }
 
@@ -325,5 +357,40 @@ mod tests {
         disks().copy(&alone, &scene.copy).await.unwrap();
         let copied = fs::read(&scene.copy).unwrap();
         assert_eq!((copied.len() as u64, &copied[..4096]), (MIB, &[7; 4096][..]));
+    }
+
+    /// A guest's process that was taken over has let go of a volume, as libvirt has it, and keeps it open.
+    #[tokio::test]
+    async fn what_somebody_keeps_open_to_write_is_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("volume.qcow2");
+        if !made(&path) {
+            return;
+        }
+        let disk = DiskFile {
+            path: &path,
+            format: DiskFormat::Qcow2,
+            bytes: MIB,
+            image: None,
+            lock: None,
+        };
+        let kept = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let error = Document::of(&disk).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}");
+        // It may let go of it late.
+        let (looked, ()) = tokio::join!(Document::of(&disk), async {
+            sleep(LOOK * 2).await;
+            drop(kept);
+        });
+        looked.unwrap();
+    }
+
+    fn made(path: &Path) -> bool {
+        let create = Command::new(QEMU_IMG)
+            .args(["create", "-q", "-f", "qcow2"])
+            .arg(path)
+            .arg("1M")
+            .status();
+        create.is_ok_and(|status| status.success())
     }
 }

@@ -55,7 +55,7 @@ mod writers;
 // Async functions that others await are compiled here, once (`cargo xtask tidy` asks for it).
 pub(crate) use async_recursion::async_recursion as boxed;
 
-pub use blocking::BLOCKING_THREADS;
+pub use blocking::{BLOCKING_THREADS, COPYING_THREADS};
 pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use counters::Counters;
 pub use ensure::Changes;

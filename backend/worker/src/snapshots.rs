@@ -6,6 +6,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -26,6 +27,9 @@ use crate::{
 
 /// Commands whose snapshots are taken at once: each reads and hashes whole disks.
 const AT_ONCE: usize = 2;
+
+/// How long who has a place waits for volumes' turns, which others have for some seconds; for longer, without it.
+pub(crate) const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// Commands that are in hand at the most, those that wait included. What comes beyond is sent again after some seconds.
 const IN_HAND: usize = 4096;

@@ -191,12 +191,15 @@ impl Coming<'_> {
             return Err(told(BROKEN));
         }
         if let Some(work) = self.body.work {
-            work.is_whole();
+            work.goes_on();
         }
         let proven = match self.payload.check() {
             Ok(()) => self.gate.confirm(&self.judged).await,
             differs => differs,
         };
+        if let (Ok(()), Some(work)) = (&proven, self.body.work) {
+            work.is_known();
+        }
         proven.map_err(|error| rejection(&error, self.dialect, self.request_id))
     }
 }

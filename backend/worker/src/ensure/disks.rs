@@ -21,9 +21,9 @@ use crate::{
     failure::Failure,
     image_cache::Sources,
     layout::PARTIAL,
-    places::Place,
-    snapshots::restore,
-    volumes::remove,
+    places::{Place, Places},
+    snapshots::{BRIEFLY, restore},
+    volumes::{Turn, remove},
 };
 
 impl Worker {
@@ -145,7 +145,7 @@ impl Worker {
     }
 
     /// Waits for what may take hours to come, unless something more urgent is to be done with the instance.
-    async fn patiently<T>(
+    pub(crate) async fn patiently<T>(
         &self,
         id: InstanceId,
         until: Timestamp,
@@ -182,9 +182,11 @@ impl Worker {
         if self.is_there(disk).await? {
             return Ok(());
         }
-        // In this order: who waits for a place has no volume that others wait for.
-        let _place = self.place(spec, until).await?;
-        let _turn = self.volumes.turns([wanted.volume]).await;
+        // One place is not for this: it may take hours, and launches wait for images.
+        let restores = self.restores.take(spec.metadata.account);
+        let _restore = self.patiently(spec.id, until, restores).await?;
+        let wait = self.place_and_turn(&self.copies, spec.metadata.account, wanted.volume);
+        let (_place, _turn) = self.patiently(spec.id, until, wait).await?;
         self.volumes
             .admit(wanted.volume, *generation, self.deps.clock.now())?;
         if self.is_there(disk).await? {
@@ -209,6 +211,24 @@ impl Worker {
         let path = disk.path.clone();
         let named = self.layout.blocking(move |files| files.rename(&fresh, &path));
         Ok(named.await?)
+    }
+
+    /// A place for a copy, and the volume's turn: who waits for one of them for long has not got the other, which somebody
+    /// else waits for.
+    pub(crate) async fn place_and_turn(
+        &self,
+        places: &Places<AccountId>,
+        account: AccountId,
+        volume: VolumeId,
+    ) -> (Place<AccountId>, Vec<Turn>) {
+        loop {
+            let place = places.take(account).await;
+            if let Ok(turn) = tokio::time::timeout(BRIEFLY, self.volumes.turns([volume])).await {
+                return (place, turn);
+            }
+            drop(place);
+            drop(self.volumes.turns([volume]).await);
+        }
     }
 
     async fn is_there(&self, disk: &DomainDisk) -> Result<bool, Failure> {

@@ -222,7 +222,8 @@ fn wait(pause: Duration) {
 
 /// Whether an answer says that the server can't now.
 fn is_trouble(status: StatusCode) -> bool {
-    status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE
+    let is_servers = status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE;
+    is_servers || status == StatusCode::REQUEST_TIMEOUT
 }
 
 /// A request.

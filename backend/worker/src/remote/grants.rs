@@ -9,7 +9,7 @@ use std::{
 use cumulet_domain::{id::SnapshotId, message::Command, spec::InstanceSpec, storage::StorageNeeds};
 
 /// What is granted, one by one. More than a host needs at a time; beyond, all are forgotten.
-const MANY: usize = 4096;
+const MANY: usize = 1 << 16;
 
 /// Something of the stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

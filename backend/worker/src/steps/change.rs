@@ -64,10 +64,8 @@ impl Worker {
         let copied = self.gather(attempt.name, spec, attempt.pending.deadline);
         clock.time("copies", copied).await?;
         // As at a launch.
-        let _turns = self
-            .volumes
-            .turns(spec.disks.iter().map(|disk| disk.volume))
-            .await;
+        let turns = self.volumes.turns(spec.disks.iter().map(|disk| disk.volume));
+        let _turns = self.patiently(spec.id, attempt.pending.deadline, turns).await?;
         let has = self.has(spec.id).await?.ok_or_else(is_off)?;
         let domain = self.domain(attempt.name, spec, Some(&has), uid, clock).await?;
         clock.time("devices", self.complete(&domain, &has)).await

@@ -1,6 +1,8 @@
 //! The command `destroy`: nothing of the instance is left on the host but its tombstone, the generation at
 //! which it went, and a root that outlives it, which is a volume from then on.
 
+use std::path::PathBuf;
+
 use cumulet_domain::{
     crash_point,
     id::VolumeId,
@@ -9,7 +11,7 @@ use cumulet_domain::{
 };
 
 use super::{Attempt, absent};
-use crate::{Worker, ensure::file, failure::Failure, record::Record};
+use crate::{Worker, ensure::file, failure::Failure, qcow2::Altered, record::Record};
 
 impl Worker {
     pub(super) async fn destroy(
@@ -81,9 +83,8 @@ impl Worker {
             }
         }
         let spec = self.read_spec(attempt.instance).await?;
-        // In this order: who waits for a place has no volume that others wait for.
-        let _place = self.copies.take(spec.metadata.account).await;
-        let _turn = self.volumes.turns([volume]).await;
+        let wait = self.place_and_turn(&self.flattening, spec.metadata.account, volume);
+        let (_place, _turn) = wait.await;
         let described = self.described(&spec).into_iter().zip(&spec.disks);
         let mut described = described.filter(|(_, wanted)| wanted.volume == volume);
         let Some((mut disk, _)) = described.next() else {
@@ -93,7 +94,12 @@ impl Worker {
             )));
         };
         disk.secret = self.secret(volume, encrypted)?;
-        self.deps.disks.flatten(&file(&disk)).await?;
+        if let Err(error) = self.deps.disks.flatten(&file(&disk)).await {
+            return match Altered::of(&error) {
+                Some(_) => self.set_aside(volume, from).await,
+                None => Err(error.into()),
+            };
+        }
         crash_point!(attempt.name, "flattened");
         let layout = self.layout.clone();
         let moved = self.layout.blocking(move |files| {
@@ -103,5 +109,18 @@ impl Worker {
         moved.await?;
         crash_point!(attempt.name, "moved");
         Ok(())
+    }
+
+    /// A root that is not as it was made is no volume, and no end could wait for it to be one: it stays beside them, for the
+    /// operator, whom the look at it has told, and the outcome does not name it.
+    async fn set_aside(&self, volume: VolumeId, root: PathBuf) -> Result<(), Failure> {
+        let aside = self.layout.volumes().join(format!("{volume}.altered"));
+        tracing::error!(%volume, file = %aside.display(), "a root that was to be kept is set aside");
+        let layout = self.layout.clone();
+        let moved = self.layout.blocking(move |files| {
+            layout.take_back(&root)?;
+            files.rename(&root, &aside)
+        });
+        Ok(moved.await?)
     }
 }

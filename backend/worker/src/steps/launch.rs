@@ -16,7 +16,7 @@ use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, Prepared};
 use tokio::time::Instant;
 
 use super::Attempt;
-use crate::{Worker, failure::Failure, record::Record};
+use crate::{Worker, failure::Failure, record::Record, volumes::Turn};
 
 impl Worker {
     pub(super) async fn launch(
@@ -43,13 +43,16 @@ impl Worker {
         let copied = self.gather(attempt.name, spec, attempt.pending.deadline);
         clock.time("copies", copied).await?;
 
-        // What others wait for is not held while disks are copied.
+        // Until the guest has its volumes in hands, or has failed to get them, nobody else does anything with them. Another's
+        // copy of one may take hours, and a place among launches is what others wait for.
+        let turns = self.volumes.turns(spec.disks.iter().map(|disk| disk.volume));
+        let turns = self.patiently(spec.id, attempt.pending.deadline, turns).await?;
         let permit = self.launches.acquire().await;
         // The VPC's namespace, rules and services are made while the guest's process is: neither needs the
         // other. Both are waited for to their end, also if one fails: half a program is worse than an error.
         let (built, prepared) = tokio::join!(
             clock.time("vpc", self.vpcs.build(policy, &interfaces, needed)),
-            self.prepare(attempt.name, spec, record.uid, &clock),
+            self.prepare(attempt.name, spec, record.uid, turns, &clock),
         );
         built?;
         let unplug = prepared?;
@@ -115,14 +118,10 @@ impl Worker {
         name: &str,
         spec: &InstanceSpec,
         uid: Option<u32>,
+        _turns: Vec<Turn>,
         clock: &Stopwatch,
     ) -> Result<Vec<DeviceKey>, Failure> {
         let id = spec.id;
-        // Until the guest has its volumes in hands, or has failed to get them, nobody else does anything with them.
-        let _turns = self
-            .volumes
-            .turns(spec.disks.iter().map(|disk| disk.volume))
-            .await;
         let has = self.has(id).await?;
         let domain = self.domain(name, spec, has.as_ref(), uid, clock).await?;
         let prepared = clock.time("guest", self.deps.hypervisor.prepare(&domain)).await?;

@@ -26,7 +26,7 @@ use crate::{
     disks::{DiskFile, Lock},
     failure::Failure,
     retry::{PAUSE, goes_on},
-    snapshots::{Content, Stored, Take, Taking},
+    snapshots::{BRIEFLY, Content, Stored, Take, Taking},
     volumes::{Open, Turn, remove},
 };
 
@@ -38,9 +38,6 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How far a snapshot has come when its copy is whole, in per cent: as much is to be read again.
 const COPIED: u8 = 50;
-
-/// How long who has a place waits for volumes' turns, which others have for some seconds; for longer, without it.
-const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// A volume of which a snapshot is taken, and where it is.
 pub(super) struct Source<'s> {
@@ -92,8 +89,10 @@ impl Worker {
             let Failure { reason, detail, .. } = &failure;
             if failure.busy {
                 tracing::debug!(reason, "a snapshot waits for its volumes");
-                let theirs: Vec<VolumeId> = volumes(sources).map(|source| source.volume).collect();
-                drop(self.volumes.turns(theirs).await);
+                // One after the other: nobody uses the one that is free meanwhile.
+                for volume in volumes(sources).map(|source| source.volume) {
+                    drop(self.volumes.turns([volume]).await);
+                }
                 tokio::time::sleep(LOOK).await;
                 continue;
             }

@@ -95,7 +95,7 @@ impl Host {
 
     /// Waits until so many wait for places.
     async fn until_waiting(&self, count: usize) {
-        while self.worker.copies.waiting() < count {
+        while self.worker.copies.waiting() + self.worker.restores.waiting() < count {
             tokio::task::yield_now().await;
         }
     }
@@ -164,7 +164,7 @@ async fn launches_that_copy_nothing_go_on_while_others_copy() {
     store.until_begun(1).await;
     assert_eq!(host.order(running(of(20, ONE))).await.failure, None);
     assert_eq!(host.order(running(of(21, OTHER))).await.failure, None);
-    // One account has half of the places, and another's copy begins at once.
+    // One account has half of the places, and another's copy begins at once. (The last one is for images.)
     assert_eq!(*store.begun.lock().unwrap(), [1]);
     operations.push(host.send(running(copying(30, OTHER, 2))).await);
     store.until_begun(2).await;
@@ -235,4 +235,26 @@ async fn an_image_is_not_waited_for_in_the_turn_of_an_account_that_copies_for_ho
     host.all_done([waits, brings]).await;
     assert_eq!(host.worker.copies.waiting(), 0);
     assert_eq!(store.begun.lock().unwrap().len(), 1, "the first is still at it");
+}
+
+/// Volumes of two accounts are made of snapshots, for hours: a third one's launch gets its image all the same.
+#[tokio::test]
+async fn the_last_place_is_for_images() {
+    let (mut host, store) = Host::with_slow_store().await;
+    let content = b"of a third account";
+    let sha256 = hex::encode(Sha256::digest(content));
+    std::fs::write(host.dir.path().join(&sha256), content).unwrap();
+    let third = AccountId(333_333_333_333);
+    for (n, account) in [(1, ONE), (2, OTHER), (3, third)] {
+        host.send(running(copying(n, account, 1))).await;
+    }
+    store.until_begun(2).await;
+    host.until_waiting(1).await;
+    let mut spec = of(4, third);
+    if let DiskSource::Image(image) = &mut spec.disks[0].source {
+        image.sha256.clone_from(&sha256);
+        image.size_bytes = content.len() as u64;
+    }
+    assert_eq!(host.order(running(spec)).await.failure, None);
+    assert_eq!(store.begun.lock().unwrap().len(), 2);
 }
