@@ -237,11 +237,11 @@ async fn an_image_is_not_waited_for_in_the_turn_of_an_account_that_copies_for_ho
     assert_eq!(store.begun.lock().unwrap().len(), 1, "the first is still at it");
 }
 
-/// Volumes of two accounts are made of snapshots, for hours: a third one's launch gets its image all the same.
+/// Volumes of others are made of snapshots, for hours: a launch of somebody else gets its image all the same.
 #[tokio::test]
 async fn the_last_place_is_for_images() {
     let (mut host, store) = Host::with_slow_store().await;
-    let content = b"of a third account";
+    let content = b"of another account";
     let sha256 = hex::encode(Sha256::digest(content));
     std::fs::write(host.dir.path().join(&sha256), content).unwrap();
     let third = AccountId(333_333_333_333);
@@ -250,7 +250,7 @@ async fn the_last_place_is_for_images() {
     }
     store.until_begun(2).await;
     host.until_waiting(1).await;
-    let mut spec = of(4, third);
+    let mut spec = of(4, AccountId(444_444_444_444));
     if let DiskSource::Image(image) = &mut spec.disks[0].source {
         image.sha256.clone_from(&sha256);
         image.size_bytes = content.len() as u64;
