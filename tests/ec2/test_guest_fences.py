@@ -90,11 +90,20 @@ def test_nobody_else_sees_anything_of_a_running_cloud(real_cloud: Cloud, key_fol
     guest = guests[0]
     account.ec2.stop_instances(InstanceIds=[guest.id], Force=True)
     guest.wait_state("stopped")
+    # With what snapshots, copies and encrypted volumes have left, too.
+    volume = volumes.create(account, 1, Encrypted=True)
+    volumes.attach(account, volume, guests[1].id)
+    for source in (volume, guest.describe()["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]):
+        volumes.wait_completed(account, account.ec2.create_snapshot(VolumeId=source)["SnapshotId"])
+    kinds = {path.parts[-2] for path in state.rglob("*") if path.is_file()}
+    assert {"volumes", "segments", "manifests"} <= kinds, kinds
     assert seen_by(NOBODY, NOBODY, state) == []
     account.ec2.start_instances(InstanceIds=[guest.id])
     guest.wait_state("running")
     assert ids_of(guests_of(real_cloud)[guest.id]) == who[guest.id]
     terminate(account, *guests)
+    volumes.delete_all(account)
+    volumes.delete_snapshots(account)
 
 
 def owner(path: Path) -> tuple[int, int, int]:

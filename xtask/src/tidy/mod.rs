@@ -10,6 +10,7 @@
 //! circles    files of different folders that import each other
 //! graph      what a crate may depend on, and may reach
 //! orphans    files that no `mod` names
+//! loads      queries over accounts beside the grants
 //! boxed      async functions that other crates await are compiled once
 //! inventory  lists that must agree: crates and map, manifest and actions, migrations and migrator
 //! ```
@@ -19,6 +20,7 @@ mod circles;
 mod graph;
 mod imports;
 mod inventory;
+mod loads;
 mod orphans;
 mod ratchet;
 mod size;
@@ -54,6 +56,7 @@ pub(crate) fn run(root: &Path, shrink: bool) -> Result<()> {
     findings.extend(graph::check(root)?);
     findings.extend(boxed::check(&tree));
     findings.extend(circles::check(&tree));
+    findings.extend(loads::check(&tree));
     findings.extend(inventory::check(&tree)?);
     findings.extend(orphans::check(&tree));
     findings.sort();
