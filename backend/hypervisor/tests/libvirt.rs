@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -27,8 +27,36 @@ use cumulet_hypervisor::{
     libvirt::{Accel, Guests, Libvirt, LibvirtConfig},
 };
 
+/// The guests that this process has named.
+static GUESTS: Mutex<Vec<InstanceId>> = Mutex::new(Vec::new());
+
+/// A directory. What goes wrong leaves no guest that runs on in it for ever.
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let uri = std::env::var("CUMULET_TEST_LIBVIRT").unwrap_or_default();
+        for id in GUESTS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for words in [&["destroy"][..], &["undefine", "--nvram"]] {
+                let mut virsh = Command::new("virsh");
+                virsh.args(["-q", "-c", &uri]).args(words).arg(id.to_string());
+                drop(virsh.output());
+            }
+        }
+    }
+}
+
 /// A driver with a cloud of its own, and a directory; none where there is no libvirtd to test with.
-async fn host(cloud: &str) -> Option<(Arc<Libvirt>, tempfile::TempDir)> {
+async fn host(cloud: &str) -> Option<(Arc<Libvirt>, Dir)> {
     let Ok(uri) = std::env::var("CUMULET_TEST_LIBVIRT") else {
         println!("not run: CUMULET_TEST_LIBVIRT is not set");
         return None;
@@ -45,12 +73,14 @@ async fn host(cloud: &str) -> Option<(Arc<Libvirt>, tempfile::TempDir)> {
     };
     Some((
         Libvirt::start(config).await.unwrap(),
-        tempfile::tempdir().unwrap(),
+        Dir(tempfile::tempdir().unwrap()),
     ))
 }
 
 fn random_id() -> InstanceId {
-    InstanceId::random(&mut rand::rng())
+    let id = InstanceId::random(&mut rand::rng());
+    GUESTS.lock().unwrap().push(id);
+    id
 }
 
 /// A guest with an empty disk, or an overlay on `image`.
