@@ -121,7 +121,7 @@ def test_a_key_for_consoles_is_made_by_a_start_alone(stopped):
     before = tree(cloud.state)
     for command in (["admin", "console-key"], ["admin", "console", words["INSTANCE"]]):
         done = cloud.execute(*command)
-        assert done.returncode == 1 and "the cloud has no key for consoles yet: start `cumulet up`" in done.stderr, done
+        assert done.returncode == 1 and "the cloud has no key for consoles yet: a start with this program makes it" in done.stderr, done
         assert tree(cloud.state) == before, done
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("INSERT INTO settings (name, value) VALUES ('console_key', ?)", (kept,))
