@@ -71,13 +71,28 @@ pub async fn deregister(
     write.await
 }
 
+/// What keeps an image from its end, whichever call brings that: each says it in its own words.
+pub(super) enum Protection {
+    /// It is enabled.
+    Enabled,
+    /// It was disabled, and lasts until then.
+    Lasts(Timestamp),
+}
+
+/// Whether an image is protected.
+pub(super) fn protection(row: &image::Model, now: Timestamp) -> Option<Protection> {
+    match (row.protection, row.protected_until) {
+        (Some(_), _) => Some(Protection::Enabled),
+        (None, Some(until)) if until > now.0 => Some(Protection::Lasts(Timestamp(until))),
+        (None, _) => None,
+    }
+}
+
 fn check_unprotected(row: &image::Model, now: Timestamp) -> Result<()> {
-    let reason = match (row.protection, row.protected_until) {
-        (Some(_), _) => "deregistration protection is enabled for it",
-        (None, Some(until)) if until > now.0 => {
-            "its deregistration protection was disabled less than 24 hours ago"
-        }
-        (None, _) => return Ok(()),
+    let reason = match protection(row, now) {
+        Some(Protection::Enabled) => "deregistration protection is enabled for it",
+        Some(Protection::Lasts(_)) => "its deregistration protection was disabled less than 24 hours ago",
+        None => return Ok(()),
     };
     Err(Error::Protected {
         id: row.id.0.to_string(),

@@ -24,6 +24,7 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder}
 
 use super::{
     ImageView,
+    deregister::{Protection, protection},
     insert::{check_name, fresh, name_is_free},
 };
 use crate::{aliases, boxed};
@@ -144,19 +145,18 @@ pub async fn delete(parts: &Parts, id: ImageId) -> Result<(image::Model, bool)> 
     write.await
 }
 
-/// A protection guards the effect, whichever call brings it: what is gone with its file is more than deregistered.
+/// What is gone with its file is more than deregistered.
 fn check_unprotected(row: &image::Model, now: Timestamp) -> Result<()> {
     let (id, account) = (row.id.0, row.account.0);
-    let reason = match (row.protection, row.protected_until) {
-        (Some(_), _) => format!(
+    let reason = match protection(row, now) {
+        Some(Protection::Enabled) => format!(
             "its deregistration protection is enabled; its account {account} takes that off first: \
              `aws ec2 disable-image-deregistration-protection --image-id {id}`"
         ),
-        (None, Some(until)) if until > now.0 => format!(
-            "its deregistration protection was disabled and lasts for a day from then; delete it after {}",
-            Timestamp(until)
+        Some(Protection::Lasts(until)) => format!(
+            "its deregistration protection was disabled and lasts for a day from then; delete it after {until}"
         ),
-        (None, _) => return Ok(()),
+        None => return Ok(()),
     };
     Err(Error::Protected {
         id: id.to_string(),

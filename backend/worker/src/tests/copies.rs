@@ -258,3 +258,21 @@ async fn the_last_place_is_for_images() {
     assert_eq!(host.order(running(spec)).await.failure, None);
     assert_eq!(store.begun.lock().unwrap().len(), 2);
 }
+
+/// A volume is read for hours, as a snapshot of one that no guest has: who waits for it keeps no launch's place, and ends.
+#[tokio::test]
+async fn whoever_waits_for_a_volume_that_is_read_has_no_place_and_is_ended_at_once() {
+    let (mut host, _) = Host::with_slow_store().await;
+    let read = (1..=12).map(|n| spec(n, 1).disks[0].volume);
+    let read = host.worker.volumes.turns(read).await;
+    let mut waiting = Vec::new();
+    for n in 1..=12 {
+        waiting.push(host.send(running(of(n, ONE))).await);
+    }
+    assert_eq!(host.order(running(of(20, ONE))).await.failure, None);
+    let end = host.send(destroy(1, 2)).await;
+    let failure = host.outcome(waiting.remove(0)).await.failure;
+    assert_eq!(failure.as_deref(), Some("something newer is to be done"));
+    drop(read);
+    host.all_done(waiting.into_iter().chain([end])).await;
+}

@@ -17,6 +17,7 @@ use cumulet_hypervisor::fake::FaultPlan;
 use super::*;
 use crate::{
     disks::{DiskFile, Disks, May},
+    qcow2::Altered,
     testing::data,
 };
 
@@ -25,6 +26,8 @@ use crate::{
 struct Words {
     flattened: Mutex<Vec<(PathBuf, bool)>>,
     failures: Mutex<u32>,
+    /// Disks are not as they were made.
+    altered: bool,
 }
 
 #[async_trait]
@@ -48,6 +51,9 @@ impl Disks for Words {
     async fn flatten(&self, disk: &DiskFile<'_>) -> io::Result<()> {
         let over = disk.image.is_some();
         self.flattened.lock().unwrap().push((disk.path.to_owned(), over));
+        if self.altered {
+            return Err(Altered::error(disk.path, "it names a file below".into()));
+        }
         let mut failures = self.failures.lock().unwrap();
         if *failures == 0 {
             return Ok(());
@@ -190,5 +196,29 @@ async fn a_root_that_was_lost_is_not_said_to_be_kept() {
     assert_eq!(
         (done.failure, done.report.power, done.root),
         (None, Power::Absent, None)
+    );
+}
+
+/// A guest's process that was taken over has written into its header: no end waits for that for ever.
+#[tokio::test(start_paused = true)]
+async fn a_root_that_is_not_as_it_was_made_is_set_aside() {
+    let disks = Arc::new(Words {
+        altered: true,
+        ..Words::default()
+    });
+    let mut host = Host::with_root(&disks).await;
+    for _ in 0..2 {
+        let done = host.order(destroy_but(2, Some(root()))).await;
+        assert_eq!(
+            (done.failure, done.report.power, done.root),
+            (None, Power::Absent, None)
+        );
+    }
+    assert!(!host.kept_file().exists() && !host.worker.layout.instance(instance(1)).exists());
+    let aside = host.kept_file().with_extension("altered");
+    assert_eq!(
+        std::fs::read_to_string(aside).unwrap(),
+        "written",
+        "for the operator"
     );
 }
