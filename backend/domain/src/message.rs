@@ -17,6 +17,7 @@ use crate::{
     snapshot::{SnapshotProgress, TakenSnapshot},
     spec::InstanceSpec,
     time::Timestamp,
+    volume::VolumeStore,
 };
 
 pub use limits::{MAX_FAILURE, MAX_INSTANCES, MAX_SIZE, MAX_VCPUS};
@@ -24,8 +25,8 @@ pub use words::is_for_tenants;
 
 /// The newest version of the protocol that this program understands: 2 is an instance of any number of disks, and of
 /// interfaces in several VPCs; 3 one that is started by UEFI, snapshots, and volumes that are made from them; 4 disks
-/// that are encrypted; 5 a root that outlives its instance.
-pub const NEWEST_VERSION: u32 = 5;
+/// that are encrypted; 5 a root that outlives its instance; 6 volumes in a store that hosts share.
+pub const NEWEST_VERSION: u32 = 6;
 
 /// A command to one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +95,10 @@ impl Command {
             Action::Destroy { kept: Some(_), .. } => 5,
             Action::Run { spec, .. } => spec.version(),
             Action::Change { spec, .. } => spec.version().max(2),
+            // A host that knows no such store would find nothing to delete, and say that it is done.
+            Action::DeleteVolume { store, .. } if !store.is_local() => 6,
             Action::DeleteVolume { .. } => 2,
+            Action::TakeSnapshots(sources) if sources.iter().any(|source| !source.store.is_local()) => 6,
             // A host that knows no keys would keep what is encrypted as a plain disk.
             Action::TakeSnapshots(sources) if sources.iter().any(|source| source.encrypted) => 4,
             Action::TakeSnapshots(_) => 3,
@@ -174,6 +178,9 @@ pub enum Action {
         volume: VolumeId,
         /// Its generation.
         generation: u64,
+        /// Where it is.
+        #[serde(default, skip_serializing_if = "VolumeStore::is_local")]
+        store: VolumeStore,
     },
     /// The content of these volumes, all as they are at one moment from now, shall be in the store of snapshots. There
     /// is at least one, and a guest that runs has all of them or none (but for what is made of a plain snapshot, which
@@ -227,6 +234,9 @@ pub struct SnapshotSource {
     pub volume: VolumeId,
     /// The instance whose root the volume is; `None` for one that outlives instances.
     pub root_of: Option<InstanceId>,
+    /// Where the volume is.
+    #[serde(default, skip_serializing_if = "VolumeStore::is_local")]
+    pub store: VolumeStore,
     /// The SHA-256 of the manifest of the snapshot that it is taken over; `None`: it is the first.
     pub base: Option<String>,
     /// Its data is encrypted, and what is kept of it is to be.
@@ -408,6 +418,10 @@ pub struct Heartbeat {
     /// What is not as it should be on it, a sentence each, for the operator; none: nothing that it knows of.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// The Ceph pool that it reaches for volumes, as `FSID/POOL`: the cluster's id and the pool's name. `None`: it reaches
+    /// none.
+    #[serde(default)]
+    pub rbd: Option<String>,
     /// How far it has come with the snapshots that it takes.
     #[serde(default)]
     pub snapshots: Vec<SnapshotProgress>,

@@ -13,6 +13,7 @@ use crate::{
     metadata::InstanceMetadata,
     network::InterfacePolicy,
     snapshot::SnapshotRef,
+    volume::VolumeStore,
 };
 
 /// An instance, whole, at one generation. A higher one reaches a guest that runs, too: the host compares what is
@@ -69,8 +70,11 @@ pub struct DiskSpec {
 pub enum DiskSource {
     /// It starts as an image, is the instance's own, and goes with it.
     Image(ImageRef),
-    /// The volume's file on the host, which outlives the instance.
+    /// What the host has of the volume, or reaches of it, which outlives the instance.
     Volume {
+        /// Where that is.
+        #[serde(default, skip_serializing_if = "VolumeStore::is_local")]
+        store: VolumeStore,
         /// The file's format.
         format: DiskFormat,
         /// It is made, empty, if it is not there: false once a host has made it, so that one that is lost is an
@@ -144,13 +148,16 @@ impl InstanceSpec {
     /// The version of the protocol that it takes to understand it: what has more than one disk, or interfaces of
     /// more than one VPC, would be misread by a program that knows neither; what is started by UEFI would be started by
     /// BIOS, which finds nothing on its disk; a volume from a snapshot would be made empty, and an image of one be looked
-    /// for among the files; what is to be encrypted would not be.
+    /// for among the files; what is to be encrypted would not be; and what is in a store that hosts share would be a file.
     pub fn version(&self) -> u32 {
         let is_from_snapshot = |disk: &DiskSpec| match &disk.source {
             DiskSource::Volume { from, .. } => from.is_some(),
             DiskSource::Image(image) => image.from_snapshot,
         };
+        let is_shared =
+            |disk: &DiskSpec| matches!(&disk.source, DiskSource::Volume { store, .. } if !store.is_local());
         match self.firmware {
+            _ if self.disks.iter().any(is_shared) => 6,
             _ if self.disks.iter().any(|disk| disk.encrypted) => 4,
             Firmware::Uefi => 3,
             Firmware::LegacyBios if self.disks.iter().any(is_from_snapshot) => 3,

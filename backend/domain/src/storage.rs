@@ -138,7 +138,7 @@ impl StorageGrant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::VolumeId;
+    use crate::{id::VolumeId, volume::VolumeStore};
 
     #[test]
     fn a_manifest_has_room_for_every_block() {
@@ -153,6 +153,7 @@ mod tests {
     #[test]
     fn snapshots_need_what_they_are_taken_over_and_made_of() {
         let source = |number, base: Option<&str>, of: Option<&str>| SnapshotSource {
+            store: VolumeStore::Local,
             snapshot: SnapshotId::new(number),
             volume: VolumeId::new(number),
             root_of: None,

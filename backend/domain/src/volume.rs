@@ -13,6 +13,8 @@ pub use mapping::{Disk, DiskAsked, Mapped, Mapping, at_least, merge};
 pub use modification::{ModificationState, VolumeChange, VolumeShape};
 pub use performance::{Performance, Provisioned};
 
+use serde::{Deserialize, Serialize};
+
 use crate::named;
 
 /// Volumes of one instance at the most, its root's among them: EC2's bound for most types. A guest has a slot for each,
@@ -40,6 +42,41 @@ named! {
         Detached = "detached",
         Busy = "busy",
     }
+}
+
+named! {
+    /// The backing store that has a volume's data.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    VolumeStore {
+        /// A file of one host, which no other has.
+        #[default]
+        Local = "local",
+        /// An image in a pool of Ceph's, which all hosts reach that are told of it.
+        Rbd = "rbd",
+    }
+}
+
+impl VolumeStore {
+    /// Whether only one host has what is in it.
+    pub const fn is_local(&self) -> bool {
+        matches!(self, VolumeStore::Local)
+    }
+}
+
+/// Whether this is the name of a Ceph pool that can be told to every program: up to 64 letters, digits, `.`, `_` and `-`,
+/// the first of them no mark.
+pub fn is_pool_name(name: &str) -> bool {
+    let is_mark = |byte: u8| matches!(byte, b'.' | b'_' | b'-');
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    begins
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 named! {

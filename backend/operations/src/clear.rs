@@ -10,6 +10,7 @@ use cumulet_domain::{
     id::HostId,
     message::{Action, Command, Power, VolumeOutcome},
     time::Timestamp,
+    volume::VolumeStore,
 };
 use cumulet_journal::{self as journal, Next};
 use cumulet_store::{
@@ -131,7 +132,11 @@ async fn delete(
     let command = Command {
         operation: Some(operation.id.0),
         deadline: Timestamp(operation.deadline).max(now.after(command::RESEND)),
-        action: Action::DeleteVolume { volume, generation },
+        action: Action::DeleteVolume {
+            volume,
+            generation,
+            store: VolumeStore::Local,
+        },
         keys: Vec::new(),
         storage: None,
     };

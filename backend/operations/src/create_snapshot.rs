@@ -13,6 +13,7 @@ use cumulet_domain::{
     message::{Action, Command, SnapshotOutcome, SnapshotSource},
     snapshot::TakenSnapshot,
     time::Timestamp,
+    volume::VolumeStore,
 };
 use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
 use cumulet_store::{
@@ -172,6 +173,7 @@ fn source(row: &snapshot::Model) -> SnapshotSource {
         snapshot: row.id.0,
         volume: row.volume.0,
         root_of: None,
+        store: VolumeStore::Local,
         base: None,
         encrypted: row.encrypted.0,
         of: None,

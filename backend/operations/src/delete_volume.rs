@@ -10,7 +10,7 @@ use cumulet_domain::{
     id::{HostId, OperationId, VolumeId},
     message::{Action, Command},
     time::Timestamp,
-    volume::VolumeState,
+    volume::{VolumeState, VolumeStore},
 };
 use cumulet_journal::{self as journal, End, How, NewOperation, Next, Operation, Step, enqueue};
 use cumulet_store::{
@@ -87,6 +87,7 @@ impl Operation for DeleteVolume {
             action: Action::DeleteVolume {
                 volume,
                 generation: operation.generation.0,
+                store: VolumeStore::Local,
             },
             keys: Vec::new(),
             storage: None,

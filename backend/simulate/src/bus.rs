@@ -224,7 +224,9 @@ impl std::fmt::Display for Told<'_> {
             Action::Change { spec, what, .. } => {
                 write!(f, "{} of {} at {}", what.name(), spec.id, spec.generation)
             }
-            Action::DeleteVolume { volume, generation } => {
+            Action::DeleteVolume {
+                volume, generation, ..
+            } => {
                 write!(f, "delete {volume} at {generation}")
             }
             Action::TakeSnapshots(sources) => {

@@ -119,7 +119,9 @@ impl Worker {
                     drop(permit);
                 });
             }
-            Action::DeleteVolume { volume, generation } => {
+            Action::DeleteVolume {
+                volume, generation, ..
+            } => {
                 let (this, volume, generation) = (self.clone(), *volume, *generation);
                 let Some(hand) = self.deletions.take(command.operation) else {
                     self.counters.repeated();

@@ -433,6 +433,7 @@ mod tests {
     /// A snapshot of a volume, or of a plain snapshot.
     fn source(snapshot: u64, volume: Option<u64>) -> SnapshotSource {
         SnapshotSource {
+            store: cumulet_domain::volume::VolumeStore::Local,
             snapshot: SnapshotId::new(snapshot),
             volume: VolumeId::new(volume.unwrap_or_default()),
             root_of: None,

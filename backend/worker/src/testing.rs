@@ -12,6 +12,7 @@ use cumulet_domain::{
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
     spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
     time::Timestamp,
+    volume::VolumeStore,
 };
 
 const BASE: u64 = 0x1000_0000_0000;
@@ -110,6 +111,7 @@ pub(crate) fn data(n: u8, gib: u64) -> DiskSpec {
         volume: VolumeId::new(BASE << 8 | u64::from(n)),
         device: "/dev/sdf".into(),
         source: DiskSource::Volume {
+            store: VolumeStore::Local,
             format: DiskFormat::Qcow2,
             create: true,
             generation: 1,

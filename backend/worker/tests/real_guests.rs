@@ -24,6 +24,7 @@ use cumulet_domain::{
     network::{Cidr, GroupPolicy, InterfacePolicy, Mac, SubnetPolicy, VpcPolicy},
     spec::{DiskSource, DiskSpec, InstanceSpec, NicSpec, Throttle},
     time::{Clock as _, SystemClock, Timestamp},
+    volume::VolumeStore,
 };
 use cumulet_hypervisor::libvirt::{Accel, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
@@ -336,6 +337,7 @@ async fn a_guest_lives_and_leaves_nothing() {
         volume,
         device: "/dev/sdf".into(),
         source: DiskSource::Volume {
+            store: VolumeStore::Local,
             format: DiskFormat::Qcow2,
             create: true,
             generation: 1,
@@ -361,6 +363,7 @@ async fn a_guest_lives_and_leaves_nothing() {
     let with_volume = [&there[..], &[ObjectKind::Volume]].concat();
     assert_eq!(host.kinds().await, with_volume);
     let delete = Action::DeleteVolume {
+        store: VolumeStore::Local,
         volume,
         generation: 2,
     };

@@ -10,7 +10,9 @@ use cumulet_domain::{
     instance::{State, StateReason},
     message::{Action, Power},
     spec::DiskSource,
-    volume::{AttachmentState, Disk, DiskAsked, Mapped, Mapping, Provisioned, ROOT_DEVICE, VolumeType},
+    volume::{
+        AttachmentState, Disk, DiskAsked, Mapped, Mapping, Provisioned, ROOT_DEVICE, VolumeStore, VolumeType,
+    },
 };
 use cumulet_operations::specs as host_specs;
 use cumulet_store::{
@@ -146,6 +148,7 @@ async fn volumes_that_are_attached_come_to_the_host_beside_the_root() {
     for (disk, create) in spec.disks[1..].iter().zip([true, false]) {
         let format = DiskFormat::Qcow2;
         let source = DiskSource::Volume {
+            store: VolumeStore::Local,
             format,
             create,
             generation: 1,

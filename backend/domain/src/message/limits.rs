@@ -10,7 +10,7 @@ use crate::{
     host::{MAX_PROBLEMS, NotReady, check_host_name, check_metrics, check_name, one_line},
     host_address::{check_console_address, check_tunnel_address},
     snapshot::{MAX_PROGRESS, SnapshotProgress, is_digest},
-    volume::MAX_ATTACHED,
+    volume::{MAX_ATTACHED, is_pool_name},
 };
 
 /// Instances of one host at the most.
@@ -251,6 +251,16 @@ fn public_key(text: &str) -> Result<(), String> {
     }
 }
 
+/// A Ceph cluster's id is a UUID; a pool's name is one of Ceph's that needs no quotes anywhere.
+fn check_pool(told: &str) -> Result<(), String> {
+    let (fsid, pool) = told.split_once('/').unwrap_or((told, ""));
+    let is_id = fsid.len() == 36 && fsid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    match is_id && is_pool_name(pool) {
+        true => Ok(()),
+        false => Err("it is not FSID/POOL".to_owned()),
+    }
+}
+
 impl Heartbeat {
     fn within_limits(self, left_out: &mut Vec<String>) -> Result<Self, String> {
         let Heartbeat {
@@ -264,6 +274,7 @@ impl Heartbeat {
             not_ready,
             disk_key,
             problems,
+            rbd,
             snapshots,
         } = self;
         check_name("its hypervisor's name", &hypervisor)?;
@@ -286,6 +297,7 @@ impl Heartbeat {
         let console_address = console_address.filter(|text| keep("its console address", found(text)));
         let profile = profile.filter(|profile| keep("what it says that it is", profile.check()));
         let disk_key = disk_key.filter(|key| keep("its public key", public_key(key)));
+        let rbd = rbd.filter(|pool| keep("the pool that it reaches", check_pool(pool)));
         let metrics = Some(metrics).filter(|metrics| keep("its metrics", check_metrics(metrics)));
         Ok(Heartbeat {
             resources: resources.unwrap_or_default(),
@@ -303,6 +315,7 @@ impl Heartbeat {
                 .map(|text| one_line(text, crate::host::MAX_REASON))
                 .filter(|text| !text.is_empty())
                 .collect(),
+            rbd,
             snapshots: progress_within(snapshots, left_out),
         })
     }

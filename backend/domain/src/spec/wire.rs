@@ -148,7 +148,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::image::DiskFormat;
+    use crate::{image::DiskFormat, volume::VolumeStore};
 
     /// As the last program wrote it that knew one disk.
     const BEFORE: &str = include_str!("before.json");
@@ -196,6 +196,7 @@ mod tests {
             volume: VolumeId::new(7 << 40),
             device: "/dev/sdf".into(),
             source: DiskSource::Volume {
+                store: VolumeStore::Local,
                 format: DiskFormat::Qcow2,
                 create: true,
                 generation: 1,

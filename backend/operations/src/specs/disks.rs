@@ -7,7 +7,7 @@ use cumulet_domain::{
     image::ImageRef,
     snapshot::SnapshotRef,
     spec::{DiskSource, DiskSpec, Throttle},
-    volume::{AttachmentState, Provisioned, VolumeType},
+    volume::{AttachmentState, Provisioned, VolumeStore, VolumeType},
 };
 use sea_orm::ConnectionTrait;
 
@@ -115,6 +115,7 @@ fn data_disk(volume: &volume::Model, source: Option<&snapshot::Model>) -> Result
         })
     };
     let source = DiskSource::Volume {
+        store: VolumeStore::Local,
         format: volume.format(),
         create: volume.made_at.is_none(),
         generation: volume.generation.0,

@@ -8,7 +8,7 @@ use cumulet_domain::{
     message::{Action, SnapshotSource},
     snapshot::{SnapshotRef, SnapshotState},
     spec::DiskSource,
-    volume::{EncryptionAsked, Provisioned, VolumeState, VolumeType},
+    volume::{EncryptionAsked, Provisioned, VolumeState, VolumeStore, VolumeType},
 };
 use cumulet_store::{catch_up, consistency::Hanging, disk_keys, entity::volume, snapshots as store};
 use futures::FutureExt as _;
@@ -100,6 +100,7 @@ async fn a_copy_is_made_of_a_snapshot_that_nobody_sees() {
 
     on.round().await;
     let told = SnapshotSource {
+        store: VolumeStore::Local,
         snapshot: hidden,
         volume: source,
         root_of: None,

@@ -9,7 +9,7 @@ use cumulet_domain::{
     image::ImageState,
     message::{Action, Command, KeyOf, SnapshotSource},
     snapshot::{NO_VOLUME, SnapshotState, TakenSnapshot},
-    volume::{EncryptionAsked, Provisioned, VolumeType},
+    volume::{EncryptionAsked, Provisioned, VolumeStore, VolumeType},
 };
 use cumulet_store::{disk_keys, encryption::findings, entity::host, failed, snapshots as store};
 use futures::FutureExt as _;
@@ -115,6 +115,7 @@ impl Instances {
 /// What a host is told of a snapshot that is to be made of that manifest.
 fn made_of(snapshot: SnapshotId, volume: VolumeId, manifest: &str) -> SnapshotSource {
     SnapshotSource {
+        store: VolumeStore::Local,
         snapshot,
         volume,
         root_of: None,
@@ -264,6 +265,7 @@ async fn one_whose_volume_is_made_first_is_taken_of_the_volume() {
     on.goes_by(2).await;
     let (_, command) = on.takes().await.unwrap();
     let expected = SnapshotSource {
+        store: VolumeStore::Local,
         of: None,
         ..made_of(id, made, "")
     };

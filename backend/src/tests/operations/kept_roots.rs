@@ -7,7 +7,7 @@ use cumulet_domain::{
     image::DiskFormat,
     message::{Action, KeptRoot, Power},
     spec::DiskSource,
-    volume::{AttachmentState, ROOT_DEVICE, VolumeState},
+    volume::{AttachmentState, ROOT_DEVICE, VolumeState, VolumeStore},
 };
 use cumulet_store::{catch_up, entity::volume, failed};
 use futures::FutureExt as _;
@@ -119,6 +119,7 @@ async fn a_root_that_outlives_its_instance_is_a_volume_as_any_other() {
     let (_, spec, _) = stage.told().await.unwrap();
     let disk = spec.disks.iter().find(|disk| disk.volume == root).unwrap();
     let expected = DiskSource::Volume {
+        store: VolumeStore::Local,
         format: DiskFormat::Qcow2,
         create: false,
         generation: stage.disk(root).await.generation.0,

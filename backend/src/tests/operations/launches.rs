@@ -55,7 +55,9 @@ impl Instances {
                 };
                 match command.action {
                     Action::Destroy { .. } => destroyed += 1,
-                    Action::DeleteVolume { volume, generation } => deleted.push((volume, generation)),
+                    Action::DeleteVolume {
+                        volume, generation, ..
+                    } => deleted.push((volume, generation)),
                     _ => {}
                 }
                 command.ack();

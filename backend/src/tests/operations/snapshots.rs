@@ -7,7 +7,7 @@ use cumulet_domain::{
     message::{Action, ReportContent, SnapshotOutcome, SnapshotSource},
     snapshot::{SnapshotRef, SnapshotState, TakenSnapshot},
     spec::DiskSource,
-    volume::{Provisioned, VolumeType},
+    volume::{Provisioned, VolumeStore, VolumeType},
 };
 use cumulet_journal::active;
 use cumulet_operations::{Heard, snapshot as subject_of};
@@ -173,6 +173,7 @@ async fn a_host_takes_what_a_guest_has_and_the_next_is_taken_over_it() {
     let (first, open) = on.snapshot(volume).await;
     on.round().await;
     let source = |snapshot, base| SnapshotSource {
+        store: VolumeStore::Local,
         snapshot,
         volume,
         root_of: None,

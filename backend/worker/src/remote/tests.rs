@@ -15,6 +15,7 @@ use cumulet_domain::{
     id::{SnapshotId, VolumeId},
     message::{Action, Command, SnapshotSource},
     time::Timestamp,
+    volume::VolumeStore,
 };
 
 use super::{
@@ -137,6 +138,7 @@ fn who_sends_hears_what_is_there() {
 fn a_command_brings_the_grants_of_what_it_names() {
     let grants = Grants::new();
     let source = SnapshotSource {
+        store: VolumeStore::Local,
         snapshot: SnapshotId::new(5),
         volume: VolumeId::new(1),
         root_of: None,

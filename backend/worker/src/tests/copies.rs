@@ -12,6 +12,7 @@ use cumulet_domain::{
     message::Change,
     snapshot::SnapshotRef,
     spec::{DiskSource, DiskSpec, InstanceSpec},
+    volume::VolumeStore,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -117,6 +118,7 @@ fn copying(n: u8, account: AccountId, gib: u64) -> InstanceSpec {
     let mut spec = of(n, account);
     spec.disks.push(DiskSpec {
         source: DiskSource::Volume {
+            store: VolumeStore::Local,
             format: DiskFormat::Raw,
             create: true,
             generation: 1,

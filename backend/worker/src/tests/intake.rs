@@ -4,6 +4,7 @@
 use cumulet_domain::{
     id::{SnapshotId, VolumeId},
     message::SnapshotSource,
+    volume::VolumeStore,
 };
 use cumulet_hypervisor::fake::FaultPlan;
 
@@ -56,6 +57,7 @@ impl Host {
 
 fn taking(snapshot: u64, volume: u64) -> Action {
     Action::TakeSnapshots(vec![SnapshotSource {
+        store: VolumeStore::Local,
         snapshot: SnapshotId::new(snapshot),
         volume: VolumeId::new(volume),
         root_of: None,
@@ -140,6 +142,7 @@ async fn a_deletion_that_is_sent_again_while_it_waits_is_known() {
     let volume = data(1, 1).volume;
     let turn = host.worker.volumes.turns([volume]).await;
     let delete = Action::DeleteVolume {
+        store: VolumeStore::Local,
         volume,
         generation: 1,
     };

@@ -11,6 +11,7 @@ use cumulet_domain::{
     image::DiskFormat,
     message::KeptRoot,
     spec::{DiskSource, DiskSpec},
+    volume::VolumeStore,
 };
 use cumulet_hypervisor::fake::FaultPlan;
 
@@ -170,6 +171,7 @@ async fn a_volume_whose_file_has_another_format_is_that_file() {
     let mut told = spec(1, 2);
     told.disks.push(DiskSpec {
         source: DiskSource::Volume {
+            store: VolumeStore::Local,
             format: DiskFormat::Raw,
             create: true,
             generation: 1,

@@ -11,6 +11,7 @@ use cumulet_domain::{
     rng::SharedRng,
     snapshot::{NO_VOLUME, SnapshotRef},
     spec::{DiskSource, DiskSpec},
+    volume::VolumeStore,
 };
 use cumulet_hypervisor::Copying;
 
@@ -90,6 +91,7 @@ impl SnapshotData for Recorder {
 
 fn source(n: u64, root_of: Option<u8>, base: Option<&str>) -> SnapshotSource {
     SnapshotSource {
+        store: VolumeStore::Local,
         snapshot: SnapshotId::new(n << 40),
         volume: match root_of {
             Some(n) => spec(n, 1).disks[0].volume,
@@ -286,6 +288,7 @@ async fn a_volume_is_made_of_its_snapshot_once() {
         .join(&root.image().unwrap().sha256);
     std::fs::write(image, "image").unwrap();
     let made_of = |create: bool| DiskSource::Volume {
+        store: VolumeStore::Local,
         format: DiskFormat::Raw,
         create,
         generation: 1,
@@ -325,6 +328,7 @@ async fn a_plain_snapshots_content_is_encrypted_with_the_key_that_came_along() {
     host.order(run(1, 1, None)).await;
     let plain = "b".repeat(64);
     let copy = SnapshotSource {
+        store: VolumeStore::Local,
         volume: NO_VOLUME,
         encrypted: true,
         of: Some(plain.clone()),

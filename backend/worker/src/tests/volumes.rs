@@ -6,6 +6,7 @@ use cumulet_domain::{
     id::VolumeId,
     message::{Change, VolumeOutcome},
     spec::{DiskSource, DiskSpec, InstanceSpec},
+    volume::VolumeStore,
 };
 use cumulet_hypervisor::fake::FaultPlan;
 
@@ -17,7 +18,13 @@ fn with(n: u8, generation: u64, volume: Option<u64>) -> Action {
     let mut spec = spec(n, generation);
     spec.disks.extend(volume.map(|of| DiskSpec {
         source: match data(1, 3).source {
-            DiskSource::Volume { format, create, .. } => DiskSource::Volume {
+            DiskSource::Volume {
+                store,
+                format,
+                create,
+                ..
+            } => DiskSource::Volume {
+                store,
                 format,
                 create,
                 generation: of,
@@ -35,6 +42,7 @@ fn with(n: u8, generation: u64, volume: Option<u64>) -> Action {
 
 fn delete(generation: u64) -> Action {
     Action::DeleteVolume {
+        store: VolumeStore::Local,
         volume: volume(),
         generation,
     }

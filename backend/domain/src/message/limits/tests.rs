@@ -43,6 +43,11 @@ fn disk_key() -> String {
     "aZ09-_".chars().cycle().take(43).collect()
 }
 
+/// What a pool looks like.
+fn pool() -> String {
+    "8a3c1f0e-1111-4222-8333-0123456789ab/cumulet".into()
+}
+
 /// Whether each field says something, but for why the host is not ready, which has a table of its own. A field that comes
 /// to be has to be named here, and is then missed in the tables below until it is said.
 fn says_all(told: &Heartbeat) -> bool {
@@ -57,10 +62,12 @@ fn says_all(told: &Heartbeat) -> bool {
         not_ready: _,
         disk_key,
         problems,
+        rbd,
         snapshots,
     } = told;
     let addresses = tunnel_address.is_some() && console_address.is_some();
-    let texts = !hypervisor.is_empty() && !availability_zone.is_empty() && disk_key.is_some();
+    let texts =
+        !hypervisor.is_empty() && !availability_zone.is_empty() && disk_key.is_some() && rbd.is_some();
     let lists = !metrics.is_empty() && !problems.is_empty() && !snapshots.is_empty();
     *resources != HostResources::default() && profile.is_some() && addresses && texts && lists
 }
@@ -81,6 +88,7 @@ fn alive(change: impl FnOnce(&mut Heartbeat)) -> ReportContent {
         not_ready: None,
         problems: vec!["one".into()],
         disk_key: Some(disk_key()),
+        rbd: Some(pool()),
         snapshots: vec![SnapshotProgress {
             id: SnapshotId::new(1),
             percent: 40,
@@ -285,6 +293,23 @@ fn what_is_too_much_of_a_heartbeat_is_left_out() {
             left_out,
             ["its public key: it is not 43 digits of base64url"],
             "{short}"
+        );
+    }
+    for wrong in [
+        "",
+        "/",
+        "cumulet",
+        &pool()[1..],
+        &format!("{}/a", pool()),
+        &format!("{},b", pool()),
+    ] {
+        let many = alive(|told| told.rbd = Some(wrong.to_owned()));
+        let (told, left_out) = report(many).within_limits().unwrap();
+        assert_eq!(told.content, alive(|told| told.rbd = None), "{wrong}");
+        assert_eq!(
+            left_out,
+            ["the pool that it reaches: it is not FSID/POOL"],
+            "{wrong}"
         );
     }
     for (name, value) in [
