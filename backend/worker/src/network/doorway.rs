@@ -8,7 +8,8 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use super::{
     NetworkError, Result,
     command::Commands,
-    names::{UPLINKS, is_uplink},
+    host,
+    names::{UPLINKS, uplink_name, vpc_of},
     netns,
 };
 
@@ -18,6 +19,7 @@ const RULE: &str = "counter packets";
 /// The table in the host's namespace.
 #[derive(Debug)]
 pub(super) struct Doorway {
+    cloud: String,
     table: String,
     /// Whether it is known to stand. Held by those who make uplinks, so that nobody takes it away meanwhile.
     stands: RwLock<bool>,
@@ -26,6 +28,7 @@ pub(super) struct Doorway {
 impl Doorway {
     pub(super) fn new(cloud: &str) -> Doorway {
         Doorway {
+            cloud: cloud.to_owned(),
             table: format!("cumulet_{cloud}_door"),
             stands: RwLock::new(false),
         }
@@ -49,7 +52,7 @@ impl Doorway {
     /// It goes if there is no uplink any more.
     pub(super) async fn leave(&self, commands: &Commands) -> Result<()> {
         let mut stands = self.stands.write().await;
-        if has_uplinks().await? {
+        if self.has_uplinks().await? {
             return Ok(());
         }
         *stands = false;
@@ -60,7 +63,7 @@ impl Doorway {
     /// Makes it again where it was taken away; what was wrong.
     pub(super) async fn check(&self, commands: &Commands) -> Result<Option<String>> {
         let mut stands = self.stands.write().await;
-        let wanted = has_uplinks().await?;
+        let wanted = self.has_uplinks().await?;
         if !wanted || self.is_there(commands).await? {
             return Ok(None);
         }
@@ -79,6 +82,18 @@ impl Doorway {
         }
     }
 
+    /// Whether this cloud has an uplink on the host. Another's are before that one's own door: who waited for those to go
+    /// would leave its door behind.
+    async fn has_uplinks(&self) -> Result<bool> {
+        let ours: Vec<String> = host::namespaces()?
+            .iter()
+            .filter_map(|name| vpc_of(&self.cloud, name))
+            .map(uplink_name)
+            .collect();
+        let devices = netns::run(None, netns::devices).await?;
+        Ok(ours.iter().any(|name| devices.contains_key(name)))
+    }
+
     /// One transaction that may be repeated.
     fn rules(&self) -> String {
         let (table, from) = (&self.table, format!("iifname \"{UPLINKS}\""));
@@ -91,10 +106,4 @@ impl Doorway {
              add rule inet {table} input {from} counter drop\n"
         )
     }
-}
-
-/// Whether there is an uplink on the host, of whichever cloud.
-async fn has_uplinks() -> Result<bool> {
-    let devices = netns::run(None, netns::devices).await?;
-    Ok(devices.keys().any(|name| is_uplink(name)))
 }

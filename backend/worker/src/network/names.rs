@@ -35,11 +35,6 @@ pub(super) fn interface_of(device: &str) -> Option<NetworkInterfaceId> {
 /// The hosts' ends of all uplinks, as nftables has it.
 pub(super) const UPLINKS: &str = "cv*";
 
-/// Whether a device is the host's end of an uplink.
-pub(super) fn is_uplink(device: &str) -> bool {
-    device.starts_with(VETH)
-}
-
 /// The host's end of a VPC's uplink.
 pub(super) fn uplink_name(vpc: VpcId) -> String {
     format!("{VETH}{}", vpc.short())

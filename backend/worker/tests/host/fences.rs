@@ -147,6 +147,33 @@ fn closed(a: &Guest, outside: &Outside, host_hears: &UdpSocket, addresses: &[Ipv
     assert_eq!(heard(host_hears), [FAR].into(), "the host hears its network");
 }
 
+/// Several clouds on one host, as tests have them side by side.
+#[test]
+fn the_last_uplink_takes_its_own_clouds_door_along() {
+    world_with(
+        |config| config.uplink_egress = true,
+        async |world| {
+            let doors = || {
+                output(Command::new("nft").args(["list", "tables"]))
+                    .matches("_door")
+                    .count()
+            };
+            ip("link add cv000000000000z type bridge");
+            let mut policy = world.vpc(1);
+            policy.groups = open();
+            world.interface(&mut policy, 4, &[ALL]);
+            policy.interfaces[0].public_ip = Some(PUBLIC);
+            world.apply(&mut policy).await;
+            assert_eq!(doors(), 1);
+            assert_eq!(world.network.ensure().await.unwrap(), Vec::<String>::new());
+            policy.interfaces.clear();
+            world.apply(&mut policy).await;
+            assert_eq!(doors(), 0, "with another cloud's uplink there");
+            ip("link delete cv000000000000z");
+        },
+    );
+}
+
 #[test]
 fn a_guest_fills_its_own_share_of_the_connections_and_no_more() {
     world_with(
