@@ -1,6 +1,7 @@
 //! What every operation has to pass, from one example of each: see `rpc::example`.
 
 mod asking;
+mod boto2;
 mod checks;
 mod filters;
 mod limits;

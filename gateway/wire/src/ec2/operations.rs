@@ -1223,6 +1223,7 @@ pub static OPERATIONS: &[OperationInfo] = &[
                 "tag-key",
                 "tag:<key>",
                 "vpc-id",
+                "vpcId",
             ],
         }),
         refused: &[],

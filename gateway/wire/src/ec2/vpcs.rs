@@ -47,6 +47,7 @@ listing! { DescribeSubnets(filters) -> DescribeSubnetsResult { subnets: Subnet }
     "subnet-arn" = subnet_arn;
     "subnet-id" = subnet_id;
     "vpc-id" = vpc_id;
+    "vpcId" = vpc_id;
 } }
 
 listing! { DescribeVpcs(filters) -> DescribeVpcsResult { vpcs: Vpc } {
