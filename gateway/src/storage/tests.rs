@@ -1,5 +1,7 @@
 //! Tests of the door with requests as hosts send them.
 
+mod strangers;
+
 use std::{collections::BTreeMap, fs, net::SocketAddr};
 
 use actix_web::{
