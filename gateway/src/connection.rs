@@ -77,7 +77,7 @@ impl Crowd {
     }
 
     /// A place for a new connection, another one's where there is none.
-    fn admit(&self) -> (u64, Rc<Member>) {
+    pub(crate) fn admit(&self) -> (u64, Rc<Member>) {
         let mut members = self.members.borrow_mut();
         let staying = |members: &BTreeMap<_, Rc<Member>>| {
             let staying = members.values().filter(|member| !member.evicted.get());

@@ -126,3 +126,76 @@ impl Drop for Body {
         self.work.goes_on();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, channel::mpsc};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::{connection::Crowd, limits::Limits};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A client's pieces, and the body that they are, each MiB of which has ten seconds.
+    fn sending() -> (mpsc::UnboundedSender<Result<Bytes, PayloadError>>, Payload, Begun) {
+        let limits = Limits {
+            body: SECOND * 10,
+            ..Limits::default()
+        };
+        let (_, member) = Crowd::new(1, limits).admit();
+        let (begun, (send, pieces)) = (member.begin(), mpsc::unbounded());
+        let payload: BoxedPayloadStream = Box::pin(pieces);
+        let body = watched(Payload::Stream { payload }, &begun);
+        (send, body, begun)
+    }
+
+    /// Waits so long for a piece, in vain.
+    async fn waits(body: &mut Payload, seconds: u32) {
+        let waited = timeout(SECOND * seconds, body.next()).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+
+    /// The seconds until the body is given up, more or less.
+    async fn late(body: &mut Payload) -> u64 {
+        let since = Instant::now();
+        match body.next().await {
+            Some(Err(PayloadError::Io(error))) if error.kind() == io::ErrorKind::TimedOut => {
+                (since.elapsed() + SECOND / 2).as_secs()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bodys_time_is_what_it_is_waited_for_and_not_what_its_service_takes() {
+        let (send, mut body, _begun) = sending();
+        for seconds in [6, 3] {
+            waits(&mut body, seconds).await;
+            send.unbounded_send(Ok(Bytes::from_static(b"a piece"))).unwrap();
+            assert!(matches!(body.next().await, Some(Ok(_))));
+            // The service writes it down.
+            advance(SECOND * 3600).await;
+        }
+        // What is left of ten seconds, and one for the service's own words.
+        assert_eq!(late(&mut body).await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_drips_gains_no_time_and_each_mib_has_all_of_it() {
+        let (send, mut body, _begun) = sending();
+        for _ in 0..9 {
+            waits(&mut body, 1).await;
+            send.unbounded_send(Ok(Bytes::from_static(b"a"))).unwrap();
+            assert!(matches!(body.next().await, Some(Ok(_))));
+        }
+        assert_eq!(late(&mut body).await, 2);
+        let (send, mut body, _begun) = sending();
+        for _ in 0..3 {
+            waits(&mut body, 9).await;
+            send.unbounded_send(Ok(Bytes::from(vec![0; SHARE]))).unwrap();
+            assert!(matches!(body.next().await, Some(Ok(_))));
+        }
+        assert_eq!(late(&mut body).await, 11);
+    }
+}
