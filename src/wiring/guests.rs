@@ -235,6 +235,12 @@ fn has_memory_groups() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::File,
+        io::Write as _,
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
@@ -321,5 +327,79 @@ mod tests {
         assert!(!is_mapped("0 100000 65536\n", &(1_900_000_001..=1_900_065_535)));
         assert!(is_mapped("0 100000 65536\n", &(60_000..=65_535)));
         assert!(!is_mapped("", &(60_000..=65_535)));
+    }
+
+    /// What virsh says, or why it does not.
+    fn virsh(uri: &str, words: &[&str], input: &str) -> Result<String, String> {
+        let mut virsh = Command::new("timeout");
+        virsh.args(["60", "virsh", "-q", "-c", uri]).args(words);
+        let piped = virsh.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if done.status.success() {
+            Ok(text(&done.stdout))
+        } else {
+            Err(text(&done.stderr))
+        }
+    }
+
+    /// Starts a domain of KVM with the label that the driver gives guests (`libvirt/xml.rs`), asks it for KVM, and ends
+    /// it. It is paused all the while: there are hosts where a guest of KVM hangs.
+    fn kvm_of(uri: &str, uid: u32, gid: u32) -> Result<String, String> {
+        let name = format!("cumulet-kvm-{}", std::process::id());
+        let xml = format!(
+            "<domain type='kvm'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>\
+             <os><type arch='x86_64' machine='q35'>hvm</type></os>\
+             <seclabel type='static' model='dac' relabel='yes'><label>+{uid}:+{gid}</label></seclabel></domain>"
+        );
+        virsh(uri, &["create", "--paused", "/dev/stdin"], &xml)?;
+        let asked = [
+            "qemu-monitor-command",
+            name.as_str(),
+            r#"{"execute":"query-kvm"}"#,
+        ];
+        let told = virsh(uri, &asked, "");
+        virsh(uri, &["destroy", &name], "")?;
+        told
+    }
+
+    /// With a real libvirtd, which `CUMULET_TEST_LIBVIRT` names, as the tests of its driver have it.
+    #[test]
+    fn a_guest_of_its_own_user_gets_to_kvm_by_its_group() {
+        let Ok(uri) = std::env::var("CUMULET_TEST_LIBVIRT") else {
+            println!("not run: CUMULET_TEST_LIBVIRT is not set");
+            return;
+        };
+        let device = match File::options().read(true).write(true).open("/dev/kvm") {
+            Ok(device) => device.metadata().unwrap(),
+            Err(error) => {
+                println!("not run: /dev/kvm: {error}");
+                return;
+            }
+        };
+        let text = std::fs::read_to_string(QEMU_CONF).unwrap_or_default();
+        let user = qemu_user(&text).expect("libvirt's user for guests");
+        let uids = uids(&Config::of(&[])).unwrap().unwrap();
+        let own = own_group(qemu_group(&text, &user), true).and_then(|group| mapped(&uids).map(|()| group));
+        let group = match own {
+            Ok(group) => group,
+            Err(why) => {
+                println!("not run, since guests have no users of their own here: {why}");
+                return;
+            }
+        };
+        let uid = *uids.end();
+        let told = kvm_of(&uri, uid, group).unwrap_or_else(|why| panic!("in group {group}: {why}"));
+        assert!(told.contains(r#""enabled":true"#), "{told}");
+        if device.mode() & 0o006 == 0o006 {
+            println!("not run: a guest that can't open /dev/kvm, which everybody can here");
+            return;
+        }
+        // A group that nobody is in.
+        let why = kvm_of(&uri, uid, uid).expect_err("it has opened what it may not");
+        let shut = why.to_lowercase().contains("initialize kvm: permission denied");
+        assert!(shut, "{why}");
     }
 }
