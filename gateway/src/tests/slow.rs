@@ -210,3 +210,29 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     drop(crowd);
     running.stop().await.unwrap();
 }
+
+/// A signature makes a connection known when it holds: who names a key and signs with another secret goes before a
+/// client that was there earlier.
+#[actix_web::test]
+async fn who_signs_wrongly_stays_a_stranger() {
+    let world = World::new().await;
+    let (running, address) = serve_with(&world, PATIENT).await;
+    let request = ask(&world, address, "Action=DescribeRegions&Version=2016-11-15");
+    let end = "</DescribeRegionsResponse>";
+    let (before, after) = request.split_once("Signature=").unwrap();
+    let forged = format!("{before}Signature={}{}", "0".repeat(64), &after[64..]);
+    let mut known = connected(address, request.as_bytes()).await;
+    answer(&mut known, end).await;
+    let mut other = connected(address, forged.as_bytes()).await;
+    let refused = answer(&mut other, "</Response>").await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let mut crowd = Vec::new();
+    for _ in 0..2 * PATIENT.connections {
+        crowd.push(connected(address, b"").await);
+    }
+    rest(&mut other, "who has signed wrongly").await;
+    known.write_all(request.as_bytes()).await.unwrap();
+    answer(&mut known, end).await;
+    drop(crowd);
+    running.stop().await.unwrap();
+}
