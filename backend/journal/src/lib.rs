@@ -37,7 +37,7 @@ pub use lease::lease;
 pub use operation::{Batch, Context, End, Failure, How, Look, Next, Operation, Resource, Step};
 pub use registry::{Kind, Of, Registry};
 pub use rows::{NewOperation, Target};
-pub use rows::{active, enqueue, enqueue_new, finish, go_on, proceed, state, written};
+pub use rows::{active, enqueue, enqueue_new, finish, go_on, postpone, proceed, state, written};
 
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, async_fn_in_trait)] // for tests alone

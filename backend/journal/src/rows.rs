@@ -229,7 +229,11 @@ pub async fn go_on(
 }
 
 /// Gives the lease back, and lets the operation run the same step at `next_at`.
-pub(super) async fn postpone(store: &Store, id: OperationId, next_at: Timestamp) -> Result<()> {
+///
+/// # Errors
+/// Those of the database.
+#[boxed]
+pub async fn postpone(store: &Store, id: OperationId, next_at: Timestamp) -> Result<()> {
     store
         .write(move |txn| {
             Box::pin(async move {

@@ -8,7 +8,7 @@
 use cumulet_domain::{
     Result,
     id::HostId,
-    message::{Action, Command, Power, VolumeOutcome},
+    message::{Action, Power, VolumeOutcome},
     time::Timestamp,
     volume::VolumeStore,
 };
@@ -28,7 +28,14 @@ use crate::{
     instance::instance_of,
     launch::Launch,
     release,
-    steps::{CLEAR, PLACE, command, driven::backoff, failure::tried, give_up, round::Round},
+    steps::{
+        CLEAR, PLACE,
+        driven::backoff,
+        failure::tried,
+        give_up,
+        hand_over::{RESEND, hand_over},
+        round::Round,
+    },
 };
 
 /// The step: the operation's next look is set, then the host that is answered is to be told.
@@ -48,7 +55,7 @@ pub(crate) async fn run(round: &Round, operation: &operation::Model) -> Result<N
         let next = journal::go_on(store, operation, &PLACE, 0, round.now);
         return next.await.map(|_| Next::Wait);
     };
-    let next = round.now.after(command::RESEND);
+    let next = round.now.after(RESEND);
     let waiting = journal::go_on(store, operation, &CLEAR, operation.attempts.0, next).await?;
     Ok(if waiting { Next::Tell(host) } else { Next::Wait })
 }
@@ -88,7 +95,7 @@ async fn of_guest(driver: &Driver, operation: operation::Model, of: OfInstance) 
         })
     });
     for volume in write.await? {
-        delete(driver, &copy, &host, &volume, now).await;
+        delete(driver, &copy, &host, &volume, now).await?;
     }
     driver.wake.now();
     Ok(())
@@ -108,7 +115,7 @@ async fn go_on(
 ) -> Result<Vec<volume::Model>> {
     let left = launch_volumes::bound(txn, instance_of(operation)).await?;
     if !left.is_empty() {
-        let (attempts, next) = (operation.attempts.0, now.after(command::RESEND));
+        let (attempts, next) = (operation.attempts.0, now.after(RESEND));
         let waits = journal::proceed(txn, operation, &CLEAR, attempts, next).await?;
         return Ok(if waits { left } else { Vec::new() });
     }
@@ -127,23 +134,13 @@ async fn delete(
     host: &HostId,
     volume: &volume::Model,
     now: Timestamp,
-) {
-    let (volume, generation) = (volume.id.0, volume.generation.0);
-    let command = Command {
-        operation: Some(operation.id.0),
-        deadline: Timestamp(operation.deadline).max(now.after(command::RESEND)),
-        action: Action::DeleteVolume {
-            volume,
-            generation,
-            store: VolumeStore::Local,
-        },
-        keys: Vec::new(),
-        storage: None,
+) -> Result<()> {
+    let action = Action::DeleteVolume {
+        volume: volume.id.0,
+        generation: volume.generation.0,
+        store: VolumeStore::Local,
     };
-    if let Err(error) = driver.bus.send(host, command).await {
-        // It is sent again.
-        tracing::warn!(%volume, %host, %error, "a command could not be handed over");
-    }
+    hand_over(driver, operation, host, action, now).await.map(drop)
 }
 
 /// What has become of a volume.

@@ -10,9 +10,8 @@ use cumulet_domain::{
     crash::Role,
     crash_point,
     id::{HostId, InstanceId},
-    message::{Action, Command, SnapshotOutcome, SnapshotSource},
+    message::{Action, SnapshotOutcome, SnapshotSource},
     snapshot::TakenSnapshot,
-    time::Timestamp,
     volume::VolumeStore,
 };
 use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
@@ -28,7 +27,12 @@ use crate::{
     plug::internal,
     snapshot::{TogetherState, all_of, is_pending, settle, subject},
     snapshot_round::{Content, SnapshotRound},
-    steps::{ASK, COMMAND, HEAR, command::RESEND, driven::backoff, failure::on_host},
+    steps::{
+        ASK, COMMAND, HEAR,
+        driven::backoff,
+        failure::on_host,
+        hand_over::{RESEND, hand_over},
+    },
 };
 
 /// See the module.
@@ -124,17 +128,9 @@ impl Operation for CreateSnapshot {
         if sources.is_empty() {
             return Ok(());
         }
-        let command = Command {
-            operation: Some(operation.id.0),
-            deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
-            action: Action::TakeSnapshots(sources),
-            keys: Vec::new(),
-            storage: None,
-        };
-        match round.driver.command(host, command).await {
-            Ok(()) => crash_point!(Self::NAME, "sent"),
-            // It is sent again.
-            Err(error) => tracing::warn!(%host, %error, "a command could not be handed over"),
+        let action = Action::TakeSnapshots(sources);
+        if hand_over(&round.driver, operation, host, action, round.now).await? {
+            crash_point!(Self::NAME, "sent");
         }
         Ok(())
     }

@@ -8,8 +8,7 @@ use cumulet_domain::{
     crash::Role,
     crash_point,
     id::{HostId, OperationId, VolumeId},
-    message::{Action, Command},
-    time::Timestamp,
+    message::Action,
     volume::{VolumeState, VolumeStore},
 };
 use cumulet_journal::{self as journal, End, How, NewOperation, Next, Operation, Step, enqueue};
@@ -26,7 +25,11 @@ use crate::{
     detach_volume::DetachVolume,
     driver::Heard,
     modify_volume::ModifyVolume,
-    steps::{ASK, COMMAND, HEAR, Nothing, command::RESEND, driven::backoff},
+    steps::{
+        ASK, COMMAND, HEAR, Nothing,
+        driven::backoff,
+        hand_over::{RESEND, hand_over},
+    },
     volume::{current, target, volume_of},
     volume_round::VolumeRound,
 };
@@ -80,22 +83,13 @@ impl Operation for DeleteVolume {
     }
 
     async fn tell(round: &VolumeRound, operation: &Model, host: &HostId) -> Result<()> {
-        let volume = VolumeId::from_db(volume_of(operation));
-        let command = Command {
-            operation: Some(operation.id.0),
-            deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
-            action: Action::DeleteVolume {
-                volume,
-                generation: operation.generation.0,
-                store: VolumeStore::Local,
-            },
-            keys: Vec::new(),
-            storage: None,
+        let action = Action::DeleteVolume {
+            volume: VolumeId::from_db(volume_of(operation)),
+            generation: operation.generation.0,
+            store: VolumeStore::Local,
         };
-        match round.driver.bus.send(host, command).await {
-            Ok(()) => crash_point!(Self::NAME, "sent"),
-            // It is sent again.
-            Err(error) => tracing::warn!(%volume, %host, %error, "a command could not be handed over"),
+        if hand_over(&round.driver, operation, host, action, round.now).await? {
+            crash_point!(Self::NAME, "sent");
         }
         Ok(())
     }

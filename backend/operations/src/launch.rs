@@ -23,7 +23,7 @@ use crate::{
     other_host::retry_on_other_host,
     release,
     steps::{
-        ASK, CLEAR, COMMAND, HEAR, PLACE, RECOMMAND, RUN, command,
+        ASK, CLEAR, HEAR, PLACE, RECOMMAND, RUN, command,
         demand::LaunchState,
         driven::{self, Driven},
         fail, place,
@@ -62,8 +62,7 @@ impl Operation for Launch {
     }
 
     async fn tell(round: &Round, operation: &Model, host: &HostId) -> Result<()> {
-        let step = if CLEAR.is_of(operation) { &CLEAR } else { &COMMAND };
-        command::tell::<Self>(round, operation, host, step).await
+        command::tell::<Self>(round, operation, host).await
     }
 
     async fn heard(driver: &Driver, operation: Model, heard: Heard) -> Result<()> {

@@ -12,7 +12,7 @@ use cumulet_domain::{
     Error, Result, crash_point,
     id::{HostId, InstanceId},
     instance::State,
-    message::{Action, Change, Command, Power},
+    message::{Action, Change, Power},
     time::Timestamp,
     volume::{AttachmentState, VolumeState},
 };
@@ -35,7 +35,10 @@ use crate::{
     driver::{Heard, OfInstance},
     instance::{instance_subject, subject as instance},
     specs::Specs,
-    steps::{COMMAND, command::RESEND},
+    steps::{
+        COMMAND,
+        hand_over::{RESEND, hand_over},
+    },
     volume::{current, volume_of},
     volume_round::VolumeRound,
 };
@@ -299,23 +302,13 @@ pub(crate) async fn tell<O: Plug>(
     let Some(vpc) = spec.primary().map(|nic| nic.vpc) else {
         return Ok(()); // none is specified without an interface
     };
-    let command = Command {
-        operation: Some(operation.id.0),
-        deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
-        action: Action::Change {
-            spec: Box::new(spec),
-            policy: round.policies.get(conn, host, vpc.to_db()).await?,
-            what: O::WHAT,
-        },
-        keys: Vec::new(),
-        storage: None,
+    let action = Action::Change {
+        spec: Box::new(spec),
+        policy: round.policies.get(conn, host, vpc.to_db()).await?,
+        what: O::WHAT,
     };
-    match cx.command(host, command).await {
-        Ok(()) => crash_point!(O::NAME, "sent"),
-        // It is sent again.
-        Err(error) => {
-            tracing::warn!(volume = volume_of(operation), %host, %error, "a command could not be handed over");
-        }
+    if hand_over(cx, operation, host, action, round.now).await? {
+        crash_point!(O::NAME, "sent");
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::{
     launch::run,
     release,
     steps::{
-        ASK, COMMAND, HEAR, Nothing, PLACE, RECOMMAND, RUN, command,
+        ASK, HEAR, Nothing, PLACE, RECOMMAND, RUN, command,
         driven::{self, Driven},
         fail, place,
         round::Round,
@@ -55,7 +55,7 @@ impl Operation for Start {
     }
 
     async fn tell(round: &Round, operation: &Model, host: &HostId) -> Result<()> {
-        command::tell::<Self>(round, operation, host, &COMMAND).await
+        command::tell::<Self>(round, operation, host).await
     }
 
     async fn heard(driver: &Driver, operation: Model, heard: Heard) -> Result<()> {

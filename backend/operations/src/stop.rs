@@ -68,7 +68,7 @@ impl Operation for Stop {
     }
 
     async fn tell(round: &Round, operation: &Model, host: &HostId) -> Result<()> {
-        command::tell::<Self>(round, operation, host, &COMMAND).await
+        command::tell::<Self>(round, operation, host).await
     }
 
     async fn heard(driver: &Driver, operation: Model, heard: Heard) -> Result<()> {

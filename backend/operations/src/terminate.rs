@@ -85,7 +85,7 @@ impl Operation for Terminate {
     }
 
     async fn tell(round: &Round, operation: &Model, host: &HostId) -> Result<()> {
-        command::tell::<Self>(round, operation, host, &COMMAND).await
+        command::tell::<Self>(round, operation, host).await
     }
 
     async fn heard(driver: &Driver, mut operation: Model, heard: Heard) -> Result<()> {

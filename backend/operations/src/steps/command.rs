@@ -1,15 +1,8 @@
 //! The step `command`: the desired state, sent to the host. The operation then waits in the journal and holds
 //! no task; the host's report ends it, and as long as none comes the command is sent again.
 
-use std::time::Duration;
-
-use cumulet_domain::{
-    Result, crash_point,
-    id::HostId,
-    message::{Action, Command},
-    time::Timestamp,
-};
-use cumulet_journal::{self as journal, Next, Step};
+use cumulet_domain::{Result, crash_point, id::HostId, message::Action};
+use cumulet_journal::{self as journal, Next};
 use cumulet_store::entity::operation;
 
 use crate::{
@@ -19,15 +12,10 @@ use crate::{
         driven::Driven,
         failure::{overdue, standing},
         give_up,
+        hand_over::{RESEND, hand_over},
         round::Round,
     },
 };
-
-/// How long until a command is sent again.
-pub(crate) const RESEND: Duration = Duration::from_secs(15);
-
-/// How long a command that could not be handed over waits.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The step: the operation's next look is set, then the command is to go out to the host that is answered.
 pub(crate) async fn run<O: Driven>(round: &Round, operation: &operation::Model) -> Result<Next> {
@@ -72,35 +60,24 @@ pub(crate) async fn overdue_on<O: Driven>(
     give_up::<O>(&round.driver, operation.clone(), failure).await
 }
 
-/// Sends the operation's command. When it can't be handed over the operation is looked at again soon, at `step`.
+/// Sends the operation's command.
 pub(crate) async fn tell<O: Driven>(
     round: &Round,
     operation: &operation::Model,
     host: &HostId,
-    step: &'static Step,
 ) -> Result<()> {
     let row = round.instance(operation)?;
-    let command = Command {
-        operation: Some(operation.id.0),
-        deadline: Timestamp(operation.deadline).max(round.now.after(RESEND)),
-        action: O::action(round, operation, row, host).await?,
-        keys: Vec::new(),
-        storage: None,
-    };
-    let policy = match &command.action {
+    let action = O::action(round, operation, row, host).await?;
+    let policy = match &action {
         Action::Run { policy, .. } => Some(policy.clone()),
         _ => None,
     };
-    let Err(error) = round.driver.command(host, command).await else {
-        if let Some(policy) = policy {
-            round.driver.told.note(host, &policy);
-        }
-        crash_point!(O::NAME, "sent");
+    if !hand_over(&round.driver, operation, host, action, round.now).await? {
         return Ok(());
-    };
-    tracing::warn!(operation.instance = instance_of(operation), %host, %error, "a command could not be handed over");
-    let (store, next) = (&round.driver.store, round.now.after(RETRY));
-    journal::go_on(store, operation, step, operation.attempts.0, next)
-        .await
-        .map(drop)
+    }
+    if let Some(policy) = policy {
+        round.driver.told.note(host, &policy);
+    }
+    crash_point!(O::NAME, "sent");
+    Ok(())
 }

@@ -1,11 +1,12 @@
 //! Steps that several operations on instances have: `place` claims a host, `command` sets when the operation is looked
-//! at again and, as the last of a round, sends the host its command. Every step may run any number of times. The
-//! operations call them.
+//! at again and, as the last of a round, sends the host its command, by `hand_over`, as every operation does. Every step
+//! may run any number of times. The operations call them.
 
 pub(crate) mod command;
 pub(crate) mod demand;
 pub(crate) mod driven;
 pub(crate) mod failure;
+pub(crate) mod hand_over;
 pub mod place;
 pub(crate) mod round;
 

@@ -27,10 +27,11 @@ use crate::{
     instance::instance_of,
     specs::tunnel,
     steps::{
-        COMMAND, PLACE, command,
+        COMMAND, PLACE,
         demand::{self, Demands},
         failure::{no_capacity, overdue, tried},
         give_up,
+        hand_over::RESEND,
         round::Round,
     },
 };
@@ -155,7 +156,7 @@ async fn claim(
     // Read with the round, after the operation was asked for: since then nobody gives the instance an interface or takes
     // one. What can't be specified is read by itself.
     let vpcs = round.specs.vpcs(row.id.to_db());
-    let next = round.now.after(command::RESEND);
+    let next = round.now.after(RESEND);
     let shared = round
         .driver
         .store

@@ -199,6 +199,22 @@ async fn a_launch_that_is_tried_elsewhere_takes_its_volumes_along() {
     );
 }
 
+/// The deletions are told at an answer, and by the same rule as what steps tell.
+#[tokio::test]
+async fn a_deletion_that_no_host_has_heard_of_is_soon_told_again() {
+    let mut stage = Instances::new().await;
+    let (id, _) = stage.launched_with_volumes().await;
+    stage.round().await;
+    stage.end(id, Err("the disk is broken")).await;
+    stage.round().await;
+    let waits = async |stage: &Instances| stage.open(id).await.next_at - stage.rig.cloud.now().0;
+    assert_eq!(waits(&stage).await, 15_000);
+    stage.mailboxes.clear();
+    stage.end(id, Ok(())).await;
+    let open = stage.open(id).await;
+    assert_eq!((open.step.as_str(), waits(&stage).await), ("clear", 1000));
+}
+
 #[tokio::test]
 async fn what_a_launch_that_failed_has_left_is_deleted_or_free() {
     let mut stage = Instances::new().await;

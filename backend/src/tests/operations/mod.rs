@@ -3,6 +3,7 @@
 mod copies;
 mod damaged;
 mod encrypted_anew;
+mod handed_over;
 mod images;
 mod kept_roots;
 mod launches;
