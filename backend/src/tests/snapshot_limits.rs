@@ -204,6 +204,27 @@ async fn an_account_has_so_many_copies_under_way_that_are_encrypted() {
     copy(Some(true)).await.unwrap();
 }
 
+/// As on EBS: no host has answered here.
+#[tokio::test]
+async fn what_is_deleted_while_it_is_taken_is_under_way_until_it_is_done() {
+    let rig = cloud().await;
+    let (cloud, who) = (&rig.cloud, &rig.who);
+    let (full, other, third) = (volume(&rig).await, volume(&rig).await, volume(&rig).await);
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(take(cloud, who, full).await.unwrap());
+    }
+    api::delete(cloud, who, made[0]).await.unwrap();
+    let refused = take(cloud, who, full).await.unwrap_err();
+    assert_eq!(refused, exceeded(Limit::PendingSnapshotsPerVolume, 5));
+    for _ in 5..QUOTAS.pending_snapshots {
+        take(cloud, who, other).await.unwrap();
+    }
+    api::delete(cloud, who, made[1]).await.unwrap();
+    let limit = exceeded(Limit::PendingSnapshots, QUOTAS.pending_snapshots);
+    assert_eq!(take(cloud, who, third).await.unwrap_err(), limit);
+}
+
 #[tokio::test]
 async fn an_account_has_so_many_snapshots() {
     let rig = cloud().await;

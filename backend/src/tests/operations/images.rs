@@ -1,10 +1,13 @@
 //! Images that are made of instances, with hosts that the test plays.
 
+use std::collections::BTreeSet;
+
 use cumulet_domain::{
     Error,
     id::{ImageId, InstanceId, SnapshotId},
     image::ImageState,
     instance::State,
+    snapshot::SnapshotState,
     spec::DiskSource,
     volume::{DiskAsked, VolumeType},
 };
@@ -176,6 +179,42 @@ async fn an_image_of_an_instance_waits_for_its_snapshots_and_is_launched_from_th
         (image.from_snapshot, Some(&image.sha256)),
         (true, kept.manifest.as_ref())
     );
+}
+
+#[tokio::test]
+async fn what_an_image_waits_for_goes_with_the_image_alone() {
+    let on = Instances::new().await;
+    let (_, instance) = on.attached().await;
+    let id = on.create(of(instance, "made")).await.unwrap();
+    let disks = on.image(id).await.disks;
+    let theirs: Vec<SnapshotId> = disks.iter().filter_map(|disk| Some(disk.snapshot?.0)).collect();
+    assert_eq!(theirs.len(), 2);
+    on.round().await;
+    for snapshot in &theirs {
+        let refused = snapshots::delete(&on.rig.cloud, &on.rig.who, *snapshot).await;
+        assert!(matches!(refused, Err(Error::InUse { by, .. }) if by == id.to_string()));
+        assert_eq!(on.kept(*snapshot).await.state.0, SnapshotState::Pending);
+    }
+    let (open, host) = (
+        on.taking(theirs[0]).await.unwrap(),
+        on.kept(theirs[0]).await.host.unwrap(),
+    );
+    let ended = api::deregister(&on.rig.cloud, &on.rig.who, id, true)
+        .await
+        .unwrap();
+    let done: BTreeSet<SnapshotId> = ended
+        .iter()
+        .filter(|(_, became)| *became == Deleted::Done)
+        .map(|(snapshot, _)| *snapshot)
+        .collect();
+    assert_eq!(done, theirs.iter().copied().collect());
+    on.taken(&host, &open, taken(theirs.clone()), None).await;
+    for snapshot in theirs {
+        let row = on.kept(snapshot).await;
+        assert_eq!(row.state.0, SnapshotState::Completed);
+        assert!(row.deleted_at.is_some() && on.taking(snapshot).await.is_none());
+    }
+    assert_eq!(on.findings().await, Vec::<String>::new());
 }
 
 #[tokio::test]

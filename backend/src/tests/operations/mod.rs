@@ -2,6 +2,7 @@
 
 mod copies;
 mod damaged;
+mod deleted_snapshots;
 mod encrypted_anew;
 mod handed_over;
 mod images;

@@ -31,7 +31,7 @@ pub enum Deleted {
     Skipped,
     /// Who asked may not delete it.
     NotPermitted,
-    /// It is in no state to be deleted.
+    /// It is gone already.
     Refused,
 }
 
@@ -127,7 +127,7 @@ async fn end(
         Ok(()) => Ok(Deleted::Done),
         Err(Error::InUse { .. }) => Ok(Deleted::Skipped),
         Err(Error::Unauthorized { .. }) => Ok(Deleted::NotPermitted),
-        Err(Error::IncorrectState { .. } | Error::NotFound { .. }) => Ok(Deleted::Refused),
+        Err(Error::NotFound { .. }) => Ok(Deleted::Refused),
         Err(other) => Err(other),
     }
 }

@@ -1,10 +1,9 @@
 //! DeleteSnapshot: it is out of sight at once. Its data goes when nothing needs it any more: not a snapshot that is
-//! being taken over it, not a volume that is yet to be made of it.
+//! being taken over it, not a volume that is yet to be made of it. One that is still being taken is so until it is done, as
+//! on EBS, and counts among those under way: its host is at it.
 
 use cumulet_core::RequestContext;
-use cumulet_domain::{
-    Error, ResourceKind, Result, account::Principal, id::SnapshotId, snapshot::SnapshotState, time::Timestamp,
-};
+use cumulet_domain::{Error, ResourceKind, Result, account::Principal, id::SnapshotId, time::Timestamp};
 use cumulet_store::{
     Invalidates,
     authority::{Grant, Permission},
@@ -15,13 +14,12 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait, QueryFilter as _, sea_query::Expr};
 
-use super::incorrect;
 use crate::boxed;
 
-/// Deletes a snapshot. Others of its volume stay what they are.
+/// Deletes a snapshot, taken or not. Others of its volume stay what they are.
 ///
 /// # Errors
-/// `NotFound`; `IncorrectState` while it is being taken; `InUse` while an image has it. Then nothing has changed.
+/// `NotFound`; `InUse` while an image has it, also one that waits for it. Then nothing has changed.
 #[boxed]
 pub async fn delete(cx: &RequestContext, who: &Principal, id: SnapshotId) -> Result<()> {
     let grant = cx.authorise(who, Permission::DELETE_SNAPSHOT)?;
@@ -43,9 +41,6 @@ pub(crate) async fn end(
     now: Timestamp,
 ) -> Result<()> {
     let row = resource::find::<snapshot::Entity>(txn, grant, id, Lock::Exclusive).await?;
-    if row.state.0 == SnapshotState::Pending {
-        return Err(incorrect(&row));
-    }
     // An image that gets it has it locked until its own rows are there.
     if let Some(image) = images::user_of(txn, id).await? {
         return Err(Error::InUse {
