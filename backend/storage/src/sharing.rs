@@ -84,7 +84,10 @@ pub(crate) async fn change<S: Shared>(
     quotas: Quotas,
 ) -> Result<()> {
     let Sharing { add, remove } = change;
-    let before = accounts::<S>(txn, id).await?.len();
+    if !add.accounts.is_empty() {
+        let before = accounts::<S>(txn, id).await?;
+        may_have::<S>(&before, change, quotas)?;
+    }
     set_public::<S>(txn, id, (is_public || add.all) && !remove.all).await?;
     take::<S>(txn, id, Some(&add.accounts | &remove.accounts)).await?;
     let fresh = add.accounts.difference(&remove.accounts);
@@ -93,12 +96,16 @@ pub(crate) async fn change<S: Shared>(
         return Ok(());
     }
     let insert = S::Given::insert_many(rows).exec_without_returning(txn);
-    insert.await.map_err(failed)?;
-    // The resource is locked: nobody else gives it to anybody meanwhile.
+    insert.await.map(drop).map_err(failed)
+}
+
+/// Whether as many accounts may have it as are going to. The resource is locked: nobody else gives it to anybody
+/// meanwhile.
+fn may_have<S: Shared>(before: &BTreeSet<AccountId>, change: &Sharing, quotas: Quotas) -> Result<()> {
+    let after = &(before | &change.add.accounts) - &change.remove.accounts;
     let (limit, max) = (S::LIMIT, S::most(quotas));
-    let now = accounts::<S>(txn, id).await?.len();
     // Where there were more, from before there was a limit, what is there may be said again.
-    match now > before && now as u64 > max {
+    match after.len() > before.len() && after.len() as u64 > max {
         true => Err(Error::LimitExceeded { limit, max }),
         false => Ok(()),
     }
