@@ -10,6 +10,12 @@ use super::{
     },
 };
 
+/// The bytes of a header of version 2, behind which its extensions begin.
+const HEADER: u64 = 72;
+
+/// What hosts read of a header, extensions included (`backend/worker/src/qcow2.rs`).
+const READ: u64 = 64 << 10;
+
 pub(super) fn inspect(file: &mut Bytes<'_, impl Read + Seek>) -> Result<u64, Rejected> {
     let header = file.read("header", 0, 72)?;
     let version = u32_at(&header, 4);
@@ -38,9 +44,11 @@ pub(super) fn inspect(file: &mut Bytes<'_, impl Read + Seek>) -> Result<u64, Rej
         )));
     }
     tables(file, &header, cluster_bits, virtual_bytes)?;
-    if version == 3 {
-        features(file)?;
-    }
+    let extended = match version {
+        2 => HEADER,
+        _ => features(file)?,
+    };
+    extensions(file, extended)?;
     Ok(virtual_bytes)
 }
 
@@ -64,14 +72,11 @@ fn tables(
     Ok(())
 }
 
-/// Version 3: no external data file, nothing that we don't know, and no extension that names a file.
-fn features(file: &mut Bytes<'_, impl Read + Seek>) -> Result<(), Rejected> {
+/// Version 3: no external data file, and nothing that we don't know; where its extensions begin.
+fn features(file: &mut Bytes<'_, impl Read + Seek>) -> Result<u64, Rejected> {
     const CORRUPT: u64 = 1 << 1;
     const DATA_FILE: u64 = 1 << 2;
     const KNOWN: u64 = 1 | (1 << 3); // dirty; compression type
-    const BACKING_FORMAT: u32 = 0xe279_2aca;
-    const DATA_FILE_NAME: u32 = 0x4441_5441;
-    const ENCRYPTION: u32 = 0x0537_be77;
     let header = file.read("header", 0, 104)?;
     let incompatible = u64_at(&header, 72);
     if incompatible & DATA_FILE != 0 {
@@ -85,9 +90,20 @@ fn features(file: &mut Bytes<'_, impl Read + Seek>) -> Result<(), Rejected> {
             "has incompatible features {incompatible:#x} that are not known"
         )));
     }
-    let mut offset = u64::from(u32_at(&header, 100));
-    // Extensions end with a zero type; a header has a handful at the most.
+    Ok(u64::from(u32_at(&header, 100)))
+}
+
+/// No extension of either version names a file or a key, and hosts find them all.
+fn extensions(file: &mut Bytes<'_, impl Read + Seek>, begin: u64) -> Result<(), Rejected> {
+    const BACKING_FORMAT: u32 = 0xe279_2aca;
+    const DATA_FILE_NAME: u32 = 0x4441_5441;
+    const ENCRYPTION: u32 = 0x0537_be77;
+    let mut offset = begin;
+    // They end with a zero type; a header has a handful at the most.
     for _ in 0..32 {
+        if offset + 8 > READ {
+            return Err(file.refuse("has header extensions behind its first 64 KiB"));
+        }
         let Some(extension) = file.read_if(offset, 8)? else {
             break;
         };

@@ -22,6 +22,14 @@ pub(super) fn good() -> Vec<u8> {
     bytes
 }
 
+/// The same of version 2, whose extensions begin where version 3 has its features.
+fn older(extension: &[u8]) -> Vec<u8> {
+    let mut image = with(4, &2_u32.to_be_bytes());
+    image[72..104].fill(0);
+    image[72..72 + extension.len()].copy_from_slice(extension);
+    image
+}
+
 fn with(offset: usize, bytes: &[u8]) -> Vec<u8> {
     let mut image = good();
     image[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -30,18 +38,22 @@ fn with(offset: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_self_contained_qcow2_passes() {
-    assert_eq!(
-        look(good(), FileFormat::Qcow2),
-        Ok(Inspected {
-            format: FileFormat::Qcow2,
-            virtual_bytes: 1 << 20
-        })
-    );
+    // An extension of a kind that names nothing.
+    let of_nothing = [0x68, 0x03, 0xf8, 0x57, 0, 0, 0, 8];
+    for image in [good(), with(104, &of_nothing), older(&[]), older(&of_nothing)] {
+        assert_eq!(
+            look(image, FileFormat::Qcow2),
+            Ok(Inspected {
+                format: FileFormat::Qcow2,
+                virtual_bytes: 1 << 20
+            })
+        );
+    }
 }
 
 #[test]
 fn dangerous_qcow2_files_are_refused_by_name() {
-    let cases: [(&str, Vec<u8>); 13] = [
+    let cases: [(&str, Vec<u8>); 18] = [
         ("backing file", with(8, &0x200_u64.to_be_bytes())),
         ("backing file", with(16, &5_u32.to_be_bytes())),
         ("another file", with(72, &4_u64.to_be_bytes())),
@@ -61,6 +73,17 @@ fn dangerous_qcow2_files_are_refused_by_name() {
             "names a backing format",
             with(104, &[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 8]),
         ),
+        ("names a data file", older(&[0x44, 0x41, 0x54, 0x41, 0, 0, 0, 8])),
+        (
+            "names a backing format",
+            older(&[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 8]),
+        ),
+        ("encrypted", older(&[0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 16])),
+        (
+            "behind its first 64 KiB",
+            older(&[0x68, 0x03, 0xf8, 0x57, 0, 0, 0xff, 0xff]),
+        ),
+        ("behind its first 64 KiB", with(100, &0x2_0000_u32.to_be_bytes())),
     ];
     for (named, image) in cases {
         let error = look(image, FileFormat::Qcow2).unwrap_err();
