@@ -57,10 +57,8 @@ pub struct Worker {
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
     pub(crate) launches: Semaphore,
-    /// For what copies whole disks, by the account that it is for.
+    /// For what copies whole disks, by the account that it is for: volumes that are made of snapshots leave the last one.
     pub(crate) copies: Places<AccountId>,
-    /// Those of these that volumes are made of snapshots in: all but one.
-    pub(crate) restores: Places<AccountId>,
     /// For roots that outlive their instances, so that no end waits for what is made.
     pub(crate) flattening: Places<AccountId>,
     pub(crate) counters: Counters,
@@ -99,7 +97,6 @@ impl Worker {
             readiness: Readiness::new(config.slow_call),
             launches: Semaphore::new(config.concurrency.max(1)),
             copies: Places::new(config.copies, config.copies / 2),
-            restores: Places::new(config.copies.saturating_sub(1), config.copies / 2),
             flattening: Places::new(config.copies / 2, 1),
             counters: Counters::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),

@@ -21,7 +21,7 @@ use crate::{
     failure::Failure,
     image_cache::Sources,
     layout::PARTIAL,
-    places::{Place, Places},
+    places::Place,
     snapshots::{BRIEFLY, restore},
     volumes::{Turn, remove},
 };
@@ -182,10 +182,9 @@ impl Worker {
         if self.is_there(disk).await? {
             return Ok(());
         }
-        // One place is not for this: it may take hours, and launches wait for images.
-        let restores = self.restores.take(spec.metadata.account);
-        let _restore = self.patiently(spec.id, until, restores).await?;
-        let wait = self.place_and_turn(&self.copies, spec.metadata.account, wanted.volume);
+        // The last place is not for this: it may take hours, and launches wait for images.
+        let place = || self.copies.take_but_last(spec.metadata.account);
+        let wait = self.place_and_turn(place, wanted.volume);
         let (_place, _turn) = self.patiently(spec.id, until, wait).await?;
         self.volumes
             .admit(wanted.volume, *generation, self.deps.clock.now())?;
@@ -215,14 +214,13 @@ impl Worker {
 
     /// A place for a copy, and the volume's turn: who waits for one of them for long has not got the other, which somebody
     /// else waits for.
-    pub(crate) async fn place_and_turn(
+    pub(crate) async fn place_and_turn<W: Future<Output = Place<AccountId>>>(
         &self,
-        places: &Places<AccountId>,
-        account: AccountId,
+        wait: impl Fn() -> W,
         volume: VolumeId,
     ) -> (Place<AccountId>, Vec<Turn>) {
         loop {
-            let place = places.take(account).await;
+            let place = wait().await;
             if let Ok(turn) = tokio::time::timeout(BRIEFLY, self.volumes.turns([volume])).await {
                 return (place, turn);
             }

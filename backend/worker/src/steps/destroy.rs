@@ -83,8 +83,8 @@ impl Worker {
             }
         }
         let spec = self.read_spec(attempt.instance).await?;
-        let wait = self.place_and_turn(&self.flattening, spec.metadata.account, volume);
-        let (_place, _turn) = wait.await;
+        let place = || self.flattening.take(spec.metadata.account);
+        let (_place, _turn) = self.place_and_turn(place, volume).await;
         let described = self.described(&spec).into_iter().zip(&spec.disks);
         let mut described = described.filter(|(_, wanted)| wanted.volume == volume);
         let Some((mut disk, _)) = described.next() else {

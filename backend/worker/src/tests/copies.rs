@@ -96,7 +96,7 @@ impl Host {
 
     /// Waits until so many wait for places.
     async fn until_waiting(&self, count: usize) {
-        while self.worker.copies.waiting() + self.worker.restores.waiting() < count {
+        while self.worker.copies.waiting() < count {
             tokio::task::yield_now().await;
         }
     }
