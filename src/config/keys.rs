@@ -217,6 +217,10 @@ settings! {
         /// With an https URL: a file (PEM) of the certificates of whoever vouches for it; empty: the system's.
         ca_file: String = "";
 
+        /// Disks that this host copies whole at a time, 1 to 4: images that it fetches, and volumes that it makes
+        /// of snapshots, which leave the last place of several to images. An account has half of them.
+        copies: usize = "3";
+
     [metrics: Metrics]
         /// Address and port at which this process tells Prometheus what it counts (/metrics); empty: nowhere.
         listen: SocketAddr = "";

@@ -13,7 +13,7 @@ use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Bounds, GuestUser, Guests, Libvirt, LibvirtConfig};
 use cumulet_worker::{
-    DiskFiles, Free, ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
+    DiskFiles, Free, MAX_COPIES, ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     image_cache::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
@@ -262,6 +262,7 @@ fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
     let mut config = WorkerConfig::new(HostId(name), parts.state.path(), zone);
     config.stop_grace = Duration::from_secs(parts.config.libvirt.stop_grace.get()?);
     config.reboot_grace = config.stop_grace;
+    config.copies = copies(parts.config)?;
     config.slow_call = Duration::from_secs(parts.config.hypervisor.slow_call.get()?);
     config.console_address.clone_from(&parts.console);
     config.unused_images = UnusedImages {
@@ -269,6 +270,16 @@ fn worker_config(parts: &HostParts<'_>, name: String) -> Result<WorkerConfig> {
         bytes: parts.config.images.unused_gib.get()?.saturating_mul(1 << 30),
     };
     Ok(config)
+}
+
+/// How many disks this host copies at a time.
+fn copies(config: &Config) -> Result<usize> {
+    let copies = config.storage.copies.get()?;
+    anyhow::ensure!(
+        (1..=MAX_COPIES).contains(&copies),
+        "configuration: storage.copies is 1 to {MAX_COPIES}"
+    );
+    Ok(copies)
 }
 
 fn real(
@@ -333,4 +344,23 @@ fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
         metrics: Arc::new(simulated.metrics),
     };
     Ok(Worker::new(worker_config(parts, simulated.name)?, deps)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_copies_as_many_disks_at_a_time_as_it_is_told() {
+        let of = |text: &str| copies(&Config::of(&[("storage.copies", text)]));
+        let default = WorkerConfig::new(HostId("host".into()), "/", "zone").copies;
+        assert_eq!(copies(&Config::of(&[])).unwrap(), default);
+        for (text, copies) in [("1", 1), ("4", 4)] {
+            assert_eq!(of(text).unwrap(), copies);
+        }
+        for text in ["0", "5", "-1", "many", ""] {
+            let told = of(text).unwrap_err().to_string();
+            assert!(told.contains("storage.copies"), "{told}");
+        }
+    }
 }

@@ -12,9 +12,23 @@ use cumulet_domain::{
 use cumulet_hypervisor::Hypervisor;
 
 use crate::{
-    disks::Disks, files::HostFiles, image_cache::ImageSource, metrics::MetricsSource, network::HostNetwork,
-    prune::UnusedImages, remote::Grants, snapshots::SnapshotData, tasks::Tasks,
+    blocking::COPYING_THREADS,
+    disks::Disks,
+    files::HostFiles,
+    image_cache::ImageSource,
+    metrics::MetricsSource,
+    network::HostNetwork,
+    prune::UnusedImages,
+    remote::Grants,
+    snapshots::{AT_ONCE, SnapshotData},
+    tasks::Tasks,
 };
+
+/// Copies of whole disks that may be made at once at the most: each has a thread, and so have the roots that are made to
+/// lie over nothing meanwhile, and the snapshots that are taken.
+pub const MAX_COPIES: usize = 4;
+
+const _: () = assert!(MAX_COPIES + MAX_COPIES / 2 + AT_ONCE <= COPYING_THREADS);
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
@@ -42,8 +56,8 @@ pub struct WorkerConfig {
     /// Launches that are worked on at once.
     pub concurrency: usize,
     /// Copies of whole disks that are made at once: images that are fetched, and volumes that are made of snapshots, which
-    /// leave the last place to images. One account has half of these places at the most. Roots that are made to lie over
-    /// nothing have half as many of their own.
+    /// leave the last place of several to images; `MAX_COPIES` at the most. One account has half of these places at the
+    /// most. Roots that are made to lie over nothing have half as many of their own.
     pub copies: usize,
     /// What is kept of images that no instance of the host uses.
     pub unused_images: UnusedImages,

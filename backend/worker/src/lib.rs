@@ -56,7 +56,7 @@ mod writers;
 pub(crate) use async_recursion::async_recursion as boxed;
 
 pub use blocking::{BLOCKING_THREADS, COPYING_THREADS};
-pub use config::{MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
+pub use config::{MAX_COPIES, MetadataSink, WorkerConfig, WorkerDeps, WorkerError};
 pub use counters::Counters;
 pub use ensure::Changes;
 pub use files::{DiskFiles, HostFiles, Log, MemoryDisks, MemoryFiles};

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Commands whose snapshots are taken at once: each reads and hashes whole disks.
-const AT_ONCE: usize = 2;
+pub(crate) const AT_ONCE: usize = 2;
 
 /// How long who has a place waits for volumes' turns, which others have for some seconds; for longer, without it.
 pub(crate) const BRIEFLY: Duration = Duration::from_secs(1);
