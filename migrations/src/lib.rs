@@ -32,6 +32,7 @@ mod m0029_encryption;
 mod m0030_volume_copies;
 mod m0031_snapshot_progress;
 mod m0032_volume_format;
+mod m0033_volume_stores;
 mod portable;
 pub mod rows_of_earlier;
 
@@ -80,6 +81,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0030_volume_copies::Migration),
             Box::new(m0031_snapshot_progress::Migration),
             Box::new(m0032_volume_format::Migration),
+            Box::new(m0033_volume_stores::Migration),
         ];
         let whole = changes.into_iter().map(|change| Box::new(Whole(change)) as _);
         whole.collect()

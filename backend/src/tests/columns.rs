@@ -180,7 +180,7 @@ async fn what_stands_for_nothing_is_named_in_every_table() {
         snapshot: size_gib = "-1", state = "'lost'", encrypted = "2", public = "2", bytes = "-1",
             progress = "256";
         volume: size_gib = "-1", volume_type = "'tape'", state = "'lost'", encrypted = "2", iops = "-1",
-            throughput = "-1", generation = "-1", auto_enable_io = "2";
+            throughput = "-1", generation = "-1", auto_enable_io = "2", format = "'floppy'", store = "'cloud'";
         volume_attachment: boot_index = "-1", state = "'glued'", delete_on_termination = "2",
             generation = "-1";
         volume_modification: state = "'lost'", original_size_gib = "-1", target_size_gib = "-1",

@@ -63,6 +63,7 @@ pub fn data(
         data_key,
         source_volume: None,
         format: None,
+        store: None,
     }
 }
 
@@ -111,10 +112,11 @@ pub async fn insert(
 ) -> Result<()> {
     // Each statement is of rows with the same columns.
     let says_more = |row: &volume::Model| {
-        row.snapshot.is_some() || row.iops.is_some() || row.throughput.is_some() || row.data_key.is_some()
+        let made = row.snapshot.is_some() || row.data_key.is_some();
+        made || row.iops.is_some() || row.throughput.is_some() || row.store.is_some()
     };
     let (more, plain): (Vec<_>, Vec<_>) = volumes.into_iter().partition(says_more);
-    // At most 13 and 7 columns a row; SQLite takes 32,766 parameters.
+    // At most 14 and 7 columns a row; SQLite takes 32,766 parameters.
     for rows in plain.chunks(1000) {
         let rows = rows.iter().cloned().map(new);
         let insert = volume::Entity::insert_many(rows).exec_without_returning(txn);
@@ -126,6 +128,7 @@ pub async fn insert(
             iops: Set(row.iops),
             throughput: Set(row.throughput),
             data_key: Set(row.data_key.clone()),
+            store: Set(row.store),
             ..new(row)
         });
         let insert = volume::Entity::insert_many(rows).exec_without_returning(txn);
@@ -157,6 +160,7 @@ fn new(volume: volume::Model) -> volume::ActiveModel {
         data_key: NotSet,
         source_volume: NotSet,
         format: NotSet,
+        store: NotSet,
         ..volume.into()
     }
 }

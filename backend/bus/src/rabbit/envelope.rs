@@ -129,6 +129,9 @@ mod tests {
     /// And only version 5.
     const VECTORS_5: &str = include_str!("../../tests/vectors/v5.jsonl");
 
+    /// And only version 6.
+    const VECTORS_6: &str = include_str!("../../tests/vectors/v6.jsonl");
+
     #[test]
     fn every_message_that_version_1_ever_wrote_is_understood() {
         let mut seen = 0;
@@ -183,6 +186,7 @@ mod tests {
             (3, VECTORS_3, vec!["run", "change", take, take]),
             (4, VECTORS_4, vec!["run", take]),
             (5, VECTORS_5, vec!["destroy", "destroy"]),
+            (6, VECTORS_6, vec!["run", "change", "delete-volume", take]),
         ];
         assert_eq!(versions.last().map(|(version, ..)| *version), Some(NEWEST));
         for (version, vectors, expected) in versions {
@@ -225,6 +229,24 @@ mod tests {
         assert_eq!(old.resources, new.resources);
     }
 
+    /// What a host reaches it may always tell: whoever does not know of it has nothing to go by.
+    #[test]
+    fn a_heartbeat_tells_of_the_pool_that_its_host_reaches() {
+        let told = |vectors: &str| {
+            let line = vectors
+                .lines()
+                .rfind(|line| line.contains("\"heartbeat\""))
+                .unwrap();
+            match body::<Report>(line.as_bytes()).unwrap().content {
+                ReportContent::Heartbeat(heartbeat) => heartbeat.rbd,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(told(VECTORS), None);
+        let pool = "8a3c1f0e-1111-4222-8333-0123456789ab/cumulet";
+        assert_eq!(told(VECTORS_6).as_deref(), Some(pool));
+    }
+
     #[test]
     fn what_is_written_is_read_and_unknown_fields_are_skipped() {
         let text = write(Kind::Wakeup, FIRST, &Wakeup::Hosts).unwrap();
@@ -238,8 +260,8 @@ mod tests {
     fn what_can_not_be_understood_is_refused() {
         let read = |text: &str| read::<Wakeup>(Kind::Wakeup, text.as_bytes());
         assert_eq!(
-            read(r#"{"v":6,"kind":"tap","body":{"new":"shape"}}"#),
-            Err(Unreadable::Version(6))
+            read(r#"{"v":7,"kind":"tap","body":{"new":"shape"}}"#),
+            Err(Unreadable::Version(7))
         );
         assert_eq!(
             read(r#"{"v":0,"kind":"tap","body":"work"}"#),

@@ -170,6 +170,7 @@ pub(super) fn available(
         data_key,
         source_volume: None,
         format: None,
+        store: None,
     })
 }
 

@@ -47,6 +47,8 @@ pub struct Model {
     pub confirmed_console: Option<String>,
     pub problems: Option<String>,
     pub disk_key: Option<String>,
+    // What it is to the cloud is decided when it is told: a pool that is not the cloud's is not written.
+    pub rbd: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -4,7 +4,7 @@
 use cumulet_domain::{
     id::marker::{Image, Snapshot, Volume},
     image::DiskFormat,
-    volume::{Provisioned, VolumeShape, VolumeState, VolumeType},
+    volume::{Provisioned, VolumeShape, VolumeState, VolumeStore, VolumeType},
 };
 use sea_orm::{ExprTrait as _, entity::prelude::*, sea_query::SimpleExpr};
 
@@ -38,6 +38,7 @@ pub struct Model {
     pub data_key: Option<SecretText>,
     pub source_volume: Option<Key<Volume>>,
     pub format: Option<Named<DiskFormat>>,
+    pub store: Option<Named<VolumeStore>>,
 }
 
 /// The GiB of the largest volume that is a raw file: ext4 has none of 16 TiB.
@@ -77,6 +78,16 @@ impl Model {
             (Some(_), Some(Named(format))) => *format,
             (Some(_), None) => of_before(),
         }
+    }
+
+    /// Where its data is, or is going to be.
+    pub fn store(&self) -> VolumeStore {
+        self.store.map_or(VolumeStore::Local, |Named(store)| store)
+    }
+
+    /// Whether several hosts reach its data: then its host is the one that looks after it, and gives none of its disk.
+    pub fn is_shared(&self) -> bool {
+        !self.store().is_local()
     }
 
     /// What of it can be modified.
