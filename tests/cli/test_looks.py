@@ -28,7 +28,8 @@ LOOKS = [
 CHANGES = [
     "up", "db migrate", "account create", "user create", "access-key create", "access-key disable", "access-key enable", "access-key delete",
     "image import", "image delete", "image alias set", "image alias remove",
-    "admin host confirm", "admin host disable", "admin host enable", "admin host drain", "admin host remove", "admin host maintenance",
+    "admin host confirm", "admin host disable", "admin host enable", "admin host drain", "admin host remove",
+    "admin host forget-pool", "admin host maintenance",
     "admin aggregate create", "admin aggregate delete", "admin aggregate add-host", "admin aggregate remove-host", "admin aggregate set",
     "admin instance-type set",
 ]  # fmt: skip

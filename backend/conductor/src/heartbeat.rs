@@ -1,6 +1,6 @@
 //! Heartbeats of hosts, applied to their rows. A host's profile is written only when it has changed; its
 //! metrics go with what is written anyway. The addresses that it tells are written down beside those that the
-//! operator has confirmed, which alone are gone by.
+//! operator has confirmed, which alone are gone by. The pool that it reaches is written where it is the cloud's.
 
 use cumulet_domain::{
     Result,
@@ -16,7 +16,7 @@ use cumulet_store::{
         columns::{Amount, Flag, Ipv4, Key},
         host,
     },
-    failed, groups, rows, snapshots,
+    failed, groups, pool, rows, snapshots,
     tunnels::{has_others, unconfirmed, untunnelled},
 };
 use sea_orm::{
@@ -79,7 +79,8 @@ async fn progress(conductor: &Conductor, id: HostId, told: Vec<SnapshotProgress>
 }
 
 /// What it says of itself is in its row, which its first heartbeat makes.
-async fn register(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Result<()> {
+async fn register(conductor: &Conductor, id: HostId, mut heartbeat: Heartbeat) -> Result<()> {
+    look_at_pool(conductor, &mut heartbeat).await?;
     let told = heartbeat.profile.as_deref().and_then(profile);
     let tunnel = heartbeat.tunnel_address.map(Ipv4);
     // A host that can't tell what it has yet has what it had.
@@ -122,6 +123,23 @@ async fn register(conductor: &Conductor, id: HostId, heartbeat: Heartbeat) -> Re
         })
     });
     write.await
+}
+
+/// There is one pool for a cloud. A host that reaches another one reaches none of the volumes, and the operator is told.
+async fn look_at_pool(conductor: &Conductor, heartbeat: &mut Heartbeat) -> Result<()> {
+    let Some(told) = heartbeat.rbd.take() else {
+        return Ok(());
+    };
+    let agreed = pool::agreed(&conductor.store, &told).await?;
+    if agreed == told {
+        heartbeat.rbd = Some(told);
+        return Ok(());
+    }
+    heartbeat.problems.push(format!(
+        "it reaches the pool {told}, and this cloud's volumes are in {agreed}: no volume of the pool comes to it; \
+         correct its section [ceph], or, if the cloud's pool is to be another, run `cumulet admin host forget-pool`"
+    ));
+    Ok(())
 }
 
 /// What is the matter with where its tunnels end, if something is.
@@ -175,6 +193,7 @@ fn row(conductor: &Conductor, id: &HostId, heartbeat: Heartbeat, profile: Profil
         metrics: Set(metrics(&heartbeat.metrics)),
         problems: Set(problems(&heartbeat.problems)),
         disk_key: Set(heartbeat.disk_key),
+        rbd: Set(heartbeat.rbd),
         tunnel_address: Set(tunnel),
         confirmed_tunnel: Set(tunnel.filter(|_| trusted)),
         confirmed_console: Set(heartbeat.console_address.clone().filter(|_| trusted)),
@@ -212,6 +231,7 @@ fn update(writes: Writes) -> OnConflict {
         C::NotReadyCure,
         C::Problems,
         C::DiskKey,
+        C::Rbd,
         C::LastSeen,
     ];
     let has = [C::Vcpus, C::MemoryMib, C::DiskGib];

@@ -27,6 +27,7 @@ pub mod networks;
 pub mod page;
 mod participant;
 pub mod placement;
+pub mod pool;
 pub mod resource;
 pub mod rows;
 #[cfg(any(test, feature = "scratch"))]

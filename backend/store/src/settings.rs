@@ -20,6 +20,8 @@ pub const MASTER_KEY_PROOF: &str = "master_key_proof";
 pub const CONSOLE_KEY: &str = "console_key";
 /// Where the console role of this database's own process is found.
 pub const CONSOLE_ENDPOINT: &str = "console_endpoint";
+/// The pool of Ceph's that volumes are in: the cluster's id and the pool's name, `FSID/POOL`.
+pub const RBD_POOL: &str = "rbd_pool";
 /// Changes with every change of users and access keys, by whichever process.
 pub const CREDENTIALS: &str = "credentials";
 

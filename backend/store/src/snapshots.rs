@@ -12,9 +12,9 @@ use sea_orm::{
     QuerySelect as _, QueryTrait as _, sea_query::Expr,
 };
 
-use super::{batch::load_in, column, failed, lock, rows};
+use super::{batch::load_in, column, failed, lock, pool, rows};
 use crate::entity::{
-    columns::{Amount, Flag, Named, Small},
+    columns::{Amount, Named, Small},
     host, snapshot, snapshot_permission, volume,
 };
 
@@ -95,19 +95,7 @@ pub async fn told_to_encrypt(txn: &impl ConnectionTrait, row: &snapshot::Model, 
 /// # Errors
 /// Those of the database.
 pub async fn encrypting(conn: &impl ConnectionTrait, heard_after: Timestamp) -> Result<Vec<String>> {
-    use host::Column as C;
-    let stays = Condition::any()
-        .add(C::Draining.is_null())
-        .add(C::Draining.eq(Flag(false)));
-    let able = host::Entity::find()
-        .select_only()
-        .column(C::Id)
-        .filter(C::Enabled.eq(Flag(true)))
-        .filter(stays)
-        .filter(C::NotReadyReason.is_null())
-        .filter(C::DiskKey.is_not_null())
-        .filter(C::LastSeen.gt(heard_after.0))
-        .order_by_asc(C::Id);
+    let able = pool::at_work(heard_after).filter(host::Column::DiskKey.is_not_null());
     column(able, conn).await
 }
 

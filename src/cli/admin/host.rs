@@ -33,6 +33,9 @@ pub(crate) enum Host {
     Drain(Because),
     /// Take a host without instances out of the cloud.
     Remove(One),
+    /// Forget which pool of Ceph's the cloud's volumes are in, which is the one that a host has told first: from then on
+    /// it is the one that a host tells next. Refused as long as volumes are in it.
+    ForgetPool(Pool),
     /// Plan maintenance, which the host's instances show as a scheduled event, or cancel it.
     Maintenance(Maintenance),
 }
@@ -44,6 +47,13 @@ pub(crate) struct One {
     cloud: CloudArgs,
     /// The host's name.
     host: String,
+}
+
+/// `cumulet admin host forget-pool`.
+#[derive(Args, Debug)]
+pub(crate) struct Pool {
+    #[command(flatten)]
+    cloud: CloudArgs,
 }
 
 /// `cumulet admin host show`.
@@ -135,6 +145,7 @@ struct Shown {
     capabilities: BTreeMap<String, String>,
     metrics: Metrics,
     problems: Vec<String>,
+    rbd: Option<String>,
     tunnel_address: Address,
     console_address: Address,
     vcpus: Used,
@@ -176,6 +187,7 @@ impl TryFrom<HostView> for Shown {
             capabilities: view.capabilities,
             metrics: view.metrics,
             problems: view.problems,
+            rbd: row.rbd,
             tunnel_address,
             console_address: Address {
                 told: row.console_address,
@@ -215,6 +227,9 @@ impl Shown {
             if let Some(text) = address.line() {
                 add(name, &text);
             }
+        }
+        if let Some(pool) = &self.rbd {
+            add("volumes' pool", pool);
         }
         add("architecture", self.architecture.as_deref().unwrap_or("not told"));
         for (name, value) in &self.capabilities {
@@ -291,6 +306,13 @@ impl Host {
             }),
             Host::Remove(one) => operator::run(&one.cloud, |_, parts| async move {
                 Ok(hosts::remove(&parts, &HostId(one.host)).await?)
+            }),
+            Host::ForgetPool(pool) => operator::run(&pool.cloud, |_, parts| async move {
+                match hosts::forget_pool(&parts).await? {
+                    Some(pool) => say(format_args!("{pool} is forgotten")),
+                    None => say("there was none"),
+                }
+                Ok(())
             }),
             Host::Maintenance(plan) => plan.run(),
         }

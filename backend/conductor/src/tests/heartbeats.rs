@@ -8,6 +8,7 @@ use cumulet_domain::{
     id::HostId,
     message::{Heartbeat, HostResources, Report, ReportContent},
 };
+use cumulet_operator::hosts;
 use cumulet_store::entity::{columns::Amount, host};
 use sea_orm::EntityTrait;
 
@@ -95,6 +96,38 @@ async fn a_host_tells_what_it_is_and_an_older_worker_takes_nothing_back() {
     );
     // No host speaks for another.
     assert_eq!(told(&rig.row("host-a").await.unwrap()).1, Some(capabilities));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_one_pool_for_a_cloud_until_it_is_forgotten() {
+    let rig = Rig::start().await;
+    let [ours, other] =
+        ["cumulet", "other"].map(|pool| format!("8a3c1f0e-1111-4222-8333-0123456789ab/{pool}"));
+    let tells = |host, vcpus, pool: Option<&String>| {
+        let heartbeat = Heartbeat {
+            rbd: pool.cloned(),
+            ..plain()
+        };
+        rig.after_heartbeat(host, vcpus, heartbeat)
+    };
+    let row = tells("host-a", 11, Some(&ours)).await;
+    assert_eq!((row.rbd.as_ref(), row.problems), (Some(&ours), None));
+    let row = tells("host-b", 11, Some(&other)).await;
+    let problem = row.problems.unwrap();
+    let names = problem.contains(&ours) && problem.contains(&other) && problem.contains("forget-pool");
+    assert!(row.rbd.is_none() && names, "{problem}");
+    // It has been corrected, and is away at times.
+    for (vcpus, pool) in [(12, Some(&ours)), (13, None), (14, Some(&ours))] {
+        let row = tells("host-b", vcpus, pool).await;
+        assert_eq!((row.rbd.as_ref(), row.problems), (pool, None));
+    }
+    let parts = rig.cloud.parts();
+    assert_eq!(hosts::forget_pool(&parts).await.unwrap(), Some(ours));
+    for host in ["host-a", "host-b"] {
+        assert_eq!(rig.row(host).await.unwrap().rbd, None);
+    }
+    assert_eq!(hosts::forget_pool(&parts).await.unwrap(), None);
+    assert_eq!(tells("host-b", 15, Some(&other)).await.rbd, Some(other));
 }
 
 #[tokio::test(flavor = "multi_thread")]

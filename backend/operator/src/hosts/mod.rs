@@ -5,7 +5,9 @@ pub mod aggregates;
 mod change;
 mod confirm;
 mod list;
+mod pool;
 
 pub use change::{Drained, Window, cancel_maintenance, disable, drain, enable, plan_maintenance, remove};
 pub use confirm::{Confirmed, Given, confirm};
 pub use list::{HostView, Maintenance, Standing, get, list, planned, show};
+pub use pool::forget_pool;
