@@ -104,6 +104,7 @@ pub async fn with_pool(pool: &str) -> Rig {
         public_addresses: 1 << 20,
         quotas: QUOTAS,
         modification_cooldown: std::time::Duration::ZERO,
+        volume_store: cumulet_domain::volume::VolumeStore::Local,
     };
     let image = images::add(&parts, image(first.account, "tiny", true))
         .await

@@ -209,6 +209,7 @@ async fn empty(path: std::path::PathBuf) -> Result<(Cloud, String)> {
         public_addresses: 0,
         quotas: Quotas::default(),
         modification_cooldown: std::time::Duration::ZERO,
+        volume_store: cumulet_domain::volume::VolumeStore::Local,
     };
     let host = host();
     let write = parts.store.write(move |txn| {

@@ -27,6 +27,8 @@ pub(super) struct Volume {
     pub(super) made: bool,
     /// How large it is, and how large its file may be: as a modification left it that has failed.
     pub(super) gib: (u32, u32),
+    /// It is no file of a host's, but in the store that hosts share.
+    pub(super) shared: bool,
     /// The format of that file.
     pub(super) format: DiskFormat,
     /// An instance starts from it, and it is to outlive that: its file is an instance's disk, or about to be its own.
@@ -64,6 +66,7 @@ pub(super) fn volumes(
             generation: row.generation.to_db(),
             host: row.host.clone(),
             made: row.made_at.is_some(),
+            shared: row.is_shared(),
             format: row.format(),
             is_root: roots.contains_key(&row.id.0),
             gib: (row.size_gib.0, row.size_gib.0.max(left(row))),
@@ -129,10 +132,11 @@ fn without_file(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
         .filter_map(|object| object.volume)
         .collect();
     let kept = |volume: &Volume| matches!(volume.state, VolumeState::Available | VolumeState::InUse);
+    let is_file = |volume: &Volume| volume.made && volume.host.is_some() && !volume.shared;
     let lost = rows
         .volumes
         .iter()
-        .filter(|(id, volume)| volume.made && volume.host.is_some() && kept(volume) && !files.contains(id));
+        .filter(|(id, volume)| is_file(volume) && kept(volume) && !files.contains(id));
     lost.map(|(id, volume)| {
         let (state, format) = (volume.state, volume.format.name());
         let host = volume.host.as_deref().unwrap_or_default();
@@ -209,6 +213,7 @@ mod tests {
             generation: 1,
             host: host.map(str::to_owned),
             made: host.is_some(),
+            shared: false,
             format: DiskFormat::Raw,
             is_root: false,
             gib: (2, 3),
@@ -326,6 +331,16 @@ mod tests {
             assert_eq!(words.len(), wanted, "{found:?}: {words:?}");
             assert!(words.join("").contains(told), "{found:?}: {words:?}");
         }
+    }
+
+    #[test]
+    fn one_in_a_store_that_hosts_share_is_missed_on_none_of_them() {
+        let mut rows = rows(VolumeState::Available, None, Some("h"));
+        assert_eq!(compare(&rows, &[], false).len(), 1);
+        for volume in rows.volumes.values_mut() {
+            volume.shared = true;
+        }
+        assert!(compare(&rows, &[], false).is_empty());
     }
 
     #[test]

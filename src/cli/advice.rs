@@ -72,7 +72,7 @@ mod tests {
         EncryptionOfSnapshot AccountsKey Duplicate ImageNameTaken ImageName ImageStorage DuplicateRule RepeatedRule
         RuleNotFound InUse IncorrectState CannotBe Protected MayNotBe NoInstances UnknownInstanceType
         UnknownInstanceTypes UnknownZone NoZone NoDeviceName DeviceInUse AlreadyAttached NotAttached ZoneMismatch
-        DataElsewhere Modifying ModifiedLately NeverModified RootVolume NotRunning NoDevice UnreadableTagKey
+        DataElsewhere OutOfReach Modifying ModifiedLately NeverModified RootVolume NotRunning NoDevice UnreadableTagKey
         Unauthorized LimitExceeded InsufficientCapacity InsufficientAddresses InsufficientPublicAddresses AddressInUse
         IdempotentParameterMismatch InvalidPaginationToken MalformedUserData InvalidKeyFormat NoDefaultVpc
         VolumeTooSmall InvalidMapping Unusable Unsupported Abandoned Unavailable Internal
@@ -178,6 +178,10 @@ mod tests {
                 instance: instance(),
             },
             Error::DataElsewhere {
+                volume: volume(),
+                instance: instance(),
+            },
+            Error::OutOfReach {
                 volume: volume(),
                 instance: instance(),
             },

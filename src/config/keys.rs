@@ -8,6 +8,7 @@ use std::{
 };
 
 use cumulet_certs::ConsoleVerifier;
+use cumulet_domain::volume::VolumeStore;
 
 use super::{Key, Setting, Texts};
 use crate::{
@@ -290,7 +291,7 @@ settings! {
 
         /// The scheduler's filters, in the order in which they run; there is also
         /// `aggregate_instance_extra_specs`.
-        enabled_filters: String = "retry,availability_zone,enabled,compute,cpu,ram,disk,compute_capabilities,image_properties,aggregate_multi_tenancy_isolation,server_group_anti_affinity,server_group_affinity,different_host,same_host";
+        enabled_filters: String = "retry,availability_zone,enabled,compute,cpu,ram,disk,volume_store,compute_capabilities,image_properties,aggregate_multi_tenancy_isolation,server_group_anti_affinity,server_group_affinity,different_host,same_host";
 
         /// A launch goes to one of so many of the best hosts, at random.
         host_subset_size: usize = "1";
@@ -334,6 +335,11 @@ settings! {
         /// Seconds from a modification of a volume to the next (ModifyVolume). EC2 has six hours; here no data is
         /// moved for it, so that nothing has to be waited for.
         modification_cooldown: u64 = "0";
+
+        /// Where new volumes are: `local`, files of the hosts of their first instances, or `rbd`, images in the pool of
+        /// Ceph's that hosts are told of (`ceph`), so that they come to instances of any such host. Those that are
+        /// there stay where they are, and root volumes are files in either case.
+        store: VolumeStore = "local";
 
     [retention: Retention]
         /// Seconds that a terminated instance is still shown; 0: for ever, as in all of `retention`.

@@ -108,6 +108,7 @@ impl Control {
             public_addresses: config.quota.public_addresses.get()?,
             quotas: Quotas::default(),
             modification_cooldown: Duration::from_secs(config.volumes.modification_cooldown.get()?),
+            volume_store: config.volumes.store.get()?,
         };
         let scheduler = scheduler::scheduler(config, parts.rng.clone())?;
         let cloud = Cloud::new(parts.clone(), wake.clone(), bus.clone(), cloud_config)

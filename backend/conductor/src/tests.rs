@@ -115,6 +115,7 @@ impl Rig {
             public_addresses: 0,
             quotas: Quotas::default(),
             modification_cooldown: std::time::Duration::ZERO,
+            volume_store: cumulet_domain::volume::VolumeStore::Local,
         };
         let settings = Settings {
             region: "us-east-1".into(),

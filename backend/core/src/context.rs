@@ -11,6 +11,7 @@ use cumulet_domain::{
     network::Cidr,
     rng::SharedRng,
     time::{Clock, Timestamp},
+    volume::VolumeStore,
 };
 use cumulet_store::{
     Store,
@@ -78,6 +79,8 @@ pub struct CloudConfig {
     pub quotas: Quotas,
     /// How long a volume that was modified is not modified again.
     pub modification_cooldown: Duration,
+    /// Where new volumes are.
+    pub volume_store: VolumeStore,
 }
 
 impl CloudConfig {

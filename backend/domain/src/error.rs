@@ -196,6 +196,8 @@ pub enum Error {
     ZoneMismatch { volume: String, instance: String },
     #[error("{volume} has its data on another machine than {instance}")]
     DataElsewhere { volume: String, instance: String },
+    #[error("{volume} is in a store that the machine of {instance} does not reach")]
+    OutOfReach { volume: String, instance: String },
     #[error("{volume} is being modified")]
     Modifying { volume: String },
     #[error("{volume} was modified less than {} s ago", least.as_secs())]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cumulet_domain::{
-    Result,
+    Error, Result,
     crash::Role,
     id::{HostId, VolumeId},
     message::Change,
@@ -13,7 +13,7 @@ use cumulet_domain::{
 use cumulet_journal::{self as journal, End, Failure, How, NewOperation, Next, Operation, Step, enqueue};
 use cumulet_store::{
     attachments,
-    entity::{operation::Model, volume_attachment},
+    entity::{operation::Model, volume, volume_attachment},
 };
 use sea_orm::DatabaseTransaction;
 
@@ -110,13 +110,18 @@ impl Plug for AttachVolume {
     const STATES: &'static [AttachmentState] = &[AttachmentState::Attaching];
     const IS_ENDLESS: bool = false;
 
-    /// The host has room for the data, or has it.
+    /// The host has room for the data, or has it, or reaches it and keeps it from now on: whichever host kept it before has
+    /// no guest that has it, or the volume would not have been free.
     async fn prepared(txn: &DatabaseTransaction, operation: &Model, host: &str) -> Result<Option<Failure>> {
         let Some(volume) = current(txn, operation).await? else {
             return Ok(None); // its end finds that too
         };
         Ok(match &volume.host {
             Some(there) if there == host => None,
+            Some(_) if volume.is_shared() => {
+                take_over(txn, &volume, host).await?;
+                None
+            }
             Some(_) => Some(plug::internal("the volume's data is on another host".into())),
             None if attachments::claim(txn, &volume, host).await? => None,
             None => Some(no_room(volume.id.0, volume.size_gib.0)),
@@ -142,6 +147,17 @@ impl Plug for AttachVolume {
             return journal::end::<Self>(cx, operation, how).await.map(drop);
         }
         plug::again::<Self>(cx, &operation, attempts, backoff(attempts)).await
+    }
+}
+
+/// The host keeps from now on what another one has kept.
+async fn take_over(txn: &DatabaseTransaction, volume: &volume::Model, host: &str) -> Result<()> {
+    match attachments::hand_over(txn, volume, host).await? {
+        true => Ok(()),
+        false => Err(Error::Unavailable(format!(
+            "{} was changed meanwhile",
+            volume.id.0
+        ))),
     }
 }
 

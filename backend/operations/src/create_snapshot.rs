@@ -1,7 +1,8 @@
 //! Create snapshots: the content of volumes, all as they are at one moment, comes to the store of snapshots. What they
 //! are about may do what it likes meanwhile; of a volume that no host has made there is nothing to take, and the
 //! snapshot is what the volume was to be made of. Where that is plain and the snapshot is encrypted, as a copy may be,
-//! some host encrypts it.
+//! some host encrypts it. One in a store that hosts share is taken by whoever keeps it, or by another of them where that
+//! one is not to be had.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use cumulet_domain::{
 };
 use cumulet_journal::{self as journal, End, How, Next, Operation, Step};
 use cumulet_store::{
-    entity::{columns::Amount, operation::Model, snapshot},
+    attachments,
+    entity::{columns::Amount, operation::Model, snapshot, volume},
     images, snapshots, volume_copies,
 };
 use sea_orm::DatabaseTransaction;
@@ -74,10 +76,11 @@ impl Operation for CreateSnapshot {
             )
             .await;
         }
-        let (mut hosts, mut is_anywhere) = (Vec::new(), false);
+        let (mut hosts, mut shared, mut is_anywhere) = (Vec::new(), Vec::new(), false);
         for row in round.of(operation)?.into_iter().filter(|row| is_pending(row)) {
             match round.content(row) {
                 Content::On { host, .. } => hosts.push(host),
+                Content::Shared => shared.push(row),
                 Content::Plain(_) => is_anywhere = true,
                 Content::Unmade => {}
                 Content::Unsettled => return later(round, operation).await,
@@ -90,6 +93,9 @@ impl Operation for CreateSnapshot {
         hosts.sort_unstable();
         hosts.dedup();
         // Whoever has volumes does all of it.
+        if hosts.is_empty() {
+            hosts.extend(round.keeper(&shared).map(str::to_owned));
+        }
         if hosts.is_empty() && is_anywhere {
             let Some(host) = round.encrypting(operation)? else {
                 return later(round, operation).await;
@@ -115,9 +121,9 @@ impl Operation for CreateSnapshot {
             .filter_map(|row| match round.content(row) {
                 Content::On { root_of, .. } => Some(SnapshotSource {
                     root_of: root_of.map(InstanceId::from_db),
-                    base: row.base.clone(),
-                    ..source(row)
+                    ..of_volume(round, row)
                 }),
+                Content::Shared => Some(of_volume(round, row)),
                 Content::Plain(manifest) => Some(SnapshotSource {
                     of: Some(manifest),
                     ..source(row)
@@ -173,6 +179,15 @@ fn source(row: &snapshot::Model) -> SnapshotSource {
         base: None,
         encrypted: row.encrypted.0,
         of: None,
+    }
+}
+
+/// And that of what is taken of a volume.
+fn of_volume(round: &SnapshotRound, row: &snapshot::Model) -> SnapshotSource {
+    SnapshotSource {
+        store: round.volume(row).map_or(VolumeStore::Local, volume::Model::store),
+        base: row.base.clone(),
+        ..source(row)
     }
 }
 
@@ -235,7 +250,7 @@ async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Res
     let (mut on_host, mut plain) = (Vec::new(), Vec::new());
     for row in round.of(operation)?.into_iter().filter(untold) {
         match round.content(row) {
-            Content::On { .. } => on_host.push((row.clone(), round.made_of(row))),
+            Content::On { .. } | Content::Shared => on_host.push((row.clone(), round.made_of(row))),
             Content::Plain(_) => plain.push(row.clone()),
             _ => {}
         }
@@ -245,9 +260,16 @@ async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Res
         .iter()
         .filter_map(|row| of_source(round, row))
         .collect();
+    let kept = kept_elsewhere(round, operation, host)?;
     let (row, name, next) = (operation.clone(), host.to_owned(), round.now.after(RESEND));
     let write = round.driver.store.write(move |txn| {
         Box::pin(async move {
+            // Volumes come before snapshots (`store::lock`).
+            for volume in &kept {
+                if !attachments::hand_over(txn, volume, &name).await? {
+                    return Ok(false); // a guest is about to have it
+                }
+            }
             snapshots::lock(txn, &all_of(&row)?).await?;
             if !journal::proceed(txn, &row, &COMMAND, row.attempts.0, next).await? {
                 return Ok(false);
@@ -269,6 +291,19 @@ async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Res
     }
     crash_point!(CreateSnapshot::NAME, "waiting");
     Ok(Next::Tell(HostId(host.into())))
+}
+
+/// The volumes that the host is to keep from now on, to take snapshots of them.
+fn kept_elsewhere(round: &SnapshotRound, operation: &Model, host: &str) -> Result<Vec<volume::Model>> {
+    let rows = round.of(operation)?;
+    let shared = rows
+        .into_iter()
+        .filter(|row| is_pending(row) && round.content(row) == Content::Shared);
+    let volumes = shared.filter_map(|row| round.volume(row));
+    Ok(volumes
+        .filter(|volume| volume.host.as_deref() != Some(host))
+        .cloned()
+        .collect())
 }
 
 /// What was taken is kept first: a conductor that dies before the end finds it.

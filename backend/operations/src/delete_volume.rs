@@ -1,5 +1,5 @@
 //! Delete: nothing of a volume is left on its host, and what it has claimed there is free. It never fails: it goes on
-//! until the host is there.
+//! until the host is there, or another one that reaches the store where the volume is.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use cumulet_domain::{
     ResourceKind, Result,
     crash::Role,
     crash_point,
-    id::{HostId, OperationId, VolumeId},
+    id::{HostId, OperationId},
     message::Action,
-    volume::{VolumeState, VolumeStore},
+    volume::VolumeState,
 };
 use cumulet_journal::{self as journal, End, How, NewOperation, Next, Operation, Step, enqueue};
 use cumulet_store::{
@@ -66,7 +66,7 @@ impl Operation for DeleteVolume {
         if round.is_overdue(operation) {
             tracing::error!(volume = %volume.id.0, host = volume.host, "a volume can't be deleted; it goes on");
         }
-        let Some(host) = volume.host.clone().map(HostId) else {
+        let Some(host) = round.keeper(volume) else {
             let end = journal::end::<Self>(&round.driver, operation.clone(), How::Done);
             return end.await.map(|_| Next::Wait);
         };
@@ -78,15 +78,20 @@ impl Operation for DeleteVolume {
         }
         let (store, next) = (&round.driver.store, round.now.after(RESEND));
         let waiting = journal::go_on(store, operation, &COMMAND, operation.attempts.0, next).await?;
+        let is_told = waiting && is_kept_by(&round.driver, volume, host).await?;
         crash_point!(Self::NAME, "waiting");
-        Ok(if waiting { Next::Tell(host) } else { Next::Wait })
+        let told = || Next::Tell(HostId(host.into()));
+        Ok(if is_told { told() } else { Next::Wait })
     }
 
     async fn tell(round: &VolumeRound, operation: &Model, host: &HostId) -> Result<()> {
+        let Some(row) = round.volume(operation) else {
+            return Ok(());
+        };
         let action = Action::DeleteVolume {
-            volume: VolumeId::from_db(volume_of(operation)),
+            volume: row.id.0,
             generation: operation.generation.0,
-            store: VolumeStore::Local,
+            store: row.store(),
         };
         if hand_over(&round.driver, operation, host, action, round.now).await? {
             crash_point!(Self::NAME, "sent");
@@ -123,6 +128,19 @@ impl Operation for DeleteVolume {
         attachments::moved(txn, &volume, VolumeState::Deleted, Some(end.now)).await?;
         tags::remove(txn, ResourceKind::Volume, &[volume.id.to_db()]).await
     }
+}
+
+/// Makes a host the one whose answer counts, where it is not that yet.
+async fn is_kept_by(driver: &Driver, volume: &volume::Model, host: &str) -> Result<bool> {
+    if volume.host.as_deref() == Some(host) {
+        return Ok(true);
+    }
+    tracing::warn!(volume = %volume.id.0, host, before = volume.host, "another host is to delete a volume");
+    let (row, host) = (volume.clone(), host.to_owned());
+    let write = driver
+        .store
+        .write(move |txn| Box::pin(async move { attachments::hand_over(txn, &row, &host).await }));
+    write.await
 }
 
 /// Begins the deletion of volumes that are to end, in the transaction that has said so. Their operations' ids follow

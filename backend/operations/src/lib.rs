@@ -14,6 +14,7 @@
 //! - `clear`, `other_host`: a launch that has failed on a host.
 //! - `changes`: what guests do by themselves, and the operations that this asks for.
 //! - `standing`: whether an instance is a host's.
+//! - `keepers`: which host is told of a volume that several reach and no guest has.
 //! - `keys`, `storage_grants`: what commands take along for the host that they go to.
 //! - `told`: policies that commands have taken along.
 //! - `release`: what an instance gives back.
@@ -29,6 +30,7 @@ mod detach_volume;
 pub mod driver;
 pub mod image;
 pub mod instance;
+mod keepers;
 mod keys;
 mod launch;
 mod modify_volume;

@@ -17,7 +17,9 @@ use cumulet_store::{
 };
 
 use crate::{
-    Driver, SILENCE, plug,
+    Driver, SILENCE,
+    keepers::Keepers,
+    plug,
     snapshot::{all_of, is_pending},
 };
 
@@ -35,6 +37,7 @@ pub struct SnapshotRound {
     sources: HashMap<i64, snapshot::Model>,
     /// Hosts that can encrypt, in their order, where something is to be encrypted.
     encrypting: Vec<String>,
+    keepers: Keepers,
 }
 
 impl std::fmt::Debug for SnapshotRound {
@@ -61,6 +64,7 @@ impl Batch<Driver> for SnapshotRound {
         let ids: BTreeSet<i64> = snapshots.iter().map(|row| row.volume.to_db()).collect();
         let ids: Vec<i64> = ids.into_iter().collect();
         let volumes = load_in!(conn, volume, Id, &ids);
+        let keepers = Keepers::load(conn, &volumes, look.now).await?;
         let attachments = load_in!(conn, volume_attachment, Volume, &ids);
         let roots = attachments.iter().filter(|row| row.is_root());
         let ids: Vec<i64> = roots.map(|row| row.instance.to_db()).collect();
@@ -79,6 +83,7 @@ impl Batch<Driver> for SnapshotRound {
             instances: instances.into_iter().map(|row| (row.id.to_db(), row)).collect(),
             sources,
             encrypting,
+            keepers,
         })
     }
 }
@@ -88,6 +93,8 @@ impl Batch<Driver> for SnapshotRound {
 pub(crate) enum Content {
     /// On this host; of an instance's root, which instance's.
     On { host: String, root_of: Option<i64> },
+    /// In the store that hosts share, and no guest has it: any host takes it that reaches that.
+    Shared,
     /// No host has made it: it is what it is to be made of.
     Unmade,
     /// It is that of the plain snapshot with this manifest, to be encrypted by whatever host.
@@ -117,7 +124,7 @@ impl SnapshotRound {
 
     /// The snapshot that a snapshot's volume was made of.
     pub(crate) fn made_of(&self, row: &snapshot::Model) -> Option<i64> {
-        let volume = self.volumes.get(&row.volume.to_db())?;
+        let volume = self.volume(row)?;
         volume.snapshot.map(|snapshot| snapshot.to_db())
     }
 
@@ -132,6 +139,18 @@ impl SnapshotRound {
         let turn = operation.subject().1.unsigned_abs() + u64::from(operation.attempts.0);
         let nth = turn.checked_rem(self.encrypting.len() as u64);
         Ok(nth.and_then(|nth| self.encrypting.get(usize::try_from(nth).ok()?)))
+    }
+
+    /// The host that takes snapshots of volumes that no guest has, where it need not be another one: that which keeps the
+    /// first of them.
+    pub(crate) fn keeper(&self, rows: &[&snapshot::Model]) -> Option<&str> {
+        let volume = self.volume(rows.first()?)?;
+        Some(self.keepers.of(volume, volume.host.as_deref()?))
+    }
+
+    /// A snapshot's volume.
+    pub(crate) fn volume(&self, row: &snapshot::Model) -> Option<&volume::Model> {
+        self.volumes.get(&row.volume.to_db())
     }
 
     /// Where a snapshot's content is.
@@ -149,7 +168,7 @@ impl SnapshotRound {
 
     /// Where the content of a snapshot's volume is.
     fn content_of_volume(&self, row: &snapshot::Model) -> Content {
-        let volume = self.volumes.get(&row.volume.to_db());
+        let volume = self.volume(row);
         // One that is being deleted waits for its snapshots, and of one that nobody has made nothing is lost.
         let is_lost =
             |volume: &volume::Model| volume.state.0 == VolumeState::Deleted && volume.made_at.is_some();
@@ -161,12 +180,15 @@ impl SnapshotRound {
         match (attached, volume.image) {
             (Some(attached), Some(_)) if attached.is_root() => self.root(attached),
             (None, Some(_)) if volume.host.is_none() => gone("the volume has ended with its instance"),
+            // Nobody has made it, or it may be on its way to another host.
             (Some(attached), _)
-                if attached.state.0 == AttachmentState::Attaching && volume.made_at.is_none() =>
+                if attached.state.0 == AttachmentState::Attaching
+                    && (volume.made_at.is_none() || volume.is_shared()) =>
             {
                 Content::Unsettled
             }
-            (_, _) => match (&volume.host, volume.made_at) {
+            (attached, _) => match (&volume.host, volume.made_at) {
+                (Some(_), Some(_)) if volume.is_shared() && attached.is_none() => Content::Shared,
                 (Some(host), Some(_)) => Content::On {
                     host: host.clone(),
                     root_of: None,

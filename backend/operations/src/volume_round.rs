@@ -10,7 +10,7 @@ use cumulet_store::{
 };
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
-use crate::{Driver, specs::Policies, volume::volume_of};
+use crate::{Driver, keepers::Keepers, specs::Policies, volume::volume_of};
 
 /// See the module.
 pub struct VolumeRound {
@@ -22,6 +22,7 @@ pub struct VolumeRound {
     attachments: HashMap<i64, volume_attachment::Model>,
     /// Those of which snapshots are being taken.
     taken: BTreeSet<i64>,
+    keepers: Keepers,
     pub(crate) policies: Policies,
 }
 
@@ -40,6 +41,7 @@ impl Batch<Driver> for VolumeRound {
         let taken = snapshots::taken_of(conn, &ids).await?;
         let volumes = volume::Entity::find().filter(volume::Column::Id.is_in(ids.iter().copied()));
         let volumes = rows::all(volumes, conn).await?;
+        let keepers = Keepers::load(conn, &volumes, look.now).await?;
         let theirs = volume_attachment::Entity::find().filter(volume_attachment::Column::Volume.is_in(ids));
         let attachments = rows::all(theirs, conn).await?;
         Ok(VolumeRound {
@@ -52,6 +54,7 @@ impl Batch<Driver> for VolumeRound {
                 .map(|row| (row.volume.to_db(), row))
                 .collect(),
             taken,
+            keepers,
             policies: Policies::default(),
         })
     }
@@ -72,6 +75,11 @@ impl VolumeRound {
     /// Whether a snapshot is being taken of the volume of an operation.
     pub(crate) fn is_taken_of(&self, operation: &operation::Model) -> bool {
         self.taken.contains(&volume_of(operation))
+    }
+
+    /// The host that is told to delete the volume of an operation, which no guest has.
+    pub(crate) fn keeper<'r>(&'r self, volume: &'r volume::Model) -> Option<&'r str> {
+        Some(self.keepers.of(volume, volume.host.as_deref()?))
     }
 
     /// Where it is attached.

@@ -19,6 +19,8 @@ pub struct HostState {
     pub enabled: bool,
     /// It is there and takes no launches for now; [`Fleet::not_ready`] says why.
     pub not_ready: bool,
+    /// It reaches the pool that hosts share for volumes.
+    pub reaches_pool: bool,
     /// Which of the fleet's profiles it has.
     pub profile: u32,
     /// When it was heard last, in milliseconds.

@@ -231,6 +231,7 @@ fn info(row: host::Model, settings: &Settings, told_before: &mut Told) -> HostIn
             enabled: row.enabled.0,
             // Filled in with the reason.
             not_ready: false,
+            reaches_pool: row.rbd.is_some(),
             profile: 0,
             last_seen: row.last_seen,
             free_vcpus: row.vcpus_max.to_db() - row.vcpus_used,

@@ -79,6 +79,8 @@ pub struct Request {
     pub memory_mib: i64,
     /// Disk in GiB.
     pub disk_gib: i64,
+    /// Volumes come with it that are in the pool which hosts share.
+    pub needs_pool: bool,
     /// A host is alive that was heard of after this, in milliseconds.
     pub heard_after: i64,
     /// The account, as its 12 digits.

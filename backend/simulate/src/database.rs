@@ -42,7 +42,8 @@ const SUMS: &str = "
         SELECT host, sum(vcpus) AS vcpus, sum(memory) AS memory, sum(disk) AS disk FROM (
             SELECT host, vcpus * claimed AS vcpus, memory_mib * claimed AS memory, disk_gib AS disk
             FROM instances WHERE host IS NOT NULL
-            UNION ALL SELECT host, 0, 0, size_gib FROM volumes WHERE host IS NOT NULL
+            UNION ALL SELECT host, 0, 0, size_gib FROM volumes
+            WHERE host IS NOT NULL AND coalesce(store, 'local') = 'local'
         ) GROUP BY host
     ) s ON s.host = h.id
     WHERE h.vcpus_used <> coalesce(s.vcpus, 0) OR h.memory_mib_used <> coalesce(s.memory, 0)

@@ -128,6 +128,7 @@ async fn keys_speak_for_their_users_until_they_are_disabled() {
         public_addresses: 0,
         quotas: Quotas::default(),
         modification_cooldown: std::time::Duration::ZERO,
+        volume_store: cumulet_domain::volume::VolumeStore::Local,
     };
     let cloud = Cloud::new(
         parts.clone(),

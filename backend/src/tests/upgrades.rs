@@ -141,6 +141,7 @@ impl Upgraded {
             public_addresses: 1 << 20,
             quotas: Quotas::default(),
             modification_cooldown: std::time::Duration::ZERO,
+            volume_store: cumulet_domain::volume::VolumeStore::Local,
         };
         Upgraded {
             cloud: Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config),

@@ -17,7 +17,7 @@ use sea_orm::{
     QuerySelect as _, QueryTrait as _, sea_query::Expr,
 };
 
-use super::{failed, instances, lock, rows};
+use super::{failed, instances, lock, rows, snapshots};
 use crate::entity::{
     columns::{Amount, Flag, Named},
     host, instance,
@@ -167,19 +167,14 @@ pub async fn remove(txn: &impl ConnectionTrait, row: &volume_attachment::Model) 
     delete.exec(txn).await.map(drop).map_err(failed)
 }
 
-/// Claims a host's disk for a volume that has none yet: one conditional update. Whether there was room.
+/// A host is to have a volume that none has yet: its disk is claimed for it by one conditional update, unless hosts share
+/// the store. Whether there was room.
 ///
 /// # Errors
 /// `Unavailable` where another claim was quicker; those of the database.
 pub async fn claim(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) -> Result<bool> {
-    use host::Column as H;
     use volume::Column as C;
-    let gib = i64::from(row.size_gib.0);
-    let charged = host::Entity::update_many()
-        .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).add(gib))
-        .filter(H::Id.eq(name))
-        .filter(Expr::col(H::DiskGibUsed).add(gib).lte(Expr::col(H::DiskGibMax)));
-    if charged.exec(txn).await.map_err(failed)?.rows_affected != 1 {
+    if !row.is_shared() && !charge(txn, name, row.size_gib.0.into()).await? {
         return Ok(false);
     }
     let placed = volume::Entity::update_many()
@@ -200,6 +195,37 @@ pub async fn claim(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) 
     }
 }
 
+/// Claims so many GiB of a host's disk. Whether there was room.
+async fn charge(txn: &impl ConnectionTrait, name: &str, gib: i64) -> Result<bool> {
+    use host::Column as H;
+    let charged = host::Entity::update_many()
+        .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).add(gib))
+        .filter(H::Id.eq(name))
+        .filter(Expr::col(H::DiskGibUsed).add(gib).lte(Expr::col(H::DiskGibMax)));
+    Ok(charged.exec(txn).await.map_err(failed)?.rows_affected == 1)
+}
+
+/// Another host keeps a volume from now on, whose store hosts share and which no guest has. What the host before was told
+/// of snapshots of it is void: by the time that it has read the volume, a guest of this one may have written to it.
+/// Whether the volume was as its row says.
+///
+/// # Errors
+/// Those of the database.
+pub async fn hand_over(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) -> Result<bool> {
+    use volume::Column as C;
+    let update = volume::Entity::update_many()
+        .col_expr(C::Host, Expr::value(name))
+        .filter(C::Id.eq(row.id))
+        .filter(C::Generation.eq(row.generation))
+        .filter(C::Host.eq(row.host.clone()))
+        .filter(volume::is_shared());
+    if update.exec(txn).await.map_err(failed)?.rows_affected != 1 {
+        return Ok(false);
+    }
+    snapshots::untold_of(txn, row.id.to_db()).await?;
+    Ok(true)
+}
+
 /// Gives back what a volume has claimed of its host, of which nothing is left there.
 ///
 /// # Errors
@@ -210,11 +236,13 @@ pub async fn give_back(txn: &impl ConnectionTrait, row: &volume::Model) -> Resul
     let Some(name) = &row.host else {
         return Ok(());
     };
-    let gib = i64::from(row.size_gib.0);
-    let give = host::Entity::update_many()
-        .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).sub(gib))
-        .filter(H::Id.eq(name.as_str()));
-    give.exec(txn).await.map_err(failed)?;
+    if !row.is_shared() {
+        let gib = i64::from(row.size_gib.0);
+        let give = host::Entity::update_many()
+            .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).sub(gib))
+            .filter(H::Id.eq(name.as_str()));
+        give.exec(txn).await.map_err(failed)?;
+    }
     let forget = volume::Entity::update_many()
         .col_expr(C::Host, Expr::value(Option::<String>::None))
         .col_expr(C::Format, Expr::value(Option::<String>::None))
@@ -315,18 +343,22 @@ pub async fn kept_among(
 pub async fn all_made(txn: &impl ConnectionTrait, instance: i64, now: Timestamp) -> Result<()> {
     use volume::Column as C;
     use volume_attachment::Column as A;
-    let there = [AttachmentState::Attaching, AttachmentState::Attached].map(Named);
+    let held = [AttachmentState::Attaching, AttachmentState::Attached].map(Named);
     let theirs = volume_attachment::Entity::find()
         .select_only()
         .column(A::Volume)
         .filter(A::Instance.eq(instance))
         .filter(A::BootIndex.is_null().or(A::DeleteOnTermination.eq(Flag(false))))
-        .filter(A::State.is_in(there));
+        .filter(A::State.is_in(held));
+    let there = instance::Entity::find()
+        .select_only()
+        .column(instance::Column::Host)
+        .filter(instance::Column::Id.eq(instance));
     let update = volume::Entity::update_many()
         .col_expr(C::MadeAt, Expr::value(now.0))
         .filter(C::Id.in_subquery(theirs.into_query()))
-        // A root is where its instance is.
-        .filter(C::Host.is_not_null().or(C::Image.is_not_null()))
+        // A root is where its instance is; what another host keeps has not come there yet.
+        .filter(C::Host.in_subquery(there.into_query()).or(C::Image.is_not_null()))
         .filter(C::MadeAt.is_null());
     update.exec(txn).await.map(drop).map_err(failed)
 }

@@ -50,12 +50,12 @@ impl Hanging {
         })
     }
 
-    /// The GiB that volumes have claimed of a host.
+    /// The GiB that volumes have claimed of a host's disk, those in a store that hosts share not among them.
     pub fn disk_gib(&self, host: &str) -> i64 {
         let there = self
             .volumes
             .values()
-            .filter(|row| row.host.as_deref() == Some(host));
+            .filter(|row| row.host.as_deref() == Some(host) && !row.is_shared());
         there.map(|row| i64::from(row.size_gib.0)).sum()
     }
 
@@ -85,12 +85,19 @@ impl Hanging {
         all
     }
 
-    /// The volumes whose data is on a host, and whether it has confirmed that.
+    /// The volumes whose data is on a host and nowhere else, and whether it has confirmed that.
     pub fn volumes_on(&self, host: &str) -> BTreeMap<VolumeId, bool> {
         let there = self
             .volumes
             .values()
-            .filter(|row| row.host.as_deref() == Some(host));
+            .filter(|row| row.host.as_deref() == Some(host) && !row.is_shared());
+        there.map(|row| (row.id.0, row.made_at.is_some())).collect()
+    }
+
+    /// The volumes whose data is in the store that hosts share, and whether a host has confirmed that.
+    pub fn volumes_shared(&self) -> BTreeMap<VolumeId, bool> {
+        let there = self.volumes.values();
+        let there = there.filter(|row| row.host.is_some() && row.is_shared());
         there.map(|row| (row.id.0, row.made_at.is_some())).collect()
     }
 
@@ -116,7 +123,7 @@ impl Hanging {
         interfaces: &[interface::Model],
     ) -> Vec<String> {
         let living = instances.into_iter().filter(|row| row.terminated_at.is_none());
-        let living: BTreeMap<InstanceId, u32> = living.map(|row| (row.id.0, row.disk_gib.0)).collect();
+        let living: BTreeMap<InstanceId, &instance::Model> = living.map(|row| (row.id.0, row)).collect();
         let mut found = self.disks(&living);
         found.extend(self.states());
         found.extend(self.addresses_of(interfaces));
@@ -125,22 +132,16 @@ impl Hanging {
         found
     }
 
-    /// `living` are instances, with the sizes that their rows have for their roots.
-    fn disks(&self, living: &BTreeMap<InstanceId, u32>) -> Vec<String> {
+    fn disks(&self, living: &BTreeMap<InstanceId, &instance::Model>) -> Vec<String> {
         let mut found = Vec::new();
         let mut roots: BTreeMap<InstanceId, usize> = BTreeMap::new();
         for row in &self.attachments {
             let (instance, volume) = (row.instance.0, row.volume.0);
             *roots.entry(instance).or_default() += usize::from(row.is_root());
-            match (living.get(&instance), self.shape(volume)) {
+            match (living.get(&instance), self.volumes.get(&volume)) {
                 (None, _) => found.push(format!("{volume} is attached to {instance}, which has ended")),
-                (Some(gib), Some(shape)) if row.is_root() && shape.size_gib != *gib => {
-                    let has = shape.size_gib;
-                    found.push(format!(
-                        "{volume} is of {has} GiB, and {instance} starts from {gib}"
-                    ));
-                }
-                _ => {}
+                (Some(of), Some(disk)) => found.extend(differs_from_instance(row, disk, of)),
+                (Some(_), None) => {}
             }
             if self
                 .volumes
@@ -211,6 +212,26 @@ impl Hanging {
         }
         found
     }
+}
+
+/// A root that is not as large as its instance says, or another disk that is kept by another host than the instance's: one
+/// that is attached has come there, whoever may have it afterwards.
+fn differs_from_instance(
+    row: &volume_attachment::Model,
+    disk: &volume::Model,
+    of: &instance::Model,
+) -> Option<String> {
+    let (volume, instance) = (row.volume.0, row.instance.0);
+    let (has, wanted) = (disk.size_gib, of.disk_gib);
+    if row.is_root() {
+        return (has != wanted)
+            .then(|| format!("{volume} is of {has} GiB, and {instance} starts from {wanted}"));
+    }
+    let is_there = row.state.0 != AttachmentState::Attached || disk.host == of.host;
+    (!is_there).then(|| {
+        let (kept, host) = (&disk.host, &of.host);
+        format!("{volume} is kept by {kept:?} and attached to {instance}, which is on {host:?}")
+    })
 }
 
 /// A primary address that is not the one of the interface's own columns, which earlier programs go by.

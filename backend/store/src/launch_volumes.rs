@@ -22,7 +22,8 @@ fn coming(instance: i64) -> sea_orm::sea_query::SelectStatement {
         .into_query()
 }
 
-/// The volumes of a launch are on a host from now on, which has been charged for them.
+/// The volumes of a launch are on a host from now on, which has been charged for them, or kept by it, where hosts share
+/// their store, whichever host kept them before.
 ///
 /// # Errors
 /// `Unavailable` where they are not as many as were charged; those of the database.
@@ -32,7 +33,7 @@ pub async fn bind(txn: &impl ConnectionTrait, instance: i64, host: &str, count: 
         .col_expr(C::Host, Expr::value(host))
         .col_expr(C::Format, volume::each_made_as())
         .filter(C::Id.in_subquery(coming(instance)))
-        .filter(C::Host.is_null());
+        .filter(C::Host.is_null().or(volume::is_shared()));
     let bound = update.exec(txn).await.map_err(failed)?.rows_affected;
     if bound == count as u64 {
         return Ok(());
@@ -43,7 +44,8 @@ pub async fn bind(txn: &impl ConnectionTrait, instance: i64, host: &str, count: 
     )))
 }
 
-/// Those of the volumes that a host may have something of, in the order of their numbers.
+/// Those of the volumes that a host may have a file of, in the order of their numbers. What is in a store that hosts share
+/// is whole and goes with the instance, whoever has made it.
 ///
 /// # Errors
 /// Those of the database; `Internal` where a row is damaged.
@@ -52,11 +54,12 @@ pub async fn bound(conn: &impl ConnectionTrait, instance: i64) -> Result<Vec<vol
     let theirs = volume::Entity::find()
         .filter(C::Id.in_subquery(coming(instance)))
         .filter(C::Host.is_not_null())
+        .filter(volume::is_local())
         .order_by_asc(C::Id);
     rows::all(theirs, conn).await
 }
 
-/// What the host was told of the volumes is void: what it may have made of them is to be deleted, at the generation that
+/// What the host was told of the volumes that are its files is void: what it may have made of them is to be deleted, at the generation that
 /// they have from now on.
 ///
 /// # Errors
@@ -66,7 +69,8 @@ pub async fn void(txn: &impl ConnectionTrait, instance: i64) -> Result<()> {
     let update = volume::Entity::update_many()
         .col_expr(C::Generation, Expr::col(C::Generation).add(1))
         .filter(C::Id.in_subquery(coming(instance)))
-        .filter(C::Host.is_not_null());
+        .filter(C::Host.is_not_null())
+        .filter(volume::is_local());
     update.exec(txn).await.map(drop).map_err(failed)
 }
 

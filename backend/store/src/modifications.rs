@@ -110,7 +110,11 @@ pub async fn end(
 /// Those of the database; `Internal` where a row is damaged.
 pub async fn apply(txn: &impl ConnectionTrait, row: &volume::Model, target: VolumeShape) -> Result<bool> {
     let root_of = root_of(txn, row).await?;
-    let host = root_of.as_ref().map_or(&row.host, |instance| &instance.host);
+    let host = match &root_of {
+        Some(instance) => instance.host.as_ref(),
+        // What is in a store that hosts share takes nothing of a host's disk.
+        None => row.host.as_ref().filter(|_| !row.is_shared()),
+    };
     let more = i64::from(target.size_gib) - i64::from(row.size_gib.0);
     if let Some(host) = host
         && more != 0

@@ -112,6 +112,19 @@ pub async fn untold(txn: &impl ConnectionTrait, ids: &[i64]) -> Result<()> {
     update.exec(txn).await.map(drop).map_err(failed)
 }
 
+/// The same of those that are being taken of a volume.
+///
+/// # Errors
+/// Those of the database.
+pub async fn untold_of(txn: &impl ConnectionTrait, volume: i64) -> Result<()> {
+    use snapshot::Column as C;
+    let update = snapshot::Entity::update_many()
+        .col_expr(C::Host, Expr::value(Option::<String>::None))
+        .filter(C::Volume.eq(volume))
+        .filter(C::State.eq(Named(SnapshotState::Pending)));
+    update.exec(txn).await.map(drop).map_err(failed)
+}
+
 /// Keeps how far a host has come with snapshots that it was told to take. It only grows: a host that begins anew shows
 /// what it had.
 ///

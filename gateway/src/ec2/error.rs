@@ -32,10 +32,10 @@ fn answer(error: &Error) -> Answer {
     Answer::new(code, status, message(error))
 }
 
+/// An empty id is one that was not given, as EC2 has it.
 fn code(error: &Error) -> (&'static str, u16) {
     let code = match error {
         Error::NotFound { kind, .. } => codes(*kind).not_found,
-        // An empty id is one that was not given, as EC2 has it.
         Error::Malformed { id, .. } | Error::NoId { text: id } if id.is_empty() => "MissingParameter",
         Error::Malformed { kind, .. } => codes(*kind).malformed,
         Error::NoId { .. } => "InvalidID",
@@ -63,6 +63,7 @@ fn code(error: &Error) -> (&'static str, u16) {
         Error::AlreadyAttached { .. }
         | Error::NotAttached { .. }
         | Error::ZoneMismatch { .. }
+        | Error::OutOfReach { .. }
         | Error::Modifying { .. }
         | Error::ModifiedLately { .. }
         | Error::NeverModified { .. } => volume_code(error),
@@ -96,6 +97,7 @@ fn code(error: &Error) -> (&'static str, u16) {
 const fn volume_code(error: &Error) -> &'static str {
     match error {
         Error::AlreadyAttached { .. } => "VolumeInUse",
+        Error::OutOfReach { .. } => "UnsupportedOperation",
         Error::NotAttached { .. } => "InvalidAttachment.NotFound",
         Error::ZoneMismatch { .. } => "InvalidVolume.ZoneMismatch",
         Error::Modifying { .. } => "IncorrectModificationState",
@@ -361,6 +363,9 @@ fn of_volume(error: &Error) -> String {
         Error::DataElsewhere { volume, instance } => format!(
             "The volume '{volume}' has its data on another machine than the instance '{instance}', and volumes \
              can't move between machines yet."
+        ),
+        Error::OutOfReach { volume, instance } => format!(
+            "The volume '{volume}' is in a store that the machine of the instance '{instance}' does not reach."
         ),
         Error::RootVolume { volume, instance } => {
             format!("Unable to detach root volume '{volume}' from instance '{instance}'")

@@ -217,6 +217,7 @@ async fn public_addresses_have_a_quota() {
         public_addresses: 1,
         quotas: Quotas::default(),
         modification_cooldown: std::time::Duration::ZERO,
+        volume_store: cumulet_domain::volume::VolumeStore::Local,
         ..(*world.cloud.config).clone()
     });
     let run = |count: &str, rest: &str| {

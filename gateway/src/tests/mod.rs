@@ -107,6 +107,7 @@ impl World {
             public_addresses: 0,
             quotas: Quotas::default(),
             modification_cooldown: std::time::Duration::ZERO,
+            volume_store: cumulet_domain::volume::VolumeStore::Local,
         };
         let cloud = Cloud::new(parts, Wake::new(), Arc::new(LocalBus::new()), config);
         let credential = accounts::credential(&cloud, &cloud.credentials, &first.access_key_id)

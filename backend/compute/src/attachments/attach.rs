@@ -19,7 +19,7 @@ use cumulet_store::{
         columns::{Device, Flag, Key, Named},
         instance, volume, volume_attachment,
     },
-    failed, is_taken,
+    failed, is_taken, pool,
     resource::{self, Lock},
 };
 use sea_orm::{DatabaseTransaction, EntityTrait};
@@ -30,7 +30,7 @@ use crate::boxed;
 ///
 /// # Errors
 /// `NotFound`; `NoDeviceName`, `DeviceInUse`; `NotRunning`; `AlreadyAttached`, `IncorrectState`; `ZoneMismatch`,
-/// `DataElsewhere`; `LimitExceeded`. Then nothing has changed.
+/// `DataElsewhere`, `OutOfReach`; `LimitExceeded`. Then nothing has changed.
 #[boxed]
 pub async fn attach(
     cx: &RequestContext,
@@ -66,6 +66,7 @@ async fn commit(
         .ok_or_else(|| resource::not_found::<instance::Entity>(instance.to_string()))?;
     let disk = resource::find::<volume::Entity>(txn, &present, volume, Lock::Exclusive).await?;
     may_meet(&disk, &row)?;
+    reaches(txn, &disk, &row).await?;
     let theirs = attachments::of_instance(txn, row.id.to_db()).await?;
     has_room(&theirs, &device)?;
     let now = cx.now();
@@ -125,10 +126,24 @@ fn may_meet(disk: &volume::Model, row: &instance::Model) -> Result<()> {
     if disk.availability_zone != row.availability_zone {
         return Err(Error::ZoneMismatch { volume, instance });
     }
-    if disk.host.is_some() && disk.host != row.host {
+    if !disk.is_shared() && disk.host.is_some() && disk.host != row.host {
         return Err(Error::DataElsewhere { volume, instance });
     }
     Ok(())
+}
+
+/// What is in a store that hosts share comes to an instance of any host that reaches it.
+async fn reaches(txn: &DatabaseTransaction, disk: &volume::Model, row: &instance::Model) -> Result<()> {
+    let (true, Some(host)) = (disk.is_shared(), &row.host) else {
+        return Ok(());
+    };
+    match pool::is_reached_by(txn, host).await? {
+        true => Ok(()),
+        false => Err(Error::OutOfReach {
+            volume: disk.id.0.to_string(),
+            instance: row.id.0.to_string(),
+        }),
+    }
 }
 
 /// Whether the instance can have one more, at this device.

@@ -122,13 +122,7 @@ impl<'a> Launch<'a> {
         {
             return replay::reservation(txn, self.grant, &made).await;
         }
-        let plan = LaunchPlan::make(
-            txn,
-            self.grant,
-            self.spec,
-            &self.compute.config.availability_zones,
-        )
-        .await?;
+        let plan = LaunchPlan::make(txn, self.grant, self.spec, &self.compute.config).await?;
         let fitting = self.fitting(txn, &plan).await?;
         let claim = quota::claim(
             txn,
@@ -183,7 +177,8 @@ impl<'a> Launch<'a> {
             let state = LaunchState {
                 hints: self.spec.hints.clone(),
                 volumes: data.map(|disk| disk.volume.0).collect(),
-                volumes_gib: plan.disks.data_gib(),
+                volumes_gib: plan.disks.host_gib(),
+                shared: plan.disks.are_shared(),
                 keeps_root: !plan.disks.root.delete_on_termination,
                 ..LaunchState::default()
             };
@@ -300,7 +295,11 @@ impl<'a> Launch<'a> {
         rows: &[instance::Model],
     ) -> Result<Vec<Vec<volume_attachment::Model>>> {
         let LaunchDisks {
-            root, root_key, data, ..
+            root,
+            root_key,
+            data,
+            store,
+            ..
         } = &plan.disks;
         let (mut made, mut attached) = (Vec::new(), Vec::with_capacity(rows.len()));
         for row in rows {
@@ -313,7 +312,10 @@ impl<'a> Launch<'a> {
             for DataDisk { disk, gib, key } in data {
                 let id = self.compute.rng.id::<marker::Volume>();
                 let key = key.of(self.compute, id)?;
-                made.push(volumes::data(row, id, (disk, *gib), key));
+                made.push(volume::Model {
+                    store: volume::kept_as(*store),
+                    ..volumes::data(row, id, (disk, *gib), key)
+                });
                 disks.push(volumes::data_attachment(row, id, disk));
                 self.compute.made(&id);
             }

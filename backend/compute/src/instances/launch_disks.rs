@@ -8,7 +8,7 @@ use cumulet_domain::{
     Error, Result,
     account::AccountId,
     id::{SnapshotId, VolumeId},
-    volume::{DataKey, Disk, Provisioned, StaysEncrypted, at_least, data_key, merge},
+    volume::{DataKey, Disk, Provisioned, StaysEncrypted, VolumeStore, at_least, data_key, merge},
 };
 use cumulet_storage::{encryption, snapshots::check_completed};
 use cumulet_store::{
@@ -39,6 +39,8 @@ pub(super) struct LaunchDisks {
     pub(super) root_key: KeyOfDisk,
     /// The others.
     pub(super) data: Vec<DataDisk>,
+    /// Where those are.
+    pub(super) store: VolumeStore,
 }
 
 /// A disk beside the root.
@@ -87,6 +89,7 @@ impl LaunchDisks {
         grant: &Grant,
         image: &image::Model,
         spec: &LaunchSpec,
+        store: VolumeStore,
     ) -> Result<Self> {
         let (root, others) = of_image(txn, image).await?;
         let (root, data) = merge(root, others, &spec.mappings)?;
@@ -107,6 +110,7 @@ impl LaunchDisks {
             root_gib,
             root_key,
             data: planned.collect::<Result<_>>()?,
+            store,
         })
     }
 
@@ -119,8 +123,21 @@ impl LaunchDisks {
         }
     }
 
+    /// The GiB that those beside the root take of their host's disk.
+    pub(super) fn host_gib(&self) -> u32 {
+        match self.store {
+            VolumeStore::Local => self.data_gib(),
+            VolumeStore::Rbd => 0,
+        }
+    }
+
+    /// Whether there are such, and their host has to reach the store that hosts share.
+    pub(super) fn are_shared(&self) -> bool {
+        !self.store.is_local() && !self.data.is_empty()
+    }
+
     /// The GiB of the disks beside the root, of one instance.
-    pub(super) fn data_gib(&self) -> u32 {
+    fn data_gib(&self) -> u32 {
         let sizes = self.data.iter().map(|disk| disk.gib);
         sizes.fold(0, u32::saturating_add)
     }

@@ -1,6 +1,7 @@
 //! The launch plan: every reference of a launch (image, type, subnet, groups, key), looked up and checked
 //! before anything is made.
 
+use cumulet_core::CloudConfig;
 use cumulet_domain::{
     Error, ResourceKind, Result,
     account::AccountId,
@@ -45,7 +46,7 @@ impl LaunchPlan {
         txn: &impl ConnectionTrait,
         grant: &Grant,
         spec: &LaunchSpec,
-        zones: &[String],
+        config: &CloudConfig,
     ) -> Result<LaunchPlan> {
         let image = images::usable(txn, grant, spec.image).await?;
         let kind = instance_types::offered(txn, &spec.instance_type).await?;
@@ -53,7 +54,7 @@ impl LaunchPlan {
             Some(name) => Some(resource::find_named::<key_pair::Entity>(txn, grant, name, Lock::None).await?),
             None => None,
         };
-        let subnet = subnet(txn, grant, spec, zones).await?;
+        let subnet = subnet(txn, grant, spec, &config.availability_zones).await?;
         let cidr: Cidr = subnet.cidr.0;
         if let Some(address) = spec
             .private_ip
@@ -65,7 +66,7 @@ impl LaunchPlan {
         let groups = self::groups(txn, grant, spec, subnet.vpc.0).await?;
         let public = spec.associate_public_ip.unwrap_or(subnet.map_public_ip.0);
         let group = group(txn, grant, spec).await?;
-        let disks = LaunchDisks::plan(txn, grant, &image, spec).await?;
+        let disks = LaunchDisks::plan(txn, grant, &image, spec, config.volume_store).await?;
         Ok(LaunchPlan {
             grant: grant.clone(),
             image,
@@ -93,7 +94,8 @@ impl LaunchPlan {
             availability_zone: self.subnet.availability_zone.clone(),
             vcpus: i64::from(self.kind.vcpus.0),
             memory_mib: self.kind.memory_mib.to_db(),
-            disk_gib: i64::from(self.disks.root_gib.0) + i64::from(self.disks.data_gib()),
+            disk_gib: i64::from(self.disks.root_gib.0) + i64::from(self.disks.host_gib()),
+            needs_pool: self.disks.are_shared(),
             account: account.to_string(),
             architecture: Some(self.image.architecture.to_string()),
             extra_specs: fleet.type_specs(&self.kind.name),

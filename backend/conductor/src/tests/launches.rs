@@ -176,6 +176,7 @@ async fn why_an_instance_has_no_public_address_is_told_as_long_as_it_runs() {
         public_addresses: 1,
         quotas: Quotas::default(),
         modification_cooldown: std::time::Duration::ZERO,
+        volume_store: cumulet_domain::volume::VolumeStore::Local,
         ..(*rig.cloud.config).clone()
     });
     for (with, code) in [(true, None), (false, Some(StateReason::ADDRESS_QUOTA))] {

@@ -7,7 +7,7 @@ use cumulet_domain::{
     image::ImageRef,
     snapshot::SnapshotRef,
     spec::{DiskSource, DiskSpec, Throttle},
-    volume::{AttachmentState, Provisioned, VolumeStore, VolumeType},
+    volume::{AttachmentState, Provisioned, VolumeType},
 };
 use sea_orm::ConnectionTrait;
 
@@ -47,9 +47,9 @@ impl Disks {
     }
 
     /// The disks that an instance is to have: of those beside the root, what is being detached is not among them, and
-    /// not what has no room on the host yet. Its attach goes on when it is its turn, and tells the host then. What comes
-    /// with a launch gets its room with the instance, which is on no host yet when it is specified for the one that it is
-    /// about to come to.
+    /// not what has no room on the host yet, or is still kept by another one. Its attach goes on when it is its turn, and
+    /// tells the host then. What comes with a launch gets its room with the instance, which is on no host yet when it is
+    /// specified for the one that it is about to come to.
     pub(crate) fn of(&self, row: &instance::Model, image: &image::Model) -> Result<Vec<DiskSpec>> {
         let missing = |what: &str| Error::Internal(format!("it has no {what}"));
         let attached = self
@@ -58,8 +58,9 @@ impl Disks {
             .ok_or_else(|| missing("disk"))?;
         let kept = |disk: &&volume_attachment::Model| {
             let volume = self.volumes.get(&disk.volume.to_db());
-            let has_room = row.host.is_none() || volume.is_none_or(|volume| volume.host.is_some());
-            disk.is_root() || (is_to_be(disk.state.0) && has_room)
+            let is_there = row.host.is_none()
+                || volume.is_none_or(|volume| volume.host.is_some() && volume.host == row.host);
+            disk.is_root() || (is_to_be(disk.state.0) && is_there)
         };
         let described = attached.iter().filter(kept).map(|disk| {
             let volume = self.volumes.get(&disk.volume.to_db());
@@ -115,7 +116,7 @@ fn data_disk(volume: &volume::Model, source: Option<&snapshot::Model>) -> Result
         })
     };
     let source = DiskSource::Volume {
-        store: VolumeStore::Local,
+        store: volume.store(),
         format: volume.format(),
         create: volume.made_at.is_none(),
         generation: volume.generation.0,

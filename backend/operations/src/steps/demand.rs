@@ -50,9 +50,13 @@ pub struct LaunchState {
     /// The volumes that are made with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeId>,
-    /// The GiB of all of those, which come to the host with it: none of them can be modified before it runs.
+    /// The GiB of its host's disk for all of those, which come to it with the instance: none of them can be modified
+    /// before it runs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub volumes_gib: u32,
+    /// They are in the store that hosts share: their host has to reach it, and gives them nothing of its disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Its root outlives it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_root: bool,
@@ -64,12 +68,25 @@ const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// The volumes that come to a host with an instance: how many, and their GiB.
-pub(crate) fn volumes(operation: &operation::Model) -> Result<(usize, u32)> {
-    let LaunchState {
-        volumes, volumes_gib, ..
-    } = wishes(operation)?;
-    Ok((volumes.len(), volumes_gib))
+/// The volumes that come to a host with an instance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Coming {
+    /// How many.
+    pub(crate) count: usize,
+    /// The GiB of the host's disk for all of them.
+    pub(crate) gib: u32,
+    /// Whether they are in the store that hosts share.
+    pub(crate) shared: bool,
+}
+
+/// Those of an operation.
+pub(crate) fn volumes(operation: &operation::Model) -> Result<Coming> {
+    let state = wishes(operation)?;
+    Ok(Coming {
+        count: state.volumes.len(),
+        gib: state.volumes_gib,
+        shared: state.shared,
+    })
 }
 
 /// What an operation says of where its instance is to be, as a launch does; what is on a host already says nothing.
@@ -88,8 +105,8 @@ pub(crate) struct Demands {
     architectures: HashMap<i64, Architecture>,
     groups: HashMap<i64, placement_group::Model>,
     members: HashMap<i64, Vec<placement_group_host::Model>>,
-    /// By instance: where it has been tried, its hints, and the GiB of the volumes that come with it.
-    states: HashMap<i64, (Vec<HostId>, Hints, u32)>,
+    /// By instance: where it has been tried, its hints, and the volumes that come with it.
+    states: HashMap<i64, LaunchState>,
     /// Where the instances are that hints name.
     named: HashMap<i64, HostId>,
 }
@@ -117,16 +134,12 @@ impl Demands {
         demands.load_groups(conn, groups).await?;
         let mut named = BTreeSet::new();
         for operation in operations {
-            let LaunchState {
-                tried,
-                hints,
-                volumes_gib,
-                ..
-            } = wishes(operation)?;
-            named.extend(hints.different_host.iter().map(|id| id.to_db()));
-            named.extend(hints.same_host.iter().map(|id| id.to_db()));
-            let tried = tried.into_iter().map(|attempt| HostId(attempt.host)).collect();
-            let state = (tried, hints, volumes_gib);
+            let state = wishes(operation)?;
+            let Hints {
+                different_host,
+                same_host,
+            } = &state.hints;
+            named.extend(different_host.iter().chain(same_host).map(|id| id.to_db()));
             demands.states.insert(instance_of(operation), state);
         }
         if !named.is_empty() {
@@ -196,15 +209,18 @@ impl Demands {
         if row.host.is_some() {
             return Ok(request);
         }
-        let places = |hosts: &mut dyn Iterator<Item = &HostId>| -> HostSet {
+        let of = |ids: &[InstanceId]| -> HostSet {
+            let hosts = ids.iter().filter_map(|id| self.named.get(&id.to_db()));
             hosts.filter_map(|host| fleet.at(host)).collect()
         };
-        let of = |ids: &[InstanceId]| places(&mut ids.iter().filter_map(|id| self.named.get(&id.to_db())));
-        let state = self.states.get(&row.id.to_db()).cloned();
-        let (tried, hints, volumes_gib) = state.unwrap_or_default();
+        let state = self.states.get(&row.id.to_db()).cloned().unwrap_or_default();
+        let (tried, hints) = (state.tried.into_iter(), state.hints);
         Ok(Request {
-            disk_gib: request.disk_gib + i64::from(volumes_gib),
-            tried: places(&mut tried.iter()),
+            disk_gib: request.disk_gib + i64::from(state.volumes_gib),
+            needs_pool: state.shared,
+            tried: tried
+                .filter_map(|attempt| fleet.at(&HostId(attempt.host)))
+                .collect(),
             different_host: of(&hints.different_host),
             same_host: (!hints.same_host.is_empty()).then(|| of(&hints.same_host)),
             group: self.group(fleet, row)?,

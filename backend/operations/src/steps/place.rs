@@ -28,7 +28,7 @@ use crate::{
     specs::tunnel,
     steps::{
         COMMAND, PLACE,
-        demand::{self, Demands},
+        demand::{self, Coming, Demands},
         failure::{no_capacity, overdue, tried},
         give_up,
         hand_over::RESEND,
@@ -149,9 +149,9 @@ async fn claim(
     let (copy, row, host) = (operation.clone(), row.clone(), host.0.clone());
     let group = round.demands.policy(&row)?.filter(|_| row.host.is_none());
     // What has its disk on a host already has its volumes there.
-    let (volumes, volumes_gib) = match row.host {
+    let volumes = match row.host {
         None => demand::volumes(operation)?,
-        Some(_) => (0, 0),
+        Some(_) => Coming::default(),
     };
     // Read with the round, after the operation was asked for: since then nobody gives the instance an interface or takes
     // one. What can't be specified is read by itself.
@@ -167,14 +167,14 @@ async fn claim(
                     return Err(superseded(&row));
                 }
                 if !row.claimed.0 {
-                    charge(txn, &row, &host, volumes_gib).await?;
+                    charge(txn, &row, &host, volumes).await?;
                 }
                 if let Some((group, policy)) = group {
                     placement::join(txn, group, policy, &host).await?;
                 }
                 settle(txn, &row, &host, copy.generation.to_db()).await?;
-                if volumes > 0 {
-                    launch_volumes::bind(txn, row.id.to_db(), &host, volumes).await?;
+                if volumes.count > 0 {
+                    launch_volumes::bind(txn, row.id.to_db(), &host, volumes.count).await?;
                 }
                 let vpcs = match vpcs {
                     Some(vpcs) => vpcs,
@@ -204,19 +204,14 @@ fn superseded(row: &instance::Model) -> Error {
 }
 
 /// The claim on the host, for an instance and the volumes that come with it: never read, then write.
-async fn charge(
-    conn: &impl ConnectionTrait,
-    row: &instance::Model,
-    id: &str,
-    volumes_gib: u32,
-) -> Result<()> {
+async fn charge(conn: &impl ConnectionTrait, row: &instance::Model, id: &str, volumes: Coming) -> Result<()> {
     use host::Column as C;
     let disk = if row.host.is_some() {
         Count(0)
     } else {
-        Count(row.disk_gib.0.saturating_add(volumes_gib))
+        Count(row.disk_gib.0.saturating_add(volumes.gib))
     };
-    let charged = host::Entity::update_many()
+    let mut charge = host::Entity::update_many()
         .col_expr(C::VcpusUsed, Expr::col(C::VcpusUsed).add(row.vcpus))
         .col_expr(C::MemoryMibUsed, Expr::col(C::MemoryMibUsed).add(row.memory_mib))
         .col_expr(C::DiskGibUsed, Expr::col(C::DiskGibUsed).add(disk))
@@ -229,11 +224,11 @@ async fn charge(
                 .add(row.memory_mib)
                 .lte(Expr::col(C::MemoryMibMax)),
         )
-        .filter(Expr::col(C::DiskGibUsed).add(disk).lte(Expr::col(C::DiskGibMax)))
-        .exec(conn)
-        .await
-        .map_err(failed)?;
-    if charged.rows_affected == 1 {
+        .filter(Expr::col(C::DiskGibUsed).add(disk).lte(Expr::col(C::DiskGibMax)));
+    if volumes.shared {
+        charge = charge.filter(C::Rbd.is_not_null());
+    }
+    if charge.exec(conn).await.map_err(failed)?.rows_affected == 1 {
         return Ok(());
     }
     Err(Error::InsufficientCapacity {

@@ -1,12 +1,8 @@
 //! The pool of Ceph's that hosts share for volumes, as the operator has it: the first that was told, until it is forgotten.
 
 use cumulet_core::Parts;
-use cumulet_domain::{Error, Result, volume::VolumeStore};
-use cumulet_store::{
-    column,
-    entity::{columns::Named, volume},
-    pool,
-};
+use cumulet_domain::{Error, Result};
+use cumulet_store::{column, entity::volume, pool};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::boxed;
@@ -37,6 +33,6 @@ fn there() -> sea_orm::Select<volume::Entity> {
     volume::Entity::find()
         .select_only()
         .column(volume::Column::Id)
-        .filter(volume::Column::Store.eq(Named(VolumeStore::Rbd)))
+        .filter(volume::is_shared())
         .filter(volume::Column::Host.is_not_null())
 }

@@ -15,6 +15,7 @@ pub mod retry;
 pub mod same_host;
 pub mod server_group_affinity;
 pub mod server_group_anti_affinity;
+pub mod volume_store;
 
 use std::fmt;
 
@@ -72,7 +73,7 @@ pub fn by_profile(left: &mut Vec<u32>, fleet: &Fleet, passes: impl Fn(&Profile) 
 }
 
 /// Every filter.
-pub const ALL: [&dyn Filter; 15] = [
+pub const ALL: [&dyn Filter; 16] = [
     &retry::Retry,
     &availability_zone::AvailabilityZone,
     &enabled::Enabled,
@@ -80,6 +81,7 @@ pub const ALL: [&dyn Filter; 15] = [
     &cpu::Cpu,
     &ram::Ram,
     &disk::Disk,
+    &volume_store::VolumeStore,
     &compute_capabilities::ComputeCapabilities,
     &image_properties::ImageProperties,
     &aggregate_multi_tenancy_isolation::AggregateMultiTenancyIsolation,
@@ -93,7 +95,7 @@ pub const ALL: [&dyn Filter; 15] = [
 /// The filters that run where nothing else is configured, in this order: the cheap ones and those with the
 /// clearest reason first. `aggregate_instance_extra_specs` is not among them, as it is not in Nova: it
 /// takes extra specifications without a scope for its own.
-pub const DEFAULT: [&dyn Filter; 14] = [
+pub const DEFAULT: [&dyn Filter; 15] = [
     ALL[0], ALL[1], ALL[2], ALL[3], ALL[4], ALL[5], ALL[6], ALL[7], ALL[8], ALL[9], ALL[10], ALL[11],
-    ALL[12], ALL[13],
+    ALL[12], ALL[13], ALL[14],
 ];

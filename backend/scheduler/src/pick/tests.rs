@@ -320,6 +320,29 @@ fn images_want_their_architecture_and_hypervisor() {
 }
 
 #[test]
+fn volumes_in_a_store_that_hosts_share_want_a_host_that_reaches_it() {
+    for (needs_pool, reaches_pool, passes) in [
+        (false, false, true),
+        (false, true, true),
+        (true, true, true),
+        (true, false, false),
+    ] {
+        let ask = Request {
+            needs_pool,
+            ..request(1)
+        };
+        let hosts = || vec![roomy("a", |h| h.state.reaches_pool = reaches_pool)];
+        let left = left_by("volume_store", hosts(), &ask);
+        assert_eq!(left.len() == 1, passes, "{needs_pool} {reaches_pool}");
+        let fleet = Fleet::new(hosts());
+        let chosen = fitting(&fleet, &ask, &Settings::default(), None);
+        let why = chosen.err().map(|refusal| refusal.to_string());
+        let expected = (!passes).then(|| "no host reaches the store of its volumes".to_owned());
+        assert_eq!(why, expected);
+    }
+}
+
+#[test]
 fn aggregates_are_novas() {
     let of = |aggregates: Vec<Pairs>| {
         vec![roomy("a", |h| {

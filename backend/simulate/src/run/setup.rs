@@ -123,6 +123,7 @@ fn start_roles(
         public_addresses: 0,
         quotas: Quotas::default(),
         modification_cooldown: std::time::Duration::ZERO,
+        volume_store: cumulet_domain::volume::VolumeStore::Local,
     };
     let settings = Settings {
         region: REGION.into(),
@@ -137,12 +138,8 @@ fn start_roles(
         let (parts, wake, bus) = (parts.clone(), wake.clone(), bus.clone());
         Api::new(world.clone(), move || {
             // Nothing that it had looked up is left of an earlier life.
-            let parts = Parts::new(
-                parts.store.clone(),
-                parts.clock.clone(),
-                parts.rng.clone(),
-                parts.sealer.clone(),
-            );
+            let (store, clock) = (parts.store.clone(), parts.clock.clone());
+            let parts = Parts::new(store, clock, parts.rng.clone(), parts.sealer.clone());
             api::Cloud::new(parts, wake.clone(), bus.clone(), config.clone())
         })
     };

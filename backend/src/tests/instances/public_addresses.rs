@@ -154,6 +154,7 @@ fn half_of_the_pool_is_the_default() {
             public_addresses: 0,
             quotas: cumulet_core::Quotas::default(),
             modification_cooldown: std::time::Duration::ZERO,
+            volume_store: cumulet_domain::volume::VolumeStore::Local,
         };
         assert_eq!(config.public_address_quota(), half, "{pool}");
     }

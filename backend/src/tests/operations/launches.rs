@@ -26,11 +26,11 @@ const ROOT: i64 = 2;
 const DATA: i64 = 3 + 4;
 
 /// What a host was told to delete: the volume, and at which generation.
-type Deletion = (VolumeId, u64);
+pub(super) type Deletion = (VolumeId, u64);
 
 impl Instances {
-    /// An instance that is being launched with a volume that ends with it and one that does not.
-    async fn launched_with_volumes(&self) -> (InstanceId, [VolumeId; 2]) {
+    /// A launch with a volume that ends with the instance and one that does not.
+    pub(super) fn with_volumes(&self) -> api::LaunchSpec {
         let mut spec = self.rig.spec();
         spec.mappings = vec![
             volume("/dev/sdg", |asked| {
@@ -38,6 +38,12 @@ impl Instances {
             }),
             volume("/dev/sdf", |asked| asked.size_gib = Some(3)),
         ];
+        spec
+    }
+
+    /// An instance that is being launched with a volume that ends with it and one that does not.
+    pub(super) async fn launched_with_volumes(&self) -> (InstanceId, [VolumeId; 2]) {
+        let spec = self.with_volumes();
         let made = api::launch(&self.rig.cloud, &self.rig.who, spec).await.unwrap();
         let view = &made.instances[0];
         let devices: Vec<_> = view.disks.iter().map(|disk| disk.device.as_str()).collect();
@@ -46,7 +52,7 @@ impl Instances {
     }
 
     /// What hosts were told to destroy, and to delete of volumes.
-    async fn told_to_remove(&mut self) -> (usize, Vec<Deletion>) {
+    pub(super) async fn told_to_remove(&mut self) -> (usize, Vec<Deletion>) {
         let (mut destroyed, mut deleted) = (0, Vec::new());
         for mailbox in &mut self.mailboxes {
             while let Some(Some(delivery)) = mailbox.next().now_or_never() {
@@ -68,7 +74,13 @@ impl Instances {
     }
 
     /// A host says what has become of the deletion of a volume.
-    async fn deleted(&self, host: &str, open: &operation::Model, volume: VolumeId, failure: Option<&str>) {
+    pub(super) async fn deleted(
+        &self,
+        host: &str,
+        open: &operation::Model,
+        volume: VolumeId,
+        failure: Option<&str>,
+    ) {
         let outcome = VolumeOutcome {
             operation: open.id.0,
             volume,

@@ -10,6 +10,7 @@ mod kept_roots;
 mod launches;
 mod modify;
 mod reboots_for_images;
+mod shared_volumes;
 mod snapshots;
 mod volumes;
 

@@ -170,7 +170,7 @@ pub(super) fn available(
         data_key,
         source_volume: None,
         format: None,
-        store: None,
+        store: volume::kept_as(cx.config.volume_store),
     })
 }
 

@@ -45,13 +45,15 @@ pub async fn describe(
     }))
 }
 
-/// The hosts that have the volumes' data. That of a root volume is where its instance is.
+/// The hosts that have the volumes' data. That of a root volume is where its instance is; what hosts share is asked of that
+/// of its guest alone.
 async fn homes(conn: &impl ConnectionTrait, views: &[VolumeView]) -> Result<HashMap<i64, String>> {
     let mut homes = HashMap::new();
     let mut roots = HashMap::new();
     for view in views {
         let volume = view.row.id.to_db();
         match (&view.row.host, &view.attachment) {
+            (Some(_), None) if view.row.is_shared() => {}
             (Some(host), _) => drop(homes.insert(volume, host.clone())),
             (None, Some(attached)) if view.row.image.is_some() => {
                 roots.insert(attached.instance.to_db(), volume);

@@ -65,6 +65,22 @@ pub fn each_made_as() -> SimpleExpr {
         .into()
 }
 
+/// A store as rows keep it: those of a host's files say nothing, as before there were others.
+pub fn kept_as(store: VolumeStore) -> Option<Named<VolumeStore>> {
+    (!store.is_local()).then_some(Named(store))
+}
+
+/// That a row is of a volume which only one host has.
+pub fn is_local() -> SimpleExpr {
+    let local = Column::Store.eq(Named(VolumeStore::Local));
+    Column::Store.is_null().or(local)
+}
+
+/// That it is of one in a store which hosts share.
+pub fn is_shared() -> SimpleExpr {
+    Column::Store.eq(Named(VolumeStore::Rbd))
+}
+
 impl Model {
     /// The format of its file on the host that it is bound to, or of that which a host is going to make: an instance is
     /// specified with its volumes before it comes to a host with them.

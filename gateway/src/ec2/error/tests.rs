@@ -106,6 +106,10 @@ fn errors_with(text: &str) -> Vec<Error> {
             volume: text(),
             instance: text(),
         },
+        Error::OutOfReach {
+            volume: text(),
+            instance: text(),
+        },
         Error::RootVolume {
             volume: text(),
             instance: text(),

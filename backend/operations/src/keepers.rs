@@ -1,0 +1,42 @@
+//! The keepers of volumes in a store that hosts share: the host that is told what is to be done with one that no guest has.
+//! It is the one that a guest had it on last, as long as that is to be had; else another that reaches the store.
+
+use cumulet_domain::{Result, time::Timestamp};
+use cumulet_store::{entity::volume, pool};
+use sea_orm::ConnectionTrait;
+
+use crate::SILENCE;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Keepers {
+    /// The hosts that could be one, in their order; none where no volume of the round is of such a store.
+    able: Vec<String>,
+}
+
+impl Keepers {
+    /// Looks for them, where one of these volumes needs one.
+    pub(crate) async fn load(
+        conn: &impl ConnectionTrait,
+        volumes: &[volume::Model],
+        now: Timestamp,
+    ) -> Result<Self> {
+        if !volumes.iter().any(volume::Model::is_shared) {
+            return Ok(Keepers::default());
+        }
+        let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
+        let able = pool::keepers(conn, Timestamp(now.0.saturating_sub(silence))).await?;
+        Ok(Keepers { able })
+    }
+
+    /// Who is told of a volume that this host keeps. Of a file that is its host and nobody else, and it is waited for; as it
+    /// is where no other reaches the store. Each volume has its own among the others.
+    pub(crate) fn of<'r>(&'r self, row: &volume::Model, host: &'r str) -> &'r str {
+        if !row.is_shared() || self.able.iter().any(|able| able == host) {
+            return host;
+        }
+        let nth = row.id.to_db().unsigned_abs().checked_rem(self.able.len() as u64);
+        let other = nth.and_then(|nth| self.able.get(usize::try_from(nth).ok()?));
+        other.map_or(host, String::as_str)
+    }
+}
