@@ -37,7 +37,23 @@ pub(super) fn findings(rows: &Rows, hosts: &[Arc<Host>]) -> Findings {
         let words = words.map(|words| format!("{}: {words}", host.id));
         findings.extend(words.map(|words| (Invariant::I11, words)));
     }
+    let words = pooled(rows, hosts).into_iter();
+    findings.extend(words.map(|words| (Invariant::I11, words)));
     findings
+}
+
+/// Invariant I11 of the pool: each volume that is there is a row's, and each that was made is there. (One that is half made
+/// has its host's name, and goes when that makes it again.)
+fn pooled(rows: &Rows, hosts: &[Arc<Host>]) -> Vec<String> {
+    let Some(pool) = hosts.iter().find_map(|host| host.pool()) else {
+        return Vec::new();
+    };
+    let (there, known) = (pool.volumes(), rows.hanging().volumes_shared());
+    let lost = known.iter().filter(|(id, made)| **made && !there.contains(id));
+    let mut told: Vec<String> = lost.map(|(id, _)| format!("the image of {id} is lost")).collect();
+    let left = there.iter().filter(|id| !known.contains_key(id));
+    told.extend(left.map(|id| format!("the image of {id} is left")));
+    told
 }
 
 /// A host, and what rows say.

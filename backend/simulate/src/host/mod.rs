@@ -5,6 +5,7 @@
 mod life;
 mod machine;
 mod network;
+pub(crate) mod pool;
 mod served;
 
 use std::{
@@ -22,7 +23,10 @@ use cumulet_domain::{
     message::{HostResources, OffReason, Power},
     rng::SharedRng,
 };
-use cumulet_hypervisor::fake::{FakeConfig, FakeHypervisor, FaultPlan, Seen, Witness};
+use cumulet_hypervisor::{
+    Devices, DomainStatus,
+    fake::{FakeConfig, FakeHypervisor, FaultPlan, Seen, Witness},
+};
 use cumulet_worker::{
     FixedMetrics, MemoryDisks, MemoryFiles, Tasks as _, Worker, WorkerConfig, WorkerDeps, remote::Grants,
 };
@@ -33,6 +37,7 @@ pub(crate) use life::current;
 use life::{Life, Within};
 pub(crate) use machine::Machine;
 use network::{Network, STEP};
+use pool::{HostDisks, Pool};
 use served::Served;
 
 /// How long a dead worker stays away, in milliseconds.
@@ -56,7 +61,9 @@ pub(crate) struct Host {
     world: Arc<World>,
     bus: Arc<dyn Bus>,
     files: MemoryFiles,
-    disks: Arc<MemoryDisks>,
+    disks: Arc<HostDisks>,
+    /// Images and snapshots' data, which are files.
+    data: Arc<MemoryDisks>,
     hypervisor: Arc<FakeHypervisor>,
     network: Arc<Network>,
     now: Mutex<Now>,
@@ -89,6 +96,7 @@ impl Host {
         id: HostId,
         zone: String,
         resources: HostResources,
+        pool: Option<Pool>,
     ) -> Result<Arc<Self>> {
         let skew = world.faults().clock_skew;
         let skew =
@@ -102,6 +110,12 @@ impl Host {
         };
         let hypervisor = FakeHypervisor::new(config).map_err(|error| Error::internal(&error))?;
         let files = MemoryFiles::new();
+        let data = MemoryDisks::new(files.clone(), resources.disk_gib);
+        let disks = HostDisks {
+            files: data.clone(),
+            pool,
+            host: id.clone(),
+        };
         let host = Arc::new_cyclic(|this: &Weak<Host>| {
             hypervisor.watched_by(Arc::new(Watch(this.clone())));
             let life = Life::new(this, false);
@@ -112,7 +126,8 @@ impl Host {
                 clock: world.clock.skewed(skew),
                 world: world.clone(),
                 bus,
-                disks: Arc::new(MemoryDisks::new(files.clone(), resources.disk_gib)),
+                disks: Arc::new(disks),
+                data: Arc::new(data),
                 files,
                 hypervisor,
                 network: Network::new(world.clone()),
@@ -136,6 +151,16 @@ impl Host {
 
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pool that it reaches, if it reaches one.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.disks.pool.as_ref()
+    }
+
+    /// The guests that it has, and their devices.
+    pub(crate) fn guests(&self) -> Vec<(DomainStatus, Devices)> {
+        self.hypervisor.guests()
     }
 
     /// The worker, again and again, for ever.
@@ -162,8 +187,8 @@ impl Host {
             tasks: Arc::new(Within(life.clone())),
             network: self.network.clone(),
             disks: self.disks.clone(),
-            images: self.disks.clone(),
-            snapshots: self.disks.clone(),
+            images: self.data.clone(),
+            snapshots: self.data.clone(),
             grants: Grants::unneeded(),
             rng: SharedRng::seeded(self.world.dice.number(0..u64::MAX)),
             metadata: served.clone(),

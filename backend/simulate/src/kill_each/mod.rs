@@ -229,7 +229,7 @@ async fn go(
     template: &Template,
     bus: Arc<dyn Bus>,
 ) -> Result<TrialOutcome> {
-    let (world, cloud, doom) = build(setting, template, bus).await?;
+    let (world, cloud, doom) = build(act, setting, template, bus).await?;
     let mut script = Script::new(act, &world, &cloud)?;
     let bystander = Bystander::launch(&mut script).await?;
     script.prepare().await?;
@@ -278,6 +278,7 @@ async fn go(
 }
 
 async fn build(
+    act: &str,
     setting: &Setting,
     template: &Template,
     bus: Arc<dyn Bus>,
@@ -309,7 +310,14 @@ async fn build(
             },
         ],
     };
-    let cloud = setup::build_with(&options, &world, template, bus, processes).await?;
+    let cloud = setup::build_with(
+        &options,
+        &world,
+        template,
+        bus,
+        (processes, storage::store_of(act)),
+    )
+    .await?;
     world.watch(cloud.store.clone());
     let doom = Arc::new(Doom::default());
     let (Some(scheduler), Some(conductor)) = (cloud.conductors.first(), cloud.conductors.last()) else {

@@ -22,7 +22,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use super::{
     Doom,
-    storage::{COPY, OF_IMAGES, data_disk, make_image, make_volume, on_volume},
+    storage::{COPY, MOVE, OF_IMAGES, data_disk, make_image, make_volume, on_volume},
 };
 use crate::{
     client::kept_root,
@@ -61,7 +61,7 @@ pub(super) struct Act {
 }
 
 /// Every operation of the registry: one without a line here is told as an error. One may have several, by what asks for it.
-const ACTS: [Act; 13] = [
+const ACTS: [Act; 14] = [
     act("launch", &[], "running", (1, 1), (0, 0)),
     act("start", &["stop"], "running", (2, 2), (0, 0)),
     act("stop", &[], "stopped", (1, 1), (0, 0)),
@@ -69,6 +69,16 @@ const ACTS: [Act; 13] = [
     act("reboot", &[], "running", (1, 1), (1, 5)),
     act("terminate", &[], "terminated", (1, 1), (0, 0)),
     act("attach-volume", &[], "running", (1, 1), (0, 0)),
+    Act {
+        operation: "attach-volume",
+        ..act(
+            MOVE,
+            &["attach-volume", "detach-volume"],
+            "running",
+            (1, 1),
+            (0, 0),
+        )
+    },
     act("detach-volume", &["attach-volume"], "running", (1, 1), (0, 0)),
     act("modify-volume", &["attach-volume"], "running", (1, 1), (0, 0)),
     act(
@@ -203,12 +213,13 @@ impl<'a> Script<'a> {
                     "stop" => instances::stop(&api, &who, &ids, false).await.map(drop),
                     "reboot" => instances::reboot(&api, &who, &ids).await,
                     "terminate" => instances::terminate(&api, &who, &ids).await.map(drop),
-                    "attach-volume" | "detach-volume" | "modify-volume" | "delete-volume"
+                    "attach-volume" | MOVE | "detach-volume" | "modify-volume" | "delete-volume"
                     | "create-snapshot" | COPY => {
                         let missing = || Error::Internal("it has no volume".into());
                         let volume = volume.ok_or_else(missing)?;
-                        let first = ids.first().copied().ok_or_else(missing)?;
-                        on_volume(&api, &who, name, volume, first).await
+                        let which = if name == MOVE { ids.last() } else { ids.first() };
+                        let instance = which.copied().ok_or_else(missing)?;
+                        on_volume(&api, &who, name, volume, instance).await
                     }
                     _ if OF_IMAGES.contains(&name) => make_image(&api, &who, ids.first().copied()).await,
                     other => Err(Error::Internal(format!("{other} is not asked for like this"))),

@@ -7,7 +7,7 @@ use cumulet_backend::{
         snapshots::{self, NewSnapshot},
         volumes::{self, Detach, NewCopy, NewVolume},
     },
-    entity::{image, snapshot, volume},
+    entity::{columns::Key, image, instance, snapshot, volume},
     store::{attachments, failed},
 };
 use cumulet_domain::{
@@ -18,7 +18,7 @@ use cumulet_domain::{
     snapshot::SnapshotState,
     volume::{
         AttachmentState, DiskAsked, EncryptionAsked, Mapped, Mapping, Provisioned, VolumeChange, VolumeState,
-        VolumeType,
+        VolumeStore, VolumeType,
     },
 };
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
@@ -34,6 +34,17 @@ pub(super) const OF_IMAGES: [&str; 2] = ["create-image", "run-again"];
 
 /// What is no operation by itself: a snapshot is taken for it.
 pub(super) const COPY: &str = "copy-volume";
+
+/// Nor is this: what the first instance had is attached to the last, which is on another host.
+pub(super) const MOVE: &str = "move-volume";
+
+/// Where volumes are: in a store that hosts share where one is to come to another host.
+pub(super) fn store_of(act: &str) -> VolumeStore {
+    match act {
+        MOVE => VolumeStore::Rbd,
+        _ => VolumeStore::Local,
+    }
+}
 
 impl Script<'_> {
     /// What has become of volumes, snapshots and images.
@@ -53,6 +64,7 @@ impl Script<'_> {
         match self.act.name {
             "create-snapshot" => return self.check_snapshots(id).await,
             COPY => return self.check_copies(id).await,
+            MOVE => self.check_moved(id).await?,
             _ => {}
         }
         let row = attachments::find(conn, id.to_db()).await?;
@@ -61,12 +73,34 @@ impl Script<'_> {
         }
         let is = row.map_or("gone", |row| row.state.0.name());
         let wanted = match self.act.name {
-            "attach-volume" | "modify-volume" => "in-use",
+            "attach-volume" | MOVE | "modify-volume" => "in-use",
             "detach-volume" => "available",
             _ => "deleted",
         };
         if is != wanted {
             self.wrong(format!("{id} shall be {wanted} and is {is}"));
+        }
+        Ok(())
+    }
+
+    /// The volume is kept by the last instance's host, which is another one than the first's.
+    async fn check_moved(&mut self, volume: VolumeId) -> Result<()> {
+        let conn = self.cloud.store.read();
+        let kept = attachments::find(conn, volume.to_db())
+            .await?
+            .and_then(|row| row.host);
+        let mut on = Vec::new();
+        for id in &self.ids {
+            let row = instance::Entity::find_by_id(Key(*id))
+                .one(conn)
+                .await
+                .map_err(failed)?;
+            on.push(row.and_then(|row| row.host));
+        }
+        if on.first() == on.last() || on.last() != Some(&kept) {
+            self.wrong(format!(
+                "{volume} is kept by {kept:?}, and instances are on {on:?}"
+            ));
         }
         Ok(())
     }
@@ -206,7 +240,7 @@ pub(super) async fn on_volume(
         device: None,
     };
     match name {
-        "attach-volume" => {
+        "attach-volume" | MOVE => {
             let attached = volumes::attach(api, who, volume, instance, "/dev/sdf").await;
             attached.map(drop)
         }
