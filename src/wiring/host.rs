@@ -198,6 +198,7 @@ async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc
         cloud: cloud.into(),
         accel,
         guests: guests_of(config, users)?,
+        ceph: None,
     })
     .await;
     let hint =

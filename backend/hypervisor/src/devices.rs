@@ -1,5 +1,5 @@
 //! Devices of a guest: what of them a driver is told to plug or unplug, and what it finds. A disk is told from others
-//! by its file, an interface by its address.
+//! by its file or its image, an interface by its address.
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,7 @@ impl Device {
 /// What a device is told from others by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeviceKey {
-    /// The disk of this file.
+    /// The disk of this file, or of this image.
     Disk(PathBuf),
     /// The interface of this address.
     Nic(Mac),
@@ -41,7 +41,7 @@ pub enum DeviceKey {
 /// A disk that a guest has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluggedDisk {
-    /// Its file.
+    /// Its file, or its image.
     pub path: PathBuf,
     /// Its name on the bus.
     pub target: String,

@@ -12,6 +12,7 @@ pub mod libvirt;
 mod outstanding;
 pub mod probe;
 mod quiesced;
+mod rbd;
 pub mod slow;
 mod spec;
 
@@ -37,6 +38,7 @@ use tokio::{
 pub use copies::{Copying, DiskCopy};
 pub use devices::{Device, DeviceKey, Devices, PluggedDisk, PluggedNic, Unplugged, free_target};
 pub use quiesced::Quiesced;
+pub use rbd::{CephClient, RbdImage};
 pub use slow::Diagnosis;
 pub use spec::{Backing, DiskSecret, DomainDisk, DomainNic, DomainSpec};
 

@@ -45,7 +45,7 @@ impl DomainSpec {
 /// A disk of a guest. Formats are always told, never probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainDisk {
-    /// The file, absolute: what tells one disk of a guest from another.
+    /// The file, absolute, or the image ([`crate::RbdImage`]): what tells one disk of a guest from another.
     pub path: PathBuf,
     /// The file's format.
     pub format: DiskFormat,

@@ -70,6 +70,7 @@ async fn host(cloud: &str) -> Option<(Arc<Libvirt>, Dir)> {
             may_be_root: true,
             ..Guests::default()
         },
+        ceph: None,
     };
     Some((
         Libvirt::start(config).await.unwrap(),

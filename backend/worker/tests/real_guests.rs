@@ -81,6 +81,7 @@ async fn worker(dir: &Path, cloud: &str, uri: &str, bus: &LocalBus) -> Arc<Worke
             may_be_root: true,
             ..Guests::default()
         },
+        ceph: None,
     };
     let deps = WorkerDeps {
         bus: Arc::new(bus.clone()),

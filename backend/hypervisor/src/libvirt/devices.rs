@@ -21,7 +21,7 @@ use super::{
     disk_xml::{self, Setting},
     driver::status_of,
     ffi, is, owns,
-    secrets::Lent,
+    secrets::{Access, Lent},
     slots::Slots,
     tree, xml,
 };
@@ -55,16 +55,14 @@ fn read(text: &str) -> Devices {
         let attribute = |element: &str, name: &str| Some(device.at(&[element])?.attribute(name)?.to_owned());
         let target = attribute("target", "dev");
         match (device.name.as_str(), target) {
-            ("disk", Some(target)) => {
-                found
-                    .disks
-                    .extend(attribute("source", "file").map(|path| PluggedDisk {
-                        path: path.into(),
-                        target,
-                        bytes: None,
-                        throttle: throttle_of(device),
-                    }))
-            }
+            ("disk", Some(target)) => found
+                .disks
+                .extend(disk_xml::place(device).map(|path| PluggedDisk {
+                    path,
+                    target,
+                    bytes: None,
+                    throttle: throttle_of(device),
+                })),
             ("interface", Some(tap)) => {
                 let mac: Option<Mac> = attribute("mac", "address").and_then(|mac| mac.parse().ok());
                 found.nics.extend(mac.map(|mac| PluggedNic { mac, tap }));
@@ -203,6 +201,7 @@ impl Libvirt {
 
     pub(super) async fn plug_in(&self, instance: InstanceId, device: &Device) -> Result<()> {
         let (device, bounds, io) = (device.clone(), self.config.guests.bounds, self.io);
+        let ceph = self.config.ceph.clone();
         let key = device.key();
         let plug = move |domain: Option<Domain>| {
             let Some(domain) = domain else {
@@ -216,11 +215,13 @@ impl Libvirt {
                 Ok(slot) => slot,
                 Err(error) => return Ok(Err(error)),
             };
-            let secret = match &device {
-                Device::Disk(disk) => disk.secret.as_ref(),
+            let disk = match &device {
+                Device::Disk(disk) => Some(disk),
                 Device::Nic(_) => None,
             };
-            let _lent = Lent::to(&domain.connect()?, secret.into_iter())?;
+            let access = Access::to(disk.into_iter(), ceph.as_ref(), instance);
+            let (secret, connection) = (disk.and_then(|disk| disk.secret.as_ref()), domain.connect()?);
+            let _lent = Lent::to(&connection, secret.into_iter())?.with_pool(&connection, access)?;
             for (place, text) in found {
                 let has = read(&text);
                 if has.has(&key) {
@@ -235,6 +236,7 @@ impl Libvirt {
                             slot,
                             io: DiskIo::of(disk, io),
                             has_thread: has_thread(&text),
+                            access,
                         };
                         disk_xml::disk_alone(disk, setting)
                     }
@@ -371,6 +373,11 @@ mod tests {
             <interface type='ethernet'><mac address='02:16:00:00:00:01'/>\
             <target dev='cu0000000000001' managed='no'/></interface><interface type='user'/></devices></domain>";
         assert_eq!(read(live), expected);
+        let image = live.replace(
+            "<source file='/s/instances/i-0/disk.qcow2' index='2'/>",
+            "<source protocol='rbd' name='pool/vol-0.raw' index='2'><config file='/c'/></source>",
+        );
+        assert_eq!(read(&image).disks[0].path, Path::new("rbd:pool/vol-0.raw"));
         for none in ["", "<", "<domain/>", "<domain><devices/></domain>"] {
             assert_eq!(read(none), Devices::default(), "{none}");
         }

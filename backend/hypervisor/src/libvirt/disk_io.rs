@@ -1,13 +1,14 @@
 //! How the files of a guest's disks are read and written: past the host's page cache where their file system can do
 //! that, by the fastest interface of the kernel that is here, and in a thread of their own. Decided for each disk when
-//! it comes to a guest; `disk_xml` writes it. A guest's flush reaches the disk whatever is chosen.
+//! it comes to a guest; `disk_xml` writes it. A guest's flush reaches the disk whatever is chosen. An image in a pool is
+//! no file: Ceph's library reads and writes it, without a cache of its own.
 
 use std::{fs, io, os::unix::fs::FileExt as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use nix::fcntl::OFlag;
 
 use super::tree;
-use crate::DomainDisk;
+use crate::{DomainDisk, RbdImage};
 
 /// What the host can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +26,16 @@ pub(super) enum DiskIo {
     Native,
     /// Through the page cache, by threads.
     Buffered,
+    /// Over the network, with no interface of the kernel's for files.
+    Network,
 }
 
 impl DiskIo {
     /// What is best for a disk. It looks at the files.
     pub(super) fn of(disk: &DomainDisk, host: HostIo) -> Self {
+        if RbdImage::of(&disk.path).is_some() {
+            return DiskIo::Network;
+        }
         let below = disk.backing.as_ref().map(|below| below.path.as_path());
         // libvirt opens all of them alike.
         let mut files = [Some(disk.path.as_path()), below].into_iter().flatten();
@@ -39,12 +45,13 @@ impl DiskIo {
         if host.uring { DiskIo::Uring } else { DiskIo::Native }
     }
 
-    /// Its cache mode and its interface, in libvirt's words.
-    pub(super) const fn words(self) -> (&'static str, &'static str) {
+    /// Its cache mode and its interface, where it has one, in libvirt's words.
+    pub(super) const fn words(self) -> (&'static str, Option<&'static str>) {
         match self {
-            DiskIo::Uring => ("none", "io_uring"),
-            DiskIo::Native => ("none", "native"),
-            DiskIo::Buffered => ("writeback", "threads"),
+            DiskIo::Uring => ("none", Some("io_uring")),
+            DiskIo::Native => ("none", Some("native")),
+            DiskIo::Buffered => ("writeback", Some("threads")),
+            DiskIo::Network => ("none", None),
         }
     }
 }
@@ -124,13 +131,27 @@ mod tests {
         }
     }
 
+    /// Nothing of it is looked for among the host's files.
+    #[test]
+    fn an_image_is_no_file() {
+        let image = disk(Path::new("rbd:pool/vol-0.raw"), None);
+        for uring in [true, false] {
+            assert_eq!(DiskIo::of(&image, HostIo { uring }), DiskIo::Network);
+        }
+    }
+
     /// `unsafe` would lose what a guest has flushed.
     #[test]
     fn every_way_keeps_what_a_guest_has_flushed() {
-        let words = [DiskIo::Uring, DiskIo::Native, DiskIo::Buffered].map(DiskIo::words);
+        let ways = [DiskIo::Uring, DiskIo::Native, DiskIo::Buffered, DiskIo::Network];
         assert_eq!(
-            words,
-            [("none", "io_uring"), ("none", "native"), ("writeback", "threads")]
+            ways.map(DiskIo::words),
+            [
+                ("none", Some("io_uring")),
+                ("none", Some("native")),
+                ("writeback", Some("threads")),
+                ("none", None),
+            ]
         );
     }
 

@@ -23,8 +23,12 @@ use virt::{
 };
 
 use super::{
-    For, Found, Libvirt, Signal, console, devices::FULL, disk_xml, emulator, find, is, owns, profile, screen,
-    secrets::Lent, slots::Slots, terminal, xml,
+    For, Found, Libvirt, Signal, console,
+    devices::FULL,
+    disk_xml, emulator, find, is, owns, profile, screen,
+    secrets::{Access, Lent},
+    slots::Slots,
+    terminal, xml,
 };
 use crate::{
     ACTION, Capabilities, ConsoleStream, Copying, Device, DeviceKey, Devices, Diagnosis, DiskCopy,
@@ -230,6 +234,7 @@ impl Hypervisor for Libvirt {
         let guests = &self.config.guests;
         let user = guests.user(spec)?;
         let (bounds, kvm, io, instance) = (guests.bounds, self.kvm, self.io, spec.instance);
+        let ceph = self.config.ceph.clone();
         let (spec, cloud, known) = (spec.clone(), self.config.cloud.clone(), self.known.clone());
         let work = move |connection: &virt::connect::Connect| {
             let mut before = Slots::default();
@@ -249,12 +254,14 @@ impl Hypervisor for Libvirt {
                     before = Slots::read(&definition).unwrap_or_default();
                 }
             }
+            let access = Access::to(spec.disks.iter(), ceph.as_ref(), instance);
             let host = xml::HostFacts {
                 cloud: &cloud,
                 kvm,
                 user,
                 bounds,
                 io,
+                access,
             };
             let text = match described(&spec, &before, &host) {
                 Ok(text) => text,
@@ -263,7 +270,7 @@ impl Hypervisor for Libvirt {
             known.guests().insert(instance, spec.console_log.clone());
             let domain = connection.define_domain_xml(&text)?;
             let secrets = spec.disks.iter().filter_map(|disk| disk.secret.as_ref());
-            let _lent = Lent::to(connection, secrets)?;
+            let _lent = Lent::to(connection, secrets)?.with_pool(connection, access)?;
             match domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED) {
                 Err(error) if error.message().contains(NO_FIRMWARE) => Ok(Err(Error::NoFirmware)),
                 started => started.map(|_| Ok(Prepared::Paused)),

@@ -4,7 +4,7 @@
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use super::tree::parse;
-use crate::{DomainSpec, Error, Result};
+use crate::{DomainSpec, Error, RbdImage, Result};
 
 /// A user and a group, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +73,9 @@ impl Guests {
 }
 
 /// Whether a user may pass through the directories above a file, as the guest's process must. Access lists that grant
-/// more are not seen, and not needed: the directories are ours.
+/// more are not seen, and not needed: the directories are ours. An image in a pool is in none.
 fn reachable(path: &Path, user: Option<GuestUser>) -> bool {
-    if user == Some(ROOT) {
+    if user == Some(ROOT) || RbdImage::of(path).is_some() {
         return true;
     }
     path.ancestors().skip(1).all(|dir| {
@@ -214,6 +214,8 @@ mod tests {
             chown(&dir, Some(0), Some(OWN.gid)).unwrap();
             assert_eq!(guests.user(&spec(&disk, Some(OWN.uid))), Ok(Some(OWN)));
         }
+        let image = Path::new("rbd:pool/vol-0.raw");
+        assert_eq!(guests.user(&spec(image, Some(OWN.uid))), Ok(Some(OWN)));
         mode(&dir, 0o711);
         assert_eq!(guests.user(&spec(&disk, None)), Ok(None), "libvirt's own user");
         let as_root = Guests {

@@ -38,7 +38,7 @@ use virt::{
     sys,
 };
 
-use crate::{Error, Event, Result, outstanding::For, probe};
+use crate::{CephClient, Error, Event, Result, outstanding::For, probe};
 use disk_io::HostIo;
 use events::Signal;
 pub use guests::{Bounds, Confinement, GuestUser, Guests, confinement};
@@ -94,6 +94,8 @@ pub struct LibvirtConfig {
     pub accel: Accel,
     /// As whom guests run, and what they may use of the host.
     pub guests: Guests,
+    /// What guests' processes reach the pool of volumes with; `None`: none does.
+    pub ceph: Option<CephClient>,
 }
 
 /// The driver.

@@ -15,7 +15,10 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use cumulet_domain::volume::MAX_ATTACHED;
 
-use super::tree::{self, Element};
+use super::{
+    disk_xml,
+    tree::{self, Element},
+};
 use crate::{DeviceKey, DomainSpec};
 
 /// The indexes of the controllers that the slots are behind.
@@ -106,7 +109,7 @@ fn is_bridge(device: &Element) -> bool {
 fn key(device: &Element) -> Option<DeviceKey> {
     let attribute = |element: &str, name: &str| device.at(&[element])?.attribute(name);
     match device.name.as_str() {
-        "disk" => Some(DeviceKey::Disk(attribute("source", "file")?.into())),
+        "disk" => disk_xml::place(device).map(DeviceKey::Disk),
         "interface" => Some(DeviceKey::Nic(attribute("mac", "address")?.parse().ok()?)),
         _ => None,
     }
@@ -171,13 +174,16 @@ mod tests {
     fn slots_are_read_from_what_libvirt_makes_of_what_we_write() {
         let live = "<domain><devices><disk type='file'><source file='/v/1' index='2'/><target dev='vdb'/>\
             <address type='pci' domain='0x0000' bus='0x02' slot='0x0a' function='0x0'/></disk>\
+            <disk type='network'><auth username='u'><secret type='ceph' uuid='x'/></auth>\
+            <source protocol='rbd' name='pool/vol-1.raw' index='1'><config file='/c'/></source>\
+            <address type='pci' bus='0x02' slot='0x03'/></disk>\
             <disk type='file'><source file='/v/2'/><address type='pci' bus='0x03' slot='0x02'/></disk>\
             <disk type='file'><source file='/v/3'/><address type='pci' bus='0x02' slot='0x1e'/></disk>\
             <interface><mac address='02:16:00:00:00:01'/>\
             <address type='pci' domain='0x0000' bus='0x02' slot='0x1d' function='0x0'/></interface>\
             <controller type='pci' index='2' model='pcie-to-pci-bridge'/></devices></domain>";
         let nic = DeviceKey::Nic(Mac([2, 0x16, 0, 0, 0, 1]));
-        let found = Slots([(disk("/v/1"), 10), (nic, 29)].into());
+        let found = Slots([(disk("/v/1"), 10), (disk("rbd:pool/vol-1.raw"), 3), (nic, 29)].into());
         assert_eq!(Slots::read(live), Some(found));
         let before = live.replace("pcie-to-pci-bridge", "pcie-root-port");
         for none in [before.as_str(), "", "<", "<domain/>"] {

@@ -13,6 +13,7 @@ use super::{
     disk_io::{DiskIo, HostIo},
     disk_xml::{Setting, disk},
     guests::{Bounds, GuestUser},
+    secrets::Access,
     slots::{self, Slots},
 };
 use crate::{DeviceKey, DomainNic, DomainSpec};
@@ -61,6 +62,8 @@ pub(super) struct HostFacts<'a> {
     pub(super) bounds: Bounds,
     /// How the host can read and write disks.
     pub(super) io: HostIo,
+    /// How the guest's process gets to images in the pool.
+    pub(super) access: Option<Access<'a>>,
 }
 
 pub(super) type Out = Writer<Vec<u8>>;
@@ -228,6 +231,7 @@ fn devices(out: &mut Out, spec: &DomainSpec, slots: &Slots, host: &HostFacts<'_>
             slot: slots.get(&DeviceKey::Disk(each.path.clone())),
             io: DiskIo::of(each, host.io),
             has_thread: true,
+            access: host.access,
         };
         disk(out, each, setting)?;
     }
@@ -441,6 +445,7 @@ mod tests {
             disk_operations: 16_000,
         },
         io: HostIo { uring: true },
+        access: None,
     };
 
     fn written(spec: &DomainSpec, host: &HostFacts<'_>) -> io::Result<String> {
