@@ -1,4 +1,4 @@
-//! Disks of guests: real ones made by `qemu-img`, and none at all for simulated guests.
+//! Disks of guests: real ones, files and images in the pool of volumes, and none at all for simulated guests.
 
 use std::{
     collections::HashSet,
@@ -11,12 +11,14 @@ use std::{
 use async_trait::async_trait;
 use cumulet_certs::{DiskKey, SecretString};
 use cumulet_domain::image::DiskFormat;
+use cumulet_hypervisor::RbdImage;
 use tokio::time::Instant;
 
 use crate::{
     blocking::blocking,
     files::{HostFiles, disk_size, only_owners},
     layout::PARTIAL,
+    pool::{Pool, no_pool},
     program::DEADLINE,
     qemu_img, qemu_nbd, writers,
 };
@@ -26,10 +28,10 @@ pub use crate::qemu_nbd::Served;
 /// How often it is looked whether a file is nobody else's.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A disk's file.
+/// A disk's file, or its image in the pool.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskFile<'a> {
-    /// Where it is.
+    /// Where it is; an image's place is an [`RbdImage`]'s.
     pub path: &'a Path,
     /// Its format.
     pub format: DiskFormat,
@@ -87,7 +89,7 @@ pub trait Disks: Send + Sync + 'static {
     /// Makes a raw copy of a disk that no guest has, with holes where that has nothing.
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()>;
 
-    /// Serves an encrypted disk that no guest has, in the clear, for one client: `write`, to be written.
+    /// Serves a disk that no guest has, an encrypted one or an image, in the clear, for one client: `write`, to be written.
     /// (Disks that are no files have nothing to serve.)
     async fn serve(&self, _: &DiskFile<'_>, _: bool) -> io::Result<Served> {
         Served::nothing()
@@ -102,12 +104,48 @@ pub trait Disks: Send + Sync + 'static {
 
     /// What there is for disks in these directories of one file system, in GiB: what they take already and what is free.
     async fn capacity_gib(&self, dirs: &[PathBuf]) -> io::Result<u64>;
+
+    /// The pool of volumes that hosts share, by its name; `None`: this host is told of none.
+    fn pool(&self) -> Option<&str> {
+        None
+    }
+
+    /// That pool with its cluster's id, `FSID/POOL`, if it is reached now. An answer takes seconds at the most.
+    async fn reached(&self) -> Option<String> {
+        None
+    }
+
+    /// The place of a disk while it is being made that is to be here when it is whole.
+    fn partial(&self, disk: &Path) -> PathBuf {
+        disk.with_extension(PARTIAL)
+    }
+
+    /// The names of all images in the pool. (Where there is no pool there are none, and nothing is done with any.)
+    async fn images(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Whether there is an image.
+    async fn has_image(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// An image that is whole gets its own name. One that is there has been made by another host, and stays.
+    async fn rename_image(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Removes an image; one that is not there is fine. `ResourceBusy` where somebody has it open.
+    async fn remove_image(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Disks for QEMU.
 #[derive(Clone, Debug)]
 pub struct QemuDisks {
     program: PathBuf,
+    pool: Option<Pool>,
 }
 
 impl QemuDisks {
@@ -115,7 +153,30 @@ impl QemuDisks {
     pub fn new(qemu_img: impl Into<PathBuf>) -> Self {
         QemuDisks {
             program: qemu_img.into(),
+            pool: None,
         }
+    }
+
+    /// The same with images in this pool.
+    pub fn with_pool(self, pool: Option<Pool>) -> Self {
+        QemuDisks { pool, ..self }
+    }
+
+    /// The image that a disk is, and where; `None`: it is a file.
+    fn image(&self, disk: &Path) -> io::Result<Option<(&Pool, RbdImage)>> {
+        let Some(image) = RbdImage::of(disk) else {
+            return Ok(None);
+        };
+        self.pool
+            .as_ref()
+            .map(|pool| Some((pool, image)))
+            .ok_or_else(no_pool)
+    }
+
+    /// That a place is an image's.
+    fn image_at(&self, place: &Path) -> io::Result<(&Pool, RbdImage)> {
+        let none = || io::Error::new(io::ErrorKind::InvalidInput, "it is no image's place");
+        self.image(place)?.ok_or_else(none)
     }
 }
 
@@ -126,10 +187,13 @@ impl Disks for QemuDisks {
     }
 
     async fn ensure(&self, disk: &DiskFile<'_>, may: May) -> io::Result<bool> {
+        if let Some((pool, image)) = self.image(disk.path)? {
+            return pool.ensure(&self.program, &image, disk, may).await;
+        }
         let (path, format) = (disk.path.to_owned(), disk.format);
         if let Some(bytes) = blocking(move || disk_size(&path, format)).await? {
             if may.grow && bytes < disk.bytes {
-                qemu_img::resize(&self.program, disk).await?;
+                qemu_img::resize(&self.program, disk, None).await?;
             }
             return Ok(true);
         }
@@ -137,7 +201,7 @@ impl Disks for QemuDisks {
             return Ok(false);
         }
         // A disk is there as a whole or not at all.
-        let fresh = disk.path.with_extension(PARTIAL);
+        let fresh = self.partial(disk.path);
         let made = DiskFile {
             path: &fresh,
             ..*disk
@@ -153,7 +217,10 @@ impl Disks for QemuDisks {
     }
 
     async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()> {
-        qemu_img::create(&self.program, disk).await?;
+        if let Some((pool, image)) = self.image(disk.path)? {
+            return pool.make(&self.program, &image, disk).await;
+        }
+        qemu_img::create(&self.program, disk, None).await?;
         let path = disk.path.to_owned();
         blocking(move || only_owners(&path, 0o600)).await
     }
@@ -163,14 +230,15 @@ impl Disks for QemuDisks {
     }
 
     async fn copy(&self, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
-        qemu_img::copy(&self.program, disk, copy).await?;
+        qemu_img::copy(&self.program, disk, self.pool.as_ref(), copy).await?;
         let copy = copy.to_owned();
         blocking(move || only_owners(&copy, 0o600)).await
     }
 
     async fn serve(&self, disk: &DiskFile<'_>, write: bool) -> io::Result<Served> {
         // Of the same package.
-        qemu_nbd::serve(&self.program.with_file_name("qemu-nbd"), disk, write).await
+        let program = self.program.with_file_name("qemu-nbd");
+        qemu_nbd::serve(&program, disk, self.pool.as_ref(), write).await
     }
 
     async fn reclaim(&self, path: &Path) -> io::Result<()> {
@@ -206,6 +274,46 @@ impl Disks for QemuDisks {
         })
         .await
     }
+
+    fn pool(&self) -> Option<&str> {
+        self.pool.as_ref().map(Pool::name)
+    }
+
+    async fn reached(&self) -> Option<String> {
+        let reached = self.pool.as_ref()?.rbd().reached().await;
+        reached
+            .inspect_err(|error| tracing::warn!(%error, "the pool of volumes is not reached"))
+            .ok()
+    }
+
+    fn partial(&self, disk: &Path) -> PathBuf {
+        match RbdImage::of(disk).zip(self.pool.as_ref()) {
+            Some((image, pool)) => pool.partial(&image).place(),
+            None => disk.with_extension(PARTIAL),
+        }
+    }
+
+    async fn images(&self) -> io::Result<Vec<String>> {
+        match &self.pool {
+            Some(pool) => pool.rbd().names().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn has_image(&self, place: &Path) -> io::Result<bool> {
+        let (pool, image) = self.image_at(place)?;
+        Ok(pool.rbd().bytes(&image).await?.is_some())
+    }
+
+    async fn rename_image(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((pool, from), (_, to)) = (self.image_at(from)?, self.image_at(to)?);
+        pool.complete(&from, &to).await
+    }
+
+    async fn remove_image(&self, place: &Path) -> io::Result<()> {
+        let (pool, image) = self.image_at(place)?;
+        pool.rbd().remove(&image).await
+    }
 }
 
 /// The bytes that the files in `dir` and in its directories take.
@@ -228,14 +336,22 @@ fn allocated(dir: &Path) -> io::Result<u64> {
 pub struct FakeDisks {
     /// What is pretended to be there.
     pub capacity_gib: u64,
+    /// The pool of volumes that is pretended to be reached; `None`: there is none.
+    pub pool: Option<&'static str>,
 }
 
 impl Default for FakeDisks {
     fn default() -> Self {
         FakeDisks {
             capacity_gib: 1 << 20,
+            pool: None,
         }
     }
+}
+
+/// A pool that is pretended to be reached, with the one id of all clusters that are not there.
+pub(crate) fn pretended(pool: &str) -> String {
+    format!("00000000-0000-4000-8000-000000000000/{pool}")
 }
 
 #[async_trait]
@@ -258,6 +374,14 @@ impl Disks for FakeDisks {
 
     async fn capacity_gib(&self, _: &[PathBuf]) -> io::Result<u64> {
         Ok(self.capacity_gib)
+    }
+
+    fn pool(&self) -> Option<&str> {
+        self.pool
+    }
+
+    async fn reached(&self) -> Option<String> {
+        self.pool.map(pretended)
     }
 }
 

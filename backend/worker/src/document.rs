@@ -14,15 +14,22 @@
 //! Between the look and the program's own nobody writes to the file. No guest has the disk then, as libvirt has it; but a
 //! process that was taken over may keep a file open that it was to let go of. So it is taken first (`writers.rs`), and one
 //! that somebody has open to write is not looked at. The one file of a guest that runs is the encrypted copy that its
-//! process has made for a snapshot, which may take a while to let go of it (`Disks::reclaim`).
+//! process has made for a snapshot, which may take a while to let go of it (`Disks::reclaim`). A disk that is an image in
+//! the pool is looked at in the same way, by the pool's own means (`pool.rs`).
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
 use cumulet_domain::image::DiskFormat;
+use cumulet_hypervisor::RbdImage;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::{blocking::blocking, disks::DiskFile, qcow2, writers};
+use crate::{
+    blocking::blocking,
+    disks::DiskFile,
+    pool::{Pool, no_pool},
+    qcow2, writers,
+};
 
 /// How long a process that ends may take to let go of a file, and how often that is looked at.
 const LETS_GO: Duration = Duration::from_secs(2);
@@ -32,11 +39,16 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Document(String);
 
 impl Document {
-    /// Looks at a disk that no guest has, and at what it lies over.
+    /// Looks at a disk that no guest has, and at what it lies over. `pool` is where images are, which lie over nothing.
     ///
     /// # Errors
-    /// Those of the files; [`qcow2::Altered`] where one is not as it was made.
-    pub(crate) async fn of(disk: &DiskFile<'_>) -> io::Result<Document> {
+    /// Those of the files and of the pool; [`qcow2::Altered`] where one is not as it was made.
+    pub(crate) async fn of(disk: &DiskFile<'_>, pool: Option<&Pool>) -> io::Result<Document> {
+        if let Some(image) = RbdImage::of(disk.path) {
+            let pool = pool.ok_or_else(no_pool)?;
+            pool.look(&image, disk.format).await?;
+            return Ok(Document::written(disk, Some(pool)));
+        }
         if disk.format == DiskFormat::Qcow2 {
             taken(disk.path).await?;
         }
@@ -47,15 +59,16 @@ impl Document {
             below.map_or(Ok(()), |(image, format)| look(&image, format, None))
         });
         looked.await?;
-        Ok(Document::written(disk))
+        Ok(Document::written(disk, None))
     }
 
-    fn written(disk: &DiskFile<'_>) -> Document {
+    fn written(disk: &DiskFile<'_>, pool: Option<&Pool>) -> Document {
+        let bytes = |path: &Path| match RbdImage::of(path).zip(pool) {
+            Some((image, pool)) => pool.node(&image),
+            None => json!({"driver": "file", "filename": path.to_string_lossy()}),
+        };
         let node = |path: &Path, format: &str, is_locked: bool, backing: Value| {
-            let mut node = json!({
-                "driver": format,
-                "file": {"driver": "file", "filename": path.to_string_lossy()},
-            });
+            let mut node = json!({"driver": format, "file": bytes(path)});
             if is_locked {
                 node["encrypt"] = json!({"format": "luks", "key-secret": "key"});
             }
@@ -75,7 +88,7 @@ impl Document {
     /// One that nobody has looked at, whose arguments a test looks at.
     #[cfg(test)]
     pub(crate) fn unseen(disk: &DiskFile<'_>) -> Document {
-        Document::written(disk)
+        Document::written(disk, None)
     }
 
     /// The argument.
@@ -144,7 +157,7 @@ mod tests {
     const SECRET: &[u8] = b"what root alone may read";
 
     fn read(disk: &DiskFile<'_>) -> Value {
-        let document = Document::written(disk);
+        let document = Document::written(disk, None);
         serde_json::from_str(document.0.strip_prefix("json:").unwrap()).unwrap()
     }
 
@@ -189,6 +202,26 @@ mod tests {
         assert_eq!(told["backing"]["encrypt"], locked);
         assert!(told["backing"].as_object().unwrap().contains_key("backing"));
         assert_eq!(told["backing"]["backing"], Value::Null);
+    }
+
+    #[test]
+    fn an_image_in_the_pool_is_told_as_one() {
+        let scene = crate::pool::tests::Scene::new("");
+        let disk = DiskFile {
+            path: Path::new("rbd:pool/vol-0.raw"),
+            format: DiskFormat::Raw,
+            bytes: 1,
+            image: None,
+            lock: None,
+        };
+        let Document(text) = Document::written(&disk, Some(&scene.pool()));
+        let told: Value = serde_json::from_str(text.strip_prefix("json:").unwrap()).unwrap();
+        assert_eq!(told["driver"], "raw");
+        let (image, conf) = (&told["file"], told["file"]["conf"].as_str().unwrap());
+        assert!(conf.ends_with("/hosts/one/ceph.conf"), "{conf}");
+        let expected =
+            json!({"driver": "rbd", "pool": "pool", "image": "vol-0.raw", "conf": conf, "user": "cloud"});
+        assert_eq!(*image, expected);
     }
 
     /// A disk over an image, and a file that is none of its guest's business.
@@ -375,10 +408,10 @@ mod tests {
             lock: None,
         };
         let kept = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        let error = Document::of(&disk).await.err().unwrap();
+        let error = Document::of(&disk, None).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}");
         // It may let go of it late.
-        let (looked, ()) = tokio::join!(Document::of(&disk), async {
+        let (looked, ()) = tokio::join!(Document::of(&disk, None), async {
             sleep(LOOK * 2).await;
             drop(kept);
         });

@@ -5,7 +5,7 @@ use std::io;
 
 use cumulet_domain::id::VolumeId;
 
-use crate::{image_cache::ImageError, network::NetworkError, qcow2::Altered, vpcs::VpcError};
+use crate::{image_cache::ImageError, network::NetworkError, qcow2::Altered, rbd::Trouble, vpcs::VpcError};
 
 /// A failure in words, and whether trying again here is of no use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +77,18 @@ fn plain(error: &io::Error) -> String {
         io::ErrorKind::TimedOut => "the disk is too slow".into(),
         io::ErrorKind::HostUnreachable => "the cloud's storage can't be reached".into(),
         kind => kind.to_string(),
+    }
+}
+
+/// The same of the pool of volumes.
+const fn of_pool(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::StorageFull => "the pool of volumes is full",
+        io::ErrorKind::QuotaExceeded => "the quota of the pool of volumes is used up",
+        io::ErrorKind::TimedOut => "the pool of volumes does not answer",
+        io::ErrorKind::PermissionDenied => "the pool of volumes refuses this host",
+        io::ErrorKind::ResourceBusy => "the volume is still open somewhere",
+        _ => "the pool of volumes could not do it",
     }
 }
 
@@ -181,12 +193,13 @@ impl From<io::Error> for Failure {
                 ..Failure::of(altered.told(), &error)
             };
         }
+        let reason = match Trouble::is(&error) {
+            true => of_pool(error.kind()).to_owned(),
+            false => format!("the instance's files can't be kept: {}", plain(&error)),
+        };
         Failure {
             unanswered: is_unanswered(&error),
-            ..Failure::of(
-                format!("the instance's files can't be kept: {}", plain(&error)),
-                &error,
-            )
+            ..Failure::of(reason, &error)
         }
     }
 }
@@ -223,6 +236,10 @@ mod tests {
             io::ErrorKind::HostUnreachable,
             "the storage door does not answer: 503",
         )
+    }
+
+    fn of_a_pool(kind: io::ErrorKind) -> Failure {
+        Trouble::error(kind, "rbd: exit status: 1: error opening image pool/vol-0.raw").into()
     }
 
     /// As libvirt says it.
@@ -287,6 +304,12 @@ mod tests {
             ("U", ImageError::Io(late()).into()),
             ("", no_room().into()),
             ("P", altered().into()),
+            ("U", of_a_pool(io::ErrorKind::TimedOut)),
+            ("", of_a_pool(io::ErrorKind::StorageFull)),
+            ("", of_a_pool(io::ErrorKind::QuotaExceeded)),
+            ("", of_a_pool(io::ErrorKind::PermissionDenied)),
+            ("", of_a_pool(io::ErrorKind::ResourceBusy)),
+            ("", of_a_pool(io::ErrorKind::Other)),
             ("", Failure::of_store(&no_room())),
             ("U", Failure::of_store(&away())),
             ("", Failure::of_copies(LIBVIRTS.into())),

@@ -319,7 +319,10 @@ mod tests {
         Sources {
             images,
             snapshots: &NoSnapshots,
-            disks: &FakeDisks { capacity_gib: 1 },
+            disks: &FakeDisks {
+                capacity_gib: 1,
+                pool: None,
+            },
         }
     }
 
@@ -383,7 +386,10 @@ mod tests {
         let sources = Sources {
             images: &source,
             snapshots: &snapshots,
-            disks: &FakeDisks { capacity_gib: 1 },
+            disks: &FakeDisks {
+                capacity_gib: 1,
+                pool: None,
+            },
         };
         let manifest = at.join("manifests").join(&kept.manifest);
         let whole = fs::read(&manifest).unwrap();

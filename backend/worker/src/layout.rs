@@ -82,6 +82,11 @@ impl Layout {
         })
     }
 
+    /// The host's own directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Does something with the files, on a thread that may block if they may.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,

@@ -74,7 +74,12 @@ fn named(path: &Path) -> String {
 pub(crate) fn look(path: &Path, over: Option<&Path>) -> io::Result<()> {
     let mut header = Vec::new();
     File::open(path)?.take(READ).read_to_end(&mut header)?;
-    judge(&header, over).map_err(|why| {
+    look_at(&header, path, over)
+}
+
+/// The same of what a disk that is no file begins with.
+pub(crate) fn look_at(header: &[u8], path: &Path, over: Option<&Path>) -> io::Result<()> {
+    judge(header, over).map_err(|why| {
         tracing::error!(
             disk = %path.display(),
             why,
@@ -83,6 +88,15 @@ pub(crate) fn look(path: &Path, over: Option<&Path>) -> io::Result<()> {
         );
         Altered::error(path, why)
     })
+}
+
+/// The size of the disk that has this header.
+pub(crate) fn disk_bytes(header: &[u8]) -> io::Result<u64> {
+    let bytes = match header.starts_with(MAGIC) {
+        true => u64_at(header, 24),
+        false => Err("a disk is no qcow2".to_owned()),
+    };
+    bytes.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Judges the beginning of a file; why it is refused. Layout: QEMU's docs/interop/qcow2.txt.

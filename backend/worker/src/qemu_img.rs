@@ -3,9 +3,12 @@
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
+use cumulet_hypervisor::RbdImage;
+
 use crate::{
     disks::DiskFile,
     document::{Document, look_below},
+    pool::Pool,
     program::{self, DEADLINE, Run},
 };
 
@@ -19,8 +22,8 @@ const COPY_DEADLINE: Duration = Duration::from_secs(6 * 3600);
 /// thread's time is coarse.
 const UNMEASURED: &str = "Unable to get accurate CPU usage";
 
-/// The arguments that make a disk, over another file or empty.
-fn create_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
+/// The arguments that make a disk, over another file or empty, in a file or in the pool.
+fn create_arguments(disk: &DiskFile<'_>, pool: Option<&Pool>) -> Vec<OsString> {
     let format = disk.format.name();
     let mut arguments: Vec<OsString> = ["create", "-q", "-f", format].map(OsString::from).into();
     if disk.lock.is_some() {
@@ -33,7 +36,8 @@ fn create_arguments(disk: &DiskFile<'_>) -> Vec<OsString> {
         arguments.extend(["-F", format.name(), "-b"].map(OsString::from));
         arguments.push(path.into());
     }
-    arguments.push(disk.path.into());
+    let image = RbdImage::of(disk.path).zip(pool);
+    arguments.push(image.map_or_else(|| disk.path.into(), |(image, pool)| pool.argument(&image)));
     arguments.push(disk.bytes.to_string().into());
     arguments
 }
@@ -73,24 +77,29 @@ fn copy_arguments(disk: &DiskFile<'_>, document: &Document, copy: &Path) -> Vec<
 }
 
 /// Makes a raw copy of a disk that no guest has.
-pub(crate) async fn copy(program: &Path, disk: &DiskFile<'_>, copy: &Path) -> io::Result<()> {
-    let arguments = copy_arguments(disk, &Document::of(disk).await?, copy);
+pub(crate) async fn copy(
+    program: &Path,
+    disk: &DiskFile<'_>,
+    pool: Option<&Pool>,
+    copy: &Path,
+) -> io::Result<()> {
+    let arguments = copy_arguments(disk, &Document::of(disk, pool).await?, copy);
     run(program, disk, arguments, COPY_DEADLINE).await
 }
 
-/// Has a disk that no guest has lie over nothing.
+/// Has a disk that no guest has lie over nothing: a file, since no image lies over anything.
 pub(crate) async fn flatten(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    let arguments = flatten_arguments(disk, &Document::of(disk).await?);
+    let arguments = flatten_arguments(disk, &Document::of(disk, None).await?);
     run(program, disk, arguments, COPY_DEADLINE).await
 }
 
 /// Makes a disk. Both paths are absolute: `qemu-img` takes a path with a colon for a protocol. What it is to lie over is a
 /// file that no guest's process can write.
-pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
+pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>, pool: Option<&Pool>) -> io::Result<()> {
     look_below(disk).await?;
     let mut again = 10;
     loop {
-        match run(program, disk, create_arguments(disk), DEADLINE).await {
+        match run(program, disk, create_arguments(disk, pool), DEADLINE).await {
             Err(error) if again > 0 && error.to_string().contains(UNMEASURED) => again -= 1,
             done => return done,
         }
@@ -98,8 +107,8 @@ pub(crate) async fn create(program: &Path, disk: &DiskFile<'_>) -> io::Result<()
 }
 
 /// Makes a disk larger that no guest has.
-pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>) -> io::Result<()> {
-    let arguments = resize_arguments(disk, &Document::of(disk).await?);
+pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>, pool: Option<&Pool>) -> io::Result<()> {
+    let arguments = resize_arguments(disk, &Document::of(disk, pool).await?);
     run(program, disk, arguments, DEADLINE).await
 }
 
@@ -135,7 +144,7 @@ mod tests {
             image: Some((Path::new("/c/ab"), DiskFormat::Raw)),
             lock: None,
         };
-        let arguments = create_arguments(&disk);
+        let arguments = create_arguments(&disk, None);
         assert_eq!(
             arguments,
             [
@@ -158,7 +167,10 @@ mod tests {
             image: None,
             lock: None,
         };
-        assert_eq!(create_arguments(&empty), ["create", "-q", "-f", "raw", "/d", "1"]);
+        assert_eq!(
+            create_arguments(&empty, None),
+            ["create", "-q", "-f", "raw", "/d", "1"]
+        );
     }
 
     /// A path by itself would have QEMU go by the file's header.
@@ -204,7 +216,7 @@ mod tests {
             }),
         };
         let options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10";
-        let create = create_arguments(&disk);
+        let create = create_arguments(&disk, None);
         let told = [
             "create",
             "-q",

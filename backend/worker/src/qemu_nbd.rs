@@ -1,5 +1,5 @@
 //! The one wrapper of `qemu-nbd`: a disk's content in the clear for this process, through a socket that nobody else may
-//! connect to. The server takes one client and ends with it.
+//! connect to. The server takes one client and ends with it. What is served is encrypted, or an image in the pool.
 
 use std::{
     ffi::OsString,
@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use cumulet_hypervisor::RbdImage;
 use cumulet_snapshots::NbdDisk;
 use tokio::{process::Child, time::Instant};
 
@@ -20,6 +21,7 @@ use crate::{
     blocking::blocking,
     disks::DiskFile,
     document::Document,
+    pool::{Pool, no_pool},
     program::{DEADLINE, Run, complaint, start},
     qemu_img::KEY,
 };
@@ -90,10 +92,13 @@ impl Served {
 }
 
 /// The arguments that serve a disk; the socket's path is of the server's own directory.
-fn arguments(document: &Document, write: bool, name: &str) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = ["--object", KEY, "--cache=writeback", "--discard=unmap"]
+fn arguments(disk: &DiskFile<'_>, document: &Document, write: bool, name: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["--cache=writeback", "--discard=unmap"]
         .map(OsString::from)
         .into();
+    if disk.lock.is_some() {
+        arguments.extend(["--object", KEY].map(OsString::from));
+    }
     if !write {
         arguments.push("--read-only".into());
     }
@@ -102,24 +107,44 @@ fn arguments(document: &Document, write: bool, name: &str) -> Vec<OsString> {
     arguments
 }
 
-/// Starts a server, whose socket is of this name, beside the disk.
-async fn launch(program: &Path, disk: &DiskFile<'_>, write: bool, name: &str) -> io::Result<Child> {
-    let document = Document::of(disk).await?;
+/// Where the socket of a disk's server is: beside its file, or where the host has those of images.
+fn place(disk: &DiskFile<'_>, pool: Option<&Pool>) -> io::Result<PathBuf> {
+    let dir = match RbdImage::of(disk.path) {
+        Some(_) => pool.ok_or_else(no_pool)?.sockets(),
+        None => disk.path.parent().unwrap_or(Path::new("/")),
+    };
+    Ok(dir.to_owned())
+}
+
+/// Starts a server, whose socket is of this name.
+async fn launch(
+    program: &Path,
+    disk: &DiskFile<'_>,
+    pool: Option<&Pool>,
+    write: bool,
+    name: &str,
+) -> io::Result<Child> {
+    let document = Document::of(disk, pool).await?;
     let run = Run {
-        arguments: arguments(&document, write, name),
+        arguments: arguments(disk, &document, write, name),
         stdin: disk.passphrase(),
-        dir: disk.path.parent().map(Path::to_owned),
+        dir: Some(place(disk, pool)?),
     };
     start(program, run).await
 }
 
-/// Serves an encrypted disk that no guest has: `write`, to be written.
-pub(crate) async fn serve(program: &Path, disk: &DiskFile<'_>, write: bool) -> io::Result<Served> {
+/// Serves a disk that no guest has: `write`, to be written.
+pub(crate) async fn serve(
+    program: &Path,
+    disk: &DiskFile<'_>,
+    pool: Option<&Pool>,
+    write: bool,
+) -> io::Result<Served> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}.{SOCKET}", std::process::id());
-    let dir = disk.path.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut server = launch(program, disk, write, &name).await?;
+    let dir = place(disk, pool)?;
+    let mut server = launch(program, disk, pool, write, &name).await?;
     let until = Instant::now() + DEADLINE;
     loop {
         let (dir, name) = (dir.clone(), name.clone());
@@ -323,7 +348,7 @@ mod tests {
         let socket = dir.path().join("1-2.nbd");
         assert!(is_socket(&socket) && !is_socket(&path));
         let program = Path::new(QEMU_IMG).with_file_name("qemu-nbd");
-        let mut left = launch(&program, &disk, true, "1-2.nbd").await.unwrap();
+        let mut left = launch(&program, &disk, None, true, "1-2.nbd").await.unwrap();
         // Whoever says nothing does not end it.
         while UnixStream::connect(&socket).is_err() {
             tokio::time::sleep(LOOK).await;

@@ -12,6 +12,7 @@ use cumulet_domain::image::DiskFormat;
 use sha2::{Digest as _, Sha256};
 
 use super::{HostFiles, Log};
+use crate::qcow2;
 
 /// The files of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -257,11 +258,7 @@ pub(crate) fn disk_size(path: &Path, format: DiskFormat) -> io::Result<Option<u6
     // The header of qcow2: magic, version, the file below, and the size at offset 24.
     let mut header = [0; 32];
     file.read_exact(&mut header)?;
-    let [.., a, b, c, d, e, f, g, h] = header;
-    match header.starts_with(b"QFI\xfb") {
-        true => Ok(Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "a disk is no qcow2")),
-    }
+    qcow2::disk_bytes(&header).map(Some)
 }
 
 /// What the kernel writes at once: a process that is killed has written all of it or nothing.
