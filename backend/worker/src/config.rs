@@ -13,6 +13,7 @@ use cumulet_hypervisor::Hypervisor;
 
 use crate::{
     blocking::COPYING_THREADS,
+    ceph::Ceph,
     disks::Disks,
     files::HostFiles,
     image_cache::ImageSource,
@@ -68,6 +69,9 @@ pub struct WorkerConfig {
     pub guest_group: Option<u32>,
     /// User numbers for guests, one for each instance; `None`: they run as the hypervisor's own user.
     pub guest_uids: Option<RangeInclusive<u32>>,
+    /// The Ceph cluster that volumes may be in: what its clients on this host read is written when the worker is made.
+    /// `None`: there is none.
+    pub ceph: Option<Ceph>,
 }
 
 impl WorkerConfig {
@@ -89,6 +93,7 @@ impl WorkerConfig {
             console_address: None,
             guest_group: None,
             guest_uids: None,
+            ceph: None,
         }
     }
 }

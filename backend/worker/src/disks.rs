@@ -349,10 +349,8 @@ impl Default for FakeDisks {
     }
 }
 
-/// A pool that is pretended to be reached, with the one id of all clusters that are not there.
-pub(crate) fn pretended(pool: &str) -> String {
-    format!("00000000-0000-4000-8000-000000000000/{pool}")
-}
+/// The id of the cluster that is pretended to be reached.
+const NOWHERE: &str = "00000000-0000-4000-8000-000000000000";
 
 #[async_trait]
 impl Disks for FakeDisks {
@@ -381,7 +379,7 @@ impl Disks for FakeDisks {
     }
 
     async fn reached(&self) -> Option<String> {
-        self.pool.map(pretended)
+        self.pool.map(|pool| format!("{NOWHERE}/{pool}"))
     }
 }
 

@@ -120,15 +120,17 @@ impl Worker {
                 });
             }
             Action::DeleteVolume {
-                volume, generation, ..
+                volume,
+                generation,
+                store,
             } => {
-                let (this, volume, generation) = (self.clone(), *volume, *generation);
+                let (this, volume, generation, store) = (self.clone(), *volume, *generation, *store);
                 let Some(hand) = self.deletions.take(command.operation) else {
                     self.counters.repeated();
                     return command.ack();
                 };
                 self.deps.tasks.spawn(async move {
-                    this.delete_volume(volume, generation, &command).await;
+                    this.delete_volume((volume, store), generation, &command).await;
                     command.ack();
                     drop((hand, permit));
                 });

@@ -9,7 +9,7 @@ use cumulet_domain::{
     id::{HostId, InstanceId, NetworkInterfaceId, VolumeId, VpcId},
     message::Power,
 };
-use cumulet_hypervisor::Hypervisor;
+use cumulet_hypervisor::{Hypervisor, RbdImage};
 
 use crate::{
     Worker, WorkerError, boxed,
@@ -198,7 +198,8 @@ async fn list_volumes(
     for (instance, path) in hypervisor.open_disks().await? {
         // By the folder's name: a state directory may be reached in more than one way.
         let folder = path.parent().and_then(Path::file_name);
-        let volume = volume_of(&path).filter(|_| folder == dir.file_name());
+        let is_volume = folder == dir.file_name() || RbdImage::of(&path).is_some();
+        let volume = volume_of(&path).filter(|_| is_volume);
         objects.extend(volume.map(|volume| HostObject {
             instance: Some(instance),
             ..HostObject::of_volume(ObjectKind::Plugged, volume)

@@ -34,6 +34,7 @@ mod qcow2;
 mod qemu_img;
 mod qemu_nbd;
 mod rbd;
+mod reaching;
 mod readiness;
 mod record;
 pub mod remote;
@@ -43,6 +44,7 @@ mod retry;
 mod slots;
 pub mod snapshots;
 mod steps;
+mod stores;
 mod tasks;
 #[cfg(test)]
 mod testing;

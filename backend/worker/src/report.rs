@@ -100,7 +100,7 @@ impl Worker {
             not_ready: not_ready.or_else(|| has.is_none().then(unknown)),
             disk_key: Some(self.keys.public()),
             problems: self.problems(),
-            rbd: None,
+            rbd: self.reaching.known(),
             snapshots: self.takes.progress(),
         };
         self.reporter

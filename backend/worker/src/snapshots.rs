@@ -16,6 +16,7 @@ use cumulet_domain::{
     message::SnapshotSource,
     snapshot::{MAX_PROGRESS, SnapshotProgress},
 };
+use cumulet_hypervisor::RbdImage;
 use cumulet_snapshots::{Backing, BlockKey, Digest, Directory, NbdDisk, Progress, SnapshotStore, Taken};
 use tokio::sync::OwnedMutexGuard;
 
@@ -66,6 +67,8 @@ impl From<Taken> for Stored {
 pub enum Content<'a> {
     /// A raw file.
     Plain(&'a Path),
+    /// The connection to a server that has a plain disk which is no file (`Disks::serve`).
+    Served(UnixStream),
     /// The connection to a server that has an encrypted disk in the clear (`Disks::serve`), and that disk's key: what is
     /// kept of it is encrypted by it.
     Encrypted(UnixStream, &'a DiskKey),
@@ -106,8 +109,8 @@ pub trait SnapshotData: Send + Sync + 'static {
     /// was kept.
     async fn encrypt(&self, snapshot: &Taking, manifest: &str, key: &DiskKey) -> io::Result<Stored>;
 
-    /// Makes a disk of a manifest's content, of so many bytes at least. A plain file that has the path is replaced; an
-    /// encrypted disk is empty and as large as that.
+    /// Makes a disk of a manifest's content, of so many bytes at least. A plain file that has the path is replaced; a disk
+    /// that is served is empty and as large as that.
     ///
     /// # Errors
     /// Those of the files; `InvalidData` where the data is damaged, `InvalidInput` where it is encrypted with another
@@ -165,13 +168,23 @@ impl DirectorySnapshots {
 /// The same for a thread of its own.
 enum Owned {
     Plain(PathBuf),
+    Served(UnixStream),
     Encrypted(UnixStream, BlockKey),
 }
 
-impl Content<'_> {
+impl<'a> Content<'a> {
+    /// What a server has of a disk, which is encrypted by that lock if it has one.
+    pub(crate) fn served(stream: UnixStream, lock: Option<Lock<'a>>) -> Self {
+        match lock {
+            Some(Lock { key, .. }) => Content::Encrypted(stream, key),
+            None => Content::Served(stream),
+        }
+    }
+
     fn owned(self) -> Owned {
         match self {
             Content::Plain(path) => Owned::Plain(path.to_owned()),
+            Content::Served(stream) => Owned::Served(stream),
             Content::Encrypted(stream, key) => Owned::Encrypted(stream, BlockKey::new(&key.of_blocks())),
         }
     }
@@ -191,6 +204,9 @@ impl<S: Stores> SnapshotData for S {
             let store = stores.to_bring(snapshot.id)?.telling(&snapshot.progress);
             match disk {
                 Owned::Plain(path) => store.take_file(&path, None, base),
+                Owned::Served(stream) => {
+                    store.take(&NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?, None, base)
+                }
                 Owned::Encrypted(stream, key) => {
                     let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
                     store.take(&disk, Some(&key), base)
@@ -215,6 +231,10 @@ impl<S: Stores> SnapshotData for S {
         let manifest = digest(manifest)?;
         copying(move || match disk {
             Owned::Plain(path) => store.restore_file(manifest, None, &path, bytes),
+            Owned::Served(stream) => {
+                let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
+                store.restore(manifest, None, &disk, bytes)
+            }
             Owned::Encrypted(stream, key) => {
                 let disk = NbdDisk::from_stream(stream, NbdDisk::TIMEOUT)?;
                 store.restore(manifest, Some(&key), &disk, bytes)
@@ -224,21 +244,22 @@ impl<S: Stores> SnapshotData for S {
     }
 }
 
-/// Makes a file of a snapshot's content: a raw one, or one that is encrypted. What has the path is replaced.
+/// Makes a disk of a snapshot's content: a raw file, one that is encrypted, or an image in the pool. What has the place is
+/// replaced.
 pub(crate) async fn restore(
     disks: &dyn Disks,
     snapshots: &dyn SnapshotData,
     manifest: &str,
     to: &DiskFile<'_>,
 ) -> io::Result<()> {
-    let Some(Lock { key, .. }) = to.lock else {
+    if to.lock.is_none() && RbdImage::of(to.path).is_none() {
         return snapshots
             .restore(manifest, Content::Plain(to.path), to.bytes)
             .await;
-    };
+    }
     disks.make(to).await?;
     let mut served = disks.serve(to, true).await?;
-    let disk = Content::Encrypted(served.connection()?, key);
+    let disk = Content::served(served.connection()?, to.lock);
     let restored = snapshots.restore(manifest, disk, to.bytes).await;
     served.end(restored).await
 }

@@ -11,6 +11,7 @@ mod kept_roots;
 mod keys;
 mod memory;
 mod order;
+mod pool;
 mod slow;
 mod snapshots;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! The volumes of a host: files that outlive the instances that they are attached to. One thing at a time is done with
+//! The volumes of a host: files and images that outlive the instances that they are attached to. One thing at a time is done with
 //! a volume, and a generation that is older than what was done last does nothing, so that a command that comes late
 //! makes no deleted volume again and deletes none that is used by something newer. The steps of runs and deletions
 //! call it.
@@ -15,6 +15,7 @@ use cumulet_domain::{
     spec::{DiskSource, InstanceSpec},
     time::Timestamp,
 };
+use cumulet_hypervisor::RbdImage;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
@@ -119,7 +120,7 @@ impl Volumes {
         self.stones().put(volume, stone, now)
     }
 
-    /// Nothing of the volume is left. Large files take their time.
+    /// Nothing of the volume is left among the host's files. Large files take their time.
     pub(crate) async fn remove(&self, volume: VolumeId) -> io::Result<()> {
         let paths = self.layout.volume_files(volume);
         let removed = self
@@ -152,7 +153,7 @@ impl Volumes {
 
     /// The volume that a guest's disk is, if it is one.
     pub(crate) fn of(&self, disk: &Path) -> Option<VolumeId> {
-        let is_ours = disk.parent() == Some(self.layout.volumes().as_path());
+        let is_ours = disk.parent() == Some(self.layout.volumes().as_path()) || RbdImage::of(disk).is_some();
         volume_of(disk).filter(|_| is_ours)
     }
 
@@ -181,7 +182,7 @@ pub(crate) fn named(spec: &InstanceSpec) -> impl Iterator<Item = (VolumeId, u64)
 
 #[cfg(test)]
 mod tests {
-    use cumulet_domain::id::HostId;
+    use cumulet_domain::{id::HostId, image::DiskFormat};
 
     use super::*;
     use crate::files::DiskFiles;
@@ -296,5 +297,9 @@ mod tests {
         let open = [(instance, own), (InstanceId::new(2), file)];
         assert_eq!(volumes.holder(volume(), &open), Some(InstanceId::new(2)));
         assert_eq!(volumes.holder(volume(), &open[..1]), None);
+        let image = crate::pool::image_of("pool", volume(), DiskFormat::Raw).place();
+        assert_eq!(volumes.of(&image), Some(volume()));
+        let open = [(InstanceId::new(3), image)];
+        assert_eq!(volumes.holder(volume(), &open), Some(InstanceId::new(3)));
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     keys::Keys,
     layout::{Layout, failed},
     places::Places,
+    reaching::Reaching,
     readiness::Readiness,
     report::Reporter,
     slots::{Pushed, Queued, Slots},
@@ -56,6 +57,7 @@ pub struct Worker {
     pub(crate) cache: ImageCache,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Readiness,
+    pub(crate) reaching: Reaching,
     pub(crate) launches: Semaphore,
     /// For what copies whole disks, by the account that it is for: volumes that are made of snapshots leave the last one.
     pub(crate) copies: Places<AccountId>,
@@ -79,6 +81,11 @@ impl Worker {
             &config.host,
             config.guest_group,
         )?;
+        if let Some(ceph) = &config.ceph {
+            layout
+                .keep_ceph(ceph)
+                .map_err(|error| failed(layout.root(), error))?;
+        }
         let slots = Slots::open(layout.clone(), deps.clock.now())?;
         let uids = Uids::new(config.guest_uids.clone(), &slots.records());
         Ok(Arc::new(Worker {
@@ -95,6 +102,7 @@ impl Worker {
                 host: config.host.clone(),
             },
             readiness: Readiness::new(config.slow_call),
+            reaching: Reaching::default(),
             launches: Semaphore::new(config.concurrency.max(1)),
             copies: Places::new(config.copies, config.copies / 2),
             flattening: Places::new(config.copies / 2, 1),
@@ -120,7 +128,9 @@ impl Worker {
 
     /// What is not as it should be on the host, a sentence each.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.vpcs.problems()
+        let mut problems = self.vpcs.problems();
+        problems.extend(self.reaching.problem(self.deps.disks.pool()));
+        problems
     }
 
     /// Policies that could not be enforced since the start, VPCs whose policy is not enforced now, and other hosts
@@ -146,6 +156,7 @@ impl Worker {
         // Before all that a slow hypervisor may keep: the host is there, and says why it is not ready.
         start(Box::pin(self.clone().keep_measuring()));
         start(Box::pin(self.clone().heartbeats()));
+        start(Box::pin(self.clone().keep_reaching()));
         // The guests don't wait for a bus that is away.
         let begin = async { tokio::join!(self.mailbox(), self.restore()) };
         let (mut mailbox, restored) = tokio::select! {
@@ -262,9 +273,9 @@ impl Worker {
         }
     }
 
-    /// Heartbeats: by the clock, and whenever the host comes to be ready or not.
+    /// Heartbeats: by the clock, and whenever the host comes to be ready or not, or to reach its pool of volumes or not.
     async fn heartbeats(self: Arc<Self>) {
-        let mut is_ready = self.readiness.subscribe();
+        let (mut is_ready, mut reach) = (self.readiness.subscribe(), self.reaching.changes());
         self.readiness.settle().await;
         is_ready.mark_unchanged();
         let mut heartbeat = tokio::time::interval(self.config.heartbeat);
@@ -293,6 +304,7 @@ impl Worker {
                 _ = heartbeat.tick() => true,
                 // An error would mean that the sender is gone, and the worker holds it.
                 _changed = is_ready.changed() => true,
+                () = reach.next() => true,
             };
             match disk_gib {
                 Some(disk_gib) if is_due => {

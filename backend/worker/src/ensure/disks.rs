@@ -1,5 +1,5 @@
 //! Disks of an instance: the file of each on this host, made once and never again, and what the guest knows it by.
-//! A disk is its file: neither its name on the bus nor its serial number tells it from another. What takes hours, the copy
+//! A disk is its file, or its image in the pool: neither its name on the bus nor its serial number tells it from another. What takes hours, the copy
 //! of a whole disk, comes before all that others wait for, and has places of its own (`places.rs`).
 
 use std::{future::Future, io, path::PathBuf};
@@ -20,10 +20,10 @@ use crate::{
     disks::{DiskFile, Lock, May},
     failure::Failure,
     image_cache::Sources,
-    layout::PARTIAL,
     places::Place,
     snapshots::{BRIEFLY, restore},
-    volumes::{Turn, remove},
+    stores::{lost, store_of},
+    volumes::Turn,
 };
 
 impl Worker {
@@ -82,10 +82,7 @@ impl Worker {
             if !self.deps.disks.ensure(&file, may).await? {
                 return Err(Failure {
                     permanent: !is_new,
-                    ..Failure::of(
-                        format!("{} is not on this host", wanted.volume),
-                        disk.path.display(),
-                    )
+                    ..Failure::of(lost(wanted.volume, store_of(&wanted.source)), disk.path.display())
                 });
             }
         }
@@ -97,6 +94,7 @@ impl Worker {
     fn opened(&self, spec: &InstanceSpec) -> Result<Vec<DomainDisk>, Failure> {
         let mut disks = self.described(spec);
         for (disk, wanted) in disks.iter_mut().zip(&spec.disks) {
+            self.reaches(store_of(&wanted.source), wanted.volume)?;
             disk.secret = self.secret(wanted.volume, wanted.encrypted)?;
         }
         Ok(disks)
@@ -179,7 +177,7 @@ impl Worker {
         else {
             return Ok(());
         };
-        if self.is_there(disk).await? {
+        if self.is_there(&disk.path).await? {
             return Ok(());
         }
         // The last place is not for this: it may take hours, and launches wait for images.
@@ -188,10 +186,10 @@ impl Worker {
         let (_place, _turn) = self.patiently(spec.id, until, wait).await?;
         self.volumes
             .admit(wanted.volume, *generation, self.deps.clock.now())?;
-        if self.is_there(disk).await? {
+        if self.is_there(&disk.path).await? {
             return Ok(());
         }
-        let fresh = disk.path.with_extension(PARTIAL);
+        let fresh = self.deps.disks.partial(&disk.path);
         let to = DiskFile {
             path: &fresh,
             ..file(disk)
@@ -207,9 +205,7 @@ impl Worker {
                 )
             });
         }
-        let path = disk.path.clone();
-        let named = self.layout.blocking(move |files| files.rename(&fresh, &path));
-        Ok(named.await?)
+        Ok(self.put_in_place(fresh, disk.path.clone()).await?)
     }
 
     /// A place for a copy, and the volume's turn: who waits for one of them for long has not got the other, which somebody
@@ -229,19 +225,6 @@ impl Worker {
         }
     }
 
-    async fn is_there(&self, disk: &DomainDisk) -> Result<bool, Failure> {
-        let path = disk.path.clone();
-        Ok(self.layout.blocking(move |files| files.exists(&path)).await?)
-    }
-
-    /// What came of a file that is not whole is removed: where it has filled the disk, nothing else could be kept.
-    async fn remove_partial(&self, partial: PathBuf) {
-        let removed = self.layout.blocking(move |files| remove(files, &partial));
-        if let Err(error) = removed.await {
-            tracing::warn!(%error, "what was made of a volume can't be removed");
-        }
-    }
-
     /// What a volume is opened with, where it is encrypted.
     pub(crate) fn secret(&self, volume: VolumeId, encrypted: bool) -> Result<Option<DiskSecret>, Failure> {
         let given = encrypted.then(|| self.keys.get(volume)).transpose()?;
@@ -257,7 +240,7 @@ impl Worker {
         let path = |disk: &DiskSpec| match &disk.source {
             DiskSource::Image(_) if Some(disk.volume) == root => self.layout.disk(spec.id),
             DiskSource::Image(_) => self.layout.own_disk(spec.id, disk.volume),
-            DiskSource::Volume { format, .. } => self.layout.volume(disk.volume, *format),
+            DiskSource::Volume { format, store, .. } => self.stored_at(*store, disk.volume, *format),
         };
         domain_disks(spec, path, |image| self.cache.path(image))
     }

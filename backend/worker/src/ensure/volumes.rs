@@ -7,21 +7,24 @@ use cumulet_domain::{
     image::DiskFormat,
     spec::{DiskSource, InstanceSpec},
 };
-use cumulet_hypervisor::{DeviceKey, Devices};
+use cumulet_hypervisor::{DeviceKey, Devices, RbdImage};
 
 use crate::{Worker, failure::Failure, layout::volume_of, volumes::named};
 
 impl Worker {
     /// A specification with the formats that its volumes' files have here: while processes of two versions send commands,
-    /// one may call raw what the other has had made as qcow2. A volume has one file.
+    /// one may call raw what the other has had made as qcow2. A volume has one file. (No version has called an image in the
+    /// pool anything else than it is, so that the cluster is not asked.)
     pub(crate) async fn as_made<'s>(&self, spec: &'s InstanceSpec) -> Cow<'s, InstanceSpec> {
         let told = spec
             .disks
             .iter()
             .enumerate()
             .filter_map(|(n, disk)| match &disk.source {
-                DiskSource::Volume { format, .. } => Some((n, disk.volume, *format)),
-                DiskSource::Image(_) => None,
+                DiskSource::Volume { format, store, .. } if store.is_local() => {
+                    Some((n, disk.volume, *format))
+                }
+                DiskSource::Volume { .. } | DiskSource::Image(_) => None,
             });
         let told: Vec<_> = told.collect();
         if told.is_empty() || !self.deps.disks.uses_images() {
@@ -90,7 +93,7 @@ impl Worker {
     }
 
     /// A guest has let go of a device. If that is a volume, its file is the host's again, whatever the hypervisor has
-    /// made of it; unless another guest has it already.
+    /// made of it; unless another guest has it already. An image is nobody's file.
     pub(super) async fn take_back(&self, key: &DeviceKey) -> Result<(), Failure> {
         let DeviceKey::Disk(path) = key else { return Ok(()) };
         let Some(volume) = self.volumes.of(path) else {
@@ -105,6 +108,9 @@ impl Worker {
             return Ok(());
         }
         self.keys.forget(volume);
+        if RbdImage::of(path).is_some() {
+            return Ok(());
+        }
         let (layout, path) = (self.layout.clone(), path.clone());
         let taken = self.layout.blocking(move |_| layout.take_back(&path));
         Ok(taken.await?)

@@ -347,6 +347,7 @@ impl SnapshotData for MemoryDisks {
         let path = match disk {
             Content::Plain(path) => path,
             Content::Encrypted(..) => Path::new("encrypted"),
+            Content::Served(_) => Path::new("served"),
         };
         let manifest = hex::encode(Sha256::digest(path.as_os_str().as_encoded_bytes()));
         Ok(Stored {
@@ -368,7 +369,7 @@ impl SnapshotData for MemoryDisks {
         match disk {
             Content::Plain(path) => self.files.put(path, Node::Disk(bytes)),
             // It is there.
-            Content::Encrypted(..) => Ok(()),
+            Content::Encrypted(..) | Content::Served(_) => Ok(()),
         }
     }
 }

@@ -18,7 +18,7 @@ use cumulet_domain::{
     snapshot::{NO_VOLUME, TakenSnapshot},
     time::Timestamp,
 };
-use cumulet_hypervisor::{Copying, DiskCopy, DiskSecret};
+use cumulet_hypervisor::{Copying, DiskCopy, DiskSecret, RbdImage};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     failure::Failure,
     retry::{PAUSE, goes_on},
     snapshots::{BRIEFLY, Content, Stored, Take, Taking},
+    stores::lost,
     volumes::{Open, Turn, remove},
 };
 
@@ -52,6 +53,9 @@ pub(super) struct Source<'s> {
     pub(super) secret: Option<DiskSecret>,
     taking: Taking,
 }
+
+/// A place that a volume may have.
+type Candidate = (PathBuf, DiskFormat, Option<InstanceId>);
 
 /// The volumes that a command is about.
 fn volumes(sources: &[SnapshotSource]) -> impl Iterator<Item = &SnapshotSource> {
@@ -131,13 +135,13 @@ impl Worker {
             return Ok(None);
         }
         let open = self.deps.hypervisor.open_disks().await?;
-        let found = volumes(sources)
-            .flat_map(|told| self.candidates(told))
-            .find_map(|(disk, ..)| holder(&disk, &open));
-        match found {
-            Some(id) => Ok(Some((id, self.takes.guest(id).await))),
-            None => Ok(None),
+        for told in volumes(sources) {
+            let candidates = self.candidates(told)?;
+            if let Some(id) = candidates.iter().find_map(|(disk, ..)| holder(disk, &open)) {
+                return Ok(Some((id, self.takes.guest(id).await)));
+            }
         }
+        Ok(None)
     }
 
     async fn tell_taken(&self, operation: OperationId, done: Result<Vec<TakenSnapshot>, Failure>) {
@@ -231,15 +235,15 @@ impl Worker {
         }
     }
 
-    /// The files that a volume may be: each with its format, and with the instance whose root it is then. A root may have
-    /// outlived its instance meanwhile.
-    fn candidates(&self, told: &SnapshotSource) -> Vec<(PathBuf, DiskFormat, Option<InstanceId>)> {
-        let root = told
-            .root_of
-            .map(|instance| (self.layout.disk(instance), DiskFormat::Qcow2, Some(instance)));
+    /// The places that a volume may have: each with its format, and with the instance whose root it is then. A root, which
+    /// is a file, may have outlived its instance meanwhile.
+    fn candidates(&self, told: &SnapshotSource) -> Result<Vec<Candidate>, Failure> {
+        self.reaches(told.store, told.volume)?;
+        let root = told.root_of.filter(|_| told.store.is_local());
+        let root = root.map(|instance| (self.layout.disk(instance), DiskFormat::Qcow2, Some(instance)));
         let own = [DiskFormat::Qcow2, DiskFormat::Raw]
-            .map(|format| (self.layout.volume(told.volume, format), format, None));
-        root.into_iter().chain(own).collect()
+            .map(|format| (self.stored_at(told.store, told.volume, format), format, None));
+        Ok(root.into_iter().chain(own).collect())
     }
 
     /// Where a volume is.
@@ -249,7 +253,7 @@ impl Worker {
         told: &'s SnapshotSource,
         open: &Open,
     ) -> Result<Source<'s>, Failure> {
-        let candidates = self.candidates(told);
+        let candidates = self.candidates(told)?;
         let made = |(disk, format, root_of), holder| Source {
             told,
             disk,
@@ -265,21 +269,15 @@ impl Worker {
             }
         }
         let has_files = self.deps.disks.uses_images();
-        let there = self.layout.blocking(move |files| {
-            for found in candidates {
-                if !has_files || files.exists(&found.0)? {
-                    return Ok(Some(found));
-                }
+        for found in candidates {
+            if !has_files || self.is_there(&found.0).await? {
+                return Ok(made(found, None));
             }
-            Ok(None)
-        });
-        match there.await? {
-            Some(found) => Ok(made(found, None)),
-            None => Err(Failure {
-                permanent: true,
-                ..Failure::temporary(format!("{} is not on this host", told.volume))
-            }),
         }
+        Err(Failure {
+            permanent: true,
+            ..Failure::temporary(lost(told.volume, told.store))
+        })
     }
 
     /// Of a guest that runs, and whose turn is had: copies of one moment. From then on others may do with the volumes what
@@ -405,11 +403,12 @@ impl Worker {
     ) -> Result<TakenSnapshot, Failure> {
         let (base, taking) = (source.told.base.as_deref(), &source.taking);
         let snapshots = &self.deps.snapshots;
+        let is_file = RbdImage::of(disk.path).is_none();
         let kept = match disk.lock {
-            None => snapshots.take(taking, Content::Plain(disk.path), base).await,
-            Some(Lock { key, .. }) => {
+            None if is_file => snapshots.take(taking, Content::Plain(disk.path), base).await,
+            lock => {
                 let mut served = self.deps.disks.serve(disk, false).await?;
-                let content = Content::Encrypted(served.connection()?, key);
+                let content = Content::served(served.connection()?, lock);
                 let taken = snapshots.take(taking, content, base).await;
                 served.end(taken).await
             }

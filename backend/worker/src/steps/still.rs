@@ -27,7 +27,7 @@ impl Worker {
         let mut taken = Vec::with_capacity(sources.len());
         for source in sources {
             taken.push(match (source.format, &source.secret) {
-                // Both are read where they are.
+                // Both are read where they are, in a file or in the pool.
                 (_, Some(secret)) => self.take_encrypted(source, secret).await?,
                 (DiskFormat::Raw, None) => {
                     crash_point!(NAME, "copied");

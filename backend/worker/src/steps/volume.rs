@@ -1,11 +1,12 @@
-//! The command `delete-volume`: nothing of a volume is left on the host but its tombstone, the generation at which it
-//! went. It holds the volume's turn from beginning to end, and no thread that others wait for.
+//! The command `delete-volume`: nothing of a volume is left, on the host or in the pool, but its tombstone here, the
+//! generation at which it went. It holds the volume's turn from beginning to end, and no thread that others wait for.
 
 use cumulet_bus::Delivered;
 use cumulet_domain::{
     crash_point,
     id::VolumeId,
     message::{Command, ReportContent, VolumeOutcome},
+    volume::VolumeStore,
 };
 
 use crate::{
@@ -21,7 +22,7 @@ impl Worker {
     /// Carries the command out if it is news, and tells its outcome.
     pub(crate) async fn delete_volume(
         &self,
-        volume: VolumeId,
+        (volume, store): (VolumeId, VolumeStore),
         generation: u64,
         command: &Delivered<Command>,
     ) {
@@ -36,12 +37,13 @@ impl Worker {
         }
         crash_point!(NAME, "received");
         let failure = loop {
-            let Err(failure) = self.remove_volume(volume, generation).await else {
+            let Err(failure) = self.remove_volume(volume, store, generation).await else {
                 break None;
             };
             let Failure { reason, detail, .. } = &failure;
             tracing::warn!(%volume, reason, detail, "a volume can't be deleted");
-            if !goes_on(failure.unanswered, self.deps.clock.now(), command.deadline) {
+            let is_open = failure.unanswered || failure.busy;
+            if !goes_on(is_open, self.deps.clock.now(), command.deadline) {
                 break Some(self.explain(failure));
             }
             tokio::time::sleep(PAUSE).await;
@@ -60,7 +62,13 @@ impl Worker {
         crash_point!(NAME, "reported");
     }
 
-    async fn remove_volume(&self, volume: VolumeId, generation: u64) -> Result<(), Failure> {
+    async fn remove_volume(
+        &self,
+        volume: VolumeId,
+        store: VolumeStore,
+        generation: u64,
+    ) -> Result<(), Failure> {
+        self.reaches(store, volume)?;
         let open = self.deps.hypervisor.open_disks().await?;
         if let Some(instance) = self.volumes.holder(volume, &open) {
             return Err(Failure::temporary(format!("{instance} has {volume} in use")));
@@ -68,7 +76,7 @@ impl Worker {
         self.volumes.bury(volume, generation, self.deps.clock.now())?;
         self.keys.forget(volume);
         crash_point!(NAME, "tombstone");
-        self.volumes.remove(volume).await?;
+        self.remove_from(store, volume).await?;
         crash_point!(NAME, "removed");
         Ok(())
     }

@@ -52,6 +52,7 @@ impl SnapshotData for Recorder {
         let disk = match disk {
             Content::Plain(disk) => disk,
             Content::Encrypted(..) => Path::new("encrypted"),
+            Content::Served(_) => Path::new("served"),
         };
         self.takes
             .lock()

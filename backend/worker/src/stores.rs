@@ -1,0 +1,144 @@
+//! The stores that volumes are in, as a host has to do with them: its own files, and images in the pool that hosts share.
+//! Which a volume's is, a command says; which a disk is, its place. Everything that the worker does with either by itself
+//! is here, and the rest are the disks' (`disks.rs`).
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use cumulet_domain::{id::VolumeId, image::DiskFormat, spec::DiskSource, volume::VolumeStore};
+use cumulet_hypervisor::RbdImage;
+
+use crate::{
+    Worker,
+    failure::Failure,
+    pool::{image_of, volume_named},
+    snapshots::BRIEFLY,
+    volumes::remove,
+};
+
+/// The store that a disk is in: one that is made of an image is a file.
+pub(crate) const fn store_of(source: &DiskSource) -> VolumeStore {
+    match source {
+        DiskSource::Volume { store, .. } => *store,
+        DiskSource::Image(_) => VolumeStore::Local,
+    }
+}
+
+/// That a volume's data is not where it has to be.
+pub(crate) fn lost(volume: VolumeId, store: VolumeStore) -> String {
+    match store {
+        VolumeStore::Local => format!("{volume} is not on this host"),
+        VolumeStore::Rbd => format!("{volume} is not in the pool of volumes"),
+    }
+}
+
+impl Worker {
+    /// Where a volume is. (Without a pool, an image's place is nowhere: see [`Worker::reaches`].)
+    pub(crate) fn stored_at(&self, store: VolumeStore, volume: VolumeId, format: DiskFormat) -> PathBuf {
+        match store {
+            VolumeStore::Local => self.layout.volume(volume, format),
+            VolumeStore::Rbd => {
+                let pool = self.deps.disks.pool().unwrap_or_default();
+                image_of(pool, volume, format).place()
+            }
+        }
+    }
+
+    /// That this host has to do with a store at all. No other try here would change that.
+    pub(crate) fn reaches(&self, store: VolumeStore, volume: VolumeId) -> Result<(), Failure> {
+        match store {
+            VolumeStore::Rbd if self.deps.disks.pool().is_none() => Err(Failure {
+                permanent: true,
+                ..Failure::temporary(format!(
+                    "{volume} is in a pool of volumes, and this host is told of none"
+                ))
+            }),
+            VolumeStore::Local | VolumeStore::Rbd => Ok(()),
+        }
+    }
+
+    /// Whether there is a disk at a place.
+    pub(crate) async fn is_there(&self, place: &Path) -> io::Result<bool> {
+        if RbdImage::of(place).is_some() {
+            return self.deps.disks.has_image(place).await;
+        }
+        let path = place.to_owned();
+        self.layout.blocking(move |files| files.exists(&path)).await
+    }
+
+    /// A disk that is whole gets its place.
+    pub(crate) async fn put_in_place(&self, fresh: PathBuf, place: PathBuf) -> io::Result<()> {
+        if RbdImage::of(&place).is_some() {
+            return self.deps.disks.rename_image(&fresh, &place).await;
+        }
+        self.layout
+            .blocking(move |files| files.rename(&fresh, &place))
+            .await
+    }
+
+    /// What came of a disk that is not whole is removed: where it has filled its store, nothing else could be kept.
+    pub(crate) async fn remove_partial(&self, partial: PathBuf) {
+        let removed = match RbdImage::of(&partial) {
+            Some(_) => self.deps.disks.remove_image(&partial).await,
+            None => self.layout.blocking(move |files| remove(files, &partial)).await,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, "what was made of a volume can't be removed");
+        }
+    }
+
+    /// Nothing of a volume is left in its store.
+    pub(crate) async fn remove_from(&self, store: VolumeStore, volume: VolumeId) -> Result<(), Failure> {
+        match store {
+            VolumeStore::Local => Ok(self.volumes.remove(volume).await?),
+            VolumeStore::Rbd => self.remove_images(volume).await,
+        }
+    }
+
+    /// Removes a volume's image, and what any host has begun to make of it. One that somebody has open is tried again: a
+    /// guest's process that has died does for half a minute.
+    async fn remove_images(&self, volume: VolumeId) -> Result<(), Failure> {
+        let is_its = |name: &String| volume_named(name).is_some_and(|(of, _)| of == volume);
+        for name in self.deps.disks.images().await?.into_iter().filter(is_its) {
+            let removed = self.deps.disks.remove_image(&self.image(name)).await;
+            removed.map_err(|error| Failure {
+                busy: error.kind() == io::ErrorKind::ResourceBusy,
+                ..error.into()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The place of an image of this name.
+    fn image(&self, name: String) -> PathBuf {
+        let pool = self.deps.disks.pool().unwrap_or_default().to_owned();
+        RbdImage { pool, name }.place()
+    }
+
+    /// Removes images that the last worker of this host was making when it ended; whether they could be looked for. Those
+    /// of other hosts may be under way. What somebody here is at work on again is that one's to replace.
+    pub(crate) async fn sweep_images(&self) -> bool {
+        let names = match self.deps.disks.images().await {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(%error, "can't look for what was left in the pool of volumes");
+                return false;
+            }
+        };
+        for name in names {
+            let Some((volume, Some(host))) = volume_named(&name) else {
+                continue;
+            };
+            if host != self.config.host.0 {
+                continue;
+            }
+            if let Ok(_turn) = tokio::time::timeout(BRIEFLY, self.volumes.turns([volume])).await {
+                tracing::info!(%volume, "removes what was left of a volume in the pool");
+                self.remove_partial(self.image(name)).await;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,235 @@
+//! Volumes in the pool that hosts share: told of in heartbeats, in guests' hands by their places, deleted there, and never
+//! by a host that has no pool.
+
+use std::{collections::BTreeSet, io, path::Path};
+
+use async_trait::async_trait;
+use cumulet_domain::{
+    id::{SnapshotId, VolumeId},
+    message::{SnapshotSource, VolumeOutcome},
+    spec::{DiskSource, DiskSpec},
+    volume::VolumeStore,
+};
+
+use super::*;
+use crate::{
+    disks::{DiskFile, Disks, May},
+    rbd::Trouble,
+    testing::data,
+};
+
+/// A pool in which there are these images, the first of which is open for as many removals as that.
+#[derive(Default)]
+struct Images {
+    names: Mutex<BTreeSet<String>>,
+    open: Mutex<u32>,
+}
+
+#[async_trait]
+impl Disks for Images {
+    fn uses_images(&self) -> bool {
+        false
+    }
+
+    async fn ensure(&self, _: &DiskFile<'_>, _: May) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    async fn make(&self, _: &DiskFile<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn copy(&self, _: &DiskFile<'_>, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn capacity_gib(&self, _: &[std::path::PathBuf]) -> io::Result<u64> {
+        Ok(77)
+    }
+
+    fn pool(&self) -> Option<&str> {
+        Some("pool")
+    }
+
+    async fn reached(&self) -> Option<String> {
+        Some("id/pool".into())
+    }
+
+    async fn images(&self) -> io::Result<Vec<String>> {
+        Ok(self.names.lock().unwrap().iter().cloned().collect())
+    }
+
+    async fn remove_image(&self, place: &Path) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap();
+        if *open > 0 {
+            *open -= 1;
+            return Err(Trouble::error(io::ErrorKind::ResourceBusy, "it has watchers"));
+        }
+        let name = place.strip_prefix("rbd:pool").unwrap();
+        self.names.lock().unwrap().remove(name.to_str().unwrap());
+        Ok(())
+    }
+}
+
+impl Images {
+    fn of(names: &[String]) -> Arc<Images> {
+        Arc::new(Images {
+            names: Mutex::new(names.iter().cloned().collect()),
+            ..Images::default()
+        })
+    }
+
+    fn left(&self) -> Vec<String> {
+        self.names.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+fn volume() -> VolumeId {
+    data(1, 1).volume
+}
+
+/// Instance 1 with the volume, at a generation of both.
+fn with(generation: u64) -> Action {
+    let mut spec = spec(1, generation);
+    let mut disk: DiskSpec = data(1, 3);
+    if let DiskSource::Volume {
+        store,
+        generation: of,
+        ..
+    } = &mut disk.source
+    {
+        (*store, *of) = (VolumeStore::Rbd, generation);
+    }
+    spec.disks.push(disk);
+    Action::Run {
+        spec: Box::new(spec),
+        policy: Arc::new(policy(generation, &[1])),
+    }
+}
+
+impl Host {
+    async fn delete_image(&mut self, generation: u64) -> VolumeOutcome {
+        let delete = Action::DeleteVolume {
+            volume: volume(),
+            generation,
+            store: VolumeStore::Rbd,
+        };
+        let operation = self.send(delete).await;
+        self.until(|content| match content {
+            ReportContent::VolumeDone(done) if done.operation == operation => Some(done),
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_tell_the_pool_that_is_reached() {
+    let pools = [None, Some("pool")];
+    for pool in pools {
+        let disks = FakeDisks {
+            pool,
+            ..FakeDisks::default()
+        };
+        let mut host = Host::with(|deps| deps.disks = Arc::new(disks)).await;
+        let told = host
+            .until(|content| match content {
+                // The first may be older than the first answer.
+                ReportContent::Heartbeat(told) if told.rbd.is_some() == pool.is_some() => Some(told.rbd),
+                _ => None,
+            })
+            .await;
+        let expected = pool.map(|pool| format!("00000000-0000-4000-8000-000000000000/{pool}"));
+        assert_eq!(told, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_has_an_image_in_hands_until_it_is_let_go_of() {
+    let image = format!("{}.qcow2", volume());
+    let images = Images::of(std::slice::from_ref(&image));
+    let disks = images.clone();
+    let mut host = Host::with(|deps| deps.disks = disks).await;
+    assert_eq!(host.order(with(1)).await.failure, None);
+    let has = host.hypervisor.devices(instance(1)).await.unwrap();
+    let place = format!("rbd:pool/{image}");
+    assert!(
+        has.disks.iter().any(|disk| disk.path == Path::new(&place)),
+        "{has:?}"
+    );
+    let plugged = host.worker.inventory().await.unwrap();
+    let plugged = plugged.iter().find(|object| object.kind == ObjectKind::Plugged);
+    assert_eq!(plugged.and_then(|object| object.volume), Some(volume()));
+    let done = host.delete_image(2).await;
+    let failure = format!("{} has {} in use", instance(1), volume());
+    assert_eq!((done.failure, done.permanent), (Some(failure), false));
+    assert_eq!(images.left(), [image]);
+    // Without it.
+    assert_eq!(host.order(run(1, 2, &[1])).await.failure, None);
+    assert_eq!(host.delete_image(3).await.failure, None);
+    assert!(images.left().is_empty());
+}
+
+/// A guest's process that was killed has it open for half a minute more. What another host has begun to make of it goes,
+/// too, and nothing of other volumes.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_open_is_deleted_when_it_is_open_no_more() {
+    let other = data(2, 1).volume;
+    let kept = format!("{other}.raw");
+    let images = Images::of(&[
+        format!("{}.raw", volume()),
+        format!("{}.two.new", volume()),
+        kept.clone(),
+    ]);
+    *images.open.lock().unwrap() = 5;
+    let disks = images.clone();
+    let mut host = Host::with(|deps| deps.disks = disks).await;
+    assert_eq!(host.delete_image(1).await.failure, None);
+    assert_eq!((images.left(), *images.open.lock().unwrap()), (vec![kept], 0));
+}
+
+/// What was being made when the last worker of this host ended. Other hosts' may be under way.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_comes_back_removes_what_its_own_host_has_left() {
+    let kept = [
+        format!("{}.raw", data(3, 1).volume),
+        format!("{}.two.new", data(2, 1).volume),
+        "backup.one.new".into(),
+    ];
+    let mut all = kept.to_vec();
+    all.push(format!("{}.one.new", volume()));
+    let images = Images::of(&all);
+    let disks = images.clone();
+    let _host = Host::with(|deps| deps.disks = disks).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let kept: BTreeSet<String> = kept.into();
+    assert_eq!(*images.names.lock().unwrap(), kept);
+}
+
+/// It would find nothing there, and say that all is done.
+#[tokio::test]
+async fn a_host_without_a_pool_does_nothing_with_an_image_and_says_so() {
+    let mut host = Host::start().await;
+    let sentence = format!(
+        "{} is in a pool of volumes, and this host is told of none",
+        volume()
+    );
+    let done = host.order(with(1)).await;
+    assert_eq!((done.failure, done.permanent), (Some(sentence.clone()), true));
+    let done = host.delete_image(1).await;
+    assert_eq!((done.failure, done.permanent), (Some(sentence.clone()), true));
+    let source = SnapshotSource {
+        snapshot: SnapshotId::new(1 << 40),
+        volume: volume(),
+        root_of: None,
+        store: VolumeStore::Rbd,
+        base: None,
+        encrypted: false,
+        of: None,
+    };
+    let operation = host.send(Action::TakeSnapshots(vec![source])).await;
+    let done = host.snapshots_done(operation).await;
+    assert_eq!((done.failure, done.permanent), (Some(sentence), true));
+}
