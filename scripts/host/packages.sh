@@ -12,9 +12,13 @@ run_packages=(
     busybox-static dropbear-bin cpio syslinux syslinux-common mtools dosfstools e2fsprogs fdisk
     openssh-client
 )
-test_packages=(mmdebstrap python3 python3-venv shellcheck)
+# (The second line is what a host needs whose volumes are in Ceph: docs/ceph.md.)
+test_packages=(
+    mmdebstrap python3 python3-venv shellcheck
+    ceph-common librbd1 qemu-block-extra
+)
 # Servers that the tests start themselves, each on a port of its own.
-test_servers=(postgresql mariadb-server rabbitmq-server)
+test_servers=(postgresql mariadb-server rabbitmq-server ceph-mon ceph-osd)
 
 # What is run or read, and the package that it is of: looked for after
 # installing, since apt's word is not enough. A name with a slash is a file.
@@ -34,6 +38,8 @@ run_programs=(
 test_programs=(
     mmdebstrap=mmdebstrap python3=python3 shellcheck=shellcheck
     '/usr/lib/postgresql/*/bin/postgres=postgresql' mariadbd=mariadb-server rabbitmq-server=rabbitmq-server
+    ceph-mon=ceph-mon ceph-osd=ceph-osd ceph=ceph-common rbd=ceph-common
+    '/usr/lib/*/qemu/block-rbd.so=qemu-block-extra'
 )
 
 # Where the system's programs are, also for somebody whose PATH lacks it.

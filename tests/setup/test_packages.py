@@ -92,6 +92,18 @@ def test_a_newer_qemu_utils_stays_or_goes_back_but_is_never_removed(debian, offe
     assert said in done.stdout and done.stdout.index(said) < done.stdout.index("installing")
 
 
+def test_ceph_is_installed_for_the_tests_alone_and_its_driver_goes_with_qemu(debian):
+    names = ("qemu-utils", "qemu-system-x86", "qemu-block-extra")
+    host = debian(installed={"qemu-utils": NEWER}, offers={name: BACKPORTED for name in names})
+    assert host.setup().returncode == 0
+    ceph = {"ceph-mon", "ceph-osd", "ceph-common", "librbd1", "qemu-block-extra"}
+    assert not ceph & host.world["installed"].keys()
+    done = host.setup("--test")
+    assert done.returncode == 0, done.stderr
+    assert ceph <= host.world["installed"].keys()
+    assert {host.world["installed"][name] for name in names} == {NEWER}
+
+
 def test_a_newer_libvirt_is_the_same_case(debian):
     names = ("libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-dev", "libvirt0")
     host = debian(installed={"libvirt0": "11.3"}, offers={name: {"bookworm": "9.0"} for name in names})
