@@ -9,20 +9,10 @@ from harness import volumes
 from harness.cloud import Account
 from harness.ec2 import FAST, refused
 from harness.guest import Guest, terminate
-from harness.volumes import attach, describe, detach, disk_in, wait_attached, wait_disk, wait_free, wait_gone
+from harness.volumes import attach, describe, detach, disk_in, mounted, wait_attached, wait_disk, wait_free, wait_gone
 from harness.wait import until
 
 pytestmark = pytest.mark.one_process
-
-
-def mounted(guest: Guest, volume: str, command: str, options: str = "rw") -> str:
-    """What a command says while the volume is mounted on /mnt."""
-    disk = wait_disk(guest, volume)
-    guest.ssh(f"mkdir -p /mnt && mount -t ext4 -o {options} /dev/{disk} /mnt", timeout=120)
-    try:
-        return guest.ssh(command, timeout=120)
-    finally:
-        guest.ssh("sync; umount /mnt", timeout=120)
 
 
 SUM = "sha256sum </mnt/file"
@@ -134,12 +124,6 @@ def test_a_guest_has_as_many_disks_as_on_ec2_and_each_stays_where_it_is(pair):
     assert places(one) == before
 
 
-def seconds(guest: Guest, command: str) -> float:
-    """How long a command takes in a guest, by the guest's own clock."""
-    before, after = guest.ssh(f"cut -d' ' -f1 /proc/uptime; {command}; cut -d' ' -f1 /proc/uptime", timeout=120).split()
-    return float(after) - float(before)
-
-
 def test_a_volume_is_as_fast_as_its_type_and_no_faster(pair):
     """Within 15 % of EC2's figures, in reads and writes a second and in bytes, where the host is faster."""
     account, one, _ = pair
@@ -157,7 +141,7 @@ def test_a_volume_is_as_fast_as_its_type_and_no_faster(pair):
                 for _ in range(5):
                     # What it has saved up, a tenth of a second's, is spent first.
                     one.ssh(f"dd {ends} bs={size} count={rate // 5} status=none", timeout=120)
-                    reached = count / seconds(one, f"dd {ends} bs={size} count={count} status=none")
+                    reached = count / one.seconds(f"dd {ends} bs={size} count={count} status=none")
                     assert reached < rate * 1.15, (kind, ends, size, reached, rate)
                     if reached > rate * 0.85:
                         break

@@ -141,6 +141,15 @@ def mount(guest: Guest, volume: str, options: str = "rw") -> None:
     guest.ssh(f"mkdir -p /mnt && mount -t ext4 -o {options} /dev/{wait_disk(guest, volume)} /mnt", timeout=120)
 
 
+def mounted(guest: Guest, volume: str, command: str, options: str = "rw") -> str:
+    """What a command says while the volume is mounted on /mnt."""
+    mount(guest, volume, options)
+    try:
+        return guest.ssh(command, timeout=120)
+    finally:
+        guest.ssh("sync; umount /mnt", timeout=120)
+
+
 def begin_counting(guest: Guest) -> int:
     """Has a guest count in /mnt/counter, each number flushed, until there is a /tmp/stop; how far it is."""
     loop = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i >/mnt/.new; sync; mv /mnt/.new /mnt/counter; sync; done"
