@@ -7,6 +7,8 @@ import shlex
 import shutil
 import signal
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import host as outside
@@ -298,6 +300,18 @@ class Site(Cloud):
     def forget_places(self) -> None:
         """Instances may have moved: they were stopped and started."""
         self._places.clear()
+
+    @contextmanager
+    def only_on(self, *hosts: Host) -> Iterator[None]:
+        """New instances go to these hosts until the end of the block."""
+        others = [host for host in self.hosts if host not in hosts]
+        try:
+            for other in others:
+                self.run("admin", "host", "disable", other.name, "--reason", "test")
+            yield
+        finally:
+            for other in others:
+                self.run("admin", "host", "enable", other.name)
 
     def audit(self) -> dict:
         reports = [host.audit() for host in self.hosts if host.machine.pid]

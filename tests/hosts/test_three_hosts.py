@@ -13,7 +13,7 @@ from harness.cloud import TINY, Account
 from harness.ec2 import default_group, instance, running
 from harness.guest import FAST, allow, ssh_key
 from harness.machines import Machines, signal_all
-from harness.site import GuestOn, Host, Site
+from harness.site import GuestOn, Site
 from harness.wait import until
 
 # How long a partition lasts at least.
@@ -206,14 +206,10 @@ def test_what_one_host_has_made_is_on_the_others(net: Net):
 
     image = ec2.create_image(InstanceId=one.id, Name="of the first", NoReboot=True)["ImageId"]
     ec2.get_waiter("image_available").wait(ImageIds=[image], WaiterConfig=FAST)
-    elsewhere = [host for host in site.hosts if host is not three.host]
-    for host in elsewhere:
-        site.run("admin", "host", "disable", host.name, "--reason", "test")
     groups = [group["GroupId"] for group in three.describe()["SecurityGroups"]]
-    (fresh,) = site.launch(account, three.key, 1, ImageId=image, SecurityGroupIds=groups)
-    fresh.wait_state("running")
-    for host in elsewhere:
-        site.run("admin", "host", "enable", host.name)
+    with site.only_on(three.host):
+        (fresh,) = site.launch(account, three.key, 1, ImageId=image, SecurityGroupIds=groups)
+        fresh.wait_state("running")
     assert fresh.host is three.host
     assert fresh.wait_ssh().ssh("sha256sum </root/file", timeout=120) == written
     fresh.hang_up()
@@ -291,18 +287,6 @@ def test_f30_a_host_off_the_wire_is_suspected_and_left_alone(net: Net):
     site.wait_clean(60)
 
 
-def only_on(site: Site, host: Host) -> None:
-    """New instances go to this host; `every` takes that back."""
-    for other in site.hosts:
-        if other is not host:
-            site.run("admin", "host", "disable", other.name, "--reason", "test")
-
-
-def every(site: Site) -> None:
-    for host in site.hosts:
-        site.run("admin", "host", "enable", host.name)
-
-
 def test_f18_libvirt_restarts_and_guests_do_not(net: Net):
     site, guest = net.site, net.guests[0]
     host, before = guest.host, guest.boot_id()
@@ -313,10 +297,9 @@ def test_f18_libvirt_restarts_and_guests_do_not(net: Net):
         assert guest.boot_id() == before
     with figures.trial("F18"):
         until(lambda: again() > seen, "the worker is connected again", 10, every=0.05)
-    only_on(site, host)
-    # It tells so with a heartbeat, after it has said that it is connected.
-    until(lambda: site.listed()[host.name]["ready"], "the host is ready again", 30)
-    try:
+    with site.only_on(host):
+        # It tells so with a heartbeat, after it has said that it is connected.
+        until(lambda: site.listed()[host.name]["ready"], "the host is ready again", 30)
         # While launches are under way.
         ids = [each.id for each in site.launch(net.account, guest.key, 2)]
         until(lambda: worker.said().count(ids[0]) or machine.domains(), "the launch has begun", 20, every=0.05)
@@ -329,8 +312,6 @@ def test_f18_libvirt_restarts_and_guests_do_not(net: Net):
         with figures.trial("F18"):
             until(lambda: state(net, ids[0]) == "stopped", "the state is right again", 30)
         assert state(net, ids[1]) == "running"
-    finally:
-        every(site)
     assert guest.boot_id() == before
     terminate(net, ids)
 
