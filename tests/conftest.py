@@ -20,6 +20,7 @@ from harness.signing import Raw  # noqa: E402
 TOGETHER = {
     "test_debian_image.py": "debian",
     "test_three_hosts.py": "hosts",
+    "test_ceph.py": "ceph",
     "test_upgrade.py": "hosts",
     "test_clean_roots.py": "clean-roots",
 }
