@@ -104,10 +104,13 @@ impl Disks for HostDisks {
 
     async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()> {
         let made = self.image(disk.path)?;
-        match made.map(|(mut images, name)| drop(images.insert(name, disk.bytes))) {
-            Some(()) => Ok(()),
-            None => self.files.make(disk).await,
+        match made {
+            Some((mut images, name)) => {
+                images.insert(name, disk.bytes);
+            }
+            None => return self.files.make(disk).await,
         }
+        Ok(())
     }
 
     async fn flatten(&self, disk: &DiskFile<'_>) -> io::Result<()> {
