@@ -104,13 +104,14 @@ impl Disks for HostDisks {
 
     async fn make(&self, disk: &DiskFile<'_>) -> io::Result<()> {
         let made = self.image(disk.path)?;
-        match made {
-            Some((mut images, name)) => {
-                images.insert(name, disk.bytes);
-            }
-            None => return self.files.make(disk).await,
+        let is_image = made.is_some_and(|(mut images, name)| {
+            images.insert(name, disk.bytes);
+            true
+        });
+        match is_image {
+            true => Ok(()),
+            false => self.files.make(disk).await,
         }
-        Ok(())
     }
 
     async fn flatten(&self, disk: &DiskFile<'_>) -> io::Result<()> {
