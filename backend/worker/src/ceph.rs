@@ -42,8 +42,8 @@ impl Ceph {
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = ["--conf", "/dev/null", "--mon-host"].map(OsString::from).into();
         arguments.push(self.monitors.clone().into());
-        arguments.extend(["--id".into(), self.user.clone().into()]);
-        arguments.extend(["--keyring".into(), self.keyring.clone().into()]);
+        arguments.extend([OsString::from("--id"), self.user.clone().into()]);
+        arguments.extend([OsString::from("--keyring"), self.keyring.clone().into()]);
         let times = TIMES.map(|(name, seconds)| OsString::from(format!("--{name}={seconds}")));
         arguments.extend(times);
         arguments

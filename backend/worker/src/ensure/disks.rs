@@ -1,6 +1,7 @@
 //! Disks of an instance: the file of each on this host, made once and never again, and what the guest knows it by.
-//! A disk is its file, or its image in the pool: neither its name on the bus nor its serial number tells it from another. What takes hours, the copy
-//! of a whole disk, comes before all that others wait for, and has places of its own (`places.rs`).
+//! A disk is its file, or its image in the pool: neither its name on the bus nor its serial number tells it from another.
+//! What takes hours, the copy of a whole disk, comes before all that others wait for, and has places of its own
+//! (`places.rs`).
 
 use std::{future::Future, io, path::PathBuf};
 
