@@ -2,6 +2,7 @@
 //! host network it has. A process with all roles is no special case.
 
 mod bus;
+pub(crate) mod ceph;
 mod console;
 mod control;
 mod door;

@@ -4,6 +4,7 @@
 //! under a seed is the same on every run.
 
 pub mod access_key;
+pub mod ceph_key;
 pub mod console_token;
 pub mod disk_key;
 pub mod host_key;
@@ -19,6 +20,7 @@ mod kdf;
 mod legacy_rng;
 
 pub use access_key::{AccessKeyKind, generate_access_key_id, generate_account_id, generate_secret_key};
+pub use ceph_key::{KeyringError, ceph_key};
 pub use console_token::{ConsoleSigner, ConsoleVerifier};
 pub use disk_key::DiskKey;
 pub use host_key::{HostKey, HostPublicKey, NotAHostKey};

@@ -1,5 +1,6 @@
 //! `cumulet doctor`: the checks of what this host can do, and of what is enforced on it.
 
+mod ceph;
 mod programs;
 
 use std::{path::Path, process::ExitCode, time::Duration};
@@ -88,6 +89,7 @@ impl Doctor {
         findings.push(check("tun", true, tun()));
         let (bus, tunnel) = (&config.bus, &config.network.tunnel_address);
         findings.push(check("tunnels", false, tunnels(bus.text(), tunnel.text())));
+        findings.extend(ceph::findings(config).await);
         let folder = self
             .cloud
             .open()

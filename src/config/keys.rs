@@ -222,6 +222,21 @@ settings! {
         /// of snapshots, which leave the last place of several to images. An account has half of them.
         copies: usize = "3";
 
+    [ceph: Ceph]
+        /// Addresses of the monitors of the Ceph whose pool this host reaches for volumes (`volumes.store`), separated
+        /// by commas, each with a port where it is not Ceph's own; empty, as all keys of `ceph`: it reaches none.
+        monitors: String = "";
+
+        /// The name of the pool, which the cloud shares with nobody. With `driver = "fake"` it is all that is needed,
+        /// and pretended.
+        pool: String = "";
+
+        /// The name of the user there, without `client.`: it may `profile rbd` in this pool, and nothing else.
+        user: String = "";
+
+        /// The keyring file with that user's key, an absolute path; it is root's, and nobody else may read it.
+        keyring: String = "";
+
     [metrics: Metrics]
         /// Address and port at which this process tells Prometheus what it counts (/metrics); empty: nowhere.
         listen: SocketAddr = "";

@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cumulet_bus::Bus;
 use cumulet_domain::{id::HostId, rng::SharedRng, time::Clock};
-use cumulet_hypervisor::Hypervisor;
 #[cfg(feature = "libvirt")]
 use cumulet_hypervisor::libvirt::{Bounds, GuestUser, Guests, Libvirt, LibvirtConfig};
+use cumulet_hypervisor::{CephClient, Hypervisor};
 use cumulet_worker::{
-    DiskFiles, Free, MAX_COPIES, ProcMetrics, UnusedImages, Worker, WorkerConfig, WorkerDeps,
+    DiskFiles, Free, MAX_COPIES, Pool, ProcMetrics, Rbd, UnusedImages, Worker, WorkerConfig, WorkerDeps,
     disks::{FakeDisks, QemuDisks},
     image_cache::DirectoryImages,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork, Tunnel, tunnel_mtu},
@@ -22,6 +22,7 @@ use cumulet_worker::{
 };
 
 use super::{
+    ceph,
     fake::{self, GUESTS, Simulated},
     guests::{self, GuestUsers, MemoryLimit},
     metadata, storage,
@@ -67,7 +68,13 @@ impl Driver {
             "fake" => simulated_names(config)?,
             _ => Vec::new(),
         };
-        Self::connect(config, cloud, state.path(), names).await
+        let ceph = match (config.driver.text(), ceph::read(config)) {
+            ("libvirt", told) => told?,
+            _ => None,
+        };
+        let host = HostId(name(config)?);
+        let client = ceph.map(|ceph| ceph::client(&ceph, state.path(), &host));
+        Self::connect(config, cloud, state.path(), names, client.transpose()?).await
     }
 
     /// The same for a look at what is there, beside a cloud that may be running: simulated hosts are
@@ -82,17 +89,24 @@ impl Driver {
             "fake" => copy_guests(state, scratch)?,
             _ => Vec::new(),
         };
-        Self::connect(config, cloud, scratch, names).await
+        // No guest gets a disk by this.
+        Self::connect(config, cloud, scratch, names, None).await
     }
 
-    async fn connect(config: &Config, cloud: &str, folder: &Path, names: Vec<String>) -> Result<Self> {
+    async fn connect(
+        config: &Config,
+        cloud: &str,
+        folder: &Path,
+        names: Vec<String>,
+        ceph: Option<CephClient>,
+    ) -> Result<Self> {
         match config.driver.text() {
             "libvirt" => {
                 let users = guests::read(config, guests::on_kvm(config).await)?;
                 if let Some(why) = &users.shared {
                     tracing::warn!(why, "all guests run as one user");
                 }
-                let hypervisor = libvirt(config, cloud, &users).await?;
+                let hypervisor = libvirt(config, cloud, &users, ceph).await?;
                 Ok(Driver::Real {
                     cloud: cloud.into(),
                     hypervisor,
@@ -185,7 +199,12 @@ async fn wires(config: &Config) -> Result<Wires> {
 
 /// Connects to libvirt.
 #[cfg(feature = "libvirt")]
-async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc<dyn Hypervisor>> {
+async fn libvirt(
+    config: &Config,
+    cloud: &str,
+    users: &GuestUsers,
+    ceph: Option<CephClient>,
+) -> Result<Arc<dyn Hypervisor>> {
     let uri = config.libvirt.uri.text().to_owned();
     let accel = config
         .libvirt
@@ -198,7 +217,7 @@ async fn libvirt(config: &Config, cloud: &str, users: &GuestUsers) -> Result<Arc
         cloud: cloud.into(),
         accel,
         guests: guests_of(config, users)?,
-        ceph: None,
+        ceph,
     })
     .await;
     let hint =
@@ -233,7 +252,7 @@ fn guests_of(config: &Config, users: &GuestUsers) -> Result<Guests> {
 }
 
 #[cfg(not(feature = "libvirt"))]
-async fn libvirt(_: &Config, _: &str, _: &GuestUsers) -> Result<Arc<dyn Hypervisor>> {
+async fn libvirt(_: &Config, _: &str, _: &GuestUsers, _: Option<CephClient>) -> Result<Arc<dyn Hypervisor>> {
     bail!("this binary was built without libvirt; only --driver fake works")
 }
 
@@ -299,6 +318,10 @@ fn real(
         _ => parts.config.network.guest_connections.get()?,
     };
     (network.tunnel, network.mtu) = (wires.tunnel, wires.mtu);
+    let ceph = ceph::read(parts.config)?;
+    let pool = ceph
+        .clone()
+        .map(|ceph| Pool::new(Rbd::new(ceph), parts.state.path(), &config.host));
     let rng = SharedRng::system();
     let stores = storage::of_host(parts.config, parts.state, &rng)?;
     let deps = WorkerDeps {
@@ -308,7 +331,7 @@ fn real(
         files: Arc::new(DiskFiles),
         tasks: Arc::new(Free),
         network: Arc::new(LinuxNetwork::new(network).context("the host's network")?),
-        disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img"))),
+        disks: Arc::new(QemuDisks::new(PathBuf::from("qemu-img")).with_pool(pool.transpose()?)),
         images: stores.images,
         snapshots: stores.snapshots,
         grants: stores.grants,
@@ -316,6 +339,7 @@ fn real(
         metadata: metadata::sink(parts)?,
         metrics: Arc::new(ProcMetrics::default()),
     };
+    let config = WorkerConfig { ceph, ..config };
     Ok(Worker::new(config, deps)?)
 }
 
@@ -329,6 +353,9 @@ fn quarter_of_connections() -> u32 {
 }
 
 fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
+    let pool = parts.config.ceph.pool.text();
+    // As long as the process is there.
+    let pool: Option<&'static str> = (!pool.is_empty()).then(|| &*pool.to_owned().leak());
     let deps = WorkerDeps {
         bus: parts.bus.clone(),
         clock: parts.clock.clone(),
@@ -336,7 +363,10 @@ fn fake(parts: &HostParts<'_>, simulated: Simulated) -> Result<Arc<Worker>> {
         files: Arc::new(DiskFiles),
         tasks: Arc::new(Free),
         network: Arc::new(FakeHostNetwork::new()),
-        disks: Arc::new(FakeDisks::default()),
+        disks: Arc::new(FakeDisks {
+            pool,
+            ..FakeDisks::default()
+        }),
         images: Arc::new(DirectoryImages::new(parts.state.images())),
         snapshots: Arc::new(NoSnapshots),
         grants: Grants::unneeded(),

@@ -44,6 +44,12 @@ pub(super) const PROGRAMS: [Program; 8] = [
     program("setpriv", "setpriv", "util-linux", &["--version"]),
 ];
 
+/// Those that a host runs which is told of a pool of volumes.
+pub(super) const CEPH: [Program; 2] = [
+    program("ceph: rbd", "rbd", "ceph-common", &["--version"]),
+    program("ceph: ceph", "ceph", "ceph-common", &["--version"]),
+];
+
 const fn program(
     what: &'static str,
     name: &'static str,
@@ -118,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_package() {
-        for program in &PROGRAMS {
+        for program in PROGRAMS.iter().chain(&CEPH) {
             let told = program.missing();
             assert!(
                 told.contains(program.name) && told.ends_with(program.package),

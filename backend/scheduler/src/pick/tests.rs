@@ -189,6 +189,7 @@ fn nowhere() -> (HostInfo, Vec<Request>) {
         architecture: Some("arm64".into()),
         extra_specs: Arc::new(pairs(&[("capabilities:gpu", "true"), ("ssd", "true")])),
         group: Some(group),
+        needs_pool: true,
         ..request(4)
     };
     let groups = [
