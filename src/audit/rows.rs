@@ -113,7 +113,9 @@ impl Rows {
         self.instances.retain(|_, row| row.host.as_deref() == Some(host));
         let here = &self.instances;
         self.interfaces.retain(|_, instance| here.contains_key(instance));
-        self.volumes.retain(|_, row| row.host.as_deref() == Some(host));
+        // The images of all of those that are shared are compared, whichever host looks after one.
+        self.volumes
+            .retain(|_, row| row.shared || row.host.as_deref() == Some(host));
         for (_, waits) in self.policies.values_mut() {
             waits.retain(|name| name == host);
         }

@@ -1,4 +1,5 @@
-//! The comparison of volumes' rows with their files on a host and with the disks of guests that run. Pure.
+//! The comparison of volumes' rows with their files on a host, with the images of the pool that it reaches, and with the
+//! disks of guests that run. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,6 +86,7 @@ pub(super) fn compare(rows: &Rows, found: &[HostObject], simulated: bool) -> Vec
         .collect();
     if !simulated {
         differences.extend(without_file(rows, found));
+        differences.extend(without_image(rows, found));
         differences.extend(of_another_size(rows, found));
     }
     differences.extend(not_plugged(rows, found));
@@ -98,12 +100,12 @@ fn about(volume: VolumeId, words: String) -> Difference {
     }
 }
 
-/// Why a file or a disk should not be there, if it should not.
+/// Why a file, an image or a disk should not be there, if it should not.
 fn unexpected(rows: &Rows, object: &HostObject, id: VolumeId) -> Option<Difference> {
     let volume = rows.volumes.get(&id);
     let words = match (object.kind, object.instance) {
         (ObjectKind::Volume, _) => match volume {
-            Some(volume) if volume.host.is_some() || volume.is_root => return None,
+            Some(volume) if (volume.host.is_some() && !volume.shared) || volume.is_root => return None,
             _ => format!(
                 "a file of {id} is on the host and no volume of the database has its data here; if nobody misses it, \
                  remove it from the folder volumes of the host's state directory"
@@ -111,6 +113,19 @@ fn unexpected(rows: &Rows, object: &HostObject, id: VolumeId) -> Option<Differen
         },
         (ObjectKind::PartialVolume, _) => format!(
             "a file of {id} is on the host that was not finished; the next start of the host's worker removes it"
+        ),
+        (ObjectKind::Image, _) => match volume {
+            Some(volume) if volume.host.is_some() && volume.shared => return None,
+            _ => format!(
+                "an image of {id} is in the pool of volumes and no volume of the database has its data there; if nobody \
+                 misses it, remove it (rbd rm)"
+            ),
+        },
+        // Some host may be at it.
+        (ObjectKind::PartialImage, _) if rows.version(About::Volume(id)).changing => return None,
+        (ObjectKind::PartialImage, _) => format!(
+            "an image of {id} is in the pool of volumes that was not finished; the next start of the worker of the host \
+             that is in its name removes it, and so does the volume's deletion"
         ),
         (ObjectKind::Plugged, Some(instance)) => match volume.and_then(|volume| volume.attached) {
             Some((has, _)) if has == instance => return None,
@@ -131,12 +146,11 @@ fn without_file(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
         .filter(|object| object.kind == ObjectKind::Volume)
         .filter_map(|object| object.volume)
         .collect();
-    let kept = |volume: &Volume| matches!(volume.state, VolumeState::Available | VolumeState::InUse);
     let is_file = |volume: &Volume| volume.made && volume.host.is_some() && !volume.shared;
     let lost = rows
         .volumes
         .iter()
-        .filter(|(id, volume)| is_file(volume) && kept(volume) && !files.contains(id));
+        .filter(|(id, volume)| is_file(volume) && is_kept(volume) && !files.contains(id));
     lost.map(|(id, volume)| {
         let (state, format) = (volume.state, volume.format.name());
         let host = volume.host.as_deref().unwrap_or_default();
@@ -145,6 +159,38 @@ fn without_file(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
             format!(
                 "{id} is {state} in the database and its file is not on its host; put volumes/{id}.{format} of the host \
                  {host} back from a backup, or delete the volume"
+            ),
+        )
+    })
+    .collect()
+}
+
+/// Whether a volume has to have its data.
+const fn is_kept(volume: &Volume) -> bool {
+    matches!(volume.state, VolumeState::Available | VolumeState::InUse)
+}
+
+/// Volumes whose data is lost in the pool, where that was looked at.
+fn without_image(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
+    if !found.iter().any(|object| object.kind == ObjectKind::Pool) {
+        return Vec::new();
+    }
+    let images: BTreeSet<VolumeId> = found
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Image)
+        .filter_map(|object| object.volume)
+        .collect();
+    let lost = rows
+        .volumes
+        .iter()
+        .filter(|(id, volume)| volume.shared && volume.made && is_kept(volume) && !images.contains(id));
+    lost.map(|(id, volume)| {
+        let (state, format) = (volume.state, volume.format.name());
+        about(
+            *id,
+            format!(
+                "{id} is {state} in the database and its image is not in the pool of volumes; put {id}.{format} there back \
+                 from a backup, or delete the volume"
             ),
         )
     })
@@ -341,6 +387,86 @@ mod tests {
             volume.shared = true;
         }
         assert!(compare(&rows, &[], false).is_empty());
+    }
+
+    #[test]
+    fn images_are_compared_where_the_pool_is_reached() {
+        use VolumeState::{Available, Creating, Deleting};
+        let shared = |state, host| {
+            let mut rows = rows(state, None, host);
+            for volume in rows.volumes.values_mut() {
+                volume.shared = true;
+            }
+            rows
+        };
+        let held = |mut rows: Rows| {
+            rows.held.insert(ID);
+            rows
+        };
+        let (keeper, of) = (Some("other"), |kind| object(kind, None));
+        let pool = || HostObject {
+            volume: None,
+            ..of(ObjectKind::Pool)
+        };
+        let image = || of(ObjectKind::Image);
+        for (rows, found, told) in [
+            (shared(Available, keeper), vec![pool(), image()], ""),
+            (shared(Deleting, keeper), vec![pool()], ""),
+            (shared(Creating, None), vec![pool()], ""),
+            (shared(Available, keeper), vec![], ""),
+            (
+                shared(Available, keeper),
+                vec![pool()],
+                "its image is not in the pool of volumes; put vol-",
+            ),
+            (
+                Rows::default(),
+                vec![pool(), image()],
+                "no volume of the database has its data there; if nobody",
+            ),
+            (
+                shared(Available, keeper),
+                vec![pool(), image(), of(ObjectKind::Volume)],
+                "no volume of the database has its data here; if nobody",
+            ),
+            // A file's row, which has its file.
+            (
+                rows(Available, None, Some("h")),
+                vec![pool(), image(), of(ObjectKind::Volume)],
+                "no volume of the database has its data there; if nobody",
+            ),
+            (
+                shared(Creating, None),
+                vec![pool(), of(ObjectKind::PartialImage)],
+                "not finished; the next start",
+            ),
+            (
+                held(shared(Creating, None)),
+                vec![pool(), of(ObjectKind::PartialImage)],
+                "",
+            ),
+        ] {
+            let words: Vec<_> = compare(&rows, &found, false)
+                .into_iter()
+                .map(|d| d.words)
+                .collect();
+            let wanted = usize::from(!told.is_empty());
+            assert_eq!(words.len(), wanted, "{found:?}: {words:?}");
+            assert!(words.join("").contains(told), "{found:?}: {words:?}");
+        }
+    }
+
+    /// A host that looks after none of them sees all of their images.
+    #[test]
+    fn shared_volumes_are_compared_on_each_host() {
+        for (shared, left) in [(true, 1), (false, 0)] {
+            let mut rows = rows(VolumeState::Available, None, Some("other"));
+            for volume in rows.volumes.values_mut() {
+                volume.shared = shared;
+            }
+            rows.keep("h");
+            assert_eq!(rows.volumes.len(), left, "{shared}");
+        }
     }
 
     #[test]

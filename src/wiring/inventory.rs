@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use cumulet_domain::id::HostId;
 use cumulet_worker::{
-    HostObject, inventory as list,
+    HostObject, Rbd, inventory as list,
     network::{Config as NetworkConfig, FakeHostNetwork, LinuxNetwork},
 };
 
-use super::{Driver, host::name};
+use super::{Driver, ceph, host::name};
 use crate::{config::Config, state::StateDir};
 
 /// Everything that is on this host because of a cloud; of simulated hosts, those of one name alone where one is given.
@@ -44,14 +44,16 @@ async fn observe(
             let name = name(config)?;
             let network = NetworkConfig::new(cloud, state.run().join("network"));
             let network = LinuxNetwork::observer(network).context("the host's network")?;
-            found.extend(list(state.path(), &HostId(name), &*hypervisor, &network).await?);
+            let (host, pool) = (HostId(name), ceph::read(config)?.map(Rbd::new));
+            found.extend(list(state.path(), &host, &*hypervisor, &network, pool.as_ref()).await?);
         }
         Driver::Fake { hosts } => {
             let network = FakeHostNetwork::new();
             for simulated in hosts {
                 if host.is_none_or(|host| host == simulated.name) {
                     let id = HostId(simulated.name);
-                    found.extend(list(state.path(), &id, &*simulated.hypervisor, &network).await?);
+                    let hypervisor = &*simulated.hypervisor;
+                    found.extend(list(state.path(), &id, hypervisor, &network, None).await?);
                 }
             }
         }

@@ -16,6 +16,8 @@ use crate::{
     files::DiskFiles,
     layout::{Layout, PARTIAL, failed, volume_of},
     network::{HostNetwork, Inventory},
+    pool::volume_named,
+    rbd::Rbd,
 };
 
 /// What a thing on a host is.
@@ -50,6 +52,12 @@ pub enum ObjectKind {
     PartialVolume,
     /// A volume in the hands of a guest that runs.
     Plugged,
+    /// The pool of volumes, whose images are all among what was found.
+    Pool,
+    /// A volume's image there.
+    Image,
+    /// A volume's image that is not whole: some host is making it, or was.
+    PartialImage,
 }
 
 /// A thing on a host.
@@ -106,8 +114,8 @@ impl HostObject {
     }
 }
 
-/// Lists all that is on a host because of this cloud, sorted, for whom no worker runs: its guests, their directories and
-/// the network. Nothing is made or changed.
+/// Lists all that is on a host because of this cloud, sorted, for whom no worker runs: its guests, their directories, the
+/// network, and what is in the pool of volumes, if it is told of one and reaches it. Nothing is made or changed.
 ///
 /// # Errors
 /// When a part of the host can't be listed: half an answer would pass for "nothing is left".
@@ -117,6 +125,7 @@ pub async fn inventory(
     host: &HostId,
     hypervisor: &dyn Hypervisor,
     network: &dyn HostNetwork,
+    pool: Option<&Rbd>,
 ) -> Result<Vec<HostObject>, WorkerError> {
     let mut objects = list(
         &Layout::of(Arc::new(DiskFiles), state_dir, host)?,
@@ -124,6 +133,9 @@ pub async fn inventory(
         network,
     )
     .await?;
+    if let Some(pool) = pool {
+        list_images(pool, &mut objects).await;
+    }
     objects.sort();
     Ok(objects)
 }
@@ -208,6 +220,22 @@ async fn list_volumes(
     Ok(())
 }
 
+/// The images of the pool. It is every host's, and may be away: then nothing is said of it.
+async fn list_images(pool: &Rbd, objects: &mut Vec<HostObject>) {
+    let names = match pool.names().await {
+        Ok(names) => names,
+        Err(error) => return tracing::warn!(%error, "the images of the pool of volumes are not compared"),
+    };
+    objects.push(HostObject::new(ObjectKind::Pool));
+    for (volume, host) in names.iter().filter_map(|name| volume_named(name)) {
+        let kind = match host {
+            None => ObjectKind::Image,
+            Some(_) => ObjectKind::PartialImage,
+        };
+        objects.push(HostObject::of_volume(kind, volume));
+    }
+}
+
 fn list_network(network: Inventory, objects: &mut Vec<HostObject>) {
     objects.extend(network.prepared.iter().map(|id| HostObject {
         interface: Some(*id),
@@ -231,5 +259,29 @@ fn list_network(network: Inventory, objects: &mut Vec<HostObject>) {
                 objects.push(HostObject::of_vpc(kind, vpc));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rbd::tests::Pretended;
+
+    /// Images of nobody we know are left out, and a pool that is away is none.
+    #[tokio::test]
+    async fn what_is_in_the_pool_is_listed_where_it_answers() {
+        let [whole, partial] = [1, 2].map(|n| VolumeId::new(n << 40));
+        let script = format!("echo '[\"{whole}.raw\",\"{partial}.one.new\",\"backup\",\"{whole}.bak\"]'");
+        let mut found = Vec::new();
+        list_images(&Pretended::new(&script).rbd(), &mut found).await;
+        let expected = [
+            HostObject::new(ObjectKind::Pool),
+            HostObject::of_volume(ObjectKind::Image, whole),
+            HostObject::of_volume(ObjectKind::PartialImage, partial),
+        ];
+        assert_eq!(found, expected);
+        let mut none = Vec::new();
+        list_images(&Pretended::new("exit 110").rbd(), &mut none).await;
+        assert_eq!(none, []);
     }
 }
