@@ -93,8 +93,11 @@ impl Operation for CreateSnapshot {
         hosts.sort_unstable();
         hosts.dedup();
         // Whoever has volumes does all of it.
-        if hosts.is_empty() {
-            hosts.extend(round.keeper(&shared).map(str::to_owned));
+        if hosts.is_empty() && !shared.is_empty() {
+            let Some(host) = round.keeper(&shared) else {
+                return later(round, operation).await;
+            };
+            hosts.push(host.to_owned());
         }
         if hosts.is_empty() && is_anywhere {
             let Some(host) = round.encrypting(operation)? else {

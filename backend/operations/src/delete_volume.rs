@@ -66,16 +66,19 @@ impl Operation for DeleteVolume {
         if round.is_overdue(operation) {
             tracing::error!(volume = %volume.id.0, host = volume.host, "a volume can't be deleted; it goes on");
         }
-        let Some(host) = round.keeper(volume) else {
+        let Some(bound) = &volume.host else {
             let end = journal::end::<Self>(&round.driver, operation.clone(), How::Done);
             return end.await.map(|_| Next::Wait);
         };
-        if round.is_taken_of(operation) {
-            // What was asked for before is taken before it goes.
+        // What was asked for before is taken before it goes.
+        let keeper = round
+            .keeper(volume, bound)
+            .filter(|_| !round.is_taken_of(operation));
+        let Some(host) = keeper else {
             let (store, next) = (&round.driver.store, round.now.after(AGAIN));
             let later = journal::go_on(store, operation, &COMMAND, operation.attempts.0, next);
             return later.await.map(|_| Next::Wait);
-        }
+        };
         let (store, next) = (&round.driver.store, round.now.after(RESEND));
         let waiting = journal::go_on(store, operation, &COMMAND, operation.attempts.0, next).await?;
         let is_told = waiting && is_kept_by(&round.driver, volume, host).await?;

@@ -12,6 +12,8 @@ use crate::SILENCE;
 pub(crate) struct Keepers {
     /// The hosts that could be one, in their order; none where no volume of the round is of such a store.
     able: Vec<String>,
+    /// All that reach the store, whether they are to be had now or not.
+    reaching: Vec<String>,
 }
 
 impl Keepers {
@@ -26,17 +28,20 @@ impl Keepers {
         }
         let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
         let able = pool::keepers(conn, Timestamp(now.0.saturating_sub(silence))).await?;
-        Ok(Keepers { able })
+        let reaching = pool::reaching(conn).await?;
+        Ok(Keepers { able, reaching })
     }
 
     /// Who is told of a volume that this host keeps. Of a file that is its host and nobody else, and it is waited for; as it
-    /// is where no other reaches the store. Each volume has its own among the others.
-    pub(crate) fn of<'r>(&'r self, row: &volume::Model, host: &'r str) -> &'r str {
+    /// is where no other reaches the store. Each volume has its own among the others. `None`: for now nobody; a keeper that
+    /// reaches another pool by now would find no image there, and say that it is gone.
+    pub(crate) fn of<'r>(&'r self, row: &volume::Model, host: &'r str) -> Option<&'r str> {
         if !row.is_shared() || self.able.iter().any(|able| able == host) {
-            return host;
+            return Some(host);
         }
         let nth = row.id.to_db().unsigned_abs().checked_rem(self.able.len() as u64);
         let other = nth.and_then(|nth| self.able.get(usize::try_from(nth).ok()?));
-        other.map_or(host, String::as_str)
+        let itself = self.reaching.iter().find(|reaches| *reaches == host);
+        other.or(itself).map(String::as_str)
     }
 }

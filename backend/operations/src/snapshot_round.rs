@@ -145,7 +145,7 @@ impl SnapshotRound {
     /// first of them.
     pub(crate) fn keeper(&self, rows: &[&snapshot::Model]) -> Option<&str> {
         let volume = self.volume(rows.first()?)?;
-        Some(self.keepers.of(volume, volume.host.as_deref()?))
+        self.keepers.of(volume, volume.host.as_deref()?)
     }
 
     /// A snapshot's volume.

@@ -77,9 +77,10 @@ impl VolumeRound {
         self.taken.contains(&volume_of(operation))
     }
 
-    /// The host that is told to delete the volume of an operation, which no guest has.
-    pub(crate) fn keeper<'r>(&'r self, volume: &'r volume::Model) -> Option<&'r str> {
-        Some(self.keepers.of(volume, volume.host.as_deref()?))
+    /// The host that is told to delete the volume of an operation, which no guest has and `host` keeps; `None`: for now
+    /// there is none.
+    pub(crate) fn keeper<'r>(&'r self, volume: &volume::Model, host: &'r str) -> Option<&'r str> {
+        self.keepers.of(volume, host)
     }
 
     /// Where it is attached.

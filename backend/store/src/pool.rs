@@ -68,6 +68,18 @@ pub async fn is_reached_by(conn: &impl ConnectionTrait, name: &str) -> Result<bo
     Ok(!column::<_, String>(found, conn).await?.is_empty())
 }
 
+/// All hosts that reach it, as they have told last.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reaching(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
+    let found = host::Entity::find()
+        .select_only()
+        .column(host::Column::Id)
+        .filter(host::Column::Rbd.is_not_null());
+    column(found, conn).await
+}
+
 /// The hosts that reach it and could be given work on a volume there which no guest has, in their order.
 ///
 /// # Errors

@@ -352,6 +352,28 @@ async fn its_keeper_is_waited_for_where_there_is_no_other() {
     assert_eq!(on.keeper(volume).await.as_deref(), Some("host-1"));
 }
 
+/// It may reach another pool by now, in which there is no such image to delete.
+#[tokio::test]
+async fn a_keeper_that_does_not_reach_the_pool_is_told_nothing_of_it() {
+    let mut on = Instances::sharing().await;
+    let volume = on.kept_by_the_first().await;
+    for host in ["host-1", "host-2"] {
+        let nothing = Expr::value(Option::<String>::None);
+        on.set(host, host::Column::Rbd, nothing).await;
+    }
+    let (id, _) = on.snapshot(volume).await;
+    on.round().await;
+    assert_eq!(on.told_to_take().await, None);
+    api::delete(&on.rig.cloud, &on.rig.who, volume).await.unwrap();
+    on.round().await;
+    assert!(on.told_to_delete().await.is_none());
+    let there = Expr::value("8a3c1f0e-1111-4222-8333-0123456789ab/cumulet");
+    on.set("host-2", host::Column::Rbd, there).await;
+    on.rig.pass(std::time::Duration::from_secs(2));
+    on.round().await;
+    assert_eq!(on.kept(id).await.host.as_deref(), Some("host-2"));
+}
+
 #[tokio::test]
 async fn a_snapshot_of_it_is_taken_by_another_host_where_its_keeper_is_silent() {
     let mut on = Instances::sharing().await;
