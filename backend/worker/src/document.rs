@@ -15,7 +15,8 @@
 //! process that was taken over may keep a file open that it was to let go of. So it is taken first (`writers.rs`), and one
 //! that somebody has open to write is not looked at. The one file of a guest that runs is the encrypted copy that its
 //! process has made for a snapshot, which may take a while to let go of it (`Disks::reclaim`). A disk that is an image in
-//! the pool is looked at in the same way, by the pool's own means (`pool.rs`).
+//! the pool is looked at in the same way, by the pool's own means (`pool.rs`); there a process that was taken over, and has
+//! the pool's key, can write behind the look without being seen (ARCHITECTURE, "Users on a host").
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
