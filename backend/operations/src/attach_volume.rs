@@ -8,21 +8,24 @@ use cumulet_domain::{
     crash::Role,
     id::{HostId, VolumeId},
     message::Change,
+    time::Timestamp,
     volume::{AttachmentState, VolumeState},
 };
 use cumulet_journal::{self as journal, End, Failure, How, NewOperation, Next, Operation, Step, enqueue};
 use cumulet_store::{
     attachments,
-    entity::{operation::Model, volume, volume_attachment},
+    entity::{instance, operation::Model, volume, volume_attachment},
+    pool, rows, snapshots,
 };
-use sea_orm::DatabaseTransaction;
+use sea_orm::{DatabaseTransaction, EntityTrait as _};
 
 use crate::{
     Driver,
     detach_volume::DetachVolume,
     driver::{Heard, OfInstance},
+    keepers::Keepers,
     modify_volume::ModifyVolume,
-    plug::{self, Plug},
+    plug::{self, Plug, Prepared},
     steps::{ASK, COMMAND, HEAR, Nothing, driven::backoff, failure::on_host},
     volume::{current, target, volume_of},
     volume_round::VolumeRound,
@@ -92,9 +95,9 @@ impl Operation for AttachVolume {
                     None => Ok(()),
                 }
             }
-            // No host has heard of it.
-            (_, None) => plug::free(txn, &volume, &attached).await,
-            (_, Some(_)) => {
+            // No host has heard of it: an instance is specified with the volumes that its own host keeps, whoever asks.
+            (_, None) if !is_at(txn, &volume, &attached).await? => plug::free(txn, &volume, &attached).await,
+            _ => {
                 attachments::set_state(txn, &attached, AttachmentState::Detaching, None).await?;
                 attachments::moved(txn, &volume, VolumeState::InUse, None).await?;
                 let on = target(&volume, volume.generation.next().0);
@@ -112,19 +115,24 @@ impl Plug for AttachVolume {
 
     /// The host has room for the data, or has it, or reaches it and keeps it from now on: whichever host kept it before has
     /// no guest that has it, or the volume would not have been free.
-    async fn prepared(txn: &DatabaseTransaction, operation: &Model, host: &str) -> Result<Option<Failure>> {
+    async fn prepared(
+        txn: &DatabaseTransaction,
+        operation: &Model,
+        host: &str,
+        now: Timestamp,
+    ) -> Result<Prepared> {
         let Some(volume) = current(txn, operation).await? else {
-            return Ok(None); // its end finds that too
+            return Ok(Prepared::Ready); // its end finds that too
         };
+        if volume.is_shared() && !pool::is_reached_by(txn, host).await? {
+            return Ok(Prepared::Later);
+        }
         Ok(match &volume.host {
-            Some(there) if there == host => None,
-            Some(_) if volume.is_shared() => {
-                take_over(txn, &volume, host).await?;
-                None
-            }
-            Some(_) => Some(plug::internal("the volume's data is on another host".into())),
-            None if attachments::claim(txn, &volume, host).await? => None,
-            None => Some(no_room(volume.id.0, volume.size_gib.0)),
+            Some(there) if there == host => Prepared::Ready,
+            Some(there) if volume.is_shared() => take_over(txn, &volume, there, host, now).await?,
+            Some(_) => Prepared::Refused(plug::internal("the volume's data is on another host".into())),
+            None if attachments::claim(txn, &volume, host).await? => Prepared::Ready,
+            None => Prepared::Refused(no_room(volume.id.0, volume.size_gib.0)),
         })
     }
 
@@ -151,9 +159,34 @@ impl Plug for AttachVolume {
 }
 
 /// The host keeps from now on what another one has kept.
-async fn take_over(txn: &DatabaseTransaction, volume: &volume::Model, host: &str) -> Result<()> {
-    match attachments::hand_over(txn, volume, host).await? {
-        true => Ok(()),
+/// Whether the host of the instance keeps the volume.
+async fn is_at(
+    txn: &DatabaseTransaction,
+    volume: &volume::Model,
+    attached: &volume_attachment::Model,
+) -> Result<bool> {
+    let row = rows::one(instance::Entity::find_by_id(attached.instance), txn).await?;
+    Ok(row.is_some_and(|row| row.host.is_some() && row.host == volume.host))
+}
+
+/// The host keeps a volume from now on that another one kept. What that one reads of it for a snapshot is of the moment
+/// that was asked for, and is waited for while that host is to be had; else it is void, and is begun anew here.
+async fn take_over(
+    txn: &DatabaseTransaction,
+    volume: &volume::Model,
+    from: &str,
+    to: &str,
+    now: Timestamp,
+) -> Result<Prepared> {
+    attachments::lock(txn, volume.id.to_db()).await?;
+    if snapshots::is_read_by(txn, volume.id.to_db(), from).await? {
+        let keepers = Keepers::load(txn, std::slice::from_ref(volume), now).await?;
+        if keepers.is_able(from) {
+            return Ok(Prepared::Later);
+        }
+    }
+    match attachments::hand_over(txn, volume, to).await? {
+        true => Ok(Prepared::Ready),
         false => Err(Error::Unavailable(format!(
             "{} was changed meanwhile",
             volume.id.0

@@ -263,19 +263,26 @@ async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Res
         .iter()
         .filter_map(|row| of_source(round, row))
         .collect();
-    let kept = kept_elsewhere(round, operation, host)?;
+    let shared = shared_volumes(round, operation)?;
     let (row, name, next) = (operation.clone(), host.to_owned(), round.now.after(RESEND));
     let write = round.driver.store.write(move |txn| {
         Box::pin(async move {
-            // Volumes come before snapshots (`store::lock`).
-            for volume in &kept {
-                if !attachments::hand_over(txn, volume, &name).await? {
-                    return Ok(false); // a guest is about to have it
-                }
+            // Volumes come before snapshots, and in their order (`store::lock`).
+            for volume in &shared {
+                attachments::lock(txn, volume.id.to_db()).await?;
             }
             snapshots::lock(txn, &all_of(&row)?).await?;
             if !journal::proceed(txn, &row, &COMMAND, row.attempts.0, next).await? {
                 return Ok(false);
+            }
+            for volume in &shared {
+                let now = attachments::find(txn, volume.id.to_db()).await?;
+                if now.is_none_or(|now| now.host != volume.host || now.generation != volume.generation) {
+                    return Ok(false); // a guest of another host may have it by now
+                }
+                if volume.host.as_deref() != Some(name.as_str()) {
+                    attachments::hand_over(txn, volume, &name).await?;
+                }
             }
             for each in &hollow {
                 snapshots::taken(txn, each).await?;
@@ -296,17 +303,18 @@ async fn to_be_told(round: &SnapshotRound, operation: &Model, host: &str) -> Res
     Ok(Next::Tell(HostId(host.into())))
 }
 
-/// The volumes that the host is to keep from now on, to take snapshots of them.
-fn kept_elsewhere(round: &SnapshotRound, operation: &Model, host: &str) -> Result<Vec<volume::Model>> {
+/// The volumes in a store that hosts share of which snapshots are to be taken, in their order: the host that takes them
+/// keeps them from then on.
+fn shared_volumes(round: &SnapshotRound, operation: &Model) -> Result<Vec<volume::Model>> {
     let rows = round.of(operation)?;
-    let shared = rows
-        .into_iter()
-        .filter(|row| is_pending(row) && round.content(row) == Content::Shared);
-    let volumes = shared.filter_map(|row| round.volume(row));
-    Ok(volumes
-        .filter(|volume| volume.host.as_deref() != Some(host))
-        .cloned()
-        .collect())
+    let there = |row: &&snapshot::Model| {
+        is_pending(row) && matches!(round.content(row), Content::Shared | Content::On { .. })
+    };
+    let volumes = rows.into_iter().filter(there).filter_map(|row| round.volume(row));
+    let mut volumes: Vec<_> = volumes.filter(|volume| volume.is_shared()).cloned().collect();
+    volumes.sort_unstable_by_key(|volume| volume.id.to_db());
+    volumes.dedup_by_key(|volume| volume.id.to_db());
+    Ok(volumes)
 }
 
 /// What was taken is kept first: a conductor that dies before the end finds it.

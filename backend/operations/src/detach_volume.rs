@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use cumulet_domain::{Result, crash::Role, id::HostId, message::Change, volume::AttachmentState};
-use cumulet_journal::{End, Failure, Next, Operation, Step};
+use cumulet_domain::{
+    Result, crash::Role, id::HostId, message::Change, time::Timestamp, volume::AttachmentState,
+};
+use cumulet_journal::{End, Next, Operation, Step};
 use cumulet_store::{
     attachments,
     entity::{operation::Model, volume_attachment},
@@ -17,7 +19,7 @@ use crate::{
     attach_volume::{AttachVolume, POINTS},
     driver::{Heard, OfInstance},
     modify_volume::ModifyVolume,
-    plug::{self, Plug},
+    plug::{self, Plug, Prepared},
     steps::{ASK, COMMAND, HEAR, Nothing, driven::backoff},
     volume::volume_of,
     volume_round::VolumeRound,
@@ -68,8 +70,8 @@ impl Plug for DetachVolume {
     const STATES: &'static [AttachmentState] = &[AttachmentState::Detaching, AttachmentState::Busy];
     const IS_ENDLESS: bool = true;
 
-    async fn prepared(_: &DatabaseTransaction, _: &Model, _: &str) -> Result<Option<Failure>> {
-        Ok(None)
+    async fn prepared(_: &DatabaseTransaction, _: &Model, _: &str, _: Timestamp) -> Result<Prepared> {
+        Ok(Prepared::Ready)
     }
 
     async fn failed(

@@ -32,11 +32,16 @@ impl Keepers {
         Ok(Keepers { able, reaching })
     }
 
+    /// Whether a host could be given work on a volume of that store now.
+    pub(crate) fn is_able(&self, host: &str) -> bool {
+        self.able.iter().any(|able| able == host)
+    }
+
     /// Who is told of a volume that this host keeps. Of a file that is its host and nobody else, and it is waited for; as it
     /// is where no other reaches the store. Each volume has its own among the others. `None`: for now nobody; a keeper that
     /// reaches another pool by now would find no image there, and say that it is gone.
     pub(crate) fn of<'r>(&'r self, row: &volume::Model, host: &'r str) -> Option<&'r str> {
-        if !row.is_shared() || self.able.iter().any(|able| able == host) {
+        if !row.is_shared() || self.is_able(host) {
             return Some(host);
         }
         let nth = row.id.to_db().unsigned_abs().checked_rem(self.able.len() as u64);

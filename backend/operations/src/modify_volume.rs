@@ -10,6 +10,7 @@ use cumulet_domain::{
     crash::Role,
     id::{HostId, VolumeId},
     message::Change,
+    time::Timestamp,
     volume::{AttachmentState, ModificationState, VolumeState},
 };
 use cumulet_journal::{self as journal, End, Failure, How, NewOperation, Next, Operation, Step, enqueue};
@@ -25,7 +26,7 @@ use crate::{
     Driver,
     attach_volume::POINTS,
     driver::{Heard, OfInstance},
-    plug::{self, Plug},
+    plug::{self, Plug, Prepared},
     steps::{ASK, COMMAND, HEAR, driven::backoff, failure::on_host},
     volume::{target, volume_of},
     volume_round::VolumeRound,
@@ -163,20 +164,25 @@ impl Plug for ModifyVolume {
     }
 
     /// The host has the room, and the row says what is to be.
-    async fn prepared(txn: &DatabaseTransaction, operation: &Model, _: &str) -> Result<Option<Failure>> {
+    async fn prepared(
+        txn: &DatabaseTransaction,
+        operation: &Model,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Prepared> {
         if undoes(operation) {
-            return Ok(None);
+            return Ok(Prepared::Ready);
         }
         let id = volume_of(operation);
         let (Some(row), Some(change)) = (
             attachments::find(txn, id).await?,
             modifications::find(txn, id).await?,
         ) else {
-            return Ok(None); // its end finds that too
+            return Ok(Prepared::Ready); // its end finds that too
         };
         Ok(match modifications::apply(txn, &row, change.target()).await? {
-            true => None,
-            false => Some(no_room(row.id.0, &change)),
+            true => Prepared::Ready,
+            false => Prepared::Refused(no_room(row.id.0, &change)),
         })
     }
 

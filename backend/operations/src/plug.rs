@@ -79,12 +79,13 @@ pub(crate) trait Plug: Operation<Cx = Driver, Batch = VolumeRound> {
         attachments::set_state(txn, attached, attached.state.0, generation)
     }
 
-    /// What there has to be on the host before it is told; in words why that can't be.
+    /// What there has to be on the host before it is told.
     fn prepared(
         txn: &DatabaseTransaction,
         operation: &operation::Model,
         host: &str,
-    ) -> impl Future<Output = Result<Option<Failure>>> + Send;
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Prepared>> + Send;
 
     /// The host could not do it, and has not a guest that is off.
     fn failed(
@@ -122,6 +123,16 @@ pub(crate) async fn free(
     attachments::remove(txn, attached).await?;
     let freed = attachments::moved(txn, volume, VolumeState::Available, None);
     freed.await.map(drop)
+}
+
+/// Whether a host has what there has to be before it is told.
+pub(crate) enum Prepared {
+    /// It has.
+    Ready,
+    /// It may have it later.
+    Later,
+    /// It can't have it.
+    Refused(Failure),
 }
 
 /// What the look at an instance comes to.
@@ -237,11 +248,12 @@ async fn decided<O: Plug>(
         !is_busy && matches!(state, State::Running | State::Stopped),
         row.host,
     ) else {
-        journal::proceed(txn, operation, &COMMAND, operation.attempts.0, now.after(AGAIN)).await?;
-        return Ok(Decision::Later);
+        return later(txn, operation, now).await;
     };
-    if let Some(failure) = O::prepared(txn, operation, &host).await? {
-        return Ok(Decision::Refused(failure));
+    match O::prepared(txn, operation, &host, now).await? {
+        Prepared::Ready => {}
+        Prepared::Later => return later(txn, operation, now).await,
+        Prepared::Refused(failure) => return Ok(Decision::Refused(failure)),
     }
     if state == State::Stopped {
         // Whatever its host was told of it, a guest is not there any more.
@@ -253,6 +265,12 @@ async fn decided<O: Plug>(
         O::tells(txn, operation, attached, Some(row.generation.next())).await?;
     }
     Ok(Decision::Tell(HostId(host)))
+}
+
+/// It is looked again.
+async fn later(txn: &DatabaseTransaction, operation: &operation::Model, now: Timestamp) -> Result<Decision> {
+    journal::proceed(txn, operation, &COMMAND, operation.attempts.0, now.after(AGAIN)).await?;
+    Ok(Decision::Later)
 }
 
 async fn instances_row(conn: &impl ConnectionTrait, id: i64) -> Result<entity::Model> {

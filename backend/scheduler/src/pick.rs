@@ -4,6 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use super::{
     Fleet, Refusal, Request, Settings,
+    filters::{Filter, volume_store::VolumeStore},
     refusal::{NAMED, Removed},
     weights,
 };
@@ -20,10 +21,7 @@ pub fn fitting(
 ) -> Result<Vec<u32>, Refusal> {
     let mut left = looked_at(fleet, only);
     let (hosts, mut removed) = (left.len(), Vec::new());
-    for filter in &settings.filters {
-        if !filter.applies(request) {
-            continue;
-        }
+    for filter in running(settings, request) {
         let before = left.len();
         filter.sieve(&mut left, fleet, request);
         if left.len() < before {
@@ -48,11 +46,27 @@ pub fn fitting(
     Ok(left)
 }
 
+/// The filters that run: those of the settings, and whether a host reaches the store of the volumes, which is no matter of
+/// policy and is in no list that an operator has made before there was such a store.
+fn running<'s>(
+    settings: &'s Settings,
+    request: &'s Request,
+) -> impl Iterator<Item = &'static dyn Filter> + 's {
+    let needed: &'static dyn Filter = &VolumeStore;
+    let is_listed = settings
+        .filters
+        .iter()
+        .any(|filter| filter.name() == needed.name());
+    let all = settings.filters.iter().copied();
+    all.chain((!is_listed).then_some(needed))
+        .filter(|filter| filter.applies(request))
+}
+
 /// What is the matter with the first hosts that were removed, in the order of the filters, by a second look at them: while there
 /// are hosts left nobody wants to know.
 fn explain(fleet: &Fleet, request: &Request, settings: &Settings, only: Option<u32>) -> Vec<String> {
     let (mut left, mut explained) = (looked_at(fleet, only), Vec::new());
-    for filter in settings.filters.iter().filter(|filter| filter.applies(request)) {
+    for filter in running(settings, request) {
         let before = left.clone();
         filter.sieve(&mut left, fleet, request);
         // Sieving keeps the order.

@@ -31,13 +31,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Nothing is wrong with the request; the hosts are silent or not ready, which may pass.
+    /// Nothing is wrong with the request; the hosts are silent or not ready, or don't hear of the volumes' store, which may
+    /// pass.
     pub fn may_pass(&self) -> bool {
+        let passing = [filters::compute::NAME, filters::volume_store::NAME];
         self.hosts == 0
             || self
                 .removed
                 .iter()
-                .any(|removed| removed.filter == filters::compute::NAME)
+                .any(|removed| passing.contains(&removed.filter))
     }
 
     /// The same after hosts on which a launch has failed were named: what is the matter with the others.

@@ -252,6 +252,22 @@ pub async fn taken_of(conn: &impl ConnectionTrait, volumes: &[i64]) -> Result<BT
     Ok(column::<_, i64>(pending, conn).await?.into_iter().collect())
 }
 
+/// Whether a host was told to take a snapshot of a volume, and has not answered.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_read_by(conn: &impl ConnectionTrait, volume: i64, host: &str) -> Result<bool> {
+    use snapshot::Column as C;
+    let told = snapshot::Entity::find()
+        .select_only()
+        .column(C::Id)
+        .filter(C::Volume.eq(volume))
+        .filter(C::State.eq(Named(SnapshotState::Pending)))
+        .filter(C::Host.eq(host))
+        .limit(1);
+    Ok(!column::<_, i64>(told, conn).await?.is_empty())
+}
+
 /// What of the store of snapshots is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needed {

@@ -4,13 +4,16 @@
 use super::{Filter, by_host};
 use crate::{Fleet, Request};
 
+/// Its name.
+pub const NAME: &str = "volume_store";
+
 /// See the module.
 #[derive(Debug)]
 pub struct VolumeStore;
 
 impl Filter for VolumeStore {
     fn name(&self) -> &'static str {
-        "volume_store"
+        NAME
     }
 
     fn applies(&self, request: &Request) -> bool {

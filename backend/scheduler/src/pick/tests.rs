@@ -189,7 +189,6 @@ fn nowhere() -> (HostInfo, Vec<Request>) {
         architecture: Some("arm64".into()),
         extra_specs: Arc::new(pairs(&[("capabilities:gpu", "true"), ("ssd", "true")])),
         group: Some(group),
-        needs_pool: true,
         ..request(4)
     };
     let groups = [
@@ -211,7 +210,13 @@ fn each_filters_refusal_is_a_sentence_without_internals() {
         let mut refused = 0;
         for request in &requests {
             let fleet = Fleet::new(vec![worst.clone()]);
-            let Err(refusal) = first(&fleet, request, &settings) else {
+            // This one runs whatever the list says.
+            let needs_pool = filter.name() == "volume_store";
+            let request = Request {
+                needs_pool,
+                ..request.clone()
+            };
+            let Err(refusal) = first(&fleet, &request, &settings) else {
                 continue;
             };
             refused += 1;

@@ -369,7 +369,7 @@ async fn a_keeper_that_does_not_reach_the_pool_is_told_nothing_of_it() {
     assert!(on.told_to_delete().await.is_none());
     let there = Expr::value("8a3c1f0e-1111-4222-8333-0123456789ab/cumulet");
     on.set("host-2", host::Column::Rbd, there).await;
-    on.rig.pass(std::time::Duration::from_secs(2));
+    on.rig.pass(Duration::from_secs(2));
     on.round().await;
     assert_eq!(on.kept(id).await.host.as_deref(), Some("host-2"));
 }
@@ -391,15 +391,38 @@ async fn a_snapshot_of_it_is_taken_by_another_host_where_its_keeper_is_silent() 
     assert_eq!(on.kept(id).await.manifest, Some(manifest(id)));
 }
 
-/// By the time that the keeper has read it, the guest of another host may have written to it.
+/// What is read is what was there when it was asked for: an attach elsewhere waits, as it does on the keeper itself.
 #[tokio::test]
-async fn a_snapshot_that_is_being_read_is_begun_anew_where_the_volume_has_come_to() {
+async fn a_volume_that_is_being_read_for_a_snapshot_comes_to_another_host_when_that_is_taken() {
     let mut on = Instances::sharing().await;
     let volume = on.kept_by_the_first().await;
     let there = on.running_on("host-2").await;
     let (id, open) = on.snapshot(volume).await;
     on.round().await;
     assert_eq!(on.kept(id).await.host.as_deref(), Some("host-1"));
+    let attach = on.attach(volume, there, "/dev/sdf").await;
+    on.round().await;
+    assert_eq!(on.keeper(volume).await.as_deref(), Some("host-1"), "it waits");
+    assert_eq!(on.kept(id).await.host.as_deref(), Some("host-1"));
+    on.taken("host-1", &open, taken([id]), None).await;
+    assert_eq!(on.kept(id).await.manifest, Some(manifest(id)));
+    on.rig.pass(Duration::from_secs(5));
+    on.round().await;
+    assert_eq!(on.keeper(volume).await.as_deref(), Some("host-2"));
+    on.answer_of(&attach, there, DONE).await;
+    assert_eq!(on.disk(volume).await.state.0, VolumeState::InUse);
+}
+
+/// By the time that the keeper has read it, the guest of another host may have written to it.
+#[tokio::test]
+async fn a_snapshot_that_a_keeper_reads_who_is_away_is_begun_anew_where_the_volume_has_come_to() {
+    let mut on = Instances::sharing().await;
+    let volume = on.kept_by_the_first().await;
+    let there = on.running_on("host-2").await;
+    let (id, open) = on.snapshot(volume).await;
+    on.round().await;
+    assert_eq!(on.kept(id).await.host.as_deref(), Some("host-1"));
+    on.only_heard_of("host-2").await;
     on.attached_at(volume, there).await;
     assert_eq!(on.kept(id).await.host, None, "what it was told is void");
     on.taken("host-1", &open, taken([id]), None).await;
@@ -408,6 +431,23 @@ async fn a_snapshot_that_is_being_read_is_begun_anew_where_the_volume_has_come_t
     assert_eq!(on.kept(id).await.host.as_deref(), Some("host-2"));
     on.taken("host-2", &open, taken([id]), None).await;
     assert_eq!(on.kept(id).await.manifest, Some(manifest(id)));
+}
+
+/// Whatever else the keeper is told of the instance has the volume in it, whether this attach was told or not.
+#[tokio::test]
+async fn an_attach_that_comes_to_nothing_is_undone_where_its_host_may_have_heard_of_it() {
+    let mut on = Instances::sharing().await;
+    let volume = on.kept_by_the_first().await;
+    for (host, left) in [
+        ("host-2", (VolumeState::Available, None)),
+        ("host-1", (VolumeState::InUse, Some(AttachmentState::Detaching))),
+    ] {
+        let instance = on.running_on(host).await;
+        on.attach(volume, instance, "/dev/sdf").await;
+        on.overdue().await;
+        on.round().await;
+        assert_eq!(on.states(volume).await, left, "{host}");
+    }
 }
 
 #[tokio::test]
