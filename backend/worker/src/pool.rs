@@ -69,6 +69,17 @@ pub(crate) fn image_of(pool: &str, volume: VolumeId, format: DiskFormat) -> RbdI
     }
 }
 
+/// The images that one of this name may be of which is not whole; none where it is whole, or none of ours.
+pub(crate) fn wholes_of(image: &RbdImage) -> Vec<RbdImage> {
+    let Some((volume, Some(_))) = volume_named(&image.name) else {
+        return Vec::new();
+    };
+    let formats = [DiskFormat::Raw, DiskFormat::Qcow2].into_iter();
+    formats
+        .map(|format| image_of(&image.pool, volume, format))
+        .collect()
+}
+
 /// That a disk is in a pool, and the host is told of none.
 pub(crate) fn no_pool() -> io::Error {
     Trouble::error(
@@ -185,11 +196,20 @@ impl Pool {
     }
 
     /// What is whole gets its own name. Where another host has been here before (a launch that went on there), its is the
-    /// volume's image, and this one goes.
+    /// volume's image, and this one goes; but a name that opens nothing, as something that was cut off leaves it, is
+    /// nobody's.
     pub(crate) async fn complete(&self, fresh: &RbdImage, image: &RbdImage) -> io::Result<()> {
         match self.rbd.rename(fresh, image).await {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.rbd.remove(fresh).await,
-            done => done,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => return done,
+        }
+        match self.rbd.id(image).await? {
+            // Where it is the same by another name, it is left.
+            Some(_) => self.rbd.remove(fresh).await,
+            None => {
+                self.rbd.remove(image).await?;
+                self.rbd.rename(fresh, image).await
+            }
         }
     }
 
@@ -367,6 +387,8 @@ pub(crate) mod tests {
         let expected = [
             format!("rbd info --format json pool/{id}.raw"),
             "rbd namespace ls --format json pool".into(),
+            format!("rbd info --format json pool/{id}.one.new"),
+            "rbd namespace ls --format json pool".into(),
             format!("rbd rm --no-progress pool/{id}.one.new"),
             "rbd namespace ls --format json pool".into(),
             format!("rbd create --no-progress --size 2048M pool/{id}.one.new"),
@@ -391,16 +413,59 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn an_image_of_another_hosts_is_not_replaced() {
         let id = volume();
-        let scene = Scene::new("case $1 in info) exit 2;; mv) exit 17;; esac");
-        let place = image_of("pool", id, DiskFormat::Raw).place();
-        let made = scene.disks().ensure(&file(&place, DiskFormat::Raw), MAY).await;
-        assert!(made.unwrap());
+        let script = r#"case $* in
+            mv*) exit 17;;
+            info*.new) echo '{"id":"1"}';;
+            info*.raw) echo '{"id":"2"}';;
+            info*) exit 2;;
+            esac"#;
+        let scene = Scene::new(script);
+        let whole = image_of("pool", id, DiskFormat::Raw).place();
+        let fresh = scene.disks().partial(&whole);
+        scene.disks().rename_image(&fresh, &whole).await.unwrap();
         let runs = scene.pretended.runs();
-        let end = [
-            format!("rbd mv pool/{id}.one.new pool/{id}.raw"),
-            format!("rbd rm --no-progress pool/{id}.one.new"),
+        let removed = format!("rbd rm --no-progress pool/{id}.one.new");
+        assert_eq!(runs.iter().filter(|run| run.starts_with("rbd rm")).count(), 1);
+        assert_eq!(runs.last(), Some(&removed));
+    }
+
+    /// What a removal or a renaming that was cut off has left of a name is in nobody's way.
+    #[tokio::test]
+    async fn a_name_that_opens_nothing_is_not_taken() {
+        let id = volume();
+        let script =
+            "case $1 in info) exit 2;; rm) touch ${0%/*}/gone;; mv) test -e ${0%/*}/gone || exit 17;; esac";
+        let scene = Scene::new(script);
+        let whole = image_of("pool", id, DiskFormat::Raw).place();
+        let fresh = scene.disks().partial(&whole);
+        scene.disks().rename_image(&fresh, &whole).await.unwrap();
+        let moved = format!("rbd mv pool/{id}.one.new pool/{id}.raw");
+        let expected = [
+            moved.clone(),
+            format!("rbd info --format json pool/{id}.raw"),
+            "rbd namespace ls --format json pool".into(),
+            format!("rbd rm --no-progress pool/{id}.raw"),
+            moved,
         ];
-        assert_eq!(runs[runs.len() - 2..], end);
+        assert_eq!(scene.pretended.runs(), expected);
+    }
+
+    /// A renaming that was cut off: both names are the one image, and whoever makes it again finds that.
+    #[tokio::test]
+    async fn what_is_one_image_by_two_names_is_not_removed() {
+        let scene = Scene::new("case $1 in mv) exit 17;; esac; echo '{\"id\":\"1\",\"size\":4294967296}'");
+        let whole = image_of("pool", volume(), DiskFormat::Raw).place();
+        let (disks, fresh) = (scene.disks(), scene.disks().partial(&whole));
+        assert!(disks.ensure(&file(&whole, DiskFormat::Raw), MAY).await.unwrap());
+        for error in [
+            disks.rename_image(&fresh, &whole).await.unwrap_err(),
+            disks.remove_image(&fresh).await.unwrap_err(),
+            disks.make(&file(&fresh, DiskFormat::Raw)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
+        let runs = scene.pretended.runs();
+        assert!(!runs.iter().any(|run| run.starts_with("rbd rm")), "{runs:?}");
     }
 
     /// One that a worker has died over is watched for half a minute more.
@@ -469,7 +534,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn an_encrypted_image_is_made_by_qemu_beside_its_place() {
         let id = volume();
-        let scene = Scene::new("case $1 in export|rm) exit 2;; esac");
+        let scene = Scene::new("case $1 in export|info|rm) exit 2;; esac");
         let key = DiskKey::generate(&mut rand::rngs::StdRng::seed_from_u64(1));
         let place = image_of("pool", id, DiskFormat::Qcow2).place();
         let lock = Some(Lock {
