@@ -13,7 +13,7 @@ use cumulet_hypervisor::RbdImage;
 use crate::{
     Worker,
     failure::Failure,
-    pool::{image_of, volume_named},
+    pool::{image_of, volume_named, wholes_of},
     snapshots::BRIEFLY,
     volumes::remove,
 };
@@ -97,12 +97,42 @@ impl Worker {
         }
     }
 
-    /// Removes a volume's image, and what any host has begun to make of it. One that somebody has open is tried again: a
-    /// guest's process that has died does for half a minute.
+    /// Removes a volume's image, and what any host has begun to make of it, until none is left: another host may have
+    /// renamed its own meanwhile, and one that is not there by the name that was seen is there by another. One that
+    /// somebody has open is tried again: a guest's process that has died does for half a minute.
     async fn remove_images(&self, volume: VolumeId) -> Result<(), Failure> {
-        let is_its = |name: &String| volume_named(name).is_some_and(|(of, _)| of == volume);
-        for name in self.deps.disks.images().await?.into_iter().filter(is_its) {
-            let removed = self.deps.disks.remove_image(&self.image(name)).await;
+        let mut last = Vec::new();
+        loop {
+            let names = self.images_of(volume).await?;
+            if names.is_empty() {
+                return Ok(());
+            }
+            if names == last {
+                let text = format!("{volume} is still in the pool of volumes");
+                return Err(Failure::of(text, names.join(", ")));
+            }
+            for name in &names {
+                self.remove_named(name).await?;
+            }
+            last = names;
+        }
+    }
+
+    /// The names of all images of a volume, whole or not.
+    async fn images_of(&self, volume: VolumeId) -> io::Result<Vec<String>> {
+        let mut names = self.deps.disks.images().await?;
+        names.retain(|name| volume_named(name).is_some_and(|(of, _)| of == volume));
+        Ok(names)
+    }
+
+    /// Removes an image of a volume that is not to be there any more. One that is not whole may be the whole one by another
+    /// name, which is not listed (see `Rbd::remove`), and is removed by that.
+    async fn remove_named(&self, name: &str) -> Result<(), Failure> {
+        let image = self.image(name.to_owned());
+        let mut all = wholes_of(&image);
+        all.push(image);
+        for image in all {
+            let removed = self.deps.disks.remove_image(&image.place()).await;
             removed.map_err(|error| Failure {
                 busy: error.kind() == io::ErrorKind::ResourceBusy,
                 ..error.into()
@@ -111,10 +141,10 @@ impl Worker {
         Ok(())
     }
 
-    /// The place of an image of this name.
-    fn image(&self, name: String) -> PathBuf {
+    /// The image of this name.
+    fn image(&self, name: String) -> RbdImage {
         let pool = self.deps.disks.pool().unwrap_or_default().to_owned();
-        RbdImage { pool, name }.place()
+        RbdImage { pool, name }
     }
 
     /// Removes images that the last worker of this host was making when it ended; whether they could be looked for. Those
@@ -136,7 +166,7 @@ impl Worker {
             }
             if let Ok(_turn) = tokio::time::timeout(BRIEFLY, self.volumes.turns([volume])).await {
                 tracing::info!(%volume, "removes what was left of a volume in the pool");
-                self.remove_partial(self.image(name)).await;
+                self.remove_partial(self.image(name).place()).await;
             }
         }
         true

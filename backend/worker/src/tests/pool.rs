@@ -23,6 +23,10 @@ use crate::{
 struct Images {
     names: Mutex<BTreeSet<String>>,
     open: Mutex<u32>,
+    /// An image that another host renames when it is to be removed, and how: then there is none of the name.
+    renamed: Mutex<Option<(String, String)>>,
+    /// What stays, though its removal has said that it is done.
+    stays: Option<String>,
 }
 
 #[async_trait]
@@ -65,8 +69,15 @@ impl Disks for Images {
             *open -= 1;
             return Err(Trouble::error(io::ErrorKind::ResourceBusy, "it has watchers"));
         }
-        let name = place.strip_prefix("rbd:pool").unwrap();
-        self.names.lock().unwrap().remove(name.to_str().unwrap());
+        let name = place.strip_prefix("rbd:pool").unwrap().to_str().unwrap();
+        let mut names = self.names.lock().unwrap();
+        if self.stays.as_deref() != Some(name) {
+            names.remove(name);
+        }
+        let mut renamed = self.renamed.lock().unwrap();
+        if let Some((_, to)) = renamed.take_if(|(from, _)| from == name) {
+            names.insert(to);
+        }
         Ok(())
     }
 }
@@ -186,6 +197,33 @@ async fn an_image_that_is_open_is_deleted_when_it_is_open_no_more() {
     let mut host = Host::with(|deps| deps.disks = disks).await;
     assert_eq!(host.delete_image(1).await.failure, None);
     assert_eq!((images.left(), *images.open.lock().unwrap()), (vec![kept], 0));
+}
+
+/// It is removed by the name that it was seen by, and that is fine though there was none.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_gets_its_name_while_it_is_deleted_is_deleted() {
+    let (partial, whole) = (format!("{}.two.new", volume()), format!("{}.raw", volume()));
+    let images = Images::of(std::slice::from_ref(&partial));
+    let disks = images.clone();
+    let mut host = Host::with(|deps| deps.disks = disks).await;
+    *images.renamed.lock().unwrap() = Some((partial, whole));
+    assert_eq!(host.delete_image(1).await.failure, None);
+    assert!(images.left().is_empty() && images.renamed.lock().unwrap().is_none());
+}
+
+/// Nobody is told that it is gone, and nobody asks for ever.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_stays_is_not_told_as_deleted() {
+    let name = format!("{}.raw", volume());
+    let disks = Arc::new(Images {
+        names: Mutex::new([name.clone()].into()),
+        stays: Some(name),
+        ..Images::default()
+    });
+    let mut host = Host::with(|deps| deps.disks = disks).await;
+    let done = host.delete_image(1).await;
+    let sentence = format!("{} is still in the pool of volumes", volume());
+    assert_eq!((done.failure, done.permanent), (Some(sentence), false));
 }
 
 /// What was being made when the last worker of this host ended. Other hosts' may be under way.
