@@ -80,13 +80,30 @@ impl Reaching {
 }
 
 impl Worker {
-    /// Asks for as long as it works, where there is a pool. What the last worker has left there goes when it is reached
-    /// first.
+    /// Asks for as long as it works, where there is a pool. What the last worker has left there goes meanwhile: its removal
+    /// may take an hour, and what is known of the pool is not to be as old.
     pub(crate) async fn keep_reaching(self: Arc<Self>) {
-        if self.deps.disks.pool().is_none() {
-            return;
+        if self.deps.disks.pool().is_some() {
+            tokio::join!(self.ask(), self.keep_sweeping());
         }
-        let (mut missed, mut is_swept) = (0_u32, false);
+    }
+
+    /// Looks for what the last worker has left while the pool is reached, until all of it is gone.
+    async fn keep_sweeping(&self) {
+        let mut changes = self.reaching.changes();
+        loop {
+            while self.reaching.known().is_none() {
+                changes.next().await;
+            }
+            if self.sweep_images().await {
+                return;
+            }
+            tokio::time::sleep(ASK).await;
+        }
+    }
+
+    async fn ask(&self) {
+        let mut missed = 0_u32;
         let mut timer = tokio::time::interval(ASK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -96,11 +113,7 @@ impl Worker {
                 Some(_) => 0,
                 None => missed.saturating_add(1),
             };
-            let is_there = answer.is_some();
             self.reaching.heard(answer, missed);
-            if is_there && !is_swept {
-                is_swept = self.sweep_images().await;
-            }
         }
     }
 }

@@ -34,6 +34,19 @@ pub(crate) fn lost(volume: VolumeId, store: VolumeStore) -> String {
     }
 }
 
+fn not_removed(error: &io::Error) {
+    tracing::warn!(%error, "what was made of a volume can't be removed");
+}
+
+/// Whether what could not be removed may be a while later. What has ended is still open for half a minute, and a pool that
+/// does not answer may do.
+fn may_be_later(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::TimedOut
+    )
+}
+
 impl Worker {
     /// Where a volume is. (Without a pool, an image's place is nowhere: see [`Worker::reaches`].)
     pub(crate) fn stored_at(&self, store: VolumeStore, volume: VolumeId, format: DiskFormat) -> PathBuf {
@@ -84,9 +97,7 @@ impl Worker {
             Some(_) => self.deps.disks.remove_image(&partial).await,
             None => self.layout.blocking(move |files| remove(files, &partial)).await,
         };
-        if let Err(error) = removed {
-            tracing::warn!(%error, "what was made of a volume can't be removed");
-        }
+        removed.unwrap_or_else(|error| not_removed(&error));
     }
 
     /// Nothing of a volume is left in its store.
@@ -147,7 +158,7 @@ impl Worker {
         RbdImage { pool, name }
     }
 
-    /// Removes images that the last worker of this host was making when it ended; whether they could be looked for. Those
+    /// Removes images that the last worker of this host was making when it ended; whether all are gone that can be. Those
     /// of other hosts may be under way. What somebody here is at work on again is that one's to replace.
     pub(crate) async fn sweep_images(&self) -> bool {
         let names = match self.deps.disks.images().await {
@@ -157,18 +168,30 @@ impl Worker {
                 return false;
             }
         };
+        let mut is_swept = true;
         for name in names {
             let Some((volume, Some(host))) = volume_named(&name) else {
                 continue;
             };
-            if host != self.config.host.0 {
-                continue;
-            }
-            if let Ok(_turn) = tokio::time::timeout(BRIEFLY, self.volumes.turns([volume])).await {
-                tracing::info!(%volume, "removes what was left of a volume in the pool");
-                self.remove_partial(self.image(name).place()).await;
+            if host == self.config.host.0 {
+                is_swept &= self.sweep_image(volume, name).await;
             }
         }
-        true
+        is_swept
+    }
+
+    /// Removes such an image, if nobody is at work on its volume; false: it may go later.
+    async fn sweep_image(&self, volume: VolumeId, name: String) -> bool {
+        let Ok(_turn) = tokio::time::timeout(BRIEFLY, self.volumes.turns([volume])).await else {
+            return true;
+        };
+        tracing::info!(%volume, "removes what was left of a volume in the pool");
+        match self.deps.disks.remove_image(&self.image(name).place()).await {
+            Ok(()) => true,
+            Err(error) => {
+                not_removed(&error);
+                !may_be_later(&error)
+            }
+        }
     }
 }

@@ -27,6 +27,10 @@ struct Images {
     renamed: Mutex<Option<(String, String)>>,
     /// What stays, though its removal has said that it is done.
     stays: Option<String>,
+    /// How long a removal takes.
+    takes: Duration,
+    /// How often it was asked whether it is there.
+    asked: Mutex<u32>,
 }
 
 #[async_trait]
@@ -56,6 +60,7 @@ impl Disks for Images {
     }
 
     async fn reached(&self) -> Option<String> {
+        *self.asked.lock().unwrap() += 1;
         Some("id/pool".into())
     }
 
@@ -64,6 +69,9 @@ impl Disks for Images {
     }
 
     async fn remove_image(&self, place: &Path) -> io::Result<()> {
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
         let mut open = self.open.lock().unwrap();
         if *open > 0 {
             *open -= 1;
@@ -244,6 +252,34 @@ async fn a_worker_that_comes_back_removes_what_its_own_host_has_left() {
     }
     let kept: BTreeSet<String> = kept.into();
     assert_eq!(*images.names.lock().unwrap(), kept);
+}
+
+/// One that was killed a moment ago has its image open for half a minute more.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_tried_again_while_it_is_open() {
+    let images = Images::of(&[format!("{}.one.new", volume())]);
+    *images.open.lock().unwrap() = 3;
+    let disks = images.clone();
+    let _host = Host::with(|deps| deps.disks = disks).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(images.left().is_empty());
+}
+
+/// The removal of what is left may take an hour.
+#[tokio::test(start_paused = true)]
+async fn the_pool_is_asked_while_what_is_left_there_is_removed() {
+    let disks = Arc::new(Images {
+        names: Mutex::new([format!("{}.one.new", volume())].into()),
+        takes: Duration::from_secs(600),
+        ..Images::default()
+    });
+    let images = disks.clone();
+    let _host = Host::with(|deps| deps.disks = disks).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let asked = *images.asked.lock().unwrap();
+    assert!(asked > 10 && images.left().len() == 1, "{asked}");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(images.left().is_empty());
 }
 
 /// It would find nothing there, and say that all is done.
