@@ -6,11 +6,13 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use cumulet_hypervisor::RbdImage;
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     boxed,
@@ -21,6 +23,11 @@ use crate::{
 
 /// How long the removal of an image may take, whose every object is removed.
 const REMOVAL: Duration = Duration::from_secs(3600);
+
+/// How many programs run at a time for a host, each of which is a client of the cluster with threads of its own. Removals
+/// have places of their own, so that nothing else waits for their hours.
+const RUNS: usize = 8;
+const REMOVALS: usize = 4;
 
 /// How long the monitors have to say that they are there.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -52,6 +59,13 @@ impl Trouble {
 pub struct Rbd {
     ceph: Ceph,
     program: PathBuf,
+    runs: Arc<Semaphore>,
+    removals: Arc<Semaphore>,
+}
+
+/// A place among so many. (There is none only where nobody gives any more out, and nobody ends that.)
+async fn place(places: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    places.acquire().await.ok()
 }
 
 impl Rbd {
@@ -63,7 +77,12 @@ impl Rbd {
     /// By this `rbd`, beside which `ceph` is: both are of one package.
     pub(crate) fn by(program: impl Into<PathBuf>, ceph: Ceph) -> Self {
         let program = program.into();
-        Rbd { ceph, program }
+        Rbd {
+            ceph,
+            program,
+            runs: Arc::new(Semaphore::new(RUNS)),
+            removals: Arc::new(Semaphore::new(REMOVALS)),
+        }
     }
 
     /// How the cluster is reached.
@@ -71,7 +90,7 @@ impl Rbd {
         &self.ceph
     }
 
-    /// The cluster's id and the pool's name, `FSID/POOL`, if both are there.
+    /// The cluster's id and the pool's name, `FSID/POOL`, if both are there. The question waits for no other run.
     ///
     /// # Errors
     /// When they are not, or don't answer within some seconds.
@@ -125,7 +144,9 @@ impl Rbd {
     /// What an image begins with; `None` if there is none of the name.
     pub(crate) async fn header(&self, image: &RbdImage) -> io::Result<Option<Vec<u8>>> {
         let arguments = self.arguments(&["export", "--no-progress", &image.to_string(), "-"]);
+        let place = place(&self.runs).await;
         let begun = program::beginning(&self.program, arguments, HEADER, DEADLINE).await;
+        drop(place);
         let read = begun.map_err(|error| late(&error)).and_then(|said| match said {
             // Cut off, it complains; what it has printed is what the image has.
             Said { stdout, .. } if stdout.len() == HEADER => Ok(stdout),
@@ -161,6 +182,7 @@ impl Rbd {
     /// Removes an image; one that is not there is fine. `ResourceBusy` where somebody has it open, `InvalidData` where it
     /// is a volume's under the name that it was made by.
     pub(crate) async fn remove(&self, image: &RbdImage) -> io::Result<()> {
+        let _place = place(&self.removals).await;
         self.spare(image).await?;
         let name = image.to_string();
         let removed = self
@@ -224,6 +246,7 @@ impl Rbd {
     async fn if_there<T>(&self, image: &RbdImage, done: io::Result<T>) -> io::Result<Option<T>> {
         match done {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let _place = place(&self.runs).await;
                 self.see(&image.pool).await?;
                 Ok(None)
             }
@@ -238,6 +261,7 @@ impl Rbd {
     }
 
     async fn tell(&self, words: &[&str]) -> io::Result<Vec<u8>> {
+        let _place = place(&self.runs).await;
         self.run(&self.program, words, DEADLINE).await
     }
 
@@ -474,6 +498,33 @@ pub(crate) mod tests {
             pretended.runs(),
             [format!("rbd rm --no-progress pool/{volume}.raw")]
         );
+    }
+
+    /// However many commands there are; and whether the pool is there is asked all the same.
+    #[tokio::test]
+    async fn no_more_than_so_many_run_at_a_time() {
+        let script = "test $1 = fsid -o $1 = namespace || until test -e ${0%/*}/go; do sleep 0.02; done; \
+            echo '{\"size\":1}'";
+        let pretended = Pretended::new(script);
+        let rbd = pretended.rbd();
+        let mut runs = tokio::task::JoinSet::new();
+        for n in 0..2 * RUNS {
+            let (of, by) = (rbd.clone(), rbd.clone());
+            runs.spawn(async move { of.bytes(&image(&format!("{n}.raw"))).await.map(drop) });
+            runs.spawn(async move { by.remove(&image(&format!("{n}.raw"))).await });
+        }
+        let all = RUNS + REMOVALS;
+        while pretended.runs().len() < all {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(pretended.runs().len(), all);
+        rbd.reached().await.unwrap();
+        fs::write(pretended.dir.path().join("go"), "").unwrap();
+        while let Some(run) = runs.join_next().await {
+            run.unwrap().unwrap();
+        }
+        assert_eq!(pretended.runs().len(), 4 * RUNS + 2);
     }
 
     /// An image of terabytes is not read to its end for the sake of its beginning.
