@@ -122,10 +122,18 @@ fn unexpected(rows: &Rows, object: &HostObject, id: VolumeId) -> Option<Differen
             ),
         },
         // Some host may be at it.
-        (ObjectKind::PartialImage, _) if rows.version(About::Volume(id)).changing => return None,
+        (ObjectKind::PartialImage | ObjectKind::HalfRenamed, _)
+            if rows.version(About::Volume(id)).changing =>
+        {
+            return None;
+        }
         (ObjectKind::PartialImage, _) => format!(
             "an image of {id} is in the pool of volumes that was not finished; the next start of the worker of the host \
              that is in its name removes it, and so does the volume's deletion"
+        ),
+        (ObjectKind::HalfRenamed, _) => format!(
+            "the image of {id} in the pool of volumes has two names, since it was not renamed to its end: remove neither \
+             with rbd rm, but take the second away while no guest has it, and rename it again (docs/ceph.md says how)"
         ),
         (ObjectKind::Plugged, Some(instance)) => match volume.and_then(|volume| volume.attached) {
             Some((has, _)) if has == instance => return None,
@@ -177,7 +185,7 @@ fn without_image(rows: &Rows, found: &[HostObject]) -> Vec<Difference> {
     }
     let images: BTreeSet<VolumeId> = found
         .iter()
-        .filter(|object| object.kind == ObjectKind::Image)
+        .filter(|object| matches!(object.kind, ObjectKind::Image | ObjectKind::HalfRenamed))
         .filter_map(|object| object.volume)
         .collect();
     let lost = rows
@@ -439,6 +447,12 @@ mod tests {
                 shared(Creating, None),
                 vec![pool(), of(ObjectKind::PartialImage)],
                 "not finished; the next start",
+            ),
+            // It is not lost.
+            (
+                shared(Available, keeper),
+                vec![pool(), of(ObjectKind::HalfRenamed)],
+                "has two names, since it was not renamed to its end: remove neither",
             ),
             (
                 held(shared(Creating, None)),

@@ -58,6 +58,8 @@ pub enum ObjectKind {
     Image,
     /// A volume's image that is not whole: some host is making it, or was.
     PartialImage,
+    /// A volume's image there that has the name still that it was made by: its renaming was cut off.
+    HalfRenamed,
 }
 
 /// A thing on a host.
@@ -227,12 +229,31 @@ async fn list_images(pool: &Rbd, objects: &mut Vec<HostObject>) {
         Err(error) => return tracing::warn!(%error, "the images of the pool of volumes are not compared"),
     };
     objects.push(HostObject::new(ObjectKind::Pool));
-    for (volume, host) in names.iter().filter_map(|name| volume_named(name)) {
+    for name in names {
+        let Some((volume, host)) = volume_named(&name) else {
+            continue;
+        };
         let kind = match host {
             None => ObjectKind::Image,
-            Some(_) => ObjectKind::PartialImage,
+            Some(_) => partial(pool, name.clone()).await,
         };
         objects.push(HostObject::of_volume(kind, volume));
+    }
+}
+
+/// What an image is that has the name which it was made by.
+async fn partial(pool: &Rbd, name: String) -> ObjectKind {
+    let image = RbdImage {
+        pool: pool.ceph().pool.clone(),
+        name,
+    };
+    match pool.twin(&image).await {
+        Ok(Some(_)) => ObjectKind::HalfRenamed,
+        Ok(None) => ObjectKind::PartialImage,
+        Err(error) => {
+            tracing::warn!(%image, %error, "an image of the pool of volumes can't be looked at");
+            ObjectKind::PartialImage
+        }
     }
 }
 
@@ -280,6 +301,15 @@ mod tests {
             HostObject::of_volume(ObjectKind::PartialImage, partial),
         ];
         assert_eq!(found, expected);
+        let script =
+            format!("case $1 in ls) echo '[\"{partial}.one.new\"]';; *) echo '{{\"id\":\"1\"}}';; esac");
+        let mut twice = Vec::new();
+        list_images(&Pretended::new(&script).rbd(), &mut twice).await;
+        let expected = [
+            HostObject::new(ObjectKind::Pool),
+            HostObject::of_volume(ObjectKind::HalfRenamed, partial),
+        ];
+        assert_eq!(twice, expected);
         let mut none = Vec::new();
         list_images(&Pretended::new("exit 110").rbd(), &mut none).await;
         assert_eq!(none, []);

@@ -194,26 +194,34 @@ impl Rbd {
     /// That a name which something was made by is not one of a volume's whole image, too. A renaming that was cut off
     /// leaves both, and a removal by either takes the data, which goes by the image's id.
     async fn spare(&self, image: &RbdImage) -> io::Result<()> {
+        let Some(whole) = self.twin(image).await? else {
+            return Ok(());
+        };
+        tracing::error!(
+            %image,
+            %whole,
+            "ALARM: two names in the pool open one image, which was not renamed to its end, and is not removed by the \
+             first: see docs/ceph.md"
+        );
+        let text = format!("{image} is {whole}, too");
+        Err(Trouble::error(io::ErrorKind::InvalidData, text))
+    }
+
+    /// The whole one that an image is, too, which has the name that it was made by.
+    pub(crate) async fn twin(&self, image: &RbdImage) -> io::Result<Option<RbdImage>> {
         let wholes = wholes_of(image);
         if wholes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let Some(id) = self.id(image).await? else {
-            return Ok(());
+            return Ok(None);
         };
         for whole in wholes {
             if self.id(&whole).await?.as_ref() == Some(&id) {
-                tracing::error!(
-                    %image,
-                    %whole,
-                    "ALARM: two names in the pool open one image, which was not renamed to its end, and is not removed by \
-                     the first: see docs/ceph.md"
-                );
-                let text = format!("{image} is {whole}, too");
-                return Err(Trouble::error(io::ErrorKind::InvalidData, text));
+                return Ok(Some(whole));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether somebody has an image open to write. Who has died does for another half a minute.
