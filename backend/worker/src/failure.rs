@@ -58,6 +58,14 @@ impl Failure {
         }
     }
 
+    /// Of a disk that was to be made, in this reason. Where a pool or a store has not answered, it is made later.
+    pub(crate) fn of_disk(reason: String, error: &io::Error) -> Self {
+        Failure {
+            unanswered: is_unanswered(error),
+            ..Failure::of(reason, error)
+        }
+    }
+
     /// Of copies of a guest's disks, by what the hypervisor says of them.
     pub(crate) fn of_copies(said: String) -> Self {
         let why = if said.contains(NO_ROOM) {
@@ -242,6 +250,10 @@ mod tests {
         Trouble::error(kind, "rbd: exit status: 1: error opening image pool/vol-0.raw").into()
     }
 
+    fn of_a_disk(error: &io::Error) -> Failure {
+        Failure::of_disk("vol-0 can't be made of snap-0".into(), error)
+    }
+
     /// As libvirt says it.
     const LIBVIRTS: &str = "internal error: QEMU unexpectedly closed the monitor (vm='i-0'): -drive file=\
                             /var/lib/cumulet/disk.qcow2: Permission denied";
@@ -312,6 +324,12 @@ mod tests {
             ("", of_a_pool(io::ErrorKind::Other)),
             ("", Failure::of_store(&no_room())),
             ("U", Failure::of_store(&away())),
+            ("", of_a_disk(&no_room())),
+            ("U", of_a_disk(&away())),
+            (
+                "U",
+                of_a_disk(&Trouble::error(io::ErrorKind::TimedOut, "rbd: 110")),
+            ),
             ("", Failure::of_copies(LIBVIRTS.into())),
             ("U", late().into()),
         ]

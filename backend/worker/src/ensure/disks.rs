@@ -200,9 +200,9 @@ impl Worker {
             self.remove_partial(fresh).await;
             return Err(Failure {
                 permanent: error.kind() == io::ErrorKind::InvalidData,
-                ..Failure::of(
+                ..Failure::of_disk(
                     format!("{} can't be made of {}", wanted.volume, snapshot.id),
-                    error,
+                    &error,
                 )
             });
         }
