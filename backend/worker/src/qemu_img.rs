@@ -10,6 +10,7 @@ use crate::{
     document::{Document, look_below},
     pool::Pool,
     program::{self, DEADLINE, Run},
+    rbd::Trouble,
 };
 
 /// What opens an encrypted disk: its passphrase, which is read, since arguments are for everybody to see.
@@ -84,7 +85,12 @@ pub(crate) async fn copy(
     copy: &Path,
 ) -> io::Result<()> {
     let arguments = copy_arguments(disk, &Document::of(disk, pool).await?, copy);
-    run(program, disk, arguments, COPY_DEADLINE).await
+    let done = run_for(program, disk, arguments, COPY_DEADLINE).await;
+    done.map_err(|error| match error.kind() {
+        // The copy is a file.
+        io::ErrorKind::StorageFull => error,
+        _ => of_pool(is_image(disk), error),
+    })
 }
 
 /// Has a disk that no guest has lie over nothing: a file, since no image lies over anything.
@@ -112,7 +118,22 @@ pub(crate) async fn resize(program: &Path, disk: &DiskFile<'_>, pool: Option<&Po
     run(program, disk, arguments, DEADLINE).await
 }
 
+fn is_image(disk: &DiskFile<'_>) -> bool {
+    RbdImage::of(disk.path).is_some()
+}
+
+/// Runs what changes a disk.
 async fn run(
+    program: &Path,
+    disk: &DiskFile<'_>,
+    arguments: Vec<OsString>,
+    deadline: Duration,
+) -> io::Result<()> {
+    let done = run_for(program, disk, arguments, deadline).await;
+    done.map_err(|error| of_pool(is_image(disk), error))
+}
+
+async fn run_for(
     program: &Path,
     disk: &DiskFile<'_>,
     arguments: Vec<OsString>,
@@ -124,6 +145,21 @@ async fn run(
         dir: None,
     };
     program::run(program, run, deadline).await
+}
+
+/// What a program of QEMU's has not done, which is the pool's trouble where its disk is an image. Its exit status says
+/// nothing of why: unless there is no room, the pool is likely not to be reached, and it is tried again.
+pub(crate) fn of_pool(is_image: bool, error: io::Error) -> io::Error {
+    if !is_image {
+        return error;
+    }
+    let kind = match error.kind() {
+        // Of the program itself: it is not installed.
+        io::ErrorKind::NotFound => io::ErrorKind::Unsupported,
+        io::ErrorKind::Other => io::ErrorKind::HostUnreachable,
+        kind => kind,
+    };
+    Trouble::error(kind, error.to_string())
 }
 
 #[cfg(test)]
@@ -247,5 +283,25 @@ mod tests {
         let told = ["rebase", "-q", "--object", KEY, "-b", ""].map(OsString::from);
         assert_eq!(flattened[..6], told);
         assert_eq!(flattened[6..], [whole]);
+    }
+
+    /// What a file's disk did not get stays the file's.
+    #[test]
+    fn what_is_not_done_with_an_image_is_the_pools_trouble() {
+        use io::ErrorKind::{HostUnreachable, NotFound, Other, StorageFull, TimedOut, Unsupported};
+        for (kind, of_image) in [
+            (Other, HostUnreachable),
+            (TimedOut, TimedOut),
+            (StorageFull, StorageFull),
+            (NotFound, Unsupported),
+        ] {
+            let said = || io::Error::new(kind, "qemu-img: exit status: 1: error connecting");
+            let troubled = of_pool(true, said());
+            assert!(Trouble::is(&troubled), "{kind}");
+            assert_eq!(troubled.kind(), of_image);
+            assert_eq!(troubled.to_string(), said().to_string());
+            let plain = of_pool(false, said());
+            assert_eq!((plain.kind(), Trouble::is(&plain)), (kind, false));
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     document::Document,
     pool::{Pool, no_pool},
     program::{DEADLINE, Run, complaint, start},
-    qemu_img::KEY,
+    qemu_img::{KEY, of_pool},
 };
 
 /// A server's socket is called so, until its client has come.
@@ -43,6 +43,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Served {
     stream: Option<UnixStream>,
     server: Option<Child>,
+    is_image: bool,
 }
 
 impl Served {
@@ -55,6 +56,7 @@ impl Served {
         Ok(Served {
             stream: Some(stream),
             server: None,
+            is_image: false,
         })
     }
 
@@ -85,7 +87,9 @@ impl Served {
         // It may be about to end by itself.
         let ended = tokio::time::timeout(SOON, server.wait_with_output()).await;
         match ended {
-            Ok(output) => complaint("qemu-nbd", &output?).and(done),
+            Ok(output) => complaint("qemu-nbd", &output?)
+                .map_err(|error| of_pool(self.is_image, error))
+                .and(done),
             Err(_) => done,
         }
     }
@@ -130,7 +134,8 @@ async fn launch(
         stdin: disk.passphrase(),
         dir: Some(place(disk, pool)?),
     };
-    start(program, run).await
+    let started = start(program, run).await;
+    started.map_err(|error| of_pool(RbdImage::of(disk.path).is_some(), error))
 }
 
 /// Serves a disk that no guest has: `write`, to be written.
@@ -144,6 +149,7 @@ pub(crate) async fn serve(
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}.{SOCKET}", std::process::id());
     let dir = place(disk, pool)?;
+    let is_image = RbdImage::of(disk.path).is_some();
     let mut server = launch(program, disk, pool, write, &name).await?;
     let until = Instant::now() + DEADLINE;
     loop {
@@ -152,14 +158,17 @@ pub(crate) async fn serve(
             return Ok(Served {
                 stream: Some(stream),
                 server: Some(server),
+                is_image,
             });
         }
         if Instant::now() > until {
             server.start_kill()?;
         }
         if server.try_wait()?.is_some() {
-            complaint("qemu-nbd", &server.wait_with_output().await?)?;
-            return Err(io::Error::other("qemu-nbd has ended before its client came"));
+            let ended = || io::Error::other("qemu-nbd has ended before its client came");
+            let said = complaint("qemu-nbd", &server.wait_with_output().await?);
+            let why = said.err().unwrap_or_else(ended);
+            return Err(of_pool(is_image, why));
         }
         tokio::time::sleep(LOOK).await;
     }
