@@ -45,7 +45,8 @@ pub struct PluggedDisk {
     pub path: PathBuf,
     /// Its name on the bus.
     pub target: String,
-    /// How large the guest sees it; `None` where it is not known, as for a guest that is off.
+    /// How large the guest sees it; `None` where it is not known, as for a guest that is off. An image's is its pool's to
+    /// tell: no guest's process is asked for that.
     pub bytes: Option<u64>,
     /// What it may do in a second.
     #[serde(default)]

@@ -18,7 +18,7 @@ use crate::{
     blocking::blocking,
     files::{HostFiles, disk_size, only_owners},
     layout::PARTIAL,
-    pool::{Pool, no_pool},
+    pool::{Pool, format_of, no_pool},
     program::DEADLINE,
     qemu_img, qemu_nbd, writers,
 };
@@ -128,6 +128,11 @@ pub trait Disks: Send + Sync + 'static {
     /// Whether there is an image.
     async fn has_image(&self, _: &Path) -> io::Result<bool> {
         Ok(false)
+    }
+
+    /// How large the disk in a volume's image is; `None`: there is no such image. Its pool is asked, and no guest's process.
+    async fn image_bytes(&self, _: &Path) -> io::Result<Option<u64>> {
+        Err(no_pool())
     }
 
     /// An image that is whole gets its own name. One that is there has been made by another host, and stays.
@@ -303,6 +308,11 @@ impl Disks for QemuDisks {
     async fn has_image(&self, place: &Path) -> io::Result<bool> {
         let (pool, image) = self.image_at(place)?;
         Ok(pool.rbd().bytes(&image).await?.is_some())
+    }
+
+    async fn image_bytes(&self, place: &Path) -> io::Result<Option<u64>> {
+        let (pool, image) = self.image_at(place)?;
+        pool.disk_bytes(&image, format_of(&image)).await
     }
 
     async fn rename_image(&self, from: &Path, to: &Path) -> io::Result<()> {

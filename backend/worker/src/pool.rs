@@ -80,6 +80,14 @@ pub(crate) fn wholes_of(image: &RbdImage) -> Vec<RbdImage> {
         .collect()
 }
 
+/// The format that a volume's image has, by its name.
+pub(crate) fn format_of(image: &RbdImage) -> DiskFormat {
+    match image.name.rsplit_once('.') {
+        Some((_, kind)) if kind == DiskFormat::Qcow2.name() => DiskFormat::Qcow2,
+        _ => DiskFormat::Raw,
+    }
+}
+
 /// That a disk is in a pool, and the host is told of none.
 pub(crate) fn no_pool() -> io::Error {
     Trouble::error(
@@ -221,7 +229,7 @@ impl Pool {
     }
 
     /// The size of the disk in an image; `None` if there is no image.
-    async fn disk_bytes(&self, image: &RbdImage, format: DiskFormat) -> io::Result<Option<u64>> {
+    pub(crate) async fn disk_bytes(&self, image: &RbdImage, format: DiskFormat) -> io::Result<Option<u64>> {
         match format {
             DiskFormat::Raw => self.rbd.bytes(image).await,
             DiskFormat::Qcow2 => {
@@ -359,6 +367,9 @@ pub(crate) mod tests {
         let partial = scene.pool().partial(&image);
         assert_eq!(volume_named(&image.name), Some((id, None)));
         assert_eq!(volume_named(&partial.name), Some((id, Some("one"))));
+        for format in [DiskFormat::Raw, DiskFormat::Qcow2] {
+            assert_eq!(format_of(&image_of("pool", id, format)), format);
+        }
     }
 
     #[test]

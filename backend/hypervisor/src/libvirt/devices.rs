@@ -26,7 +26,7 @@ use super::{
     tree, xml,
 };
 use crate::{
-    ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, Result, Unplugged,
+    ACTION, Device, DeviceKey, Devices, Error, PluggedDisk, PluggedNic, QUESTION, RbdImage, Result, Unplugged,
 };
 
 /// How often a guest is asked to let go of a device: one that still boots does not hear the first time.
@@ -164,7 +164,10 @@ impl Libvirt {
             }
             let mut found = there(&domain, PROCESS)?;
             for disk in &mut found.disks {
-                disk.bytes = Some(ffi::capacity(&domain, &disk.target)?);
+                // QEMU would wait for an image's pool in its main loop, and the guest with it.
+                if RbdImage::of(&disk.path).is_none() {
+                    disk.bytes = Some(ffi::capacity(&domain, &disk.target)?);
+                }
             }
             Ok(Ok(found))
         };

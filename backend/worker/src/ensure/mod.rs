@@ -4,6 +4,7 @@
 
 mod changes;
 mod disks;
+mod images;
 mod nics;
 mod volumes;
 
@@ -21,6 +22,7 @@ use crate::{Worker, failure::Failure, layout::volume_of};
 pub use changes::Changes;
 use changes::changes;
 pub(crate) use disks::file;
+use images::{has_image, is_image};
 
 impl Worker {
     /// A guest that ran before the command came gets the devices that it has not, and disks as large and as fast as
@@ -31,12 +33,17 @@ impl Worker {
         has: &Devices,
     ) -> Result<Vec<DeviceKey>, Failure> {
         let (id, hypervisor) = (domain.instance, &self.deps.hypervisor);
+        let has = &self.sized(domain, has).await?;
         let Changes {
             plug,
             resize,
             throttle,
             unplug,
         } = changes(has, domain, |own| hypervisor.bounded(own));
+        let is_touched = !(plug.is_empty() && resize.is_empty() && throttle.is_empty());
+        if is_touched && has_image(has, domain) {
+            self.pool_answers().await?;
+        }
         for device in &plug {
             tracing::info!(instance = %id, device = ?device.key(), "plugs a device in");
             hypervisor.plug(id, device).await?;
@@ -59,6 +66,9 @@ impl Worker {
         devices: &[DeviceKey],
         patience: Duration,
     ) -> Result<(), Failure> {
+        if devices.iter().any(is_image) {
+            self.pool_answers().await?;
+        }
         let end = Instant::now() + patience;
         let mut kept = Vec::new();
         for key in devices {

@@ -229,7 +229,15 @@ impl Worker {
         }
         match holder {
             None => self.take_still(&found, turns).await,
-            Some(guest) if in_hands == Some(guest) => self.take_running(guest, &found, turns, deadline).await,
+            Some(guest) if in_hands == Some(guest) => {
+                // Copies of one moment wait for all that the guest has asked of its disks, also of those that are not copied.
+                let is_its_image =
+                    |(of, place): &(InstanceId, PathBuf)| *of == guest && RbdImage::of(place).is_some();
+                if open.iter().any(is_its_image) {
+                    self.pool_answers().await?;
+                }
+                self.take_running(guest, &found, turns, deadline).await
+            }
             // It has got them just now, and its turn comes first.
             Some(_) => Err(busy(sources.iter().map(|source| source.volume))),
         }
@@ -384,7 +392,11 @@ impl Worker {
         let has = self.deps.hypervisor.devices(guest).await?;
         for copy in copies {
             let disk = has.disks.iter().find(|disk| disk.path == copy.disk);
-            let Some(bytes) = disk.and_then(|disk| disk.bytes) else {
+            let bytes = match disk {
+                Some(disk) => self.size_of(disk).await?,
+                None => None,
+            };
+            let Some(bytes) = bytes else {
                 return Err(Failure::temporary("the guest has lost a disk meanwhile"));
             };
             let file = DiskFile {

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use cumulet_domain::{
     id::{SnapshotId, VolumeId},
     message::{SnapshotSource, VolumeOutcome},
-    spec::{DiskSource, DiskSpec},
+    spec::{DiskSource, DiskSpec, Throttle},
     volume::VolumeStore,
 };
+use cumulet_hypervisor::{PluggedDisk, RbdImage};
 
 use super::*;
 use crate::{
@@ -18,7 +19,8 @@ use crate::{
     testing::data,
 };
 
-/// A pool in which there are these images, the first of which is open for as many removals as that.
+/// A pool in which there are these images, the first of which is open for as many removals as that. It does not answer as
+/// many questions.
 #[derive(Default)]
 struct Images {
     names: Mutex<BTreeSet<String>>,
@@ -31,6 +33,7 @@ struct Images {
     takes: Duration,
     /// How often it was asked whether it is there.
     asked: Mutex<u32>,
+    silent: Mutex<u32>,
 }
 
 #[async_trait]
@@ -61,7 +64,16 @@ impl Disks for Images {
 
     async fn reached(&self) -> Option<String> {
         *self.asked.lock().unwrap() += 1;
-        Some("id/pool".into())
+        let mut silent = self.silent.lock().unwrap();
+        let is_there = *silent == 0;
+        *silent = silent.saturating_sub(1);
+        is_there.then(|| "id/pool".into())
+    }
+
+    async fn image_bytes(&self, place: &Path) -> io::Result<Option<u64>> {
+        let names = self.names.lock().unwrap();
+        let name = place.strip_prefix("rbd:pool").unwrap();
+        Ok(names.contains(name.to_str().unwrap()).then_some(7))
     }
 
     async fn images(&self) -> io::Result<Vec<String>> {
@@ -187,6 +199,57 @@ async fn a_guest_has_an_image_in_hands_until_it_is_let_go_of() {
     assert_eq!(host.order(run(1, 2, &[1])).await.failure, None);
     assert_eq!(host.delete_image(3).await.failure, None);
     assert!(images.left().is_empty());
+}
+
+/// Its process would stand still for as long as the pool does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_guest_with_an_image_is_asked_for_nothing_until_the_pool_answers() {
+    let images = Images::of(&[format!("{}.qcow2", volume())]);
+    let disks = images.clone();
+    let mut host = Host::with(|deps| deps.disks = disks).await;
+    let is_left = async |host: &Host| {
+        let has = host.hypervisor.devices(instance(1)).await.unwrap();
+        has.disks.iter().all(|disk| RbdImage::of(&disk.path).is_none())
+    };
+    // It is to let go of its image.
+    assert_eq!(host.order(with(1)).await.failure, None);
+    assert!(!is_left(&host).await);
+    *images.silent.lock().unwrap() = 5;
+    assert_eq!(host.order(run(1, 2, &[1])).await.failure, None);
+    assert_eq!((is_left(&host).await, *images.silent.lock().unwrap()), (true, 0));
+    // One that has none waits for nothing, until it is to get one.
+    *images.silent.lock().unwrap() = 1_000_000;
+    assert_eq!(host.order(run(1, 3, &[1])).await.failure, None);
+    assert!(*images.silent.lock().unwrap() > 0);
+    *images.silent.lock().unwrap() = 5;
+    assert_eq!(host.order(with(4)).await.failure, None);
+    assert_eq!((is_left(&host).await, *images.silent.lock().unwrap()), (false, 0));
+}
+
+/// A size that is not known is never taken for one that is large enough.
+#[tokio::test]
+async fn the_size_of_an_image_is_its_pools_to_tell() {
+    let image = format!("{}.qcow2", volume());
+    let disks = Images::of(std::slice::from_ref(&image));
+    let host = Host::with(|deps| deps.disks = disks).await;
+    let other = data(2, 1).volume;
+    let lost = format!("{other} is not in the pool of volumes");
+    for (place, bytes, expected) in [
+        ("/volumes/vol-0.raw".to_owned(), Some(3), Ok(Some(3))),
+        ("/volumes/vol-0.raw".to_owned(), None, Ok(None)),
+        (format!("rbd:pool/{image}"), Some(3), Ok(Some(3))),
+        (format!("rbd:pool/{image}"), None, Ok(Some(7))),
+        (format!("rbd:pool/{other}.raw"), None, Err(lost)),
+    ] {
+        let disk = PluggedDisk {
+            path: place.into(),
+            target: "vdb".into(),
+            bytes,
+            throttle: Throttle::default(),
+        };
+        let size = host.worker.size_of(&disk).await;
+        assert_eq!(size.map_err(|failure| failure.reason), expected, "{disk:?}");
+    }
 }
 
 /// A guest's process that was killed has it open for half a minute more. What another host has begun to make of it goes,
