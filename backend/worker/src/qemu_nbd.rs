@@ -35,6 +35,10 @@ const LEFT: Duration = Duration::from_secs(5);
 /// How long a server that is about to end has for it; one that is not is ended.
 const SOON: Duration = Duration::from_millis(500);
 
+/// How long one has that has written an image: it lets go of that first. For a killed one the cluster does half a minute
+/// later, and nobody could write the image, or remove it, until then.
+const LETS_GO: Duration = Duration::from_secs(10);
+
 /// How often it is looked whether a server is there: nothing tells.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -44,6 +48,8 @@ pub struct Served {
     stream: Option<UnixStream>,
     server: Option<Child>,
     is_image: bool,
+    /// It was served to be written.
+    is_written: bool,
 }
 
 impl Served {
@@ -57,6 +63,7 @@ impl Served {
             stream: Some(stream),
             server: None,
             is_image: false,
+            is_written: false,
         })
     }
 
@@ -80,12 +87,18 @@ impl Served {
         let Some(mut server) = self.server.take() else {
             return done;
         };
+        let lets_go = self.is_image && self.is_written;
         if done.is_ok() {
-            server.kill().await?;
+            // Its only client has gone.
+            let has_ended = lets_go && tokio::time::timeout(LETS_GO, server.wait()).await.is_ok();
+            if !has_ended {
+                server.kill().await?;
+            }
             return done;
         }
         // It may be about to end by itself.
-        let ended = tokio::time::timeout(SOON, server.wait_with_output()).await;
+        let patience = if lets_go { LETS_GO } else { SOON };
+        let ended = tokio::time::timeout(patience, server.wait_with_output()).await;
         match ended {
             Ok(output) => complaint("qemu-nbd", &output?)
                 .map_err(|error| of_pool(self.is_image, error))
@@ -159,6 +172,7 @@ pub(crate) async fn serve(
                 stream: Some(stream),
                 server: Some(server),
                 is_image,
+                is_written: write,
             });
         }
         if Instant::now() > until {
@@ -370,5 +384,28 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         end_left(&socket).unwrap();
         assert!(!socket.exists());
+    }
+
+    /// One that is killed has not let go of it.
+    #[tokio::test]
+    async fn who_has_written_an_image_ends_by_itself() {
+        for (is_image, is_written, ends) in [(true, true, true), (true, false, false), (false, true, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let end = dir.path().join("end");
+            let script = format!("sleep 0.3; : >{}", end.display());
+            let run = Run {
+                arguments: ["-c", script.as_str()].map(OsString::from).into(),
+                stdin: None,
+                dir: None,
+            };
+            let served = Served {
+                server: Some(start(Path::new("/bin/sh"), run).await.unwrap()),
+                is_image,
+                is_written,
+                ..Served::nothing().unwrap()
+            };
+            served.end(Ok(())).await.unwrap();
+            assert_eq!(end.exists(), ends, "{is_image} {is_written}");
+        }
     }
 }
