@@ -29,8 +29,9 @@ use crate::{
 
 impl Worker {
     /// What has to be copied before an instance's disks can be made is copied: its images, and its volumes that are made of
-    /// snapshots. Each copy waits for a place of the instance's account, `until` its command's time is over. Since it may
-    /// take hours, whoever calls has nothing that others wait for: no place of a launch, and no volume's turn.
+    /// snapshots. Each copy waits for a place of the instance's account, `until` its command's time is over. New images in
+    /// the pool are made, too. Since it may take hours, whoever calls has nothing that others wait for: no place of a
+    /// launch, and no volume's turn.
     pub(crate) async fn gather(
         &self,
         name: &str,
@@ -51,6 +52,7 @@ impl Worker {
         crash_point!(name, "image");
         for (disk, wanted) in disks.iter().zip(&spec.disks) {
             self.restore_volume(spec, wanted, disk, until).await?;
+            self.make_image(spec, wanted, disk, until).await?;
         }
         Ok(())
     }
@@ -96,6 +98,7 @@ impl Worker {
         let mut disks = self.described(spec);
         for (disk, wanted) in disks.iter_mut().zip(&spec.disks) {
             self.reaches(store_of(&wanted.source), wanted.volume)?;
+            self.not_lost(store_of(&wanted.source))?;
             disk.secret = self.secret(wanted.volume, wanted.encrypted)?;
         }
         Ok(disks)

@@ -1,13 +1,19 @@
-//! Images in the pool that a guest has in hands, as something is done to its devices. For most of that QEMU waits in its main
-//! loop for all that was asked of the pool, and the whole guest stands still meanwhile; so it is asked of a pool that
-//! answers alone, and what the pool can tell itself is not asked of QEMU.
+//! Images in the pool that a guest gets or has in hands: made before anybody waits for it, and left alone while the pool is
+//! silent. For most of what is done to a guest's devices QEMU waits in its main loop for all that was asked of the pool,
+//! and the whole guest stands still meanwhile; so it is asked of one whose pool answers alone, and what the pool can tell
+//! itself is not asked of QEMU.
 
 use std::io;
 
-use cumulet_domain::volume::VolumeStore;
-use cumulet_hypervisor::{DeviceKey, Devices, DomainSpec, PluggedDisk, RbdImage};
+use cumulet_domain::{
+    spec::{DiskSource, DiskSpec, InstanceSpec},
+    time::Timestamp,
+    volume::VolumeStore,
+};
+use cumulet_hypervisor::{DeviceKey, Devices, DomainDisk, DomainSpec, PluggedDisk, RbdImage};
 
-use crate::{Worker, failure::Failure, rbd::Trouble, stores::lost};
+use super::disks::file;
+use crate::{Worker, disks::May, failure::Failure, rbd::Trouble, stores::lost};
 
 impl Worker {
     /// What a guest has, with the sizes of its images that it is to keep. One whose size can't be told is no one that is
@@ -35,6 +41,43 @@ impl Worker {
         found
             .map(Some)
             .ok_or_else(|| Failure::of(gone(), disk.path.display()))
+    }
+
+    /// An empty volume that is to be in the pool is made, unless it is there. A pool may take minutes: whoever calls has
+    /// nothing that others wait for.
+    pub(super) async fn make_image(
+        &self,
+        spec: &InstanceSpec,
+        wanted: &DiskSpec,
+        disk: &DomainDisk,
+        until: Timestamp,
+    ) -> Result<(), Failure> {
+        let DiskSource::Volume {
+            create: true,
+            from: None,
+            store: VolumeStore::Rbd,
+            generation,
+            ..
+        } = &wanted.source
+        else {
+            return Ok(());
+        };
+        let turn = self.volumes.turns([wanted.volume]);
+        let _turn = self.patiently(spec.id, until, turn).await?;
+        self.volumes
+            .admit(wanted.volume, *generation, self.deps.clock.now())?;
+        let may = May {
+            make: true,
+            grow: false,
+        };
+        self.deps.disks.ensure(&file(disk), may).await?;
+        Ok(())
+    }
+
+    /// That a disk's store is not known to be lost: nobody waits for one that is, in a place that others wait for.
+    pub(super) fn not_lost(&self, store: VolumeStore) -> Result<(), Failure> {
+        let is_lost = !store.is_local() && self.reaching.problem(self.deps.disks.pool()).is_some();
+        if is_lost { Err(silent()) } else { Ok(()) }
     }
 
     /// That the pool answers now, if the host is told of one. Where it does not, nothing was done, and it is begun again.
