@@ -1,4 +1,4 @@
-//! Delete: nothing of a volume is left on its host, and what it has claimed there is free. It never fails: it goes on
+//! Delete: nothing of a volume is left in its store, and what it has claimed of a host is free. It never fails: it goes on
 //! until the host is there, or another one that reaches the store where the volume is.
 
 use std::time::Duration;

@@ -59,8 +59,8 @@ pub async fn bound(conn: &impl ConnectionTrait, instance: i64) -> Result<Vec<vol
     rows::all(theirs, conn).await
 }
 
-/// What the host was told of the volumes that are its files is void: what it may have made of them is to be deleted, at the generation that
-/// they have from now on.
+/// What the host was told of the volumes that are its files is void: what it may have made of them is to be deleted,
+/// at the generation that they have from now on.
 ///
 /// # Errors
 /// Those of the database.

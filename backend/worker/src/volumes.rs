@@ -1,7 +1,7 @@
-//! The volumes of a host: files and images that outlive the instances that they are attached to. One thing at a time is done with
-//! a volume, and a generation that is older than what was done last does nothing, so that a command that comes late
-//! makes no deleted volume again and deletes none that is used by something newer. The steps of runs and deletions
-//! call it.
+//! The volumes of a host: files and images that outlive the instances that they are attached to. One thing at a time
+//! is done with a volume, and a generation that is older than what was done last does nothing, so that a command that
+//! comes late makes no deleted volume again and deletes none that is used by something newer. The steps of runs and
+//! deletions call it.
 
 use std::{
     collections::HashMap,
