@@ -70,7 +70,11 @@ pub async fn bootstrap(parts: &Parts, plan: &FirstPlan) -> Result<FirstStart> {
     let made = parts
         .store
         .write(move |txn| Box::pin(async move { create(txn, &parts_of, &plan).await }));
-    made.await
+    match made.await {
+        // Another process was first, after this one had looked: what it has made was in the way.
+        Err(error) => existing(parts.store.read()).await?.ok_or(error),
+        made => made,
+    }
 }
 
 /// What an earlier start has made; `None` before the first one. `cumulet env` asks this.
