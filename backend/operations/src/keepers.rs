@@ -2,10 +2,9 @@
 //! It is the one that a guest had it on last, as long as that is to be had; else another that reaches the store.
 
 use cumulet_domain::{Result, time::Timestamp};
+use cumulet_scheduler::heard_after;
 use cumulet_store::{entity::volume, pool};
 use sea_orm::ConnectionTrait;
-
-use crate::SILENCE;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -26,8 +25,7 @@ impl Keepers {
         if !volumes.iter().any(volume::Model::is_shared) {
             return Ok(Keepers::default());
         }
-        let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
-        let able = pool::keepers(conn, Timestamp(now.0.saturating_sub(silence))).await?;
+        let able = pool::keepers(conn, heard_after(now)).await?;
         let reaching = pool::reaching(conn).await?;
         Ok(Keepers { able, reaching })
     }

@@ -10,6 +10,7 @@ use cumulet_domain::{
     volume::{AttachmentState, VolumeState},
 };
 use cumulet_journal::{Batch, Failure, Look};
+use cumulet_scheduler::heard_after;
 use cumulet_store::{
     batch::load_in,
     entity::{instance, operation, snapshot, volume, volume_attachment},
@@ -17,7 +18,7 @@ use cumulet_store::{
 };
 
 use crate::{
-    Driver, SILENCE,
+    Driver,
     keepers::Keepers,
     plug,
     snapshot::{all_of, is_pending},
@@ -56,9 +57,8 @@ impl Batch<Driver> for SnapshotRound {
             ids.extend(all_of(operation)?);
         }
         let snapshots = snapshots::load(conn, &ids).await?;
-        let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
         let encrypting = match snapshots.iter().any(|row| plain(row).is_some()) {
-            true => snapshots::encrypting(conn, Timestamp(look.now.0.saturating_sub(silence))).await?,
+            true => snapshots::encrypting(conn, heard_after(look.now)).await?,
             false => Vec::new(),
         };
         let ids: BTreeSet<i64> = snapshots.iter().map(|row| row.volume.to_db()).collect();

@@ -24,5 +24,5 @@ pub use fleet::{Fleet, HostInfo, HostState, Pairs, Profile};
 pub use pick::{fitting, pick, room};
 pub use picture::Scheduler;
 pub use refusal::{Refusal, Removed};
-pub use request::{Group, HostSet, Member, Request, SILENCE};
+pub use request::{Group, HostSet, Member, Request, SILENCE, heard_after};
 pub use settings::{Multipliers, Settings};

@@ -9,6 +9,12 @@ use super::fleet::Pairs;
 /// A host that was not heard of for this long gets nothing new.
 pub const SILENCE: Duration = Duration::from_secs(30);
 
+/// A host that was not heard of after this moment is silent by now.
+pub fn heard_after(now: Timestamp) -> Timestamp {
+    let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(now.0.saturating_sub(silence))
+}
+
 /// Some of a fleet's hosts, by their places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSet {
@@ -105,8 +111,7 @@ impl Request {
     /// The same at a time: what was not heard of for long is not alive.
     #[must_use]
     pub fn at(mut self, now: Timestamp) -> Self {
-        let silence = i64::try_from(SILENCE.as_millis()).unwrap_or(i64::MAX);
-        self.heard_after = now.0.saturating_sub(silence);
+        self.heard_after = heard_after(now).0;
         self
     }
 

@@ -195,14 +195,16 @@ pub async fn claim(txn: &impl ConnectionTrait, row: &volume::Model, name: &str) 
     }
 }
 
-/// Claims so many GiB of a host's disk. Whether there was room.
-async fn charge(txn: &impl ConnectionTrait, name: &str, gib: i64) -> Result<bool> {
+/// Claims so many GiB more of a host's disk, or gives some back: one conditional update. Whether there was room.
+pub(crate) async fn charge(txn: &impl ConnectionTrait, name: &str, more: i64) -> Result<bool> {
     use host::Column as H;
-    let charged = host::Entity::update_many()
-        .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).add(gib))
-        .filter(H::Id.eq(name))
-        .filter(Expr::col(H::DiskGibUsed).add(gib).lte(Expr::col(H::DiskGibMax)));
-    Ok(charged.exec(txn).await.map_err(failed)?.rows_affected == 1)
+    let mut charge = host::Entity::update_many()
+        .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).add(more))
+        .filter(H::Id.eq(name));
+    if more > 0 {
+        charge = charge.filter(Expr::col(H::DiskGibUsed).add(more).lte(Expr::col(H::DiskGibMax)));
+    }
+    Ok(charge.exec(txn).await.map_err(failed)?.rows_affected == 1)
 }
 
 /// Another host keeps a volume from now on, whose store hosts share and which no guest has. What the host before was told
@@ -231,17 +233,12 @@ pub async fn hand_over(txn: &impl ConnectionTrait, row: &volume::Model, name: &s
 /// # Errors
 /// Those of the database.
 pub async fn give_back(txn: &impl ConnectionTrait, row: &volume::Model) -> Result<()> {
-    use host::Column as H;
     use volume::Column as C;
     let Some(name) = &row.host else {
         return Ok(());
     };
     if !row.is_shared() {
-        let gib = i64::from(row.size_gib.0);
-        let give = host::Entity::update_many()
-            .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).sub(gib))
-            .filter(H::Id.eq(name.as_str()));
-        give.exec(txn).await.map_err(failed)?;
+        charge(txn, name, -i64::from(row.size_gib.0)).await?;
     }
     let forget = volume::Entity::update_many()
         .col_expr(C::Host, Expr::value(Option::<String>::None))

@@ -8,14 +8,13 @@ use cumulet_domain::{
     volume::{ModificationState, VolumeShape},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, IntoActiveModel as _, QueryFilter,
-    sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel as _, QueryFilter, sea_query::Expr,
 };
 
 use super::{attachments, failed, rows};
 use crate::entity::{
     columns::{Amount, Count, Key, Named},
-    host, instance, volume, volume_modification,
+    instance, volume, volume_modification,
 };
 
 /// The last modification of a volume.
@@ -118,7 +117,7 @@ pub async fn apply(txn: &impl ConnectionTrait, row: &volume::Model, target: Volu
     let more = i64::from(target.size_gib) - i64::from(row.size_gib.0);
     if let Some(host) = host
         && more != 0
-        && !claim(txn, host, more).await?
+        && !attachments::charge(txn, host, more).await?
     {
         return Ok(false);
     }
@@ -151,16 +150,4 @@ async fn root_of(txn: &impl ConnectionTrait, row: &volume::Model) -> Result<Opti
         }
         _ => Ok(None),
     }
-}
-
-/// Claims more of a host's disk, or gives some back: one conditional update.
-async fn claim(txn: &impl ConnectionTrait, name: &str, more: i64) -> Result<bool> {
-    use host::Column as H;
-    let mut charge = host::Entity::update_many()
-        .col_expr(H::DiskGibUsed, Expr::col(H::DiskGibUsed).add(more))
-        .filter(H::Id.eq(name));
-    if more > 0 {
-        charge = charge.filter(Expr::col(H::DiskGibUsed).add(more).lte(Expr::col(H::DiskGibMax)));
-    }
-    Ok(charge.exec(txn).await.map_err(failed)?.rows_affected == 1)
 }

@@ -33,6 +33,7 @@ struct Images {
     takes: Duration,
     /// How often it was asked whether it is there.
     asked: Mutex<u32>,
+    /// How often the pool does not answer yet.
     silent: Mutex<u32>,
 }
 
